@@ -1,0 +1,29 @@
+# Every target works from a fresh checkout: all but help and clean set up first.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check bench clean
+
+# Runs a command with the repository's own Node first on PATH, if it has one.
+RUN := scripts/with-node.sh
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing (Node, Redis, npm packages) and build
+	@scripts/setup.sh
+
+build: setup ## Compile the packages (the last step of setup)
+
+demo: setup ## Move some files and watch it happen
+	@$(RUN) scripts/demo.sh
+
+test: setup ## Run all tests against a real Redis
+	@$(RUN) npm test
+
+check: setup ## Lint, formatting, types and shell scripts: what CI runs
+	@$(RUN) npm run check
+
+bench: setup ## Measure throughput
+	@$(RUN) bench/run.sh
+
+clean: ## Remove everything built, keep what was installed
+	@rm -rf packages/*/dist packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work

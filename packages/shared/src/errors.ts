@@ -1,0 +1,105 @@
+/**
+ * What can go wrong with one file, by name. The name is what machines match on (`error.class` in the JSON output),
+ * so it never changes meaning.
+ */
+export type ErrorClass =
+  | "timeout"
+  | "connect"
+  | "dns"
+  | "tls"
+  | "protocol"
+  | "server"
+  | "throttled"
+  | "not-found"
+  | "forbidden"
+  | "http"
+  | "redirect"
+  | "address"
+  | "truncated"
+  | "changed"
+  | "checksum"
+  | "encoding"
+  | "too-large"
+  | "unsupported"
+  | "path"
+  | "collision"
+  | "permission"
+  | "disk"
+  | "io"
+  | "breaker"
+  | "locked"
+  | "cancelled"
+  | "credentials"
+  | "removed"
+  | "internal";
+
+export interface TransferErrorOptions {
+  /** A permanent error is never retried. Default false. */
+  permanent?: boolean;
+  /** What the host's circuit breaker learns: `fail` counts against the host, `ok` speaks for it. Default `none`. */
+  verdict?: Verdict;
+  /** The wait that the server asked for (Retry-After), in milliseconds. */
+  retryAfterMs?: number;
+  cause?: unknown;
+}
+
+/** What one try says of its host: it works, it does not, or nothing was learnt. */
+export type Verdict = "ok" | "fail" | "none";
+
+/** One file could not be carried. The storage that met the error classifies it; whoever retries merely asks. */
+export class TransferError extends Error {
+  readonly class: ErrorClass;
+  readonly permanent: boolean;
+  readonly verdict: Verdict;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(cls: ErrorClass, message: string, options: TransferErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "TransferError";
+    this.class = cls;
+    this.permanent = options.permanent ?? false;
+    this.verdict = options.verdict ?? "none";
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** A setting or argument that cannot be used: the command stops before anything changes (exit 2; 64 for fetch). */
+export class SettingsError extends Error {
+  override name = "SettingsError";
+}
+
+/** Something that Drover needs is not there, such as Redis (exit 2; 42 for a missing program in fetch). */
+export class UnavailableError extends Error {
+  override name = "UnavailableError";
+}
+
+/** The `code` of a Node system error, or undefined. */
+export function errnoCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : undefined;
+}
+
+/** The message of anything thrown, on one line. */
+export function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/\s*\n\s*/g, " ");
+}
+
+const DISK = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+const DENIED = new Set(["EACCES", "EPERM", "EROFS"]);
+const PATH = new Set(["ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "EEXIST", "ENOTEMPTY", "EINVAL"]);
+
+/**
+ * A file-system error as a {@link TransferError}. `doing` says what was tried, e.g. `write /data/a.csv`.
+ * A full disk is permanent: retrying it by the thousand helps nobody, the next sync goes on.
+ */
+export function fileError(error: unknown, doing: string): TransferError {
+  if (error instanceof TransferError) return error;
+  const code = errnoCode(error) ?? "";
+  const options = { permanent: true, cause: error };
+  if (DISK.has(code)) return new TransferError("disk", `no space left: cannot ${doing} (${code})`, options);
+  if (DENIED.has(code)) return new TransferError("permission", `permission denied: cannot ${doing} (${code})`, options);
+  if (PATH.has(code)) return new TransferError("path", `cannot ${doing} (${code})`, options);
+  if (code === "ENOENT") return new TransferError("not-found", `no such file: cannot ${doing}`, options);
+  return new TransferError("io", `cannot ${doing} (${code || messageOf(error)})`, { cause: error });
+}

@@ -1,0 +1,24 @@
+/**
+ * Fault points: tests stop the process dead (SIGKILL to itself) at a named step of the way of a file, to show that
+ * nothing is lost there. `DROVER_FAULT=commit:3` dies at the third passing of `commit`. Unset, this is one comparison.
+ */
+const [point, nth] = (process.env.DROVER_FAULT ?? "").split(":");
+let left = Number(nth ?? "1");
+
+export type FaultPoint =
+  | "expand"
+  | "enqueue"
+  | "dispatch"
+  | "admit"
+  | "open"
+  | "stage"
+  | "verify"
+  | "commit"
+  | "committed"
+  | "settled";
+
+export function faultPoint(name: FaultPoint): void {
+  if (point !== name || --left > 0) return;
+  process.kill(process.pid, "SIGKILL");
+  for (;;); // the signal is on its way; nothing after this line may happen
+}

@@ -1,0 +1,42 @@
+import type { ErrorClass } from "./errors.js";
+
+/** How a file ended. */
+export const OUTCOMES = ["copied", "unchanged", "failed", "blocked", "locked", "cancelled"] as const;
+export type OutcomeName = (typeof OUTCOMES)[number];
+
+/** What vouches for the bytes at the destination. `unverified`: nothing did, not even a length. */
+export type VerifiedBy =
+  | "sha256"
+  | "repr-digest"
+  | "content-digest"
+  | "digest"
+  | "content-md5"
+  | "length"
+  | "not-modified"
+  | "catalog"
+  | "unverified";
+
+/** The end of one file in one run, as people and machines see it. */
+export interface Outcome {
+  index: number;
+  /** Without secrets. */
+  source: string;
+  /** Absolute path. */
+  destination: string;
+  /** Relative to the run's root. */
+  name: string;
+  outcome: OutcomeName;
+  /** SHA-256 in hexadecimal, null where the file did not arrive. */
+  checksum: string | null;
+  /** Size of the file in bytes; 0 where it did not arrive. */
+  bytes: number;
+  verifiedBy: VerifiedBy | null;
+  attempts: number;
+  durationMs: number;
+  error?: { class: ErrorClass; message: string };
+}
+
+/** Whether an outcome counts as success. */
+export function isSuccess(outcome: OutcomeName): boolean {
+  return outcome === "copied" || outcome === "unchanged";
+}

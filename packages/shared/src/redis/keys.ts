@@ -1,0 +1,44 @@
+/**
+ * Names of every key. All of a fleet's keys share one hash tag, so that a script may touch any of them on a Redis
+ * Cluster. The namespace (default `{drover}`) is the fleet.
+ */
+export class Keys {
+  constructor(readonly namespace = "{drover}") {}
+
+  /** Sorted set of run ids by start time. */
+  runs = () => `${this.namespace}:runs`;
+  /** Hash: state, spec and counts of a run. */
+  run = (id: string) => `${this.namespace}:run:${id}`;
+  /** Bitmap of settled files of a run: the truth about what is done. */
+  done = (id: string) => `${this.namespace}:run:${id}:done`;
+  /** Bitmap of the files of a run with one outcome other than `copied`. */
+  outcome = (id: string, outcome: string) => `${this.namespace}:run:${id}:is:${outcome}`;
+  /** Hash index → file and error, of what did not succeed. */
+  failed = (id: string) => `${this.namespace}:run:${id}:failed`;
+  /** Hash chunk id → packed files that are not in BullMQ yet. */
+  backlog = (id: string) => `${this.namespace}:run:${id}:backlog`;
+  /** Hash index → source with its secrets, and `headers`; expires. */
+  secrets = (id: string) => `${this.namespace}:run:${id}:secrets`;
+  /** Hashes destination → source, so that two files of a run never share a destination. */
+  claims = (id: string, bucket: number) => `${this.namespace}:run:${id}:claim:${bucket}`;
+  flight = (hash: string) => `${this.namespace}:flight:${hash}`;
+  lease = (hash: string) => `${this.namespace}:lease:${hash}`;
+  breaker = (host: string) => `${this.namespace}:breaker:${host}`;
+  /** Hash relative path → last committed version, of one part of a destination tree. */
+  catalog = (tree: string, bucket: number) => `${this.namespace}:catalog:${tree}:${bucket}`;
+  /** BullMQ's prefix and the queue of a run that one process serves by itself. */
+  queuePrefix = () => `${this.namespace}:q`;
+  queue = (runId: string) => runId;
+}
+
+/** Number of hashes that the claims of one run are spread over: small hashes stay in Redis's compact encoding. */
+export const CLAIM_BUCKETS = 4096;
+/** The same for the catalog of one tree. */
+export const CATALOG_BUCKETS = 4096;
+
+/** Which of `buckets` hashes a name (any well-mixed string) falls into. */
+export function bucketOf(hash: string, buckets: number): number {
+  let sum = 0;
+  for (let at = 0; at < hash.length; at++) sum = (Math.imul(sum, 31) + hash.charCodeAt(at)) >>> 0;
+  return sum % buckets;
+}

@@ -1,0 +1,52 @@
+import { createHash } from "node:crypto";
+import type { Redis } from "ioredis";
+
+/** A Lua script, sent by its digest, and whole only when Redis does not know it yet. */
+export class Script {
+  readonly #sha: string;
+
+  constructor(readonly lua: string) {
+    this.#sha = createHash("sha1").update(lua).digest("hex");
+  }
+
+  async run(redis: Redis, keys: string[], args: (string | number)[]): Promise<unknown> {
+    try {
+      return await redis.evalsha(this.#sha, keys.length, ...keys, ...args);
+    } catch (error) {
+      if (!String((error as Error).message).startsWith("NOSCRIPT")) throw error;
+      return redis.eval(this.lua, keys.length, ...keys, ...args);
+    }
+  }
+}
+
+/**
+ * Gathers the requests of one turn of the event loop into one call: many files in flight then share one round trip
+ * and one script start. A request waits for nothing but the end of the turn.
+ */
+export class Gather<Request, Answer> {
+  #waiting: { request: Request; resolve: (answer: Answer) => void; reject: (error: unknown) => void }[] = [];
+
+  /** @param send answers in the order of the requests. */
+  constructor(
+    private readonly send: (requests: Request[]) => Promise<Answer[]>,
+    private readonly most = 128,
+  ) {}
+
+  ask(request: Request): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.push({ request, resolve, reject }) === 1) setImmediate(() => this.#flush());
+    });
+  }
+
+  #flush(): void {
+    const all = this.#waiting;
+    this.#waiting = [];
+    for (let from = 0; from < all.length; from += this.most) {
+      const part = all.slice(from, from + this.most);
+      this.send(part.map((each) => each.request)).then(
+        (answers) => part.forEach((each, at) => each.resolve(answers[at] as Answer)),
+        (error) => part.forEach((each) => each.reject(error)),
+      );
+    }
+  }
+}
