@@ -16,15 +16,15 @@ export function showAddress(address: RedisAddress): string {
  * call, which is about a quarter of what a small command costs.
  */
 function connection(address: RedisAddress): Redis {
-  const options: RedisOptions = {
+  const options = {
     lazyConnect: true,
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
-    retryStrategy: (tries) => Math.min(20 * 2 ** Math.min(tries, 6), 1000),
+    retryStrategy: (tries: number) => Math.min(20 * 2 ** Math.min(tries, 6), 1000),
     connectTimeout: 5000,
-  };
+  } satisfies RedisOptions;
   const redis =
-    "url" in address ? new Redis(address.url, options) : new Redis({ ...options, path: address.socketPath });
+    "url" in address ? new Redis(address.url, options) : new Redis(address.socketPath, options);
   redis.on("connect", () => {
     const stream = (redis as unknown as { stream?: Corkable }).stream;
     if (stream) gatherWrites(stream);

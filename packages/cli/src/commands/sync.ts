@@ -1,0 +1,211 @@
+import { readdirSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
+import { compilePatterns } from "@drover/producer/expand/patterns";
+import { SettingsError } from "@drover/shared/errors";
+import { safeRelative } from "@drover/shared/paths";
+import { redactUrl } from "@drover/shared/redact";
+import type { RunSecrets, RunSpec } from "@drover/shared/run";
+import { checkHeader } from "@drover/shared/storage/http";
+import { stampOf } from "../list-stamp.js";
+import { detail } from "../output.js";
+import type { Format } from "../report.js";
+import type { Resolved, Settings } from "../settings.js";
+
+/** Flags of `drover sync` that are no settings. */
+export interface SyncFlags {
+  pattern?: string[];
+  /** `+ glob` or `- glob`, in order. */
+  filters?: string[];
+  checksum?: string[];
+  header?: string[];
+  fromFile?: string;
+  dryRun?: boolean;
+  json?: boolean;
+  ndjson?: boolean;
+}
+
+export interface Plan {
+  spec: RunSpec;
+  secrets: RunSecrets;
+  title: string;
+  format: Format;
+}
+
+/** `drover sync SOURCE…`: understands everything before anything changes, then carries the run. */
+export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
+  const plan = planSync(sources, flags, resolved.values);
+  if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan);
+  const [{ openEngine }, { runHere }] = await Promise.all([import("../engine.js"), import("../run-here.js")]);
+  const engine = await openEngine(resolved.values);
+  try {
+    await engine.ledger.prune();
+    let stdin: NodeJS.ReadableStream | undefined;
+    if (plan.spec.listIsStdin) {
+      const { keepStdin } = await import("../stdin-list.js");
+      const kept = keepStdin(resolved.values["state-dir"] as string);
+      plan.spec.list = kept.path;
+      stdin = kept.stream;
+    }
+    const id = await engine.ledger.create(plan.spec, plan.secrets);
+    detail(`run ${id}`);
+    const run = await engine.ledger.get(id);
+    return await runHere(engine, run, plan.secrets, plan, stdin ? { stdin } : {});
+  } finally {
+    engine.close();
+  }
+}
+
+/** @throws SettingsError for whatever cannot be right. */
+export function planSync(sources: string[], flags: SyncFlags, settings: Settings): Plan {
+  if (sources.length === 0 && flags.fromFile === undefined) {
+    throw new SettingsError("nothing to sync: name a URL, a file or a directory, or a list with --from-file");
+  }
+  if (flags.json && flags.ndjson) throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  const patterns = flags.pattern ?? ["*"];
+  const filters = flags.filters ?? [];
+  compilePatterns(patterns, filters);
+  const scriptName = settings["script-name"];
+  if (scriptName !== "") checkScriptName(scriptName);
+
+  const { names, texts } = checkSources(sources, settings);
+  const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
+  const root = scriptName === "" ? settings["artifact-root"] : join(settings["artifact-root"], scriptName);
+  const spec: RunSpec = {
+    root,
+    sources: texts.map(redactUrl),
+    ...(list ?? {}),
+    listIsStdin: flags.fromFile === "-",
+    patterns,
+    filters,
+    layout: settings.layout,
+    checksums: checkChecksums(flags.checksum ?? [], names, flags.fromFile !== undefined),
+    retries: settings.retries,
+    timeoutMs: settings.timeout * 1000,
+    backoffFactor: settings["backoff-factor"],
+    jitter: "full",
+    circuitTtlMs: settings["circuit-ttl"] * 1000,
+    circuitThreshold: 5,
+    breakerWaitMs: (settings["breaker-wait"] ?? settings["circuit-ttl"]) * 1000,
+    openWhenSpent: false,
+    whenBusy: "wait",
+    maxWorkers: settings["max-workers"],
+    resume: settings.resume,
+    durable: settings.durability === "fsync",
+  };
+  if (settings["max-file-size"] !== undefined) spec.maxFileSizeBytes = settings["max-file-size"];
+  if (settings.bwlimit !== undefined) spec.bytesPerSecond = settings.bwlimit;
+  const many = texts.length === 1 ? "1 source" : `${texts.length} sources`;
+  const what = flags.fromFile === undefined ? many : texts.length > 0 ? `${many} and a list` : "a list";
+  return {
+    spec,
+    secrets: { headers: parseHeaders(flags.header ?? []), sources: texts },
+    title: `Syncing ${what}...`,
+    format: flags.json ? "json" : flags.ndjson ? "ndjson" : "human",
+  };
+}
+
+function checkScriptName(name: string): void {
+  try {
+    safeRelative(name);
+  } catch (error) {
+    throw new SettingsError(`--script-name: ${(error as Error).message}`);
+  }
+}
+
+/** The sources, each once; two that would land on one destination are refused by name. */
+function checkSources(sources: string[], settings: Settings): { names: SourceName[]; texts: string[] } {
+  const byText = new Map<string, SourceName>();
+  const byDestination = new Map<string, string>();
+  for (const given of sources) {
+    const source = parseSource(given, process.cwd());
+    const text = sourceText(source);
+    if (byText.has(text)) continue;
+    byText.set(text, source);
+    if (source.is === "path" && isDirectory(source.path)) {
+      checkReadable(source.path);
+      continue;
+    }
+    const destination = destinationOf(source, settings.layout);
+    const other = byDestination.get(destination);
+    if (other !== undefined) {
+      const remedy = "use --layout url, give them names in a list (--from-file), or sync them apart";
+      throw new SettingsError(
+        `${redactUrl(other)} and ${redactUrl(given)} would both be written to ${destination}: ${remedy}`,
+      );
+    }
+    byDestination.set(destination, given);
+  }
+  return { names: [...byText.values()], texts: [...byText.keys()] };
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch {
+    return false; // said of the file itself, when it is its turn
+  }
+}
+
+function checkReadable(directory: string): void {
+  try {
+    readdirSync(directory, { recursive: false });
+  } catch (error) {
+    throw new SettingsError(`cannot list the directory ${directory} (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+function checkList(file: string): { list: string; listStamp: string } | undefined {
+  if (file === "-") return undefined;
+  const path = resolve(file);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) throw new SettingsError(`no such list: ${path}`);
+  if (stat.isDirectory()) throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
+  return { list: path, listStamp: stampOf(stat) };
+}
+
+function checkChecksums(given: string[], sources: SourceName[], hasList: boolean): Record<string, string> {
+  const checksums: Record<string, string> = {};
+  const texts = new Set(sources.map(sourceText));
+  const directories = sources.filter((each) => each.is === "path" && isDirectory(each.path));
+  for (const pair of given) {
+    const at = pair.lastIndexOf("=");
+    const digest = pair.slice(at + 1).toLowerCase();
+    if (at <= 0 || !/^[0-9a-f]{64}$/.test(digest)) {
+      throw new SettingsError(`--checksum must be SOURCE=SHA256 (64 hexadecimal digits), not ${redactUrl(pair)}`);
+    }
+    const source = parseSource(pair.slice(0, at), process.cwd());
+    const text = sourceText(source);
+    const inside = directories.some((each) => text.startsWith(`${sourceText(each)}/`));
+    if (!texts.has(text) && !inside && !hasList) {
+      throw new SettingsError(`--checksum names ${redactUrl(text)}, which is none of the sources`);
+    }
+    const shown = redactUrl(text);
+    if (checksums[shown] !== undefined && checksums[shown] !== digest) {
+      throw new SettingsError(`two different checksums for ${shown}: leave one out`);
+    }
+    checksums[shown] = digest;
+  }
+  return checksums;
+}
+
+/** @throws SettingsError; the value is never shown. */
+export function parseHeaders(given: string[]): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const line of given) {
+    const colon = line.indexOf(":");
+    if (colon <= 0) throw new SettingsError("--header must be 'Name: value'");
+    const value = line.slice(colon + 1).trim();
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+    if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(value)) {
+      throw new SettingsError(`--header ${line.slice(0, colon)}: its value has control characters`);
+    }
+    try {
+      headers[checkHeader(line.slice(0, colon).trim())] = value;
+    } catch (error) {
+      throw new SettingsError(`--header: ${(error as Error).message}`);
+    }
+  }
+  return headers;
+}
+

@@ -1,0 +1,41 @@
+import type { Redis } from "ioredis";
+import { Ledger } from "@drover/shared/ledger";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { connect } from "@drover/shared/redis/connect";
+import { openEmbedded } from "@drover/shared/redis/embedded";
+import { Keys } from "@drover/shared/redis/keys";
+import type { Settings } from "./settings.js";
+
+/** Redis and what is kept in it: what every command works on. */
+export interface Engine {
+  redis: Redis;
+  keys: Keys;
+  ledger: Ledger;
+  close(): void;
+}
+
+/**
+ * Connects to the Redis that the settings name, or to the one that Drover keeps for the state directory.
+ *
+ * @param namespace another fleet's name, see Keys.
+ * @throws UnavailableError, EmbeddedError
+ */
+export async function openEngine(
+  settings: Pick<Settings, "redis" | "state-dir">,
+  namespace?: string,
+): Promise<Engine> {
+  const embedded =
+    settings.redis === undefined ? await openEmbedded({ stateDir: settings["state-dir"] as string }) : undefined;
+  const address = embedded ? { socketPath: embedded.socketPath } : { url: settings.redis as string };
+  const redis = await connect(address);
+  const keys = new Keys(namespace);
+  return {
+    redis,
+    keys,
+    ledger: new Ledger(redis, keys, PROCESS_NAME),
+    close() {
+      redis.disconnect();
+      embedded?.close();
+    },
+  };
+}

@@ -1,0 +1,104 @@
+import prettyBytes from "pretty-bytes";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
+import type { RunCounts } from "@drover/shared/run";
+import type { Progress } from "./progress.js";
+
+export type Format = "human" | "json" | "ndjson";
+
+/** Seconds as people read them: `2.3s`, `1m20s`. */
+export function showDuration(ms: number): string {
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)}s`;
+  const seconds = Math.round(ms / 1000);
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes}m${seconds % 60}s` : `${Math.floor(minutes / 60)}h${minutes % 60}m`;
+}
+
+/** Control characters of a file's name could move the cursor or worse. */
+function printable(name: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  return name.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+}
+
+/** The machine form of an outcome. */
+export function toJson(outcome: Outcome): string {
+  return JSON.stringify({
+    source: outcome.source,
+    destination: outcome.destination,
+    checksum: outcome.checksum,
+    status: isSuccess(outcome.outcome) ? "ok" : outcome.outcome,
+    outcome: outcome.outcome,
+    bytes: outcome.bytes,
+    verified_by: outcome.verifiedBy,
+    attempts: outcome.attempts,
+    duration_ms: Math.round(outcome.durationMs),
+    ...(outcome.error ? { error: outcome.error } : {}),
+  });
+}
+
+function toLine(outcome: Outcome): string {
+  const name = printable(outcome.name);
+  if (outcome.outcome === "unchanged") return `✓ ${name} (unchanged)`;
+  if (!isSuccess(outcome.outcome)) return `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`;
+  const doubt = outcome.verifiedBy === "unverified" ? ", unverified: the server gave no length" : "";
+  return `✓ ${name} (${prettyBytes(outcome.bytes)}, ${showDuration(outcome.durationMs)}${doubt})`;
+}
+
+/** Writes outcomes to standard output as they come, many per write. */
+export class Report {
+  #buffer: string[] = [];
+  #scheduled = false;
+  #first = true;
+  #broken = false;
+
+  constructor(
+    private readonly format: Format,
+    private readonly progress: Progress | undefined,
+  ) {
+    // Whoever reads us has gone: the files still matter.
+    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      this.#broken = true;
+    });
+  }
+
+  start(line: string): void {
+    if (this.format === "human") this.#write(`${line}\n`);
+  }
+
+  outcome(outcome: Outcome): void {
+    if (this.format === "human") this.#write(`${toLine(outcome)}\n`);
+    else if (this.format === "ndjson") this.#write(`${toJson(outcome)}\n`);
+    else {
+      this.#write(`${this.#first ? "[\n" : ",\n"}  ${toJson(outcome)}`);
+      this.#first = false;
+    }
+  }
+
+  /** Ends the report; resolves when it has left. */
+  async end(counts: RunCounts): Promise<void> {
+    if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
+    this.progress?.stop();
+    if (this.format === "human") this.#write(`${counts.copied + counts.unchanged}/${counts.files} successful\n`);
+    this.#flush();
+    if (this.#broken) return;
+    await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  }
+
+  #write(text: string): void {
+    this.#buffer.push(text);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setTimeout(() => this.#flush(), 50);
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    if (this.#buffer.length === 0) return;
+    const text = this.#buffer.join("");
+    this.#buffer = [];
+    if (this.#broken) return;
+    this.progress?.clear();
+    process.stdout.write(text);
+    this.progress?.draw();
+  }
+}

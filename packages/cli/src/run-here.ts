@@ -1,0 +1,113 @@
+import type { Outcome } from "@drover/shared/outcome";
+import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import { type CarryResult, carryRun, gatesOf, type Watcher } from "./carry-run.js";
+import type { Engine } from "./engine.js";
+import { detail, setLive, warn } from "./output.js";
+import { type Format, Report } from "./report.js";
+
+export interface ShowOptions {
+  format: Format;
+  /** First line of the human form. */
+  title: string;
+}
+
+/** Exit codes of commands that carry files. */
+export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;
+
+/** Carries a run and shows it; answers the exit code. */
+export async function runHere(
+  engine: Engine,
+  run: Run,
+  secrets: RunSecrets,
+  show: ShowOptions,
+  extra: { stdin?: NodeJS.ReadableStream; retry?: boolean } = {},
+): Promise<number> {
+  const gates = gatesOf(run);
+  const terminal = show.format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
+  const progress = terminal ? new (await import("./progress.js")).Progress(gates) : undefined;
+  setLive(progress);
+  const report = new Report(show.format, progress);
+  const watcher: Watcher = {
+    queued: (files) => progress?.queued(files),
+    sealed: () => progress?.sealed(),
+    started: (job, attempt) => progress?.started(job, attempt),
+    receiving: (job, part) => progress?.receiving(job, part),
+    waiting: (job) => progress?.waiting(job),
+    dropped: (job) => progress?.waiting(job),
+    retrying: (job, attempt, error, delayMs) =>
+      detail(`${job.d}: ${error.message}; try ${attempt + 1} in ${(delayMs / 1000).toFixed(1)} s`),
+    settled: (outcome: Outcome) => {
+      progress?.settled(outcome);
+      report.outcome(outcome);
+    },
+    skipped: (path, why) => warn(`left out ${path}: ${why}`),
+    warn,
+  };
+  const interrupt = new AbortController();
+  let signals = 0;
+  const onSignal = () => {
+    if (++signals > 1) process.exit(EXIT.interrupted);
+    warn("stopping: unfinished files stay resumable (once more stops at once)");
+    interrupt.abort();
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  const unwatch = watchRedis(engine);
+  report.start(show.title);
+  try {
+    const result = await carryRun({
+      engine,
+      run,
+      secrets,
+      stdin: extra.stdin,
+      retry: extra.retry ?? false,
+      gates,
+      watcher,
+      stop: interrupt.signal,
+    });
+    await report.end(result.counts);
+    return conclude(run, result);
+  } finally {
+    progress?.stop();
+    setLive(undefined);
+    unwatch();
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+  }
+}
+
+function conclude(run: Run, { end, counts }: CarryResult): number {
+  if (end === "stopped") {
+    warn(`interrupted: drover resume ${run.id} goes on`);
+    return EXIT.interrupted;
+  }
+  if (end === "cancelled") warn(`run ${run.id} was cancelled`);
+  else if (counts.files === 0) warn("nothing matched: there is no file to sync");
+  return exitCode(counts, end === "cancelled");
+}
+
+/** Unchanged counts as success; blocked, locked and cancelled as not synced. */
+export function exitCode(counts: RunCounts, cancelled = false): number {
+  const good = counts.copied + counts.unchanged;
+  if (good === counts.files) return cancelled ? EXIT.some : EXIT.ok;
+  return good === 0 ? EXIT.none : EXIT.some;
+}
+
+/** Says once that Redis is away, and that it is back. */
+function watchRedis(engine: Engine): () => void {
+  let away = false;
+  const onClose = () => {
+    if (!away) warn("Redis is away: waiting for it");
+    away = true;
+  };
+  const onReady = () => {
+    if (away) warn("Redis is back");
+    away = false;
+  };
+  engine.redis.on("close", onClose);
+  engine.redis.on("ready", onReady);
+  return () => {
+    engine.redis.off("close", onClose);
+    engine.redis.off("ready", onReady);
+  };
+}

@@ -1,0 +1,199 @@
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { SettingsError } from "@drover/shared/errors";
+import { redactUrl } from "@drover/shared/redact";
+
+/** Where a setting's value came from, strongest first. */
+export type Origin = "flag" | "environment" | "file" | "default";
+
+interface Kind<T> {
+  /** @throws Error saying what is expected. */
+  read(text: string): T;
+  show(value: T): string;
+}
+
+const text: Kind<string> = { read: (value) => value, show: (value) => value };
+const url: Kind<string> = { read: (value) => value, show: redactUrl };
+const path: Kind<string> = {
+  read: (value) => {
+    if (value === "") throw new Error("a path");
+    return resolve(value);
+  },
+  show: (value) => value,
+};
+
+function number(least: number, most: number, whole = false): Kind<number> {
+  return {
+    read: (value) => {
+      const parsed = Number(value);
+      if (value.trim() !== "" && parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed))) return parsed;
+      throw new Error(`a ${whole ? "whole " : ""}number from ${least} to ${most}`);
+    },
+    show: String,
+  };
+}
+
+const UNITS: Record<string, number> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, ki: 2 ** 10, mi: 2 ** 20, gi: 2 ** 30, ti: 2 ** 40 };
+
+const size: Kind<number> = {
+  read: (value) => {
+    const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?(?:\/s)?\s*$/i.exec(value);
+    const bytes = Number(match?.[1]) * (UNITS[(match?.[2] ?? "").toLowerCase()] ?? Number.NaN);
+    if (bytes >= 1 && bytes <= 2 ** 53) return Math.round(bytes);
+    throw new Error("a size such as 500000, 20MB or 1.5GiB");
+  },
+  show: (value) => `${value} bytes`,
+};
+
+const yesNo: Kind<boolean> = {
+  read: (value) => {
+    if (/^(true|yes|on|1)$/i.test(value)) return true;
+    if (/^(false|no|off|0)$/i.test(value)) return false;
+    throw new Error("true or false");
+  },
+  show: String,
+};
+
+function oneOf<T extends string>(...words: T[]): Kind<T> {
+  return {
+    read: (value) => {
+      if ((words as string[]).includes(value)) return value as T;
+      throw new Error(words.join(" or "));
+    },
+    show: (value) => value,
+  };
+}
+
+interface Setting<T> {
+  kind: Kind<T>;
+  /** Value where nobody sets it. */
+  default: T | undefined;
+  /** Names in the environment, strongest first. */
+  environment: string[];
+  help: string;
+}
+
+function setting<T, D extends T | undefined>(kind: Kind<T>, fallback: D, help: string, ...environment: string[]) {
+  return { kind, default: fallback, environment, help } as Setting<T> & { default: D };
+}
+
+function stateDir(): string {
+  return join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "drover");
+}
+
+/**
+ * Every setting: its kind, default, and names beside `DROVER_<NAME>` in the environment. Flags, environment,
+ * `drover.yaml` and `drover config` all come from this table.
+ */
+export const SETTINGS = {
+  "artifact-root": setting(path, "reports/scripts", "root directory for the files"),
+  "script-name": setting(text, "resilient-data-sync", "directory below the root; '' for none"),
+  layout: setting(oneOf("name", "url"), "name", "destination of a URL: its last segment, or host and path"),
+  "max-workers": setting(number(1, 1024, true), 8, "files that are carried at once"),
+  retries: setting(number(1, 1000, true), 5, "tries per file in all"),
+  timeout: setting(number(0.1, 86_400), 300, "seconds for connecting, for the answer, and for 1 KiB of the body"),
+  "backoff-factor": setting(number(1, 10), 1.5, "delay before try n+1: 1 s × factor^(n-1), with jitter, at most 60 s"),
+  "circuit-ttl": setting(number(0.1, 86_400), 300, "seconds that an open circuit breaker keeps a host blocked"),
+  "breaker-wait": setting(number(0, 86_400), undefined, "seconds to wait for an open breaker (default: one circuit TTL)"),
+  "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
+  bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
+  resume: setting(yesNo, true, "go on where an earlier try or run stopped in a file"),
+  durability: setting(oneOf("fsync", "rename"), "fsync", "fsync files and directories, or leave that to the system"),
+  "state-dir": setting(path, undefined, "where Drover's own Redis and lists are kept"),
+  redis: setting(url, undefined, "Redis to use instead of Drover's own, e.g. rediss://user@host:6379/0", "REDIS_URL"),
+} as const;
+
+export type SettingName = keyof typeof SETTINGS;
+type ValueOf<S> = S extends Setting<infer T> & { default: infer D } ? (D extends undefined ? T | undefined : T) : never;
+export type Settings = { [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]> };
+
+export interface Resolved {
+  values: Settings;
+  origins: Record<SettingName, Origin>;
+}
+
+/**
+ * Puts the settings together: flags > environment > file > defaults.
+ *
+ * @param flags what the command line says, as text.
+ * @param configFile file that the person named, or undefined for `drover.yaml` in the current directory, if any.
+ * @throws SettingsError naming the setting, where it was set, and what is expected.
+ */
+export async function resolveSettings(flags: Record<string, unknown>, configFile: string | undefined): Promise<Resolved> {
+  const file = await readConfig(configFile);
+  const values: Record<string, unknown> = {};
+  const origins = {} as Record<SettingName, Origin>;
+  for (const [name, entry] of Object.entries(SETTINGS) as [SettingName, Setting<unknown>][]) {
+    const read = (value: string, where: string) => {
+      try {
+        return entry.kind.read(value);
+      } catch (error) {
+        const given = name === "redis" ? "this" : JSON.stringify(value);
+        throw new SettingsError(`${where} must be ${(error as Error).message}, not ${given}`);
+      }
+    };
+    const flag = flags[name];
+    const variable = [`DROVER_${name.toUpperCase().replaceAll("-", "_")}`, ...entry.environment].find(
+      (each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"),
+    );
+    if (flag !== undefined) {
+      values[name] = read(String(flag), `--${name}`);
+      origins[name] = "flag";
+    } else if (variable !== undefined) {
+      values[name] = read(process.env[variable] as string, variable);
+      origins[name] = "environment";
+    } else if (file.values[name] !== undefined) {
+      values[name] = read(String(file.values[name]), `${name} in ${file.path}`);
+      origins[name] = "file";
+    } else {
+      values[name] = entry.default;
+      origins[name] = "default";
+    }
+  }
+  values["artifact-root"] = resolve(values["artifact-root"] as string);
+  values["state-dir"] ??= stateDir();
+  values["breaker-wait"] ??= values["circuit-ttl"];
+  return { values: values as Settings, origins };
+}
+
+async function readConfig(named: string | undefined): Promise<{ path: string; values: Record<string, unknown> }> {
+  const file = named ?? "drover.yaml";
+  if (named === undefined && !existsSync(file)) return { path: file, values: {} };
+  const { parse } = await import("yaml");
+  let values: unknown;
+  try {
+    values = parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new SettingsError(`cannot read ${file}: ${(error as Error).message.split("\n")[0]}`);
+  }
+  if (values === null || values === undefined) return { path: file, values: {} };
+  if (typeof values !== "object" || Array.isArray(values)) throw new SettingsError(`${file} must hold "name: value" lines`);
+  for (const name of Object.keys(values)) {
+    if (name in SETTINGS) continue;
+    const near = nearest(name, Object.keys(SETTINGS));
+    throw new SettingsError(`unknown setting ${name} in ${file}${near ? `: did you mean ${near}?` : ""}`);
+  }
+  return { path: file, values: values as Record<string, unknown> };
+}
+
+/** The word that shares the most letter pairs with a misspelt one, if any is close. */
+function nearest(word: string, words: string[]): string | undefined {
+  const pairs = (text: string) => new Set(Array.from({ length: text.length - 1 }, (_, at) => text.slice(at, at + 2)));
+  const mine = pairs(word.toLowerCase().replaceAll("_", "-"));
+  const scored = words.map((each) => {
+    const theirs = pairs(each);
+    return { each, score: (2 * [...mine].filter((pair) => theirs.has(pair)).length) / (mine.size + theirs.size || 1) };
+  });
+  const best = scored.sort((a, b) => b.score - a.score)[0];
+  return best && best.score > 0.5 ? best.each : undefined;
+}
+
+/** The settings as `drover config` prints them: value and origin, secrets hidden. */
+export function showSettings(resolved: Resolved): { name: string; value: string; origin: Origin }[] {
+  return (Object.keys(SETTINGS) as SettingName[]).map((name) => {
+    const value = resolved.values[name];
+    const kind = SETTINGS[name].kind as Kind<unknown>;
+    return { name, value: value === undefined ? "(none)" : kind.show(value), origin: resolved.origins[name] };
+  });
+}

@@ -1,0 +1,192 @@
+import type { Queue } from "bullmq";
+import { faultPoint } from "@drover/shared/fault";
+import type { Gates } from "@drover/shared/gates";
+import { hostOf, jobId, type TransferJob } from "@drover/shared/job";
+import type { Ledger } from "@drover/shared/ledger";
+import { flightHash } from "@drover/shared/protocol";
+
+/** Files of a host that may bounce off a breaker which has just closed. */
+const PROBES = 4;
+
+export interface DispatcherOptions {
+  runId: string;
+  queue: Queue;
+  ledger: Ledger;
+  gates: Gates;
+  /** Files per host that may be in BullMQ at once. */
+  window: number;
+  /** A host was given up: ends its files without carrying them. */
+  endBlocked(job: TransferJob): Promise<void>;
+  onError(error: unknown): void;
+}
+
+interface Host {
+  name: string;
+  chunks: string[];
+  /** Files of the first chunk that are not in BullMQ yet. */
+  rest: TransferJob[];
+  /** Its id: dropped when all its files are. */
+  chunk: string | undefined;
+  inQueue: number;
+  /** Files that may be in BullMQ at once while a host recovers: doubles with each that is settled. */
+  allowance: number;
+}
+
+/** Moves files from the backlog into BullMQ, a window per host, hosts in turn; none to a host that is blocked. */
+export class Dispatcher {
+  readonly #hosts = new Map<string, Host>();
+  #pumping = false;
+  #again = false;
+  #stopped = false;
+  #draining = false;
+  #timer: NodeJS.Timeout | undefined;
+  #waiting: (() => void)[] = [];
+  /** Files in the backlog or in BullMQ. */
+  #open = 0;
+
+  constructor(private readonly options: DispatcherOptions) {
+    options.gates.onChange(() => this.#pump());
+  }
+
+  /** A chunk is in the backlog. */
+  offer(chunk: string, host: string, files: number): void {
+    this.#host(host).chunks.push(chunk);
+    this.#open += files;
+    this.#pump();
+  }
+
+  #host(name: string): Host {
+    let host = this.#hosts.get(name);
+    if (!host) {
+      host = { name, chunks: [], rest: [], chunk: undefined, inQueue: 0, allowance: PROBES };
+      this.#hosts.set(name, host);
+    }
+    return host;
+  }
+
+  /** A file has left BullMQ for good. */
+  settled(source: string): void {
+    const host = this.#host(hostOf(source));
+    host.inQueue--;
+    host.allowance = this.options.gates.recovering(host.name) ? host.allowance * 2 : PROBES;
+    this.#left();
+    if (host.inQueue <= this.options.window / 2) this.#pump();
+  }
+
+  #left(): void {
+    this.#open--;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  /** Whether there is anything that is not in BullMQ yet. */
+  get busy(): boolean {
+    return [...this.#hosts.values()].some((host) => host.chunks.length > 0 || host.chunk !== undefined);
+  }
+
+  /** Resolves when fewer than so many files are open. */
+  async room(most: number): Promise<void> {
+    while (this.#open >= most && !this.#stopped) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** Feeds everything, blocked hosts too: what is left is only to be settled as cancelled. */
+  drain(): void {
+    this.#draining = true;
+    this.#pump();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    for (const resolve of this.#waiting) resolve();
+  }
+
+  #pump(): void {
+    this.#again = true;
+    if (this.#pumping || this.#stopped) return;
+    this.#pumping = true;
+    this.#run()
+      .catch((error) => this.options.onError(error))
+      .finally(() => {
+        this.#pumping = false;
+        if (this.#again) this.#pump();
+      });
+  }
+
+  async #run(): Promise<void> {
+    while (this.#again && !this.#stopped) {
+      this.#again = false;
+      for (const host of this.#hosts.values()) {
+        if (await this.#feed(host)) this.#again = true; // one chunk, then the next host's turn
+      }
+    }
+  }
+
+  /** @returns whether there may be more to do for this host. */
+  async #feed(host: Host): Promise<boolean> {
+    const { gates, ledger, runId } = this.options;
+    if (host.rest.length === 0 && host.chunks.length === 0) return false;
+    const blockedUntil = this.#draining ? 0 : gates.blockedUntil(host.name);
+    const givenUp = !this.#draining && gates.givenUp(host.name);
+    if (blockedUntil > 0 && !givenUp) {
+      this.#wakeAt(blockedUntil);
+      return false;
+    }
+    const most = gates.recovering(host.name) && !this.#draining ? Math.min(host.allowance, this.options.window) : this.options.window;
+    const room = givenUp ? Number.POSITIVE_INFINITY : most - host.inQueue;
+    if (room <= 0) return false;
+    if (host.chunk === undefined) {
+      host.chunk = host.chunks.shift() as string;
+      const files = await ledger.chunk(runId, host.chunk);
+      host.rest = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
+    }
+    const part = host.rest.slice(0, room);
+    if (givenUp) for (const job of part) await this.#giveUp(job);
+    else await this.#add(host, part);
+    host.rest = host.rest.slice(part.length);
+    if (host.rest.length === 0) {
+      faultPoint("dispatch");
+      await ledger.dropChunk(runId, host.chunk);
+      host.chunk = undefined;
+    }
+    return true;
+  }
+
+  async #giveUp(job: TransferJob): Promise<void> {
+    await this.options.endBlocked(job);
+    this.#left();
+  }
+
+  async #add(host: Host, jobs: TransferJob[]): Promise<void> {
+    host.inQueue += jobs.length;
+    let left = jobs;
+    // A deduplication key that is about to go swallows a job now and then, and says so only by the id it returns.
+    for (let round = 0; left.length > 0; round++) {
+      const added = await this.options.queue.addBulk(left.map((job) => this.#bullJob(job)));
+      left = left.filter((job, at) => added[at]?.id !== jobId(this.options.runId, job.i, job.g));
+      if (round > 10) throw new Error(`BullMQ does not take ${left.length} jobs of run ${this.options.runId}`);
+    }
+  }
+
+  #bullJob(job: TransferJob) {
+    const { runId } = this.options;
+    return {
+      name: "copy",
+      data: job,
+      opts: {
+        jobId: jobId(runId, job.i, job.g),
+        deduplication: { id: flightHash(runId, job.s, job.d, job.g ?? 0) },
+        removeOnComplete: true,
+        removeOnFail: true,
+      },
+    };
+  }
+
+  #wakeAt(unixMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#pump(), Math.max(unixMs - Date.now(), 0) + 20);
+  }
+}

@@ -1,0 +1,45 @@
+import { createReadStream } from "node:fs";
+import { UnavailableError } from "@drover/shared/errors";
+
+/** A line may not be longer: a binary file given as a list must not fill the memory. */
+const MOST_LINE_BYTES = 64 << 10;
+
+export interface ListLine {
+  text: string;
+  /** Where the next line starts, in bytes: the cursor of whoever goes on after this line. */
+  nextByte: number;
+}
+
+/**
+ * Lines of a list, one after the other, without their ends (LF or CRLF). A last line without an end counts.
+ *
+ * @param startByte where a former reader stopped.
+ * @throws UnavailableError when the list cannot be read, or holds a line over 64 KiB.
+ */
+export async function* readList(input: string | NodeJS.ReadableStream, startByte = 0): AsyncGenerator<ListLine> {
+  const stream = typeof input === "string" ? createReadStream(input, { start: startByte, highWaterMark: 1 << 18 }) : input;
+  let rest: Buffer = Buffer.alloc(0);
+  let at = startByte;
+  const line = (bytes: Buffer, next: number): ListLine => {
+    const end = bytes.at(-1) === 13 ? bytes.length - 1 : bytes.length;
+    return { text: bytes.toString("utf8", 0, end), nextByte: next };
+  };
+  try {
+    for await (const piece of stream) {
+      const chunk = Buffer.isBuffer(piece) ? piece : Buffer.from(piece);
+      const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      let from = 0;
+      for (let end = data.indexOf(10, from); end >= 0; end = data.indexOf(10, from)) {
+        at += end + 1 - from;
+        yield line(data.subarray(from, end), at);
+        from = end + 1;
+      }
+      rest = Buffer.from(data.subarray(from)); // a copy: the chunk it is part of can go
+      if (rest.length > MOST_LINE_BYTES) throw new Error(`a line over ${MOST_LINE_BYTES} bytes at byte ${at}`);
+    }
+  } catch (error) {
+    const name = typeof input === "string" ? input : "standard input";
+    throw new UnavailableError(`cannot read the list ${name}: ${(error as Error).message}`);
+  }
+  if (rest.length > 0) yield line(rest, at + rest.length);
+}

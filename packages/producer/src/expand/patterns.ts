@@ -1,0 +1,43 @@
+import picomatch from "picomatch";
+import { SettingsError } from "@drover/shared/errors";
+
+const OPTIONS = { dot: true, nonegate: true } as const;
+
+/** Whether a path relative to a source directory (with `/`) is wanted. */
+export type Wanted = (relative: string) => boolean;
+
+/** A pattern without `/` is about the file's own name at any depth, one with `/` about the relative path. */
+function matcher(pattern: string): Wanted {
+  if (pattern === "" || pattern === "/") throw new SettingsError("an empty pattern matches nothing: leave it out");
+  let matches: (text: string) => boolean;
+  try {
+    matches = picomatch(pattern.startsWith("/") ? pattern.slice(1) : pattern, OPTIONS);
+  } catch (error) {
+    throw new SettingsError(`invalid pattern ${JSON.stringify(pattern)}: ${(error as Error).message}`);
+  }
+  if (pattern.includes("/")) return matches;
+  return (relative) => matches(relative.slice(relative.lastIndexOf("/") + 1));
+}
+
+/**
+ * Compiles `--pattern` and `--include`/`--exclude`.
+ *
+ * A file is wanted when one of the patterns matches (or all patterns are negations) and no `!negation` does, and when
+ * the first of the filters that matches it is an include. What matches no filter is wanted unless one is an include.
+ *
+ * @param patterns globs (`*`, `**`, `?`, `{a,b}`, `[…]`), dotfiles included; `!glob` negates.
+ * @param filters `+ glob` or `- glob`, in the order of the command line.
+ * @throws SettingsError for a pattern that cannot be understood.
+ */
+export function compilePatterns(patterns: readonly string[], filters: readonly string[]): Wanted {
+  const isNegation = (pattern: string) => pattern.startsWith("!") && !pattern.startsWith("!(");
+  const positive = patterns.filter((pattern) => !isNegation(pattern)).map(matcher);
+  const negative = patterns.filter(isNegation).map((pattern) => matcher(pattern.slice(1)));
+  const rules = filters.map((filter) => ({ include: filter[0] === "+", matches: matcher(filter.slice(2)) }));
+  const otherwise = !rules.some((rule) => rule.include);
+  return (relative) => {
+    if (positive.length > 0 && !positive.some((matches) => matches(relative))) return false;
+    if (negative.some((matches) => matches(relative))) return false;
+    return rules.find((rule) => rule.matches(relative))?.include ?? otherwise;
+  };
+}

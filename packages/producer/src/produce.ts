@@ -1,0 +1,181 @@
+import type { Redis } from "ioredis";
+import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
+import { faultPoint } from "@drover/shared/fault";
+import { shortHash } from "@drover/shared/ids";
+import { hostOf, type NewJob } from "@drover/shared/job";
+import type { Ledger } from "@drover/shared/ledger";
+import type { Outcome } from "@drover/shared/outcome";
+import { type EnqueueFile, flightHash, type Protocol } from "@drover/shared/protocol";
+import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
+import { localVersion } from "@drover/shared/storage/local-source";
+import type { LocalTree } from "@drover/shared/storage/local-tree";
+import { type Cursor, type Entry, expand, type ExpandInput } from "./expand/expand.js";
+
+/** Files per call to Redis. */
+const BATCH = 500;
+/** A slow list's files go on after so long, even when they are fewer. */
+const LINGER_MS = 100;
+
+export interface ProduceOptions {
+  runId: string;
+  redis: Redis;
+  keys: Keys;
+  protocol: Protocol;
+  ledger: Ledger;
+  tree: LocalTree;
+  input: ExpandInput;
+  /** Number of the last batch that is registered. */
+  batch: number;
+  signal: AbortSignal;
+  /** Files were registered: chunk ids may be new in the backlog. */
+  onQueued(batch: number, hosts: Map<string, number>): void;
+  /** Settled without a transfer: unchanged, or refused. */
+  onSettled(outcome: Outcome): void;
+  /** Resolves when there is room for more files in the backlog. */
+  room(): Promise<void>;
+}
+
+/** Expands a run's sources, compares them with the catalog and registers what is to be carried. */
+export async function produce(options: ProduceOptions): Promise<void> {
+  const { runId, ledger } = options;
+  let batch = options.batch;
+  let pending: Entry[] = [];
+  let last: Cursor = options.input.from;
+  let sending: Promise<void> = Promise.resolve();
+  let broken: unknown;
+  const claims = new Set<number>();
+
+  const send = (): Promise<void> => {
+    const entries = pending;
+    pending = [];
+    sending = sending.then(async () => {
+      if (entries.length === 0 || broken !== undefined) return;
+      last = (entries.at(-1) as Entry).cursor;
+      await register(options, ++batch, entries, last, claims);
+    });
+    sending.catch((error) => {
+      broken ??= error;
+    });
+    return sending;
+  };
+
+  const timer = setInterval(() => void send().catch(() => {}), LINGER_MS); // the error is thrown below
+  try {
+    for await (const entry of expand(options.input)) {
+      faultPoint("expand");
+      if (options.signal.aborted || broken !== undefined) break;
+      pending.push(entry);
+      if (pending.length < BATCH) continue;
+      await send();
+      await options.room();
+    }
+    await send();
+    if (broken !== undefined) throw broken;
+  } finally {
+    clearInterval(timer);
+  }
+  if (options.signal.aborted) return;
+  await ledger.seal(runId);
+  await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
+}
+
+async function register(
+  options: ProduceOptions,
+  batch: number,
+  entries: Entry[],
+  cursor: Cursor,
+  claims: Set<number>,
+): Promise<void> {
+  const { runId, protocol, ledger, tree } = options;
+  const known = await compare(options, entries);
+  const secrets = new Map<string, string>();
+  const files = entries.map((entry, at): EnqueueFile => {
+    const job: NewJob = { s: entry.shown, d: entry.destination };
+    if (entry.sha256 !== undefined) job.x = entry.sha256;
+    const flight = flightHash(runId, job.s, job.d, 0);
+    if (entry.source !== entry.shown) {
+      job.k = 1;
+      secrets.set(flight, entry.source);
+    }
+    const destination = entry.error
+      ? shortHash("failed", entry.source, entry.destination)
+      : shortHash(tree.path(entry.destination));
+    claims.add(bucketOf(destination, CLAIM_BUCKETS));
+    const unchanged = known[at];
+    return {
+      kind: entry.error ? "failed" : unchanged ? "unchanged" : "queued",
+      host: hostOf(entry.shown),
+      destination,
+      source: shortHash(entry.source, entry.sha256 ?? ""),
+      job: JSON.stringify(job),
+      bytes: unchanged?.sizeBytes ?? 0,
+      failure: entry.error
+        ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
+        : "",
+      flight,
+    };
+  });
+  await ledger.keepSecretSources(runId, secrets);
+  const answers = await protocol.enqueue(runId, batch, JSON.stringify(cursor), files);
+  faultPoint("enqueue");
+  const hosts = new Map<string, number>();
+  answers.forEach((answer, at) => {
+    if (answer.is === "duplicate") return;
+    const entry = entries[at] as Entry;
+    const file = files[at] as EnqueueFile;
+    if (answer.is === "index" && file.kind === "queued") {
+      hosts.set(file.host, (hosts.get(file.host) ?? 0) + 1);
+      return;
+    }
+    options.onSettled(outcomeOf(answer.index, entry, answer.is === "collision", known[at], tree));
+  });
+  options.onQueued(batch, hosts);
+}
+
+function outcomeOf(
+  index: number,
+  entry: Entry,
+  collision: boolean,
+  unchanged: CatalogEntry | undefined,
+  tree: LocalTree,
+): Outcome {
+  const base = {
+    index,
+    source: entry.shown,
+    destination: entry.destination === "" ? "" : tree.path(entry.destination),
+    name: entry.destination === "" ? entry.shown : entry.destination,
+    attempts: 0,
+    durationMs: 0,
+  };
+  if (!collision && !entry.error && unchanged) {
+    const { sha256, sizeBytes } = unchanged;
+    return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy: "catalog" };
+  }
+  const error = collision
+    ? ({ class: "collision", message: "another source of this run has the same destination: give it a name of its own" } as const)
+    : { class: entry.error?.class ?? "internal", message: entry.error?.message ?? "unexpected error" };
+  return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, error };
+}
+
+/**
+ * Which local files are known to be unchanged: the source is the version that was last committed, and the destination
+ * is as the commit left it. Files from a URL are asked about when their turn comes.
+ */
+async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
+  const { redis, keys, tree } = options;
+  const local = entries.flatMap((entry, at) =>
+    entry.stat && !entry.error ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }] : [],
+  );
+  const known: (CatalogEntry | undefined)[] = new Array(entries.length);
+  if (local.length === 0) return known;
+  const found = await lookUp(redis, keys, tree.id, local);
+  local.forEach(({ at, entry }, which) => {
+    const last = found[which];
+    if (!last || !entry.stat) return;
+    if (last.source !== shortHash(entry.shown) || last.version !== localVersion(entry.stat)) return;
+    if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
+    const destination = tree.stat(entry.destination);
+    if (destination?.isFile() && statStamp(destination) === last.stamp) known[at] = last;
+  });
+  return known;
+}

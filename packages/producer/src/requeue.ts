@@ -1,0 +1,67 @@
+import type { Queue } from "bullmq";
+import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
+import type { Ledger } from "@drover/shared/ledger";
+import { flightHash, type Protocol } from "@drover/shared/protocol";
+import type { Run } from "@drover/shared/run";
+
+const PAGE = 500;
+
+/**
+ * Puts the files that a dead process left in its queue back into the backlog. Doing it twice is harmless: what is
+ * settled is left alone, and a file that is in two chunks is carried once.
+ */
+export async function requeueLeft(queue: Queue, run: Run, protocol: Protocol): Promise<void> {
+  for (let from = 0; ; from += PAGE) {
+    const jobs = await queue.getJobs(["waiting", "active", "delayed", "prioritized"], from, from + PAGE - 1);
+    if (jobs.length === 0) return;
+    const parsed = jobs.flatMap((job) => (job ? transferJobSchema.safeParse(job.data).data ?? [] : []));
+    await requeue(parsed, run, protocol, `q${from}`, false);
+  }
+}
+
+/** Takes up again exactly what did not succeed and can: two sources of one destination stay a collision. */
+export async function requeueFailed(run: Run, ledger: Ledger, protocol: Protocol): Promise<void> {
+  const all: TransferJob[] = [];
+  for await (const page of ledger.failures(run.id)) {
+    for (const failure of page) {
+      if (failure.error.class === "collision") continue;
+      const parsed = transferJobSchema.safeParse({ ...failure.job, i: failure.index });
+      if (parsed.success) all.push({ ...parsed.data, g: (parsed.data.g ?? 0) + 1 });
+    }
+  }
+  for (let from = 0; from < all.length; from += PAGE) {
+    await requeue(all.slice(from, from + PAGE), run, protocol, `f${from}`, true);
+  }
+}
+
+async function requeue(
+  jobs: TransferJob[],
+  run: Run,
+  protocol: Protocol,
+  page: string,
+  clear: boolean,
+): Promise<void> {
+  const hosts = groupByHost(jobs);
+  for (const [host, files] of hosts) {
+    await protocol.requeue(
+      run.id,
+      `${run.batch}.${run.generation}.${page}|${host}`,
+      files.map((job) => {
+        const { i: index, ...rest } = job;
+        return { index, flight: flightHash(run.id, job.s, job.d, job.g ?? 0), job: JSON.stringify(rest) };
+      }),
+      clear ? ["failed", "blocked", "locked", "cancelled"] : [],
+    );
+  }
+}
+
+function groupByHost(jobs: TransferJob[]): Map<string, TransferJob[]> {
+  const hosts = new Map<string, TransferJob[]>();
+  for (const job of jobs) {
+    const host = hostOf(job.s);
+    const files = hosts.get(host);
+    if (files) files.push(job);
+    else hosts.set(host, [job]);
+  }
+  return hosts;
+}

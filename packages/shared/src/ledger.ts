@@ -1,0 +1,254 @@
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import { SettingsError } from "./errors.js";
+import { newRunId } from "./ids.js";
+import { OUTCOMES } from "./outcome.js";
+import { isProcessDead } from "./process-name.js";
+import { CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
+import { Script } from "./redis/script.js";
+import { type Run, type RunCounts, type RunSecrets, type RunSpec, runSpecSchema } from "./run.js";
+
+/** Secrets of a run are forgotten after so long; a retry after that needs them anew. */
+const SECRETS_SECONDS = 7 * 86_400;
+/** Runs beyond this many are forgotten, oldest first. */
+const KEPT_RUNS = 200;
+
+/** What did not succeed, as the ledger keeps it. */
+const failureSchema = z.object({
+  job: z.object({ s: z.string(), d: z.string() }).loose(),
+  error: z.object({ class: z.string(), message: z.string() }),
+  attempts: z.number().default(0),
+});
+export type Failure = z.infer<typeof failureSchema> & { index: number };
+
+/**
+ * Takes a run for a process.
+ * KEYS: run. ARGV: new owner, owner that is known dead or '', resume ('1' takes a run that nobody works on).
+ * Returns 'OK' or the owner that has it.
+ */
+const TAKE = new Script(`
+local owner = redis.call('HGET', KEYS[1], 'owner')
+if not owner then return 'NONE' end
+if owner ~= '' and owner ~= ARGV[2] then return owner end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'state', 'running')
+redis.call('HDEL', KEYS[1], 'ended')
+redis.call('HINCRBY', KEYS[1], 'generation', 1)
+return 'OK'
+`);
+
+/**
+ * Ends a run, if this process still has it and nothing is open. One that was cancelled stays cancelled.
+ * KEYS: run, done. ARGV: owner, ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
+ */
+const FINISH = new Script(`
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
+local r = redis.call('HMGET', KEYS[1], 'sealed', 'files', 'state')
+local cancelled = r[3] == 'cancelled'
+if r[1] ~= '1' and not cancelled then return 0 end
+if redis.call('BITCOUNT', KEYS[2]) ~= tonumber(r[2] or '0') then return 0 end
+redis.call('HSET', KEYS[1], 'owner', '', 'ended', ARGV[2])
+if not cancelled then redis.call('HSET', KEYS[1], 'state', 'done') end
+return 1
+`);
+
+/** Runs and what became of their files. The bitmaps are the truth about files; the hash is about the run. */
+export class Ledger {
+  constructor(
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+    private readonly owner: string,
+  ) {}
+
+  async create(spec: RunSpec, secrets: RunSecrets): Promise<string> {
+    const id = newRunId();
+    const pipeline = this.redis.multi();
+    pipeline.hset(this.keys.run(id), {
+      state: "running",
+      owner: this.owner,
+      started: Date.now(),
+      spec: JSON.stringify(spec),
+      batch: 0,
+      files: 0,
+      bytes: 0,
+      generation: 0,
+    });
+    pipeline.hset(this.keys.secrets(id), {
+      headers: JSON.stringify(secrets.headers),
+      sources: JSON.stringify(secrets.sources),
+    });
+    pipeline.expire(this.keys.secrets(id), SECRETS_SECONDS);
+    pipeline.zadd(this.keys.runs(), Date.now(), id);
+    await pipeline.exec();
+    return id;
+  }
+
+  /** Forgets the oldest runs beyond what is kept, except those that are being worked on. */
+  async prune(): Promise<void> {
+    const old = await this.redis.zrange(this.keys.runs(), "0", String(-KEPT_RUNS - 1));
+    for (const id of old) {
+      const owner = await this.redis.hget(this.keys.run(id), "owner");
+      if (!owner || isProcessDead(owner)) await this.#forget(id);
+    }
+  }
+
+  async #forget(id: string): Promise<void> {
+    await this.forgetClaims(id, undefined);
+    await this.redis.unlink(
+      this.keys.run(id),
+      this.keys.done(id),
+      this.keys.failed(id),
+      this.keys.backlog(id),
+      this.keys.secrets(id),
+      ...OUTCOMES.map((outcome) => this.keys.outcome(id, outcome)),
+    );
+    await this.redis.zrem(this.keys.runs(), id);
+  }
+
+  /** Claims serve to find duplicates while a run is expanded; `buckets` undefined means all of them. */
+  async forgetClaims(id: string, buckets: Iterable<number> | undefined): Promise<void> {
+    const all = buckets ?? Array.from({ length: CLAIM_BUCKETS }, (_, at) => at);
+    const names = [...all].map((bucket) => this.keys.claims(id, bucket));
+    for (let from = 0; from < names.length; from += 1000) await this.redis.unlink(...names.slice(from, from + 1000));
+  }
+
+  /** @throws SettingsError when there is no such run. */
+  async get(id: string): Promise<Run> {
+    const hash = await this.redis.hgetall(this.keys.run(id));
+    if (!hash.spec) throw new SettingsError(`no such run: ${id} (drover runs lists them)`);
+    return readRun(id, hash);
+  }
+
+  /** Newest first. */
+  async list(most = KEPT_RUNS): Promise<Run[]> {
+    const ids = await this.redis.zrange(this.keys.runs(), "0", String(most - 1), "REV");
+    const runs: Run[] = [];
+    for (const id of ids) {
+      const hash = await this.redis.hgetall(this.keys.run(id));
+      if (hash.spec) runs.push(readRun(id, hash));
+    }
+    return runs;
+  }
+
+  async counts(id: string): Promise<RunCounts> {
+    const pipeline = this.redis.pipeline().hget(this.keys.run(id), "files").bitcount(this.keys.done(id));
+    const others = OUTCOMES.filter((outcome) => outcome !== "copied");
+    for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
+    const answers = ((await pipeline.exec()) ?? []).map(([error, value]) => {
+      if (error) throw error;
+      return Number(value ?? 0);
+    });
+    const [files = 0, settled = 0, ...rest] = answers;
+    const counts = Object.fromEntries(others.map((outcome, at) => [outcome, rest[at] ?? 0]));
+    const copied = settled - rest.reduce((sum, each) => sum + each, 0);
+    return { files, settled, copied, ...counts } as unknown as RunCounts;
+  }
+
+  /** What did not succeed, a page at a time. */
+  async *failures(id: string): AsyncGenerator<Failure[]> {
+    let cursor = "0";
+    do {
+      const [next, flat] = await this.redis.hscan(this.keys.failed(id), cursor, "COUNT", 500);
+      cursor = next;
+      const page: Failure[] = [];
+      for (let at = 0; at + 1 < flat.length; at += 2) {
+        const parsed = failureSchema.parse(JSON.parse(flat[at + 1] as string));
+        page.push({ ...parsed, index: Number(flat[at]) });
+      }
+      if (page.length > 0) yield page;
+    } while (cursor !== "0");
+  }
+
+  /** @throws SettingsError when they have expired. */
+  async secrets(id: string): Promise<RunSecrets> {
+    const [headers, sources] = await this.redis.hmget(this.keys.secrets(id), "headers", "sources");
+    if (headers == null || sources == null) {
+      throw new SettingsError(`the credentials of run ${id} have expired: start a new sync`);
+    }
+    return { headers: JSON.parse(headers), sources: JSON.parse(sources) };
+  }
+
+  /** Keeps sources with their secrets, by flight. */
+  async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
+    if (sources.size > 0) await this.redis.hset(this.keys.secrets(id), sources);
+  }
+
+  async secretSource(id: string, flight: string): Promise<string | undefined> {
+    return (await this.redis.hget(this.keys.secrets(id), flight)) ?? undefined;
+  }
+
+  /**
+   * Makes this process the one that works on the run.
+   *
+   * @throws SettingsError when another live process has it.
+   */
+  async take(run: Run): Promise<void> {
+    const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
+    const answer = await TAKE.run(this.redis, [this.keys.run(run.id)], [this.owner, dead]);
+    if (answer === "OK") return;
+    throw new SettingsError(`run ${run.id} is being worked on by process ${processNumber(String(answer))}: let it finish`);
+  }
+
+  async seal(id: string): Promise<void> {
+    await this.redis.hset(this.keys.run(id), "sealed", "1");
+  }
+
+  /** @returns `done`, `open` while files are not settled, or `lost` when another process has taken the run. */
+  async finish(id: string): Promise<"done" | "open" | "lost"> {
+    const answer = await FINISH.run(this.redis, [this.keys.run(id), this.keys.done(id)], [this.owner, Date.now()]);
+    return answer === 1 ? "done" : answer === 0 ? "open" : "lost";
+  }
+
+  /** Gives an unfinished run back: it can be resumed. */
+  async leave(id: string): Promise<void> {
+    await this.redis.hset(this.keys.run(id), "owner", "");
+  }
+
+  /** Asks whoever works on the run to stop. */
+  async cancel(id: string): Promise<void> {
+    await this.redis.hset(this.keys.run(id), "state", "cancelled", "ended", Date.now());
+  }
+
+  async isCancelled(id: string): Promise<boolean> {
+    return (await this.redis.hget(this.keys.run(id), "state")) === "cancelled";
+  }
+
+  /** Chunk ids of the backlog, in the order of their batches. */
+  async chunkIds(id: string): Promise<string[]> {
+    const ids = await this.redis.hkeys(this.keys.backlog(id));
+    return ids.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  }
+
+  /** Files of a chunk, as [index, job]. */
+  async chunk(id: string, chunk: string): Promise<[number, Record<string, unknown>][]> {
+    return JSON.parse((await this.redis.hget(this.keys.backlog(id), chunk)) ?? "[]");
+  }
+
+  async dropChunk(id: string, chunk: string): Promise<void> {
+    await this.redis.hdel(this.keys.backlog(id), chunk);
+  }
+}
+
+/** The pid in a process name, for people. */
+function processNumber(owner: string): string {
+  return owner.split(".")[2] ?? owner;
+}
+
+function readRun(id: string, hash: Record<string, string>): Run {
+  const owner = hash.owner ?? "";
+  const running = hash.state === "running";
+  const interrupted = running && (owner === "" || isProcessDead(owner));
+  return {
+    id,
+    state: interrupted ? "interrupted" : (hash.state as Run["state"]),
+    startedMs: Number(hash.started),
+    endedMs: hash.ended === undefined ? undefined : Number(hash.ended),
+    owner,
+    spec: runSpecSchema.parse(JSON.parse(hash.spec as string)),
+    batch: Number(hash.batch),
+    cursor: hash.cursor ?? "",
+    sealed: hash.sealed === "1",
+    bytes: Number(hash.bytes ?? 0),
+    generation: Number(hash.generation ?? 0),
+  };
+}
+

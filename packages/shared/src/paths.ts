@@ -1,0 +1,28 @@
+import { TransferError } from "./errors.js";
+
+const COMPONENT_BYTES = 255;
+const PATH_BYTES = 4096;
+/** What staged files are called; nothing else may be, and nothing of a source that is so called is copied. */
+export const STAGING_NAME = /^\.drover-[A-Za-z0-9_-]{16}$/;
+
+/**
+ * Checks a name that is to become a path below a destination's root, after all decoding: it can lead nowhere else.
+ *
+ * @param name relative, with `/`.
+ * @throws TransferError class `path`, permanent, naming what is wrong.
+ */
+export function safeRelative(name: string): string {
+  const refuse = (why: string) =>
+    new TransferError("path", `refused name ${JSON.stringify(name)}: ${why}`, { permanent: true });
+  if (name === "") throw refuse("it is empty");
+  if (name.includes("\0")) throw refuse("it contains a NUL");
+  if (/^[/\\]/.test(name) || /^[A-Za-z]:[/\\]/.test(name)) throw refuse("it is absolute");
+  if (Buffer.byteLength(name) >= PATH_BYTES) throw refuse(`it is longer than ${PATH_BYTES} bytes`);
+  for (const part of name.split("/")) {
+    if (part === "") throw refuse(name.endsWith("/") ? "it ends in /" : "it has an empty component");
+    if (part === "." || part.split("\\").includes("..")) throw refuse(`it has a component ${part}`);
+    if (Buffer.byteLength(part) > COMPONENT_BYTES) throw refuse(`a component is over ${COMPONENT_BYTES} bytes`);
+    if (STAGING_NAME.test(part)) throw refuse("such names are Drover's own staging files");
+  }
+  return name;
+}

@@ -1,0 +1,295 @@
+/**
+ * The scripts behind protocol.ts. Each takes a list of files and handles them one after the other, so that files
+ * which are asked for in the same moment share one call. Times come from Redis alone; numbers above 1e14 are
+ * formatted by hand because Lua's own conversion keeps 14 digits.
+ */
+
+const CLOCK = `
+local clock = redis.call('TIME')
+local nowMs = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local nowUs = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+`;
+
+/**
+ * Circuit breaker, a hash per host: st (o open, h half-open, absent closed), until (ms), ep (epoch), n (failures in
+ * a row), opens, p1..p3 (expiry of each probe that is out, ms).
+ */
+const BREAKER = `
+local PROBES = {'p1', 'p2', 'p3'}
+-- May a file go to this host? Returns nil and the epoch, or the time (ms) to ask again.
+local function breakerAsk(key, probeMs)
+  local b = redis.call('HMGET', key, 'st', 'until', 'ep', 'p1', 'p2', 'p3')
+  local epoch = b[3] or '0'
+  if not b[1] then return nil, epoch end
+  if b[1] == 'o' then
+    local wait = tonumber(b[2])
+    if wait > nowMs then return wait end
+    epoch = tostring(tonumber(epoch) + 1)
+    redis.call('HSET', key, 'st', 'h', 'ep', epoch, 'p1', nowMs + probeMs)
+    redis.call('HDEL', key, 'p2', 'p3')
+    return nil, epoch
+  end
+  local first
+  for i, name in ipairs(PROBES) do
+    local expiry = tonumber(b[3 + i] or '0')
+    if expiry <= nowMs then
+      redis.call('HSET', key, name, nowMs + probeMs)
+      return nil, epoch
+    end
+    if not first or expiry < first then first = expiry end
+  end
+  return math.min(first, nowMs + 1000)
+end
+-- What came of it. An epoch that is over changes nothing. Returns the time (ms) until which the host is now blocked.
+local function breakerTell(key, epoch, verdict, threshold, ttlMs, retryAfterMs, force)
+  local b = redis.call('HMGET', key, 'st', 'ep', 'n')
+  if (b[2] or '0') ~= epoch then return 0 end
+  if verdict == 'ok' then
+    if b[1] or b[3] then
+      redis.call('HSET', key, 'ep', tonumber(epoch) + (b[1] and 1 or 0))
+      redis.call('HDEL', key, 'st', 'until', 'n', 'p1', 'p2', 'p3')
+    end
+    return 0
+  end
+  local failures = tonumber(b[3] or '0') + 1
+  if b[1] ~= 'h' and failures < threshold and not force then
+    redis.call('HSET', key, 'n', failures)
+    redis.call('PEXPIRE', key, math.max(ttlMs, 3600000))
+    return 0
+  end
+  local untilMs = nowMs + math.max(ttlMs, retryAfterMs)
+  redis.call('HSET', key, 'st', 'o', 'until', untilMs, 'ep', tonumber(epoch) + 1)
+  redis.call('HDEL', key, 'n', 'p1', 'p2', 'p3')
+  redis.call('HINCRBY', key, 'opens', 1)
+  redis.call('PEXPIRE', key, untilMs - nowMs + 86400000)
+  return untilMs
+end
+`;
+
+/**
+ * Admit: takes the lease on the destination with its fence, and asks the breaker.
+ *
+ * Lease, a hash per destination: d (delivery), e (expiry, ms), f (fence), o (owner process), s (source), p (fences of
+ * predecessors whose staging may still be there, comma-separated), m (what is known of the staged part), r (1 when
+ * it was given back in order).
+ *
+ * KEYS per file: flight, lease, breaker, catalog, run.
+ * ARGV: lease ms, probe ms, owner; per file: delivery, source, fence of an owner known dead or '', host or '',
+ *   field in the catalog.
+ * Returns per file {'DONE'} | {'CANCELLED'} | {'BUSY', owner, source, fence, ms left} | {'BLOCKED', ms} |
+ *   {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or ''}.
+ */
+export const ADMIT = `${CLOCK}${BREAKER}
+local answers = {}
+for file = 1, #KEYS / 5 do
+  local k, a = (file - 1) * 5, 3 + (file - 1) * 5
+  local flight, lease, breaker, catalog, run = KEYS[k+1], KEYS[k+2], KEYS[k+3], KEYS[k+4], KEYS[k+5]
+  local delivery, source, dead, host, field = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
+  local answer
+  if redis.call('EXISTS', flight) == 0 then
+    answer = {'DONE'}
+  elseif redis.call('HGET', run, 'state') == 'cancelled' then
+    answer = {'CANCELLED'}
+  else
+    local l = redis.call('HMGET', lease, 'd', 'e', 'f', 'o', 's', 'p', 'm', 'r')
+    local how = 'new'
+    if l[1] then
+      if l[8] then how = 'released'
+      elseif l[1] == delivery then how = 'same'
+      elseif l[3] == dead then how = 'dead'
+      elseif tonumber(l[2]) <= nowMs then how = 'expired'
+      else answer = {'BUSY', l[4], l[5], l[3], tonumber(l[2]) - nowMs} end
+    end
+    if not answer then
+      local wait, epoch = nil, '0'
+      if host ~= '' and how ~= 'same' then wait, epoch = breakerAsk(breaker, tonumber(ARGV[2])) end
+      if wait then
+        answer = {'BLOCKED', wait - nowMs}
+      else
+        if host ~= '' and how == 'same' then epoch = redis.call('HGET', breaker, 'ep') or '0' end
+        local fence, before = l[3], l[6] or ''
+        if how ~= 'same' then
+          local next = nowUs
+          if l[3] and tonumber(l[3]) >= next then next = tonumber(l[3]) + 1 end
+          if l[3] then before = before == '' and l[3] or before .. ',' .. l[3] end
+          fence = string.format('%.0f', next)
+          redis.call('HSET', lease, 'd', delivery, 'e', nowMs + tonumber(ARGV[1]), 'f', fence,
+            'o', ARGV[3], 's', source)
+          if l[3] then
+            redis.call('HSET', lease, 'p', before)
+            redis.call('HDEL', lease, 'r')
+          end
+          redis.call('PEXPIRE', lease, 86400000)
+        end
+        answer = {'OK', fence, epoch, redis.call('HGET', catalog, field) or '', how, before, l[7] or ''}
+      end
+    end
+  end
+  answers[file] = answer
+end
+return answers
+`;
+
+/**
+ * Settle: the end of a file. Without its flight it ends nothing twice; without its lease it ends nothing at all.
+ *
+ * KEYS per file: flight, lease, breaker, catalog, run, done, is:<outcome>, failed.
+ * ARGV per file (14): fence or '' (ends without a lease), index, outcome, bytes, what failed (JSON) or '',
+ *   field in the catalog, catalog entry or '', verdict (ok | fail | none), epoch, threshold, breaker ms,
+ *   Retry-After ms, force ('1' opens the breaker at once), staged part (JSON) to keep the lease's record for, or ''.
+ * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0}.
+ */
+export const SETTLE = `${CLOCK}${BREAKER}
+local answers = {}
+for file = 1, #KEYS / 8 do
+  local k, a = (file - 1) * 8, (file - 1) * 14
+  local flight, lease, run = KEYS[k+1], KEYS[k+2], KEYS[k+5]
+  local fence, index, outcome = ARGV[a+1], ARGV[a+2], ARGV[a+3]
+  if redis.call('EXISTS', flight) == 0 then
+    answers[file] = {'ALREADY', 0}
+  elseif fence ~= '' and redis.call('HGET', lease, 'f') ~= fence then
+    answers[file] = {'STALE', 0}
+  else
+    local blocked = 0
+    if ARGV[a+8] ~= 'none' then
+      blocked = breakerTell(KEYS[k+3], ARGV[a+9], ARGV[a+8], tonumber(ARGV[a+10]), tonumber(ARGV[a+11]),
+        tonumber(ARGV[a+12]), ARGV[a+13] == '1')
+    end
+    if ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
+    redis.call('SETBIT', KEYS[k+6], index, 1)
+    if outcome ~= 'copied' then redis.call('SETBIT', KEYS[k+7], index, 1) end
+    if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[k+8], index, ARGV[a+5]) end
+    if ARGV[a+4] ~= '0' then redis.call('HINCRBY', run, 'bytes', ARGV[a+4]) end
+    if fence == '' then redis.call('DEL', flight)
+    elseif ARGV[a+14] ~= '' then
+      redis.call('DEL', flight)
+      redis.call('HSET', lease, 'r', '1', 'm', ARGV[a+14], 'p', '')
+    else redis.call('DEL', flight, lease) end
+    answers[file] = {'OK', blocked}
+  end
+end
+return answers
+`;
+
+/**
+ * Release: a try is over and the file is not. The lease goes back in order, with what is known of the staged part.
+ *
+ * KEYS: lease, breaker. ARGV: fence, staged part (JSON) or '', verdict, epoch, threshold, breaker ms, Retry-After ms.
+ * Returns {'OK' | 'STALE', host blocked until (ms) or 0}.
+ */
+export const RELEASE = `${CLOCK}${BREAKER}
+local blocked = 0
+if ARGV[3] ~= 'none' then
+  blocked = breakerTell(KEYS[2], ARGV[4], ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), false)
+end
+if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return {'STALE', blocked} end
+redis.call('HSET', KEYS[1], 'r', '1', 'm', ARGV[2], 'p', '')
+return {'OK', blocked}
+`;
+
+/**
+ * Renew all leases of a process and, for the larger files, note what is staged.
+ *
+ * KEYS: the leases. ARGV: lease ms; per lease: fence, staged part (JSON) or '' (unchanged).
+ * Returns per lease 1 (ours, extended) or 0 (lost).
+ */
+export const RENEW = `${CLOCK}
+local answers = {}
+for i, lease in ipairs(KEYS) do
+  if redis.call('HGET', lease, 'f') == ARGV[i*2] then
+    redis.call('HSET', lease, 'e', nowMs + tonumber(ARGV[1]))
+    if ARGV[i*2+1] ~= '' then redis.call('HSET', lease, 'm', ARGV[i*2+1], 'p', '') end
+    redis.call('PEXPIRE', lease, 86400000)
+    answers[i] = 1
+  else
+    answers[i] = 0
+  end
+end
+return answers
+`;
+
+/**
+ * Enqueue a batch, all or nothing: destinations claimed, indexes given, flights and counts registered, the backlog
+ * chunks and the producer's cursor written.
+ *
+ * KEYS: run, done, is:unchanged, is:failed, failed, backlog; per file: claim bucket, flight.
+ * ARGV: producer (its name must own the run), batch number, cursor; per file (7): kind (q queued | u unchanged |
+ *   f failed), host, destination, source, job (JSON without its index), bytes, what failed (JSON, kind f) or ''.
+ * Returns {'OK', answer per file...}, an answer being an index, 'dup', or 'col'..index (another source has that
+ *   destination: settled failed); a batch that was sent again gets the answer of the first time. Or {'GAP', batch
+ *   known}, {'CANCELLED'}, {'OWNER', name}.
+ */
+export const ENQUEUE = `
+local run, done = KEYS[1], KEYS[2]
+local r = redis.call('HMGET', run, 'state', 'owner', 'batch', 'files', 'answer')
+if r[1] == 'cancelled' then return {'CANCELLED'} end
+if r[2] ~= ARGV[1] then return {'OWNER', r[2] or ''} end
+local batch, known = tonumber(ARGV[2]), tonumber(r[3] or '0')
+if batch == known then return cjson.decode(r[5]) end
+if batch ~= known + 1 then return {'GAP', known} end
+local index = tonumber(r[4] or '0')
+local chunks, answer = {}, {'OK'}
+for file = 1, (#KEYS - 6) / 2 do
+  local a = 3 + (file - 1) * 7
+  local claim, flight = KEYS[5 + file * 2], KEYS[6 + file * 2]
+  local kind, host, destination, source, job = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
+  local other = redis.call('HGET', claim, destination)
+  if other == source then
+    answer[file + 1] = 'dup'
+  else
+    local bit = string.format('%.0f', index)
+    if other then
+      redis.call('SETBIT', done, bit, 1)
+      redis.call('SETBIT', KEYS[4], bit, 1)
+      redis.call('HSET', KEYS[5], bit, '{"job":' .. job .. ',"error":{"class":"collision","message":"another source of this run has the same destination: give it a name of its own"}}')
+      answer[file + 1] = 'col' .. bit
+    else
+      redis.call('HSET', claim, destination, source)
+      if kind == 'q' then
+        redis.call('SET', flight, bit)
+        chunks[host] = (chunks[host] and chunks[host] .. ',' or '') .. '[' .. bit .. ',' .. job .. ']'
+      else
+        redis.call('SETBIT', done, bit, 1)
+        redis.call('SETBIT', kind == 'u' and KEYS[3] or KEYS[4], bit, 1)
+        if kind == 'f' then redis.call('HSET', KEYS[5], bit, ARGV[a+7])
+        elseif ARGV[a+6] ~= '0' then redis.call('HINCRBY', run, 'bytes', ARGV[a+6]) end
+      end
+      answer[file + 1] = bit
+    end
+    index = index + 1
+  end
+end
+for host, jobs in pairs(chunks) do
+  redis.call('HSET', KEYS[6], ARGV[2] .. '|' .. host, '[' .. jobs .. ']')
+end
+redis.call('HSET', run, 'batch', ARGV[2], 'cursor', ARGV[3], 'files', string.format('%.0f', index),
+  'answer', cjson.encode(answer))
+return answer
+`;
+
+/**
+ * Puts files back into the backlog: what failed, with a new generation (retry), or what a dead process left in its
+ * queue (resume).
+ *
+ * KEYS: run, done, failed, backlog; then is:<outcome> for each outcome that is cleared; then a flight per file.
+ * ARGV: producer, chunk id, number of outcome keys, clear ('1' for retry); per file: index, [index, job] (JSON).
+ * Returns how many were put back: a file that is settled and not cleared stays as it is.
+ */
+export const REQUEUE = `
+local outcomes, count, jobs = tonumber(ARGV[3]), 0, {}
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
+for file = 1, #KEYS - 4 - outcomes do
+  local bit, job = ARGV[3 + file * 2], ARGV[4 + file * 2]
+  local settled = redis.call('GETBIT', KEYS[2], bit) == 1
+  local failed = ARGV[4] == '1' and redis.call('HDEL', KEYS[3], bit) == 1
+  if failed or not settled then
+    redis.call('SETBIT', KEYS[2], bit, 0)
+    if failed then for i = 1, outcomes do redis.call('SETBIT', KEYS[4 + i], bit, 0) end end
+    redis.call('SET', KEYS[4 + outcomes + file], bit)
+    count = count + 1
+    jobs[count] = job
+  end
+end
+if count > 0 then redis.call('HSET', KEYS[4], ARGV[2], '[' .. table.concat(jobs, ',') .. ']') end
+return count
+`;

@@ -1,0 +1,79 @@
+import { z } from "zod";
+
+/** What a run was asked to do, as it is kept in Redis: without secrets, and enough to go on after a kill. */
+export const runSpecSchema = z.object({
+  /** Where the files go, absolute: the root of the destination tree. */
+  root: z.string(),
+  /** Sources of the command line in order, without secrets; absolute paths. */
+  sources: z.array(z.string()),
+  /** List of sources, absolute; for standard input the copy that was kept of it. */
+  list: z.string().optional(),
+  /** Size and time of the list when the run began. */
+  listStamp: z.string().optional(),
+  listIsStdin: z.boolean().default(false),
+  patterns: z.array(z.string()),
+  /** `+ pattern` and `- pattern`, in order. */
+  filters: z.array(z.string()),
+  layout: z.enum(["name", "url"]),
+  /** Expected SHA-256 by source (without secrets). */
+  checksums: z.record(z.string(), z.string()),
+  /** A destination that is given outright, for a single file. */
+  destination: z.string().optional(),
+  retries: z.number(),
+  timeoutMs: z.number(),
+  backoffFactor: z.number(),
+  jitter: z.enum(["full", "near"]),
+  circuitTtlMs: z.number(),
+  circuitThreshold: z.number(),
+  breakerWaitMs: z.number(),
+  openWhenSpent: z.boolean(),
+  whenBusy: z.enum(["wait", "skip-same-source"]),
+  maxWorkers: z.number(),
+  maxFileSizeBytes: z.number().optional(),
+  bytesPerSecond: z.number().optional(),
+  resume: z.boolean(),
+  durable: z.boolean(),
+});
+
+export type RunSpec = z.infer<typeof runSpecSchema>;
+
+/** What of a run must stay secret: it lives in one expiring key. */
+export interface RunSecrets {
+  /** The person's own request headers. */
+  headers: Record<string, string>;
+  /** Sources of the command line with their secrets, in the order of the spec's. */
+  sources: string[];
+}
+
+export type RunState = "running" | "interrupted" | "done" | "cancelled";
+
+export interface RunCounts {
+  /** Files that were registered. */
+  files: number;
+  settled: number;
+  copied: number;
+  unchanged: number;
+  failed: number;
+  blocked: number;
+  locked: number;
+  cancelled: number;
+}
+
+export interface Run {
+  id: string;
+  state: RunState;
+  startedMs: number;
+  endedMs: number | undefined;
+  /** Process that works on it, see process-name.ts; "" for none. */
+  owner: string;
+  spec: RunSpec;
+  /** Number of the last batch that was registered. */
+  batch: number;
+  /** Where the expansion stands (JSON), or "". */
+  cursor: string;
+  /** Every source has been expanded. */
+  sealed: boolean;
+  bytes: number;
+  /** How often it was resumed or retried. */
+  generation: number;
+}

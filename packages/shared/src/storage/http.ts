@@ -1,0 +1,212 @@
+import { isIP } from "node:net";
+import { Agent, buildConnector, type Dispatcher } from "undici";
+import { TransferError } from "../errors.js";
+import { redactUrl } from "../redact.js";
+import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
+import { HttpBody } from "./http-body.js";
+import { connectionError } from "./http-errors.js";
+
+const MOST_REDIRECTS = 10;
+/** Headers of the person that may follow a redirect to another origin; all others could be credentials. */
+const CROSS_ORIGIN_HEADERS = new Set(["accept", "accept-language", "user-agent"]);
+/** Headers that Drover must control itself for the transfer to be right. */
+const OWN_HEADERS =
+  /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|keep-alive|expect|range|if-(match|none-match|range|modified-since|unmodified-since)|accept-encoding)$/;
+
+export type Headers = Record<string, string>;
+/** Headers of an answer; a repeated one is joined as RFC 9110 allows. */
+export type AnswerHeaders = Record<string, string | undefined>;
+
+export interface HttpAnswer {
+  status: number;
+  headers: AnswerHeaders;
+  body: HttpBody;
+}
+
+export interface HttpOptions {
+  /** Connect and headers: milliseconds that each may take. */
+  timeoutMs: number;
+  /** Connections per origin. */
+  connections: number;
+}
+
+/** @throws TransferError class `unsupported` for a header that cannot be set by a person. */
+export function checkHeader(name: string): string {
+  const lower = name.toLowerCase();
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower)) throw new TransferError("unsupported", `invalid header name ${JSON.stringify(name)}`);
+  if (OWN_HEADERS.test(lower)) throw new TransferError("unsupported", `the header ${name} is set by Drover itself`);
+  return lower;
+}
+
+/** GET over pooled connections: conditions and ranges in, an answer with its body out; redirects followed safely. */
+export class HttpClient {
+  /** For hosts that a person named. */
+  readonly #direct: Agent;
+  /** For hosts that a redirect led to: public addresses only, plus loopback where the person named one. */
+  #guarded: Agent | undefined;
+  #guardedLoopback: Agent | undefined;
+
+  constructor(private readonly options: HttpOptions) {
+    this.#direct = this.#agent();
+  }
+
+  #agent(lookup?: ReturnType<typeof guardedLookup>): Agent {
+    return new Agent({
+      connections: this.options.connections,
+      pipelining: 1,
+      allowH2: false,
+      keepAliveTimeout: 10_000,
+      headersTimeout: this.options.timeoutMs,
+      bodyTimeout: 0, // the slow-body rule watches bytes per window instead
+      connect: buildConnector({
+        timeout: this.options.timeoutMs,
+        allowH2: false,
+        ...(lookup ? { lookup } : {}),
+      }),
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#direct, this.#guarded, this.#guardedLoopback].map((agent) => agent?.destroy()));
+  }
+
+  /**
+   * Sends a GET and follows redirects until an answer that is none.
+   *
+   * @param headers the person's own headers: they stay with the origin of `url`.
+   * @param extra conditions and ranges, sent to every hop.
+   * @throws TransferError for whatever kept an answer away.
+   */
+  async get(url: string, headers: Headers, extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    let target = parseUrl(url);
+    const asked = target;
+    let sent = headers;
+    if (target.username !== "" || target.password !== "") {
+      sent = { ...headers, authorization: basicAuth(target) };
+    }
+    const seen = new Set<string>();
+    for (;;) {
+      const agent = this.#agentFor(asked, target);
+      const answer = await this.#request(agent, target, { ...sent, ...extra, "accept-encoding": "identity" }, signal);
+      const location = answer.headers.location;
+      if (!isRedirect(answer.status) || location === undefined) return answer;
+      answer.body.discard(Number(answer.headers["content-length"] ?? 0));
+      seen.add(target.href);
+      const next = redirectTarget(target, location);
+      if (seen.has(next.href)) throw redirectError(`redirect loop at ${redactUrl(next.href)}`);
+      if (seen.size > MOST_REDIRECTS) throw redirectError(`more than ${MOST_REDIRECTS} redirects`);
+      if (next.origin !== target.origin) {
+        sent = Object.fromEntries(Object.entries(sent).filter(([name]) => CROSS_ORIGIN_HEADERS.has(name)));
+      }
+      target = next;
+    }
+  }
+
+  #agentFor(asked: URL, target: URL): Agent {
+    if (target.hostname === asked.hostname) return this.#direct;
+    const host = bareHost(asked.hostname);
+    const loopback = host === "localhost" || (isIP(host) !== 0 && isLoopbackAddress(host));
+    checkLiteral(target.hostname, loopback);
+    if (loopback) {
+      this.#guardedLoopback ??= this.#agent(guardedLookup(true));
+      return this.#guardedLoopback;
+    }
+    this.#guarded ??= this.#agent(guardedLookup(false));
+    return this.#guarded;
+  }
+
+  #request(agent: Agent, url: URL, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    const { timeoutMs } = this.options;
+    return new Promise((resolve, reject) => {
+      let body: HttpBody | undefined;
+      let controller: Dispatcher.DispatchController | undefined;
+      const onAbort = () => {
+        const reason = signal.reason instanceof Error ? signal.reason : new TransferError("cancelled", "cancelled");
+        if (body) body.abort(reason);
+        else controller?.abort(reason);
+        reject(reason);
+      };
+      if (signal.aborted) return onAbort();
+      signal.addEventListener("abort", onAbort, { once: true });
+      const done = () => signal.removeEventListener("abort", onAbort);
+      agent.dispatch(
+        { origin: url.origin, path: url.pathname + url.search, method: "GET", headers },
+        {
+          onRequestStart(control) {
+            controller = control;
+            if (signal.aborted) onAbort();
+          },
+          onResponseStart(control, status, received) {
+            if (status < 200) return;
+            body = new HttpBody(control);
+            resolve({ status, headers: joined(received), body });
+          },
+          onResponseData(_control, chunk) {
+            body?.push(chunk);
+          },
+          onResponseEnd() {
+            done();
+            body?.end();
+          },
+          onResponseError(_control, error) {
+            done();
+            const known = connectionError(error, timeoutMs);
+            if (body) body.fail(known);
+            else reject(known);
+          },
+        },
+      );
+    });
+  }
+}
+
+function joined(received: Record<string, string | string[] | undefined>): AnswerHeaders {
+  for (const name in received) {
+    const value = received[name];
+    if (Array.isArray(value)) received[name] = name === "location" ? value[0] : value.join(", ");
+  }
+  return received as AnswerHeaders;
+}
+
+/** @throws TransferError when the text is no http(s) URL. */
+export function parseUrl(text: string): URL {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new TransferError("unsupported", `invalid URL ${redactUrl(text)}`, { permanent: true });
+  }
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new TransferError("unsupported", `unsupported scheme ${url.protocol}//: use http, https or file`, { permanent: true });
+  }
+  return url;
+}
+
+function basicAuth(url: URL): string {
+  const plain = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  return `Basic ${Buffer.from(plain).toString("base64")}`;
+}
+
+function isRedirect(status: number): boolean {
+  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
+}
+
+function redirectTarget(from: URL, location: string): URL {
+  let next: URL;
+  try {
+    next = new URL(location, from);
+  } catch {
+    throw redirectError("redirect to an invalid URL");
+  }
+  if (next.protocol !== "http:" && next.protocol !== "https:") {
+    throw redirectError(`refused redirect to a ${next.protocol} URL`);
+  }
+  next.username = "";
+  next.password = "";
+  next.hash = "";
+  return next;
+}
+
+function redirectError(message: string): TransferError {
+  return new TransferError("redirect", message, { permanent: true, verdict: "ok" });
+}

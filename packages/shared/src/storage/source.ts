@@ -1,0 +1,72 @@
+/** A digest that a source gives for the whole file. */
+export interface SourceDigest {
+  by: "repr-digest" | "content-digest" | "digest" | "content-md5";
+  algorithm: "sha256" | "sha512" | "md5";
+  base64: string;
+}
+
+/** What a source says of the file that it opens. */
+export interface SourceEntry {
+  /** Size in bytes of the whole file as it is sent, undefined where the source does not say. */
+  sizeBytes: number | undefined;
+  /** Comparable with what was seen earlier; "" where nothing identifies the version. */
+  version: string;
+  /** Identifies this version for a range of it (HTTP: a strong ETag); "" where ranges cannot be trusted. */
+  strongEtag: string;
+  mtimeMs: number | undefined;
+  /** Permission bits, of a local file. */
+  mode?: number;
+  /** Whether the end of the body can be told from a broken connection (a length, or chunked framing). */
+  framed: boolean;
+  /** Whether parts of the file can be asked for. */
+  ranges: boolean;
+  /** `gzip` and the like, where the server encodes although it was asked not to; "" for none. */
+  encoding: string;
+  digest: SourceDigest | undefined;
+}
+
+/** The bytes of a file as they come in. */
+export interface Body {
+  /** Everything that is there, or null at the end. Throws what broke it, after what came before. */
+  read(): Promise<Buffer[] | null>;
+  /** The whole body where it is already in memory, at no cost; else undefined. */
+  takeIfComplete(): Buffer[] | undefined;
+  abort(error: Error): void;
+  /** Whether the reader waits for the source, rather than the source for the reader. */
+  readonly starved: boolean;
+  readonly receivedBytes: number;
+}
+
+export type Opened =
+  | { is: "unchanged"; entry: SourceEntry }
+  | {
+      is: "body";
+      entry: SourceEntry;
+      body: Body;
+      /** Where the body starts in the file. */
+      offset: number;
+      /** After the last byte: throws (class `changed`) when what was read is not one version of the file. */
+      confirm?: () => void;
+    };
+
+/** One file, to be read. */
+export interface Source {
+  /**
+   * @param known version of the copy that is already at the destination, or "": the same version opens as `unchanged`.
+   * @throws TransferError
+   */
+  open(known: string, signal: AbortSignal): Promise<Opened>;
+
+  /**
+   * Opens a part of the version that `entry` names. A source that cannot gives the whole file; `offset` says so.
+   *
+   * @param endByte last byte wanted (then the version must be the same), or undefined for the rest of the file.
+   * @throws TransferError class `changed` when the source has another version by now.
+   */
+  openRange(
+    entry: SourceEntry,
+    startByte: number,
+    endByte: number | undefined,
+    signal: AbortSignal,
+  ): Promise<Opened>;
+}

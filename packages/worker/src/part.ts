@@ -1,0 +1,54 @@
+import { bootId } from "@drover/shared/process-name";
+
+/** Pieces that a large file is fetched in when the source takes ranges. */
+export const PIECE_BYTES = 16 << 20;
+/** Less than this is not worth resuming. */
+export const WORTH_RESUMING_BYTES = 1 << 20;
+
+/** What is known of a staged part, kept in the lease's record so that a successor can go on. */
+export interface Part {
+  /** Fence in the name of the staging file. */
+  fence: string;
+  /** Identifies the version that the part is of. */
+  version: string;
+  strongEtag: string;
+  sizeBytes: number | undefined;
+  /** Bytes that are there from the start. */
+  contiguousBytes: number;
+  /** Pieces beyond them that are there too. */
+  pieces: number[];
+  /** Tries that ended with a wrong checksum. */
+  mismatches: number;
+}
+
+const BOOT = bootId();
+
+export function encodePart(part: Part): string {
+  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = part;
+  return JSON.stringify([fence, version, strongEtag, sizeBytes ?? -1, contiguousBytes, pieces, mismatches, BOOT]);
+}
+
+/** Reads a note; bytes that were written before the machine last started are not trusted, they were never synced. */
+export function decodePart(note: string): Part | undefined {
+  if (note === "") return undefined;
+  const [fence, version, strongEtag, size, contiguousBytes, pieces, mismatches, boot] = JSON.parse(note) as [
+    string,
+    string,
+    string,
+    number,
+    number,
+    number[],
+    number,
+    string,
+  ];
+  const part: Part = {
+    fence,
+    version,
+    strongEtag,
+    sizeBytes: size < 0 ? undefined : size,
+    contiguousBytes,
+    pieces,
+    mismatches,
+  };
+  return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };
+}

@@ -1,0 +1,44 @@
+import type { BreakerRules, Protocol } from "@drover/shared/protocol";
+import type { TransferJob } from "@drover/shared/job";
+import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Source } from "@drover/shared/storage/source";
+import type { Leases } from "./leases.js";
+import type { Pace } from "./pace.js";
+import type { Part } from "./part.js";
+
+/** What a run asks of every transfer. */
+export interface Terms {
+  /** Tries in all. */
+  retries: number;
+  /** Delay before try n+1: `backoffBaseMs` × `backoffFactor`^(n−1). */
+  backoffFactor: number;
+  /** `full`: anything from 0 to the delay. `near`: within a quarter of it. */
+  jitter: "full" | "near";
+  timeoutMs: number;
+  rules: BreakerRules;
+  /** How long an open breaker is waited for, in milliseconds. */
+  breakerWaitMs: number;
+  /** Open the breaker when a file's tries are spent, whatever its threshold. */
+  openWhenSpent: boolean;
+  /** What to do while somebody else carries the same destination. */
+  whenBusy: "wait" | "skip-same-source";
+  maxFileSizeBytes: number | undefined;
+  /** Go on where an earlier try stopped. */
+  resume: boolean;
+  /** fsync file and directory before a file counts as copied. */
+  durable: boolean;
+}
+
+/** Everything that a file needs on its way: made once per process. */
+export interface Place {
+  runId: string;
+  protocol: Protocol;
+  leases: Leases;
+  pace: Pace;
+  tree: LocalTree;
+  terms: Terms;
+  /** Told where the bytes of a file are counted as they come, for show. */
+  receiving?(job: TransferJob, part: Part): void;
+  /** @throws TransferError class `credentials` when the run's secrets have expired. */
+  source(job: TransferJob): Promise<Source> | Source;
+}

@@ -1,0 +1,165 @@
+import { DelayedError, type Job, WaitingError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
+import { TransferError } from "@drover/shared/errors";
+import type { Gates } from "@drover/shared/gates";
+import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
+import type { Outcome } from "@drover/shared/outcome";
+import type { Place } from "./place.js";
+import { carry, type Carried, type Delivery, fileKeys, settleFailed, StoppingError } from "./transfer.js";
+
+const BACKOFF_BASE_MS = 1_000;
+const BACKOFF_CAP_MS = 60_000;
+/** A destination that somebody else holds is asked for again after so long. */
+const BUSY_MS = 300;
+/** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
+const NEVER = 1_000_000_000;
+
+/** What happens to files, for whoever shows or follows it. */
+export interface FileEvents {
+  started(job: TransferJob, attempt: number): void;
+  /** Not settled; will be taken up again. */
+  waiting(job: TransferJob): void;
+  retrying(job: TransferJob, attempt: number, error: TransferError, delayMs: number): void;
+  settled(outcome: Outcome): void;
+  /** Was settled before: this delivery found nothing to do. */
+  dropped(job: TransferJob): void;
+}
+
+export interface ProcessorOptions {
+  queue: string;
+  prefix: string;
+  redis: Redis;
+  concurrency: number;
+  place: Place;
+  gates: Gates;
+  events: FileEvents;
+  /** Errors of the queue itself, such as Redis being away. */
+  onError(error: Error): void;
+}
+
+/** Thrown at BullMQ to have a job tried again: its message is kept in the job, so it holds no secret and no stack. */
+class TryAgain extends Error {
+  constructor(
+    message: string,
+    readonly delayMs: number,
+  ) {
+    super(message);
+    this.stack = "";
+  }
+}
+
+/** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
+export class Processor {
+  readonly #worker: Worker<unknown>;
+  /** When a file was first taken up, where that was not in its last delivery. */
+  readonly #since = new Map<string, number>();
+  /** Since when a destination was found held by somebody else. */
+  readonly #busySince = new Map<string, number>();
+
+  constructor(private readonly options: ProcessorOptions) {
+    this.#worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
+      connection: options.redis,
+      prefix: options.prefix,
+      concurrency: options.concurrency,
+      maxStalledCount: NEVER,
+      removeOnComplete: { count: 0 },
+      removeOnFail: { count: 0 },
+      settings: { backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : 0) },
+    });
+    this.#worker.on("error", options.onError);
+  }
+
+  /** Stops at once and in order: what is staged is kept, what is unfinished goes back to the queue. */
+  async stop(): Promise<void> {
+    const closed = this.#worker.close();
+    this.options.place.leases.abortAll(new StoppingError("stopping"));
+    await closed;
+  }
+
+  async #process(job: Job<unknown>, token: string): Promise<void> {
+    const { place, events } = this.options;
+    const parsed = transferJobSchema.safeParse(job.data);
+    const id = job.id as string;
+    if (!parsed.success) throw new Error(`job ${id} is not a transfer job`);
+    const transfer = parsed.data;
+    const delivery: Delivery = {
+      job: transfer,
+      started: job.attemptsStarted,
+      attempt: job.attemptsMade + 1,
+      sinceMs: this.#since.get(id) ?? Date.now(),
+    };
+    events.started(transfer, delivery.attempt);
+    const carried = await carry(delivery, place);
+    const ended = await this.#resolve(carried, delivery, id);
+    if (ended.is === "settled") {
+      this.#since.delete(id);
+      this.#busySince.delete(id);
+      this.options.gates.told(hostOf(transfer.s), ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
+      events.settled(ended.outcome);
+      return;
+    }
+    events.waiting(transfer);
+    if (ended.is === "done") {
+      events.dropped(transfer);
+      return;
+    }
+    this.#since.set(id, delivery.sinceMs);
+    if (ended.is === "returned") {
+      await job.moveToWait(token);
+      throw new WaitingError();
+    }
+    if (ended.is === "later") {
+      await job.moveToDelayed(Date.now() + ended.delayMs, token);
+      throw new DelayedError();
+    }
+    const delayMs = this.#backoff(delivery.attempt, ended.error);
+    this.options.gates.told(hostOf(transfer.s), ended.blockedUntilMs, false);
+    events.retrying(transfer, delivery.attempt, ended.error, delayMs);
+    job.opts.attempts = NEVER; // carry() counts the tries
+    job.opts.backoff = { type: "drover" };
+    throw new TryAgain(ended.error.message, delayMs);
+  }
+
+  /** What is to be done with the job; waiting that has lasted too long ends the file. */
+  async #resolve(
+    carried: Carried,
+    delivery: Delivery,
+    id: string,
+  ): Promise<Exclude<Carried, { is: "busy" | "blocked" }> | { is: "later"; delayMs: number }> {
+    const { place, gates } = this.options;
+    const { terms } = place;
+    const { job } = delivery;
+    if (carried.is === "blocked") {
+      const host = hostOf(job.s);
+      if (gates.mayWait(host, carried.waitMs)) {
+        return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
+      }
+      const error = new TransferError("breaker", `circuit breaker open for ${host}`, { permanent: true });
+      return settled(await settleFailed(delivery, fileKeys(job, place), undefined, "", error, place, "blocked"));
+    }
+    if (carried.is === "busy") {
+      const since = this.#busySince.get(id) ?? Date.now();
+      this.#busySince.set(id, since);
+      const skip = terms.whenBusy === "skip-same-source" && carried.sameSource;
+      const waited = Date.now() - since > terms.timeoutMs && terms.whenBusy === "wait";
+      if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
+      const error = new TransferError("locked", "another process is writing this destination", { permanent: true });
+      return settled(await settleFailed(delivery, fileKeys(job, place), undefined, "", error, place, "locked"));
+    }
+    if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
+    return carried;
+  }
+
+  #backoff(attempt: number, error: TransferError): number {
+    const { backoffFactor, jitter } = this.options.place.terms;
+    const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
+    const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
+    return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
+  }
+}
+
+/** Settling without a lease never waits. */
+function settled(carried: Carried): Exclude<Carried, { is: "busy" | "blocked" }> {
+  if (carried.is === "busy" || carried.is === "blocked") throw new Error("settled files cannot wait");
+  return carried;
+}

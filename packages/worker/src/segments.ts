@@ -1,0 +1,123 @@
+import { TransferError } from "@drover/shared/errors";
+import type { Body, Opened, Source } from "@drover/shared/storage/source";
+import { HashBehind } from "./hash-behind.js";
+import type { Lease } from "./leases.js";
+import { encodePart, type Part, PIECE_BYTES } from "./part.js";
+import type { Place } from "./place.js";
+import { algorithmsFor, type Received } from "./receive.js";
+import type { Staging } from "./staging.js";
+
+/** Files from this size on are fetched in pieces at once, where the source takes ranges. */
+export const SEGMENTED_BYTES = 64 << 20;
+/** Pieces that are fetched at the same time. */
+const FETCHERS = 4;
+
+/**
+ * Fetches a large file in pieces, several at a time and in order, each under the version that was opened (If-Match).
+ * The hash follows close behind. The first answer serves the first pieces; pieces that `part` has are kept.
+ *
+ * @param first the open answer, from the first byte that `part` does not have.
+ */
+export async function fetchPieces(
+  source: Source,
+  first: Extract<Opened, { is: "body" }>,
+  staging: Staging,
+  part: Part,
+  lease: Lease,
+  place: Place,
+): Promise<Received> {
+  const { entry } = first;
+  const sizeBytes = entry.sizeBytes as number;
+  const count = Math.ceil(sizeBytes / PIECE_BYTES);
+  const done = new Set<number>(part.pieces);
+  const startPiece = Math.floor(part.contiguousBytes / PIECE_BYTES);
+  let next = startPiece;
+  if (part.contiguousBytes === 0) {
+    part.pieces = [];
+    done.clear();
+    staging.create(entry.mode);
+  }
+  const hashing = new HashBehind(staging.fd, algorithmsFor(entry));
+  hashing.advance(part.contiguousBytes);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([stop.signal, lease.signal]);
+
+  const finished = (piece: number) => {
+    done.add(piece);
+    let contiguous = Math.floor(part.contiguousBytes / PIECE_BYTES);
+    while (done.has(contiguous)) contiguous++;
+    part.contiguousBytes = Math.min(contiguous * PIECE_BYTES, sizeBytes);
+    part.pieces = [...done].filter((each) => each >= contiguous);
+    lease.check();
+    lease.note = encodePart(part);
+    hashing.advance(part.contiguousBytes);
+  };
+  const take = () => {
+    while (done.has(next)) next++;
+    return next < count ? next++ : undefined;
+  };
+  const fetcher = async (body: Body | undefined): Promise<void> => {
+    for (let piece = take(); piece !== undefined; piece = take()) {
+      const start = piece * PIECE_BYTES;
+      const end = Math.min(start + PIECE_BYTES, sizeBytes);
+      if (body && piece === startPiece) {
+        await copyPiece(body, start, end, staging, place);
+        if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
+      } else {
+        const opened = await source.openRange(entry, start, end - 1, signal);
+        if (opened.is !== "body" || opened.offset !== start) {
+          if (opened.is === "body") opened.body.abort(new Error("not a range"));
+          throw new TransferError("changed", "the server stopped taking ranges while the file was read", { verdict: "ok" });
+        }
+        const unwatch = place.pace.watch(opened.body);
+        try {
+          await copyPiece(opened.body, start, end, staging, place);
+        } catch (error) {
+          opened.body.abort(error as Error);
+          throw error;
+        } finally {
+          unwatch();
+        }
+      }
+      finished(piece);
+    }
+  };
+
+  try {
+    const fetchers = Array.from({ length: FETCHERS }, (_, at) => fetcher(at === 0 ? first.body : undefined));
+    try {
+      await Promise.all(fetchers);
+    } catch (error) {
+      stop.abort(error);
+      first.body.abort(error as Error);
+      await Promise.allSettled(fetchers); // none may write to the file after this
+      throw error;
+    }
+    const [sha256, other] = await hashing.finish(sizeBytes);
+    return { sizeBytes, sha256: sha256 as string, sourceDigest: other ?? sha256, lengthBytes: sizeBytes };
+  } finally {
+    await hashing.drop();
+  }
+}
+
+async function copyPiece(body: Body, start: number, end: number, staging: Staging, place: Place): Promise<void> {
+  let at = start;
+  while (at < end) {
+    const chunks = await body.read();
+    if (!chunks) throw new TransferError("truncated", `a piece ended at byte ${at} of ${end}`, { verdict: "fail" });
+    const wanted = trim(chunks, end - at);
+    at = await staging.write(wanted, at);
+    await place.pace.take(wanted.reduce((sum, chunk) => sum + chunk.length, 0));
+  }
+}
+
+function trim(chunks: Buffer[], bytes: number): Buffer[] {
+  const kept: Buffer[] = [];
+  let left = bytes;
+  for (const chunk of chunks) {
+    if (left <= 0) break;
+    kept.push(chunk.length <= left ? chunk : chunk.subarray(0, left));
+    left -= chunk.length;
+  }
+  return kept;
+}

@@ -1,0 +1,171 @@
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  fstatSync,
+  fsync,
+  ftruncateSync,
+  futimesSync,
+  openSync,
+  renameSync,
+  writeSync,
+  writev,
+} from "node:fs";
+import { promisify } from "node:util";
+import { statStamp } from "@drover/shared/catalog";
+import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
+import type { SourceEntry } from "@drover/shared/storage/source";
+import { type Directory, type LocalTree, publish, remove, stagingName } from "@drover/shared/storage/local-tree";
+import type { Lease } from "./leases.js";
+import type { Part } from "./part.js";
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
+const fsyncAsync = promisify(fsync);
+const writevAsync = promisify(writev);
+
+/** The staged bytes of one file: made in the destination's directory, published whole or not at all. */
+export class Staging {
+  readonly #name: string;
+  #fd = -1;
+  #made = false;
+
+  private constructor(
+    private readonly tree: LocalTree,
+    /** Name of the destination in its tree. */
+    private readonly destination: string,
+    readonly directory: Directory,
+    private readonly lease: Lease,
+  ) {
+    this.#name = stagingName(lease.key, lease.fence);
+  }
+
+  static at(tree: LocalTree, destination: string, lease: Lease): Staging {
+    return new Staging(tree, destination, tree.directoryOf(destination), lease);
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /**
+   * Makes sure that no former carrier can publish, then takes over what it staged.
+   *
+   * @param alive the predecessor may still run: its file is copied, since it may go on writing to it.
+   * @returns whether the part is ours now.
+   */
+  adopt(predecessors: string[], part: Part | undefined, alive: boolean): boolean {
+    let adopted = false;
+    for (const fence of predecessors) {
+      const name = stagingName(this.lease.key, fence);
+      if (part?.fence === fence && part.contiguousBytes > 0) adopted = this.#takeOver(name, part, alive);
+      remove(this.directory, name);
+    }
+    return adopted;
+  }
+
+  #takeOver(name: string, part: Part, alive: boolean): boolean {
+    const mine = this.directory.at(this.#name);
+    try {
+      if (alive) copyFileSync(this.directory.at(name), mine, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      else renameSync(this.directory.at(name), mine);
+      this.#made = true;
+      this.#fd = openSync(mine, O_RDWR | O_NOFOLLOW);
+      const stat = fstatSync(this.#fd);
+      if (stat.isFile() && stat.size >= part.contiguousBytes) {
+        // What lies behind the noted bytes is unknown, unless it is in pieces that are noted too.
+        if (part.pieces.length === 0) ftruncateSync(this.#fd, part.contiguousBytes);
+        return true;
+      }
+    } catch (error) {
+      if (errnoCode(error) !== "ENOENT") throw fileError(error, `resume in ${this.directory.path}`);
+    }
+    this.discardFile();
+    return false;
+  }
+
+  /** Makes the staging file, empty. */
+  create(mode: number | undefined): void {
+    if (this.#fd >= 0) return ftruncateSync(this.#fd, 0);
+    this.lease.check();
+    try {
+      this.#fd = openSync(this.directory.at(this.#name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode ?? 0o666);
+      this.#made = true;
+    } catch (error) {
+      throw fileError(error, `write in ${this.directory.path}`);
+    }
+  }
+
+  /** A whole small file at once. Synchronous: for a few hundred KiB the thread pool costs more than the write. */
+  writeWhole(chunks: Buffer[], sizeBytes: number): void {
+    try {
+      let at = 0;
+      for (const chunk of chunks) {
+        for (let from = 0; from < chunk.length; ) {
+          const count = writeSync(this.#fd, chunk, from, chunk.length - from, at);
+          from += count;
+          at += count;
+        }
+      }
+      if (at !== sizeBytes) throw new TransferError("io", `wrote ${at} of ${sizeBytes} bytes`);
+    } catch (error) {
+      throw fileError(error, `write in ${this.directory.path}`);
+    }
+  }
+
+  async write(chunks: Buffer[], atByte: number): Promise<number> {
+    let rest = chunks.length > 1024 ? [Buffer.concat(chunks)] : chunks;
+    let at = atByte;
+    try {
+      for (;;) {
+        const { bytesWritten } = await writevAsync(this.#fd, rest, at);
+        at += bytesWritten;
+        const all = rest.reduce((sum, chunk) => sum + chunk.length, 0);
+        if (bytesWritten === all) return at;
+        rest = [Buffer.concat(rest).subarray(bytesWritten)]; // a short write: a signal, or a disk that is nearly full
+      }
+    } catch (error) {
+      throw fileError(error, `write in ${this.directory.path}`);
+    }
+  }
+
+  /**
+   * Publishes the staged file: times set, synced where asked, renamed while the lease is trusted.
+   *
+   * @returns the stamp of the destination, for the catalog.
+   */
+  async commit(entry: SourceEntry, durable: boolean, beforeRename: () => void): Promise<string> {
+    const base = this.destination;
+    try {
+      if (entry.mtimeMs !== undefined) futimesSync(this.#fd, entry.mtimeMs / 1000, entry.mtimeMs / 1000);
+      const stamp = statStamp(fstatSync(this.#fd, { bigint: true }));
+      if (durable) await fsyncAsync(this.#fd);
+      closeSync(this.#fd);
+      this.#fd = -1;
+      beforeRename();
+      this.lease.check();
+      publish(this.directory, this.#name, base);
+      this.#made = false;
+      if (durable) await this.directory.sync();
+      return stamp;
+    } catch (error) {
+      throw fileError(error, `write ${this.tree.path(base)}`);
+    }
+  }
+
+  /** Keeps the staged part for a successor. */
+  keep(): void {
+    if (this.#fd >= 0) closeSync(this.#fd);
+    this.#fd = -1;
+  }
+
+  discardFile(): void {
+    this.keep();
+    if (this.#made) remove(this.directory, this.#name);
+    this.#made = false;
+  }
+
+  close(): void {
+    this.keep();
+    this.tree.release(this.directory);
+  }
+}

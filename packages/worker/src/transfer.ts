@@ -1,0 +1,393 @@
+import { type CatalogEntry, decodeCatalog, encodeCatalog, statStamp } from "@drover/shared/catalog";
+import { messageOf, TransferError, type Verdict } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
+import { shortHash } from "@drover/shared/ids";
+import { hostOf, jobId, type TransferJob } from "@drover/shared/job";
+import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
+import { isProcessDead } from "@drover/shared/process-name";
+import { type Admitted, type FileKeys, flightHash } from "@drover/shared/protocol";
+import type { Opened } from "@drover/shared/storage/source";
+import { sha256OfFile } from "./hash-file.js";
+import { type Lease, lost, now } from "./leases.js";
+import { decodePart, encodePart, type Part, WORTH_RESUMING_BYTES } from "./part.js";
+import type { Place } from "./place.js";
+import { receive } from "./receive.js";
+import { Staging } from "./staging.js";
+import { verify } from "./verify.js";
+
+/** One delivery of a job. */
+export interface Delivery {
+  job: TransferJob;
+  /** Counts deliveries of this job: with the job's id it names this one. */
+  started: number;
+  /** This try's number, from 1. */
+  attempt: number;
+  /** When the file was first taken up (Unix ms). */
+  sinceMs: number;
+}
+
+/** What became of one delivery. */
+export type Carried =
+  | { is: "settled"; outcome: Outcome; blockedUntilMs: number }
+  /** Settled before: nothing was done. */
+  | { is: "done" }
+  | { is: "busy"; sameSource: boolean }
+  | { is: "blocked"; waitMs: number }
+  /** Worth another try. */
+  | { is: "retry"; error: TransferError; blockedUntilMs: number }
+  /** Given back in order, because this process stops. */
+  | { is: "returned" };
+
+/** The signal's reason when this process stops: what is staged is kept and the file goes back to the queue. */
+export class StoppingError extends Error {
+  override name = "StoppingError";
+}
+
+/**
+ * The way of one file: admit → open → stage → verify → commit → settle.
+ * Whatever happens, the destination has its old content or the new one, whole, and the lease goes back.
+ */
+export async function carry(delivery: Delivery, place: Place): Promise<Carried> {
+  const { job } = delivery;
+  const file = fileKeys(job, place);
+  const askedAt = now();
+  const answer = await admit(delivery, file, place);
+  if (answer.is === "done" || answer.is === "blocked") return answer;
+  if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === sourceHash(job) };
+  if (answer.is === "cancelled") {
+    const error = new TransferError("cancelled", "cancelled", { permanent: true });
+    return settleFailed(delivery, file, undefined, "", error, place, "cancelled");
+  }
+  faultPoint("admit");
+
+  const lease = place.leases.hold(file.lease, answer.fence, askedAt);
+  const noted = decodePart(answer.staged);
+  const part: Part = {
+    fence: answer.fence,
+    version: "",
+    strongEtag: "",
+    sizeBytes: undefined,
+    contiguousBytes: 0,
+    pieces: [],
+    mismatches: noted?.mismatches ?? 0,
+  };
+  let staging: Staging | undefined;
+  let body: Extract<Opened, { is: "body" }> | undefined;
+  try {
+    const before = await destinationBefore(job, answer, place);
+    if (before.expected) {
+      return await settle(delivery, file, answer, "unchanged", before.entry as CatalogEntry, "sha256", "none", place);
+    }
+    staging = Staging.at(place.tree, job.d, lease);
+    await place.tree.sweep(staging.directory);
+    const resumable = place.terms.resume && noted?.strongEtag ? noted : undefined;
+    if (staging.adopt(answer.predecessors, resumable, answer.origin === "expired") && resumable) {
+      Object.assign(part, resumable, { fence: answer.fence });
+      lease.note = encodePart(part);
+    }
+
+    const source = await place.source(job);
+    const opened = await open(source, part, before.known, lease);
+    faultPoint("open");
+    if (opened.is === "unchanged") {
+      return await settle(delivery, file, answer, "unchanged", before.entry as CatalogEntry, "not-modified", "ok", place);
+    }
+    body = opened;
+    Object.assign(part, {
+      version: opened.entry.version,
+      strongEtag: opened.entry.strongEtag,
+      sizeBytes: opened.entry.sizeBytes,
+    });
+    place.receiving?.(job, part);
+    const received = await receive(source, opened, job.d, staging, part, lease, place);
+    faultPoint("stage");
+
+    const verifiedBy = verify(received, opened.entry, received.lengthBytes, job.x);
+    faultPoint("verify");
+
+    const entry: CatalogEntry = {
+      source: sourceHash(job),
+      version: opened.entry.version,
+      sha256: received.sha256,
+      stamp: "",
+      sizeBytes: received.sizeBytes,
+    };
+    const same = await sameAsDestination(job, received.sizeBytes, received.sha256, place);
+    if (same !== undefined) {
+      staging.discardFile();
+      return await settle(delivery, file, answer, "unchanged", { ...entry, stamp: same }, verifiedBy, "ok", place);
+    }
+    entry.stamp = await staging.commit(opened.entry, place.terms.durable, () => faultPoint("commit"));
+    faultPoint("committed");
+    return await settle(delivery, file, answer, "copied", entry, verifiedBy, "ok", place);
+  } catch (thrown) {
+    const error = asTransferError(thrown, lease);
+    body?.body.abort(error);
+    return await failed(delivery, file, answer, lease, staging, part, error, place);
+  } finally {
+    place.leases.drop(lease);
+    staging?.close();
+  }
+}
+
+/** Where the file's keys are in Redis. */
+export function fileKeys(job: TransferJob, place: Place): FileKeys {
+  const path = place.tree.path(job.d);
+  return {
+    runId: place.runId,
+    flight: flightHash(place.runId, job.s, job.d, job.g ?? 0),
+    lease: shortHash(path),
+    tree: place.tree.id,
+    name: job.d,
+    host: hostOf(job.s),
+  };
+}
+
+/** Identifies a source in leases and in the catalog. Signatures and passwords do not count: they change. */
+export function sourceHash(job: TransferJob): string {
+  return shortHash(job.s);
+}
+
+/** Takes the lease. A holder that died is taken over at once, where that can be known. */
+async function admit(delivery: Delivery, file: FileKeys, place: Place) {
+  const request = {
+    ...file,
+    delivery: `${jobId(place.runId, delivery.job.i, delivery.job.g)}:${delivery.started}`,
+    sourceHash: sourceHash(delivery.job),
+  };
+  const answer = await place.protocol.admit(request);
+  if (answer.is !== "busy" || !isProcessDead(answer.owner)) return answer;
+  return place.protocol.admit({ ...request, deadFence: answer.fence });
+}
+
+/** What is at the destination. */
+interface Before {
+  /** The copy that is there, where the catalog or its own bytes vouch for it. */
+  entry: CatalogEntry | undefined;
+  /** Its version at the source, where that may be asked about; else "". */
+  known: string;
+  /** It is the very file that the person's checksum names. */
+  expected: boolean;
+}
+
+async function destinationBefore(job: TransferJob, admitted: Admitted, place: Place): Promise<Before> {
+  const nothing: Before = { entry: undefined, known: "", expected: false };
+  const entry = decodeCatalog(admitted.catalog);
+  if (!entry && job.x === undefined) return nothing;
+  const stat = place.tree.stat(job.d);
+  if (!stat?.isFile()) return nothing;
+  if (entry && entry.stamp === statStamp(stat)) {
+    const sameSource = entry.source === sourceHash(job);
+    if (job.x === undefined) return { entry, known: sameSource ? entry.version : "", expected: false };
+    const version = sameSource ? entry.version : "";
+    return { entry: { ...entry, version }, known: "", expected: entry.sha256 === job.x };
+  }
+  if (job.x === undefined) return nothing;
+  const sha256 = await sha256OfFile(place.tree.path(job.d));
+  if (sha256 !== job.x) return nothing;
+  const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
+  return { entry: found, known: "", expected: true };
+}
+
+/** Opens the source: the rest of it where a part is here, else the whole, unless it is the version we have. */
+async function open(
+  source: Awaited<ReturnType<Place["source"]>>,
+  part: Part,
+  known: string,
+  lease: Lease,
+): Promise<Opened> {
+  if (part.contiguousBytes === 0) return source.open(known, lease.signal);
+  if (part.contiguousBytes === part.sizeBytes) {
+    part.contiguousBytes = 0; // complete but not committed: a range behind its end would be refused (416)
+    part.pieces = [];
+    return source.open(known, lease.signal);
+  }
+  try {
+    const entry = {
+      sizeBytes: part.sizeBytes,
+      version: part.version,
+      strongEtag: part.strongEtag,
+      mtimeMs: undefined,
+      framed: true,
+      ranges: true,
+      encoding: "",
+      digest: undefined,
+    };
+    const opened = await source.openRange(entry, part.contiguousBytes, undefined, lease.signal);
+    if (opened.is === "body" && opened.offset === part.contiguousBytes) return opened;
+    part.contiguousBytes = 0;
+    part.pieces = [];
+    return opened;
+  } catch (error) {
+    if (!(error instanceof TransferError) || error.class !== "changed") throw error;
+    part.contiguousBytes = 0;
+    part.pieces = [];
+    return source.open(known, lease.signal);
+  }
+}
+
+/** The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. */
+async function sameAsDestination(
+  job: TransferJob,
+  sizeBytes: number,
+  sha256: string,
+  place: Place,
+): Promise<string | undefined> {
+  const stat = place.tree.stat(job.d);
+  if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
+  return (await sha256OfFile(place.tree.path(job.d))) === sha256 ? statStamp(stat) : undefined;
+}
+
+async function settle(
+  delivery: Delivery,
+  file: FileKeys,
+  admitted: Admitted,
+  outcome: "copied" | "unchanged",
+  entry: CatalogEntry,
+  verifiedBy: VerifiedBy,
+  verdict: Verdict,
+  place: Place,
+): Promise<Carried> {
+  const catalog = encodeCatalog({ ...entry, source: sourceHash(delivery.job) });
+  const answer = await place.protocol.settle({
+    ...file,
+    fence: admitted.fence,
+    index: delivery.job.i,
+    outcome,
+    bytes: entry.sizeBytes,
+    failure: "",
+    catalog: catalog === admitted.catalog ? "" : catalog,
+    verdict,
+    epoch: admitted.epoch,
+    rules: place.terms.rules,
+    retryAfterMs: 0,
+    openBreaker: false,
+    staged: "",
+  });
+  faultPoint("settled");
+  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
+  if (answer.is === "already") return { is: "done" };
+  return {
+    is: "settled",
+    blockedUntilMs: 0,
+    outcome: {
+      ...outcomeBase(delivery, place),
+      outcome,
+      checksum: entry.sha256,
+      bytes: entry.sizeBytes,
+      verifiedBy,
+    },
+  };
+}
+
+function outcomeBase(delivery: Delivery, place: Place) {
+  return {
+    index: delivery.job.i,
+    source: delivery.job.s,
+    destination: place.tree.path(delivery.job.d),
+    name: delivery.job.d,
+    attempts: delivery.attempt,
+    durationMs: Date.now() - delivery.sinceMs,
+  };
+}
+
+/** After an error: the staged part is kept or removed, the lease goes back, and the file is retried or settled. */
+async function failed(
+  delivery: Delivery,
+  file: FileKeys,
+  admitted: Admitted,
+  lease: Lease,
+  staging: Staging | undefined,
+  part: Part,
+  thrown: TransferError | StoppingError,
+  place: Place,
+): Promise<Carried> {
+  const stopping = thrown instanceof StoppingError;
+  const error = stopping || lease.trusted ? thrown : lost(); // without the lease nothing more may be said of the file
+  const mismatch = error instanceof TransferError && error.class === "checksum";
+  if (mismatch) part.mismatches++;
+  const worth =
+    place.terms.resume &&
+    !mismatch &&
+    part.strongEtag !== "" &&
+    part.contiguousBytes >= WORTH_RESUMING_BYTES &&
+    !(error instanceof TransferError && (error.class === "disk" || error.class === "changed"));
+  if (worth) staging?.keep();
+  else staging?.discardFile();
+  if (!worth) Object.assign(part, { contiguousBytes: 0, pieces: [] });
+
+  const { rules } = place.terms;
+  if (error instanceof StoppingError) {
+    await place.protocol.release(file, admitted.fence, encodePart(part), "none", admitted.epoch, rules, 0);
+    return { is: "returned" };
+  }
+  const final = error.permanent || part.mismatches >= 2 || delivery.attempt >= place.terms.retries;
+  if (final && error.class !== "locked") {
+    return settleFailed(delivery, file, admitted, worth ? encodePart(part) : "", error, place, error.class === "cancelled" ? "cancelled" : "failed");
+  }
+  const answer = await place.protocol.release(
+    file,
+    admitted.fence,
+    encodePart(part),
+    error.verdict,
+    admitted.epoch,
+    rules,
+    error.retryAfterMs ?? 0,
+  );
+  return { is: "retry", error, blockedUntilMs: answer.blockedUntilMs };
+}
+
+/**
+ * Settles a file that did not arrive.
+ *
+ * @param admitted absent where no lease is held.
+ * @param staged part (JSON) that is kept for a later try, or "".
+ */
+export async function settleFailed(
+  delivery: Delivery,
+  file: FileKeys,
+  admitted: Admitted | undefined,
+  staged: string,
+  error: TransferError,
+  place: Place,
+  outcome: "failed" | "blocked" | "locked" | "cancelled",
+): Promise<Carried> {
+  const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
+  const brief = { class: error.class, message: error.message };
+  const answer = await place.protocol.settle({
+    ...file,
+    ...(admitted ? { fence: admitted.fence } : {}),
+    index: delivery.job.i,
+    outcome,
+    bytes: 0,
+    failure: JSON.stringify({ job: delivery.job, error: brief, attempts: delivery.attempt }),
+    catalog: "",
+    verdict: admitted ? error.verdict : "none",
+    epoch: admitted?.epoch ?? "0",
+    rules: place.terms.rules,
+    retryAfterMs: error.retryAfterMs ?? 0,
+    openBreaker: spent && place.terms.openWhenSpent,
+    staged,
+  });
+  faultPoint("settled");
+  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
+  if (answer.is === "already") return { is: "done" };
+  return {
+    is: "settled",
+    blockedUntilMs: answer.blockedUntilMs,
+    outcome: {
+      ...outcomeBase(delivery, place),
+      outcome,
+      checksum: null,
+      bytes: 0,
+      verifiedBy: null,
+      error: brief,
+    },
+  };
+}
+
+function asTransferError(thrown: unknown, lease: Lease): TransferError | StoppingError {
+  const reason: unknown = lease.signal.aborted ? lease.signal.reason : thrown;
+  if (reason instanceof TransferError || reason instanceof StoppingError) return reason;
+  return new TransferError("internal", `unexpected error: ${messageOf(thrown)}`, { cause: thrown });
+}
