@@ -26,4 +26,4 @@ bench: setup ## Measure throughput
 	@$(RUN) bench/run.sh
 
 clean: ## Remove everything built, keep what was installed
-	@rm -rf packages/*/dist packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work
+	@rm -rf packages/*/dist packages/cli/bundle packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work

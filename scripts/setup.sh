@@ -190,4 +190,4 @@ ensure_packages() {
 ensure_node
 ensure_redis
 ensure_packages
-scripts/with-node.sh tsc -b
+scripts/build.sh

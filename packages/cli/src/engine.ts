@@ -25,7 +25,7 @@ export async function openEngine(
   namespace?: string,
 ): Promise<Engine> {
   const embedded =
-    settings.redis === undefined ? await openEmbedded({ stateDir: settings["state-dir"] as string }) : undefined;
+    settings.redis === undefined ? await openEmbedded({ stateDir: settings["state-dir"] as string, ...idle() }) : undefined;
   const address = embedded ? { socketPath: embedded.socketPath } : { url: settings.redis as string };
   const redis = await connect(address);
   const keys = new Keys(namespace);
@@ -38,4 +38,10 @@ export async function openEngine(
       embedded?.close();
     },
   };
+}
+
+/** How long Drover's own Redis stays when nobody uses it: a minute, unless the environment says otherwise. */
+function idle(): { idleMs?: number } {
+  const idleMs = Number(process.env.DROVER_EMBEDDED_IDLE_MS);
+  return idleMs > 0 ? { idleMs } : {};
 }

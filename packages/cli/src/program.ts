@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { messageOf } from "@drover/shared/errors";
+import type { FetchFlags } from "./commands/fetch.js";
 import type { SyncFlags } from "./commands/sync.js";
 import { reportError, setVerbose } from "./output.js";
 import { resolveSettings, type Resolved, type SettingName, SETTINGS } from "./settings.js";
@@ -100,6 +102,70 @@ function build(exit: (code: number) => void): Command {
     exit(await sync(sources, { ...options, filters }, resolved));
   });
 
+  addSettings(
+    program
+      .command("fetch")
+      .description("fetch one file; exit codes and JSON logs for scripts")
+      .option("--source-url <URL>", "URL or path (default: file://$REPO_ROOT/sample.csv)")
+      .option("--destination <FILE>", "(default: $REPO_ROOT/reports/resilient-sync/sample.csv)")
+      .option("--lock-dir <DIR>", "locks and breakers are shared by those who name the same (default: the user's)")
+      .option("--max-retries <N>", "tries in all (default: 5)")
+      .option("--timeout <N>", "seconds for connecting, for the answer, and for 1 KiB of the body (default: 30)")
+      .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
+      .option("--checksum <SHA256>", "expected checksum"),
+    STATE,
+  ).action(async (options: FetchFlags, command: Command) => {
+    const { FetchLog, FETCH_EXIT, fetchFile } = await import("./commands/fetch.js");
+    const log = new FetchLog(version());
+    let stateDir: string;
+    try {
+      stateDir = (await settingsOf(command)).values["state-dir"] as string;
+    } catch (error) {
+      log.say("error", messageOf(error));
+      return exit(FETCH_EXIT.usage);
+    }
+    exit(await fetchFile(options, stateDir, log));
+  });
+
+  const listing = (name: string, description: string) =>
+    addSettings(program.command(name).description(description), STATE).option("--json", "as JSON");
+  listing("runs", "list the latest runs").action(async (flags: { json?: boolean }, command: Command) => {
+    const { runs } = await import("./commands/runs.js");
+    exit(await runs((await settingsOf(command)).values, flags));
+  });
+  listing("status", "counts of a run, and what did not succeed")
+    .argument("<run>")
+    .action(async (run: string, flags: { json?: boolean }, command: Command) => {
+      const { status } = await import("./commands/runs.js");
+      exit(await status(run, (await settingsOf(command)).values, flags));
+    });
+  for (const [name, description] of [
+    ["resume", "go on with a run that was interrupted"],
+    ["retry", "take up again exactly what failed in a run"],
+  ] as const) {
+    listing(name, description)
+      .argument("<run>")
+      .option("--ndjson", "results as one JSON object a line")
+      .option("--verbose", "retries, and stack traces of errors")
+      .action(async (run: string, flags: { json?: boolean; ndjson?: boolean; verbose?: boolean }, command: Command) => {
+        setVerbose(flags.verbose ?? false);
+        const { goOn } = await import("./commands/runs.js");
+        exit(await goOn(run, name === "retry", (await settingsOf(command)).values, flags));
+      });
+  }
+  addSettings(program.command("cancel").description("stop a run; what is not done ends cancelled"), STATE)
+    .argument("<run>")
+    .action(async (run: string, _flags: object, command: Command) => {
+      const { cancel } = await import("./commands/runs.js");
+      exit(await cancel(run, (await settingsOf(command)).values));
+    });
+  addSettings(program.command("config").description("print the settings and where they come from"), [...TRANSFER, ...STATE])
+    .option("--json", "as JSON")
+    .action(async (flags: { json?: boolean }, command: Command) => {
+      const { config } = await import("./commands/config.js");
+      exit(config(await settingsOf(command), flags));
+    });
+
   return program;
 }
 
@@ -113,14 +179,28 @@ export async function main(args: string[]): Promise<number> {
   const program = build((value) => {
     code = value;
   });
+  if (args[0] === "fetch") await logUsageErrors(program);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0;
+      return args[0] === "fetch" ? 64 : 2;
+    }
     reportError(error);
     return isSettings(error) ? 2 : 1;
   }
   return code;
+}
+
+/** Usage errors of `drover fetch` are JSON lines too. */
+async function logUsageErrors(program: Command): Promise<void> {
+  const fetch = program.commands.find((command) => command.name() === "fetch");
+  const { FetchLog } = await import("./commands/fetch.js");
+  const log = new FetchLog(version());
+  fetch?.showHelpAfterError(false).configureOutput({
+    outputError: (text) => log.say("error", text.replace(/^error: /, "").trim()),
+  });
 }
 
 /** Wrong settings and a Redis that is not there: nothing has changed. */

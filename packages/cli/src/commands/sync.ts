@@ -36,8 +36,12 @@ export interface Plan {
 export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const plan = planSync(sources, flags, resolved.values);
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan);
-  const [{ openEngine }, { runHere }] = await Promise.all([import("../engine.js"), import("../run-here.js")]);
-  const engine = await openEngine(resolved.values);
+  // Redis starts while the rest is loaded.
+  const { openEngine } = await import("../engine.js");
+  const opening = openEngine(resolved.values);
+  opening.catch(() => {}); // awaited below
+  const { runHere } = await import("../run-here.js");
+  const engine = await opening;
   try {
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;

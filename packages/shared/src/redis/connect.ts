@@ -26,7 +26,7 @@ function connection(address: RedisAddress): Redis {
   const redis =
     "url" in address ? new Redis(address.url, options) : new Redis(address.socketPath, options);
   redis.on("connect", () => {
-    const stream = (redis as unknown as { stream?: Corkable }).stream;
+    const stream = (redis as unknown as { stream?: Writable }).stream;
     if (stream) gatherWrites(stream);
   });
   // Without a listener ioredis prints every failed try; the one that matters is reported where it is awaited.
@@ -34,25 +34,24 @@ function connection(address: RedisAddress): Redis {
   return redis;
 }
 
-interface Corkable {
-  cork(): void;
-  uncork(): void;
-  write: (...args: never[]) => boolean;
+interface Writable {
+  write: (data: string | Buffer) => boolean;
 }
 
-function gatherWrites(stream: Corkable): void {
-  const write = stream.write;
-  let corked = false;
-  stream.write = (...args) => {
-    if (!corked) {
-      corked = true;
-      stream.cork();
+/** Joins what is written in one turn of the event loop: one system call then carries the commands of many files. */
+function gatherWrites(stream: Writable): void {
+  const write = stream.write.bind(stream);
+  let waiting: (string | Buffer)[] = [];
+  stream.write = (data) => {
+    if (waiting.push(data) === 1) {
       setImmediate(() => {
-        corked = false;
-        stream.uncork();
+        const all = waiting;
+        waiting = [];
+        if (all.every((each) => typeof each === "string")) write(all.join(""));
+        else write(Buffer.concat(all.map((each) => (typeof each === "string" ? Buffer.from(each) : each))));
       });
     }
-    return write.apply(stream, args);
+    return true;
   };
 }
 

@@ -211,7 +211,7 @@ class KeeperLink {
     const server = findRedisServer();
     if (server === undefined) throw new EmbeddedError(NO_SERVER);
     const socketDir = chooseSocketDir(this.layout.stateDir);
-    checkSocketDir(socketDir, true);
+    checkSocketDir(socketDir);
     const env: NodeJS.ProcessEnv = {};
     for (const name of ["PATH", "HOME", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"]) {
       if (process.env[name] !== undefined) env[name] = process.env[name];

@@ -13,6 +13,7 @@
  * Nothing that a keeper does needs it to end well: killed at any point, its successor adopts or ends the Redis
  * that it left, and repairs the data. So every unexpected error may just end the process.
  */
+import { once } from "node:events";
 import {
   closeSync,
   existsSync,
@@ -65,6 +66,8 @@ class Keeper {
   private ready = false;
   /** Whether there was a user yet, and not only another keeper that looked whether we serve. */
   private used = false;
+  /** The last word to every user, once Redis has been given up. */
+  private farewell: string | undefined;
 
   constructor(
     private readonly layout: Layout,
@@ -143,7 +146,8 @@ class Keeper {
     user.on("data", () => {
       this.used = true;
     });
-    if (this.ready) user.write("ready\n");
+    if (this.farewell !== undefined) user.end(this.farewell);
+    else if (this.ready) user.write("ready\n");
   }
 
   private tell(line: string): void {
@@ -174,13 +178,17 @@ class Keeper {
     if (this.door.listening) this.door.close(); // Removes k.sock as well.
   }
 
-  /** Tells the users why there is no Redis, and waits for that to be sent. */
+  /**
+   * Tells the users why there is no Redis. If it went wrong before the first one came, that one is awaited: the
+   * log is a poor messenger when the disk is full.
+   */
   private async dismiss(reason: string): Promise<void> {
+    this.farewell = `error ${reason}\n`;
+    if (!this.used) await Promise.race([once(this.door, "connection"), sleep(FIRST_USER_MS)]);
     this.close();
-    const farewells = [...this.users].map(
-      (user) => new Promise((resolve) => user.on("close", resolve).end(`error ${reason}\n`)),
-    );
-    await Promise.race([Promise.all(farewells), sleep(1_000)]);
+    const gone = [...this.users].map((user) => new Promise((resolve) => user.on("close", resolve)));
+    for (const user of this.users) if (!user.writableEnded) user.end(this.farewell);
+    await Promise.race([Promise.all(gone), sleep(1_000)]);
   }
 
   /**
@@ -209,7 +217,7 @@ class Keeper {
 
 /**
  * Takes the lock, or ends the process if another keeper serves already. SQLite is the one thing in Node that
- * takes a lock of the kernel's; the database stays empty. Nothing else in this process may ever open the file:
+ * takes a lock of the kernel's; nothing is ever written, so it works on a full disk too. Nothing else in this process may ever open the file:
  * with POSIX locks, closing any descriptor of it would free the lock.
  */
 async function takeLock(layout: Layout, wantedDir: string): Promise<DatabaseSync> {
@@ -219,7 +227,7 @@ async function takeLock(layout: Layout, wantedDir: string): Promise<DatabaseSync
     const before = statSync(layout.lockFile).ino;
     const database = new DatabaseSync(layout.lockFile);
     try {
-      database.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+      database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
       // Whoever removed the state directory while we waited has removed the lock that we got.
       if (statSync(layout.lockFile, { throwIfNoEntry: false })?.ino === before) return database;
     } catch (error) {
@@ -275,24 +283,29 @@ function log(line: string): void {
   } catch {}
 }
 
-const [stateDir = "", wantedDir = "", idleMs = "", server = ""] = process.argv.slice(2);
-process.umask(0o077);
-try {
+async function main(stateDir = "", wantedDir = "", idleMs = "", server = ""): Promise<void> {
+  process.umask(0o077);
   const layout = layoutOf(stateDir);
   const lock = await takeLock(layout, wantedDir);
   if (fstatSync(2).size > MAX_LOG_BYTES) ftruncateSync(2);
   const socketDir = settleSocketDir(layout, wantedDir);
-  const keeper = new Keeper(layout, socketDir, Math.min(Number(idleMs), MAX_TIMER_MS), server);
-  await keeper.run();
   try {
-    rmSync(redisSocket(socketDir), { force: true });
-    rmdirSync(socketDir);
-  } catch {
-    // It was removed already, or is not empty; the next keeper does not mind.
+    await new Keeper(layout, socketDir, Math.min(Number(idleMs), MAX_TIMER_MS), server).run();
+  } finally {
+    try {
+      rmSync(redisSocket(socketDir), { force: true });
+      rmdirSync(socketDir);
+    } catch {
+      // It was removed already, or is not empty; the next keeper does not mind.
+    }
+    lock.close(); // Kept reachable up to here: the garbage collector would free the lock.
   }
-  lock.close(); // Kept reachable up to here: the garbage collector would free the lock.
-  process.exit(0);
-} catch (error) {
-  log(`error: ${reasonOf(error)}`);
-  process.exit(1);
 }
+
+main(...process.argv.slice(2)).then(
+  () => process.exit(0),
+  (error: unknown) => {
+    log(`error: ${reasonOf(error)}`);
+    process.exit(1);
+  },
+);

@@ -3,20 +3,11 @@
  * only. It talks RESP by hand, because loading a client would take longer than Redis takes to start.
  */
 import { execFileSync, spawn } from "node:child_process";
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readlinkSync, statSync, truncateSync } from "node:fs";
 import { connect } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Layout } from "./socket-dir.js";
+import { type Layout, writeSmallFile } from "./socket-dir.js";
 
 /** A Redis that answers. */
 export interface LocalRedis {
@@ -111,7 +102,7 @@ export async function startRedis(task: RedisTask, server: string): Promise<Local
     throw new Error("cannot start a process for redis-server");
   }
   try {
-    writeFileSync(layout.redisPid, `${pid}\n`, { mode: 0o600 });
+    writeSmallFile(layout.redisPid, `${pid}\n`);
   } catch (error) {
     child.stdin?.destroy();
     await exited;
@@ -315,13 +306,18 @@ function signalProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** The last lines that Redis logged since `start`, without their prefixes, as one line. */
+/** The last complaints that Redis logged since `start`, without their prefixes, as one line. */
 function endOfLog(layout: Layout, start: number): string {
-  const lines = readFileSync(layout.redisLog)
-    .subarray(start)
-    .toString("utf8")
-    .split("\n")
-    .map((line) => line.replace(/^\d+:\w .*? [*#.-] /, "").trim())
-    .filter((line) => line !== "");
-  return lines.slice(-3).join("; ") || "it said nothing";
+  const lines = readFileSync(layout.redisLog).subarray(start).toString("utf8").split("\n");
+  const complaints = lines.flatMap((line) => {
+    // "19202:M 20 Nov 2026 11:13:02.111 # Server initialized"; on stderr it has no such prefix.
+    const [, level, text = line] = /^\d+:\S+ .*? ([-.*#]) (.*)$/.exec(line) ?? [];
+    return level === "#" || level === undefined ? [text.trim()] : [];
+  });
+  const telling = complaints.filter((text) => text !== "" && !LOGGED_AT_EVERY_START.test(text));
+  return telling.slice(-3).join("; ") || `it logged nothing; is the disk of ${layout.dataDir} full?`;
 }
+
+/** Among it the advice for the administrator of a real server. */
+const LOGGED_AT_EVERY_START =
+  /^(WARNING|oO0OoO0|Redis version=|Valkey version=|Configuration loaded|Server initialized)/;

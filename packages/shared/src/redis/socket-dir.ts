@@ -143,9 +143,19 @@ export function readRecord(layout: Layout): KeeperRecord | undefined {
 /** Only for the keeper that holds the lock. */
 export function writeRecord(layout: Layout, socketDir: string): void {
   const record: KeeperRecord = { pid: process.pid, host: hostname(), socketDir };
+  // Never half-written: without it, processes that would choose another directory could not find us.
   const temporary = `${layout.recordFile}.new`;
-  writeFileSync(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+  writeSmallFile(temporary, `${JSON.stringify(record)}\n`);
   renameSync(temporary, layout.recordFile);
+}
+
+/** @throws EmbeddedError that names the file. */
+export function writeSmallFile(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { mode: 0o600 });
+  } catch (error) {
+    throw new EmbeddedError(`cannot write ${path}: ${reasonOf(error)}`);
+  }
 }
 
 /** The socket directory of the record, if it was written on this machine. */

@@ -1,0 +1,935 @@
+// Drover against the tools one would use instead: same files, same origin, same machine, whole commands timed.
+// Started by run.sh, which has checked that everything is there. See its --help.
+import { spawn } from "node:child_process";
+import { createHash, randomFillSync } from "node:crypto";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
+import { basename, dirname, join, resolve as resolvePath } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  childrenOf,
+  cpuOf,
+  end,
+  isAlive,
+  leftBehind,
+  machineCpu,
+  peakRssOf,
+  redisCounters,
+  redisDelta,
+} from "./system.mjs";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const dir = process.env.BENCH_DIR;
+const rounds = positive("ROUNDS", 5);
+const fileCount = positive("BENCH_FILES", 10_000);
+const fileSize = 10_000;
+const bigSize = positive("BENCH_BIG_MB", 1024) * 1024 * 1024;
+const parts = process.argv.length > 2 ? process.argv.slice(2) : ["small", "big", "unchanged"];
+const commandTimeout = 180_000;
+const quiet = 100; // Milliseconds between commands.
+
+const deadline = Date.now() + 15 * 60_000; // No further round is begun after this.
+const droverCommand = words(process.env.DROVER || join(root, "drover"));
+if (droverCommand[0].includes("/")) droverCommand[0] = resolvePath(droverCommand[0]); // Commands run elsewhere.
+const droverOptions = words(process.env.DROVER_OPTS ?? "--durability rename --max-workers 64 --json");
+const droverBigOptions = words(process.env.DROVER_BIG_OPTS ?? "--durability rename --json");
+
+const www = join(dir, "www");
+const run = join(dir, "run");
+const out = join(run, "out");
+const marker = `DROVER_BENCH=${process.env.BENCH_ID}`;
+const env = childEnvironment();
+
+let child; // The measured command, while it runs.
+let nginx;
+let origin;
+
+function positive(name, fallback) {
+  const text = process.env[name] || String(fallback);
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new Error(`${name}: not a positive whole number: ${text}`);
+  return value;
+}
+
+function words(text) {
+  return text.split(/\s+/).filter(Boolean);
+}
+
+// Settings of the person's own must not change what is measured, nor a proxy stand in between.
+function childEnvironment() {
+  const kept = { ...process.env };
+  for (const name of Object.keys(kept)) {
+    if (
+      /^(DROVER|RCLONE|BENCH)(_|$)|^(https?|all|ftp|no)_proxy$|^(AWS_CA_BUNDLE|REDIS_URL|NODE_OPTIONS)$/i.test(
+        name,
+      )
+    ) {
+      delete kept[name];
+    }
+  }
+  const [name, value] = marker.split("=");
+  kept[name] = value;
+  // A socket's path must stay under 108 bytes.
+  if (dir.length < 50) kept.XDG_RUNTIME_DIR = join(run, "rt");
+  else delete kept.XDG_RUNTIME_DIR;
+  return kept;
+}
+
+// --- Set-up -----------------------------------------------------------------------------------------------------
+
+function emptyDir(path) {
+  rmSync(path, { recursive: true, force: true });
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+}
+
+function needSmall() {
+  const small = join(www, "small");
+  const listed = join(www, `small-${fileCount}.json`);
+  if (existsSync(listed)) return JSON.parse(readFileSync(listed, "utf8"));
+  say(`generating ${count(fileCount)} files of 10 KB`);
+  emptyDir(small);
+  const bytes = Buffer.allocUnsafe(fileSize);
+  const files = {};
+  for (let i = 0; i < fileCount; i++) {
+    const name = `file-${String(i).padStart(5, "0")}.bin`;
+    randomFillSync(bytes);
+    writeFileSync(join(small, name), bytes);
+    files[name] = createHash("sha256").update(bytes).digest("hex");
+  }
+  writeFileSync(listed, JSON.stringify(files));
+  return files;
+}
+
+function needBig() {
+  const listed = join(www, `big-${bigSize}.json`);
+  if (existsSync(listed)) return JSON.parse(readFileSync(listed, "utf8")).sha256;
+  say(`generating one file of ${bigSize / 1024 / 1024} MiB`);
+  mkdirSync(www, { recursive: true, mode: 0o700 });
+  const fd = openSync(join(www, "big.bin"), "w");
+  const hash = createHash("sha256");
+  const bytes = Buffer.allocUnsafe(1024 * 1024);
+  for (let done = 0; done < bigSize; done += bytes.length) {
+    randomFillSync(bytes);
+    hash.update(bytes);
+    writeSync(fd, bytes);
+  }
+  closeSync(fd);
+  const sha256 = hash.digest("hex");
+  writeFileSync(listed, JSON.stringify({ sha256 }));
+  return sha256;
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function startNginx() {
+  const home = join(dir, "nginx");
+  emptyDir(home);
+  const port = await freePort();
+  const conf = join(home, "nginx.conf");
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  writeFileSync(
+    conf,
+    `${process.getuid() === 0 ? "user root;\n" : ""}daemon off;
+worker_processes auto;
+pid ${home}/nginx.pid;
+error_log ${home}/error.log warn;
+events { worker_connections 1024; }
+http {
+  default_type application/octet-stream;
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_timeout 65;
+  keepalive_requests 1000;
+  etag on;
+${temporary.map((name) => `  ${name}_temp_path ${home}/${name};`).join("\n")}
+  server {
+    listen 127.0.0.1:${port};
+    root ${www};
+  }
+}
+`,
+  );
+  const { DROVER_BENCH: _, ...plain } = env;
+  const log = openSync(join(home, "stderr.log"), "w");
+  nginx = spawn("nginx", ["-c", conf, "-p", `${home}/`, "-e", join(home, "error.log")], {
+    env: plain,
+    detached: true,
+    stdio: ["ignore", log, log],
+  });
+  closeSync(log);
+  nginx.on("error", () => {});
+  origin = `http://127.0.0.1:${port}`;
+  for (let i = 0; i < 200; i++) {
+    if (nginx.exitCode !== null || nginx.pid === undefined) break;
+    try {
+      await (await fetch(`${origin}/`)).arrayBuffer();
+      return;
+    } catch {
+      await sleep(25);
+    }
+  }
+  const why = ["stderr.log", "error.log"].map((name) => tail(join(home, name))).join("\n");
+  throw new Error(`nginx does not start: ${why.trim()}`);
+}
+
+const originPids = () => [nginx.pid, ...childrenOf(nginx.pid)];
+const originCpu = () => sum(originPids().map((pid) => cpuOf(pid) ?? 0));
+
+// --- One command, measured --------------------------------------------------------------------------------------
+
+const background = () => leftBehind(marker, dir).filter((p) => p.pid !== nginx?.pid);
+
+async function stopBackground() {
+  await end(background());
+}
+
+async function readBackground() {
+  const reading = new Map();
+  for (const p of background()) {
+    reading.set(p.pid, {
+      ...p,
+      cpu: cpuOf(p.pid) ?? 0,
+      rss: peakRssOf(p.pid),
+      counters: p.isRedis ? await redisCounters(p, [join(run, "rt"), join(run, "state")]) : undefined,
+    });
+  }
+  return reading;
+}
+
+/** Runs a command and says what it took. CPU and memory of the command itself come from wait4, through time(1). */
+async function measure({ command, name, keepsRedis }) {
+  const timeFile = join(run, "time");
+  const stdout = join(run, "stdout");
+  const stderr = join(run, "stderr");
+  rmSync(timeFile, { force: true });
+  await sleep(quiet);
+  const before = keepsRedis ? await readBackground() : new Map();
+  const originBefore = originCpu();
+  const machineBefore = machineCpu();
+  const load = loadavg()[0];
+  const files = [openSync(stdout, "w"), openSync(stderr, "w")];
+  const started = process.hrtime.bigint();
+  const code = await new Promise((resolve, reject) => {
+    child = spawn("/usr/bin/time", ["-q", "-f", "%U %S %M", "-o", timeFile, ...command], {
+      env,
+      cwd: run,
+      detached: true,
+      stdio: ["ignore", ...files],
+    });
+    const timer = setTimeout(() => endGroup(child.pid, "SIGKILL"), commandTimeout);
+    child.on("error", reject);
+    child.on("exit", (status, sig) => {
+      clearTimeout(timer);
+      resolve(status ?? sig);
+    });
+  });
+  const wall = Number(process.hrtime.bigint() - started) / 1e9;
+  const machineAfter = machineCpu();
+  const originAfter = originCpu();
+  child = undefined;
+  for (const fd of files) closeSync(fd);
+  if (code !== 0) {
+    const said = tail(stderr) || tail(stdout);
+    throw new Error(`${name} ended with ${code}${code === "SIGKILL" ? " (too slow)" : ""}: ${said}`);
+  }
+
+  const [user, system, rssKb] = readFileSync(timeFile, "utf8")
+    .trim()
+    .split("\n")
+    .at(-1)
+    .split(" ")
+    .map(Number);
+  const result = {
+    name,
+    wall,
+    cpu: { command: user + system, nginx: originAfter - originBefore },
+    rss: rssKb * 1024,
+  };
+  if (keepsRedis) {
+    const after = await readBackground();
+    let other = 0;
+    for (const [pid, p] of after) {
+      const cpu = p.cpu - (before.get(pid)?.cpu ?? 0);
+      if (p.isRedis) {
+        result.cpu.redis = (result.cpu.redis ?? 0) + cpu;
+        result.redisRss = p.rss;
+        result.redis = redisDelta(before.get(pid)?.counters, p.counters);
+      } else other += cpu;
+    }
+    if ([...after.values()].some((p) => !p.isRedis)) result.cpu.background = other;
+  }
+  const ours = sum(Object.values(result.cpu));
+  const all = machineAfter.busy - machineBefore.busy;
+  const capacity = wall * availableParallelism();
+  result.capacity = capacity;
+  result.noise = Math.max(0, all - ours) / capacity;
+  result.steal = (machineAfter.steal - machineBefore.steal) / capacity;
+  result.load = load;
+  return result;
+}
+
+function endGroup(pid, sig) {
+  try {
+    process.kill(-pid, sig);
+  } catch {
+    // Gone already.
+  }
+}
+
+// --- Checks after each command, outside the time taken ------------------------------------------------------------
+
+function walk(path, found = new Map()) {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    const full = join(path, entry.name);
+    if (entry.isDirectory()) walk(full, found);
+    else found.set(entry.name, full);
+  }
+  return found;
+}
+
+function checkSmall(name, path, files) {
+  const found = walk(path);
+  const names = Object.keys(files);
+  const missing = names.filter((file) => !found.has(file));
+  if (missing.length > 0 || found.size !== names.length) {
+    throw new Error(`${name}: ${found.size} files instead of ${names.length}, ${missing.length} missing`);
+  }
+  const sampled = Math.max(1, Math.floor(names.length / 250));
+  let i = 0;
+  for (const [file, full] of found) {
+    const short = statSync(full).size !== fileSize;
+    const wrong =
+      i++ % sampled === 0 && createHash("sha256").update(readFileSync(full)).digest("hex") !== files[file];
+    if (short || wrong) throw new Error(`${name}: ${file} is not what the origin has`);
+  }
+}
+
+async function checkBig(name, path, sha256) {
+  const found = [...walk(path).values()];
+  if (found.length !== 1) throw new Error(`${name}: ${found.length} files instead of one`);
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(found[0], { highWaterMark: 4 * 1024 * 1024 }))
+    hash.update(chunk);
+  if (hash.digest("hex") !== sha256) throw new Error(`${name}: the file is not what the origin has`);
+}
+
+function times(path) {
+  const seen = new Map();
+  for (const [file, full] of walk(path)) seen.set(file, statSync(full, { bigint: true }).mtimeNs);
+  return seen;
+}
+
+function checkUntouched(name, path, before) {
+  const after = times(path);
+  const touched = [...before].filter(([file, mtime]) => after.get(file) !== mtime).length;
+  if (touched > 0 || after.size !== before.size) {
+    throw new Error(`${name}: touched ${touched} files and left ${after.size} of ${before.size}`);
+  }
+}
+
+/** Drover says of each file what it did with it: all must be the expected. */
+function checkOutcomes(name, expected, total) {
+  if (!droverOptions.includes("--json")) return;
+  const outcomes = {};
+  for (const item of JSON.parse(readFileSync(join(run, "stdout"), "utf8"))) {
+    outcomes[item.outcome] = (outcomes[item.outcome] ?? 0) + 1;
+  }
+  if (outcomes[expected] !== total) {
+    throw new Error(`${name}: expected ${total} ${expected}, got ${JSON.stringify(outcomes)}`);
+  }
+}
+
+// --- The three comparisons --------------------------------------------------------------------------------------
+
+const state = join(run, "state");
+const sync = (sources, to, options) => [
+  ...droverCommand,
+  "sync",
+  ...sources,
+  "--artifact-root",
+  to,
+  "--state-dir",
+  state,
+  ...options,
+];
+const urlList = join(run, "urls.txt");
+const nameList = join(run, "names.txt");
+const rclone = (to) =>
+  words("rclone --config /dev/null copy --transfers 64 --no-traverse").concat(
+    ["--files-from", nameList, "--http-url", `${origin}/small/`, ":http:", to], // No configuration file: options only.
+  );
+const aria2 = (to, ...more) =>
+  words("aria2c --no-conf=true -q -j 16").concat(more, ["-i", urlList, "-d", to]);
+
+function writeLists(files) {
+  const names = Object.keys(files);
+  writeFileSync(urlList, names.map((name) => `${origin}/small/${name}\n`).join(""));
+  writeFileSync(nameList, names.map((name) => `${name}\n`).join(""));
+}
+
+/** Redis up, as the last drover command leaves it: one file is synced that is none of the measured ones. */
+async function warmUp() {
+  const to = join(run, "warm");
+  emptyDir(to);
+  writeFileSync(join(run, "warm.txt"), "x");
+  await measure({
+    name: "drover, to start Redis",
+    command: sync([join(run, "warm.txt")], to, droverOptions),
+    keepsRedis: true,
+  });
+  rmSync(to, { recursive: true, force: true });
+}
+
+function contestants({ drover, peers }) {
+  if (!haveDrover()) return peers;
+  const cold = {
+    ...drover,
+    name: "drover",
+    note: "Redis not running yet",
+    keepsRedis: true,
+    async prepare() {
+      await stopBackground();
+      if (drover.freshState) emptyDir(state);
+      await drover.prepare?.();
+    },
+    finish: stopBackground,
+  };
+  const warm = {
+    ...cold,
+    name: "drover, warm",
+    note: "Redis still up from the command before",
+    async prepare() {
+      await cold.prepare();
+      await warmUp();
+    },
+  };
+  return [cold, warm, ...peers];
+}
+
+async function small() {
+  const files = needSmall();
+  writeLists(files);
+  const into = {
+    async prepare() {
+      emptyDir(out);
+    },
+    check: (name) => checkSmall(name, out, files),
+  };
+  // aria2c's defaults preallocate every file; it is given whichever way is faster here.
+  const variants = [
+    { ...into, name: "aria2c", note: "defaults", command: aria2(out) },
+    {
+      ...into,
+      name: "aria2c",
+      note: "--file-allocation=none",
+      command: aria2(out, "--file-allocation=none"),
+    },
+  ];
+  return await compare({
+    id: "small",
+    title: `${count(fileCount)} files of 10 KB`,
+    unit: { amount: fileCount, rate: "files/s", per: "file", scale: 1e6, cost: "µs" },
+    tools: contestants({
+      drover: {
+        ...into,
+        freshState: true,
+        command: sync(["--from-file", urlList], out, droverOptions),
+        check(name) {
+          checkOutcomes(name, "copied", fileCount);
+          into.check(name);
+        },
+      },
+      peers: [
+        {
+          ...into,
+          name: "rclone",
+          note: "checks size and time only; no hash, queue or lock",
+          command: rclone(out),
+        },
+        await fastest(variants),
+      ],
+    }),
+  });
+}
+
+async function big() {
+  const sha256 = needBig();
+  const url = `${origin}/big.bin`;
+  const target = join(out, "big.bin");
+  const into = {
+    async prepare() {
+      emptyDir(out);
+    },
+    check: (name) => checkBig(name, out, sha256),
+  };
+  return await compare({
+    id: "big",
+    title: `one file of ${bigSize / 1024 / 1024} MiB, SHA-256 checked by Drover`,
+    unit: { amount: bigSize / 1e6, rate: "MB/s", per: "run", scale: 1, whole: true, cost: "s" },
+    tools: contestants({
+      drover: {
+        ...into,
+        freshState: true,
+        command: sync([url, "--checksum", `${url}=${sha256}`], out, droverBigOptions),
+      },
+      peers: [
+        { ...into, name: "curl", note: "checks nothing", command: ["curl", "-q", "-s", "-o", target, url] },
+        {
+          ...into,
+          name: "curl+sha256sum",
+          note: "one after the other, as a script would",
+          command: ["sh", "-c", 'curl -q -s -o "$1" "$2" && sha256sum "$1"', "sh", target, url],
+        },
+      ],
+    }),
+  });
+}
+
+async function unchanged() {
+  const files = needSmall();
+  writeLists(files);
+  // Every tool has a destination of its own here, filled before the first round and left alone after it.
+  const own = (id) => join(run, `again-${id}`);
+  const seen = new Map();
+  const fill = async (id, name, command) => {
+    emptyDir(own(id));
+    await measure({ name, command });
+    checkSmall(name, own(id), files);
+    seen.set(id, times(own(id)));
+  };
+  const kept = (id) => ({ check: (name) => checkUntouched(name, own(id), seen.get(id)) });
+  const droverAgain = sync(["--from-file", urlList], own("drover"), droverOptions);
+  const conditional = ["-R", "--conditional-get=true", "--allow-overwrite=true"];
+
+  say("unchanged: filling the destinations");
+  if (haveDrover()) {
+    await stopBackground();
+    emptyDir(state);
+    await fill("drover", "drover", droverAgain);
+    await stopBackground();
+  }
+  await fill("rclone", "rclone", rclone(own("rclone")));
+  // nginx answers 304 only if the date is exactly its own: hence -R, which gives the files the origin's date.
+  await fill("aria2c", "aria2c", aria2(own("aria2c"), "-R"));
+  const result = await compare({
+    id: "unchanged",
+    title: `the same ${count(fileCount)} a second time, unchanged`,
+    unit: { amount: fileCount, rate: "files/s", per: "file", scale: 1e6, cost: "µs" },
+    tools: contestants({
+      drover: {
+        command: droverAgain,
+        check(name) {
+          checkOutcomes(name, "unchanged", fileCount);
+          checkUntouched(name, own("drover"), seen.get("drover"));
+        },
+      },
+      peers: [
+        {
+          ...kept("rclone"),
+          name: "rclone",
+          note: "a HEAD each; compares size and time",
+          command: rclone(own("rclone")),
+        },
+        await fastest([
+          {
+            ...kept("aria2c"),
+            name: "aria2c",
+            label: "--conditional-get",
+            note: "--conditional-get, a GET each with If-Modified-Since; looks at no content and no ETag",
+            command: aria2(own("aria2c"), ...conditional),
+          },
+          {
+            ...kept("aria2c"),
+            name: "aria2c",
+            label: "-c",
+            note: "-c, a GET each; looks at the size only",
+            command: aria2(own("aria2c"), "-R", "-c"),
+          },
+        ]),
+      ],
+    }),
+  });
+  for (const id of ["drover", "rclone", "aria2c"]) rmSync(own(id), { recursive: true, force: true });
+  return result;
+}
+
+/** Of several ways to call a tool the fastest, by the better of two runs each. */
+async function fastest(variants) {
+  const best = variants.map(() => Number.POSITIVE_INFINITY);
+  for (let i = 0; i < 2; i++) {
+    for (const [v, variant] of variants.entries()) {
+      const { wall } = await once(variant);
+      best[v] = Math.min(best[v], wall);
+    }
+  }
+  const chosen = best.indexOf(Math.min(...best));
+  const tried = variants.map((v, i) => `${v.label ?? v.note} ${best[i].toFixed(2)} s`).join("; ");
+  say(`${variants[0].name}: fastest of ${tried}`);
+  return { ...variants[chosen], tried };
+}
+
+async function once(tool) {
+  await tool.prepare?.();
+  const result = await measure(tool);
+  await tool.check?.(tool.name);
+  await tool.finish?.();
+  return result;
+}
+
+async function compare({ id, title, unit, tools }) {
+  // Once without counting: programs and fresh memory are slow the first time, and whoever comes first would pay.
+  progress(`${id}: round 0 (not counted)`);
+  for (const tool of tools) await once(tool);
+  const runs = tools.map(() => []);
+  let done = 0;
+  while (done < rounds && (done === 0 || Date.now() < deadline)) {
+    progress(`${id}: round ${done + 1} of ${rounds}`);
+    for (const [i, tool] of tools.entries()) runs[i].push(await once(tool));
+    done++;
+  }
+  progress("");
+  if (done < rounds) say(`${id}: out of time after ${done} of ${rounds} rounds`);
+  rmSync(out, { recursive: true, force: true });
+  return {
+    id,
+    title,
+    unit,
+    rounds: done,
+    tools: tools.map((tool, i) => ({
+      name: tool.name,
+      note: tool.note,
+      tried: tool.tried,
+      command: shown(tool.command),
+      ...summary(runs[i], unit),
+      runs: runs[i],
+    })),
+    ratios: ratios(tools, runs),
+  };
+}
+
+const shown = (command) =>
+  command
+    .map((word) => (word === "" || /[\s"$]/.test(word) ? `'${word}'` : word))
+    .join(" ")
+    .replaceAll(`${root}/`, "./")
+    .replaceAll(`${run}/`, "")
+    .replaceAll(origin, "http://origin");
+
+function summary(runs, unit) {
+  const walls = runs.map((r) => r.wall);
+  const per = (pick) => {
+    const values = runs.map(pick).filter((v) => v !== undefined);
+    return values.length > 0 ? median(values) : undefined;
+  };
+  const share = unit.whole ? 1 : unit.amount;
+  return {
+    seconds: { median: median(walls), min: Math.min(...walls), max: Math.max(...walls) },
+    rate: unit.amount / median(walls),
+    cpu: {
+      command: per((r) => (r.cpu.command / share) * unit.scale),
+      redis: per((r) => r.cpu.redis && (r.cpu.redis / share) * unit.scale),
+      background: per((r) => r.cpu.background && (r.cpu.background / share) * unit.scale),
+      nginx: per((r) => (r.cpu.nginx / share) * unit.scale),
+      all: per((r) => (sum(Object.values(r.cpu).map((v) => v ?? 0)) / share) * unit.scale),
+    },
+    rss: { command: per((r) => r.rss), redis: per((r) => r.redisRss) },
+    redis: {
+      scripts: per((r) => r.redis && r.redis.scripts / share),
+      commands: per((r) => r.redis && r.redis.commands / share),
+      reads: per((r) => r.redis && r.redis.reads / share),
+    },
+    noise: per((r) => r.noise),
+    steal: per((r) => r.steal),
+  };
+}
+
+/** Rate of each way of Drover by the rate of each peer, taken within a round, since noise comes and goes. */
+function ratios(tools, runs) {
+  const found = [];
+  for (const [d, drover] of tools.entries()) {
+    if (!drover.name.startsWith("drover")) continue;
+    for (const [p, peer] of tools.entries()) {
+      if (peer.name.startsWith("drover")) continue;
+      const each = runs[d].map((r, i) => runs[p][i].wall / r.wall);
+      found.push({
+        drover: drover.name,
+        peer: peer.name,
+        median: median(each),
+        min: Math.min(...each),
+        max: Math.max(...each),
+      });
+    }
+  }
+  return found;
+}
+
+// --- The report -------------------------------------------------------------------------------------------------
+
+function report(result) {
+  const { unit, tools } = result;
+  const peers = [...new Set(result.ratios.map((r) => r.peer))];
+  const lines = ["", `${result.title} (${result.rounds} rounds, interleaved)`, ""];
+  lines.push(
+    ...table(
+      ["", "median", "min – max", unit.rate, ...peers.map((peer) => `rate ÷ ${peer}'s`)],
+      tools.map((t) => [
+        t.name,
+        `${t.seconds.median.toFixed(2)} s`,
+        `${t.seconds.min.toFixed(2)} – ${t.seconds.max.toFixed(2)}`,
+        count(t.rate),
+        ...peers.map((peer) => {
+          const r = result.ratios.find((x) => x.drover === t.name && x.peer === peer);
+          return r ? `${r.median.toFixed(2)} (${r.min.toFixed(2)} – ${r.max.toFixed(2)})` : "";
+        }),
+      ]),
+    ),
+  );
+  const digits = unit.whole ? 2 : 0;
+  const cell = (value) => (value === undefined ? "" : value.toFixed(digits));
+  const someRedis = tools.some((t) => t.redis.commands !== undefined);
+  const someBackground = tools.some((t) => t.cpu.background !== undefined);
+  lines.push("", `CPU ${unit.cost} per ${unit.per}, by process; peak memory; Redis per ${unit.per}`, "");
+  lines.push(
+    ...table(
+      [
+        "",
+        "command",
+        ...(someRedis ? ["redis"] : []),
+        ...(someBackground ? ["keeper"] : []),
+        "nginx",
+        "all",
+        "memory",
+        ...(someRedis ? ["redis memory", "scripts", "commands", "socket reads"] : []),
+        "other load",
+      ],
+      tools.map((t) => [
+        t.name,
+        cell(t.cpu.command),
+        ...(someRedis ? [cell(t.cpu.redis)] : []),
+        ...(someBackground ? [cell(t.cpu.background)] : []),
+        cell(t.cpu.nginx),
+        cell(t.cpu.all),
+        megabytes(t.rss.command),
+        ...(someRedis
+          ? [
+              megabytes(t.rss.redis),
+              ...["scripts", "commands", "reads"].map((k) => t.redis[k]?.toFixed(unit.whole ? 0 : 2) ?? ""),
+            ]
+          : []),
+        percent(t.noise),
+      ]),
+    ),
+  );
+  lines.push("");
+  const cold = tools.find((t) => t.name === "drover");
+  const calls = Object.entries(cold?.runs.at(-1).redis?.calls ?? {}).sort((a, b) => b[1] - a[1]);
+  if (calls.length > 0) {
+    const share = unit.whole ? 1 : unit.amount;
+    const most = calls.slice(0, 12).map(([name, n]) => `${name} ${(n / share).toFixed(unit.whole ? 0 : 2)}`);
+    lines.push(`  Redis commands per ${unit.per}, those in scripts included: ${most.join(", ")}`, "");
+  }
+  for (const t of tools) {
+    lines.push(`  ${t.name}: ${t.note}${t.tried ? ` (fastest of: ${t.tried})` : ""}`, `    ${t.command}`);
+  }
+  return lines.join("\n");
+}
+
+function table(head, rows) {
+  const widths = head.map((_, c) => Math.max(...[head, ...rows].map((row) => row[c].length)));
+  const line = (row) =>
+    `  ${row.map((text, c) => (c === 0 ? text.padEnd(widths[c]) : text.padStart(widths[c]))).join("   ")}`.trimEnd();
+  return [line(head), line(widths.map((w, c) => (c === 0 ? "" : "-".repeat(w)))), ...rows.map(line)];
+}
+
+function headline(results) {
+  const said = [];
+  for (const result of results) {
+    const cold = result.tools.find((t) => t.name === "drover");
+    if (!cold) continue;
+    const against = (name) =>
+      result.ratios
+        .filter((r) => r.drover === name)
+        .map((r) => `${r.median.toFixed(2)} of ${r.peer}'s`)
+        .join(", ");
+    said.push(
+      `  ${result.title}: ${count(cold.rate)} ${result.unit.rate}, ${against("drover")}`,
+      `    (warm: ${against("drover, warm")})`,
+    );
+  }
+  if (said.length === 0) return "";
+  return `
+Headline: Drover's rate for the whole command, start of its Redis included, median of the rounds
+(warm: its Redis still up from the command before)
+${said.join("\n")}
+`;
+}
+
+function machine() {
+  const TMPFS_MAGIC = 0x01021994;
+  const os = /^PRETTY_NAME="?([^"\n]+)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";
+  return {
+    date: new Date().toISOString(),
+    cpu: cpus()[0]?.model.trim() ?? "unknown",
+    cores: availableParallelism(),
+    memory: totalmem(),
+    os,
+    kernel: release(),
+    node: process.version,
+    tmpfs: statfsSync(dir).type === TMPFS_MAGIC,
+    load: loadavg(),
+  };
+}
+
+async function versions() {
+  const redis = (process.env.PATH ?? "").split(":").some((p) => existsSync(join(p, "valkey-server")))
+    ? "valkey"
+    : "redis";
+  const ask = async (command) => {
+    const text = await new Promise((resolve) => {
+      let said = "";
+      const asked = spawn(command[0], command.slice(1), { env, stdio: ["ignore", "pipe", "pipe"] });
+      for (const stream of [asked.stdout, asked.stderr]) stream.on("data", (chunk) => (said += chunk));
+      asked.on("error", () => resolve(""));
+      asked.on("close", () => resolve(said));
+    });
+    return /(\d+\.\d+(\.\d+)?\S*)/.exec(text)?.[1].replace(/,$/, "") ?? "?";
+  };
+  const found = {
+    nginx: await ask(["nginx", "-v"]),
+    rclone: await ask(["rclone", "--config", "/dev/null", "version"]),
+    aria2c: await ask(["aria2c", "-v"]),
+    curl: await ask(["curl", "-q", "-V"]),
+    [redis]: await ask([`${redis}-server`, "--version"]),
+  };
+  if (haveDrover()) found.drover = await ask([...droverCommand, "--version"]);
+  return found;
+}
+
+function haveDrover() {
+  if (process.env.DROVER) return process.env.DROVER !== "none";
+  return existsSync(join(root, "packages/cli/dist/main.js"));
+}
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const count = (value) => Math.round(value).toLocaleString("en-US");
+const megabytes = (bytes) => (bytes === undefined ? "" : `${Math.round(bytes / 1e6)} MB`);
+const percent = (value) => (value === undefined ? "" : `${Math.round(value * 100)} %`);
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const half = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
+function tail(path) {
+  try {
+    return readFileSync(path, "utf8").trim().slice(-600);
+  } catch {
+    return "";
+  }
+}
+
+function say(text) {
+  process.stderr.write(`bench: ${text}\n`);
+}
+
+function progress(text) {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text && `bench: ${text}`}`);
+  else if (text) say(text);
+}
+
+// --- Start and end ----------------------------------------------------------------------------------------------
+
+let stopping;
+function stop() {
+  stopping ??= (async () => {
+    if (child?.pid) endGroup(child.pid, "SIGKILL");
+    await stopBackground();
+    if (nginx?.pid && isAlive(nginx.pid)) {
+      await end([{ pid: nginx.pid, isRedis: false }]);
+    }
+    rmSync(run, { recursive: true, force: true });
+  })();
+  return stopping;
+}
+for (const [name, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+  ["SIGHUP", 129],
+]) {
+  process.on(name, () => void stop().then(() => process.exit(code)));
+}
+
+async function main() {
+  emptyDir(run);
+  mkdirSync(join(run, "rt"), { mode: 0o700 });
+  mkdirSync(www, { recursive: true, mode: 0o700 });
+  if (!haveDrover()) say("drover is not measured: the other tools alone");
+  if (parts.includes("big")) needBig();
+  if (parts.includes("small") || parts.includes("unchanged")) needSmall();
+  await startNginx();
+
+  const about = { machine: machine(), versions: await versions() };
+  const { machine: m } = about;
+  const list = Object.entries(about.versions).map(([name, version]) => `${name} ${version}`);
+  console.log(
+    [
+      `${m.cores} × ${m.cpu}, ${Math.round(m.memory / 1e9)} GB, ${m.os}, Linux ${m.kernel}, Node ${m.node}`,
+      `${list.join(", ")}; ${m.date.slice(0, 10)}`,
+      `origin, destination, state and Redis' data ${m.tmpfs ? "on tmpfs" : "NOT on tmpfs: the disk is measured too"}; all on this machine`,
+      `load before the start ${m.load.map((l) => l.toFixed(1)).join(" ")}`,
+    ].join("\n"),
+  );
+  const results = [];
+  const last = join(root, "bench/.work/last.json");
+  for (const [id, part] of Object.entries({ small, big, unchanged })) {
+    if (!parts.includes(id)) continue;
+    results.push(await part());
+    console.log(report(results.at(-1)));
+    writeFileSync(last, `${JSON.stringify({ ...about, results }, undefined, 2)}\n`);
+  }
+  const runs = results.flatMap((r) => r.tools.flatMap((t) => t.runs));
+  const noise = sum(runs.map((r) => (r.noise + r.steal) * r.capacity)) / sum(runs.map((r) => r.capacity));
+  console.log(headline(results));
+  const advice = noise > 0.05 ? ": compare only the ratios, or run it again on a quiet machine" : "";
+  console.log(`Other processes and the hypervisor took ${percent(noise)} of the machine meanwhile${advice}.`);
+  console.log(`Written to ${last.replace(`${root}/`, "")}`);
+}
+
+let status = 0;
+try {
+  // "stop" ends what a driver that was killed has left.
+  if (parts[0] !== "stop") await main();
+} catch (error) {
+  if (!stopping) {
+    say(`${basename(process.argv[1])}: ${error instanceof Error ? error.message : error}`);
+    status = 1;
+  }
+}
+await stop();
+process.exit(status);

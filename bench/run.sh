@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Entry point of "make bench": checks what is needed, then runs bench/bench.mjs.
+# Loopback only; everything it writes is in one directory, removed at the end.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: bench/run.sh [small] [big] [unchanged]     default: all three
+
+  small      10,000 files of 10 KB over HTTP, against rclone and aria2c
+  big        one file of 1 GiB with its SHA-256 checked, against curl
+  unchanged  the same 10,000 a second time, nothing having changed
+
+Environment:
+  ROUNDS=5           rounds; every command runs once in each of them
+  BENCH_DIR=DIR      where to work (default /dev/shm/drover-bench)
+  BENCH_KEEP=1       keep the generated files for the next run
+  BENCH_INSTALL=1    install missing packages (Debian and Ubuntu, as root)
+  BENCH_FILES=10000  number of small files, for a quick try
+  BENCH_BIG_MB=1024  size of the big file in MiB, for a quick try
+  DROVER=COMMAND     the drover to measure (default ./drover); "none": the others alone
+  DROVER_OPTS=...    its options for many files
+                     (default --durability rename --max-workers 64 --json)
+  DROVER_BIG_OPTS=.. its options for the big file (default --durability rename --json)
+TEXT
+}
+
+die() {
+  echo "bench: $*" >&2
+  exit 1
+}
+
+for arg in "$@"; do
+  case $arg in
+    small | big | unchanged) ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; exit 64 ;;
+  esac
+done
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+[ "$(uname -s)" = Linux ] || die "needs Linux: the costs are read from /proc"
+
+# Debian keeps nginx in sbin, which is not on everybody's PATH.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+find_missing() {
+  missing=()
+  for pair in nginx:nginx rclone:rclone aria2c:aria2 curl:curl sha256sum:coreutils flock:util-linux; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+  done
+  [ -x /usr/bin/time ] || missing+=(time)
+  command -v valkey-server >/dev/null || command -v redis-server >/dev/null || missing+=(redis-server)
+}
+
+find_missing
+if [ "${#missing[@]}" -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && [ -n "${BENCH_INSTALL:-${CI:-}}" ] && command -v apt-get >/dev/null; then
+    echo "bench: installing ${missing[*]}" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    find_missing
+  fi
+  [ "${#missing[@]}" -eq 0 ] ||
+    die "missing: install the packages (Debian's names) ${missing[*]}, or run as root with BENCH_INSTALL=1"
+fi
+
+# Origin, destinations, state and the data of Redis are all in memory, so that no disk is measured.
+need_kb=3400000
+if [ -n "${BENCH_DIR:-}" ]; then
+  dir=$BENCH_DIR
+elif [ -d /dev/shm ] && [ -w /dev/shm ] &&
+  { [ -d /dev/shm/drover-bench ] || [ "$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')" -ge "$need_kb" ]; }; then
+  dir=/dev/shm/drover-bench
+else
+  dir=$root/bench/.work/data
+  echo "bench: no room in /dev/shm (3.4 GB needed): working in bench/.work, so the disk is measured too" >&2
+fi
+mkdir -p -- "$root/bench/.work"
+[ -d "$dir" ] || mkdir -m 700 -- "$dir"
+dir=$(cd -- "$dir" && pwd -P)
+[ -O "$dir" ] || die "$dir belongs to somebody else: set BENCH_DIR"
+if [ ! -e "$dir/.drover-bench" ]; then
+  [ -z "$(ls -A -- "$dir")" ] || die "$dir is not empty and not mine: set BENCH_DIR to another directory"
+  : >"$dir/.drover-bench"
+fi
+exec 9>>"$dir/.drover-bench"
+flock -n 9 || die "another benchmark is running in $dir"
+
+# The driver ends what it started. This is for the case that it was killed itself.
+# shellcheck disable=SC2317 # called by the trap
+cleanup() {
+  local pid_file=$dir/nginx/nginx.pid pid
+  if [ "$status" = 137 ]; then
+    "$root/scripts/with-node.sh" node "$root/bench/bench.mjs" stop || true
+  fi
+  if [ -s "$pid_file" ]; then
+    pid=$(<"$pid_file")
+    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir/nginx"; then
+      kill -TERM "$pid" 2>/dev/null || true
+    fi
+  fi
+  if [ -n "${BENCH_KEEP:-}" ]; then
+    rm -rf -- "$dir/run" "$dir/nginx"
+  else
+    rm -rf -- "$dir/run" "$dir/nginx" "$dir/www"
+    rm -f -- "$dir/.drover-bench"
+    rmdir -- "$dir" 2>/dev/null || true
+  fi
+}
+status=0
+trap cleanup EXIT
+export BENCH_DIR=$dir BENCH_ID=$$-$RANDOM$RANDOM
+"$root/scripts/with-node.sh" node "$root/bench/bench.mjs" "$@" 9>&- &
+driver=$!
+# It ends its processes on a signal, and then this script ends.
+trap 'kill -TERM "$driver" 2>/dev/null || true' INT TERM
+while true; do
+  wait "$driver" && status=0 || status=$?
+  kill -0 "$driver" 2>/dev/null || break
+done
+exit "$status"

@@ -1,0 +1,155 @@
+import { SettingsError } from "@drover/shared/errors";
+import type { Run, RunCounts } from "@drover/shared/run";
+import { openEngine } from "../engine.js";
+import { showDuration } from "../report.js";
+import { EXIT, runHere } from "../run-here.js";
+import type { Settings } from "../settings.js";
+
+interface OutputFlags {
+  json?: boolean;
+  ndjson?: boolean;
+}
+
+function summary(run: Run, counts: RunCounts) {
+  return {
+    run: run.id,
+    state: run.state,
+    started: new Date(run.startedMs).toISOString(),
+    ended: run.endedMs === undefined ? null : new Date(run.endedMs).toISOString(),
+    root: run.spec.root,
+    sources: run.spec.sources.length,
+    list: run.spec.list ?? null,
+    ...counts,
+    bytes: run.bytes,
+  };
+}
+
+/** `drover runs`: the latest runs, newest first. */
+export async function runs(settings: Settings, flags: OutputFlags): Promise<number> {
+  const engine = await openEngine(settings);
+  try {
+    const rows = [];
+    for (const run of await engine.ledger.list()) rows.push(summary(run, await engine.ledger.counts(run.id)));
+    if (flags.json) {
+      process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+      return EXIT.ok;
+    }
+    if (rows.length === 0) process.stdout.write("no runs yet\n");
+    for (const row of rows) {
+      const failed = row.settled - row.copied - row.unchanged;
+      const open = row.files - row.settled;
+      const parts = [`${row.copied + row.unchanged}/${row.files} successful`];
+      if (failed > 0) parts.push(`${failed} failed`);
+      if (open > 0) parts.push(`${open} open`);
+      process.stdout.write(`${row.run}  ${row.state.padEnd(11)}  ${row.started}  ${parts.join(", ")}  -> ${row.root}\n`);
+    }
+    return EXIT.ok;
+  } finally {
+    engine.close();
+  }
+}
+
+/** `drover status RUN`: its counts, and what did not succeed. */
+export async function status(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
+  const engine = await openEngine(settings);
+  try {
+    const run = await engine.ledger.get(id);
+    const row = summary(run, await engine.ledger.counts(id));
+    if (flags.json) process.stdout.write(`${JSON.stringify(row).slice(0, -1)},"failures":[`);
+    else {
+      const took = (run.endedMs ?? Date.now()) - run.startedMs;
+      process.stdout.write(
+        `run ${row.run}: ${row.state}, started ${row.started}, ${showDuration(took)}\n` +
+          `to ${row.root}\n` +
+          `${row.files} files${run.sealed ? "" : " so far"}: ${row.copied} copied, ${row.unchanged} unchanged, ` +
+          `${row.failed} failed, ${row.blocked} blocked, ${row.locked} locked, ${row.cancelled} cancelled, ` +
+          `${row.files - row.settled} open\n`,
+      );
+    }
+    let first = true;
+    for await (const page of engine.ledger.failures(id)) {
+      for (const failure of page) {
+        const { error } = failure;
+        if (flags.json) {
+          const text = JSON.stringify({ source: failure.job.s, destination: failure.job.d, error });
+          process.stdout.write(`${first ? "" : ","}${text}`);
+          first = false;
+        } else process.stdout.write(`✗ ${failure.job.s} (${error.class}: ${error.message})\n`);
+      }
+    }
+    if (flags.json) process.stdout.write("]}\n");
+    else if (run.state === "interrupted") process.stdout.write(`drover resume ${id} goes on with it\n`);
+    else if (row.settled > row.copied + row.unchanged) process.stdout.write(`drover retry ${id} tries these again\n`);
+    return EXIT.ok;
+  } finally {
+    engine.close();
+  }
+}
+
+/** `drover resume RUN` goes on where a run was interrupted; `drover retry RUN` takes up what failed, too. */
+export async function goOn(id: string, retry: boolean, settings: Settings, flags: OutputFlags): Promise<number> {
+  if (flags.json && flags.ndjson) throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  const engine = await openEngine(settings);
+  try {
+    const run = await engine.ledger.get(id);
+    if (run.state === "cancelled" && !retry) throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
+    if (run.state === "done" && !retry) throw new SettingsError(`run ${id} is done: drover retry ${id} tries again what failed`);
+    const secrets = await engine.ledger.secrets(id);
+    await engine.ledger.take(run);
+    const taken = await engine.ledger.get(id);
+    const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
+    const title = retry ? `Retrying run ${id}...` : `Resuming run ${id}...`;
+    return await runHere(engine, taken, secrets, { format, title }, { retry });
+  } finally {
+    engine.close();
+  }
+}
+
+/** `drover cancel RUN`: whoever carries it stops; what is not settled ends `cancelled`. */
+export async function cancel(id: string, settings: Settings): Promise<number> {
+  const engine = await openEngine(settings);
+  try {
+    const run = await engine.ledger.get(id);
+    if (run.state === "done" || run.state === "cancelled") {
+      process.stdout.write(`run ${id} is ${run.state} already\n`);
+      return EXIT.ok;
+    }
+    if (run.state === "running") {
+      await engine.ledger.cancel(id);
+      process.stdout.write(`run ${id} is being cancelled\n`);
+      return EXIT.ok;
+    }
+    // Nobody works on it: settle here what is open.
+    await engine.ledger.take(run);
+    await engine.ledger.cancel(id);
+    const taken = await engine.ledger.get(id);
+    const { carryRun, gatesOf } = await import("../carry-run.js");
+    const nothing = () => {};
+    const watcher = {
+      queued: nothing,
+      sealed: nothing,
+      started: nothing,
+      receiving: nothing,
+      waiting: nothing,
+      dropped: nothing,
+      retrying: nothing,
+      settled: nothing,
+      skipped: nothing,
+      warn: nothing,
+    };
+    await carryRun({
+      engine,
+      run: { ...taken, sealed: true },
+      secrets: { headers: {}, sources: [] },
+      stdin: undefined,
+      retry: false,
+      gates: gatesOf(taken),
+      watcher,
+      stop: new AbortController().signal,
+    });
+    process.stdout.write(`run ${id} is cancelled\n`);
+    return EXIT.ok;
+  } finally {
+    engine.close();
+  }
+}

