@@ -3,6 +3,7 @@ export default {
   input: {
     main: "packages/cli/dist/main.js",
     "hash-worker": "packages/worker/dist/hash-worker.js",
+    "carrier-thread": "packages/worker/dist/carrier-thread.js",
     keeper: "packages/shared/dist/redis/keeper.js",
   },
   platform: "node",

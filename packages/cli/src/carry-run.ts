@@ -2,41 +2,38 @@ import { createReadStream, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Queue } from "bullmq";
 import { Dispatcher } from "@drover/producer/dispatcher";
+import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
-import { START, type Cursor } from "@drover/producer/expand/expand";
-import { SettingsError, TransferError } from "@drover/shared/errors";
-import { Gates } from "@drover/shared/gates";
+import { SettingsError } from "@drover/shared/errors";
+import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
-import type { Outcome } from "@drover/shared/outcome";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { flightHash, Protocol, RunLostError } from "@drover/shared/protocol";
+import { Protocol, RunLostError } from "@drover/shared/protocol";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { HttpClient } from "@drover/shared/storage/http";
-import { HttpSource } from "@drover/shared/storage/http-source";
-import { LocalSource } from "@drover/shared/storage/local-source";
 import { LocalTree } from "@drover/shared/storage/local-tree";
-import { Leases } from "@drover/worker/leases";
-import { Pace } from "@drover/worker/pace";
-import type { Place } from "@drover/worker/place";
-import { type FileEvents, Processor } from "@drover/worker/processor";
-import { fileKeys, settleFailed } from "@drover/worker/transfer";
+import { Carrier, type CarrierWork, probeMsOf } from "@drover/worker/carrier";
+import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/carrier-threads";
+import type { FileEvents } from "@drover/worker/processor";
 import type { Engine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
 
 /** Files that may be accepted and not settled at once; expansion waits beyond that. */
 const BACKLOG_FILES = 200_000;
-/** A probe of a half-open breaker is given up after so long, however patient the run is. */
-const MOST_PROBE_MS = 60_000;
+/** A run of more files than this is carried by several threads: starting them pays. */
+const THREADED_FILES = 1_000;
 const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
 
-export interface Watcher extends FileEvents {
+export interface Watcher extends Omit<FileEvents, "retrying" | "blocked"> {
+  retrying(job: TransferJob, attempt: number, error: string, delayMs: number): void;
   /** So many files more are on their way. */
   queued(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
-  receiving(job: TransferJob, part: { contiguousBytes: number; sizeBytes: number | undefined }): void;
+  /** A file's bytes come in; the part's count grows. */
+  receiving(index: number, part: { contiguousBytes: number; sizeBytes: number | undefined }): void;
   skipped(path: string, why: string): void;
   warn(message: string): void;
 }
@@ -51,6 +48,8 @@ export interface CarryOptions {
   retry: boolean;
   gates: Gates;
   watcher: Watcher;
+  /** Somebody watches each file. */
+  live: boolean;
   /** Aborts: stop in order, what is unfinished can be resumed. */
   stop: AbortSignal;
 }
@@ -58,14 +57,6 @@ export interface CarryOptions {
 export interface CarryResult {
   counts: RunCounts;
   end: "done" | "cancelled" | "stopped";
-}
-
-export function gatesOf(run: Run): Gates {
-  return new Gates(run.spec.breakerWaitMs, probeMs(run));
-}
-
-function probeMs(run: Run): number {
-  return Math.min(run.spec.timeoutMs * 2, MOST_PROBE_MS);
 }
 
 /**
@@ -79,34 +70,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const { redis, keys, ledger } = engine;
   const { spec } = run;
   const tree = new LocalTree(spec.root);
-  const protocol = new Protocol(redis, keys, PROCESS_NAME, probeMs(run));
-  const client = new HttpClient({ timeoutMs: spec.timeoutMs, connections: Math.max(spec.maxWorkers, 1) * 4 });
-  const leases = new Leases(protocol);
-  const pace = new Pace(spec.timeoutMs, spec.bytesPerSecond);
-  const place: Place = {
-    runId: run.id,
-    protocol,
-    leases,
-    pace,
-    tree,
-    terms: {
-      ...spec,
-      rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs: probeMs(run) },
-      maxFileSizeBytes: spec.maxFileSizeBytes,
-    },
-    receiving: (job, part) => watcher.receiving(job, part),
-    source: (job) => {
-      if (hostOf(job.s) === "") return new LocalSource(job.s);
-      if (job.k !== 1) return new HttpSource(client, job.s, options.secrets.headers);
-      return secretSource(job);
-    },
-  };
-  const secretSource = async (job: TransferJob) => {
-    const url = await ledger.secretSource(run.id, flightHash(run.id, job.s, job.d, 0));
-    if (url !== undefined) return new HttpSource(client, url, options.secrets.headers);
-    throw new TransferError("credentials", "the credentials of this run have expired: start a new sync", { permanent: true });
-  };
-
+  const protocol = new Protocol(redis, keys, PROCESS_NAME, probeMsOf(spec));
   const queueName = `${keys.queue(run.id)}-${run.generation}`;
   const prefix = keys.queuePrefix();
   const queue = new Queue(queueName, { connection: redis, prefix });
@@ -117,22 +81,41 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   let produced = false;
   let open = 0;
   const stopProducing = new AbortController();
+  const left = () => {
+    if (--open <= 0 && produced) quiet.resolve();
+  };
+  const work: CarrierWork = {
+    runId: run.id,
+    queue: queueName,
+    spec,
+    headers: options.secrets.headers,
+    concurrency: spec.maxWorkers,
+    bytesPerSecond: spec.bytesPerSecond,
+  };
   const settled = (outcome: Outcome) => {
     watcher.settled(outcome);
-    open--;
-    if (produced && open <= 0) quiet.resolve();
+    left();
   };
-  const dispatcher = new Dispatcher({
+  const carrierSettled = (outcome: Outcome) => {
+    if (isSuccess(outcome.outcome)) gates.told(hostOf(outcome.source), 0, true);
+    dispatcher.settled(outcome.source);
+    settled(outcome);
+  };
+  const carrierDropped = (job: TransferJob) => {
+    watcher.dropped(job);
+    dispatcher.settled(job.s);
+    left();
+  };
+  const dispatcher: Dispatcher = new Dispatcher({
     runId: run.id,
     queue,
     ledger,
     gates,
-    window: Math.max(spec.maxWorkers * 4, 500),
+    window: Math.max(spec.maxWorkers * 8, 1000),
     endBlocked: async (job) => {
-      const error = new TransferError("breaker", `circuit breaker open for ${hostOf(job.s)}`, { permanent: true });
-      const delivery = { job, started: 0, attempt: 0, sinceMs: Date.now() };
-      const carried = await settleFailed(delivery, fileKeys(job, place), undefined, "", error, place, "blocked");
-      if (carried.is === "settled") settled(carried.outcome);
+      const outcome = await carrier.endBlocked(job);
+      if (outcome) settled(outcome);
+      else left();
     },
     onError: (error) => failure.reject(error),
   });
@@ -140,44 +123,74 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     open += files;
     watcher.queued(files);
     dispatcher.offer(chunk, chunk.slice(chunk.indexOf("|") + 1), files);
+    if (open > THREADED_FILES && !threads) startThreads();
   };
 
   // What an earlier process left: first its queue, then what was never in one.
   const chunkSizes = await leftOver(options, protocol, prefix);
-  const left = await ledger.counts(run.id);
-  watcher.queued(left.settled);
-  for (const [chunk, files] of chunkSizes) offer(chunk, files);
+  watcher.queued((await ledger.counts(run.id)).settled);
 
-  const processor = new Processor({
-    queue: queueName,
-    prefix,
+  const carrier = new Carrier(
     redis,
-    concurrency: spec.maxWorkers,
-    place,
+    keys,
+    work,
     gates,
-    events: {
+    {
       started: (job, attempt) => watcher.started(job, attempt),
       waiting: (job) => watcher.waiting(job),
-      retrying: (...args) => watcher.retrying(...args),
-      settled: (outcome) => {
-        dispatcher.settled(outcome.source);
-        settled(outcome);
-      },
-      dropped: (job) => {
-        dispatcher.settled(job.s);
-        open--;
-        if (produced && open <= 0) quiet.resolve();
-      },
+      retrying: (job, attempt, error, delayMs) => watcher.retrying(job, attempt, error.message, delayMs),
+      settled: carrierSettled,
+      dropped: carrierDropped,
+      blocked: () => {}, // the gates are shared
+      receiving: (job, part) => watcher.receiving(job.i, part),
     },
-    onError: (error) => watcher.warn(`queue: ${error.message}`),
-  });
+    (error) => watcher.warn(`queue: ${error.message}`),
+  );
+
+  let threads: CarrierThreads | undefined;
+  const startThreads = () => {
+    const count = threadsFor(spec.maxWorkers);
+    if (count < 2) return;
+    const share = Math.floor(spec.maxWorkers / count);
+    const bytesPerSecond = spec.bytesPerSecond === undefined ? undefined : spec.bytesPerSecond / count;
+    carrier.limit(spec.maxWorkers - share * (count - 1), bytesPerSecond);
+    const data = {
+      address: engine.address,
+      namespace: keys.namespace,
+      work: { ...work, concurrency: share, bytesPerSecond },
+      live: options.live,
+    };
+    threads = new CarrierThreads(data, count - 1, onThreadEvent, (error) => failure.reject(error));
+  };
+  const onThreadEvent = (event: ThreadEvent) => {
+    switch (event[0]) {
+      case "settled":
+        return carrierSettled(event[1]);
+      case "started":
+        return watcher.started(event[1], event[2]);
+      case "waiting":
+        return watcher.waiting(event[1]);
+      case "dropped":
+        return carrierDropped(event[1]);
+      case "retrying":
+        return watcher.retrying(event[1], event[2], event[3], event[4]);
+      case "blocked":
+        return gates.told(event[1], event[2], false);
+      case "progress":
+        return watcher.receiving(event[1], { contiguousBytes: event[2], sizeBytes: event[3] });
+      case "warn":
+        return watcher.warn(`queue: ${event[1]}`);
+    }
+  };
+  for (const [chunk, files] of chunkSizes) offer(chunk, files);
 
   let cancelled = false;
   const cancel = () => {
     if (cancelled) return;
     cancelled = true;
     stopProducing.abort();
-    leases.cancelHeld();
+    carrier.cancel();
+    threads?.cancel();
     dispatcher.drain();
     queue.promoteJobs().catch((error: Error) => watcher.warn(`queue: ${error.message}`));
   };
@@ -245,21 +258,18 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     const end = await Promise.race([all(), stopped, failure.promise]);
     stopProducing.abort();
     dispatcher.stop();
-    await processor.stop();
+    await Promise.all([carrier.stop(), threads?.stop()]);
     if (end === "stopped") await ledger.leave(run.id);
     else await queue.obliterate({ force: true });
     return { counts: await ledger.counts(run.id), end };
   } catch (error) {
     stopProducing.abort();
     dispatcher.stop();
-    await processor.stop();
+    await Promise.all([carrier.stop(), threads?.stop()]);
     if (!(error instanceof RunLostError)) await ledger.leave(run.id);
     throw error;
   } finally {
     clearInterval(poll);
-    leases.close();
-    pace.close();
-    await client.close();
     tree.close();
     await queue.close();
   }

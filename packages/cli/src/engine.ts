@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { connect } from "@drover/shared/redis/connect";
+import { connect, type RedisAddress } from "@drover/shared/redis/connect";
 import { openEmbedded } from "@drover/shared/redis/embedded";
 import { Keys } from "@drover/shared/redis/keys";
 import type { Settings } from "./settings.js";
@@ -9,6 +9,8 @@ import type { Settings } from "./settings.js";
 /** Redis and what is kept in it: what every command works on. */
 export interface Engine {
   redis: Redis;
+  /** Where it is, for further connections. */
+  address: RedisAddress;
   keys: Keys;
   ledger: Ledger;
   close(): void;
@@ -26,11 +28,12 @@ export async function openEngine(
 ): Promise<Engine> {
   const embedded =
     settings.redis === undefined ? await openEmbedded({ stateDir: settings["state-dir"] as string, ...idle() }) : undefined;
-  const address = embedded ? { socketPath: embedded.socketPath } : { url: settings.redis as string };
+  const address: RedisAddress = embedded ? { socketPath: embedded.socketPath } : { url: settings.redis as string };
   const redis = await connect(address);
   const keys = new Keys(namespace);
   return {
     redis,
+    address,
     keys,
     ledger: new Ledger(redis, keys, PROCESS_NAME),
     close() {

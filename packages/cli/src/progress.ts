@@ -44,8 +44,8 @@ export class Progress {
     this.#active.set(job.i, { name: job.d, attempt, part: undefined });
   }
 
-  receiving(job: TransferJob, part: Active["part"]): void {
-    const active = this.#active.get(job.i);
+  receiving(index: number, part: Active["part"]): void {
+    const active = this.#active.get(index);
     if (active) active.part = part;
   }
 

@@ -1,6 +1,7 @@
 import type { Outcome } from "@drover/shared/outcome";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { type CarryResult, carryRun, gatesOf, type Watcher } from "./carry-run.js";
+import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
+import { gatesOf } from "@drover/worker/carrier";
 import type { Engine } from "./engine.js";
 import { detail, setLive, warn } from "./output.js";
 import { type Format, Report } from "./report.js";
@@ -22,7 +23,7 @@ export async function runHere(
   show: ShowOptions,
   extra: { stdin?: NodeJS.ReadableStream; retry?: boolean } = {},
 ): Promise<number> {
-  const gates = gatesOf(run);
+  const gates = gatesOf(run.spec);
   const terminal = show.format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
   const progress = terminal ? new (await import("./progress.js")).Progress(gates) : undefined;
   setLive(progress);
@@ -31,11 +32,11 @@ export async function runHere(
     queued: (files) => progress?.queued(files),
     sealed: () => progress?.sealed(),
     started: (job, attempt) => progress?.started(job, attempt),
-    receiving: (job, part) => progress?.receiving(job, part),
+    receiving: (index, part) => progress?.receiving(index, part),
     waiting: (job) => progress?.waiting(job),
     dropped: (job) => progress?.waiting(job),
     retrying: (job, attempt, error, delayMs) =>
-      detail(`${job.d}: ${error.message}; try ${attempt + 1} in ${(delayMs / 1000).toFixed(1)} s`),
+      detail(`${job.d}: ${error}; try ${attempt + 1} in ${(delayMs / 1000).toFixed(1)} s`),
     settled: (outcome: Outcome) => {
       progress?.settled(outcome);
       report.outcome(outcome);
@@ -63,6 +64,7 @@ export async function runHere(
       retry: extra.retry ?? false,
       gates,
       watcher,
+      live: progress !== undefined,
       stop: interrupt.signal,
     });
     await report.end(result.counts);

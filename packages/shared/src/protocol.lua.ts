@@ -16,11 +16,11 @@ local nowUs = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
  */
 const BREAKER = `
 local PROBES = {'p1', 'p2', 'p3'}
--- May a file go to this host? Returns nil and the epoch, or the time (ms) to ask again.
+-- May a file go to this host? Returns nil and the epoch (and 'closed': all may), or the time (ms) to ask again.
 local function breakerAsk(key, probeMs)
   local b = redis.call('HMGET', key, 'st', 'until', 'ep', 'p1', 'p2', 'p3')
   local epoch = b[3] or '0'
-  if not b[1] then return nil, epoch end
+  if not b[1] then return nil, epoch, 'closed' end
   if b[1] == 'o' then
     local wait = tonumber(b[2])
     if wait > nowMs then return wait end
@@ -80,15 +80,16 @@ end
  *   {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or ''}.
  */
 export const ADMIT = `${CLOCK}${BREAKER}
-local answers = {}
+local answers, states, closed = {}, {}, {}
 for file = 1, #KEYS / 5 do
   local k, a = (file - 1) * 5, 3 + (file - 1) * 5
   local flight, lease, breaker, catalog, run = KEYS[k+1], KEYS[k+2], KEYS[k+3], KEYS[k+4], KEYS[k+5]
   local delivery, source, dead, host, field = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
   local answer
+  if not states[run] then states[run] = redis.call('HGET', run, 'state') or '' end
   if redis.call('EXISTS', flight) == 0 then
     answer = {'DONE'}
-  elseif redis.call('HGET', run, 'state') == 'cancelled' then
+  elseif states[run] == 'cancelled' then
     answer = {'CANCELLED'}
   else
     local l = redis.call('HMGET', lease, 'd', 'e', 'f', 'o', 's', 'p', 'm', 'r')
@@ -102,7 +103,12 @@ for file = 1, #KEYS / 5 do
     end
     if not answer then
       local wait, epoch = nil, '0'
-      if host ~= '' and how ~= 'same' then wait, epoch = breakerAsk(breaker, tonumber(ARGV[2])) end
+      if closed[host] then epoch = closed[host]
+      elseif host ~= '' and how ~= 'same' then
+        local is
+        wait, epoch, is = breakerAsk(breaker, tonumber(ARGV[2]))
+        if is == 'closed' then closed[host] = epoch end
+      end
       if wait then
         answer = {'BLOCKED', wait - nowMs}
       else
@@ -140,7 +146,7 @@ return answers
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}
-local answers = {}
+local answers, well, bytes = {}, {}, {}
 for file = 1, #KEYS / 8 do
   local k, a = (file - 1) * 8, (file - 1) * 14
   local flight, lease, run = KEYS[k+1], KEYS[k+2], KEYS[k+5]
@@ -151,15 +157,17 @@ for file = 1, #KEYS / 8 do
     answers[file] = {'STALE', 0}
   else
     local blocked = 0
-    if ARGV[a+8] ~= 'none' then
-      blocked = breakerTell(KEYS[k+3], ARGV[a+9], ARGV[a+8], tonumber(ARGV[a+10]), tonumber(ARGV[a+11]),
+    local breaker = KEYS[k+3]
+    if ARGV[a+8] ~= 'none' and not (ARGV[a+8] == 'ok' and well[breaker] == ARGV[a+9]) then
+      blocked = breakerTell(breaker, ARGV[a+9], ARGV[a+8], tonumber(ARGV[a+10]), tonumber(ARGV[a+11]),
         tonumber(ARGV[a+12]), ARGV[a+13] == '1')
+      well[breaker] = ARGV[a+8] == 'ok' and ARGV[a+9] -- good news of one epoch is told once
     end
     if ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
     redis.call('SETBIT', KEYS[k+6], index, 1)
     if outcome ~= 'copied' then redis.call('SETBIT', KEYS[k+7], index, 1) end
     if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[k+8], index, ARGV[a+5]) end
-    if ARGV[a+4] ~= '0' then redis.call('HINCRBY', run, 'bytes', ARGV[a+4]) end
+    bytes[run] = (bytes[run] or 0) + tonumber(ARGV[a+4])
     if fence == '' then redis.call('DEL', flight)
     elseif ARGV[a+14] ~= '' then
       redis.call('DEL', flight)
@@ -167,6 +175,9 @@ for file = 1, #KEYS / 8 do
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end
+end
+for run, sum in pairs(bytes) do
+  if sum > 0 then redis.call('HINCRBY', run, 'bytes', string.format('%.0f', sum)) end
 end
 return answers
 `;
@@ -247,7 +258,12 @@ for file = 1, (#KEYS - 6) / 2 do
       redis.call('HSET', claim, destination, source)
       if kind == 'q' then
         redis.call('SET', flight, bit)
-        chunks[host] = (chunks[host] and chunks[host] .. ',' or '') .. '[' .. bit .. ',' .. job .. ']'
+        local chunk = chunks[host]
+        if not chunk then
+          chunk = {}
+          chunks[host] = chunk
+        end
+        chunk[#chunk + 1] = '[' .. bit .. ',' .. job .. ']'
       else
         redis.call('SETBIT', done, bit, 1)
         redis.call('SETBIT', kind == 'u' and KEYS[3] or KEYS[4], bit, 1)
@@ -260,7 +276,7 @@ for file = 1, (#KEYS - 6) / 2 do
   end
 end
 for host, jobs in pairs(chunks) do
-  redis.call('HSET', KEYS[6], ARGV[2] .. '|' .. host, '[' .. jobs .. ']')
+  redis.call('HSET', KEYS[6], ARGV[2] .. '|' .. host, '[' .. table.concat(jobs, ',') .. ']')
 end
 redis.call('HSET', run, 'batch', ARGV[2], 'cursor', ARGV[3], 'files', string.format('%.0f', index),
   'answer', cjson.encode(answer))

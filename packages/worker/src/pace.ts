@@ -23,7 +23,7 @@ export class Pace {
    */
   constructor(
     private readonly timeoutMs: number,
-    private readonly bytesPerSecond: number | undefined,
+    public bytesPerSecond: number | undefined,
   ) {}
 
   watch(body: Body): () => void {

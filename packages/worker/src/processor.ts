@@ -5,6 +5,7 @@ import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { Place } from "./place.js";
+import { Slots } from "./slots.js";
 import { carry, type Carried, type Delivery, fileKeys, settleFailed, StoppingError } from "./transfer.js";
 
 const BACKOFF_BASE_MS = 1_000;
@@ -14,6 +15,12 @@ const BUSY_MS = 300;
 /** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
 const NEVER = 1_000_000_000;
 
+/**
+ * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
+ * to Redis of a file) is no gap in the carrying.
+ */
+const AHEAD = 64;
+
 /** What happens to files, for whoever shows or follows it. */
 export interface FileEvents {
   started(job: TransferJob, attempt: number): void;
@@ -21,6 +28,8 @@ export interface FileEvents {
   waiting(job: TransferJob): void;
   retrying(job: TransferJob, attempt: number, error: TransferError, delayMs: number): void;
   settled(outcome: Outcome): void;
+  /** The host is blocked until then (Unix ms). */
+  blocked(host: string, untilMs: number): void;
   /** Was settled before: this delivery found nothing to do. */
   dropped(job: TransferJob): void;
 }
@@ -51,22 +60,30 @@ class TryAgain extends Error {
 /** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
 export class Processor {
   readonly #worker: Worker<unknown>;
+  readonly #slots: Slots;
   /** When a file was first taken up, where that was not in its last delivery. */
   readonly #since = new Map<string, number>();
   /** Since when a destination was found held by somebody else. */
   readonly #busySince = new Map<string, number>();
 
   constructor(private readonly options: ProcessorOptions) {
+    this.#slots = new Slots(options.concurrency);
     this.#worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
       connection: options.redis,
       prefix: options.prefix,
-      concurrency: options.concurrency,
+      concurrency: options.concurrency + Math.min(options.concurrency, AHEAD),
       maxStalledCount: NEVER,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
       settings: { backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : 0) },
     });
     this.#worker.on("error", options.onError);
+  }
+
+  /** Changes how many files are carried at once. */
+  limit(concurrency: number): void {
+    this.#slots.limit(concurrency);
+    this.#worker.concurrency = concurrency + Math.min(concurrency, AHEAD);
   }
 
   /** Stops at once and in order: what is staged is kept, what is unfinished goes back to the queue. */
@@ -86,15 +103,22 @@ export class Processor {
       job: transfer,
       started: job.attemptsStarted,
       attempt: job.attemptsMade + 1,
-      sinceMs: this.#since.get(id) ?? Date.now(),
+      sinceMs: 0,
     };
-    events.started(transfer, delivery.attempt);
-    const carried = await carry(delivery, place);
+    await this.#slots.take();
+    let carried: Carried;
+    try {
+      delivery.sinceMs = this.#since.get(id) ?? Date.now();
+      events.started(transfer, delivery.attempt);
+      carried = await carry(delivery, place);
+    } finally {
+      this.#slots.give();
+    }
     const ended = await this.#resolve(carried, delivery, id);
     if (ended.is === "settled") {
       this.#since.delete(id);
       this.#busySince.delete(id);
-      this.options.gates.told(hostOf(transfer.s), ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
+      this.#tell(transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
       events.settled(ended.outcome);
       return;
     }
@@ -113,11 +137,17 @@ export class Processor {
       throw new DelayedError();
     }
     const delayMs = this.#backoff(delivery.attempt, ended.error);
-    this.options.gates.told(hostOf(transfer.s), ended.blockedUntilMs, false);
+    this.#tell(transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     job.opts.attempts = NEVER; // carry() counts the tries
     job.opts.backoff = { type: "drover" };
     throw new TryAgain(ended.error.message, delayMs);
+  }
+
+  #tell(job: TransferJob, blockedUntilMs: number, passed: boolean): void {
+    const host = hostOf(job.s);
+    this.options.gates.told(host, blockedUntilMs, passed);
+    if (blockedUntilMs > 0) this.options.events.blocked(host, blockedUntilMs);
   }
 
   /** What is to be done with the job; waiting that has lasted too long ends the file. */
@@ -131,6 +161,7 @@ export class Processor {
     const { job } = delivery;
     if (carried.is === "blocked") {
       const host = hostOf(job.s);
+      this.options.events.blocked(host, Date.now() + carried.waitMs);
       if (gates.mayWait(host, carried.waitMs)) {
         return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
       }

@@ -12,7 +12,8 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
-import { carryRun, gatesOf } from "../carry-run.js";
+import { gatesOf } from "@drover/worker/carrier";
+import { carryRun } from "../carry-run.js";
 import { openEngine } from "../engine.js";
 
 /** Exit codes of `drover fetch`. */
@@ -186,7 +187,7 @@ async function fetchWith(engine: Awaited<ReturnType<typeof openEngine>>, plan: P
   await engine.ledger.prune();
   const id = await engine.ledger.create(spec, secrets);
   const run = await engine.ledger.get(id);
-  const gates = gatesOf(run);
+  const gates = gatesOf(run.spec);
   const interrupt = new AbortController();
   let signals = 0;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -205,6 +206,7 @@ async function fetchWith(engine: Awaited<ReturnType<typeof openEngine>>, plan: P
     stdin: undefined,
     retry: false,
     gates,
+    live: false,
     stop: interrupt.signal,
     watcher: {
       queued: nothing,
@@ -219,12 +221,11 @@ async function fetchWith(engine: Awaited<ReturnType<typeof openEngine>>, plan: P
       },
       retrying: (_job, attempt, error, delayMs) => {
         log.attempt = attempt;
-        lastError = error.message;
+        lastError = error;
         const seconds = Math.round(delayMs / 100) / 10;
-        log.say("warn", `download failed: ${error.message}; trying again in ${seconds} s`, {
+        log.say("warn", `download failed: ${error}; trying again in ${seconds} s`, {
           ...about,
-          error: error.message,
-          error_class: error.class,
+          error,
           delay_seconds: seconds,
         });
       },

@@ -123,7 +123,8 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
     await engine.ledger.take(run);
     await engine.ledger.cancel(id);
     const taken = await engine.ledger.get(id);
-    const { carryRun, gatesOf } = await import("../carry-run.js");
+    const { carryRun } = await import("../carry-run.js");
+    const { gatesOf } = await import("@drover/worker/carrier");
     const nothing = () => {};
     const watcher = {
       queued: nothing,
@@ -143,8 +144,9 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
       secrets: { headers: {}, sources: [] },
       stdin: undefined,
       retry: false,
-      gates: gatesOf(taken),
+      gates: gatesOf(taken.spec),
       watcher,
+      live: false,
       stop: new AbortController().signal,
     });
     process.stdout.write(`run ${id} is cancelled\n`);

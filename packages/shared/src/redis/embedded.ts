@@ -144,10 +144,8 @@ class KeeperLink {
     let failure: string | undefined;
     for (let pause = 5; !this.closed; pause = Math.min(pause * 1.25, 100)) {
       // Looked up anew each time: the next keeper may listen elsewhere.
-      const socketDir = recordedSocketDir(this.layout) ?? chooseSocketDir(this.layout.stateDir);
-      const greeting = checkSocketDir(socketDir)
-        ? await greet(keeperSocket(socketDir), startTimeoutMs, background)
-        : { outcome: "absent" as const };
+      const socketDir = locate(this.layout);
+      const greeting = await greet(keeperSocket(socketDir), startTimeoutMs, background);
       switch (greeting.outcome) {
         case "ready":
           this.hold(greeting.socket, socketDir);
@@ -211,7 +209,6 @@ class KeeperLink {
     const server = findRedisServer();
     if (server === undefined) throw new EmbeddedError(NO_SERVER);
     const socketDir = chooseSocketDir(this.layout.stateDir);
-    checkSocketDir(socketDir);
     const env: NodeJS.ProcessEnv = {};
     for (const name of ["PATH", "HOME", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"]) {
       if (process.env[name] !== undefined) env[name] = process.env[name];
@@ -266,6 +263,22 @@ class KeeperLink {
         `${keeper}; see ${keeperLog}, end that process, or name another state directory`,
     );
   }
+}
+
+/**
+ * Where a keeper is to be found, if there is one: where the last one was, if that is still a safe place.
+ * @throws EmbeddedError if no place is safe.
+ */
+function locate(layout: Layout): string {
+  const recorded = recordedSocketDir(layout);
+  try {
+    if (recorded !== undefined && checkSocketDir(recorded)) return recorded;
+  } catch {
+    // Somebody else's by now. The next keeper goes elsewhere as well.
+  }
+  const chosen = chooseSocketDir(layout.stateDir);
+  checkSocketDir(chosen);
+  return chosen;
 }
 
 type Greeting =

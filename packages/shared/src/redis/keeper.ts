@@ -217,8 +217,9 @@ class Keeper {
 
 /**
  * Takes the lock, or ends the process if another keeper serves already. SQLite is the one thing in Node that
- * takes a lock of the kernel's; nothing is ever written, so it works on a full disk too. Nothing else in this process may ever open the file:
- * with POSIX locks, closing any descriptor of it would free the lock.
+ * takes a lock of the kernel's. Nothing is ever written to that database, so this works on a full disk too.
+ * Once the lock is ours, nothing else in this process may open the file: with POSIX locks, closing any
+ * descriptor of it frees the lock.
  */
 async function takeLock(layout: Layout, wantedDir: string): Promise<DatabaseSync> {
   const deadline = performance.now() + LOCK_WAIT_MS;

@@ -175,11 +175,8 @@ async function repairAof(task: RedisTask, server: string): Promise<void> {
     join(layout.dataDir, "appendonlydir", "appendonly.aof.manifest"),
     join(layout.dataDir, "appendonly.aof"), // Redis before 7.0
   ].find((path) => existsSync(path));
-  const tool = ["valkey-check-aof", "redis-check-aof"]
-    .sort((a) => (a.startsWith(basename(server).slice(0, 5)) ? -1 : 1))
-    .map((name) => join(dirname(server), name))
-    .find((path) => existsSync(path));
-  if (aof === undefined || tool === undefined) return;
+  const tool = join(dirname(server), basename(server).replace("-server", "-check-aof"));
+  if (aof === undefined || !existsSync(tool)) return;
 
   const child = spawn(tool, ["--fix", aof], { cwd: layout.dataDir, stdio: ["pipe", "pipe", "ignore"] });
   child.stdin.on("error", () => {});

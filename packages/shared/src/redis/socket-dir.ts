@@ -58,12 +58,15 @@ export function prepareStateDir(stateDir: string): Layout {
     const real = realpathSync(stateDir);
     mkdirSync(join(real, "redis"), { recursive: true, mode: 0o700 });
     const layout = layoutOf(real);
+    const { uid, mode } = statSync(layout.dataDir);
+    // Root could use it, but would leave files that its owner cannot open.
+    if (uid !== userId()) throw new Error(`${layout.dataDir} belongs to another user (uid ${uid})`);
     // The state directory itself may be one that the user made, as open as they like; ours inside it is not.
-    if ((statSync(layout.dataDir).mode & 0o077) !== 0) chmodSync(layout.dataDir, 0o700);
+    if ((mode & 0o077) !== 0) chmodSync(layout.dataDir, 0o700);
     return layout;
   } catch (error) {
     throw new EmbeddedError(
-      `cannot use the state directory ${stateDir}: ${reasonOf(error)}; name one that you may write to`,
+      `cannot use the state directory ${stateDir}: ${reasonOf(error)}; name one of your own`,
     );
   }
 }
