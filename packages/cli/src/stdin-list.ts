@@ -1,8 +1,9 @@
-import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { randomBytes } from "node:crypto";
 import { UnavailableError } from "@drover/shared/errors";
+import { makeDirectory } from "@drover/shared/make-directory";
 
 /**
  * Keeps what is read from standard input in the state directory, so that a killed run can go on with it.
@@ -14,7 +15,7 @@ export function keepStdin(stateDir: string): { path: string; stream: NodeJS.Read
   const path = join(directory, randomBytes(8).toString("hex"));
   let fd: number;
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory, 0o700);
     fd = openSync(path, "wx", 0o600);
   } catch (error) {
     throw new UnavailableError(`cannot keep the list in ${directory}: ${(error as Error).message}`);

@@ -174,7 +174,7 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
     if (!last || !entry.stat) return;
     if (last.source !== shortHash(entry.shown) || last.version !== localVersion(entry.stat)) return;
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
-    const destination = tree.stat(entry.destination);
+    const destination = tree.stat(tree.path(entry.destination));
     if (destination?.isFile() && statStamp(destination) === last.stamp) known[at] = last;
   });
   return known;

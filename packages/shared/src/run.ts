@@ -4,6 +4,8 @@ import { z } from "zod";
 export const runSpecSchema = z.object({
   /** Where the files go, absolute: the root of the destination tree. */
   root: z.string(),
+  /** What relative paths of a list are relative to. */
+  directory: z.string(),
   /** Sources of the command line in order, without secrets; absolute paths. */
   sources: z.array(z.string()),
   /** List of sources, absolute; for standard input the copy that was kept of it. */

@@ -17,7 +17,7 @@ import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { type FileEvents, Processor } from "./processor.js";
-import { fileKeys, settleFailed } from "./transfer.js";
+import { workFile, settleFailed } from "./transfer.js";
 
 /** A probe of a half-open breaker is given up after so long, however patient the run is. */
 const MOST_PROBE_MS = 60_000;
@@ -84,6 +84,11 @@ export class Carrier {
         if (hostOf(job.s) === "") return new LocalSource(job.s);
         return job.k === 1 ? secretSource(job) : new HttpSource(client, job.s, headers);
       },
+      arrived: (job) => {
+        if (job.k !== 1) return;
+        const flight = flightHash(runId, job.s, job.d, 0);
+        ledger.forgetSecretSource(runId, flight).catch(onError); // else it expires with the run's
+      },
     };
     this.#processor = new Processor({
       queue: work.queue,
@@ -101,7 +106,7 @@ export class Carrier {
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
     const error = new TransferError("breaker", `circuit breaker open for ${hostOf(job.s)}`, { permanent: true });
     const delivery = { job, started: 0, attempt: 0, sinceMs: Date.now() };
-    const keys = fileKeys(job, this.#place);
+    const keys = workFile(job, this.#place);
     const carried = await settleFailed(delivery, keys, undefined, "", error, this.#place, "blocked");
     return carried.is === "settled" ? carried.outcome : undefined;
   }

@@ -49,11 +49,11 @@ export class StoppingError extends Error {
  */
 export async function carry(delivery: Delivery, place: Place): Promise<Carried> {
   const { job } = delivery;
-  const file = fileKeys(job, place);
+  const file = workFile(job, place);
   const askedAt = now();
   const answer = await admit(delivery, file, place);
   if (answer.is === "done" || answer.is === "blocked") return answer;
-  if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === sourceHash(job) };
+  if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === file.sourceHash };
   if (answer.is === "cancelled") {
     const error = new TransferError("cancelled", "cancelled", { permanent: true });
     return settleFailed(delivery, file, undefined, "", error, place, "cancelled");
@@ -74,7 +74,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   let staging: Staging | undefined;
   let body: Extract<Opened, { is: "body" }> | undefined;
   try {
-    const before = await destinationBefore(job, answer, place);
+    const before = await destinationBefore(job, file, answer, place);
     if (before.expected) {
       return await settle(delivery, file, answer, "unchanged", before.entry as CatalogEntry, "sha256", "none", place);
     }
@@ -106,13 +106,13 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     faultPoint("verify");
 
     const entry: CatalogEntry = {
-      source: sourceHash(job),
+      source: file.sourceHash,
       version: opened.entry.version,
       sha256: received.sha256,
       stamp: "",
       sizeBytes: received.sizeBytes,
     };
-    const same = await sameAsDestination(job, received.sizeBytes, received.sha256, place);
+    const same = await sameAsDestination(file, received.sizeBytes, received.sha256, place);
     if (same !== undefined) {
       staging.discardFile();
       return await settle(delivery, file, answer, "unchanged", { ...entry, stamp: same }, verifiedBy, "ok", place);
@@ -130,8 +130,14 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   }
 }
 
-/** Where the file's keys are in Redis. */
-export function fileKeys(job: TransferJob, place: Place): FileKeys {
+/** A file at work: its keys in Redis, and what is derived from its job. */
+export interface WorkFile extends FileKeys {
+  /** Absolute path of the destination. */
+  path: string;
+  sourceHash: string;
+}
+
+export function workFile(job: TransferJob, place: Place): WorkFile {
   const path = place.tree.path(job.d);
   return {
     runId: place.runId,
@@ -140,6 +146,8 @@ export function fileKeys(job: TransferJob, place: Place): FileKeys {
     tree: place.tree.id,
     name: job.d,
     host: hostOf(job.s),
+    path,
+    sourceHash: sourceHash(job),
   };
 }
 
@@ -149,11 +157,10 @@ export function sourceHash(job: TransferJob): string {
 }
 
 /** Takes the lease. A holder that died is taken over at once, where that can be known. */
-async function admit(delivery: Delivery, file: FileKeys, place: Place) {
+async function admit(delivery: Delivery, file: WorkFile, place: Place) {
   const request = {
     ...file,
     delivery: `${jobId(place.runId, delivery.job.i, delivery.job.g)}:${delivery.started}`,
-    sourceHash: sourceHash(delivery.job),
   };
   const answer = await place.protocol.admit(request);
   if (answer.is !== "busy" || !isProcessDead(answer.owner)) return answer;
@@ -170,20 +177,25 @@ interface Before {
   expected: boolean;
 }
 
-async function destinationBefore(job: TransferJob, admitted: Admitted, place: Place): Promise<Before> {
+async function destinationBefore(
+  job: TransferJob,
+  file: WorkFile,
+  admitted: Admitted,
+  place: Place,
+): Promise<Before> {
   const nothing: Before = { entry: undefined, known: "", expected: false };
   const entry = decodeCatalog(admitted.catalog);
   if (!entry && job.x === undefined) return nothing;
-  const stat = place.tree.stat(job.d);
+  const stat = place.tree.stat(file.path);
   if (!stat?.isFile()) return nothing;
   if (entry && entry.stamp === statStamp(stat)) {
-    const sameSource = entry.source === sourceHash(job);
+    const sameSource = entry.source === file.sourceHash;
     if (job.x === undefined) return { entry, known: sameSource ? entry.version : "", expected: false };
     const version = sameSource ? entry.version : "";
     return { entry: { ...entry, version }, known: "", expected: entry.sha256 === job.x };
   }
   if (job.x === undefined) return nothing;
-  const sha256 = await sha256OfFile(place.tree.path(job.d));
+  const sha256 = await sha256OfFile(file.path);
   if (sha256 !== job.x) return nothing;
   const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
   return { entry: found, known: "", expected: true };
@@ -228,19 +240,19 @@ async function open(
 
 /** The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. */
 async function sameAsDestination(
-  job: TransferJob,
+  file: WorkFile,
   sizeBytes: number,
   sha256: string,
   place: Place,
 ): Promise<string | undefined> {
-  const stat = place.tree.stat(job.d);
+  const stat = place.tree.stat(file.path);
   if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
-  return (await sha256OfFile(place.tree.path(job.d))) === sha256 ? statStamp(stat) : undefined;
+  return (await sha256OfFile(file.path)) === sha256 ? statStamp(stat) : undefined;
 }
 
 async function settle(
   delivery: Delivery,
-  file: FileKeys,
+  file: WorkFile,
   admitted: Admitted,
   outcome: "copied" | "unchanged",
   entry: CatalogEntry,
@@ -248,7 +260,7 @@ async function settle(
   verdict: Verdict,
   place: Place,
 ): Promise<Carried> {
-  const catalog = encodeCatalog({ ...entry, source: sourceHash(delivery.job) });
+  const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
   const answer = await place.protocol.settle({
     ...file,
     fence: admitted.fence,
@@ -267,11 +279,12 @@ async function settle(
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done" };
+  place.arrived(delivery.job);
   return {
     is: "settled",
     blockedUntilMs: 0,
     outcome: {
-      ...outcomeBase(delivery, place),
+      ...outcomeBase(delivery, file),
       outcome,
       checksum: entry.sha256,
       bytes: entry.sizeBytes,
@@ -280,11 +293,11 @@ async function settle(
   };
 }
 
-function outcomeBase(delivery: Delivery, place: Place) {
+function outcomeBase(delivery: Delivery, file: WorkFile) {
   return {
     index: delivery.job.i,
     source: delivery.job.s,
-    destination: place.tree.path(delivery.job.d),
+    destination: file.path,
     name: delivery.job.d,
     attempts: delivery.attempt,
     durationMs: Date.now() - delivery.sinceMs,
@@ -294,7 +307,7 @@ function outcomeBase(delivery: Delivery, place: Place) {
 /** After an error: the staged part is kept or removed, the lease goes back, and the file is retried or settled. */
 async function failed(
   delivery: Delivery,
-  file: FileKeys,
+  file: WorkFile,
   admitted: Admitted,
   lease: Lease,
   staging: Staging | undefined,
@@ -345,7 +358,7 @@ async function failed(
  */
 export async function settleFailed(
   delivery: Delivery,
-  file: FileKeys,
+  file: WorkFile,
   admitted: Admitted | undefined,
   staged: string,
   error: TransferError,
@@ -376,7 +389,7 @@ export async function settleFailed(
     is: "settled",
     blockedUntilMs: answer.blockedUntilMs,
     outcome: {
-      ...outcomeBase(delivery, place),
+      ...outcomeBase(delivery, file),
       outcome,
       checksum: null,
       bytes: 0,

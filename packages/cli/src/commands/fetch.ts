@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync, mkdirSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { pino } from "pino";
 import { parseSource, sourceText } from "@drover/producer/expand/source-name";
@@ -8,6 +8,7 @@ import { messageOf, SettingsError, UnavailableError } from "@drover/shared/error
 import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
+import { makeDirectory } from "@drover/shared/make-directory";
 import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
@@ -116,6 +117,7 @@ function planFetch(flags: FetchFlags): Plan {
     secrets: { headers: {}, sources: [text] },
     spec: {
       root: dirname(destination),
+      directory: process.cwd(),
       sources: [redactUrl(text)],
       listIsStdin: false,
       patterns: ["*"],
@@ -145,7 +147,7 @@ export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchL
   let plan: Plan;
   try {
     plan = planFetch(flags);
-    if (plan.lockDir !== undefined) makeDirectory(plan.lockDir);
+    if (plan.lockDir !== undefined) makeLockDirectory(plan.lockDir);
   } catch (error) {
     log.say("error", messageOf(error));
     return FETCH_EXIT.usage;
@@ -171,9 +173,9 @@ export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchL
   }
 }
 
-function makeDirectory(path: string): void {
+function makeLockDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw new SettingsError(`cannot use --lock-dir ${path} (${(error as NodeJS.ErrnoException).code})`);
   }

@@ -1,8 +1,9 @@
-import { readdirSync, statSync } from "node:fs";
+import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
 import { compilePatterns } from "@drover/producer/expand/patterns";
 import { SettingsError } from "@drover/shared/errors";
+import { makeDirectory } from "@drover/shared/make-directory";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
@@ -36,6 +37,7 @@ export interface Plan {
 export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const plan = planSync(sources, flags, resolved.values);
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan);
+  prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.
   const { openEngine } = await import("../engine.js");
   const opening = openEngine(resolved.values);
@@ -73,10 +75,12 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   if (scriptName !== "") checkScriptName(scriptName);
 
   const { names, texts } = checkSources(sources, settings);
+  for (const source of names) if (source.is === "path") refuseSame(source.path, settings);
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
   const root = scriptName === "" ? settings["artifact-root"] : join(settings["artifact-root"], scriptName);
   const spec: RunSpec = {
     root,
+    directory: process.cwd(),
     sources: texts.map(redactUrl),
     ...(list ?? {}),
     listIsStdin: flags.fromFile === "-",
@@ -143,6 +147,27 @@ function checkSources(sources: string[], settings: Settings): { names: SourceNam
   return { names: [...byText.values()], texts: [...byText.keys()] };
 }
 
+/** A directory that is synced onto itself is a slip, whatever was meant. */
+function refuseSame(source: string, settings: Settings): void {
+  const root = join(settings["artifact-root"], settings["script-name"]);
+  try {
+    if (realpathSync(source) !== realpathSync(root)) return;
+  } catch {
+    return; // one of them is not there
+  }
+  throw new SettingsError(`${source} is the destination itself: choose another --artifact-root`);
+}
+
+/** Makes the root, so that one that cannot be written to is refused before anything else happens. */
+function prepareRoot(root: string): void {
+  try {
+    makeDirectory(root);
+    accessSync(root, constants.W_OK);
+  } catch (error) {
+    throw new SettingsError(`cannot write to ${root} (${(error as NodeJS.ErrnoException).code}): choose another --artifact-root`);
+  }
+}
+
 function isDirectory(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
@@ -153,7 +178,7 @@ function isDirectory(path: string): boolean {
 
 function checkReadable(directory: string): void {
   try {
-    readdirSync(directory, { recursive: false });
+    opendirSync(directory).closeSync();
   } catch (error) {
     throw new SettingsError(`cannot list the directory ${directory} (${(error as NodeJS.ErrnoException).code})`);
   }

@@ -1,5 +1,5 @@
-import { type BigIntStats, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { type BigIntStats, realpathSync, statSync } from "node:fs";
+import { relative, sep } from "node:path";
 import { fileError, messageOf, TransferError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
@@ -55,14 +55,13 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry> {
     yield* expandOne(source, spec.destination, undefined, wanted, input, inside, after);
   }
   if (input.list === undefined) return;
-  const directory = spec.listIsStdin || spec.list === undefined ? process.cwd() : dirname(spec.list);
   for await (const line of readList(input.list, input.from.listByte)) {
     if (line.text.trim() === "") continue;
     const [text = "", destination = "", sha256 = ""] = line.text.split("\t");
     const cursor: Cursor = { sources: input.sources.length, listByte: line.nextByte };
     let source: SourceName;
     try {
-      source = parseSource(text, directory);
+      source = parseSource(text, spec.directory);
       checkSha256(sha256);
     } catch (error) {
       const known = error instanceof TransferError ? error : undefined;
@@ -118,10 +117,20 @@ async function* expandOne(
     yield failure(text, new TransferError("unsupported", why, { permanent: true }), after);
     return;
   }
-  for await (const found of walk(source.path, wanted)) {
+  for await (const found of walk(source.path, wanted, destinationInside(source.path, spec.root))) {
     if (found.is === "skipped") input.onSkipped(found.path, found.why);
     else if (found.is === "failed") yield failure(found.path, found.error, inside);
     else yield entry(found.path, found.path, found.relative, spec.checksums[found.path], found.stat, inside);
+  }
+}
+
+/** Where the destination's root lies below a source directory: its files are no sources. */
+function destinationInside(directory: string, root: string): string | undefined {
+  try {
+    const inside = relative(realpathSync(directory), realpathSync(root));
+    return inside === "" || inside.startsWith("..") ? undefined : inside.split(sep).join("/");
+  } catch {
+    return undefined; // one of them is not there
   }
 }
 

@@ -1,5 +1,4 @@
-import { type BigIntStats, lstatSync, statSync } from "node:fs";
-import { type Dirent } from "node:fs";
+import { type BigIntStats, type Dirent, lstatSync, statSync } from "node:fs";
 import { opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoCode, fileError, type TransferError } from "@drover/shared/errors";
@@ -16,15 +15,21 @@ export type Found =
  * directories are not. What vanishes or cannot be read meanwhile is named, never silently missing.
  *
  * @param wanted asked with paths relative to the directory, before anything is opened.
+ * @param destination directory below that is being written to, relative: it is left out.
  */
-export async function* walk(directory: string, wanted: (relative: string) => boolean): AsyncGenerator<Found> {
-  yield* walkBelow(directory, "", wanted);
+export async function* walk(
+  directory: string,
+  wanted: (relative: string) => boolean,
+  destination?: string,
+): AsyncGenerator<Found> {
+  yield* walkBelow(directory, "", wanted, destination);
 }
 
 async function* walkBelow(
   directory: string,
   relative: string,
   wanted: (relative: string) => boolean,
+  destination: string | undefined,
 ): AsyncGenerator<Found> {
   let entries: AsyncIterable<Dirent>;
   try {
@@ -38,7 +43,8 @@ async function* walkBelow(
       const path = join(directory, entry.name);
       const below = relative === "" ? entry.name : `${relative}/${entry.name}`;
       if (entry.isDirectory()) {
-        yield* walkBelow(path, below, wanted);
+        if (below === destination) yield { is: "skipped", path, why: "it is the destination" };
+        else yield* walkBelow(path, below, wanted, destination);
         continue;
       }
       if (STAGING_NAME.test(entry.name) || !wanted(below)) continue;

@@ -47,12 +47,20 @@ function gatherWrites(stream: Writable): void {
       setImmediate(() => {
         const all = waiting;
         waiting = [];
-        if (all.every((each) => typeof each === "string")) write(all.join(""));
-        else write(Buffer.concat(all.map((each) => (typeof each === "string" ? Buffer.from(each) : each))));
+        write(joined(all));
       });
     }
     return true;
   };
+}
+
+function joined(parts: (string | Buffer)[]): Buffer {
+  let bytes = 0;
+  for (const part of parts) bytes += typeof part === "string" ? Buffer.byteLength(part) : part.length;
+  const all = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (const part of parts) at += typeof part === "string" ? all.write(part, at) : part.copy(all, at);
+  return all;
 }
 
 /**

@@ -142,7 +142,7 @@ class KeeperLink {
     const { startTimeoutMs } = this.settings;
     let deadline = performance.now() + startTimeoutMs;
     let failure: string | undefined;
-    for (let pause = 5; !this.closed; pause = Math.min(pause * 1.25, 100)) {
+    for (let pause = 5; !this.closed; pause = Math.min(pause * 1.1, 100)) {
       // Looked up anew each time: the next keeper may listen elsewhere.
       const socketDir = locate(this.layout);
       const greeting = await greet(keeperSocket(socketDir), startTimeoutMs, background);

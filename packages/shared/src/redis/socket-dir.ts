@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
+import { makeDirectory } from "../make-directory.js";
 
 /** The embedded Redis cannot be had. The message is one line: what, which file, what to do about it. */
 export class EmbeddedError extends Error {
@@ -54,9 +55,9 @@ export function layoutOf(realStateDir: string): Layout {
  */
 export function prepareStateDir(stateDir: string): Layout {
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeDirectory(stateDir, 0o700);
     const real = realpathSync(stateDir);
-    mkdirSync(join(real, "redis"), { recursive: true, mode: 0o700 });
+    makeDirectory(join(real, "redis"), 0o700);
     const layout = layoutOf(real);
     const { uid, mode } = statSync(layout.dataDir);
     // Root could use it, but would leave files that its owner cannot open.

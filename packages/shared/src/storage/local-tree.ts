@@ -15,6 +15,7 @@ import { opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { errnoCode, fileError, TransferError } from "../errors.js";
+import { makeDirectory } from "../make-directory.js";
 import { shortHash } from "../ids.js";
 import { STAGING_NAME } from "../paths.js";
 
@@ -96,7 +97,7 @@ export class LocalTree {
   /** @throws TransferError when the root cannot be made or is no directory. */
   constructor(root: string) {
     try {
-      mkdirSync(root, { recursive: true });
+      makeDirectory(root);
       this.root = realpathSync(root);
       if (!statSync(this.root).isDirectory()) throw new TransferError("path", `${root} is not a directory`);
     } catch (error) {
@@ -107,16 +108,16 @@ export class LocalTree {
 
   /** Absolute path of a name in the tree. */
   path(name: string): string {
-    return join(this.root, name);
+    return this.root === "/" ? `/${name}` : `${this.root}/${name}`;
   }
 
-  /** Stat of a destination, without following a link; undefined where there is none. */
-  stat(name: string) {
+  /** Stat of a destination (absolute path), without following a link; undefined where there is none. */
+  stat(path: string) {
     try {
-      return lstatSync(this.path(name), { bigint: true, throwIfNoEntry: false });
+      return lstatSync(path, { bigint: true, throwIfNoEntry: false });
     } catch (error) {
       if (errnoCode(error) === "ENOTDIR") return undefined;
-      throw fileError(error, `look at ${this.path(name)}`);
+      throw fileError(error, `look at ${path}`);
     }
   }
 
