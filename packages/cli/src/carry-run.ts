@@ -1,6 +1,5 @@
 import { createReadStream, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Queue } from "bullmq";
 import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
@@ -16,6 +15,7 @@ import { LocalTree } from "@drover/shared/storage/local-tree";
 import { Carrier, type CarrierWork, probeMsOf } from "@drover/worker/carrier";
 import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/carrier-threads";
 import type { FileEvents } from "@drover/worker/processor";
+import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
 
@@ -195,7 +195,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     queue.promoteJobs().catch((error: Error) => watcher.warn(`queue: ${error.message}`));
   };
   const poll = setInterval(() => {
-    ledger.isCancelled(run.id).then((is) => is && cancel(), () => {}); // Redis is away: asked again
+    ledger.isCancelled(run.id).then(
+      (is) => is && cancel(),
+      () => {},
+    ); // Redis is away: asked again
   }, CANCEL_POLL_MS);
   const stopped = new Promise<"stopped">((resolve) => {
     if (options.stop.aborted) resolve("stopped");
@@ -212,7 +215,8 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       const counts = await queue.getJobCounts();
       const queued = Object.values(counts).some((count) => count > 0) || dispatcher.busy;
       idle = queued ? 0 : idle + 1;
-      if (idle > 2) throw new Error(`run ${run.id} has files in no queue: drover resume ${run.id} goes on with it`);
+      if (idle > 2)
+        throw new Error(`run ${run.id} has files in no queue: drover resume ${run.id} goes on with it`);
       if (open <= 0) await sleep(LEDGER_POLL_MS, undefined, { ref: false });
     }
   };
@@ -276,7 +280,11 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
 }
 
 /** Puts back what earlier processes left open; answers chunk ids with their sizes. */
-async function leftOver(options: CarryOptions, protocol: Protocol, prefix: string): Promise<Map<string, number>> {
+async function leftOver(
+  options: CarryOptions,
+  protocol: Protocol,
+  prefix: string,
+): Promise<Map<string, number>> {
   const { engine, run } = options;
   const { redis, keys, ledger } = engine;
   const sizes = new Map<string, number>();
@@ -287,7 +295,8 @@ async function leftOver(options: CarryOptions, protocol: Protocol, prefix: strin
     await old.obliterate({ force: true });
     await old.close();
     if (options.retry) await requeueFailed(run, ledger, protocol);
-    for (const chunk of await ledger.chunkIds(run.id)) sizes.set(chunk, (await ledger.chunk(run.id, chunk)).length);
+    for (const chunk of await ledger.chunkIds(run.id))
+      sizes.set(chunk, (await ledger.chunk(run.id, chunk)).length);
   }
   return sizes;
 }

@@ -1,8 +1,8 @@
 import { createReadStream, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { expand, START } from "@drover/producer/expand/expand";
-import { warn } from "./output.js";
 import type { Plan } from "./commands/sync.js";
+import { warn } from "./output.js";
 
 /**
  * `--dry-run`: what the sync would take up, without asking any server, writing any file or starting Redis. Whether a
@@ -12,7 +12,11 @@ export async function dryRun(plan: Plan): Promise<number> {
   const { spec, secrets } = plan;
   let files = 0;
   let refused = 0;
-  const list = spec.listIsStdin ? process.stdin : spec.list === undefined ? undefined : createReadStream(spec.list);
+  const list = spec.listIsStdin
+    ? process.stdin
+    : spec.list === undefined
+      ? undefined
+      : createReadStream(spec.list);
   const onSkipped = (path: string, why: string) => warn(`left out ${path}: ${why}`);
   const lines: string[] = [];
   const print = (text: string) => {
@@ -28,14 +32,19 @@ export async function dryRun(plan: Plan): Promise<number> {
       const error = entry.error ? { error: { class: entry.error.class, message: entry.error.message } } : {};
       const status = entry.error ? "failed" : "planned";
       const text = JSON.stringify({ source: entry.shown, destination, status, ...error });
-      print(plan.format === "json" ? `${files === 0 ? "\n  " : "  "}${text}`.replace(/^/, files === 0 ? "" : ",") : text);
+      print(
+        plan.format === "json"
+          ? `${files === 0 ? "\n  " : "  "}${text}`.replace(/^/, files === 0 ? "" : ",")
+          : text,
+      );
     }
     files++;
     if (entry.error) refused++;
   }
   if (lines.length > 0) process.stdout.write(`${lines.join("\n")}\n`);
   if (plan.format === "json") process.stdout.write("]\n");
-  if (plan.format === "human") process.stdout.write(`${files - refused} files would be synced, nothing was changed\n`);
+  if (plan.format === "human")
+    process.stdout.write(`${files - refused} files would be synced, nothing was changed\n`);
   if (files === 0) warn("nothing matched: there is no file to sync");
   return refused === 0 ? 0 : refused === files ? 3 : 1;
 }

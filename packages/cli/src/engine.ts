@@ -1,9 +1,9 @@
-import type { Redis } from "ioredis";
 import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { connect, type RedisAddress } from "@drover/shared/redis/connect";
 import { openEmbedded } from "@drover/shared/redis/embedded";
 import { Keys } from "@drover/shared/redis/keys";
+import type { Redis } from "ioredis";
 import type { Settings } from "./settings.js";
 
 /** Redis and what is kept in it: what every command works on. */
@@ -27,8 +27,12 @@ export async function openEngine(
   namespace?: string,
 ): Promise<Engine> {
   const embedded =
-    settings.redis === undefined ? await openEmbedded({ stateDir: settings["state-dir"] as string, ...idle() }) : undefined;
-  const address: RedisAddress = embedded ? { socketPath: embedded.socketPath } : { url: settings.redis as string };
+    settings.redis === undefined
+      ? await openEmbedded({ stateDir: settings["state-dir"] as string, ...idle() })
+      : undefined;
+  const address: RedisAddress = embedded
+    ? { socketPath: embedded.socketPath }
+    : { url: settings.redis as string };
   const redis = await connect(address);
   const keys = new Keys(namespace);
   return {

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { messageOf } from "@drover/shared/errors";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
 import type { SyncFlags } from "./commands/sync.js";
 import { reportError, setVerbose } from "./output.js";
-import { resolveSettings, type Resolved, type SettingName, SETTINGS } from "./settings.js";
+import { type Resolved, resolveSettings, SETTINGS, type SettingName } from "./settings.js";
 
 const TRANSFER: SettingName[] = [
   "artifact-root",
@@ -78,16 +78,31 @@ function build(exit: (code: number) => void): Command {
       .command("sync")
       .description("sync URLs, files and directories to a directory")
       .argument("[source...]", "http(s) URLs, files, file:// URLs, directories")
-      .option("--from-file <LIST>", "sources from a file, one a line: source [TAB destination [TAB sha256]]; - is stdin")
-      .option("--pattern <GLOB>", "files of directories to take (repeatable; !GLOB excludes; default: *)", collect)
-      .option("--include <GLOB>", "take matching files of directories; the first of these that matches decides", (glob) => {
-        filters.push(`+ ${glob}`);
-        return glob;
-      })
-      .option("--exclude <GLOB>", "leave matching files of directories out; in order with --include", (glob) => {
-        filters.push(`- ${glob}`);
-        return glob;
-      })
+      .option(
+        "--from-file <LIST>",
+        "sources from a file, one a line: source [TAB destination [TAB sha256]]; - is stdin",
+      )
+      .option(
+        "--pattern <GLOB>",
+        "files of directories to take (repeatable; !GLOB excludes; default: *)",
+        collect,
+      )
+      .option(
+        "--include <GLOB>",
+        "take matching files of directories; the first of these that matches decides",
+        (glob) => {
+          filters.push(`+ ${glob}`);
+          return glob;
+        },
+      )
+      .option(
+        "--exclude <GLOB>",
+        "leave matching files of directories out; in order with --include",
+        (glob) => {
+          filters.push(`- ${glob}`);
+          return glob;
+        },
+      )
       .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
       .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
       .option("--json", "results as a JSON array on standard output")
@@ -108,10 +123,19 @@ function build(exit: (code: number) => void): Command {
       .description("fetch one file; exit codes and JSON logs for scripts")
       .option("--source-url <URL>", "URL or path (default: file://$REPO_ROOT/sample.csv)")
       .option("--destination <FILE>", "(default: $REPO_ROOT/reports/resilient-sync/sample.csv)")
-      .option("--lock-dir <DIR>", "locks and breakers are shared by those who name the same (default: the user's)")
+      .option(
+        "--lock-dir <DIR>",
+        "locks and breakers are shared by those who name the same (default: the user's)",
+      )
       .option("--max-retries <N>", "tries in all (default: 5)")
-      .option("--timeout <N>", "seconds for connecting, for the answer, and for 1 KiB of the body (default: 30)")
-      .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
+      .option(
+        "--timeout <N>",
+        "seconds for connecting, for the answer, and for 1 KiB of the body (default: 30)",
+      )
+      .option(
+        "--circuit-ttl <N>",
+        "seconds that an open circuit breaker keeps the host blocked (default: 300)",
+      )
       .option("--checksum <SHA256>", "expected checksum"),
     STATE,
   ).action(async (options: FetchFlags, command: Command) => {
@@ -147,11 +171,17 @@ function build(exit: (code: number) => void): Command {
       .argument("<run>")
       .option("--ndjson", "results as one JSON object a line")
       .option("--verbose", "retries, and stack traces of errors")
-      .action(async (run: string, flags: { json?: boolean; ndjson?: boolean; verbose?: boolean }, command: Command) => {
-        setVerbose(flags.verbose ?? false);
-        const { goOn } = await import("./commands/runs.js");
-        exit(await goOn(run, name === "retry", (await settingsOf(command)).values, flags));
-      });
+      .action(
+        async (
+          run: string,
+          flags: { json?: boolean; ndjson?: boolean; verbose?: boolean },
+          command: Command,
+        ) => {
+          setVerbose(flags.verbose ?? false);
+          const { goOn } = await import("./commands/runs.js");
+          exit(await goOn(run, name === "retry", (await settingsOf(command)).values, flags));
+        },
+      );
   }
   addSettings(program.command("cancel").description("stop a run; what is not done ends cancelled"), STATE)
     .argument("<run>")
@@ -159,7 +189,10 @@ function build(exit: (code: number) => void): Command {
       const { cancel } = await import("./commands/runs.js");
       exit(await cancel(run, (await settingsOf(command)).values));
     });
-  addSettings(program.command("config").description("print the settings and where they come from"), [...TRANSFER, ...STATE])
+  addSettings(program.command("config").description("print the settings and where they come from"), [
+    ...TRANSFER,
+    ...STATE,
+  ])
     .option("--json", "as JSON")
     .action(async (flags: { json?: boolean }, command: Command) => {
       const { config } = await import("./commands/config.js");
@@ -170,7 +203,9 @@ function build(exit: (code: number) => void): Command {
 }
 
 function version(): string {
-  return (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version;
+  return (
+    JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }
+  ).version;
 }
 
 /** Runs one command; answers its exit code. */
@@ -205,5 +240,8 @@ async function logUsageErrors(program: Command): Promise<void> {
 
 /** Wrong settings and a Redis that is not there: nothing has changed. */
 function isSettings(error: unknown): boolean {
-  return error instanceof InvalidArgumentError || /^(SettingsError|UnavailableError|EmbeddedError)$/.test((error as Error).name);
+  return (
+    error instanceof InvalidArgumentError ||
+    /^(SettingsError|UnavailableError|EmbeddedError)$/.test((error as Error).name)
+  );
 }

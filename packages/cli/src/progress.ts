@@ -1,8 +1,8 @@
-import prettyBytes from "pretty-bytes";
-import { createLogUpdate } from "log-update";
 import type { Gates } from "@drover/shared/gates";
 import type { TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
+import { createLogUpdate } from "log-update";
+import prettyBytes from "pretty-bytes";
 import { showDuration } from "./report.js";
 
 const REDRAW_MS = 120;
@@ -81,7 +81,10 @@ export class Progress {
     const rate = Math.max(bytes - first.bytes, 0) / seconds;
     const filesPerSecond = (this.#settled - first.files) / seconds;
     const left = this.#files - this.#settled;
-    const eta = this.#sealed && filesPerSecond > 0 && left > 0 ? ` · ETA ${showDuration((left / filesPerSecond) * 1000)}` : "";
+    const eta =
+      this.#sealed && filesPerSecond > 0 && left > 0
+        ? ` · ETA ${showDuration((left / filesPerSecond) * 1000)}`
+        : "";
     const failed = this.#failed > 0 ? ` · ${this.#failed} failed` : "";
     const lines = [
       `${this.#settled}/${this.#files}${this.#sealed ? "" : "+"} files · ${prettyBytes(bytes)} · ${prettyBytes(rate)}/s${eta}${failed}`,

@@ -1,6 +1,6 @@
-import prettyBytes from "pretty-bytes";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import type { RunCounts } from "@drover/shared/run";
+import prettyBytes from "pretty-bytes";
 import type { Progress } from "./progress.js";
 
 export type Format = "human" | "json" | "ndjson";
@@ -38,7 +38,8 @@ export function toJson(outcome: Outcome): string {
 function toLine(outcome: Outcome): string {
   const name = printable(outcome.name);
   if (outcome.outcome === "unchanged") return `✓ ${name} (unchanged)`;
-  if (!isSuccess(outcome.outcome)) return `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`;
+  if (!isSuccess(outcome.outcome))
+    return `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`;
   const doubt = outcome.verifiedBy === "unverified" ? ", unverified: the server gave no length" : "";
   return `✓ ${name} (${prettyBytes(outcome.bytes)}, ${showDuration(outcome.durationMs)}${doubt})`;
 }
@@ -78,7 +79,8 @@ export class Report {
   async end(counts: RunCounts): Promise<void> {
     if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
     this.progress?.stop();
-    if (this.format === "human") this.#write(`${counts.copied + counts.unchanged}/${counts.files} successful\n`);
+    if (this.format === "human")
+      this.#write(`${counts.copied + counts.unchanged}/${counts.files} successful\n`);
     this.#flush();
     if (this.#broken) return;
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));

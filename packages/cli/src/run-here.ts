@@ -1,7 +1,7 @@
 import type { Outcome } from "@drover/shared/outcome";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import { gatesOf } from "@drover/worker/carrier";
+import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
 import { detail, setLive, warn } from "./output.js";
 import { type Format, Report } from "./report.js";

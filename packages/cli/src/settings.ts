@@ -27,14 +27,25 @@ function number(least: number, most: number, whole = false): Kind<number> {
   return {
     read: (value) => {
       const parsed = Number(value);
-      if (value.trim() !== "" && parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed))) return parsed;
+      if (value.trim() !== "" && parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed)))
+        return parsed;
       throw new Error(`a ${whole ? "whole " : ""}number from ${least} to ${most}`);
     },
     show: String,
   };
 }
 
-const UNITS: Record<string, number> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, ki: 2 ** 10, mi: 2 ** 20, gi: 2 ** 30, ti: 2 ** 40 };
+const UNITS: Record<string, number> = {
+  "": 1,
+  k: 1e3,
+  m: 1e6,
+  g: 1e9,
+  t: 1e12,
+  ki: 2 ** 10,
+  mi: 2 ** 20,
+  gi: 2 ** 30,
+  ti: 2 ** 40,
+};
 
 const size: Kind<number> = {
   read: (value) => {
@@ -74,7 +85,12 @@ interface Setting<T> {
   help: string;
 }
 
-function setting<T, D extends T | undefined>(kind: Kind<T>, fallback: D, help: string, ...environment: string[]) {
+function setting<T, D extends T | undefined>(
+  kind: Kind<T>,
+  fallback: D,
+  help: string,
+  ...environment: string[]
+) {
   return { kind, default: fallback, environment, help } as Setting<T> & { default: D };
 }
 
@@ -92,20 +108,49 @@ export const SETTINGS = {
   layout: setting(oneOf("name", "url"), "name", "destination of a URL: its last segment, or host and path"),
   "max-workers": setting(number(1, 1024, true), 8, "files that are carried at once"),
   retries: setting(number(1, 1000, true), 5, "tries per file in all"),
-  timeout: setting(number(0.1, 86_400), 300, "seconds for connecting, for the answer, and for 1 KiB of the body"),
-  "backoff-factor": setting(number(1, 10), 1.5, "delay before try n+1: 1 s × factor^(n-1), with jitter, at most 60 s"),
-  "circuit-ttl": setting(number(0.1, 86_400), 300, "seconds that an open circuit breaker keeps a host blocked"),
-  "breaker-wait": setting(number(0, 86_400), undefined, "seconds to wait for an open breaker (default: one circuit TTL)"),
+  timeout: setting(
+    number(0.1, 86_400),
+    300,
+    "seconds for connecting, for the answer, and for 1 KiB of the body",
+  ),
+  "backoff-factor": setting(
+    number(1, 10),
+    1.5,
+    "delay before try n+1: 1 s × factor^(n-1), with jitter, at most 60 s",
+  ),
+  "circuit-ttl": setting(
+    number(0.1, 86_400),
+    300,
+    "seconds that an open circuit breaker keeps a host blocked",
+  ),
+  "breaker-wait": setting(
+    number(0, 86_400),
+    undefined,
+    "seconds to wait for an open breaker (default: one circuit TTL)",
+  ),
   "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
   bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
   resume: setting(yesNo, true, "go on where an earlier try or run stopped in a file"),
-  durability: setting(oneOf("fsync", "rename"), "fsync", "fsync files and directories, or leave that to the system"),
+  durability: setting(
+    oneOf("fsync", "rename"),
+    "fsync",
+    "fsync files and directories, or leave that to the system",
+  ),
   "state-dir": setting(path, undefined, "where Drover's own Redis and lists are kept"),
-  redis: setting(url, undefined, "Redis to use instead of Drover's own, e.g. rediss://user@host:6379/0", "REDIS_URL"),
+  redis: setting(
+    url,
+    undefined,
+    "Redis to use instead of Drover's own, e.g. rediss://user@host:6379/0",
+    "REDIS_URL",
+  ),
 } as const;
 
 export type SettingName = keyof typeof SETTINGS;
-type ValueOf<S> = S extends Setting<infer T> & { default: infer D } ? (D extends undefined ? T | undefined : T) : never;
+type ValueOf<S> = S extends Setting<infer T> & { default: infer D }
+  ? D extends undefined
+    ? T | undefined
+    : T
+  : never;
 export type Settings = { [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]> };
 
 export interface Resolved {
@@ -120,7 +165,10 @@ export interface Resolved {
  * @param configFile file that the person named, or undefined for `drover.yaml` in the current directory, if any.
  * @throws SettingsError naming the setting, where it was set, and what is expected.
  */
-export async function resolveSettings(flags: Record<string, unknown>, configFile: string | undefined): Promise<Resolved> {
+export async function resolveSettings(
+  flags: Record<string, unknown>,
+  configFile: string | undefined,
+): Promise<Resolved> {
   const file = await readConfig(configFile);
   const values: Record<string, unknown> = {};
   const origins = {} as Record<SettingName, Origin>;
@@ -157,7 +205,9 @@ export async function resolveSettings(flags: Record<string, unknown>, configFile
   return { values: values as Settings, origins };
 }
 
-async function readConfig(named: string | undefined): Promise<{ path: string; values: Record<string, unknown> }> {
+async function readConfig(
+  named: string | undefined,
+): Promise<{ path: string; values: Record<string, unknown> }> {
   const file = named ?? "drover.yaml";
   if (named === undefined && !existsSync(file)) return { path: file, values: {} };
   const { parse } = await import("yaml");
@@ -168,7 +218,8 @@ async function readConfig(named: string | undefined): Promise<{ path: string; va
     throw new SettingsError(`cannot read ${file}: ${(error as Error).message.split("\n")[0]}`);
   }
   if (values === null || values === undefined) return { path: file, values: {} };
-  if (typeof values !== "object" || Array.isArray(values)) throw new SettingsError(`${file} must hold "name: value" lines`);
+  if (typeof values !== "object" || Array.isArray(values))
+    throw new SettingsError(`${file} must hold "name: value" lines`);
   for (const name of Object.keys(values)) {
     if (name in SETTINGS) continue;
     const near = nearest(name, Object.keys(SETTINGS));
@@ -179,11 +230,15 @@ async function readConfig(named: string | undefined): Promise<{ path: string; va
 
 /** The word that shares the most letter pairs with a misspelt one, if any is close. */
 function nearest(word: string, words: string[]): string | undefined {
-  const pairs = (text: string) => new Set(Array.from({ length: text.length - 1 }, (_, at) => text.slice(at, at + 2)));
+  const pairs = (text: string) =>
+    new Set(Array.from({ length: text.length - 1 }, (_, at) => text.slice(at, at + 2)));
   const mine = pairs(word.toLowerCase().replaceAll("_", "-"));
   const scored = words.map((each) => {
     const theirs = pairs(each);
-    return { each, score: (2 * [...mine].filter((pair) => theirs.has(pair)).length) / (mine.size + theirs.size || 1) };
+    return {
+      each,
+      score: (2 * [...mine].filter((pair) => theirs.has(pair)).length) / (mine.size + theirs.size || 1),
+    };
   });
   const best = scored.sort((a, b) => b.score - a.score)[0];
   return best && best.score > 0.5 ? best.each : undefined;

@@ -1,7 +1,7 @@
+import { randomBytes } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { randomBytes } from "node:crypto";
 import { UnavailableError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
 

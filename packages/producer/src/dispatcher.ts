@@ -1,9 +1,9 @@
-import type { Queue } from "bullmq";
 import { faultPoint } from "@drover/shared/fault";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, jobId, type TransferJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import { flightHash } from "@drover/shared/protocol";
+import type { Queue } from "bullmq";
 
 /** Files of a host that may bounce off a breaker which has just closed. */
 const PROBES = 4;
@@ -135,7 +135,10 @@ export class Dispatcher {
       this.#wakeAt(blockedUntil);
       return false;
     }
-    const most = gates.recovering(host.name) && !this.#draining ? Math.min(host.allowance, this.options.window) : this.options.window;
+    const most =
+      gates.recovering(host.name) && !this.#draining
+        ? Math.min(host.allowance, this.options.window)
+        : this.options.window;
     const room = givenUp ? Number.POSITIVE_INFINITY : most - host.inQueue;
     if (room <= 0) return false;
     if (host.chunk === undefined) {
@@ -167,7 +170,8 @@ export class Dispatcher {
     for (let round = 0; left.length > 0; round++) {
       const added = await this.options.queue.addBulk(left.map((job) => this.#bullJob(job)));
       left = left.filter((job, at) => added[at]?.id !== jobId(this.options.runId, job.i, job.g));
-      if (round > 10) throw new Error(`BullMQ does not take ${left.length} jobs of run ${this.options.runId}`);
+      if (round > 10)
+        throw new Error(`BullMQ does not take ${left.length} jobs of run ${this.options.runId}`);
     }
   }
 

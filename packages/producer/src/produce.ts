@@ -1,4 +1,3 @@
-import type { Redis } from "ioredis";
 import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
@@ -9,7 +8,8 @@ import { type EnqueueFile, flightHash, type Protocol } from "@drover/shared/prot
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
 import { localVersion } from "@drover/shared/storage/local-source";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
-import { type Cursor, type Entry, expand, type ExpandInput } from "./expand/expand.js";
+import type { Redis } from "ioredis";
+import { type Cursor, type Entry, type ExpandInput, expand } from "./expand/expand.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
@@ -152,7 +152,10 @@ function outcomeOf(
     return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy: "catalog" };
   }
   const error = collision
-    ? ({ class: "collision", message: "another source of this run has the same destination: give it a name of its own" } as const)
+    ? ({
+        class: "collision",
+        message: "another source of this run has the same destination: give it a name of its own",
+      } as const)
     : { class: entry.error?.class ?? "internal", message: entry.error?.message ?? "unexpected error" };
   return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, error };
 }
@@ -164,7 +167,9 @@ function outcomeOf(
 async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
   const { redis, keys, tree } = options;
   const local = entries.flatMap((entry, at) =>
-    entry.stat && !entry.error ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }] : [],
+    entry.stat && !entry.error
+      ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }]
+      : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
   if (local.length === 0) return known;

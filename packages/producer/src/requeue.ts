@@ -1,8 +1,8 @@
-import type { Queue } from "bullmq";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import { flightHash, type Protocol } from "@drover/shared/protocol";
 import type { Run } from "@drover/shared/run";
+import type { Queue } from "bullmq";
 
 const PAGE = 500;
 
@@ -14,7 +14,7 @@ export async function requeueLeft(queue: Queue, run: Run, protocol: Protocol): P
   for (let from = 0; ; from += PAGE) {
     const jobs = await queue.getJobs(["waiting", "active", "delayed", "prioritized"], from, from + PAGE - 1);
     if (jobs.length === 0) return;
-    const parsed = jobs.flatMap((job) => (job ? transferJobSchema.safeParse(job.data).data ?? [] : []));
+    const parsed = jobs.flatMap((job) => (job ? (transferJobSchema.safeParse(job.data).data ?? []) : []));
     await requeue(parsed, run, protocol, `q${from}`, false);
   }
 }

@@ -25,7 +25,13 @@ export function encodeCatalog(entry: CatalogEntry): string {
 
 export function decodeCatalog(text: string): CatalogEntry | undefined {
   if (text === "") return undefined;
-  const [source, version, sha256, stamp, sizeBytes] = JSON.parse(text) as [string, string, string, string, number];
+  const [source, version, sha256, stamp, sizeBytes] = JSON.parse(text) as [
+    string,
+    string,
+    string,
+    string,
+    number,
+  ];
   return { source, version, sha256, stamp, sizeBytes };
 }
 
@@ -37,7 +43,8 @@ export async function lookUp(
   files: { lease: string; name: string }[],
 ): Promise<(CatalogEntry | undefined)[]> {
   const pipeline = redis.pipeline();
-  for (const file of files) pipeline.hget(keys.catalog(tree, bucketOf(file.lease, CATALOG_BUCKETS)), file.name);
+  for (const file of files)
+    pipeline.hget(keys.catalog(tree, bucketOf(file.lease, CATALOG_BUCKETS)), file.name);
   const answers = (await pipeline.exec()) ?? [];
   return answers.map(([error, value]) => {
     if (error) throw error;

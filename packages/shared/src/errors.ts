@@ -98,7 +98,8 @@ export function fileError(error: unknown, doing: string): TransferError {
   const code = errnoCode(error) ?? "";
   const options = { permanent: true, cause: error };
   if (DISK.has(code)) return new TransferError("disk", `no space left: cannot ${doing} (${code})`, options);
-  if (DENIED.has(code)) return new TransferError("permission", `permission denied: cannot ${doing} (${code})`, options);
+  if (DENIED.has(code))
+    return new TransferError("permission", `permission denied: cannot ${doing} (${code})`, options);
   if (PATH.has(code)) return new TransferError("path", `cannot ${doing} (${code})`, options);
   if (code === "ENOENT") return new TransferError("not-found", `no such file: cannot ${doing}`, options);
   return new TransferError("io", `cannot ${doing} (${code || messageOf(error)})`, { cause: error });

@@ -108,7 +108,8 @@ export class Ledger {
   async forgetClaims(id: string, buckets: Iterable<number> | undefined): Promise<void> {
     const all = buckets ?? Array.from({ length: CLAIM_BUCKETS }, (_, at) => at);
     const names = [...all].map((bucket) => this.keys.claims(id, bucket));
-    for (let from = 0; from < names.length; from += 1000) await this.redis.unlink(...names.slice(from, from + 1000));
+    for (let from = 0; from < names.length; from += 1000)
+      await this.redis.unlink(...names.slice(from, from + 1000));
   }
 
   /** @throws SettingsError when there is no such run. */
@@ -190,7 +191,9 @@ export class Ledger {
     const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
     const answer = await TAKE.run(this.redis, [this.keys.run(run.id)], [this.owner, dead]);
     if (answer === "OK") return;
-    throw new SettingsError(`run ${run.id} is being worked on by process ${processNumber(String(answer))}: let it finish`);
+    throw new SettingsError(
+      `run ${run.id} is being worked on by process ${processNumber(String(answer))}: let it finish`,
+    );
   }
 
   async seal(id: string): Promise<void> {
@@ -199,7 +202,11 @@ export class Ledger {
 
   /** @returns `done`, `open` while files are not settled, or `lost` when another process has taken the run. */
   async finish(id: string): Promise<"done" | "open" | "lost"> {
-    const answer = await FINISH.run(this.redis, [this.keys.run(id), this.keys.done(id)], [this.owner, Date.now()]);
+    const answer = await FINISH.run(
+      this.redis,
+      [this.keys.run(id), this.keys.done(id)],
+      [this.owner, Date.now()],
+    );
     return answer === 1 ? "done" : answer === 0 ? "open" : "lost";
   }
 
@@ -256,4 +263,3 @@ function readRun(id: string, hash: Record<string, string>): Run {
     generation: Number(hash.generation ?? 0),
   };
 }
-

@@ -21,7 +21,8 @@ export function safeRelative(name: string): string {
   for (const part of name.split("/")) {
     if (part === "") throw refuse(name.endsWith("/") ? "it ends in /" : "it has an empty component");
     if (part === "." || part.split("\\").includes("..")) throw refuse(`it has a component ${part}`);
-    if (Buffer.byteLength(part) > COMPONENT_BYTES) throw refuse(`a component is over ${COMPONENT_BYTES} bytes`);
+    if (Buffer.byteLength(part) > COMPONENT_BYTES)
+      throw refuse(`a component is over ${COMPONENT_BYTES} bytes`);
     if (STAGING_NAME.test(part)) throw refuse("such names are Drover's own staging files");
   }
   return name;

@@ -7,7 +7,9 @@ import { hostname } from "node:os";
  * `<machine>.<boot>.<pid>.<start time>`. The start time tells a process from a later one with the same pid; the
  * machine part includes the pid namespace, so that containers do not mistake each other's numbers.
  */
-export const PROCESS_NAME: string = [machineId(), bootId(), process.pid, startTime(process.pid) ?? "0"].join(".");
+export const PROCESS_NAME: string = [machineId(), bootId(), process.pid, startTime(process.pid) ?? "0"].join(
+  ".",
+);
 
 function short(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 8);

@@ -1,10 +1,10 @@
 import type { Redis } from "ioredis";
+import type { Verdict } from "./errors.js";
 import { shortHash } from "./ids.js";
 import type { OutcomeName } from "./outcome.js";
-import type { Verdict } from "./errors.js";
+import { ADMIT, ENQUEUE, RELEASE, RENEW, REQUEUE, SETTLE } from "./protocol.lua.js";
 import { bucketOf, CATALOG_BUCKETS, CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
 import { Gather, Script } from "./redis/script.js";
-import { ADMIT, ENQUEUE, RELEASE, RENEW, REQUEUE, SETTLE } from "./protocol.lua.js";
 
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
@@ -235,7 +235,12 @@ export class Protocol {
    * @param batch 1, 2, 3 …; the same number again is not done again and gets the same answer.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
    */
-  async enqueue(runId: string, batch: number, cursor: string, files: EnqueueFile[]): Promise<EnqueueAnswer[]> {
+  async enqueue(
+    runId: string,
+    batch: number,
+    cursor: string,
+    files: EnqueueFile[],
+  ): Promise<EnqueueAnswer[]> {
     const keys = [
       this.keys.run(runId),
       this.keys.done(runId),
@@ -246,8 +251,19 @@ export class Protocol {
     ];
     const args: (string | number)[] = [this.owner, batch, cursor];
     for (const each of files) {
-      keys.push(this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)), this.keys.flight(each.flight));
-      args.push(each.kind[0] as string, each.host, each.destination, each.source, each.job, each.bytes, each.failure);
+      keys.push(
+        this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)),
+        this.keys.flight(each.flight),
+      );
+      args.push(
+        each.kind[0] as string,
+        each.host,
+        each.destination,
+        each.source,
+        each.job,
+        each.bytes,
+        each.failure,
+      );
     }
     const [head, ...answers] = (await enqueueScript.run(this.redis, keys, args)) as [string, ...string[]];
     if (head === "CANCELLED") throw new RunLostError(`run ${runId} was cancelled`);

@@ -2,8 +2,8 @@ import { parentPort, workerData } from "node:worker_threads";
 import { connect, type RedisAddress } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
 import { Carrier, type CarrierWork, gatesOf } from "./carrier.js";
-import type { Part } from "./part.js";
 import type { ThreadEvent, ThreadRequest } from "./carrier-threads.js";
+import type { Part } from "./part.js";
 
 /** How often the progress of large files is told, in milliseconds. */
 const PROGRESS_MS = 250;
@@ -30,21 +30,28 @@ async function main(): Promise<void> {
     });
   };
   const parts = new Map<number, Part>();
-  const carrier = new Carrier(redis, new Keys(namespace), work, gatesOf(work.spec), {
-    started: (job, attempt) => live && tell(["started", job, attempt]),
-    waiting: (job) => {
-      parts.delete(job.i);
-      if (live) tell(["waiting", job]);
+  const carrier = new Carrier(
+    redis,
+    new Keys(namespace),
+    work,
+    gatesOf(work.spec),
+    {
+      started: (job, attempt) => live && tell(["started", job, attempt]),
+      waiting: (job) => {
+        parts.delete(job.i);
+        if (live) tell(["waiting", job]);
+      },
+      retrying: (job, attempt, error, delayMs) => tell(["retrying", job, attempt, error.message, delayMs]),
+      settled: (outcome) => {
+        parts.delete(outcome.index);
+        tell(["settled", outcome]);
+      },
+      dropped: (job) => tell(["dropped", job]),
+      blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
+      receiving: (job, part) => live && parts.set(job.i, part),
     },
-    retrying: (job, attempt, error, delayMs) => tell(["retrying", job, attempt, error.message, delayMs]),
-    settled: (outcome) => {
-      parts.delete(outcome.index);
-      tell(["settled", outcome]);
-    },
-    dropped: (job) => tell(["dropped", job]),
-    blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
-    receiving: (job, part) => live && parts.set(job.i, part),
-  }, (error) => tell(["warn", error.message]));
+    (error) => tell(["warn", error.message]),
+  );
   const progress = setInterval(() => {
     for (const [index, part] of parts) tell(["progress", index, part.contiguousBytes, part.sizeBytes]);
   }, PROGRESS_MS);

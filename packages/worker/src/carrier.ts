@@ -1,4 +1,3 @@
-import type { Redis } from "ioredis";
 import { TransferError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
@@ -12,12 +11,13 @@ import { HttpClient } from "@drover/shared/storage/http";
 import { HttpSource } from "@drover/shared/storage/http-source";
 import { LocalSource } from "@drover/shared/storage/local-source";
 import { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Redis } from "ioredis";
 import { Leases } from "./leases.js";
 import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { type FileEvents, Processor } from "./processor.js";
-import { workFile, settleFailed } from "./transfer.js";
+import { settleFailed, workFile } from "./transfer.js";
 
 /** A probe of a half-open breaker is given up after so long, however patient the run is. */
 const MOST_PROBE_MS = 60_000;
@@ -55,7 +55,14 @@ export class Carrier {
   readonly #processor: Processor;
   readonly #client: HttpClient;
 
-  constructor(redis: Redis, keys: Keys, work: CarrierWork, gates: Gates, events: CarrierEvents, onError: (error: Error) => void) {
+  constructor(
+    redis: Redis,
+    keys: Keys,
+    work: CarrierWork,
+    gates: Gates,
+    events: CarrierEvents,
+    onError: (error: Error) => void,
+  ) {
     const { runId, spec, headers } = work;
     const probeMs = probeMsOf(spec);
     const protocol = new Protocol(redis, keys, PROCESS_NAME, probeMs);
@@ -104,7 +111,9 @@ export class Carrier {
 
   /** Ends a file whose host was given up, without carrying it. */
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
-    const error = new TransferError("breaker", `circuit breaker open for ${hostOf(job.s)}`, { permanent: true });
+    const error = new TransferError("breaker", `circuit breaker open for ${hostOf(job.s)}`, {
+      permanent: true,
+    });
     const delivery = { job, started: 0, attempt: 0, sinceMs: Date.now() };
     const keys = workFile(job, this.#place);
     const carried = await settleFailed(delivery, keys, undefined, "", error, this.#place, "blocked");

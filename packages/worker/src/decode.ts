@@ -51,7 +51,9 @@ export class DecodedBody implements Body {
       }
     }
     if (lengthBytes !== undefined && this.body.receivedBytes !== lengthBytes) {
-      throw new TransferError("truncated", `got ${this.body.receivedBytes} of ${lengthBytes} bytes`, { verdict: "fail" });
+      throw new TransferError("truncated", `got ${this.body.receivedBytes} of ${lengthBytes} bytes`, {
+        verdict: "fail",
+      });
     }
   }
 
@@ -62,7 +64,9 @@ export class DecodedBody implements Body {
     } catch (error) {
       this.body.abort(error as Error);
       if (error instanceof TransferError) throw error;
-      throw new TransferError("encoding", `the encoded body is broken: ${messageOf(error)}`, { verdict: "ok" });
+      throw new TransferError("encoding", `the encoded body is broken: ${messageOf(error)}`, {
+        verdict: "ok",
+      });
     }
   }
 

@@ -25,7 +25,16 @@ const BOOT = bootId();
 
 export function encodePart(part: Part): string {
   const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = part;
-  return JSON.stringify([fence, version, strongEtag, sizeBytes ?? -1, contiguousBytes, pieces, mismatches, BOOT]);
+  return JSON.stringify([
+    fence,
+    version,
+    strongEtag,
+    sizeBytes ?? -1,
+    contiguousBytes,
+    pieces,
+    mismatches,
+    BOOT,
+  ]);
 }
 
 /** Reads a note; bytes that were written before the machine last started are not trusted, they were never synced. */

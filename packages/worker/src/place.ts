@@ -1,5 +1,5 @@
-import type { BreakerRules, Protocol } from "@drover/shared/protocol";
 import type { TransferJob } from "@drover/shared/job";
+import type { BreakerRules, Protocol } from "@drover/shared/protocol";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Source } from "@drover/shared/storage/source";
 import type { Leases } from "./leases.js";

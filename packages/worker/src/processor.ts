@@ -1,12 +1,12 @@
-import { DelayedError, type Job, WaitingError, Worker } from "bullmq";
-import type { Redis } from "ioredis";
 import { TransferError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
+import { DelayedError, type Job, WaitingError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
 import type { Place } from "./place.js";
 import { Slots } from "./slots.js";
-import { carry, type Carried, type Delivery, workFile, settleFailed, StoppingError } from "./transfer.js";
+import { type Carried, carry, type Delivery, StoppingError, settleFailed, workFile } from "./transfer.js";
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;
@@ -166,7 +166,9 @@ export class Processor {
         return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
       }
       const error = new TransferError("breaker", `circuit breaker open for ${host}`, { permanent: true });
-      return settled(await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "blocked"));
+      return settled(
+        await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "blocked"),
+      );
     }
     if (carried.is === "busy") {
       const since = this.#busySince.get(id) ?? Date.now();
@@ -174,8 +176,12 @@ export class Processor {
       const skip = terms.whenBusy === "skip-same-source" && carried.sameSource;
       const waited = Date.now() - since > terms.timeoutMs && terms.whenBusy === "wait";
       if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
-      const error = new TransferError("locked", "another process is writing this destination", { permanent: true });
-      return settled(await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "locked"));
+      const error = new TransferError("locked", "another process is writing this destination", {
+        permanent: true,
+      });
+      return settled(
+        await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "locked"),
+      );
     }
     if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
     return carried;

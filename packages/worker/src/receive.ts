@@ -145,4 +145,3 @@ async function receiveBody(
     await hashing.drop();
   }
 }
-

@@ -67,7 +67,9 @@ export async function fetchPieces(
         const opened = await source.openRange(entry, start, end - 1, signal);
         if (opened.is !== "body" || opened.offset !== start) {
           if (opened.is === "body") opened.body.abort(new Error("not a range"));
-          throw new TransferError("changed", "the server stopped taking ranges while the file was read", { verdict: "ok" });
+          throw new TransferError("changed", "the server stopped taking ranges while the file was read", {
+            verdict: "ok",
+          });
         }
         const unwatch = place.pace.watch(opened.body);
         try {
@@ -100,11 +102,18 @@ export async function fetchPieces(
   }
 }
 
-async function copyPiece(body: Body, start: number, end: number, staging: Staging, place: Place): Promise<void> {
+async function copyPiece(
+  body: Body,
+  start: number,
+  end: number,
+  staging: Staging,
+  place: Place,
+): Promise<void> {
   let at = start;
   while (at < end) {
     const chunks = await body.read();
-    if (!chunks) throw new TransferError("truncated", `a piece ended at byte ${at} of ${end}`, { verdict: "fail" });
+    if (!chunks)
+      throw new TransferError("truncated", `a piece ended at byte ${at} of ${end}`, { verdict: "fail" });
     const wanted = trim(chunks, end - at);
     at = await staging.write(wanted, at);
     await place.pace.take(wanted.reduce((sum, chunk) => sum + chunk.length, 0));

@@ -14,8 +14,14 @@ import {
 import { promisify } from "node:util";
 import { statStamp } from "@drover/shared/catalog";
 import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
+import {
+  type Directory,
+  type LocalTree,
+  publish,
+  remove,
+  stagingName,
+} from "@drover/shared/storage/local-tree";
 import type { SourceEntry } from "@drover/shared/storage/source";
-import { type Directory, type LocalTree, publish, remove, stagingName } from "@drover/shared/storage/local-tree";
 import type { Lease } from "./leases.js";
 import type { Part } from "./part.js";
 
@@ -66,7 +72,8 @@ export class Staging {
   #takeOver(name: string, part: Part, alive: boolean): boolean {
     const mine = this.directory.at(this.#name);
     try {
-      if (alive) copyFileSync(this.directory.at(name), mine, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      if (alive)
+        copyFileSync(this.directory.at(name), mine, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       else renameSync(this.directory.at(name), mine);
       this.#made = true;
       this.#fd = openSync(mine, O_RDWR | O_NOFOLLOW);
@@ -85,10 +92,17 @@ export class Staging {
 
   /** Makes the staging file, empty. */
   create(mode: number | undefined): void {
-    if (this.#fd >= 0) return ftruncateSync(this.#fd, 0);
+    if (this.#fd >= 0) {
+      ftruncateSync(this.#fd, 0);
+      return;
+    }
     this.lease.check();
     try {
-      this.#fd = openSync(this.directory.at(this.#name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode ?? 0o666);
+      this.#fd = openSync(
+        this.directory.at(this.#name),
+        O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
+        mode ?? 0o666,
+      );
       this.#made = true;
     } catch (error) {
       throw fileError(error, `write in ${this.directory.path}`);

@@ -76,7 +76,16 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   try {
     const before = await destinationBefore(job, file, answer, place);
     if (before.expected) {
-      return await settle(delivery, file, answer, "unchanged", before.entry as CatalogEntry, "sha256", "none", place);
+      return await settle(
+        delivery,
+        file,
+        answer,
+        "unchanged",
+        before.entry as CatalogEntry,
+        "sha256",
+        "none",
+        place,
+      );
     }
     staging = Staging.at(place.tree, job.d, lease);
     await place.tree.sweep(staging.directory);
@@ -90,7 +99,16 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     const opened = await open(source, part, before.known, lease);
     faultPoint("open");
     if (opened.is === "unchanged") {
-      return await settle(delivery, file, answer, "unchanged", before.entry as CatalogEntry, "not-modified", "ok", place);
+      return await settle(
+        delivery,
+        file,
+        answer,
+        "unchanged",
+        before.entry as CatalogEntry,
+        "not-modified",
+        "ok",
+        place,
+      );
     }
     body = opened;
     Object.assign(part, {
@@ -115,7 +133,16 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     const same = await sameAsDestination(file, received.sizeBytes, received.sha256, place);
     if (same !== undefined) {
       staging.discardFile();
-      return await settle(delivery, file, answer, "unchanged", { ...entry, stamp: same }, verifiedBy, "ok", place);
+      return await settle(
+        delivery,
+        file,
+        answer,
+        "unchanged",
+        { ...entry, stamp: same },
+        verifiedBy,
+        "ok",
+        place,
+      );
     }
     entry.stamp = await staging.commit(opened.entry, place.terms.durable, () => faultPoint("commit"));
     faultPoint("committed");
@@ -336,7 +363,15 @@ async function failed(
   }
   const final = error.permanent || part.mismatches >= 2 || delivery.attempt >= place.terms.retries;
   if (final && error.class !== "locked") {
-    return settleFailed(delivery, file, admitted, worth ? encodePart(part) : "", error, place, error.class === "cancelled" ? "cancelled" : "failed");
+    return settleFailed(
+      delivery,
+      file,
+      admitted,
+      worth ? encodePart(part) : "",
+      error,
+      place,
+      error.class === "cancelled" ? "cancelled" : "failed",
+    );
   }
   const answer = await place.protocol.release(
     file,

@@ -32,9 +32,13 @@ export function verify(
   if (entry.digest) {
     const promised = Buffer.from(entry.digest.base64, "base64").toString("hex");
     if (promised !== evidence.sourceDigest) {
-      throw new TransferError("checksum", `wrong checksum: the server's ${entry.digest.by} does not match the bytes`, {
-        verdict: "ok",
-      });
+      throw new TransferError(
+        "checksum",
+        `wrong checksum: the server's ${entry.digest.by} does not match the bytes`,
+        {
+          verdict: "ok",
+        },
+      );
     }
   }
   if (expected !== undefined && expected !== evidence.sha256) {

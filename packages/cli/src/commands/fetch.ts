@@ -2,18 +2,18 @@ import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { pino } from "pino";
 import { parseSource, sourceText } from "@drover/producer/expand/source-name";
 import { messageOf, SettingsError, UnavailableError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
-import type { Outcome } from "@drover/shared/outcome";
 import { makeDirectory } from "@drover/shared/make-directory";
+import type { Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { gatesOf } from "@drover/worker/carrier";
+import { pino } from "pino";
 import { carryRun } from "../carry-run.js";
 import { openEngine } from "../engine.js";
 
@@ -66,18 +66,29 @@ export class FetchLog {
 function repoRoot(): string {
   if (process.env.REPO_ROOT) return resolve(process.env.REPO_ROOT);
   try {
-    const top = execFileSync("git", ["rev-parse", "--show-toplevel"], { stdio: ["ignore", "pipe", "ignore"] });
+    const top = execFileSync("git", ["rev-parse", "--show-toplevel"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     return top.toString().trim();
   } catch {
     return process.cwd(); // no git, or no checkout
   }
 }
 
-function numberFlag(flag: string, text: string | undefined, fallback: number, least: number, whole: boolean): number {
+function numberFlag(
+  flag: string,
+  text: string | undefined,
+  fallback: number,
+  least: number,
+  whole: boolean,
+): number {
   if (text === undefined) return fallback;
   const value = Number(text);
-  if (text.trim() !== "" && value >= least && value <= 86_400 && (!whole || Number.isInteger(value))) return value;
-  throw new SettingsError(`${flag} must be a ${whole ? "whole " : ""}number of at least ${least}, not ${JSON.stringify(text)}`);
+  if (text.trim() !== "" && value >= least && value <= 86_400 && (!whole || Number.isInteger(value)))
+    return value;
+  throw new SettingsError(
+    `${flag} must be a ${whole ? "whole " : ""}number of at least ${least}, not ${JSON.stringify(text)}`,
+  );
 }
 
 interface Plan {
@@ -89,7 +100,10 @@ interface Plan {
 /** @throws SettingsError for whatever cannot be right. */
 function planFetch(flags: FetchFlags): Plan {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
-  const source = parseSource(flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`, process.cwd());
+  const source = parseSource(
+    flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
+    process.cwd(),
+  );
   const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
   if (flags.destination === "") throw new SettingsError("--destination must be a file's path");
   if (flags.lockDir === "") throw new SettingsError("--lock-dir must be a directory's path");
@@ -158,7 +172,8 @@ export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchL
     return FETCH_EXIT.missing;
   }
   // Locks and breakers are shared by those who name the same lock directory: a Redis of its own, or a namespace.
-  const namespace = redis !== undefined && plan.lockDir !== undefined ? `{drover-${shortHash(plan.lockDir)}}` : undefined;
+  const namespace =
+    redis !== undefined && plan.lockDir !== undefined ? `{drover-${shortHash(plan.lockDir)}}` : undefined;
   try {
     const engine = await openEngine({ redis, "state-dir": plan.lockDir ?? stateDir }, namespace);
     try {
@@ -169,7 +184,11 @@ export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchL
   } catch (error) {
     log.say("error", messageOf(error));
     const missing = error instanceof UnavailableError || (error as Error).name === "EmbeddedError";
-    return missing ? FETCH_EXIT.missing : error instanceof SettingsError ? FETCH_EXIT.usage : FETCH_EXIT.failed;
+    return missing
+      ? FETCH_EXIT.missing
+      : error instanceof SettingsError
+        ? FETCH_EXIT.usage
+        : FETCH_EXIT.failed;
   }
 }
 
@@ -181,7 +200,11 @@ function makeLockDirectory(path: string): void {
   }
 }
 
-async function fetchWith(engine: Awaited<ReturnType<typeof openEngine>>, plan: Plan, log: FetchLog): Promise<number> {
+async function fetchWith(
+  engine: Awaited<ReturnType<typeof openEngine>>,
+  plan: Plan,
+  log: FetchLog,
+): Promise<number> {
   const { spec, secrets } = plan;
   const source = spec.sources[0] as string;
   const destination = join(spec.root, spec.destination as string);
@@ -254,10 +277,19 @@ function conclude(
   const checksum = { checksum: outcome?.checksum ?? null };
   switch (outcome?.outcome) {
     case "copied":
-      log.say("info", "download successful", { ...about, ...checksum, bytes: outcome.bytes, verified_by: outcome.verifiedBy });
+      log.say("info", "download successful", {
+        ...about,
+        ...checksum,
+        bytes: outcome.bytes,
+        verified_by: outcome.verifiedBy,
+      });
       return FETCH_EXIT.ok;
     case "unchanged":
-      log.say("info", "destination is up to date", { ...about, ...checksum, verified_by: outcome.verifiedBy });
+      log.say("info", "destination is up to date", {
+        ...about,
+        ...checksum,
+        verified_by: outcome.verifiedBy,
+      });
       return FETCH_EXIT.ok;
     case "locked":
       log.say("warn", "another fetch of this source and destination is running: skipped", about);
@@ -266,7 +298,11 @@ function conclude(
       const seconds = Math.max(Math.ceil((blockedUntilMs - Date.now()) / 1000), 0);
       const fields = { ...about, seconds_until_retry: seconds };
       if (lastError !== undefined) {
-        log.say("error", `download failed: ${lastError}; circuit breaker open, seconds_until_retry=${seconds}`, fields);
+        log.say(
+          "error",
+          `download failed: ${lastError}; circuit breaker open, seconds_until_retry=${seconds}`,
+          fields,
+        );
         return FETCH_EXIT.failed;
       }
       log.say("error", `circuit breaker open, seconds_until_retry=${seconds}`, fields);

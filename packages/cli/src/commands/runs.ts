@@ -41,7 +41,9 @@ export async function runs(settings: Settings, flags: OutputFlags): Promise<numb
       const parts = [`${row.copied + row.unchanged}/${row.files} successful`];
       if (failed > 0) parts.push(`${failed} failed`);
       if (open > 0) parts.push(`${open} open`);
-      process.stdout.write(`${row.run}  ${row.state.padEnd(11)}  ${row.started}  ${parts.join(", ")}  -> ${row.root}\n`);
+      process.stdout.write(
+        `${row.run}  ${row.state.padEnd(11)}  ${row.started}  ${parts.join(", ")}  -> ${row.root}\n`,
+      );
     }
     return EXIT.ok;
   } finally {
@@ -79,7 +81,8 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
     }
     if (flags.json) process.stdout.write("]}\n");
     else if (run.state === "interrupted") process.stdout.write(`drover resume ${id} goes on with it\n`);
-    else if (row.settled > row.copied + row.unchanged) process.stdout.write(`drover retry ${id} tries these again\n`);
+    else if (row.settled > row.copied + row.unchanged)
+      process.stdout.write(`drover retry ${id} tries these again\n`);
     return EXIT.ok;
   } finally {
     engine.close();
@@ -87,13 +90,21 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
 }
 
 /** `drover resume RUN` goes on where a run was interrupted; `drover retry RUN` takes up what failed, too. */
-export async function goOn(id: string, retry: boolean, settings: Settings, flags: OutputFlags): Promise<number> {
-  if (flags.json && flags.ndjson) throw new SettingsError("--json and --ndjson exclude each other: choose one");
+export async function goOn(
+  id: string,
+  retry: boolean,
+  settings: Settings,
+  flags: OutputFlags,
+): Promise<number> {
+  if (flags.json && flags.ndjson)
+    throw new SettingsError("--json and --ndjson exclude each other: choose one");
   const engine = await openEngine(settings);
   try {
     const run = await engine.ledger.get(id);
-    if (run.state === "cancelled" && !retry) throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
-    if (run.state === "done" && !retry) throw new SettingsError(`run ${id} is done: drover retry ${id} tries again what failed`);
+    if (run.state === "cancelled" && !retry)
+      throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
+    if (run.state === "done" && !retry)
+      throw new SettingsError(`run ${id} is done: drover retry ${id} tries again what failed`);
     const secrets = await engine.ledger.secrets(id);
     await engine.ledger.take(run);
     const taken = await engine.ledger.get(id);

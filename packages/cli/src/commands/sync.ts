@@ -1,7 +1,7 @@
 import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
 import { compilePatterns } from "@drover/producer/expand/patterns";
+import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
 import { safeRelative } from "@drover/shared/paths";
@@ -67,7 +67,8 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   if (sources.length === 0 && flags.fromFile === undefined) {
     throw new SettingsError("nothing to sync: name a URL, a file or a directory, or a list with --from-file");
   }
-  if (flags.json && flags.ndjson) throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  if (flags.json && flags.ndjson)
+    throw new SettingsError("--json and --ndjson exclude each other: choose one");
   const patterns = flags.pattern ?? ["*"];
   const filters = flags.filters ?? [];
   compilePatterns(patterns, filters);
@@ -164,7 +165,9 @@ function prepareRoot(root: string): void {
     makeDirectory(root);
     accessSync(root, constants.W_OK);
   } catch (error) {
-    throw new SettingsError(`cannot write to ${root} (${(error as NodeJS.ErrnoException).code}): choose another --artifact-root`);
+    throw new SettingsError(
+      `cannot write to ${root} (${(error as NodeJS.ErrnoException).code}): choose another --artifact-root`,
+    );
   }
 }
 
@@ -180,7 +183,9 @@ function checkReadable(directory: string): void {
   try {
     opendirSync(directory).closeSync();
   } catch (error) {
-    throw new SettingsError(`cannot list the directory ${directory} (${(error as NodeJS.ErrnoException).code})`);
+    throw new SettingsError(
+      `cannot list the directory ${directory} (${(error as NodeJS.ErrnoException).code})`,
+    );
   }
 }
 
@@ -189,7 +194,8 @@ function checkList(file: string): { list: string; listStamp: string } | undefine
   const path = resolve(file);
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new SettingsError(`no such list: ${path}`);
-  if (stat.isDirectory()) throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
+  if (stat.isDirectory())
+    throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
   return { list: path, listStamp: stampOf(stat) };
 }
 
@@ -201,7 +207,9 @@ function checkChecksums(given: string[], sources: SourceName[], hasList: boolean
     const at = pair.lastIndexOf("=");
     const digest = pair.slice(at + 1).toLowerCase();
     if (at <= 0 || !/^[0-9a-f]{64}$/.test(digest)) {
-      throw new SettingsError(`--checksum must be SOURCE=SHA256 (64 hexadecimal digits), not ${redactUrl(pair)}`);
+      throw new SettingsError(
+        `--checksum must be SOURCE=SHA256 (64 hexadecimal digits), not ${redactUrl(pair)}`,
+      );
     }
     const source = parseSource(pair.slice(0, at), process.cwd());
     const text = sourceText(source);
@@ -237,4 +245,3 @@ export function parseHeaders(given: string[]): Record<string, string> {
   }
   return headers;
 }
-

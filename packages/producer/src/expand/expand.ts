@@ -6,7 +6,7 @@ import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { readList } from "./list.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
-import { destinationOf, parseSource, sourceText, type SourceName } from "./source-name.js";
+import { destinationOf, parseSource, type SourceName, sourceText } from "./source-name.js";
 import { walk } from "./walk.js";
 
 /** A file that the run is to carry, or something of its sources that it cannot. */
@@ -65,11 +65,23 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry> {
       checkSha256(sha256);
     } catch (error) {
       const known = error instanceof TransferError ? error : undefined;
-      yield failure(text, known ?? new TransferError("unsupported", messageOf(error), { permanent: true }), cursor);
+      yield failure(
+        text,
+        known ?? new TransferError("unsupported", messageOf(error), { permanent: true }),
+        cursor,
+      );
       continue;
     }
     const digest = sha256 === "" ? undefined : sha256.toLowerCase();
-    yield* expandOne(source, destination === "" ? undefined : destination, digest, wanted, input, cursor, cursor);
+    yield* expandOne(
+      source,
+      destination === "" ? undefined : destination,
+      digest,
+      wanted,
+      input,
+      cursor,
+      cursor,
+    );
   }
 }
 

@@ -16,8 +16,12 @@ export interface ListLine {
  * @param startByte where a former reader stopped.
  * @throws UnavailableError when the list cannot be read, or holds a line over 64 KiB.
  */
-export async function* readList(input: string | NodeJS.ReadableStream, startByte = 0): AsyncGenerator<ListLine> {
-  const stream = typeof input === "string" ? createReadStream(input, { start: startByte, highWaterMark: 1 << 18 }) : input;
+export async function* readList(
+  input: string | NodeJS.ReadableStream,
+  startByte = 0,
+): AsyncGenerator<ListLine> {
+  const stream =
+    typeof input === "string" ? createReadStream(input, { start: startByte, highWaterMark: 1 << 18 }) : input;
   let rest: Buffer = Buffer.alloc(0);
   let at = startByte;
   const line = (bytes: Buffer, next: number): ListLine => {
@@ -35,7 +39,8 @@ export async function* readList(input: string | NodeJS.ReadableStream, startByte
         from = end + 1;
       }
       rest = Buffer.from(data.subarray(from)); // a copy: the chunk it is part of can go
-      if (rest.length > MOST_LINE_BYTES) throw new Error(`a line over ${MOST_LINE_BYTES} bytes at byte ${at}`);
+      if (rest.length > MOST_LINE_BYTES)
+        throw new Error(`a line over ${MOST_LINE_BYTES} bytes at byte ${at}`);
     }
   } catch (error) {
     const name = typeof input === "string" ? input : "standard input";

@@ -1,5 +1,5 @@
-import picomatch from "picomatch";
 import { SettingsError } from "@drover/shared/errors";
+import picomatch from "picomatch";
 
 const OPTIONS = { dot: true, nonegate: true } as const;
 
@@ -8,7 +8,8 @@ export type Wanted = (relative: string) => boolean;
 
 /** A pattern without `/` is about the file's own name at any depth, one with `/` about the relative path. */
 function matcher(pattern: string): Wanted {
-  if (pattern === "" || pattern === "/") throw new SettingsError("an empty pattern matches nothing: leave it out");
+  if (pattern === "" || pattern === "/")
+    throw new SettingsError("an empty pattern matches nothing: leave it out");
   let matches: (text: string) => boolean;
   try {
     matches = picomatch(pattern.startsWith("/") ? pattern.slice(1) : pattern, OPTIONS);

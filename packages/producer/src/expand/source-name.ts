@@ -24,7 +24,9 @@ export function parseSource(text: string, directory: string): SourceName {
     }
   }
   if (scheme !== "http" && scheme !== "https") {
-    throw new SettingsError(`unsupported scheme ${scheme}:// in ${redactUrl(text)}: use http, https, file or a path`);
+    throw new SettingsError(
+      `unsupported scheme ${scheme}:// in ${redactUrl(text)}: use http, https, file or a path`,
+    );
   }
   try {
     const url = new URL(text);

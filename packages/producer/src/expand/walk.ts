@@ -67,7 +67,9 @@ function look(entry: Dirent, path: string, relative: string): Found {
       const link = lstatSync(path, { throwIfNoEntry: false });
       if (link?.isSymbolicLink()) return { is: "skipped", path, why: "a link to nothing" };
       // Vanished since it was listed; or its name is no UTF-8 and was not what the system calls it.
-      const why = entry.name.includes("\ufffd") ? `read ${path}: its name is not valid UTF-8` : `read ${path}`;
+      const why = entry.name.includes("\ufffd")
+        ? `read ${path}: its name is not valid UTF-8`
+        : `read ${path}`;
       return { is: "failed", relative, path, error: fileError(error, why) };
     }
     return { is: "failed", relative, path, error: fileError(error, `read ${path}`) };

@@ -23,8 +23,7 @@ function connection(address: RedisAddress): Redis {
     retryStrategy: (tries: number) => Math.min(20 * 2 ** Math.min(tries, 6), 1000),
     connectTimeout: 5000,
   } satisfies RedisOptions;
-  const redis =
-    "url" in address ? new Redis(address.url, options) : new Redis(address.socketPath, options);
+  const redis = "url" in address ? new Redis(address.url, options) : new Redis(address.socketPath, options);
   redis.on("connect", () => {
     const stream = (redis as unknown as { stream?: Writable }).stream;
     if (stream) gatherWrites(stream);

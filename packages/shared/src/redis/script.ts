@@ -44,8 +44,12 @@ export class Gather<Request, Answer> {
     for (let from = 0; from < all.length; from += this.most) {
       const part = all.slice(from, from + this.most);
       this.send(part.map((each) => each.request)).then(
-        (answers) => part.forEach((each, at) => each.resolve(answers[at] as Answer)),
-        (error) => part.forEach((each) => each.reject(error)),
+        (answers) => {
+          for (const [at, each] of part.entries()) each.resolve(answers[at] as Answer);
+        },
+        (error) => {
+          for (const each of part) each.reject(error);
+        },
       );
     }
   }

@@ -37,7 +37,8 @@ export function connectionError(error: unknown, timeoutMs: number): TransferErro
     case "UND_ERR_HEADERS_OVERFLOW":
       return make("protocol", "the answer's headers are too large");
   }
-  if (TLS.test(code)) return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}`, code !== "EPROTO");
+  if (TLS.test(code))
+    return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}`, code !== "EPROTO");
   if (code.startsWith("HPE_")) return make("protocol", `the answer is not valid HTTP (${code})`);
   return make("connect", `network error (${code || messageOf(error)})`);
 }
@@ -58,11 +59,15 @@ export function statusError(status: number, headers: { "retry-after"?: string | 
   const text = `HTTP status ${status}`;
   const retryAfter = retryAfterMs(headers["retry-after"]);
   const after = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
-  if (status === 404 || status === 410) return new TransferError("not-found", `not found (${text})`, { permanent: true, verdict: "ok" });
+  if (status === 404 || status === 410)
+    return new TransferError("not-found", `not found (${text})`, { permanent: true, verdict: "ok" });
   if (status === 401 || status === 403 || status === 407)
     return new TransferError("forbidden", `access denied (${text})`, { permanent: true, verdict: "ok" });
-  if (status === 429) return new TransferError("throttled", `too many requests (${text})`, { verdict: "fail", ...after });
-  if (status === 408 || status === 425) return new TransferError("server", `the server asks to try again (${text})`, { verdict: "ok", ...after });
-  if (status >= 500) return new TransferError("server", `server error (${text})`, { verdict: "fail", ...after });
+  if (status === 429)
+    return new TransferError("throttled", `too many requests (${text})`, { verdict: "fail", ...after });
+  if (status === 408 || status === 425)
+    return new TransferError("server", `the server asks to try again (${text})`, { verdict: "ok", ...after });
+  if (status >= 500)
+    return new TransferError("server", `server error (${text})`, { verdict: "fail", ...after });
   return new TransferError("http", `unexpected answer (${text})`, { permanent: true, verdict: "ok" });
 }

@@ -62,7 +62,9 @@ export class HttpSource implements Source {
     }
     if (answer.status === 412 || answer.status === 416) {
       discard(answer);
-      throw new TransferError("changed", "the file changed at the source while it was read", { verdict: "ok" });
+      throw new TransferError("changed", "the file changed at the source while it was read", {
+        verdict: "ok",
+      });
     }
     if (answer.status !== 206) throw refuse(answer);
     const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(answer.headers["content-range"] ?? "");
@@ -75,7 +77,9 @@ export class HttpSource implements Source {
     const total = range[3] === "*" ? entry.sizeBytes : Number(range[3]);
     if (total !== entry.sizeBytes || answer.headers.etag !== entry.strongEtag) {
       discard(answer);
-      throw new TransferError("changed", "the file changed at the source while it was read", { verdict: "ok" });
+      throw new TransferError("changed", "the file changed at the source while it was read", {
+        verdict: "ok",
+      });
     }
     const opened = entryOf(answer, versionOf(answer.headers));
     return { is: "body", entry: { ...opened, sizeBytes: total }, body: answer.body, offset: startByte };
@@ -99,7 +103,8 @@ function entryOf(answer: HttpAnswer, version: string): SourceEntry {
   const etag = headers.etag ?? "";
   const encoding = (headers["content-encoding"] ?? "").trim().toLowerCase();
   return {
-    sizeBytes: length !== undefined && /^\d+$/.test(length) && answer.status !== 304 ? Number(length) : undefined,
+    sizeBytes:
+      length !== undefined && /^\d+$/.test(length) && answer.status !== 304 ? Number(length) : undefined,
     version,
     strongEtag: etag.startsWith('"') ? etag : "",
     mtimeMs: Number.isNaN(modified) ? undefined : modified,
@@ -135,6 +140,7 @@ function digestOf(headers: AnswerHeaders, whole: boolean): SourceDigest | undefi
     if (found?.[1]) return { by: "digest", algorithm, base64: found[1] };
   }
   const md5 = headers["content-md5"]?.trim();
-  if (whole && md5 && /^[A-Za-z0-9+/]{22}==$/.test(md5)) return { by: "content-md5", algorithm: "md5", base64: md5 };
+  if (whole && md5 && /^[A-Za-z0-9+/]{22}==$/.test(md5))
+    return { by: "content-md5", algorithm: "md5", base64: md5 };
   return undefined;
 }

@@ -33,8 +33,10 @@ export interface HttpOptions {
 /** @throws TransferError class `unsupported` for a header that cannot be set by a person. */
 export function checkHeader(name: string): string {
   const lower = name.toLowerCase();
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower)) throw new TransferError("unsupported", `invalid header name ${JSON.stringify(name)}`);
-  if (OWN_HEADERS.test(lower)) throw new TransferError("unsupported", `the header ${name} is set by Drover itself`);
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower))
+    throw new TransferError("unsupported", `invalid header name ${JSON.stringify(name)}`);
+  if (OWN_HEADERS.test(lower))
+    throw new TransferError("unsupported", `the header ${name} is set by Drover itself`);
   return lower;
 }
 
@@ -87,7 +89,12 @@ export class HttpClient {
     const seen = new Set<string>();
     for (;;) {
       const agent = this.#agentFor(asked, target);
-      const answer = await this.#request(agent, target, { ...sent, ...extra, "accept-encoding": "identity" }, signal);
+      const answer = await this.#request(
+        agent,
+        target,
+        { ...sent, ...extra, "accept-encoding": "identity" },
+        signal,
+      );
       const location = answer.headers.location;
       if (!isRedirect(answer.status) || location === undefined) return answer;
       answer.body.discard(Number(answer.headers["content-length"] ?? 0));
@@ -121,7 +128,8 @@ export class HttpClient {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
       const onAbort = () => {
-        const reason = signal.reason instanceof Error ? signal.reason : new TransferError("cancelled", "cancelled");
+        const reason =
+          signal.reason instanceof Error ? signal.reason : new TransferError("cancelled", "cancelled");
         if (body) body.abort(reason);
         else controller?.abort(reason);
         reject(reason);
@@ -177,7 +185,9 @@ export function parseUrl(text: string): URL {
     throw new TransferError("unsupported", `invalid URL ${redactUrl(text)}`, { permanent: true });
   }
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new TransferError("unsupported", `unsupported scheme ${url.protocol}//: use http, https or file`, { permanent: true });
+    throw new TransferError("unsupported", `unsupported scheme ${url.protocol}//: use http, https or file`, {
+      permanent: true,
+    });
   }
   return url;
 }

@@ -96,7 +96,13 @@ class LocalBody implements Body {
     this.#reading = true;
     const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
     try {
-      const { bytesRead } = await readAsync(this.fd, buffer, 0, buffer.length, this.offset + this.receivedBytes);
+      const { bytesRead } = await readAsync(
+        this.fd,
+        buffer,
+        0,
+        buffer.length,
+        this.offset + this.receivedBytes,
+      );
       this.receivedBytes += bytesRead;
       if (bytesRead > 0 && !this.#error) return [buffer.subarray(0, bytesRead)];
     } catch (error) {

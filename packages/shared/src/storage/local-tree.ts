@@ -15,8 +15,8 @@ import { opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { errnoCode, fileError, TransferError } from "../errors.js";
-import { makeDirectory } from "../make-directory.js";
 import { shortHash } from "../ids.js";
+import { makeDirectory } from "../make-directory.js";
 import { STAGING_NAME } from "../paths.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
@@ -181,7 +181,9 @@ export class LocalTree {
     } catch (error) {
       if (fd >= 0) closeSync(fd);
       if (errnoCode(error) === "ELOOP" || errnoCode(error) === "ENOTDIR") {
-        throw new TransferError("path", `${path} is a link or a file, where a directory is needed`, { permanent: true });
+        throw new TransferError("path", `${path} is a link or a file, where a directory is needed`, {
+          permanent: true,
+        });
       }
       throw fileError(error, `make the directory ${path}`);
     }
@@ -240,10 +242,14 @@ export function publish(directory: Directory, staging: string, name: string): vo
     renameSync(directory.at(staging), directory.at(base));
   } catch (error) {
     if (errnoCode(error) === "ENOENT") {
-      throw new TransferError("locked", `another worker has taken over ${join(directory.path, base)}`, { verdict: "ok" });
+      throw new TransferError("locked", `another worker has taken over ${join(directory.path, base)}`, {
+        verdict: "ok",
+      });
     }
     if (errnoCode(error) === "EISDIR" || errnoCode(error) === "ENOTEMPTY" || errnoCode(error) === "EEXIST") {
-      throw new TransferError("path", `the destination ${join(directory.path, base)} is a directory`, { permanent: true });
+      throw new TransferError("path", `the destination ${join(directory.path, base)} is a directory`, {
+        permanent: true,
+      });
     }
     throw fileError(error, `write ${join(directory.path, base)}`);
   }
