@@ -8,5 +8,10 @@ export default {
   },
   platform: "node",
   logLevel: "warn",
-  output: { dir: "packages/cli/bundle", format: "esm", entryFileNames: "[name].js", chunkFileNames: "[name].js" },
+  output: {
+    dir: "packages/cli/bundle",
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "[name].js",
+  },
 };

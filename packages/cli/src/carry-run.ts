@@ -1,4 +1,4 @@
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
@@ -264,7 +264,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     dispatcher.stop();
     await Promise.all([carrier.stop(), threads?.stop()]);
     if (end === "stopped") await ledger.leave(run.id);
-    else await queue.obliterate({ force: true });
+    else {
+      await queue.obliterate({ force: true });
+      if (spec.listIsStdin && spec.list !== undefined) rmSync(spec.list, { force: true });
+    }
     return { counts: await ledger.counts(run.id), end };
   } catch (error) {
     stopProducing.abort();

@@ -92,6 +92,7 @@ export class Ledger {
   }
 
   async #forget(id: string): Promise<void> {
+    if ((await this.redis.hget(this.keys.run(id), "state")) !== "done") await this.#forgetQueues(id);
     await this.forgetClaims(id, undefined);
     await this.redis.unlink(
       this.keys.run(id),
@@ -102,6 +103,17 @@ export class Ledger {
       ...OUTCOMES.map((outcome) => this.keys.outcome(id, outcome)),
     );
     await this.redis.zrem(this.keys.runs(), id);
+  }
+
+  /** Queues that an interrupted run left. */
+  async #forgetQueues(id: string): Promise<void> {
+    const pattern = `${this.keys.queuePrefix()}:${this.keys.queue(id)}-*`;
+    let cursor = "0";
+    do {
+      const [next, names] = await this.redis.scan(cursor, "MATCH", pattern, "COUNT", 1000);
+      cursor = next;
+      if (names.length > 0) await this.redis.unlink(...names);
+    } while (cursor !== "0");
   }
 
   /** Claims serve to find duplicates while a run is expanded; `buckets` undefined means all of them. */

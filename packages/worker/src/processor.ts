@@ -2,7 +2,7 @@ import { TransferError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
-import { DelayedError, type Job, WaitingError, Worker } from "bullmq";
+import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Place } from "./place.js";
 import { Slots } from "./slots.js";
@@ -12,6 +12,8 @@ const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;
 /** A destination that somebody else holds is asked for again after so long. */
 const BUSY_MS = 300;
+/** After an error that is none of a file's own, such as a command that Redis refused. */
+const ODD_MS = 1_000;
 /** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
 const NEVER = 1_000_000_000;
 
@@ -75,7 +77,7 @@ export class Processor {
       maxStalledCount: NEVER,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
-      settings: { backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : 0) },
+      settings: { backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS) },
     });
     this.#worker.on("error", options.onError);
   }
@@ -97,7 +99,10 @@ export class Processor {
     const { place, events } = this.options;
     const parsed = transferJobSchema.safeParse(job.data);
     const id = job.id as string;
-    if (!parsed.success) throw new Error(`job ${id} is not a transfer job`);
+    if (!parsed.success) throw new UnrecoverableError(`job ${id} is not a transfer job`);
+    // carry() counts the tries: whatever is thrown here, the job comes back.
+    job.opts.attempts = NEVER;
+    job.opts.backoff = { type: "drover" };
     const transfer = parsed.data;
     const delivery: Delivery = {
       job: transfer,
@@ -139,8 +144,6 @@ export class Processor {
     const delayMs = this.#backoff(delivery.attempt, ended.error);
     this.#tell(transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
-    job.opts.attempts = NEVER; // carry() counts the tries
-    job.opts.backoff = { type: "drover" };
     throw new TryAgain(ended.error.message, delayMs);
   }
 

@@ -37,6 +37,7 @@ export class Directory {
   dropped = false;
   /** When the path was last seen to lead here (monotonic ms). */
   checkedAt = performance.now();
+  #checkedThisTurn = false;
   #syncing: Promise<void> | undefined;
   #syncAgain: Promise<void> | undefined;
 
@@ -58,9 +59,14 @@ export class Directory {
 
   /** @throws TransferError class `path` when the directory's path leads somewhere else by now. */
   check(): void {
+    if (this.#checkedThisTurn) return;
     const now = statSync(this.path, { bigint: true, throwIfNoEntry: false });
     if (now?.ino === this.ino && now.dev === this.dev) {
       this.checkedAt = performance.now();
+      this.#checkedThisTurn = true; // for the small files that are published within the same turn of the event loop
+      setImmediate(() => {
+        this.#checkedThisTurn = false;
+      });
       return;
     }
     throw new TransferError("path", `${this.path} was moved or replaced while a file was written to it`);
