@@ -112,7 +112,7 @@ node demo/origin.mjs "$ready" "$root/$files/.repaired" &
 origin=$!
 tries=0
 until [ -f "$ready" ]; do
-  if [ "$tries" -ge 150 ] || ! kill -0 "$origin" 2>/dev/null; then
+  if [ "$tries" -ge 600 ] || ! kill -0 "$origin" 2>/dev/null; then
     printf 'demo: the local web server does not start\n' >&2
     exit 1
   fi

@@ -4,7 +4,7 @@ import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, jobId, type TransferJob } from "@drover/shared/job";
 import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
-import { isProcessDead } from "@drover/shared/process-name";
+import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import { type Admitted, type FileKeys, flightHash } from "@drover/shared/protocol";
 import type { Opened } from "@drover/shared/storage/source";
 import { sha256OfFile } from "./hash-file.js";
@@ -187,7 +187,8 @@ export function sourceHash(job: TransferJob): string {
 async function admit(delivery: Delivery, file: WorkFile, place: Place) {
   const request = {
     ...file,
-    delivery: `${jobId(place.runId, delivery.job.i, delivery.job.g)}:${delivery.started}`,
+    // A resumed run has a new queue, in which the deliveries are counted anew: the process tells them apart.
+    delivery: `${PROCESS_NAME}:${jobId(place.runId, delivery.job.i, delivery.job.g)}:${delivery.started}`,
   };
   const answer = await place.protocol.admit(request);
   if (answer.is !== "busy" || !isProcessDead(answer.owner)) return answer;

@@ -17,6 +17,7 @@ export class HttpBody implements Body {
   #error: Error | undefined;
   #wake: (() => void) | undefined;
   #discarded = false;
+  #paused = false;
   /** Bytes received so far. */
   receivedBytes = 0;
 
@@ -31,7 +32,10 @@ export class HttpBody implements Body {
     this.#chunks.push(chunk);
     this.#queuedBytes += chunk.length;
     this.receivedBytes += chunk.length;
-    if (this.#queuedBytes > HIGH_WATER_BYTES) this.controller.pause();
+    if (this.#queuedBytes > HIGH_WATER_BYTES && !this.#paused) {
+      this.#paused = true;
+      this.controller.pause();
+    }
     this.#wake?.();
   }
 
@@ -76,8 +80,11 @@ export class HttpBody implements Body {
     }
     const chunks = this.#chunks;
     this.#chunks = [];
-    if (this.#queuedBytes > HIGH_WATER_BYTES && !this.#error) this.controller.resume();
     this.#queuedBytes = 0;
+    if (this.#paused) {
+      this.#paused = false; // first: resuming may push at once
+      if (!this.#error) this.controller.resume();
+    }
     return chunks;
   }
 
