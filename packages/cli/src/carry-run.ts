@@ -7,7 +7,7 @@ import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
 import { SettingsError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
-import { isSuccess, type Outcome } from "@drover/shared/outcome";
+import { type BriefError, isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol, RunLostError } from "@drover/shared/protocol";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
@@ -27,13 +27,13 @@ const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
 
 export interface Watcher extends Omit<FileEvents, "retrying" | "blocked"> {
-  retrying(job: TransferJob, attempt: number, error: string, delayMs: number): void;
+  retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
   /** So many files more are on their way. */
   queued(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
   /** A file's bytes come in; the part's count grows. */
-  receiving(index: number, part: { contiguousBytes: number; sizeBytes: number | undefined }): void;
+  receiving(index: number, part: { receivedBytes: number; sizeBytes: number | undefined }): void;
   skipped(path: string, why: string): void;
   warn(message: string): void;
 }
@@ -138,7 +138,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     {
       started: (job, attempt) => watcher.started(job, attempt),
       waiting: (job) => watcher.waiting(job),
-      retrying: (job, attempt, error, delayMs) => watcher.retrying(job, attempt, error.message, delayMs),
+      retrying: (job, attempt, error, delayMs) => watcher.retrying(job, attempt, error, delayMs),
       settled: carrierSettled,
       dropped: carrierDropped,
       blocked: () => {}, // the gates are shared
@@ -177,7 +177,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       case "blocked":
         return gates.told(event[1], event[2], false);
       case "progress":
-        return watcher.receiving(event[1], { contiguousBytes: event[2], sizeBytes: event[3] });
+        return watcher.receiving(event[1], { receivedBytes: event[2], sizeBytes: event[3] });
       case "warn":
         return watcher.warn(`queue: ${event[1]}`);
     }

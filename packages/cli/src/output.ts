@@ -8,6 +8,13 @@ export function setVerbose(value: boolean): void {
   verbose = value;
 }
 
+/** Whoever read standard output may go (`| head`): what is still to be done matters more than telling them. */
+export function tolerateClosedOutput(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
+  });
+}
+
 /** A live display on the same terminal makes room for lines. */
 export function setLive(display: { clear(): void; draw(): void } | undefined): void {
   live = display;

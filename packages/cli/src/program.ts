@@ -3,7 +3,7 @@ import { messageOf } from "@drover/shared/errors";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
 import type { SyncFlags } from "./commands/sync.js";
-import { reportError, setVerbose } from "./output.js";
+import { reportError, setVerbose, tolerateClosedOutput } from "./output.js";
 import { type Resolved, resolveSettings, SETTINGS, type SettingName } from "./settings.js";
 
 const TRANSFER: SettingName[] = [
@@ -141,14 +141,14 @@ function build(exit: (code: number) => void): Command {
   ).action(async (options: FetchFlags, command: Command) => {
     const { FetchLog, FETCH_EXIT, fetchFile } = await import("./commands/fetch.js");
     const log = new FetchLog(version());
-    let stateDir: string;
+    let settings: Resolved;
     try {
-      stateDir = (await settingsOf(command)).values["state-dir"] as string;
+      settings = await settingsOf(command);
     } catch (error) {
       log.say("error", messageOf(error));
       return exit(FETCH_EXIT.usage);
     }
-    exit(await fetchFile(options, stateDir, log));
+    exit(await fetchFile(options, settings.values, log));
   });
 
   const listing = (name: string, description: string) =>
@@ -211,6 +211,7 @@ function version(): string {
 /** Runs one command; answers its exit code. */
 export async function main(args: string[]): Promise<number> {
   let code = 0;
+  tolerateClosedOutput();
   const program = build((value) => {
     code = value;
   });

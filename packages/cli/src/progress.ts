@@ -13,7 +13,7 @@ const RATE_MS = 5_000;
 interface Active {
   name: string;
   attempt: number;
-  part: { contiguousBytes: number; sizeBytes: number | undefined } | undefined;
+  part: { receivedBytes: number; sizeBytes: number | undefined } | undefined;
 }
 
 /** The live display at the bottom of a terminal: files, bytes, rate, ETA, active files, open breakers. */
@@ -73,7 +73,7 @@ export class Progress {
   draw(): void {
     const nowMs = performance.now();
     let bytes = this.#bytes;
-    for (const { part } of this.#active.values()) bytes += part?.contiguousBytes ?? 0;
+    for (const { part } of this.#active.values()) bytes += part?.receivedBytes ?? 0;
     this.#samples.push({ atMs: nowMs, bytes, files: this.#settled });
     while (this.#samples.length > 2 && nowMs - (this.#samples[0]?.atMs ?? 0) > RATE_MS) this.#samples.shift();
     const first = this.#samples[0] as { atMs: number; bytes: number; files: number };
@@ -81,17 +81,17 @@ export class Progress {
     const rate = Math.max(bytes - first.bytes, 0) / seconds;
     const filesPerSecond = (this.#settled - first.files) / seconds;
     const left = this.#files - this.#settled;
-    const eta =
-      this.#sealed && filesPerSecond > 0 && left > 0
-        ? ` · ETA ${showDuration((left / filesPerSecond) * 1000)}`
-        : "";
+    const coming = [...this.#active.values()].reduce((sum, { part }) => sum + bytesLeft(part), 0);
+    const etaMs =
+      Math.max(filesPerSecond > 0 ? left / filesPerSecond : 0, rate > 0 ? coming / rate : 0) * 1000;
+    const eta = this.#sealed && left > 0 && etaMs > 0 ? ` · ETA ${showDuration(etaMs)}` : "";
     const failed = this.#failed > 0 ? ` · ${this.#failed} failed` : "";
     const lines = [
       `${this.#settled}/${this.#files}${this.#sealed ? "" : "+"} files · ${prettyBytes(bytes)} · ${prettyBytes(rate)}/s${eta}${failed}`,
     ];
     const active = [...this.#active.values()];
     for (const { name, attempt, part } of active.slice(0, MOST_ACTIVE)) {
-      const size = part?.sizeBytes ? ` ${Math.floor((100 * part.contiguousBytes) / part.sizeBytes)}%` : "";
+      const size = part?.sizeBytes ? ` ${Math.floor((100 * part.receivedBytes) / part.sizeBytes)}%` : "";
       lines.push(`  ↓ ${name}${size}${attempt > 1 ? ` (try ${attempt})` : ""}`);
     }
     if (active.length > MOST_ACTIVE) lines.push(`  … and ${active.length - MOST_ACTIVE} more`);
@@ -101,4 +101,8 @@ export class Progress {
     }
     this.#log(lines.join("\n"));
   }
+}
+
+function bytesLeft(part: Active["part"]): number {
+  return part?.sizeBytes === undefined ? 0 : Math.max(part.sizeBytes - part.receivedBytes, 0);
 }

@@ -49,18 +49,11 @@ export class Report {
   #buffer: string[] = [];
   #scheduled = false;
   #first = true;
-  #broken = false;
 
   constructor(
     private readonly format: Format,
     private readonly progress: Progress | undefined,
-  ) {
-    // Whoever reads us has gone: the files still matter.
-    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-      this.#broken = true;
-    });
-  }
+  ) {}
 
   start(line: string): void {
     if (this.format === "human") this.#write(`${line}\n`);
@@ -82,7 +75,6 @@ export class Report {
     if (this.format === "human")
       this.#write(`${counts.copied + counts.unchanged}/${counts.files} successful\n`);
     this.#flush();
-    if (this.#broken) return;
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   }
 
@@ -98,7 +90,6 @@ export class Report {
     if (this.#buffer.length === 0) return;
     const text = this.#buffer.join("");
     this.#buffer = [];
-    if (this.#broken) return;
     this.progress?.clear();
     process.stdout.write(text);
     this.progress?.draw();

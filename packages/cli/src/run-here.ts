@@ -36,7 +36,7 @@ export async function runHere(
     waiting: (job) => progress?.waiting(job),
     dropped: (job) => progress?.waiting(job),
     retrying: (job, attempt, error, delayMs) =>
-      detail(`${job.d}: ${error}; try ${attempt + 1} in ${(delayMs / 1000).toFixed(1)} s`),
+      detail(`${job.d}: ${error.message}; try ${attempt + 1} in ${(delayMs / 1000).toFixed(1)} s`),
     settled: (outcome: Outcome) => {
       progress?.settled(outcome);
       report.outcome(outcome);

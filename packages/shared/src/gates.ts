@@ -18,6 +18,19 @@ export class Gates {
     private readonly probeMs: number,
   ) {}
 
+  /** What a host was blocked for: the last error that counted against it. */
+  readonly #reasons = new Map<string, string>();
+
+  blame(host: string, message: string): void {
+    if (host !== "") this.#reasons.set(host, message);
+  }
+
+  /** One line on why a host's files end `blocked`. */
+  describe(host: string): string {
+    const reason = this.#reasons.get(host);
+    return `circuit breaker open for ${host}${reason === undefined ? "" : ` (last: ${reason})`}`;
+  }
+
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }

@@ -128,16 +128,19 @@ export class Ledger {
   async get(id: string): Promise<Run> {
     const hash = await this.redis.hgetall(this.keys.run(id));
     if (!hash.spec) throw new SettingsError(`no such run: ${id} (drover runs lists them)`);
-    return readRun(id, hash);
+    const run = readRun(id, hash);
+    if (!run) throw new SettingsError(`run ${id} was made by another version of Drover: start a new sync`);
+    return run;
   }
 
-  /** Newest first. */
+  /** Newest first; runs that another version of Drover made are left out. */
   async list(most = KEPT_RUNS): Promise<Run[]> {
     const ids = await this.redis.zrange(this.keys.runs(), "0", String(most - 1), "REV");
     const runs: Run[] = [];
     for (const id of ids) {
       const hash = await this.redis.hgetall(this.keys.run(id));
-      if (hash.spec) runs.push(readRun(id, hash));
+      const run = readRun(id, hash);
+      if (run) runs.push(run);
     }
     return runs;
   }
@@ -257,7 +260,9 @@ function processNumber(owner: string): string {
   return owner.split(".")[2] ?? owner;
 }
 
-function readRun(id: string, hash: Record<string, string>): Run {
+function readRun(id: string, hash: Record<string, string>): Run | undefined {
+  const spec = runSpecSchema.safeParse(JSON.parse(hash.spec ?? "null"));
+  if (!spec.success) return undefined;
   const owner = hash.owner ?? "";
   const running = hash.state === "running";
   const interrupted = running && (owner === "" || isProcessDead(owner));
@@ -267,7 +272,7 @@ function readRun(id: string, hash: Record<string, string>): Run {
     startedMs: Number(hash.started),
     endedMs: hash.ended === undefined ? undefined : Number(hash.ended),
     owner,
-    spec: runSpecSchema.parse(JSON.parse(hash.spec as string)),
+    spec: spec.data,
     batch: Number(hash.batch),
     cursor: hash.cursor ?? "",
     sealed: hash.sealed === "1",

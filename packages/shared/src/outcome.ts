@@ -16,6 +16,12 @@ export type VerifiedBy =
   | "catalog"
   | "unverified";
 
+/** An error as it is shown and kept. */
+export interface BriefError {
+  class: ErrorClass;
+  message: string;
+}
+
 /** The end of one file in one run, as people and machines see it. */
 export interface Outcome {
   index: number;
@@ -33,7 +39,7 @@ export interface Outcome {
   verifiedBy: VerifiedBy | null;
   attempts: number;
   durationMs: number;
-  error?: { class: ErrorClass; message: string };
+  error?: BriefError;
 }
 
 /** Whether an outcome counts as success. */

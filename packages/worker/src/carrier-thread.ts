@@ -41,7 +41,8 @@ async function main(): Promise<void> {
         parts.delete(job.i);
         if (live) tell(["waiting", job]);
       },
-      retrying: (job, attempt, error, delayMs) => tell(["retrying", job, attempt, error.message, delayMs]),
+      retrying: (job, attempt, error, delayMs) =>
+        tell(["retrying", job, attempt, { class: error.class, message: error.message }, delayMs]),
       settled: (outcome) => {
         parts.delete(outcome.index);
         tell(["settled", outcome]);
@@ -53,7 +54,7 @@ async function main(): Promise<void> {
     (error) => tell(["warn", error.message]),
   );
   const progress = setInterval(() => {
-    for (const [index, part] of parts) tell(["progress", index, part.contiguousBytes, part.sizeBytes]);
+    for (const [index, part] of parts) tell(["progress", index, part.receivedBytes, part.sizeBytes]);
   }, PROGRESS_MS);
   parentPort?.on("message", async (request: ThreadRequest) => {
     if (request === "cancel") return carrier.cancel();

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { TransferJob } from "@drover/shared/job";
-import type { Outcome } from "@drover/shared/outcome";
+import type { BriefError, Outcome } from "@drover/shared/outcome";
 import type { ThreadData } from "./carrier-thread.js";
 
 /** More threads than this gain nothing: one Redis serves about as many files as they carry. */
@@ -11,7 +11,7 @@ export type ThreadRequest = "stop" | "cancel";
 export type ThreadEvent =
   | ["started", TransferJob, number]
   | ["waiting", TransferJob]
-  | ["retrying", TransferJob, number, string, number]
+  | ["retrying", TransferJob, number, BriefError, number]
   | ["settled", Outcome]
   | ["dropped", TransferJob]
   | ["blocked", string, number]

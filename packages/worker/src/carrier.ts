@@ -59,7 +59,7 @@ export class Carrier {
     redis: Redis,
     keys: Keys,
     work: CarrierWork,
-    gates: Gates,
+    private readonly gates: Gates,
     events: CarrierEvents,
     onError: (error: Error) => void,
   ) {

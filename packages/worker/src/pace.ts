@@ -51,9 +51,9 @@ export class Pace {
   async take(bytes: number): Promise<void> {
     if (this.bytesPerSecond === undefined) return;
     const nowMs = performance.now();
-    const wait = this.#dueMs - nowMs;
     this.#dueMs = Math.max(this.#dueMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
-    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+    const wait = this.#dueMs - nowMs;
+    if (wait > 1) await new Promise((resolve) => setTimeout(resolve, wait));
   }
 
   close(): void {

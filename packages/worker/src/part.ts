@@ -1,7 +1,7 @@
 import { bootId } from "@drover/shared/process-name";
 
 /** Pieces that a large file is fetched in when the source takes ranges. */
-export const PIECE_BYTES = 16 << 20;
+export const PIECE_BYTES = 32 << 20;
 /** Less than this is not worth resuming. */
 export const WORTH_RESUMING_BYTES = 1 << 20;
 
@@ -17,6 +17,8 @@ export interface Part {
   contiguousBytes: number;
   /** Pieces beyond them that are there too. */
   pieces: number[];
+  /** Bytes that have come in, for show. */
+  receivedBytes: number;
   /** Tries that ended with a wrong checksum. */
   mismatches: number;
 }
@@ -57,6 +59,7 @@ export function decodePart(note: string): Part | undefined {
     sizeBytes: size < 0 ? undefined : size,
     contiguousBytes,
     pieces,
+    receivedBytes: contiguousBytes,
     mismatches,
   };
   return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };

@@ -77,7 +77,9 @@ export class Processor {
       maxStalledCount: NEVER,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
-      settings: { backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS) },
+      settings: {
+        backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
+      },
     });
     this.#worker.on("error", options.onError);
   }
@@ -123,7 +125,9 @@ export class Processor {
     if (ended.is === "settled") {
       this.#since.delete(id);
       this.#busySince.delete(id);
-      this.#tell(transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
+      const { error, outcome } = ended.outcome;
+      if (ended.blockedUntilMs > 0 && error) this.options.gates.blame(hostOf(transfer.s), error.message);
+      this.#tell(transfer, ended.blockedUntilMs, outcome !== "blocked");
       events.settled(ended.outcome);
       return;
     }
@@ -142,6 +146,7 @@ export class Processor {
       throw new DelayedError();
     }
     const delayMs = this.#backoff(delivery.attempt, ended.error);
+    if (ended.error.verdict === "fail") this.options.gates.blame(hostOf(transfer.s), ended.error.message);
     this.#tell(transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     throw new TryAgain(ended.error.message, delayMs);
@@ -168,7 +173,7 @@ export class Processor {
       if (gates.mayWait(host, carried.waitMs)) {
         return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
       }
-      const error = new TransferError("breaker", `circuit breaker open for ${host}`, { permanent: true });
+      const error = new TransferError("breaker", gates.describe(host), { permanent: true });
       return settled(
         await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "blocked"),
       );

@@ -60,10 +60,14 @@ function canSegment(entry: SourceEntry): boolean {
 }
 
 function tooLarge(sizeBytes: number, limit: number): TransferError {
-  return new TransferError("too-large", `${sizeBytes} bytes are more than --max-file-size (${limit})`, {
-    permanent: true,
-    verdict: "ok",
-  });
+  return new TransferError(
+    "too-large",
+    `larger than --max-file-size: ${sizeBytes} of at most ${limit} bytes`,
+    {
+      permanent: true,
+      verdict: "ok",
+    },
+  );
 }
 
 /** Names of the digests to compute: SHA-256, and the source's own where it is another. */
@@ -86,6 +90,7 @@ async function receiveBody(
   let sizeBytes = opened.offset;
   const count = (chunks: Buffer[]) => {
     for (const chunk of chunks) sizeBytes += chunk.length;
+    part.receivedBytes = sizeBytes;
     if (limit !== undefined && sizeBytes > limit) throw tooLarge(sizeBytes, limit);
   };
   let ended = false;

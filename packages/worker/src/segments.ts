@@ -61,7 +61,7 @@ export async function fetchPieces(
       const start = piece * PIECE_BYTES;
       const end = Math.min(start + PIECE_BYTES, sizeBytes);
       if (body && piece === startPiece) {
-        await copyPiece(body, start, end, staging, place);
+        await copyPiece(body, start, end, staging, part, place);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
         const opened = await source.openRange(entry, start, end - 1, signal);
@@ -73,7 +73,7 @@ export async function fetchPieces(
         }
         const unwatch = place.pace.watch(opened.body);
         try {
-          await copyPiece(opened.body, start, end, staging, place);
+          await copyPiece(opened.body, start, end, staging, part, place);
         } catch (error) {
           opened.body.abort(error as Error);
           throw error;
@@ -107,6 +107,7 @@ async function copyPiece(
   start: number,
   end: number,
   staging: Staging,
+  part: Part,
   place: Place,
 ): Promise<void> {
   let at = start;
@@ -115,8 +116,10 @@ async function copyPiece(
     if (!chunks)
       throw new TransferError("truncated", `a piece ended at byte ${at} of ${end}`, { verdict: "fail" });
     const wanted = trim(chunks, end - at);
+    const before = at;
     at = await staging.write(wanted, at);
-    await place.pace.take(wanted.reduce((sum, chunk) => sum + chunk.length, 0));
+    part.receivedBytes += at - before;
+    await place.pace.take(at - before);
   }
 }
 

@@ -69,6 +69,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     sizeBytes: undefined,
     contiguousBytes: 0,
     pieces: [],
+    receivedBytes: 0,
     mismatches: noted?.mismatches ?? 0,
   };
   let staging: Staging | undefined;

@@ -16,6 +16,7 @@ import { gatesOf } from "@drover/worker/carrier";
 import { pino } from "pino";
 import { carryRun } from "../carry-run.js";
 import { openEngine } from "../engine.js";
+import type { Settings } from "../settings.js";
 
 /** Exit codes of `drover fetch`. */
 export const FETCH_EXIT = { ok: 0, missing: 42, usage: 64, failed: 70, open: 75, interrupted: 130 } as const;
@@ -28,8 +29,6 @@ export interface FetchFlags {
   timeout?: string;
   circuitTtl?: string;
   checksum?: string;
-  redis?: string;
-  stateDir?: string;
 }
 
 type Level = "info" | "warn" | "error";
@@ -157,7 +156,7 @@ function planFetch(flags: FetchFlags): Plan {
 }
 
 /** `drover fetch`: one file, with the exit codes of {@link FETCH_EXIT} and JSON lines on both streams. */
-export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchLog): Promise<number> {
+export async function fetchFile(flags: FetchFlags, settings: Settings, log: FetchLog): Promise<number> {
   let plan: Plan;
   try {
     plan = planFetch(flags);
@@ -166,7 +165,7 @@ export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchL
     log.say("error", messageOf(error));
     return FETCH_EXIT.usage;
   }
-  const redis = flags.redis ?? (process.env.REDIS_URL || undefined);
+  const { redis } = settings;
   if (redis === undefined && findRedisServer() === undefined) {
     log.say("error", "missing required command: redis-server or valkey-server", { command: "redis-server" });
     return FETCH_EXIT.missing;
@@ -175,7 +174,7 @@ export async function fetchFile(flags: FetchFlags, stateDir: string, log: FetchL
   const namespace =
     redis !== undefined && plan.lockDir !== undefined ? `{drover-${shortHash(plan.lockDir)}}` : undefined;
   try {
-    const engine = await openEngine({ redis, "state-dir": plan.lockDir ?? stateDir }, namespace);
+    const engine = await openEngine({ redis, "state-dir": plan.lockDir ?? settings["state-dir"] }, namespace);
     try {
       return await fetchWith(engine, plan, log);
     } finally {
@@ -242,15 +241,15 @@ async function fetchWith(
       skipped: nothing,
       started: (_job, attempt) => {
         log.attempt = attempt;
-        log.say("info", "download attempt", about);
       },
       retrying: (_job, attempt, error, delayMs) => {
         log.attempt = attempt;
-        lastError = error;
+        lastError = error.message;
         const seconds = Math.round(delayMs / 100) / 10;
-        log.say("warn", `download failed: ${error}; trying again in ${seconds} s`, {
+        log.say("warn", `download failed: ${error.message}; trying again in ${seconds} s`, {
           ...about,
-          error,
+          error: error.message,
+          error_class: error.class,
           delay_seconds: seconds,
         });
       },

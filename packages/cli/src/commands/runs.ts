@@ -63,7 +63,7 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
       process.stdout.write(
         `run ${row.run}: ${row.state}, started ${row.started}, ${showDuration(took)}\n` +
           `to ${row.root}\n` +
-          `${row.files} files${run.sealed ? "" : " so far"}: ${row.copied} copied, ${row.unchanged} unchanged, ` +
+          `${row.files} ${row.files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${row.copied} copied, ${row.unchanged} unchanged, ` +
           `${row.failed} failed, ${row.blocked} blocked, ${row.locked} locked, ${row.cancelled} cancelled, ` +
           `${row.files - row.settled} open\n`,
       );
@@ -76,7 +76,7 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
           const text = JSON.stringify({ source: failure.job.s, destination: failure.job.d, error });
           process.stdout.write(`${first ? "" : ","}${text}`);
           first = false;
-        } else process.stdout.write(`✗ ${failure.job.s} (${error.class}: ${error.message})\n`);
+        } else process.stdout.write(`✗ ${failure.job.s} (${error.message})\n`);
       }
     }
     if (flags.json) process.stdout.write("]}\n");

@@ -138,7 +138,8 @@ function checkSources(sources: string[], settings: Settings): { names: SourceNam
     const destination = destinationOf(source, settings.layout);
     const other = byDestination.get(destination);
     if (other !== undefined) {
-      const remedy = "use --layout url, give them names in a list (--from-file), or sync them apart";
+      const byUrl = source.is === "url" ? "use --layout url, " : "";
+      const remedy = `${byUrl}give them names in a list (--from-file), or sync them apart`;
       throw new SettingsError(
         `${redactUrl(other)} and ${redactUrl(given)} would both be written to ${destination}: ${remedy}`,
       );

@@ -64,7 +64,7 @@ export function bareHost(hostname: string): string {
 function refused(host: string): TransferError {
   return new TransferError(
     "address",
-    `refused to connect to ${host}: a private address that was not asked for by name`,
+    `refused redirect to ${host}: a private address that was not asked for by name`,
     { permanent: true, verdict: "none" },
   );
 }
