@@ -191,8 +191,8 @@ export async function resolveSettings(
     } else if (variable !== undefined) {
       values[name] = read(process.env[variable] as string, variable);
       origins[name] = "environment";
-    } else if (file.values[name] !== undefined) {
-      values[name] = read(String(file.values[name]), `${name} in ${file.path}`);
+    } else if (name in file.values) {
+      values[name] = read(plain(file.values[name], name, file.path), `${name} in ${file.path}`);
       origins[name] = "file";
     } else {
       values[name] = entry.default;
@@ -203,6 +203,12 @@ export async function resolveSettings(
   values["state-dir"] ??= stateDir();
   values["breaker-wait"] ??= values["circuit-ttl"];
   return { values: values as Settings, origins };
+}
+
+function plain(value: unknown, name: string, path: string): string {
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
+    return String(value);
+  throw new SettingsError(`${name} in ${path} has no plain value: write ${name}: value`);
 }
 
 async function readConfig(

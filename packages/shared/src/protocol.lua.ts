@@ -140,15 +140,15 @@ return answers
  * Settle: the end of a file. Without its flight it ends nothing twice; without its lease it ends nothing at all.
  *
  * KEYS per file: flight, lease, breaker, catalog, run, done, is:<outcome>, failed.
- * ARGV per file (14): fence or '' (ends without a lease), index, outcome, bytes, what failed (JSON) or '',
+ * ARGV per file (13): fence or '' (ends without a lease), index, outcome, bytes, what failed (JSON) or '',
  *   field in the catalog, catalog entry or '', verdict (ok | fail | none), epoch, threshold, breaker ms,
- *   Retry-After ms, force ('1' opens the breaker at once), staged part (JSON) to keep the lease's record for, or ''.
+ *   Retry-After ms, force ('1' opens the breaker at once).
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}
 local answers, well, bytes = {}, {}, {}
 for file = 1, #KEYS / 8 do
-  local k, a = (file - 1) * 8, (file - 1) * 14
+  local k, a = (file - 1) * 8, (file - 1) * 13
   local flight, lease, run = KEYS[k+1], KEYS[k+2], KEYS[k+5]
   local fence, index, outcome = ARGV[a+1], ARGV[a+2], ARGV[a+3]
   if redis.call('EXISTS', flight) == 0 then
@@ -169,9 +169,6 @@ for file = 1, #KEYS / 8 do
     if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[k+8], index, ARGV[a+5]) end
     bytes[run] = (bytes[run] or 0) + tonumber(ARGV[a+4])
     if fence == '' then redis.call('DEL', flight)
-    elseif ARGV[a+14] ~= '' then
-      redis.call('DEL', flight)
-      redis.call('HSET', lease, 'r', '1', 'm', ARGV[a+14], 'p', '')
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end

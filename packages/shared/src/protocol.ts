@@ -83,8 +83,6 @@ export interface SettleRequest extends FileKeys {
   retryAfterMs: number;
   /** Open the breaker at once, whatever its threshold. */
   openBreaker: boolean;
-  /** Staged part (JSON) that is worth resuming: the lease's record is kept for it; else "". */
-  staged: string;
 }
 
 export interface SettleAnswer {
@@ -195,7 +193,6 @@ export class Protocol {
         each.rules.ttlMs,
         each.retryAfterMs,
         each.openBreaker ? "1" : "",
-        each.staged,
       );
     }
     return ((await settleScript.run(this.redis, keys, args)) as [string, number][]).map(readSettled);

@@ -37,5 +37,5 @@ export function redactUrl(text: string): string {
 
 /** Every URL inside a longer text (an error message, a command line), redacted. */
 export function redactText(text: string): string {
-  return text.replace(/[a-z][a-z0-9+.-]*:\/\/[^\s"'<>]+/gi, (url) => redactUrl(url));
+  return text.replace(/[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]+/gi, (url) => redactUrl(url));
 }

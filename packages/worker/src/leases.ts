@@ -124,6 +124,7 @@ export class Leases {
       });
     } catch {
       // Redis is away: the next tick asks again, and what cannot be renewed in time stops being trusted above.
+      for (const [at, lease] of due.entries()) lease.note ||= asked[at]?.staged ?? "";
     } finally {
       this.#renewing = false;
     }

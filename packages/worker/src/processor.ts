@@ -174,9 +174,7 @@ export class Processor {
         return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
       }
       const error = new TransferError("breaker", gates.describe(host), { permanent: true });
-      return settled(
-        await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "blocked"),
-      );
+      return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "blocked"));
     }
     if (carried.is === "busy") {
       const since = this.#busySince.get(id) ?? Date.now();
@@ -187,9 +185,7 @@ export class Processor {
       const error = new TransferError("locked", "another process is writing this destination", {
         permanent: true,
       });
-      return settled(
-        await settleFailed(delivery, workFile(job, place), undefined, "", error, place, "locked"),
-      );
+      return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "locked"));
     }
     if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
     return carried;

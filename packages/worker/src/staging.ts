@@ -84,10 +84,22 @@ export class Staging {
         return true;
       }
     } catch (error) {
-      if (errnoCode(error) !== "ENOENT") throw fileError(error, `resume in ${this.directory.path}`);
+      if (errnoCode(error) !== "ENOENT" && errnoCode(error) !== "ELOOP")
+        throw fileError(error, `resume in ${this.directory.path}`);
     }
     this.discardFile();
     return false;
+  }
+
+  /** Copies what a predecessor staged. A link in its place is refused. */
+  #copy(name: string, mine: string): void {
+    const fd = openSync(this.directory.at(name), constants.O_RDONLY | O_NOFOLLOW);
+    try {
+      const from = process.platform === "linux" ? `/proc/self/fd/${fd}` : this.directory.at(name);
+      copyFileSync(from, mine, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** Makes the staging file, empty. */

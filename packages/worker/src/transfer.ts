@@ -56,7 +56,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === file.sourceHash };
   if (answer.is === "cancelled") {
     const error = new TransferError("cancelled", "cancelled", { permanent: true });
-    return settleFailed(delivery, file, undefined, "", error, place, "cancelled");
+    return settleFailed(delivery, file, undefined, error, place, "cancelled");
   }
   faultPoint("admit");
 
@@ -303,7 +303,6 @@ async function settle(
     rules: place.terms.rules,
     retryAfterMs: 0,
     openBreaker: false,
-    staged: "",
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
@@ -333,7 +332,7 @@ function outcomeBase(delivery: Delivery, file: WorkFile) {
   };
 }
 
-/** After an error: the staged part is kept or removed, the lease goes back, and the file is retried or settled. */
+/** After an error: the staged part is kept for the next try or removed, the lease goes back, and the file is retried or settled. */
 async function failed(
   delivery: Delivery,
   file: WorkFile,
@@ -348,12 +347,17 @@ async function failed(
   const error = stopping || lease.trusted ? thrown : lost(); // without the lease nothing more may be said of the file
   const mismatch = error instanceof TransferError && error.class === "checksum";
   if (mismatch) part.mismatches++;
+  const stopped = error instanceof StoppingError;
+  const spent =
+    !stopped && (error.permanent || part.mismatches >= 2 || delivery.attempt >= place.terms.retries);
+  const final = spent && error.class !== "locked";
   const worth =
     place.terms.resume &&
+    !final &&
     !mismatch &&
     part.strongEtag !== "" &&
     part.contiguousBytes >= WORTH_RESUMING_BYTES &&
-    !(error instanceof TransferError && (error.class === "disk" || error.class === "changed"));
+    (stopped || error.class !== "changed");
   if (worth) staging?.keep();
   else staging?.discardFile();
   if (!worth) Object.assign(part, { contiguousBytes: 0, pieces: [] });
@@ -363,17 +367,9 @@ async function failed(
     await place.protocol.release(file, admitted.fence, encodePart(part), "none", admitted.epoch, rules, 0);
     return { is: "returned" };
   }
-  const final = error.permanent || part.mismatches >= 2 || delivery.attempt >= place.terms.retries;
-  if (final && error.class !== "locked") {
-    return settleFailed(
-      delivery,
-      file,
-      admitted,
-      worth ? encodePart(part) : "",
-      error,
-      place,
-      error.class === "cancelled" ? "cancelled" : "failed",
-    );
+  if (final) {
+    const outcome = error.class === "cancelled" ? "cancelled" : "failed";
+    return settleFailed(delivery, file, admitted, error, place, outcome);
   }
   const answer = await place.protocol.release(
     file,
@@ -391,13 +387,11 @@ async function failed(
  * Settles a file that did not arrive.
  *
  * @param admitted absent where no lease is held.
- * @param staged part (JSON) that is kept for a later try, or "".
  */
 export async function settleFailed(
   delivery: Delivery,
   file: WorkFile,
   admitted: Admitted | undefined,
-  staged: string,
   error: TransferError,
   place: Place,
   outcome: "failed" | "blocked" | "locked" | "cancelled",
@@ -417,7 +411,6 @@ export async function settleFailed(
     rules: place.terms.rules,
     retryAfterMs: error.retryAfterMs ?? 0,
     openBreaker: spent && place.terms.openWhenSpent,
-    staged,
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };

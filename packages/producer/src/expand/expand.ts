@@ -113,7 +113,12 @@ async function* expandOne(
   try {
     stat = statSync(source.path, { bigint: true });
   } catch (error) {
-    yield failure(text, fileError(error, `read ${source.path}`), after);
+    // It has a destination, so that a retry finds it once it is there.
+    const name = destination ?? destinationOf(source, spec.layout);
+    yield {
+      ...entry(text, shown, name, expected, undefined, after),
+      error: fileError(error, `read ${source.path}`),
+    };
     return;
   }
   if (!stat.isDirectory()) {
@@ -131,7 +136,8 @@ async function* expandOne(
   }
   for await (const found of walk(source.path, wanted, destinationInside(source.path, spec.root))) {
     if (found.is === "skipped") input.onSkipped(found.path, found.why);
-    else if (found.is === "failed") yield failure(found.path, found.error, inside);
+    else if (found.is === "failed")
+      yield { ...failure(found.path, found.error, inside), destination: found.name };
     else yield entry(found.path, found.path, found.relative, spec.checksums[found.path], found.stat, inside);
   }
 }

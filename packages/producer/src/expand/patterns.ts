@@ -12,7 +12,8 @@ function matcher(pattern: string): Wanted {
     throw new SettingsError("an empty pattern matches nothing: leave it out");
   let matches: (text: string) => boolean;
   try {
-    matches = picomatch(pattern.startsWith("/") ? pattern.slice(1) : pattern, OPTIONS);
+    const glob = pattern.replaceAll("[!", "[^"); // the shell's way to say it, which picomatch does not know
+    matches = picomatch(glob.startsWith("/") ? glob.slice(1) : glob, OPTIONS);
   } catch (error) {
     throw new SettingsError(`invalid pattern ${JSON.stringify(pattern)}: ${(error as Error).message}`);
   }

@@ -7,7 +7,8 @@ import { STAGING_NAME } from "@drover/shared/paths";
 /** What a walk finds: a file, something that could not be read, or something that is left out on purpose. */
 export type Found =
   | { is: "file"; relative: string; path: string; stat: BigIntStats }
-  | { is: "failed"; relative: string; path: string; error: TransferError }
+  /** `name`: the file's path relative to the directory, or "" where a directory could not be listed. */
+  | { is: "failed"; name: string; path: string; error: TransferError }
   | { is: "skipped"; path: string; why: string };
 
 /**
@@ -35,7 +36,7 @@ async function* walkBelow(
   try {
     entries = await opendir(directory, { bufferSize: 256 });
   } catch (error) {
-    yield { is: "failed", relative, path: directory, error: fileError(error, `list ${directory}`) };
+    yield { is: "failed", name: "", path: directory, error: fileError(error, `list ${directory}`) };
     return;
   }
   try {
@@ -51,7 +52,7 @@ async function* walkBelow(
       yield look(entry, path, below);
     }
   } catch (error) {
-    yield { is: "failed", relative, path: directory, error: fileError(error, `list ${directory}`) };
+    yield { is: "failed", name: "", path: directory, error: fileError(error, `list ${directory}`) };
   }
 }
 
@@ -70,8 +71,8 @@ function look(entry: Dirent, path: string, relative: string): Found {
       const why = entry.name.includes("\ufffd")
         ? `read ${path}: its name is not valid UTF-8`
         : `read ${path}`;
-      return { is: "failed", relative, path, error: fileError(error, why) };
+      return { is: "failed", name: relative, path, error: fileError(error, why) };
     }
-    return { is: "failed", relative, path, error: fileError(error, `read ${path}`) };
+    return { is: "failed", name: relative, path, error: fileError(error, `read ${path}`) };
   }
 }

@@ -34,12 +34,17 @@ export function connectionError(error: unknown, timeoutMs: number): TransferErro
     case "EPIPE":
     case "UND_ERR_SOCKET":
       return make("connect", `connection closed by the server (${code})`);
+    case "UND_ERR_RES_CONTENT_LENGTH_MISMATCH":
+      return make("protocol", "the body does not have the length that the answer gives");
     case "UND_ERR_HEADERS_OVERFLOW":
       return make("protocol", "the answer's headers are too large");
   }
   if (TLS.test(code))
     return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}`, code !== "EPROTO");
-  if (code.startsWith("HPE_")) return make("protocol", `the answer is not valid HTTP (${code})`);
+  if (code.startsWith("HPE_") || (error as Error).name === "HTTPParserError") {
+    const why = /\(([^()]*)\)\s*$/.exec(messageOf(error))?.[1] ?? code;
+    return make("protocol", `the answer is not valid HTTP (${why})`);
+  }
   return make("connect", `network error (${code || messageOf(error)})`);
 }
 

@@ -159,7 +159,7 @@ export class HttpClient {
           onResponseError(_control, error) {
             done();
             const known = connectionError(error, timeoutMs);
-            if (body) body.fail(known);
+            if (body) body.fail(known.class === "connect" ? brokenOff(body.receivedBytes) : known);
             else reject(known);
           },
         },
@@ -215,6 +215,10 @@ function redirectTarget(from: URL, location: string): URL {
   next.password = "";
   next.hash = "";
   return next;
+}
+
+function brokenOff(bytes: number): TransferError {
+  return new TransferError("truncated", `the connection broke off after ${bytes} bytes`, { verdict: "fail" });
 }
 
 function redirectError(message: string): TransferError {
