@@ -22,7 +22,7 @@ import { stampOf } from "./list-stamp.js";
 /** Files that may be accepted and not settled at once; expansion waits beyond that. */
 const BACKLOG_FILES = 200_000;
 /** A run of more files than this is carried by several threads: starting them pays. */
-const THREADED_FILES = 1_000;
+const THREADED_FILES = 10_000;
 const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
 

@@ -185,7 +185,9 @@ export class Ledger {
 
   /** Keeps sources with their secrets, by flight. */
   async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
-    if (sources.size > 0) await this.redis.hset(this.keys.secrets(id), sources);
+    if (sources.size === 0) return;
+    const key = this.keys.secrets(id);
+    await this.redis.pipeline().hset(key, sources).expire(key, SECRETS_SECONDS).exec();
   }
 
   async secretSource(id: string, flight: string): Promise<string | undefined> {

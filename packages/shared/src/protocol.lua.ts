@@ -140,15 +140,16 @@ return answers
  * Settle: the end of a file. Without its flight it ends nothing twice; without its lease it ends nothing at all.
  *
  * KEYS per file: flight, lease, breaker, catalog, run, done, is:<outcome>, failed.
- * ARGV per file (13): fence or '' (ends without a lease), index, outcome, bytes, what failed (JSON) or '',
+ * ARGV per file (14): fence or '' (ends without a lease), index, outcome, bytes, what failed (JSON) or '',
  *   field in the catalog, catalog entry or '', verdict (ok | fail | none), epoch, threshold, breaker ms,
- *   Retry-After ms, force ('1' opens the breaker at once).
+ *   Retry-After ms, force ('1' opens the breaker at once),
+ *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed).
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}
 local answers, well, bytes = {}, {}, {}
 for file = 1, #KEYS / 8 do
-  local k, a = (file - 1) * 8, (file - 1) * 13
+  local k, a = (file - 1) * 8, (file - 1) * 14
   local flight, lease, run = KEYS[k+1], KEYS[k+2], KEYS[k+5]
   local fence, index, outcome = ARGV[a+1], ARGV[a+2], ARGV[a+3]
   if redis.call('EXISTS', flight) == 0 then
@@ -169,6 +170,9 @@ for file = 1, #KEYS / 8 do
     if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[k+8], index, ARGV[a+5]) end
     bytes[run] = (bytes[run] or 0) + tonumber(ARGV[a+4])
     if fence == '' then redis.call('DEL', flight)
+    elseif ARGV[a+14] == '1' then
+      redis.call('DEL', flight)
+      redis.call('HSET', lease, 'r', '1')
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end
@@ -182,16 +186,18 @@ return answers
 /**
  * Release: a try is over and the file is not. The lease goes back in order, with what is known of the staged part.
  *
- * KEYS: lease, breaker. ARGV: fence, staged part (JSON) or '', verdict, epoch, threshold, breaker ms, Retry-After ms.
+ * KEYS: lease, breaker. ARGV: fence, staged part (JSON) or '', verdict, epoch, threshold, breaker ms, Retry-After ms,
+ *   fenced off ('1': nothing of its predecessors is left).
  * Returns {'OK' | 'STALE', host blocked until (ms) or 0}.
  */
 export const RELEASE = `${CLOCK}${BREAKER}
+if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return {'STALE', 0} end
 local blocked = 0
 if ARGV[3] ~= 'none' then
   blocked = breakerTell(KEYS[2], ARGV[4], ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), false)
 end
-if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return {'STALE', blocked} end
-redis.call('HSET', KEYS[1], 'r', '1', 'm', ARGV[2], 'p', '')
+redis.call('HSET', KEYS[1], 'r', '1', 'm', ARGV[2])
+if ARGV[8] == '1' then redis.call('HSET', KEYS[1], 'p', '') end
 return {'OK', blocked}
 `;
 

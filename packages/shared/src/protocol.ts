@@ -83,6 +83,8 @@ export interface SettleRequest extends FileKeys {
   retryAfterMs: number;
   /** Open the breaker at once, whatever its threshold. */
   openBreaker: boolean;
+  /** Keep the lease's record: what its predecessors staged could not be removed. */
+  keepLease: boolean;
 }
 
 export interface SettleAnswer {
@@ -193,12 +195,17 @@ export class Protocol {
         each.rules.ttlMs,
         each.retryAfterMs,
         each.openBreaker ? "1" : "",
+        each.keepLease ? "1" : "",
       );
     }
     return ((await settleScript.run(this.redis, keys, args)) as [string, number][]).map(readSettled);
   }
 
-  /** Gives a lease back after a try, noting what is staged (JSON, or ""). */
+  /**
+   * Gives a lease back after a try, noting what is staged (JSON, or "").
+   *
+   * @param fencedOff nothing that its predecessors staged is left.
+   */
   async release(
     file: FileKeys,
     fence: string,
@@ -207,11 +214,21 @@ export class Protocol {
     epoch: string,
     rules: BreakerRules,
     retryAfterMs: number,
+    fencedOff = true,
   ): Promise<SettleAnswer> {
     const answer = await releaseScript.run(
       this.redis,
       [this.keys.lease(file.lease), this.keys.breaker(file.host)],
-      [fence, staged, file.host === "" ? "none" : verdict, epoch, rules.threshold, rules.ttlMs, retryAfterMs],
+      [
+        fence,
+        staged,
+        file.host === "" ? "none" : verdict,
+        epoch,
+        rules.threshold,
+        rules.ttlMs,
+        retryAfterMs,
+        fencedOff ? "1" : "",
+      ],
     );
     return readSettled(answer as [string, number]);
   }

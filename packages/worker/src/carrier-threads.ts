@@ -20,7 +20,6 @@ export type ThreadEvent =
 
 /** How many threads carry a run of so many files at once, the first one included. */
 export function threadsFor(concurrency: number): number {
-  if (process.env.DROVER_THREADS) return Number(process.env.DROVER_THREADS);
   return Math.max(Math.min(availableParallelism(), MOST_THREADS, Math.floor(concurrency / 4)), 1);
 }
 

@@ -72,8 +72,7 @@ export class Staging {
   #takeOver(name: string, part: Part, alive: boolean): boolean {
     const mine = this.directory.at(this.#name);
     try {
-      if (alive)
-        copyFileSync(this.directory.at(name), mine, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      if (alive) this.#copy(name, mine);
       else renameSync(this.directory.at(name), mine);
       this.#made = true;
       this.#fd = openSync(mine, O_RDWR | O_NOFOLLOW);

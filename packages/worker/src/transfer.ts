@@ -73,10 +73,22 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     mismatches: noted?.mismatches ?? 0,
   };
   let staging: Staging | undefined;
+  let fencedOff = answer.predecessors.length === 0;
   let body: Extract<Opened, { is: "body" }> | undefined;
   try {
+    if (!fencedOff) {
+      // Before anything else: no predecessor may publish once this try has found out anything.
+      staging = Staging.at(place.tree, job.d, lease);
+      const resumable = place.terms.resume && noted?.strongEtag ? noted : undefined;
+      if (staging.adopt(answer.predecessors, resumable, answer.origin === "expired") && resumable) {
+        Object.assign(part, resumable, { fence: answer.fence });
+        lease.note = encodePart(part);
+      }
+      fencedOff = true;
+    }
     const before = await destinationBefore(job, file, answer, place);
     if (before.expected) {
+      staging?.discardFile();
       return await settle(
         delivery,
         file,
@@ -88,18 +100,12 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
         place,
       );
     }
-    staging = Staging.at(place.tree, job.d, lease);
-    await place.tree.sweep(staging.directory);
-    const resumable = place.terms.resume && noted?.strongEtag ? noted : undefined;
-    if (staging.adopt(answer.predecessors, resumable, answer.origin === "expired") && resumable) {
-      Object.assign(part, resumable, { fence: answer.fence });
-      lease.note = encodePart(part);
-    }
 
     const source = await place.source(job);
     const opened = await open(source, part, before.known, lease);
     faultPoint("open");
     if (opened.is === "unchanged") {
+      staging?.discardFile();
       return await settle(
         delivery,
         file,
@@ -112,6 +118,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       );
     }
     body = opened;
+    staging ??= Staging.at(place.tree, job.d, lease);
+    await place.tree.sweep(staging.directory);
     Object.assign(part, {
       version: opened.entry.version,
       strongEtag: opened.entry.strongEtag,
@@ -151,7 +159,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   } catch (thrown) {
     const error = asTransferError(thrown, lease);
     body?.body.abort(error);
-    return await failed(delivery, file, answer, lease, staging, part, error, place);
+    return await failed(delivery, file, answer, lease, staging, part, error, fencedOff, place);
   } finally {
     place.leases.drop(lease);
     staging?.close();
@@ -303,6 +311,7 @@ async function settle(
     rules: place.terms.rules,
     retryAfterMs: 0,
     openBreaker: false,
+    keepLease: false,
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
@@ -341,6 +350,7 @@ async function failed(
   staging: Staging | undefined,
   part: Part,
   thrown: TransferError | StoppingError,
+  fencedOff: boolean,
   place: Place,
 ): Promise<Carried> {
   const stopping = thrown instanceof StoppingError;
@@ -364,12 +374,21 @@ async function failed(
 
   const { rules } = place.terms;
   if (error instanceof StoppingError) {
-    await place.protocol.release(file, admitted.fence, encodePart(part), "none", admitted.epoch, rules, 0);
+    await place.protocol.release(
+      file,
+      admitted.fence,
+      encodePart(part),
+      "none",
+      admitted.epoch,
+      rules,
+      0,
+      fencedOff,
+    );
     return { is: "returned" };
   }
   if (final) {
     const outcome = error.class === "cancelled" ? "cancelled" : "failed";
-    return settleFailed(delivery, file, admitted, error, place, outcome);
+    return settleFailed(delivery, file, admitted, error, place, outcome, !fencedOff);
   }
   const answer = await place.protocol.release(
     file,
@@ -379,6 +398,7 @@ async function failed(
     admitted.epoch,
     rules,
     error.retryAfterMs ?? 0,
+    fencedOff,
   );
   return { is: "retry", error, blockedUntilMs: answer.blockedUntilMs };
 }
@@ -387,6 +407,7 @@ async function failed(
  * Settles a file that did not arrive.
  *
  * @param admitted absent where no lease is held.
+ * @param keepLease its record still names predecessors whose staging may be there.
  */
 export async function settleFailed(
   delivery: Delivery,
@@ -395,6 +416,7 @@ export async function settleFailed(
   error: TransferError,
   place: Place,
   outcome: "failed" | "blocked" | "locked" | "cancelled",
+  keepLease = false,
 ): Promise<Carried> {
   const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
   const brief = { class: error.class, message: error.message };
@@ -411,6 +433,7 @@ export async function settleFailed(
     rules: place.terms.rules,
     retryAfterMs: error.retryAfterMs ?? 0,
     openBreaker: spent && place.terms.openWhenSpent,
+    keepLease,
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
