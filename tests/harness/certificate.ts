@@ -1,0 +1,20 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { TlsFiles } from "./fault-origin.js";
+
+export interface Certificate extends TlsFiles {
+  /** For NODE_EXTRA_CA_CERTS. */
+  readonly certPath: string;
+}
+
+/** A fresh self-signed certificate for 127.0.0.1, made by openssl below `directory`. */
+export async function selfSigned(directory: string): Promise<Certificate> {
+  const keyPath = join(directory, "key.pem");
+  const certPath = join(directory, "cert.pem");
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", keyPath];
+  const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+  await promisify(execFile)("openssl", ["req", "-x509", ...key, ...subject, "-days", "2", "-out", certPath]);
+  return { key: await readFile(keyPath, "utf8"), cert: await readFile(certPath, "utf8"), certPath };
+}

@@ -1,0 +1,76 @@
+import { UnavailableError } from "@drover/shared/errors";
+import { connect } from "@drover/shared/redis/connect";
+import { Script } from "@drover/shared/redis/script";
+import { describe, expect } from "vitest";
+import { it } from "../harness/redis.js";
+
+describe("a connection", () => {
+  it("survives a kill -9 of the server: commands wait for it and nothing acknowledged is lost", async ({
+    server,
+    redis,
+    keys,
+  }) => {
+    const key = `${keys.namespace}:value`;
+    await redis.set(key, "before");
+    await server.kill();
+    const waiting = redis.append(key, " and after");
+    await server.start();
+    await waiting;
+    expect(await redis.get(key)).toBe("before and after");
+  });
+
+  it("waits for a server that hangs", async ({ server, redis, keys }) => {
+    await server.pause();
+    let answered = false;
+    const waiting = redis.set(`${keys.namespace}:value`, "1").then(() => {
+      answered = true;
+    });
+    // Only a bound for the impossible: a stopped server cannot answer however long this takes.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(answered).toBe(false);
+    await server.resume();
+    await waiting;
+    expect(answered).toBe(true);
+  });
+
+  it("is refused with one line within its time where nobody answers", async ({ server }) => {
+    await server.pause();
+    try {
+      await expect(connect(server.address, 300)).rejects.toThrow(UnavailableError);
+      await expect(connect(server.address, 300)).rejects.toThrow(/^cannot reach Redis at [^\n]+$/);
+    } finally {
+      await server.resume();
+    }
+    await expect(connect({ socketPath: "/tmp/drover-no-such.sock" }, 300)).rejects.toThrow(UnavailableError);
+  });
+
+  it("never shows the password of the address", async () => {
+    const error = await connect({ url: "redis://user:CANARY@127.0.0.1:1/0" }, 300).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(UnavailableError);
+    expect(String(error)).not.toContain("CANARY");
+  });
+
+  it("is refused to a Redis that may evict keys", async ({ server, redis }) => {
+    await redis.config("SET", "maxmemory", "100mb");
+    await redis.config("SET", "maxmemory-policy", "allkeys-lru");
+    try {
+      await expect(connect(server.address)).rejects.toThrow(/noeviction/);
+    } finally {
+      await redis.config("SET", "maxmemory-policy", "noeviction");
+      await redis.config("SET", "maxmemory", "0");
+    }
+    (await connect(server.address)).disconnect();
+  });
+});
+
+describe("a script", () => {
+  it("is sent whole again after SCRIPT FLUSH and after a restart", async ({ server, redis, keys }) => {
+    const script = new Script("return redis.call('INCR', KEYS[1])");
+    const key = `${keys.namespace}:count`;
+    expect(await script.run(redis, [key], [])).toBe(1);
+    await redis.script("FLUSH");
+    expect(await script.run(redis, [key], [])).toBe(2);
+    await server.restart();
+    expect(await script.run(redis, [key], [])).toBe(3);
+  });
+});

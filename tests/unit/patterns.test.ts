@@ -1,0 +1,97 @@
+import { compilePatterns } from "@drover/producer/expand/patterns";
+import { SettingsError } from "@drover/shared/errors";
+import { describe, expect, test } from "vitest";
+
+const PATHS = [
+  "a.csv",
+  "b.txt",
+  ".hidden.csv",
+  "sub/c.csv",
+  "sub/.d.csv",
+  "sub/deep/e.csv",
+  "sub/deep/f.tar.gz",
+  ".git/config",
+  "Ünïcode/ä.csv",
+];
+
+function matching(patterns: string[], filters: string[] = []): string[] {
+  return PATHS.filter(compilePatterns(patterns, filters));
+}
+
+describe("--pattern", () => {
+  test.for<[string[], string[]]>([
+    [["*"], PATHS],
+    [[], PATHS],
+    [["*.csv"], PATHS.filter((path) => path.endsWith(".csv"))],
+    [["?.csv"], ["a.csv", "sub/c.csv", "sub/deep/e.csv", "Ünïcode/ä.csv"]],
+    [
+      ["*.{txt,gz}", "e.*"],
+      ["b.txt", "sub/deep/e.csv", "sub/deep/f.tar.gz"],
+    ],
+    [["[ab].*"], ["a.csv", "b.txt"]],
+    [["[!a].csv"], ["sub/c.csv", "sub/deep/e.csv", "Ünïcode/ä.csv"]],
+    [["sub/*.csv"], ["sub/c.csv", "sub/.d.csv"]],
+    [["sub/**"], PATHS.filter((path) => path.startsWith("sub/"))],
+    [["**/*.csv"], PATHS.filter((path) => path.endsWith(".csv"))],
+    [["**/deep/*"], ["sub/deep/e.csv", "sub/deep/f.tar.gz"]],
+    [["/a.csv"], ["a.csv"]],
+    [["/*.csv"], ["a.csv", ".hidden.csv"]],
+    [
+      ["*.csv", "!.*"],
+      ["a.csv", "sub/c.csv", "sub/deep/e.csv", "Ünïcode/ä.csv"],
+    ],
+    [
+      ["*.csv", "!sub/**"],
+      ["a.csv", ".hidden.csv", "Ünïcode/ä.csv"],
+    ],
+    [["!*.csv"], ["b.txt", "sub/deep/f.tar.gz", ".git/config"]],
+    [
+      ["!*.csv", "*"],
+      ["b.txt", "sub/deep/f.tar.gz", ".git/config"],
+    ],
+    [["nothing"], []],
+  ])("%j", ([patterns, expected]) => {
+    expect(matching(patterns)).toEqual(expected);
+  });
+
+  test("no part of a name is enough: my/path is not my/path2", () => {
+    const wanted = compilePatterns(["my/path/**"], []);
+    expect(wanted("my/path/a")).toBe(true);
+    expect(wanted("my/path2/a")).toBe(false);
+  });
+
+  test.for(["", "/", "!"])("%j is refused", (pattern) => {
+    expect(() => compilePatterns([pattern], [])).toThrow(SettingsError);
+  });
+});
+
+describe("--include and --exclude", () => {
+  test.for<[string[], string[]]>([
+    [["- *.csv"], ["b.txt", "sub/deep/f.tar.gz", ".git/config"]],
+    [["+ *.txt"], ["b.txt"]],
+    [["+ a.*", "- *.csv"], ["a.csv"]],
+    [
+      ["- a.*", "+ *.csv"],
+      [".hidden.csv", "sub/c.csv", "sub/.d.csv", "sub/deep/e.csv", "Ünïcode/ä.csv"],
+    ],
+    [
+      ["+ sub/deep/**", "- sub/**", "+ *"],
+      [
+        "a.csv",
+        "b.txt",
+        ".hidden.csv",
+        "sub/deep/e.csv",
+        "sub/deep/f.tar.gz",
+        ".git/config",
+        "Ünïcode/ä.csv",
+      ],
+    ],
+  ])("the first that matches decides: %j", ([filters, expected]) => {
+    expect(matching(["*"], filters)).toEqual(expected);
+  });
+
+  test("come on top of the patterns", () => {
+    expect(matching(["*.csv"], ["- sub/**"])).toEqual(["a.csv", ".hidden.csv", "Ünïcode/ä.csv"]);
+    expect(matching(["*.csv", "!a*"], ["+ a*"])).toEqual([]);
+  });
+});

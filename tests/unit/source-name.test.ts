@@ -1,0 +1,78 @@
+import { destinationOf, parseSource, sourceText } from "@drover/producer/expand/source-name";
+import { SettingsError } from "@drover/shared/errors";
+import { describe, expect, test } from "vitest";
+
+describe("a source", () => {
+  test.for<[string, string]>([
+    ["http://Host/a b", "http://host/a%20b"],
+    ["HTTPS://host:443/x#part", "https://host/x"],
+    ["http://host", "http://host/"],
+    ["http://host/a%2Fb?x=1&y", "http://host/a%2Fb?x=1&y"],
+    ["http://127.1/x", "http://127.0.0.1/x"],
+    ["a/b.csv", "/base/a/b.csv"],
+    ["./a/../b", "/base/b"],
+    ["/abs/x", "/abs/x"],
+    ["file:///abs/a%20b", "/abs/a b"],
+    ["C:thing", "/base/C:thing"],
+    ["http:/typo", "/base/http:/typo"],
+    ["100%", "/base/100%"],
+  ])("%s is %s", ([text, expected]) => {
+    expect(sourceText(parseSource(text, "/base"))).toBe(expected);
+  });
+
+  test.for([
+    "",
+    "ftp://host/x",
+    "s3://bucket/key",
+    "http://",
+    "http://[::1",
+    "file://host/x",
+    "file:///a%2Fb",
+  ])("%j is refused", (text) => {
+    expect(() => parseSource(text, "/base")).toThrow(SettingsError);
+  });
+
+  test.for([
+    "ftp://user:CANARY@host/x",
+    "http://user:CANARY@[bad/x",
+    "http://u:CANARY@host:99999/x?token=CANARY",
+  ])("%s is refused without showing its secret", (text) => {
+    const refused = () => parseSource(text, "/base");
+    expect(refused).toThrow(SettingsError);
+    expect(refused).not.toThrow(/CANARY/);
+  });
+});
+
+describe("the destination of a source", () => {
+  test.for<[string, string, string]>([
+    ["http://host/a/b.csv", "b.csv", "host/a/b.csv"],
+    ["http://host/a/b.csv?x=1#y", "b.csv", "host/a/b.csv"],
+    ["http://host", "index", "host/index"],
+    ["http://host/a/", "index", "host/a/index"],
+    ["http://host:8080/a", "a", "host:8080/a"],
+    ["https://host:443/a", "a", "host/a"],
+    ["http://host/a%20b", "a b", "host/a b"],
+    ["http://host/a+b", "a+b", "host/a+b"],
+    ["http://host/100%25", "100%", "host/100%"],
+    ["http://host/%252B", "%2B", "host/%2B"],
+    ["http://host/%C3%BC", "ü", "host/ü"],
+    ["http://host/%ff", "%ff", "host/%ff"],
+    ["http://host/文件", "文件", "host/文件"],
+    ["http://host/a//b", "b", "host/a//b"],
+    ["/data/x/y.csv", "y.csv", "y.csv"],
+    ["file:///data/%25.csv", "%.csv", "%.csv"],
+  ])("%s is %s or %s", ([text, byName, byUrl]) => {
+    const source = parseSource(text, "/");
+    expect(destinationOf(source, "name")).toBe(byName);
+    expect(destinationOf(source, "url")).toBe(byUrl);
+  });
+
+  test.for<[string, string]>([
+    // Decoded once and never checked here: safeRelative refuses what comes of it.
+    ["http://host/..%2f..%2fx", "../../x"],
+    ["http://host/%2fetc%2fx", "/etc/x"],
+    ["http://host/nul%00", "nul\0"],
+  ])("%s is %j, to be checked", ([text, expected]) => {
+    expect(destinationOf(parseSource(text, "/"), "name")).toBe(expected);
+  });
+});
