@@ -30,7 +30,6 @@ export type ErrorClass =
   | "locked"
   | "cancelled"
   | "credentials"
-  | "removed"
   | "internal";
 
 export interface TransferErrorOptions {
