@@ -17,7 +17,8 @@ import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { type FileEvents, Processor } from "./processor.js";
-import { settleFailed, workFile } from "./transfer.js";
+import { settleFailed } from "./settle.js";
+import { workFile } from "./work-file.js";
 
 /** A probe of a half-open breaker is given up after so long, however patient the run is. */
 const MOST_PROBE_MS = 60_000;

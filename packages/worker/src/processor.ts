@@ -5,8 +5,10 @@ import type { Outcome } from "@drover/shared/outcome";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Place } from "./place.js";
+import { settleFailed } from "./settle.js";
 import { Slots } from "./slots.js";
-import { type Carried, carry, type Delivery, StoppingError, settleFailed, workFile } from "./transfer.js";
+import { carry, StoppingError } from "./transfer.js";
+import { type Carried, type Delivery, workFile } from "./work-file.js";
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;

@@ -1,0 +1,112 @@
+import { type CatalogEntry, encodeCatalog } from "@drover/shared/catalog";
+import type { TransferError, Verdict } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
+import type { VerifiedBy } from "@drover/shared/outcome";
+import type { Admitted } from "@drover/shared/protocol";
+import { lost } from "./leases.js";
+import type { Place } from "./place.js";
+import type { Carried, Delivery, WorkFile } from "./work-file.js";
+
+/** Settles a file that has arrived, or was there already. */
+export async function settle(
+  delivery: Delivery,
+  file: WorkFile,
+  admitted: Admitted,
+  outcome: "copied" | "unchanged",
+  entry: CatalogEntry,
+  verifiedBy: VerifiedBy,
+  verdict: Verdict,
+  place: Place,
+): Promise<Carried> {
+  const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
+  const answer = await place.protocol.settle({
+    ...file,
+    fence: admitted.fence,
+    index: delivery.job.i,
+    outcome,
+    bytes: entry.sizeBytes,
+    failure: "",
+    catalog: catalog === admitted.catalog ? "" : catalog,
+    verdict,
+    epoch: admitted.epoch,
+    rules: place.terms.rules,
+    retryAfterMs: 0,
+    openBreaker: false,
+    keepLease: false,
+  });
+  faultPoint("settled");
+  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
+  if (answer.is === "already") return { is: "done" };
+  place.arrived(delivery.job);
+  return {
+    is: "settled",
+    blockedUntilMs: 0,
+    outcome: {
+      ...outcomeBase(delivery, file),
+      outcome,
+      checksum: entry.sha256,
+      bytes: entry.sizeBytes,
+      verifiedBy,
+    },
+  };
+}
+
+function outcomeBase(delivery: Delivery, file: WorkFile) {
+  return {
+    index: delivery.job.i,
+    source: delivery.job.s,
+    destination: file.path,
+    name: delivery.job.d,
+    attempts: delivery.attempt,
+    durationMs: Date.now() - delivery.sinceMs,
+  };
+}
+
+/**
+ * Settles a file that did not arrive.
+ *
+ * @param admitted absent where no lease is held.
+ * @param keepLease its record still names predecessors whose staging may be there.
+ */
+export async function settleFailed(
+  delivery: Delivery,
+  file: WorkFile,
+  admitted: Admitted | undefined,
+  error: TransferError,
+  place: Place,
+  outcome: "failed" | "blocked" | "locked" | "cancelled",
+  keepLease = false,
+): Promise<Carried> {
+  const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
+  const brief = { class: error.class, message: error.message };
+  const answer = await place.protocol.settle({
+    ...file,
+    ...(admitted ? { fence: admitted.fence } : {}),
+    index: delivery.job.i,
+    outcome,
+    bytes: 0,
+    failure: JSON.stringify({ job: delivery.job, error: brief, attempts: delivery.attempt }),
+    catalog: "",
+    verdict: admitted ? error.verdict : "none",
+    epoch: admitted?.epoch ?? "0",
+    rules: place.terms.rules,
+    retryAfterMs: error.retryAfterMs ?? 0,
+    openBreaker: spent && place.terms.openWhenSpent,
+    keepLease,
+  });
+  faultPoint("settled");
+  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
+  if (answer.is === "already") return { is: "done" };
+  return {
+    is: "settled",
+    blockedUntilMs: answer.blockedUntilMs,
+    outcome: {
+      ...outcomeBase(delivery, file),
+      outcome,
+      checksum: null,
+      bytes: 0,
+      verifiedBy: null,
+      error: brief,
+    },
+  };
+}

@@ -1,0 +1,55 @@
+import type { TransferError } from "@drover/shared/errors";
+import { shortHash } from "@drover/shared/ids";
+import { hostOf, type TransferJob } from "@drover/shared/job";
+import type { Outcome } from "@drover/shared/outcome";
+import { type FileKeys, flightHash } from "@drover/shared/protocol";
+import type { Place } from "./place.js";
+
+/** One delivery of a job. */
+export interface Delivery {
+  job: TransferJob;
+  /** Counts deliveries of this job: with the job's id it names this one. */
+  started: number;
+  /** This try's number, from 1. */
+  attempt: number;
+  /** When the file was first taken up (Unix ms). */
+  sinceMs: number;
+}
+
+/** What became of one delivery. */
+export type Carried =
+  | { is: "settled"; outcome: Outcome; blockedUntilMs: number }
+  /** Settled before: nothing was done. */
+  | { is: "done" }
+  | { is: "busy"; sameSource: boolean }
+  | { is: "blocked"; waitMs: number }
+  /** Worth another try. */
+  | { is: "retry"; error: TransferError; blockedUntilMs: number }
+  /** Given back in order, because this process stops. */
+  | { is: "returned" };
+
+/** A file at work: its keys in Redis, and what is derived from its job. */
+export interface WorkFile extends FileKeys {
+  /** Absolute path of the destination. */
+  path: string;
+  sourceHash: string;
+}
+
+export function workFile(job: TransferJob, place: Place): WorkFile {
+  const path = place.tree.path(job.d);
+  return {
+    runId: place.runId,
+    flight: flightHash(place.runId, job.s, job.d, job.g ?? 0),
+    lease: shortHash(path),
+    tree: place.tree.id,
+    name: job.d,
+    host: hostOf(job.s),
+    path,
+    sourceHash: sourceHash(job),
+  };
+}
+
+/** Identifies a source in leases and in the catalog. Signatures and passwords do not count: they change. */
+export function sourceHash(job: TransferJob): string {
+  return shortHash(job.s);
+}
