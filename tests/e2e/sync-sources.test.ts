@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect } from "vitest";
-import { file, status } from "../harness/behaviours.js";
+import { after, file, status } from "../harness/behaviours.js";
 import { pattern, sha256, sha256OfFile } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
 import { it, type Work } from "../harness/fixtures.js";
@@ -335,6 +335,23 @@ it("carries a bigger local file exactly", async ({ box, work }) => {
   const { code } = await box.run(["sync", path, ...work.into]);
   expect(code).toBe(0);
   expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
+});
+
+it("asks for every file once, though others in its directory are staged meanwhile", async ({
+  box,
+  origin,
+  work,
+}) => {
+  // They are old at the source, and so is their date while they are staged: that makes none of them abandoned.
+  const old = { lastModified: new Date("2001-01-01") };
+  const lines = Array.from({ length: 120 }, (_, i) => {
+    const url = origin.route(`/f${i}`, after((i * 7) % 13, file(`content ${i}`, old)));
+    return `${url}\td${Math.floor(i / 4)}/f${i}`;
+  });
+  const { code } = await box.sync(["--from-file", "-", ...work.into], { input: lines.join("\n") });
+  expect(code).toBe(0);
+  const asked = origin.requests.map((request) => request.path);
+  expect(asked.filter((path, i) => asked.indexOf(path) !== i)).toEqual([]);
 });
 
 it("does not eat its own tail when the destination lies in the source", async ({ box, work }) => {

@@ -173,4 +173,26 @@ describe("the embedded Redis", () => {
     await origin.stop();
     await own.dispose();
   });
+
+  // Connections that break while they are being made are another matter than those that were at work.
+  it.for([0, 5, 10, 15, 20])("that is killed %i ms after the run began starts again", async (ms) => {
+    const own = new Sandbox();
+    const work = new Work(own.work());
+    const origin = await FaultOrigin.start();
+    origin.route("/f*", does.file("content"));
+    const urls = Array.from({ length: 60 }, (_, i) => origin.url(`/f${i}`));
+    const run = own.start(["sync", ...urls, ...work.into, "--verbose"], { timeoutMs: 30_000 });
+    try {
+      await run.waitFor("stderr", /run r/);
+      const pids = own.redisPids();
+      await delay(ms); // which moment is hit is a matter of chance anyway: these are several
+      for (const pid of pids) process.kill(pid, "SIGKILL");
+      const { code, stderr } = await run.result;
+      expect(code, stderr).toBe(0);
+      expect(filesBelow(work.out)).toHaveLength(60);
+    } finally {
+      await origin.stop();
+      await own.dispose();
+    }
+  });
 });

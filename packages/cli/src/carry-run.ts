@@ -4,7 +4,7 @@ import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
-import { SettingsError } from "@drover/shared/errors";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { type BriefError, isSuccess, type Outcome } from "@drover/shared/outcome";
@@ -130,6 +130,11 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const chunkSizes = await leftOver(options, protocol, prefix);
   watcher.queued((await ledger.counts(run.id)).settled);
 
+  const onQueueError = (error: Error) => {
+    // That Redis is away is said once, by the connection.
+    if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
+    watcher.warn(`queue: ${error.message}`);
+  };
   const carrier = new Carrier(
     redis,
     keys,
@@ -144,7 +149,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       blocked: () => {}, // the gates are shared
       receiving: (job, part) => watcher.receiving(job.i, part),
     },
-    (error) => watcher.warn(`queue: ${error.message}`),
+    onQueueError,
   );
 
   let threads: CarrierThreads | undefined;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
@@ -16,6 +17,8 @@ const BACKOFF_CAP_MS = 60_000;
 const BUSY_MS = 300;
 /** After an error that is none of a file's own, such as a command that Redis refused. */
 const ODD_MS = 1_000;
+/** A worker that has not connected after so long is made anew. */
+const READY_MS = 5_000;
 /** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
 const NEVER = 1_000_000_000;
 
@@ -63,8 +66,9 @@ class TryAgain extends Error {
 
 /** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
 export class Processor {
-  readonly #worker: Worker<unknown>;
+  #worker: Worker<unknown>;
   readonly #slots: Slots;
+  #stopping = false;
   /** When a file was first taken up, where that was not in its last delivery. */
   readonly #since = new Map<string, number>();
   /** Since when a destination was found held by somebody else. */
@@ -72,10 +76,17 @@ export class Processor {
 
   constructor(private readonly options: ProcessorOptions) {
     this.#slots = new Slots(options.concurrency);
-    this.#worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
+    this.#worker = this.#make();
+    void this.#run();
+  }
+
+  #make(): Worker<unknown> {
+    const { options } = this;
+    const worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
       connection: options.redis,
       prefix: options.prefix,
       concurrency: options.concurrency + Math.min(options.concurrency, AHEAD),
+      autorun: false,
       maxStalledCount: NEVER,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
@@ -83,7 +94,29 @@ export class Processor {
         backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
       },
     });
-    this.#worker.on("error", options.onError);
+    worker.on("error", options.onError);
+    return worker;
+  }
+
+  /** A worker whose connections break while they are being made never starts: then another one is made. */
+  async #run(): Promise<void> {
+    while (!this.#stopping) {
+      const worker = this.#worker;
+      try {
+        await Promise.race([
+          worker.waitUntilReady(),
+          sleep(READY_MS, undefined, { ref: false }).then(() => Promise.reject(new Error("no answer"))),
+        ]);
+        await worker.run();
+        return;
+      } catch (error) {
+        if (this.#stopping) return;
+        this.options.onError(error as Error);
+        this.#worker = this.#make();
+        worker.close(true).catch(this.options.onError);
+        await sleep(ODD_MS);
+      }
+    }
   }
 
   /** Changes how many files are carried at once. */
@@ -94,6 +127,7 @@ export class Processor {
 
   /** Stops at once and in order: what is staged is kept, what is unfinished goes back to the queue. */
   async stop(): Promise<void> {
+    this.#stopping = true;
     const closed = this.#worker.close();
     this.options.place.leases.abortAll(new StoppingError("stopping"));
     await closed;
