@@ -161,15 +161,16 @@ export class Staging {
   async commit(entry: SourceEntry, durable: boolean, beforeRename: () => void): Promise<string> {
     const base = this.destination;
     try {
-      if (entry.mtimeMs !== undefined) futimesSync(this.#fd, entry.mtimeMs / 1000, entry.mtimeMs / 1000);
-      const stamp = statStamp(fstatSync(this.#fd, { bigint: true }));
       if (durable) await fsyncAsync(this.#fd);
-      closeSync(this.#fd);
-      this.#fd = -1;
       beforeRename();
       this.lease.check();
       publish(this.directory, this.#name, base);
       this.#made = false;
+      // Only now: staging with an old date would look abandoned to whoever sweeps the directory.
+      if (entry.mtimeMs !== undefined) futimesSync(this.#fd, entry.mtimeMs / 1000, entry.mtimeMs / 1000);
+      const stamp = statStamp(fstatSync(this.#fd, { bigint: true }));
+      closeSync(this.#fd);
+      this.#fd = -1;
       if (durable) await this.directory.sync();
       return stamp;
     } catch (error) {

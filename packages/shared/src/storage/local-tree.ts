@@ -199,10 +199,16 @@ export class LocalTree {
   async sweep(directory: Directory): Promise<void> {
     if (this.#swept.has(directory.path)) return;
     this.#swept.add(directory.path);
-    for await (const entry of await opendir(directory.path)) {
-      if (!STAGING_NAME.test(entry.name)) continue;
-      const stat = lstatSync(directory.at(entry.name), { throwIfNoEntry: false });
-      if (stat?.isFile() && Date.now() - stat.mtimeMs > ABANDONED_MS) remove(directory, entry.name);
+    try {
+      for await (const entry of await opendir(directory.path)) {
+        if (!STAGING_NAME.test(entry.name)) continue;
+        const stat = lstatSync(directory.at(entry.name), { throwIfNoEntry: false });
+        if (stat?.isFile() && Date.now() - stat.mtimeMs > ABANDONED_MS) remove(directory, entry.name);
+      }
+    } catch (error) {
+      // Where the system does not tell types, Node looks at each entry, and others' staging is gone by then. What is
+      // not swept now is swept by the next process: no file fails for it.
+      if (errnoCode(error) === undefined && !(error instanceof TransferError)) throw error;
     }
   }
 
