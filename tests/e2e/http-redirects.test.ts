@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
 import { type Certificate, selfSigned } from "../harness/certificate.js";
+import { pattern, toBuffer } from "../harness/content.js";
 import { FaultOrigin } from "../harness/fault-origin.js";
 import { it } from "../harness/fixtures.js";
 
@@ -152,9 +153,12 @@ describe("https", () => {
     certificate ??= await selfSigned(box.root);
     const tls = await FaultOrigin.start(certificate);
     const env = { NODE_EXTRA_CA_CERTS: certificate.certPath };
-    const { items } = await box.sync([tls.route("/a", does.file("x")), ...work.into], { env });
+    const large = pattern(70_000_000); // in pieces, past the parser
+    const sources = [tls.route("/a", does.file("x")), tls.route("/large", does.file(large))];
+    const { items } = await box.sync([...sources, ...work.into], { env });
     await tls.stop();
-    expect(items[0]?.outcome).toBe("copied");
+    expect(items.map(({ outcome }) => outcome)).toEqual(["copied", "copied"]);
+    expect(readFileSync(work.to("large")).equals(toBuffer(large))).toBe(true);
   });
 
   it("from a server that speaks plain HTTP is an error", async ({ box, origin, work }) => {

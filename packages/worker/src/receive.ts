@@ -123,6 +123,7 @@ async function receiveBody(
       return { sizeBytes, sha256, sourceDigest: other ? hash(other, bytes, "hex") : sha256, lengthBytes };
     }
   }
+  body.reuseMemory?.();
   const hashing = new HashBehind(staging.fd, algorithmsFor(entry));
   try {
     let written = opened.offset;

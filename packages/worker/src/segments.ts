@@ -11,6 +11,8 @@ import type { Staging } from "./staging.js";
 export const SEGMENTED_BYTES = 64 << 20;
 /** Pieces that are fetched at the same time. */
 const FETCHERS = 4;
+/** A piece that comes faster costs more time in the HTTP parser than a new connection for the next piece does. */
+const FAST_PIECE_MS = 1000;
 
 /**
  * Fetches a large file in pieces, several at a time and in order, each under the version that was opened (If-Match).
@@ -57,10 +59,13 @@ export async function fetchPieces(
     return next < count ? next++ : undefined;
   };
   const fetcher = async (body: Body | undefined): Promise<void> => {
+    let fast = true;
     for (let piece = take(); piece !== undefined; piece = take()) {
       const start = piece * PIECE_BYTES;
       const end = Math.min(start + PIECE_BYTES, sizeBytes);
+      const startedMs = performance.now();
       if (body && piece === startPiece) {
+        body.reuseMemory?.();
         await copyPiece(body, start, end, staging, part, place);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
@@ -72,6 +77,7 @@ export async function fetchPieces(
           });
         }
         const unwatch = place.pace.watch(opened.body);
+        if (fast) opened.body.reuseMemory?.();
         try {
           await copyPiece(opened.body, start, end, staging, part, place);
         } catch (error) {
@@ -81,6 +87,7 @@ export async function fetchPieces(
           unwatch();
         }
       }
+      fast = performance.now() - startedMs < FAST_PIECE_MS;
       finished(piece);
     }
   };

@@ -1,4 +1,5 @@
 import type { Dispatcher } from "undici";
+import type { DirectReceive } from "./direct-receive.js";
 import type { Body } from "./source.js";
 
 /** Bytes that may wait in memory before the socket is paused. */
@@ -21,7 +22,11 @@ export class HttpBody implements Body {
   /** Bytes received so far. */
   receivedBytes = 0;
 
-  constructor(private readonly controller: Dispatcher.DispatchController) {}
+  /** @param direct where the body may pass by the parser. */
+  constructor(
+    private readonly controller: Dispatcher.DispatchController,
+    private readonly direct?: DirectReceive,
+  ) {}
 
   push(chunk: Buffer): void {
     if (this.#discarded) {
@@ -39,13 +44,28 @@ export class HttpBody implements Body {
     this.#wake?.();
   }
 
+  reuseMemory(): void {
+    const { direct } = this;
+    direct?.start(
+      (chunk) => {
+        this.#chunks.push(chunk);
+        this.receivedBytes += chunk.length;
+        this.#wake?.();
+        if (this.receivedBytes < direct.lengthBytes) return;
+        this.end();
+        this.controller.abort(new Error("read past the parser"));
+      },
+      () => (this.#paused || this.#ended || this.#error || this.#discarded ? undefined : this.receivedBytes),
+    );
+  }
+
   end(): void {
     this.#ended = true;
     this.#wake?.();
   }
 
   fail(error: Error): void {
-    this.#error ??= error;
+    if (!this.#ended) this.#error ??= error;
     this.#wake?.();
   }
 
@@ -70,6 +90,7 @@ export class HttpBody implements Body {
 
   /** Everything that is there, or null at the end. Throws what broke the connection. */
   async read(): Promise<Buffer[] | null> {
+    this.direct?.release();
     while (this.#chunks.length === 0) {
       if (this.#error) throw this.#error;
       if (this.#ended) return null;
@@ -81,6 +102,7 @@ export class HttpBody implements Body {
     const chunks = this.#chunks;
     this.#chunks = [];
     this.#queuedBytes = 0;
+    this.direct?.handOver();
     if (this.#paused) {
       this.#paused = false; // first: resuming may push at once
       if (!this.#error) this.controller.resume();

@@ -3,6 +3,7 @@ import { Agent, buildConnector, type Dispatcher } from "undici";
 import { TransferError } from "../errors.js";
 import { redactUrl } from "../redact.js";
 import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
+import { DirectReceive, socketReader } from "./direct-receive.js";
 import { HttpBody } from "./http-body.js";
 import { connectionError } from "./http-errors.js";
 
@@ -63,6 +64,7 @@ export class HttpClient {
       connect: buildConnector({
         timeout: this.options.timeoutMs,
         allowH2: false,
+        onread: socketReader,
         ...(lookup ? { lookup } : {}),
       }),
     });
@@ -146,8 +148,9 @@ export class HttpClient {
           },
           onResponseStart(control, status, received) {
             if (status < 200) return;
-            body = new HttpBody(control);
-            resolve({ status, headers: joined(received), body });
+            const answerHeaders = joined(received);
+            body = new HttpBody(control, DirectReceive.of(answerHeaders));
+            resolve({ status, headers: answerHeaders, body });
           },
           onResponseData(_control, chunk) {
             body?.push(chunk);

@@ -31,6 +31,8 @@ export interface Body {
   read(): Promise<Buffer[] | null>;
   /** The whole body where it is already in memory, at no cost; else undefined. */
   takeIfComplete(): Buffer[] | undefined;
+  /** From here on, what `read` gave is good only until the next `read`: a large body then comes at half the cost. */
+  reuseMemory?(): void;
   abort(error: Error): void;
   /** Whether the reader waits for the source, rather than the source for the reader. */
   readonly starved: boolean;
