@@ -47,7 +47,7 @@ function toLine(outcome: Outcome): string {
 /** Writes outcomes to standard output as they come, many per write. */
 export class Report {
   #buffer: string[] = [];
-  #scheduled = false;
+  #timer: NodeJS.Timeout | undefined;
   #first = true;
 
   constructor(
@@ -80,13 +80,12 @@ export class Report {
 
   #write(text: string): void {
     this.#buffer.push(text);
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    setTimeout(() => this.#flush(), 50);
+    this.#timer ??= setTimeout(() => this.#flush(), 50);
   }
 
   #flush(): void {
-    this.#scheduled = false;
+    clearTimeout(this.#timer); // or it would hold up the end of the command
+    this.#timer = undefined;
     if (this.#buffer.length === 0) return;
     const text = this.#buffer.join("");
     this.#buffer = [];

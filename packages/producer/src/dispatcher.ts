@@ -3,6 +3,7 @@ import type { Gates } from "@drover/shared/gates";
 import { hostOf, jobId, type TransferJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import { flightHash } from "@drover/shared/protocol";
+import { resent } from "@drover/shared/redis/script";
 import type { Queue } from "bullmq";
 
 /** Files of a host that may bounce off a breaker which has just closed. */
@@ -168,7 +169,8 @@ export class Dispatcher {
     let left = jobs;
     // A deduplication key that is about to go swallows a job now and then, and says so only by the id it returns.
     for (let round = 0; left.length > 0; round++) {
-      const added = await this.options.queue.addBulk(left.map((job) => this.#bullJob(job)));
+      const batch = left.map((job) => this.#bullJob(job));
+      const added = await resent(() => this.options.queue.addBulk(batch));
       left = left.filter((job, at) => added[at]?.id !== jobId(this.options.runId, job.i, job.g));
       if (round > 10)
         throw new Error(`BullMQ does not take ${left.length} jobs of run ${this.options.runId}`);

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { bucketOf, CATALOG_BUCKETS, type Keys } from "./redis/keys.js";
+import { pipelined } from "./redis/script.js";
 
 /** The last committed version of one file of a destination tree. */
 export interface CatalogEntry {
@@ -42,12 +43,11 @@ export async function lookUp(
   tree: string,
   files: { lease: string; name: string }[],
 ): Promise<(CatalogEntry | undefined)[]> {
-  const pipeline = redis.pipeline();
-  for (const file of files)
-    pipeline.hget(keys.catalog(tree, bucketOf(file.lease, CATALOG_BUCKETS)), file.name);
-  const answers = (await pipeline.exec()) ?? [];
-  return answers.map(([error, value]) => {
-    if (error) throw error;
-    return decodeCatalog((value as string | null) ?? "");
+  const answers = await pipelined(() => {
+    const pipeline = redis.pipeline();
+    for (const file of files)
+      pipeline.hget(keys.catalog(tree, bucketOf(file.lease, CATALOG_BUCKETS)), file.name);
+    return pipeline;
   });
+  return answers.map((value) => decodeCatalog((value as string | null) ?? ""));
 }

@@ -5,7 +5,7 @@ import { newRunId } from "./ids.js";
 import { OUTCOMES } from "./outcome.js";
 import { isProcessDead } from "./process-name.js";
 import { CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
-import { Script } from "./redis/script.js";
+import { pipelined, Script } from "./redis/script.js";
 import { type Run, type RunCounts, type RunSecrets, type RunSpec, runSpecSchema } from "./run.js";
 
 /** Secrets of a run are forgotten after so long; a retry after that needs them anew. */
@@ -61,24 +61,27 @@ export class Ledger {
 
   async create(spec: RunSpec, secrets: RunSecrets): Promise<string> {
     const id = newRunId();
-    const pipeline = this.redis.multi();
-    pipeline.hset(this.keys.run(id), {
-      state: "running",
-      owner: this.owner,
-      started: Date.now(),
-      spec: JSON.stringify(spec),
-      batch: 0,
-      files: 0,
-      bytes: 0,
-      generation: 0,
-    });
-    pipeline.hset(this.keys.secrets(id), {
-      headers: JSON.stringify(secrets.headers),
-      sources: JSON.stringify(secrets.sources),
-    });
-    pipeline.expire(this.keys.secrets(id), SECRETS_SECONDS);
-    pipeline.zadd(this.keys.runs(), Date.now(), id);
-    await pipeline.exec();
+    const started = Date.now();
+    await pipelined(() =>
+      this.redis
+        .multi()
+        .hset(this.keys.run(id), {
+          state: "running",
+          owner: this.owner,
+          started,
+          spec: JSON.stringify(spec),
+          batch: 0,
+          files: 0,
+          bytes: 0,
+          generation: 0,
+        })
+        .hset(this.keys.secrets(id), {
+          headers: JSON.stringify(secrets.headers),
+          sources: JSON.stringify(secrets.sources),
+        })
+        .expire(this.keys.secrets(id), SECRETS_SECONDS)
+        .zadd(this.keys.runs(), started, id),
+    );
     return id;
   }
 
@@ -146,14 +149,13 @@ export class Ledger {
   }
 
   async counts(id: string): Promise<RunCounts> {
-    const pipeline = this.redis.pipeline().hget(this.keys.run(id), "files").bitcount(this.keys.done(id));
     const others = OUTCOMES.filter((outcome) => outcome !== "copied");
-    for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
-    const answers = ((await pipeline.exec()) ?? []).map(([error, value]) => {
-      if (error) throw error;
-      return Number(value ?? 0);
+    const answers = await pipelined(() => {
+      const pipeline = this.redis.pipeline().hget(this.keys.run(id), "files").bitcount(this.keys.done(id));
+      for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
+      return pipeline;
     });
-    const [files = 0, settled = 0, ...rest] = answers;
+    const [files = 0, settled = 0, ...rest] = answers.map((value) => Number(value ?? 0));
     const counts = Object.fromEntries(others.map((outcome, at) => [outcome, rest[at] ?? 0]));
     const copied = settled - rest.reduce((sum, each) => sum + each, 0);
     return { files, settled, copied, ...counts } as unknown as RunCounts;
@@ -187,7 +189,7 @@ export class Ledger {
   async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
     if (sources.size === 0) return;
     const key = this.keys.secrets(id);
-    await this.redis.pipeline().hset(key, sources).expire(key, SECRETS_SECONDS).exec();
+    await pipelined(() => this.redis.pipeline().hset(key, sources).expire(key, SECRETS_SECONDS));
   }
 
   async secretSource(id: string, flight: string): Promise<string | undefined> {

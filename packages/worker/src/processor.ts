@@ -68,6 +68,7 @@ class TryAgain extends Error {
 export class Processor {
   #worker: Worker<unknown>;
   readonly #slots: Slots;
+  #concurrency: number;
   #stopping = false;
   /** When a file was first taken up, where that was not in its last delivery. */
   readonly #since = new Map<string, number>();
@@ -75,6 +76,7 @@ export class Processor {
   readonly #busySince = new Map<string, number>();
 
   constructor(private readonly options: ProcessorOptions) {
+    this.#concurrency = options.concurrency;
     this.#slots = new Slots(options.concurrency);
     this.#worker = this.#make();
     void this.#run();
@@ -85,7 +87,7 @@ export class Processor {
     const worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
       connection: options.redis,
       prefix: options.prefix,
-      concurrency: options.concurrency + Math.min(options.concurrency, AHEAD),
+      concurrency: fetched(this.#concurrency),
       autorun: false,
       maxStalledCount: NEVER,
       removeOnComplete: { count: 0 },
@@ -121,8 +123,9 @@ export class Processor {
 
   /** Changes how many files are carried at once. */
   limit(concurrency: number): void {
+    this.#concurrency = concurrency;
     this.#slots.limit(concurrency);
-    this.#worker.concurrency = concurrency + Math.min(concurrency, AHEAD);
+    this.#worker.concurrency = fetched(concurrency);
   }
 
   /** Stops at once and in order: what is staged is kept, what is unfinished goes back to the queue. */
@@ -144,7 +147,6 @@ export class Processor {
     const transfer = parsed.data;
     const delivery: Delivery = {
       job: transfer,
-      started: job.attemptsStarted,
       attempt: job.attemptsMade + 1,
       sinceMs: 0,
     };
@@ -233,6 +235,11 @@ export class Processor {
     const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
     return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
   }
+}
+
+/** Jobs to have at once where so many are carried. */
+function fetched(concurrency: number): number {
+  return concurrency + Math.min(concurrency, AHEAD);
 }
 
 /** Settling without a lease never waits. */

@@ -1,7 +1,8 @@
+import { threadId } from "node:worker_threads";
 import type { CatalogEntry } from "@drover/shared/catalog";
-import { messageOf, TransferError } from "@drover/shared/errors";
+import { messageOf, TransferError, type Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
-import { jobId } from "@drover/shared/job";
+import type { VerifiedBy } from "@drover/shared/outcome";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import type { Admitted } from "@drover/shared/protocol";
 import type { Opened } from "@drover/shared/storage/source";
@@ -28,7 +29,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   const { job } = delivery;
   const file = workFile(job, place);
   const askedAt = now();
-  const answer = await admit(delivery, file, place);
+  const answer = await admit(file, place);
   if (answer.is === "done" || answer.is === "blocked") return answer;
   if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === file.sourceHash };
   if (answer.is === "cancelled") {
@@ -37,6 +38,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   }
   faultPoint("admit");
 
+  const arrived = (outcome: "copied" | "unchanged", entry: CatalogEntry, by: VerifiedBy, verdict: Verdict) =>
+    settle(delivery, file, answer, outcome, entry, by, verdict, place);
   const lease = place.leases.hold(file.lease, answer.fence, askedAt);
   const noted = decodePart(answer.staged);
   const part: Part = {
@@ -66,16 +69,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     const before = await destinationBefore(job, file, answer, place);
     if (before.expected) {
       staging?.discardFile();
-      return await settle(
-        delivery,
-        file,
-        answer,
-        "unchanged",
-        before.entry as CatalogEntry,
-        "sha256",
-        "none",
-        place,
-      );
+      return await arrived("unchanged", before.entry as CatalogEntry, "sha256", "none");
     }
 
     const source = await place.source(job);
@@ -83,16 +77,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     faultPoint("open");
     if (opened.is === "unchanged") {
       staging?.discardFile();
-      return await settle(
-        delivery,
-        file,
-        answer,
-        "unchanged",
-        before.entry as CatalogEntry,
-        "not-modified",
-        "ok",
-        place,
-      );
+      return await arrived("unchanged", before.entry as CatalogEntry, "not-modified", "ok");
     }
     body = opened;
     staging ??= Staging.at(place.tree, job.d, lease);
@@ -119,20 +104,11 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     const same = await sameAsDestination(file, received.sizeBytes, received.sha256, place);
     if (same !== undefined) {
       staging.discardFile();
-      return await settle(
-        delivery,
-        file,
-        answer,
-        "unchanged",
-        { ...entry, stamp: same },
-        verifiedBy,
-        "ok",
-        place,
-      );
+      return await arrived("unchanged", { ...entry, stamp: same }, verifiedBy, "ok");
     }
     entry.stamp = await staging.commit(opened.entry, place.terms.durable, () => faultPoint("commit"));
     faultPoint("committed");
-    return await settle(delivery, file, answer, "copied", entry, verifiedBy, "ok", place);
+    return await arrived("copied", entry, verifiedBy, "ok");
   } catch (thrown) {
     const error = asTransferError(thrown, lease);
     body?.body.abort(error);
@@ -143,13 +119,12 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   }
 }
 
+let carryings = 0;
+
 /** Takes the lease. A holder that died is taken over at once, where that can be known. */
-async function admit(delivery: Delivery, file: WorkFile, place: Place) {
-  const request = {
-    ...file,
-    // A resumed run has a new queue, in which the deliveries are counted anew: the process tells them apart.
-    delivery: `${PROCESS_NAME}:${jobId(place.runId, delivery.job.i, delivery.job.g)}:${delivery.started}`,
-  };
+async function admit(file: WorkFile, place: Place) {
+  // Each carrying has a name of its own: only a command that is sent again may get the same fence again.
+  const request = { ...file, delivery: `${PROCESS_NAME}.${threadId}.${++carryings}` };
   const answer = await place.protocol.admit(request);
   if (answer.is !== "busy" || !isProcessDead(answer.owner)) return answer;
   return place.protocol.admit({ ...request, deadFence: answer.fence });

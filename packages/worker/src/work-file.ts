@@ -8,8 +8,6 @@ import type { Place } from "./place.js";
 /** One delivery of a job. */
 export interface Delivery {
   job: TransferJob;
-  /** Counts deliveries of this job: with the job's id it names this one. */
-  started: number;
   /** This try's number, from 1. */
   attempt: number;
   /** When the file was first taken up (Unix ms). */

@@ -102,12 +102,7 @@ export class Carrier {
     this.#deliveries.set(name, started);
     const job: TransferJob = { i: this.#indexes.get(name) as number, s: source, d: name };
     if (over.sha256 !== undefined) job.x = over.sha256;
-    // Deliveries of several carriers of one run must not be mistaken for each other.
-    const mine = started + (this.member.owner === PROCESS_NAME ? 0 : 1_000);
-    return await carry(
-      { job, started: mine, attempt: over.attempt ?? started, sinceMs: Date.now() },
-      this.place,
-    );
+    return await carry({ job, attempt: over.attempt ?? started, sinceMs: Date.now() }, this.place);
   }
 
   /** As a queue would do it, without its delays: again and again until it is settled. */

@@ -1,8 +1,8 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { openEngine } from "../engine.js";
-import { showDuration } from "../report.js";
-import { EXIT, runHere } from "../run-here.js";
+import { Report, showDuration } from "../report.js";
+import { EXIT, exitCode, runHere } from "../run-here.js";
 import type { Settings } from "../settings.js";
 
 interface OutputFlags {
@@ -103,12 +103,17 @@ export async function goOn(
     const run = await engine.ledger.get(id);
     if (run.state === "cancelled" && !retry)
       throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
-    if (run.state === "done" && !retry)
-      throw new SettingsError(`run ${id} is done: drover retry ${id} tries again what failed`);
+    const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
+    if (run.state === "done" && !retry) {
+      const report = new Report(format, undefined);
+      const counts = await engine.ledger.counts(id);
+      report.start(`Run ${id} is done: nothing is left to resume`);
+      await report.end(counts);
+      return exitCode(counts);
+    }
     const secrets = await engine.ledger.secrets(id);
     await engine.ledger.take(run);
     const taken = await engine.ledger.get(id);
-    const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
     const title = retry ? `Retrying run ${id}...` : `Resuming run ${id}...`;
     return await runHere(engine, taken, secrets, { format, title }, { retry });
   } finally {

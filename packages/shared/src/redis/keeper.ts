@@ -281,7 +281,9 @@ function settleSocketDir(layout: Layout, wantedDir: string): string {
 function log(line: string): void {
   try {
     writeSync(2, `${new Date().toISOString()} [${process.pid}] ${line}\n`);
-  } catch {}
+  } catch {
+    // There is nowhere to say it.
+  }
 }
 
 async function main(stateDir = "", wantedDir = "", idleMs = "", server = ""): Promise<void> {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Redis } from "ioredis";
+import type { ChainableCommander, Redis } from "ioredis";
 
 /** A Lua script, sent by its digest, and whole only when Redis does not know it yet. */
 export class Script {
@@ -17,6 +17,31 @@ export class Script {
       return redis.eval(this.lua, keys.length, ...keys, ...args);
     }
   }
+}
+
+/**
+ * Sends a pipeline again when the connection broke before its answers came: ioredis resends single commands alone.
+ * What it does must be harmless twice.
+ */
+export async function resent<T>(send: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await send();
+    } catch (error) {
+      if (!/^Command aborted due to connection close/.test((error as Error).message)) throw error;
+    }
+  }
+}
+
+/** The answers of a pipeline, sent again until it is answered; throws the first error among them. */
+export function pipelined(make: () => ChainableCommander): Promise<unknown[]> {
+  return resent(async () => {
+    const answers = (await make().exec()) ?? [];
+    return answers.map(([error, value]) => {
+      if (error) throw error;
+      return value;
+    });
+  });
 }
 
 /**
