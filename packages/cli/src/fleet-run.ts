@@ -191,7 +191,9 @@ class Follower {
       if (batches && performance.now() < confirmUntilMs) await batches.confirm();
       const run = await ledger.get(id);
       const counts = await ledger.counts(id);
-      const over = run.state === "done" || (run.state === "cancelled" && counts.settled === counts.files);
+      const settled = counts.settled === counts.files;
+      if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // no worker may be left
+      const over = settled && (run.state === "done" || run.state === "cancelled");
       if (over && (await this.#caughtUp())) {
         this.#stop.abort();
         await watching;
