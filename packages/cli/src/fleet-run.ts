@@ -5,6 +5,7 @@ import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed } from "@drover/producer/requeue";
 import { SettingsError } from "@drover/shared/errors";
+import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol, RunLostError } from "@drover/shared/protocol";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
@@ -28,10 +29,16 @@ const CONFIRM_MS = 10_000;
 const BACKLOG_CHUNKS = 400;
 
 /** `drover sync … --redis URL`: hands a run to the fleet and follows it. */
-export async function submit(plan: Plan, settings: Settings, detach: boolean): Promise<number> {
+export async function submit(
+  plan: Plan,
+  settings: Settings,
+  detach: boolean,
+  limits: ReturnType<typeof parseHostLimit>[],
+): Promise<number> {
   const engine = await openEngine(settings);
   try {
     await lookForWorkers(engine, plan.spec.root);
+    await setHostLimits(engine.redis, engine.keys, limits);
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
     if (plan.spec.listIsStdin) {

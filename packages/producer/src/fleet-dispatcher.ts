@@ -3,6 +3,7 @@ import { Gates } from "@drover/shared/gates";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
+import { DEFAULT_LIMIT } from "@drover/shared/limits";
 import { flightOf, Protocol, waiterOf } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import { pipelined, resent } from "@drover/shared/redis/script";
@@ -12,8 +13,10 @@ import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { Chunk, Flow, fleetJobId, jobsOf } from "./flow.js";
 
-/** Files per run and host that are in BullMQ at once. */
+/** Files per run and host that are in BullMQ at once, where no limit of the host says less. */
 const WINDOW = 1_000;
+/** Where a host's limit is lower: twice the limit, so that the next file is there when a slot is. */
+const LEAST_WINDOW = 4;
 /** Files that go to a host that was blocked, at first; then twice as many with each look. */
 const PROBES = 4;
 /** BullMQ's limit is 2^21 - 1. */
@@ -200,7 +203,7 @@ export class FleetDispatcher {
       if (blocked.has(flow.host)) continue;
       flow.nextTag = Math.max(flow.nextTag, now);
       const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW;
-      const window = run.gates.recovering(flow.host) ? Math.min(flow.allowance, WINDOW) : WINDOW;
+      const window = run.gates.recovering(flow.host) ? Math.min(flow.allowance, flow.window) : flow.window;
       const room = Math.min(window - flow.inQueue, cap);
       if (room > 0) fed = (await this.#feedFlow(run, flow, room)) || fed;
     }
@@ -217,18 +220,22 @@ export class FleetDispatcher {
     const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
     const answers = await pipelined(() => {
       const pipeline = redis.pipeline();
-      for (const host of hosts) pipeline.hmget(keys.breaker(host), "st", "until");
-      return pipeline;
+      for (const host of hosts)
+        pipeline.hmget(keys.breaker(host), "st", "until").hmget(keys.limit(host), "c", "x");
+      return pipeline.hget(keys.limit(DEFAULT_LIMIT), "c");
     });
     const open = new Set<string>();
     const nowMs = Date.now();
     for (const [at, host] of hosts.entries()) {
-      const [state, until] = answers[at] as (string | null)[];
+      const [state, until] = answers[at * 2] as (string | null)[];
+      const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
+      const limit = Number(adapted ?? files ?? answers.at(-1) ?? 0);
       const untilMs = state === "o" ? Number(until) : 0;
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;
         const { gates } = this.#runs.get(flow.runId) as FleetRun;
+        flow.window = limit > 0 ? Math.max(2 * Math.ceil(limit), LEAST_WINDOW) : WINDOW;
         gates.told(host, untilMs, state === null);
         if (state === null) flow.allowance *= 2;
         else flow.allowance = PROBES;

@@ -65,6 +65,9 @@ class TryAgain extends Error {
   }
 }
 
+/** What became of a delivery, waiting apart. */
+type Ended = Exclude<Carried, { is: "busy" | "blocked" | "wait" }>;
+
 /** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
 export class Processor {
   #worker: Worker<unknown>;
@@ -226,7 +229,7 @@ export class Processor {
     delivery: Delivery,
     id: string,
     place: Place,
-  ): Promise<Exclude<Carried, { is: "busy" | "blocked" }> | { is: "later"; delayMs: number }> {
+  ): Promise<Ended | { is: "later"; delayMs: number }> {
     const { terms, gates } = place;
     const { job } = delivery;
     if (carried.is === "blocked") {
@@ -249,6 +252,7 @@ export class Processor {
       });
       return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "locked"));
     }
+    if (carried.is === "wait") return { is: "later", delayMs: carried.waitMs };
     if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
     return carried;
   }
@@ -262,7 +266,8 @@ function backoff(place: Place, attempt: number, error: TransferError): number {
 }
 
 /** Settling without a lease never waits. */
-function settled(carried: Carried): Exclude<Carried, { is: "busy" | "blocked" }> {
-  if (carried.is === "busy" || carried.is === "blocked") throw new Error("settled files cannot wait");
+function settled(carried: Carried): Ended {
+  if (carried.is === "busy" || carried.is === "blocked" || carried.is === "wait")
+    throw new Error("settled files cannot wait");
   return carried;
 }

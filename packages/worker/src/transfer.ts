@@ -4,7 +4,7 @@ import { messageOf, TransferError, type Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
-import type { Admitted } from "@drover/shared/protocol";
+import { type Admitted, hostVerdict } from "@drover/shared/protocol";
 import type { Opened } from "@drover/shared/storage/source";
 import { destinationBefore, sameAsDestination } from "./destination.js";
 import { type Lease, lost, now } from "./leases.js";
@@ -30,7 +30,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   const file = workFile(job, place);
   const askedAt = now();
   const answer = await admit(file, place);
-  if (answer.is === "done" || answer.is === "blocked") return answer;
+  if (answer.is === "done" || answer.is === "blocked" || answer.is === "wait") return answer;
   if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === file.sourceHash };
   if (answer.is === "cancelled") {
     const error = new TransferError("cancelled", "cancelled", { permanent: true });
@@ -44,8 +44,11 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     file.lease,
     answer.fence,
     askedAt,
+    file.host,
     answer.waiting.includes(",") ? undefined : place.runId,
   );
+  if (answer.bytesPerSecond > 0)
+    lease.share = { bytesPerSecond: answer.bytesPerSecond / Math.max(answer.others, 1), dueMs: 0 };
   const noted = decodePart(answer.staged);
   const part: Part = {
     fence: answer.fence,
@@ -234,7 +237,7 @@ async function failed(
     file,
     admitted.fence,
     encodePart(part),
-    error.verdict,
+    hostVerdict(error, place.fleet),
     admitted.epoch,
     rules,
     error.retryAfterMs ?? 0,
