@@ -2,12 +2,13 @@ import type { Ledger } from "@drover/shared/ledger";
 import { type EnqueueAnswer, type EnqueueFile, ForgottenError, type Protocol } from "@drover/shared/protocol";
 
 /** Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again. */
-const KEPT_MS = 5_000;
+const KEPT_MS = 3_000;
 
 interface Batch {
   number: number;
   cursor: string;
-  files: EnqueueFile[];
+  /** The files, packed: as objects those of a few seconds would be most of the producer's memory. */
+  packed: Buffer;
   sentMs: number;
 }
 
@@ -26,8 +27,8 @@ export class Batches {
   async send(number: number, cursor: string, files: EnqueueFile[]): Promise<EnqueueAnswer[]> {
     const nowMs = Date.now();
     this.#recent = this.#recent.filter((batch) => batch.sentMs > nowMs - KEPT_MS);
-    this.#recent.push({ number, cursor, files, sentMs: nowMs });
-    return this.#register(number);
+    this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), sentMs: nowMs });
+    return this.#register(number, files);
   }
 
   /** After the last batch: sends again what Redis has forgotten since. */
@@ -38,12 +39,13 @@ export class Batches {
     if (!known.sealed) await this.ledger.seal(this.runId);
   }
 
-  async #register(number: number): Promise<EnqueueAnswer[]> {
+  async #register(number: number, given?: EnqueueFile[]): Promise<EnqueueAnswer[]> {
     for (;;) {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
         const { runId, fleet } = this;
-        return await this.protocol.enqueue(runId, number, batch.cursor, batch.files, fleet);
+        const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
+        return await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
       } catch (error) {
         if (!(error instanceof ForgottenError)) throw error;
         const before = this.#recent.some((each) => each.number === number - 1);
