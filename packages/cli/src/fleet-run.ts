@@ -158,8 +158,10 @@ async function follow(
   } finally {
     progress?.stop();
     setLive(undefined);
-    process.off("SIGINT", onSignal);
-    process.off("SIGTERM", onSignal);
+    if (signals === 0) {
+      process.off("SIGINT", onSignal); // else a second one may still come
+      process.off("SIGTERM", onSignal);
+    }
   }
 }
 
