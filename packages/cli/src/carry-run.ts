@@ -254,6 +254,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           watcher.settled(outcome);
         },
         room: () => dispatcher.room(BACKLOG_FILES),
+        recreate: () => ledger.create(spec, options.secrets, run.id),
       }).catch((error) => {
         if (error instanceof RunLostError && cancelled) return;
         throw error;

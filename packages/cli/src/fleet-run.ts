@@ -246,6 +246,7 @@ class Follower {
         },
         batch: run.batch,
         signal: this.#stop.signal,
+        recreate: () => ledger.create(spec, secrets, run.id),
         onQueued: (_batch, hosts) => {
           for (const files of hosts.values()) this.progress?.queued(files);
         },
@@ -268,7 +269,9 @@ class Follower {
       if (!(error instanceof RunLostError)) throw error;
       const now = await ledger.get(run.id);
       if (now.state !== "cancelled") throw error;
-      return new (await import("@drover/producer/batches")).Batches(protocol, ledger, run.id, true);
+      return new (await import("@drover/producer/batches")).Batches(protocol, ledger, run.id, true, () =>
+        Promise.reject(error),
+      );
     } finally {
       clearInterval(holding);
       tree.close();

@@ -21,6 +21,8 @@ export class Batches {
     private readonly ledger: Ledger,
     private readonly runId: string,
     private readonly fleet: boolean,
+    /** Makes the run anew where Redis has forgotten it whole. */
+    private readonly recreate: () => Promise<unknown>,
   ) {}
 
   /** @throws ForgottenError when Redis has lost more than is kept. */
@@ -34,7 +36,12 @@ export class Batches {
   /** After the last batch: sends again what Redis has forgotten since. */
   async confirm(): Promise<void> {
     const last = this.#recent.at(-1)?.number;
-    const known = await this.ledger.registered(this.runId);
+    let known = await this.ledger.registered(this.runId);
+    if (!known && (this.#recent.length === 0 || this.#recent[0]?.number === 1)) {
+      await this.recreate();
+      known = { batch: 0, sealed: false };
+    }
+    if (!known) throw new ForgottenError(this.runId, undefined);
     if (last !== undefined && known.batch < last) await this.#register(last);
     if (!known.sealed) await this.ledger.seal(this.runId);
   }
@@ -48,6 +55,11 @@ export class Batches {
         return await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
       } catch (error) {
         if (!(error instanceof ForgottenError)) throw error;
+        if (error.known === undefined) {
+          if (this.#recent[0]?.number !== 1) throw error;
+          await this.recreate();
+          continue;
+        }
         const before = this.#recent.some((each) => each.number === number - 1);
         if (!before || error.known >= number) throw error;
         await this.#register(number - 1);

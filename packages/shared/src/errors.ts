@@ -30,7 +30,6 @@ export type ErrorClass =
   | "locked"
   | "cancelled"
   | "poison"
-  | "removed"
   | "credentials"
   | "internal";
 

@@ -273,11 +273,12 @@ return answers
  *   f failed), host, destination, source, job (JSON without its index), bytes, what failed (JSON, kind f) or ''.
  * Returns {'OK', answer per file...}, an answer being an index, 'dup', or 'col'..index (another source has that
  *   destination: settled failed); a batch that was sent again gets the answer of the first time. Or {'GAP', batch
- *   known}, {'CANCELLED'}, {'OWNER', name}.
+ *   known}, {'GONE'} (there is no such run), {'CANCELLED'}, {'OWNER', name}.
  */
 export const ENQUEUE = `
 local run, done = KEYS[1], KEYS[2]
 local r = redis.call('HMGET', run, 'state', 'owner', 'batch', 'files', 'answer')
+if not r[1] then return {'GONE'} end
 if r[1] == 'cancelled' then return {'CANCELLED'} end
 if r[2] ~= ARGV[1] then return {'OWNER', r[2] or ''} end
 local batch, known = tonumber(ARGV[2]), tonumber(r[3] or '0')

@@ -153,10 +153,10 @@ export type EnqueueAnswer =
 export class ForgottenError extends Error {
   override name = "ForgottenError";
 
-  /** @param known the last batch that Redis has. */
+  /** @param known the last batch that Redis has; undefined where it does not know the run at all. */
   constructor(
     runId: string,
-    readonly known: number,
+    readonly known: number | undefined,
   ) {
     super(`Redis forgot a part of run ${runId}: start the command again`);
   }
@@ -373,6 +373,7 @@ export class Protocol {
     const [head, ...answers] = (await enqueueScript.run(this.redis, keys, args)) as [string, ...string[]];
     if (head === "CANCELLED") throw new RunLostError(`run ${runId} was cancelled`);
     if (head === "OWNER") throw new RunLostError(`run ${runId} was taken over by another process`);
+    if (head === "GONE") throw new ForgottenError(runId, undefined);
     if (head !== "OK") throw new ForgottenError(runId, Number(answers[0]));
     return answers.map((answer) => {
       if (answer === "dup") return { is: "duplicate" };

@@ -97,6 +97,12 @@ export class Leases {
     return lease;
   }
 
+  /** Whether the lease of this fence is held here. */
+  holds(fence: string): boolean {
+    for (const lease of this.#held) if (lease.fence === fence) return true;
+    return false;
+  }
+
   drop(lease: Lease): void {
     this.#held.delete(lease);
   }

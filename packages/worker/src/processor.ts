@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
+import { LEASE_MS } from "@drover/shared/protocol";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
@@ -245,7 +246,9 @@ export class Processor {
       const since = this.#busySince.get(id) ?? Date.now();
       this.#busySince.set(id, since);
       const skip = terms.whenBusy === "skip-same-source" && carried.sameSource;
-      const waited = Date.now() - since > terms.timeoutMs && terms.whenBusy === "wait";
+      // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
+      const patienceMs = Math.max(terms.timeoutMs, place.fleet ? LEASE_MS + 5_000 : 0);
+      const waited = Date.now() - since > patienceMs && terms.whenBusy === "wait";
       if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
       const error = new TransferError("locked", "another process is writing this destination", {
         permanent: true,

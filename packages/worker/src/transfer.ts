@@ -143,8 +143,17 @@ async function admit(file: WorkFile, place: Place) {
   // Each carrying has a name of its own: only a command that is sent again may get the same fence again.
   const request = { ...file, delivery: `${PROCESS_NAME}.${threadId}.${++carryings}` };
   const answer = await place.protocol.admit(request);
-  if (answer.is !== "busy" || !isProcessDead(answer.owner)) return answer;
+  if (answer.is !== "busy" || !(await isLeft(answer, place))) return answer;
   return place.protocol.admit({ ...request, deadFence: answer.fence });
+}
+
+/** Whether the holder of a lease is surely gone, so that its end need not be waited for. */
+async function isLeft(busy: { owner: string; fence: string }, place: Place): Promise<boolean> {
+  if (isProcessDead(busy.owner)) return true;
+  if (!place.fleet || busy.owner !== PROCESS_NAME) return false;
+  // One of our own that we do not hold: Redis has forgotten that we gave it back. (Or it was granted this very moment.)
+  await new Promise((resolve) => setImmediate(resolve));
+  return !place.leases.holds(busy.fence);
 }
 
 /** Opens the source: the rest of it where a part is here, else the whole, unless it is the version we have. */

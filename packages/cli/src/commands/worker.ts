@@ -33,7 +33,13 @@ export async function worker(flags: WorkerFlags, settings: Settings): Promise<nu
   const roots = checkRoots(flags.root);
   const limits = (flags.hostLimit ?? []).map(parseHostLimit);
   const log = pino(
-    { level: flags.verbose ? "debug" : "info", base: { worker: workerId() }, messageKey: "message" },
+    {
+      level: flags.verbose ? "debug" : "info",
+      base: { worker: workerId() },
+      messageKey: "message",
+      timestamp: () => `,"ts":"${new Date().toISOString()}"`,
+      formatters: { level: (level) => ({ level }) },
+    },
     fileDescriptor({ dest: 2, sync: true }),
   );
   const engine = await openEngine(settings);
@@ -44,9 +50,10 @@ export async function worker(flags: WorkerFlags, settings: Settings): Promise<nu
     if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
     log.warn({ error: redactText(error.message) }, "error");
   };
+  let draining = false;
   let away = false;
   redis.on("close", () => {
-    if (!away) log.warn("Redis is away: waiting for it");
+    if (!away && !draining) log.warn("Redis is away: waiting for it");
     away = true;
   });
   redis.on("ready", () => {
@@ -81,7 +88,6 @@ export async function worker(flags: WorkerFlags, settings: Settings): Promise<nu
     { redis, keys, ledger, owner: PROCESS_NAME, log: (message, fields) => log.info(fields ?? {}, message) },
     onError,
   );
-  let draining = false;
   const presence = new Presence(redis, keys, workerId(), () => ({
     concurrency: settings.concurrency,
     roots,
