@@ -379,7 +379,7 @@ export class Ledger {
 
   /** State of many runs of a fleet, and chunks in their backlogs; undefined for a run that is gone. */
   async standings(ids: string[]): Promise<(Standing | undefined)[]> {
-    const answers = await pipelined(() => {
+    const answers = await pipelined(this.redis, () => {
       const pipeline = this.redis.pipeline();
       for (const id of ids) pipeline.hmget(this.keys.run(id), "state", "sealed").hlen(this.keys.backlog(id));
       return pipeline;
