@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
-import { parseRedisUrl } from "@drover/shared/redis/address";
+import { parseAddress } from "@drover/shared/redis/address";
 
 /** Where a setting's value came from, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
@@ -17,7 +17,7 @@ interface Kind<T> {
 const text: Kind<string> = { read: (value) => value, show: (value) => value };
 const redisUrl: Kind<string> = {
   read: (value) => {
-    parseRedisUrl(value);
+    parseAddress(value);
     return value;
   },
   show: redactUrl,

@@ -8,6 +8,18 @@ export function showAddress(address: RedisAddress): string {
   return "url" in address ? redactUrl(address.url) : address.socketPath;
 }
 
+/**
+ * Reads what a person gives as a Redis: a URL, see {@link parseRedisUrl}, or `unix:///path/of/a/socket`.
+ *
+ * @throws Error whose message says what is expected.
+ */
+export function parseAddress(given: string): RedisAddress {
+  const socket = /^unix:(?:\/\/)?(\/.+)$/i.exec(given)?.[1];
+  if (socket !== undefined) return { socketPath: socket };
+  parseRedisUrl(given);
+  return { url: given };
+}
+
 export interface RedisNode {
   host: string;
   port: number;
