@@ -43,6 +43,8 @@ interface FleetRun {
   flows: Map<string, Flow>;
   /** Chunks that were seen in its backlog. */
   seen: number;
+  /** Files that are carried for other runs although this one has given them up. */
+  shared: Set<number>;
 }
 
 export interface FleetDispatcherOptions {
@@ -132,6 +134,7 @@ export class FleetDispatcher {
       tree: new LocalTree(spec.root),
       flows: new Map(),
       seen: 0,
+      shared: new Set(),
     };
     for (const [chunk, files] of await ledger.flying(id)) {
       const known = new Chunk(chunk, []);
@@ -302,6 +305,7 @@ export class FleetDispatcher {
       for (const chunk of flow.chunks.values()) {
         await this.#endAll(run, chunk.rest, outcome);
         chunk.rest = [];
+        await this.#recall(run, chunk, outcome);
         if (!chunk.launched) await ledger.launch(run.id, chunk.id);
         chunk.launched = true;
       }
@@ -318,10 +322,24 @@ export class FleetDispatcher {
     const joined: TransferJob[] = [];
     await Promise.all(
       jobs.map(async (job) => {
-        if (!(await this.#end(run, job, outcome))) joined.push(job);
+        if (await this.#end(run, job, outcome)) return;
+        run.shared.add(job.i);
+        joined.push(job);
       }),
     );
     await this.#add(joined.map((job) => ({ job, priority: 1 })));
+  }
+
+  /** Takes jobs that nobody carries out of the queue (they may be delayed for long) and ends them. */
+  async #recall(run: FleetRun, chunk: Chunk, outcome: "cancelled" | "blocked"): Promise<void> {
+    const waiting = [...chunk.pending.values()].map(({ job }) => job).filter((job) => !run.shared.has(job.i));
+    const removed: TransferJob[] = [];
+    for (let from = 0; from < waiting.length; from += 100) {
+      const part = waiting.slice(from, from + 100);
+      const gone = await Promise.all(part.map((job) => this.#queue.remove(fleetJobId(job))));
+      removed.push(...part.filter((_, at) => gone[at] === 1)); // a job that is carried is locked
+    }
+    await this.#endAll(run, removed, outcome);
   }
 
   /** @returns false where other runs wait for the file. */

@@ -68,10 +68,15 @@ return redis.call('HDEL', KEYS[1], ARGV[1])
 
 /**
  * Ends a run, if this process still has it and nothing is open. One that was cancelled stays cancelled.
- * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
+ * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end while nobody expands it), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
  */
 const FINISH = new Script(`
-if ARGV[1] ~= '*' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
+local o = redis.call('HMGET', KEYS[1], 'owner', 'ownerUntil')
+if ARGV[1] ~= '*' then
+  if o[1] ~= ARGV[1] then return -1 end
+elseif (o[1] or '') ~= '' and tonumber(o[2] or '0') > tonumber(redis.call('TIME')[1]) * 1000 then
+  return 0 -- somebody is adding to it, or about to
+end
 local r = redis.call('HMGET', KEYS[1], 'sealed', 'files', 'state')
 if r[3] == 'done' then return 1 end
 local cancelled = r[3] == 'cancelled'
