@@ -58,6 +58,12 @@ redis.call('HSET', KEYS[1], 'ownerUntil', tonumber(redis.call('TIME')[1]) * 1000
 return 1
 `);
 
+/** KEYS: run. ARGV: ms. Has the outcomes of a run kept for a follower. */
+const FOLLOW = new Script(`
+if redis.call('EXISTS', KEYS[1]) == 0 then return end
+redis.call('HSET', KEYS[1], 'follow', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[1]))
+`);
+
 /** Moves a chunk from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunk. */
 const LAUNCH = new Script(`
 local files = redis.call('HGET', KEYS[1], ARGV[1])
@@ -112,8 +118,6 @@ export class Ledger {
         .hset(this.keys.run(id), {
           state: "running",
           owner: this.owner,
-          ownerUntil: started + PRODUCER_MS,
-          follow: spec.fleet ? started + FOLLOW_MS : 0,
           started,
           spec: JSON.stringify(spec),
           batch: 0,
@@ -128,7 +132,11 @@ export class Ledger {
         .expire(this.keys.secrets(id), SECRETS_SECONDS)
         .zadd(this.keys.runs(), started, id),
     );
-    if (spec.fleet) await this.redis.sadd(this.keys.active(), id);
+    if (spec.fleet) {
+      await this.hold(id);
+      await this.follow(id);
+      await this.redis.sadd(this.keys.active(), id);
+    }
     return id;
   }
 
@@ -297,7 +305,7 @@ export class Ledger {
 
   /** Has the outcomes of a fleet's run kept for the caller, for a while. */
   async follow(id: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), "follow", Date.now() + FOLLOW_MS);
+    await FOLLOW.run(this.redis, [this.keys.run(id)], [FOLLOW_MS]);
   }
 
   /** Outcomes with their indexes that have come since the last call; they are forgotten. */
