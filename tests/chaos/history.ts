@@ -23,7 +23,7 @@ export type Happening =
   /** Drover has told the run's id. */
   | { is: "named"; run: string; id: string }
   /** `again`: resume, or one more try of a command that was refused. */
-  | { is: "again"; run: string; command: string }
+  | { is: "again"; run: string; command: string; why: string }
   /** A line of `--json`. */
   | { is: "outcome"; run: string; name: string; outcome: string; class?: string | undefined }
   /** The command ended by itself. `whole`: its outcomes are those of all files. */

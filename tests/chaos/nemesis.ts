@@ -61,7 +61,10 @@ export function schedule(options: ScheduleOptions): Action[] {
   for (let run = 1; run <= runs; run++) {
     actions.push({
       ...{ atMs: rng.int(0, spanMs), does: "submit", run: `run ${run}` },
-      ...{ names: rng.some(names, rng.pick([0.2, 0.6, 1])), detached: rng.chance(0.4) },
+      ...{
+        names: rng.some(names, rng.pick([0.2, 0.6, 1])),
+        detached: rng.chance(0.4) && options.workers > 0,
+      },
     });
   }
   const versions = new Rng(seed, "versions");
@@ -81,7 +84,7 @@ function faults(options: ScheduleOptions): Fault[] {
     // All numbers are drawn whatever they are needed for, so that one more kind of fault does not change the rest.
     const action = fault(rng, atMs, rng.pick(targets), options);
     const on = resource(action);
-    if ((busy.get(on) ?? 0) > atMs) continue;
+    if ((busy.get(on) ?? 0) > atMs || (options.workers === 0 && action.does === "remove-jobs")) continue;
     busy.set(on, atMs + ("forMs" in action ? action.forMs + 200 : 0));
     actions.push(action);
   }

@@ -72,8 +72,9 @@ export class RedisUnderFire {
     const address = { url: this.url };
     const redis = await until("Redis to answer", () => connect(address, 1_000).catch(() => undefined));
     redis.disconnect();
-    this.#watch = setInterval(() => this.#look(), LOOK_EVERY_MS);
+    this.#sizes.length = 0;
     this.#look();
+    this.#watch = setInterval(() => this.#look(), LOOK_EVERY_MS);
   }
 
   /** kill -9, and the loss of what was written last. Nothing listens when this resolves. */
@@ -121,11 +122,11 @@ export class RedisUnderFire {
     const file = this.#file();
     const path = join(this.#aofDirectory, file);
     const { size } = statSync(path);
-    const then = this.#sizes.findLast(({ atMs }) => atMs <= fromMs);
+    // What was there at the start stays.
+    const then = this.#sizes.findLast(({ atMs }) => atMs <= fromMs) ?? this.#sizes[0];
     // What an earlier file held was synced when this one was begun.
     const left = Math.min(size, (then?.file === file ? then.size : 0) + tornBytes);
     truncateSync(path, left);
-    this.#sizes.length = 0;
     return `${file}: ${size} -> ${left} bytes`;
   }
 

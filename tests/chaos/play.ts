@@ -1,0 +1,136 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { check, type Known, report, type Violation } from "./checker.js";
+import { History, showEvent } from "./history.js";
+import { type Action, type ScheduleOptions, schedule } from "./nemesis.js";
+import { Sampler } from "./observers.js";
+import type { Submission } from "./submission.js";
+import { type ChaosFile, planFiles, VersionedOrigin } from "./versioned-origin.js";
+import { World } from "./world.js";
+
+export interface PlayOptions extends Omit<ScheduleOptions, "names"> {
+  readonly files: number;
+  /** Of these, how many have 70 MiB or more. */
+  readonly large: number;
+  readonly concurrency: number;
+  /** Most time before an answer of the origin. */
+  readonly latencyMs: number;
+  /** A run that has not ended so long after the last fault is stuck. */
+  readonly boundMs: number;
+  readonly mostMiB: number;
+}
+
+export interface Played {
+  readonly options: PlayOptions;
+  readonly actions: readonly Action[];
+  readonly history: History;
+  readonly violations: readonly Violation[];
+  readonly logs: readonly { name: string; text: string }[];
+}
+
+/**
+ * Plays a seed: files, versions and faults are those of the seed, their timing is as exact as a machine lets it be.
+ * First the fleet works under fire; then the faults end, and every run has to; then one more sync brings everything
+ * to the last version; then all that was seen is checked.
+ */
+export async function play(options: PlayOptions): Promise<Played> {
+  const { seed } = options;
+  const files = planFiles({ seed, count: options.files, large: options.large });
+  const actions = schedule({ ...options, names: files.map(({ name }) => name) });
+  const history = new History();
+  const origin = await VersionedOrigin.start(seed, files, options.latencyMs);
+  origin.onAnswer((answered) => history.add({ is: "get", ...answered }));
+  const world = await World.start(options, origin, history);
+  const sampler = new Sampler(world.root, files, seed, history);
+  try {
+    sampler.start();
+    await perform(actions, world, origin, history);
+    await world.heal();
+    history.add({ is: "quiet" });
+    await settle(world, world.submissions, sampler, history, options.boundMs);
+    const last = world.submit("last sync", files, false);
+    await settle(world, [last], sampler, history, options.boundMs);
+    await world.lookForSecrets();
+    await sampler.stop();
+    await world.close();
+    const known: Known = {
+      kinds: new Map(files.map(({ name, kind }) => [name, kind])),
+      mostMiB: options.mostMiB,
+    };
+    return { options, actions, history, violations: check(history, known), logs: world.logs() };
+  } finally {
+    await sampler.stop();
+    await world.dispose();
+    await origin.stop();
+  }
+}
+
+async function perform(
+  actions: readonly Action[],
+  world: World,
+  origin: VersionedOrigin,
+  history: History,
+): Promise<void> {
+  const startedMs = history.nowMs();
+  const faults: Promise<void>[] = [];
+  const find = (name: string) => origin.files.get(name) as ChaosFile;
+  for (const action of actions) {
+    const waitMs = startedMs + action.atMs - history.nowMs();
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (action.does === "submit") world.submit(action.run, action.names.map(find), action.detached);
+    else if (action.does === "publish") {
+      for (const name of action.names) history.add({ is: "published", name, version: origin.publish(name) });
+    } else {
+      const fault = world.suffer(action);
+      fault.catch(() => {}); // awaited below
+      faults.push(fault);
+      await world.lookForSecrets();
+    }
+  }
+  await Promise.all(faults);
+}
+
+/** Waits until the runs have ended, each taken up again that has not, and writes down what became of them. */
+async function settle(
+  world: World,
+  submissions: readonly Submission[],
+  sampler: Sampler,
+  history: History,
+  boundMs: number,
+): Promise<void> {
+  const endMs = history.nowMs() + boundMs;
+  await Promise.all(submissions.map((submission) => within(submission.over, endMs - history.nowMs())));
+  for (const submission of submissions) {
+    let facts = await world.look(submission);
+    while (facts.state !== "done" && facts.state !== "lost" && history.nowMs() < endMs) {
+      await within(submission.resume(), endMs - history.nowMs());
+      facts = await world.look(submission);
+    }
+    history.add({ is: "status", run: submission.run, facts });
+    submission.giveUp();
+  }
+  await sampler.scan();
+}
+
+async function within(promise: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, ms));
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}
+
+/** Keeps everything that is known of a play: schedule, history, logs, and what the checker says. */
+export function keep(played: Played, directory: string): void {
+  const { options, actions, history, violations, logs } = played;
+  mkdirSync(directory, { recursive: true });
+  history.save(directory);
+  const lines = history.events.map((event) => `${showEvent(event)}\n`);
+  writeFileSync(join(directory, "history.txt"), lines.join(""));
+  writeFileSync(join(directory, "schedule.json"), JSON.stringify({ options, actions }, null, 1));
+  writeFileSync(join(directory, "report.txt"), `${report(violations, history, 50)}\n`);
+  for (const [at, { name, text }] of logs.entries()) {
+    writeFileSync(join(directory, `${at}-${name.replace(/[^a-z0-9]+/gi, "-")}.log`), text);
+  }
+}
