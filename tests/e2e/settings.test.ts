@@ -128,6 +128,8 @@ describe("--redis", () => {
   it("keeps runs and breakers in it, and starts none of its own", async ({ box, origin, work }) => {
     await withRedis(work.path, async (redis) => {
       const own = ["--redis", redis, "--state-dir", work.at("state")];
+      const worker = box.start(["worker", ...own, "--root", work.path]);
+      await worker.waitFor("stderr", /worker ready/);
       const good = await box.sync([origin.route("/good", does.file("good")), ...work.into, ...own]);
       expect(good.items[0]?.outcome).toBe("copied");
       await box.sync([origin.route("/bad", does.status(503)), ...work.into, ...own, ...quick]);
@@ -135,13 +137,17 @@ describe("--redis", () => {
       const again = await box.sync([origin.url("/good2"), ...work.into, ...own, "--breaker-wait", "0"]);
       expect(again.items[0]?.status).toBe("blocked");
       expect(box.redisPids()).toEqual([]);
+      worker.kill("SIGTERM");
+      expect((await worker.result).code).toBe(0);
     });
   });
 
   it("is named by REDIS_URL as well", async ({ box, origin, work }) => {
     await withRedis(work.path, async (redis) => {
       const env = { REDIS_URL: redis, XDG_STATE_HOME: work.at("state") };
-      const { code } = await box.sync([origin.route("/a", does.file("a")), ...work.into], { env });
+      const { code } = await box.run(["sync", origin.route("/a", does.file("a")), ...work.into, "--detach"], {
+        env,
+      });
       expect(code).toBe(0);
       expect(await listRuns(box, ["--redis", redis])).toHaveLength(1);
     });

@@ -539,7 +539,7 @@ describe("a file of a cancelled run", () => {
     const url = origin.route("/file", does.pausedAt(toBuffer(pattern(1_000)), 500, gate));
     const carrying = carrier.once("file", url);
     await gate.reached;
-    carrier.place.leases.cancelHeld();
+    carrier.place.leases.cancelHeld(carrier.place.runId);
     expect(await carrying).toMatchObject({ is: "settled", outcome: { outcome: "cancelled" } });
     gate.open();
     expect(space.read("file")).toBe(OLD);

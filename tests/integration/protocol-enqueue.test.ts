@@ -11,7 +11,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 
 /** Files of all chunks in the backlog, by chunk. */
 async function backlog(fleet: Member, run: string) {
-  const chunks: Record<string, [number, Record<string, unknown>][]> = {};
+  const chunks: Record<string, [number, Record<string, unknown>, 1?][]> = {};
   for (const id of await fleet.ledger.chunkIds(run)) chunks[id] = await fleet.ledger.chunk(run, id);
   return chunks;
 }

@@ -165,6 +165,7 @@ describe("settling", () => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const bytes = 6 * 2 ** 40;
+    await redis.set(keys.flight(file.flight), "1000000");
     await fleet.protocol.settle(settling(file, admitted, { bytes, index: 1_000_000 }));
     expect((await fleet.ledger.get(run)).bytes).toBe(bytes);
     expect(await redis.getbit(keys.done(run), 1_000_000)).toBe(1);

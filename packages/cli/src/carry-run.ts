@@ -12,9 +12,10 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol, RunLostError } from "@drover/shared/protocol";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
-import { Carrier, type CarrierWork, probeMsOf } from "@drover/worker/carrier";
+import { Carrier, type CarrierWork } from "@drover/worker/carrier";
 import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/carrier-threads";
 import type { FileEvents } from "@drover/worker/processor";
+import { probeMsOf } from "@drover/worker/run-place";
 import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
@@ -26,7 +27,8 @@ const THREADED_FILES = 10_000;
 const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
 
-export interface Watcher extends Omit<FileEvents, "retrying" | "blocked"> {
+export interface Watcher extends Omit<FileEvents, "retrying" | "blocked" | "settled"> {
+  settled(outcome: Outcome): void;
   retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
   /** So many files more are on their way. */
   queued(files: number): void;

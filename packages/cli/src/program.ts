@@ -22,6 +22,7 @@ const TRANSFER: SettingName[] = [
   "durability",
 ];
 const STATE: SettingName[] = ["state-dir", "redis"];
+const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
 
 /** What is written after a setting's flag. */
 const VALUES: Partial<Record<SettingName, string>> = {
@@ -108,6 +109,7 @@ function build(exit: (code: number) => void): Command {
       .option("--json", "results as a JSON array on standard output")
       .option("--ndjson", "results as one JSON object a line")
       .option("--dry-run", "say what would be synced; change nothing")
+      .option("--detach", "with --redis: print the run's id and leave it to the fleet")
       .option("--verbose", "retries, and stack traces of errors"),
     [...TRANSFER, ...STATE],
   ).action(async (sources: string[], options: SyncFlags & { verbose?: boolean }, command: Command) => {
@@ -183,6 +185,40 @@ function build(exit: (code: number) => void): Command {
         },
       );
   }
+  listing("wait", "follow a fleet's run to its end")
+    .argument("<run>")
+    .option("--ndjson", "results as one JSON object a line")
+    .action(async (run: string, flags: { json?: boolean; ndjson?: boolean }, command: Command) => {
+      const { wait } = await import("./fleet-run.js");
+      exit(await wait(run, (await settingsOf(command)).values, flags));
+    });
+  listing("workers", "list a fleet's workers and what they carry").action(
+    async (flags: { json?: boolean }, command: Command) => {
+      const { workers } = await import("./commands/worker.js");
+      exit(await workers((await settingsOf(command)).values, flags));
+    },
+  );
+  addSettings(
+    program
+      .command("worker")
+      .description("carry files of a fleet's runs, until a signal")
+      .requiredOption(
+        "--root <DIR>",
+        "directory that files may be written below, on a file system that the fleet shares (repeatable)",
+        collect,
+      )
+      .option("--verbose", "a line for every file"),
+    [...WORKER, ...STATE],
+  ).action(async (flags: { root: string[]; verbose?: boolean }, command: Command) => {
+    const { worker } = await import("./commands/worker.js");
+    exit(await worker(flags, (await settingsOf(command)).values));
+  });
+  addSettings(program.command("gc").description("forget runs that ended long ago"), STATE)
+    .option("--older-than <DAYS>", "days since they ended (default: 7)", "7")
+    .action(async (flags: { olderThan: string }, command: Command) => {
+      const { gc } = await import("./commands/runs.js");
+      exit(await gc(flags.olderThan, (await settingsOf(command)).values));
+    });
   addSettings(program.command("cancel").description("stop a run; what is not done ends cancelled"), STATE)
     .argument("<run>")
     .action(async (run: string, _flags: object, command: Command) => {
@@ -191,6 +227,7 @@ function build(exit: (code: number) => void): Command {
     });
   addSettings(program.command("config").description("print the settings and where they come from"), [
     ...TRANSFER,
+    ...WORKER,
     ...STATE,
   ])
     .option("--json", "as JSON")

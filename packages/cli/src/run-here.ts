@@ -1,6 +1,6 @@
 import type { Outcome } from "@drover/shared/outcome";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { gatesOf } from "@drover/worker/carrier";
+import { gatesOf } from "@drover/worker/run-place";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
 import { detail, setLive, warn } from "./output.js";
@@ -78,7 +78,8 @@ export async function runHere(
   }
 }
 
-function conclude(run: Run, { end, counts }: CarryResult): number {
+/** Says how a run ended; answers the exit code. */
+export function conclude(run: Run, { end, counts }: CarryResult): number {
   if (end === "stopped") {
     warn(`interrupted: drover resume ${run.id} goes on`);
     return EXIT.interrupted;

@@ -136,6 +136,13 @@ export const SETTINGS = {
     "fsync",
     "fsync files and directories, or leave that to the system",
   ),
+  concurrency: setting(number(1, 1024, true), 16, "files that a worker carries at once"),
+  "drain-deadline": setting(
+    number(0, 86_400),
+    30,
+    "seconds that files on their way may take to finish when a worker is stopped",
+  ),
+  "health-port": setting(number(0, 65_535, true), undefined, "port of a worker's /healthz and /readyz"),
   "state-dir": setting(path, undefined, "where Drover's own Redis and lists are kept"),
   redis: setting(
     url,

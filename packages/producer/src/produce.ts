@@ -4,12 +4,13 @@ import { shortHash } from "@drover/shared/ids";
 import { hostOf, type NewJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
-import { type EnqueueFile, flightHash, type Protocol } from "@drover/shared/protocol";
+import { type EnqueueFile, flightHash, flightOf, type Protocol } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
 import { localVersion } from "@drover/shared/storage/local-source";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
-import { type Cursor, type Entry, type ExpandInput, expand } from "./expand/expand.js";
+import { Batches } from "./batches.js";
+import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
@@ -35,12 +36,16 @@ export interface ProduceOptions {
   room(): Promise<void>;
 }
 
-/** Expands a run's sources, compares them with the catalog and registers what is to be carried. */
-export async function produce(options: ProduceOptions): Promise<void> {
+/**
+ * Expands a run's sources, compares them with the catalog and registers what is to be carried.
+ *
+ * @returns what was sent last, to be confirmed for a while.
+ */
+export async function produce(options: ProduceOptions): Promise<Batches> {
   const { runId, ledger } = options;
+  const batches = new Batches(options.protocol, ledger, runId, options.input.spec.fleet);
   let batch = options.batch;
   let pending: Entry[] = [];
-  let last: Cursor = options.input.from;
   let sending: Promise<void> = Promise.resolve();
   let broken: unknown;
   const claims = new Set<number>();
@@ -50,8 +55,7 @@ export async function produce(options: ProduceOptions): Promise<void> {
     pending = [];
     sending = sending.then(async () => {
       if (entries.length === 0 || broken !== undefined) return;
-      last = (entries.at(-1) as Entry).cursor;
-      await register(options, ++batch, entries, last, claims);
+      await register(options, batches, ++batch, entries, claims);
     });
     sending.catch((error) => {
       broken ??= error;
@@ -74,28 +78,30 @@ export async function produce(options: ProduceOptions): Promise<void> {
   } finally {
     clearInterval(timer);
   }
-  if (options.signal.aborted) return;
+  if (options.signal.aborted) return batches;
   await ledger.seal(runId);
   await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
+  return batches;
 }
 
 async function register(
   options: ProduceOptions,
+  batches: Batches,
   batch: number,
   entries: Entry[],
-  cursor: Cursor,
   claims: Set<number>,
 ): Promise<void> {
-  const { runId, protocol, ledger, tree } = options;
+  const { runId, ledger, tree } = options;
+  const { spec } = options.input;
   const known = await compare(options, entries);
   const secrets = new Map<string, string>();
   const files = entries.map((entry, at): EnqueueFile => {
     const job: NewJob = { s: entry.shown, d: entry.destination };
     if (entry.sha256 !== undefined) job.x = entry.sha256;
-    const flight = flightHash(runId, job.s, job.d, 0);
+    const ownFlight = flightHash(runId, job.s, job.d, 0);
     if (entry.source !== entry.shown) {
       job.k = 1;
-      secrets.set(flight, entry.source);
+      secrets.set(ownFlight, entry.source);
     }
     const destination = entry.error
       ? shortHash("failed", entry.source, entry.destination)
@@ -112,11 +118,13 @@ async function register(
       failure: entry.error
         ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
         : "",
-      flight,
+      flight: flightOf(runId, spec, { ...job, i: 0 }, entry.error ? "" : tree.path(entry.destination)),
+      ownFlight,
     };
   });
   await ledger.keepSecretSources(runId, secrets);
-  const answers = await protocol.enqueue(runId, batch, JSON.stringify(cursor), files);
+  const cursor = (entries.at(-1) as Entry).cursor;
+  const answers = await batches.send(batch, JSON.stringify(cursor), files);
   faultPoint("enqueue");
   const hosts = new Map<string, number>();
   answers.forEach((answer, at) => {

@@ -51,6 +51,7 @@ async function requeue(
         return { index, flight: flightHash(run.id, job.s, job.d, job.g ?? 0), job: JSON.stringify(rest) };
       }),
       clear ? ["failed", "blocked", "locked", "cancelled"] : [],
+      run.spec.fleet,
     );
   }
 }

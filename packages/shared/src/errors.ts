@@ -29,6 +29,8 @@ export type ErrorClass =
   | "breaker"
   | "locked"
   | "cancelled"
+  | "poison"
+  | "removed"
   | "credentials"
   | "internal";
 

@@ -18,6 +18,10 @@ export const transferJobSchema = z.object({
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
+  /** Its run, where the queue is a fleet's. */
+  r: z.string().optional(),
+  /** 1 when its flight is its run's own, although others may want the same file. */
+  o: z.literal(1).optional(),
   /** 1 when the full source, with its secrets, is in the run's secret key. */
   k: z.literal(1).optional(),
 });
@@ -25,7 +29,7 @@ export const transferJobSchema = z.object({
 export type TransferJob = z.infer<typeof transferJobSchema>;
 
 /** A file as the producer sees it, before it has an index. */
-export type NewJob = Omit<TransferJob, "i" | "g">;
+export type NewJob = Omit<TransferJob, "i" | "g" | "r" | "o">;
 
 /** The BullMQ id of a file's job. */
 export function jobId(runId: string, index: number, generation = 0): string {

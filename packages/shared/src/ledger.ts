@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import { SettingsError } from "./errors.js";
 import { newRunId } from "./ids.js";
-import { OUTCOMES } from "./outcome.js";
+import { OUTCOMES, type Outcome } from "./outcome.js";
 import { isProcessDead } from "./process-name.js";
 import { CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
 import { pipelined, Script } from "./redis/script.js";
@@ -10,6 +10,8 @@ import { type Run, type RunCounts, type RunSecrets, type RunSpec, runSpecSchema 
 
 /** Secrets of a run are forgotten after so long; a retry after that needs them anew. */
 const SECRETS_SECONDS = 7 * 86_400;
+/** Outcomes of a run that has ended are kept for its follower for so long. */
+const UNREAD_SECONDS = 3_600;
 /** Runs beyond this many are forgotten, oldest first. */
 const KEPT_RUNS = 200;
 
@@ -21,28 +23,55 @@ const failureSchema = z.object({
 });
 export type Failure = z.infer<typeof failureSchema> & { index: number };
 
+/** Who expands a fleet's run, perhaps on another machine, is thought dead when it has not said so for so long. */
+const PRODUCER_MS = 15_000;
+/** Outcomes are kept for those who follow a run until they have not asked for so long. */
+const FOLLOW_MS = 30_000;
+
 /**
  * Takes a run for a process.
- * KEYS: run. ARGV: new owner, owner that is known dead or '', resume ('1' takes a run that nobody works on).
+ * KEYS: run, active. ARGV: new owner, owner that is known dead or '', run where it is a fleet's or '', ms until which
+ *   a fleet's producer is thought alive.
  * Returns 'OK' or the owner that has it.
  */
 const TAKE = new Script(`
-local owner = redis.call('HGET', KEYS[1], 'owner')
+local r = redis.call('HMGET', KEYS[1], 'owner', 'ownerUntil')
+local owner, nowMs = r[1], tonumber(redis.call('TIME')[1]) * 1000
 if not owner then return 'NONE' end
-if owner ~= '' and owner ~= ARGV[2] then return owner end
+if owner ~= '' and owner ~= ARGV[2] and (ARGV[3] == '' or tonumber(r[2] or '0') > nowMs) then return owner end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'state', 'running')
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[1], 'ownerUntil', nowMs + tonumber(ARGV[4]))
+  redis.call('SADD', KEYS[2], ARGV[3])
+end
 redis.call('HDEL', KEYS[1], 'ended')
 redis.call('HINCRBY', KEYS[1], 'generation', 1)
 return 'OK'
 `);
 
+/** KEYS: run. ARGV: owner, ms. Tells that the producer lives; answers 0 when the run is another's. */
+const HOLD = new Script(`
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'ownerUntil', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[2]))
+return 1
+`);
+
+/** Moves a chunk from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunk. */
+const LAUNCH = new Script(`
+local files = redis.call('HGET', KEYS[1], ARGV[1])
+if not files then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], files)
+return redis.call('HDEL', KEYS[1], ARGV[1])
+`);
+
 /**
  * Ends a run, if this process still has it and nothing is open. One that was cancelled stays cancelled.
- * KEYS: run, done. ARGV: owner, ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
+ * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
  */
 const FINISH = new Script(`
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
+if ARGV[1] ~= '*' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
 local r = redis.call('HMGET', KEYS[1], 'sealed', 'files', 'state')
+if r[3] == 'done' then return 1 end
 local cancelled = r[3] == 'cancelled'
 if r[1] ~= '1' and not cancelled then return 0 end
 if redis.call('BITCOUNT', KEYS[2]) ~= tonumber(r[2] or '0') then return 0 end
@@ -50,6 +79,14 @@ redis.call('HSET', KEYS[1], 'owner', '', 'ended', ARGV[2])
 if not cancelled then redis.call('HSET', KEYS[1], 'state', 'done') end
 return 1
 `);
+
+/** How a fleet's run stands. */
+export interface Standing {
+  cancelled: boolean;
+  sealed: boolean;
+  /** Chunks in its backlog. */
+  chunks: number;
+}
 
 /** Runs and what became of their files. The bitmaps are the truth about files; the hash is about the run. */
 export class Ledger {
@@ -68,6 +105,8 @@ export class Ledger {
         .hset(this.keys.run(id), {
           state: "running",
           owner: this.owner,
+          ownerUntil: started + PRODUCER_MS,
+          follow: spec.fleet ? started + FOLLOW_MS : 0,
           started,
           spec: JSON.stringify(spec),
           batch: 0,
@@ -82,6 +121,7 @@ export class Ledger {
         .expire(this.keys.secrets(id), SECRETS_SECONDS)
         .zadd(this.keys.runs(), started, id),
     );
+    if (spec.fleet) await this.redis.sadd(this.keys.active(), id);
     return id;
   }
 
@@ -90,8 +130,22 @@ export class Ledger {
     const old = await this.redis.zrange(this.keys.runs(), "0", String(-KEPT_RUNS - 1));
     for (const id of old) {
       const owner = await this.redis.hget(this.keys.run(id), "owner");
-      if (!owner || isProcessDead(owner)) await this.#forget(id);
+      const over = !(await this.redis.sismember(this.keys.active(), id));
+      if (over && (!owner || isProcessDead(owner))) await this.#forget(id);
     }
+  }
+
+  /** Forgets runs that ended longer ago. @returns how many. */
+  async forgetOlderThan(ageMs: number): Promise<number> {
+    let forgotten = 0;
+    for (const id of await this.redis.zrange(this.keys.runs(), "0", "-1")) {
+      const [ended, owner] = await this.redis.hmget(this.keys.run(id), "ended", "owner");
+      if (!ended || Number(ended) > Date.now() - ageMs || (owner && !isProcessDead(owner))) continue;
+      if (await this.redis.sismember(this.keys.active(), id)) continue;
+      await this.#forget(id);
+      forgotten++;
+    }
+    return forgotten;
   }
 
   async #forget(id: string): Promise<void> {
@@ -103,6 +157,8 @@ export class Ledger {
       this.keys.failed(id),
       this.keys.backlog(id),
       this.keys.secrets(id),
+      this.keys.flying(id),
+      this.keys.outcomes(id),
       ...OUTCOMES.map((outcome) => this.keys.outcome(id, outcome)),
     );
     await this.redis.zrem(this.keys.runs(), id);
@@ -208,7 +264,11 @@ export class Ledger {
    */
   async take(run: Run): Promise<void> {
     const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
-    const answer = await TAKE.run(this.redis, [this.keys.run(run.id)], [this.owner, dead]);
+    const answer = await TAKE.run(
+      this.redis,
+      [this.keys.run(run.id), this.keys.active()],
+      [this.owner, dead, run.spec.fleet ? run.id : "", PRODUCER_MS],
+    );
     if (answer === "OK") return;
     throw new SettingsError(
       `run ${run.id} is being worked on by process ${processNumber(String(answer))}: let it finish`,
@@ -217,6 +277,57 @@ export class Ledger {
 
   async seal(id: string): Promise<void> {
     await this.redis.hset(this.keys.run(id), "sealed", "1");
+  }
+
+  /** Says that the producer of a fleet's run lives. @returns whether the run is still its own. */
+  async hold(id: string): Promise<boolean> {
+    return (await HOLD.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_MS])) === 1;
+  }
+
+  /** Has the outcomes of a fleet's run kept for the caller, for a while. */
+  async follow(id: string): Promise<void> {
+    await this.redis.hset(this.keys.run(id), "follow", Date.now() + FOLLOW_MS);
+  }
+
+  /** Outcomes with their indexes that have come since the last call; they are forgotten. */
+  async outcomes(id: string): Promise<[number, Outcome][]> {
+    const key = this.keys.outcomes(id);
+    const entries = await this.redis.xrange(key, "-", "+", "COUNT", 1000);
+    const last = entries.at(-1)?.[0];
+    if (last === undefined) return [];
+    const [ms, sequence] = last.split("-") as [string, string];
+    await this.redis.xtrim(key, "MINID", `${ms}-${Number(sequence) + 1}`);
+    return entries.map(([, fields]) => [Number(fields[1]), JSON.parse(fields[3] as string) as Outcome]);
+  }
+
+  /** Runs of the fleet that are not done. */
+  active(): Promise<string[]> {
+    return this.redis.smembers(this.keys.active());
+  }
+
+  /** @returns whether everything of a fleet's run is settled: then it is ended. */
+  async finishFleet(id: string): Promise<boolean> {
+    const keys = [this.keys.run(id), this.keys.done(id)];
+    if ((await FINISH.run(this.redis, keys, ["*", Date.now()])) !== 1) return false;
+    await this.redis.unlink(this.keys.flying(id));
+    await this.redis.expire(this.keys.outcomes(id), UNREAD_SECONDS);
+    await this.redis.srem(this.keys.active(), id);
+    return true;
+  }
+
+  /** Chunks are in BullMQ: they are kept until their files are settled. */
+  async launch(id: string, chunk: string): Promise<void> {
+    await LAUNCH.run(this.redis, [this.keys.backlog(id), this.keys.flying(id)], [chunk]);
+  }
+
+  async land(id: string, chunk: string): Promise<void> {
+    await this.redis.hdel(this.keys.flying(id), chunk);
+  }
+
+  /** Last batch that Redis has, and whether it knows that there are no more. */
+  async registered(id: string): Promise<{ batch: number; sealed: boolean }> {
+    const [batch, sealed] = await this.redis.hmget(this.keys.run(id), "batch", "sealed");
+    return { batch: Number(batch ?? 0), sealed: sealed === "1" };
   }
 
   /** @returns `done`, `open` while files are not settled, or `lost` when another process has taken the run. */
@@ -250,8 +361,37 @@ export class Ledger {
   }
 
   /** Files of a chunk, as [index, job]. */
-  async chunk(id: string, chunk: string): Promise<[number, Record<string, unknown>][]> {
+  async chunk(id: string, chunk: string): Promise<[number, Record<string, unknown>, 1?][]> {
     return JSON.parse((await this.redis.hget(this.keys.backlog(id), chunk)) ?? "[]");
+  }
+
+  /** Chunks that are in BullMQ, as {@link chunk}. */
+  async flying(id: string): Promise<Map<string, [number, Record<string, unknown>, 1?][]>> {
+    const all = await this.redis.hgetall(this.keys.flying(id));
+    return new Map(Object.entries(all).map(([chunk, files]) => [chunk, JSON.parse(files)]));
+  }
+
+  /** State of many runs of a fleet, and chunks in their backlogs; undefined for a run that is gone. */
+  async standings(ids: string[]): Promise<(Standing | undefined)[]> {
+    const answers = await pipelined(() => {
+      const pipeline = this.redis.pipeline();
+      for (const id of ids) pipeline.hmget(this.keys.run(id), "state", "sealed").hlen(this.keys.backlog(id));
+      return pipeline;
+    });
+    return ids.map((_, at) => {
+      const [state, sealed] = answers[at * 2] as (string | null)[];
+      if (!state) return undefined;
+      return {
+        cancelled: state === "cancelled",
+        sealed: sealed === "1",
+        chunks: answers[at * 2 + 1] as number,
+      };
+    });
+  }
+
+  /** Which files of a range are settled, as the bytes of the bitmap from `firstIndex`'s byte on. */
+  async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
+    return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }
 
   async dropChunk(id: string, chunk: string): Promise<void> {
@@ -269,7 +409,9 @@ function readRun(id: string, hash: Record<string, string>): Run | undefined {
   if (!spec.success) return undefined;
   const owner = hash.owner ?? "";
   const running = hash.state === "running";
-  const interrupted = running && (owner === "" || isProcessDead(owner));
+  const { fleet } = spec.data;
+  const idle = owner === "" || isProcessDead(owner) || (fleet && Number(hash.ownerUntil ?? 0) < Date.now());
+  const interrupted = running && idle && !(fleet && hash.sealed === "1");
   return {
     id,
     state: interrupted ? "interrupted" : (hash.state as Run["state"]),

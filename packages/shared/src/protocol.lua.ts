@@ -71,13 +71,14 @@ end
  *
  * Lease, a hash per destination: d (delivery), e (expiry, ms), f (fence), o (owner process), s (source), p (fences of
  * predecessors whose staging may still be there, comma-separated), m (what is known of the staged part), r (1 when
- * it was given back in order).
+ * it was given back in order), c (how many of its holders died).
  *
  * KEYS per file: flight, lease, breaker, catalog, run.
  * ARGV: lease ms, probe ms, owner; per file: delivery, source, fence of an owner known dead or '', host or '',
  *   field in the catalog.
  * Returns per file {'DONE'} | {'CANCELLED'} | {'BUSY', owner, source, fence, ms left} | {'BLOCKED', ms} |
- *   {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or ''}.
+ *   {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or '', files that wait for it (the
+ *   flight's value), holders that died}.
  */
 export const ADMIT = `${CLOCK}${BREAKER}
 local answers, states, closed = {}, {}, {}
@@ -87,12 +88,13 @@ for file = 1, #KEYS / 5 do
   local delivery, source, dead, host, field = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
   local answer
   if not states[run] then states[run] = redis.call('HGET', run, 'state') or '' end
-  if redis.call('EXISTS', flight) == 0 then
+  local waiting = redis.call('GET', flight)
+  if not waiting then
     answer = {'DONE'}
-  elseif states[run] == 'cancelled' then
-    answer = {'CANCELLED'}
+  elseif states[run] == 'cancelled' and not string.find(waiting, ',', 1, true) then
+    answer = {'CANCELLED'} -- where other runs wait for the file too, it is carried for them
   else
-    local l = redis.call('HMGET', lease, 'd', 'e', 'f', 'o', 's', 'p', 'm', 'r')
+    local l = redis.call('HMGET', lease, 'd', 'e', 'f', 'o', 's', 'p', 'm', 'r', 'c')
     local how = 'new'
     if l[1] then
       if l[8] then how = 'released'
@@ -125,9 +127,11 @@ for file = 1, #KEYS / 5 do
             redis.call('HSET', lease, 'p', before)
             redis.call('HDEL', lease, 'r')
           end
+          if how == 'dead' or how == 'expired' then l[9] = redis.call('HINCRBY', lease, 'c', 1) end
           redis.call('PEXPIRE', lease, 86400000)
         end
-        answer = {'OK', fence, epoch, redis.call('HGET', catalog, field) or '', how, before, l[7] or ''}
+        answer = {'OK', fence, epoch, redis.call('HGET', catalog, field) or '', how, before, l[7] or '',
+          waiting, tonumber(l[9] or '0')}
       end
     end
   end
@@ -139,21 +143,29 @@ return answers
 /**
  * Settle: the end of a file. Without its flight it ends nothing twice; without its lease it ends nothing at all.
  *
- * KEYS per file: flight, lease, breaker, catalog, run, done, is:<outcome>, failed.
- * ARGV per file (14): fence or '' (ends without a lease), index, outcome, bytes, what failed (JSON) or '',
+ * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller says whom it
+ * knows of: where there are others the answer names them, and nothing is done.
+ *
+ * KEYS per file: flight, lease, breaker, catalog; then per waiting file: run, done, is:<outcome>, failed, outcomes.
+ * ARGV per file (16): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
  *   field in the catalog, catalog entry or '', verdict (ok | fail | none), epoch, threshold, breaker ms,
  *   Retry-After ms, force ('1' opens the breaker at once),
- *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed).
- * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0}.
+ *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed),
+ *   who waits (the flight's value), the outcome for who follows the run (JSON) or ''; after these 16 the index
+ *   of each waiting file.
+ * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0} or {'WAITING', the flight's value}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}
-local answers, well, bytes = {}, {}, {}
-for file = 1, #KEYS / 8 do
-  local k, a = (file - 1) * 8, (file - 1) * 14
-  local flight, lease, run = KEYS[k+1], KEYS[k+2], KEYS[k+5]
-  local fence, index, outcome = ARGV[a+1], ARGV[a+2], ARGV[a+3]
-  if redis.call('EXISTS', flight) == 0 then
+local answers, well, bytes, follows, file, k, a = {}, {}, {}, {}, 0, 0, 0
+while k < #KEYS do
+  file = file + 1
+  local flight, lease, count = KEYS[k+1], KEYS[k+2], tonumber(ARGV[a+2])
+  local fence, outcome = ARGV[a+1], ARGV[a+3]
+  local waiting = redis.call('GET', flight)
+  if not waiting then
     answers[file] = {'ALREADY', 0}
+  elseif waiting ~= ARGV[a+15] then
+    answers[file] = {'WAITING', waiting}
   elseif fence ~= '' and redis.call('HGET', lease, 'f') ~= fence then
     answers[file] = {'STALE', 0}
   else
@@ -165,10 +177,18 @@ for file = 1, #KEYS / 8 do
       well[breaker] = ARGV[a+8] == 'ok' and ARGV[a+9] -- good news of one epoch is told once
     end
     if ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
-    redis.call('SETBIT', KEYS[k+6], index, 1)
-    if outcome ~= 'copied' then redis.call('SETBIT', KEYS[k+7], index, 1) end
-    if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[k+8], index, ARGV[a+5]) end
-    bytes[run] = (bytes[run] or 0) + tonumber(ARGV[a+4])
+    for waiter = 1, count do
+      local w, index = k + waiter * 5 - 1, ARGV[a+16+waiter]
+      local run = KEYS[w+1]
+      redis.call('SETBIT', KEYS[w+2], index, 1)
+      if outcome ~= 'copied' then redis.call('SETBIT', KEYS[w+3], index, 1) end
+      if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[w+4], index, ARGV[a+5]) end
+      bytes[run] = (bytes[run] or 0) + tonumber(ARGV[a+4])
+      if ARGV[a+16] ~= '' then
+        if follows[run] == nil then follows[run] = tonumber(redis.call('HGET', run, 'follow') or '0') > nowMs end
+        if follows[run] then redis.call('XADD', KEYS[w+5], '*', 'i', index, 'o', ARGV[a+16]) end
+      end
+    end
     if fence == '' then redis.call('DEL', flight)
     elseif ARGV[a+14] == '1' then
       redis.call('DEL', flight)
@@ -176,6 +196,7 @@ for file = 1, #KEYS / 8 do
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end
+  k, a = k + 4 + count * 5, a + 16 + count
 end
 for run, sum in pairs(bytes) do
   if sum > 0 then redis.call('HINCRBY', run, 'bytes', string.format('%.0f', sum)) end
@@ -226,8 +247,12 @@ return answers
  * Enqueue a batch, all or nothing: destinations claimed, indexes given, flights and counts registered, the backlog
  * chunks and the producer's cursor written.
  *
- * KEYS: run, done, is:unchanged, is:failed, failed, backlog; per file: claim bucket, flight.
- * ARGV: producer (its name must own the run), batch number, cursor; per file (7): kind (q queued | u unchanged |
+ * In a fleet a file that is queued by another run already and that nobody has taken up yet is joined. One that is taken
+ * up could be older than what this run asks for: it gets a flight of its own, which waits for the lease.
+ *
+ * KEYS: run, done, is:unchanged, is:failed, failed, backlog; per file: claim bucket, flight; in a fleet also the run's
+ *   own flight for it, and its lease.
+ * ARGV: producer (its name must own the run), batch number, cursor, run where it is a fleet's or ''; per file (7): kind (q queued | u unchanged |
  *   f failed), host, destination, source, job (JSON without its index), bytes, what failed (JSON, kind f) or ''.
  * Returns {'OK', answer per file...}, an answer being an index, 'dup', or 'col'..index (another source has that
  *   destination: settled failed); a batch that was sent again gets the answer of the first time. Or {'GAP', batch
@@ -242,10 +267,11 @@ local batch, known = tonumber(ARGV[2]), tonumber(r[3] or '0')
 if batch == known then return cjson.decode(r[5]) end
 if batch ~= known + 1 then return {'GAP', known} end
 local index = tonumber(r[4] or '0')
-local chunks, answer = {}, {'OK'}
-for file = 1, (#KEYS - 6) / 2 do
-  local a = 3 + (file - 1) * 7
-  local claim, flight = KEYS[5 + file * 2], KEYS[6 + file * 2]
+local chunks, answer, fleet = {}, {'OK'}, ARGV[4]
+local stride = fleet == '' and 2 or 4
+for file = 1, (#KEYS - 6) / stride do
+  local a, k = 4 + (file - 1) * 7, 6 + (file - 1) * stride
+  local claim, flight = KEYS[k+1], KEYS[k+2]
   local kind, host, destination, source, job = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
   local other = redis.call('HGET', claim, destination)
   if other == source then
@@ -260,13 +286,24 @@ for file = 1, (#KEYS - 6) / 2 do
     else
       redis.call('HSET', claim, destination, source)
       if kind == 'q' then
-        redis.call('SET', flight, bit)
-        local chunk = chunks[host]
-        if not chunk then
-          chunk = {}
-          chunks[host] = chunk
+        local waiter, own, joined = bit, '', false
+        if fleet ~= '' then
+          waiter = fleet .. ':' .. bit
+          if redis.call('EXISTS', flight) == 1 then
+            joined = redis.call('EXISTS', KEYS[k+4]) == 0
+            if not joined then flight, own = KEYS[k+3], ',1' end
+          end
         end
-        chunk[#chunk + 1] = '[' .. bit .. ',' .. job .. ']'
+        if joined then redis.call('APPEND', flight, ',' .. waiter)
+        else
+          redis.call('SET', flight, waiter)
+          local chunk = chunks[host]
+          if not chunk then
+            chunk = {}
+            chunks[host] = chunk
+          end
+          chunk[#chunk + 1] = '[' .. bit .. ',' .. job .. own .. ']'
+        end
       else
         redis.call('SETBIT', done, bit, 1)
         redis.call('SETBIT', kind == 'u' and KEYS[3] or KEYS[4], bit, 1)
@@ -291,20 +328,21 @@ return answer
  * queue (resume).
  *
  * KEYS: run, done, failed, backlog; then is:<outcome> for each outcome that is cleared; then a flight per file.
- * ARGV: producer, chunk id, number of outcome keys, clear ('1' for retry); per file: index, [index, job] (JSON).
+ * ARGV: producer, chunk id, number of outcome keys, clear ('1' for retry), what comes before the index in a flight;
+ *   per file: index, [index, job] (JSON).
  * Returns how many were put back: a file that is settled and not cleared stays as it is.
  */
 export const REQUEUE = `
 local outcomes, count, jobs = tonumber(ARGV[3]), 0, {}
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
 for file = 1, #KEYS - 4 - outcomes do
-  local bit, job = ARGV[3 + file * 2], ARGV[4 + file * 2]
+  local bit, job = ARGV[4 + file * 2], ARGV[5 + file * 2]
   local settled = redis.call('GETBIT', KEYS[2], bit) == 1
   local failed = ARGV[4] == '1' and redis.call('HDEL', KEYS[3], bit) == 1
   if failed or not settled then
     redis.call('SETBIT', KEYS[2], bit, 0)
     if failed then for i = 1, outcomes do redis.call('SETBIT', KEYS[4 + i], bit, 0) end end
-    redis.call('SET', KEYS[4 + outcomes + file], bit)
+    redis.call('SET', KEYS[4 + outcomes + file], ARGV[5] .. bit)
     count = count + 1
     jobs[count] = job
   end

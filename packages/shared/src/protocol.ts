@@ -1,10 +1,12 @@
 import type { Redis } from "ioredis";
 import type { Verdict } from "./errors.js";
 import { shortHash } from "./ids.js";
+import type { TransferJob } from "./job.js";
 import type { OutcomeName } from "./outcome.js";
 import { ADMIT, ENQUEUE, RELEASE, RENEW, REQUEUE, SETTLE } from "./protocol.lua.js";
 import { bucketOf, CATALOG_BUCKETS, CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
 import { Gather, Script } from "./redis/script.js";
+import type { RunSpec } from "./run.js";
 
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
@@ -31,9 +33,22 @@ export interface FileKeys {
   host: string;
 }
 
-/** The flight id: in a run that one process carries, flights are not joined across runs. */
+/** The flight id of a file of one run alone. */
 export function flightHash(runId: string, source: string, destination: string, generation: number): string {
   return shortHash("copy", runId, source, destination, String(generation));
+}
+
+/** The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one. */
+export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: string): string {
+  if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g)
+    return flightHash(runId, job.s, job.d, job.g ?? 0);
+  const terms = JSON.stringify([job.x, spec.maxFileSizeBytes, spec.durable]);
+  return shortHash("copy", job.s, path, terms);
+}
+
+/** A file that waits for a flight, as the flight's value names it: one of a run that one process carries has its index alone. */
+export function waiterOf(runId: string, index: number, fleet: boolean): string {
+  return fleet ? `${runId}:${index}` : String(index);
 }
 
 export interface AdmitRequest extends FileKeys {
@@ -59,6 +74,10 @@ export interface Admitted {
   predecessors: string[];
   /** What is known of the staged part (JSON), or "". */
   staged: string;
+  /** Everybody who waits for this file, see {@link waiterOf}; it stays so until the file is settled. */
+  waiting: string;
+  /** Holders of the lease that died over this file. */
+  crashes: number;
 }
 
 export type AdmitAnswer =
@@ -71,7 +90,10 @@ export type AdmitAnswer =
 export interface SettleRequest extends FileKeys {
   /** Absent where no lease is held. */
   fence?: string;
-  index: number;
+  /** Who waits for the file, as far as the caller knows, see {@link waiterOf}. */
+  waiting: string;
+  /** The outcome (JSON) for those who follow a run, or "". */
+  followed: string;
   outcome: OutcomeName;
   bytes: number;
   /** File and error as JSON, for what did not succeed; else "". */
@@ -103,13 +125,28 @@ export interface EnqueueFile {
   job: string;
   bytes: number;
   failure: string;
+  /** What runs that want the same may share; else the run's own. */
   flight: string;
+  ownFlight: string;
 }
 
 export type EnqueueAnswer =
   | { is: "index"; index: number }
   | { is: "duplicate" }
   | { is: "collision"; index: number };
+
+/** Redis has restarted without the last of what it had acknowledged. */
+export class ForgottenError extends Error {
+  override name = "ForgottenError";
+
+  /** @param known the last batch that Redis has. */
+  constructor(
+    runId: string,
+    readonly known: number,
+  ) {
+    super(`Redis forgot a part of run ${runId}: start the command again`);
+  }
+}
 
 /** The run is not this process's to work on any more. */
 export class RunLostError extends Error {
@@ -126,7 +163,7 @@ const requeueScript = new Script(REQUEUE);
 /** The steps of a file that Redis decides: flights, leases with fences, breaker, ledger and catalog, atomically. */
 export class Protocol {
   readonly #admits: Gather<AdmitRequest, AdmitAnswer>;
-  readonly #settles: Gather<SettleRequest, SettleAnswer>;
+  readonly #settles: Gather<SettleRequest, SettleAnswer | { is: "waiting"; waiting: string }>;
 
   /** @param owner name of this process, see process-name.ts. */
   constructor(
@@ -143,8 +180,13 @@ export class Protocol {
     return this.#admits.ask(request);
   }
 
-  settle(request: SettleRequest): Promise<SettleAnswer> {
-    return this.#settles.ask(request);
+  /** Ends a file for everybody who waits for it. */
+  async settle(request: SettleRequest): Promise<SettleAnswer> {
+    for (let asked = request; ; ) {
+      const answer = await this.#settles.ask(asked);
+      if (answer.is !== "waiting") return answer;
+      asked = { ...asked, waiting: answer.waiting }; // others have joined
+    }
   }
 
   #catalogKey(file: FileKeys): string {
@@ -167,7 +209,12 @@ export class Protocol {
     return ((await admitScript.run(this.redis, keys, args)) as unknown[][]).map(readAdmit);
   }
 
-  async #settleAll(requests: SettleRequest[]): Promise<SettleAnswer[]> {
+  /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
+  settleAlone(request: SettleRequest): Promise<SettleAnswer | { is: "waiting"; waiting: string }> {
+    return this.#settles.ask(request);
+  }
+
+  async #settleAll(requests: SettleRequest[]) {
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const each of requests) {
@@ -176,14 +223,11 @@ export class Protocol {
         this.keys.lease(each.lease),
         this.keys.breaker(each.host),
         this.#catalogKey(each),
-        this.keys.run(each.runId),
-        this.keys.done(each.runId),
-        this.keys.outcome(each.runId, each.outcome),
-        this.keys.failed(each.runId),
       );
+      const waiting = each.waiting.split(",");
       args.push(
         each.fence ?? "",
-        each.index,
+        waiting.length,
         each.outcome,
         each.bytes,
         each.failure,
@@ -196,9 +240,27 @@ export class Protocol {
         each.retryAfterMs,
         each.openBreaker ? "1" : "",
         each.keepLease ? "1" : "",
+        each.waiting,
+        each.followed,
       );
+      for (const waiter of waiting) {
+        const colon = waiter.indexOf(":");
+        const runId = colon < 0 ? each.runId : waiter.slice(0, colon);
+        keys.push(
+          this.keys.run(runId),
+          this.keys.done(runId),
+          this.keys.outcome(runId, each.outcome),
+          this.keys.failed(runId),
+          this.keys.outcomes(runId),
+        );
+        args.push(waiter.slice(colon + 1));
+      }
     }
-    return ((await settleScript.run(this.redis, keys, args)) as [string, number][]).map(readSettled);
+    return ((await settleScript.run(this.redis, keys, args)) as [string, unknown][]).map((answer) =>
+      answer[0] === "WAITING"
+        ? ({ is: "waiting", waiting: String(answer[1]) } as const)
+        : readSettled(answer),
+    );
   }
 
   /**
@@ -230,7 +292,7 @@ export class Protocol {
         fencedOff ? "1" : "",
       ],
     );
-    return readSettled(answer as [string, number]);
+    return readSettled(answer as [string, unknown]);
   }
 
   /** Extends leases; answers for each whether it is still ours. `staged`: what is staged (JSON), or "" to keep. */
@@ -247,13 +309,16 @@ export class Protocol {
    * Registers a batch of files of a run, all or nothing.
    *
    * @param batch 1, 2, 3 …; the same number again is not done again and gets the same answer.
+   * @param fleet whether other runs may have the same files in flight.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
+   * @throws ForgottenError when Redis has lost earlier batches: send them again.
    */
   async enqueue(
     runId: string,
     batch: number,
     cursor: string,
     files: EnqueueFile[],
+    fleet = false,
   ): Promise<EnqueueAnswer[]> {
     const keys = [
       this.keys.run(runId),
@@ -263,12 +328,13 @@ export class Protocol {
       this.keys.failed(runId),
       this.keys.backlog(runId),
     ];
-    const args: (string | number)[] = [this.owner, batch, cursor];
+    const args: (string | number)[] = [this.owner, batch, cursor, fleet ? runId : ""];
     for (const each of files) {
       keys.push(
         this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)),
         this.keys.flight(each.flight),
       );
+      if (fleet) keys.push(this.keys.flight(each.ownFlight), this.keys.lease(each.destination));
       args.push(
         each.kind[0] as string,
         each.host,
@@ -282,7 +348,7 @@ export class Protocol {
     const [head, ...answers] = (await enqueueScript.run(this.redis, keys, args)) as [string, ...string[]];
     if (head === "CANCELLED") throw new RunLostError(`run ${runId} was cancelled`);
     if (head === "OWNER") throw new RunLostError(`run ${runId} was taken over by another process`);
-    if (head !== "OK") throw new Error(`Redis forgot a part of run ${runId}: start the command again`);
+    if (head !== "OK") throw new ForgottenError(runId, Number(answers[0]));
     return answers.map((answer) => {
       if (answer === "dup") return { is: "duplicate" };
       if (answer.startsWith("col")) return { is: "collision", index: Number(answer.slice(3)) };
@@ -301,6 +367,7 @@ export class Protocol {
     chunk: string,
     files: { index: number; flight: string; job: string }[],
     clear: readonly OutcomeName[],
+    fleet = false,
   ): Promise<number> {
     const count = await requeueScript.run(
       this.redis,
@@ -317,6 +384,7 @@ export class Protocol {
         chunk,
         clear.length,
         clear.length > 0 ? "1" : "",
+        fleet ? `${runId}:` : "",
         ...files.flatMap((file) => [file.index, `[${file.index},${file.job}]`]),
       ],
     );
@@ -350,10 +418,12 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         origin: answer[4] as LeaseOrigin,
         predecessors: answer[5] === "" ? [] : String(answer[5]).split(","),
         staged: String(answer[6]),
+        waiting: String(answer[7]),
+        crashes: Number(answer[8]),
       };
   }
 }
 
-function readSettled(answer: [string, number]): SettleAnswer {
+function readSettled(answer: [string, unknown]): SettleAnswer {
   return { is: answer[0].toLowerCase() as SettleAnswer["is"], blockedUntilMs: Number(answer[1]) };
 }

@@ -35,6 +35,10 @@ export const runSpecSchema = z.object({
   bytesPerSecond: z.number().optional(),
   resume: z.boolean(),
   durable: z.boolean(),
+  /** Carried by a fleet's workers rather than by one process. */
+  fleet: z.boolean().default(false),
+  /** It has request headers of its own: no other run may be served by its files. */
+  ownFlights: z.boolean().default(false),
 });
 
 export type RunSpec = z.infer<typeof runSpecSchema>;
@@ -66,7 +70,7 @@ export interface Run {
   state: RunState;
   startedMs: number;
   endedMs: number | undefined;
-  /** Process that works on it, see process-name.ts; "" for none. */
+  /** Process that works on it (a fleet's run: that expands it), see process-name.ts; "" for none. */
   owner: string;
   spec: RunSpec;
   /** Number of the last batch that was registered. */

@@ -1,27 +1,25 @@
 import { TransferError } from "@drover/shared/errors";
-import { Gates } from "@drover/shared/gates";
+import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
-import { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { flightHash, Protocol } from "@drover/shared/protocol";
+import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { RunSpec } from "@drover/shared/run";
-import { HttpClient } from "@drover/shared/storage/http";
-import { HttpSource } from "@drover/shared/storage/http-source";
-import { LocalSource } from "@drover/shared/storage/local-source";
-import { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
 import { Leases } from "./leases.js";
-import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { type FileEvents, Processor } from "./processor.js";
+import { openPlace } from "./run-place.js";
 import { settleFailed } from "./settle.js";
 import { workFile } from "./work-file.js";
 
-/** A probe of a half-open breaker is given up after so long, however patient the run is. */
-const MOST_PROBE_MS = 60_000;
+/**
+ * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
+ * to Redis of a file) is no gap in the carrying.
+ */
+const AHEAD = 64;
 
 /** What a carrier works on; plain data, so that it can be handed to a thread. */
 export interface CarrierWork {
@@ -41,20 +39,11 @@ export interface CarrierEvents extends FileEvents {
   receiving(job: TransferJob, part: Part): void;
 }
 
-/** How long a probe of a half-open breaker may take in a run. */
-export function probeMsOf(spec: RunSpec): number {
-  return Math.min(spec.timeoutMs * 2, MOST_PROBE_MS);
-}
-
-export function gatesOf(spec: RunSpec): Gates {
-  return new Gates(spec.breakerWaitMs, probeMsOf(spec));
-}
-
 /** Everything that carries files of one run in one thread: the composition of this package. */
 export class Carrier {
   readonly #place: Place;
   readonly #processor: Processor;
-  readonly #client: HttpClient;
+  readonly #close: () => Promise<void>;
 
   constructor(
     redis: Redis,
@@ -64,47 +53,27 @@ export class Carrier {
     events: CarrierEvents,
     onError: (error: Error) => void,
   ) {
-    const { runId, spec, headers } = work;
-    const probeMs = probeMsOf(spec);
-    const protocol = new Protocol(redis, keys, PROCESS_NAME, probeMs);
-    const ledger = new Ledger(redis, keys, PROCESS_NAME);
-    const client = new HttpClient({ timeoutMs: spec.timeoutMs, connections: work.concurrency * 4 });
-    const secretSource = async (job: TransferJob) => {
-      const url = await ledger.secretSource(runId, flightHash(runId, job.s, job.d, 0));
-      if (url !== undefined) return new HttpSource(client, url, headers);
-      const why = "the credentials of this run have expired: start a new sync";
-      throw new TransferError("credentials", why, { permanent: true });
-    };
-    this.#client = client;
-    this.#place = {
-      runId,
-      protocol,
-      leases: new Leases(protocol),
-      pace: new Pace(spec.timeoutMs, work.bytesPerSecond),
-      tree: new LocalTree(spec.root),
-      terms: {
-        ...spec,
-        rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
-        maxFileSizeBytes: spec.maxFileSizeBytes,
-      },
-      receiving: (job, part) => events.receiving(job, part),
-      source: (job) => {
-        if (hostOf(job.s) === "") return new LocalSource(job.s);
-        return job.k === 1 ? secretSource(job) : new HttpSource(client, job.s, headers);
-      },
-      arrived: (job) => {
-        if (job.k !== 1) return;
-        const flight = flightHash(runId, job.s, job.d, 0);
-        ledger.forgetSecretSource(runId, flight).catch(onError); // else it expires with the run's
-      },
-    };
+    const leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
+    const opened = openPlace({
+      ...work,
+      redis,
+      keys,
+      connections: work.concurrency * 4,
+      leases,
+      gates,
+      receiving: events.receiving,
+      onError,
+    });
+    this.#place = opened.place;
+    this.#close = opened.close;
     this.#processor = new Processor({
       queue: work.queue,
       prefix: keys.queuePrefix(),
       redis,
       concurrency: work.concurrency,
-      place: this.#place,
-      gates,
+      ahead: AHEAD,
+      leases,
+      place: () => opened.place,
       events,
       onError,
     });
@@ -127,15 +96,13 @@ export class Carrier {
 
   /** The run was cancelled: gives up the files that are on their way. */
   cancel(): void {
-    this.#place.leases.cancelHeld();
+    this.#place.leases.cancelHeld(this.#place.runId);
   }
 
   /** Stops in order: what is staged is kept, what is unfinished goes back to the queue. */
   async stop(): Promise<void> {
     await this.#processor.stop();
     this.#place.leases.close();
-    this.#place.pace.close();
-    await this.#client.close();
-    this.#place.tree.close();
+    await this.#close();
   }
 }

@@ -14,10 +14,12 @@ export class Lease {
   /** What is staged (JSON), to be noted in Redis at the next tick; "" when nothing is new. */
   note = "";
 
+  /** @param runId the run that alone wants the file; undefined where others do too, or it is one that cannot be cancelled apart. */
   constructor(
     readonly key: string,
     readonly fence: string,
     askedAt: { monotonicMs: number; wallMs: number },
+    readonly runId?: string,
   ) {
     this.extend(askedAt);
   }
@@ -77,8 +79,8 @@ export class Leases {
 
   constructor(private readonly protocol: Protocol) {}
 
-  hold(key: string, fence: string, askedAt: { monotonicMs: number; wallMs: number }): Lease {
-    const lease = new Lease(key, fence, askedAt);
+  hold(key: string, fence: string, askedAt: { monotonicMs: number; wallMs: number }, runId?: string): Lease {
+    const lease = new Lease(key, fence, askedAt, runId);
     if (this.#stopped) lease.abort(this.#stopped);
     this.#held.add(lease);
     this.#timer ??= setInterval(() => void this.#tick(), TICK_MS).unref();
@@ -95,10 +97,10 @@ export class Leases {
     for (const lease of this.#held) lease.abort(reason);
   }
 
-  /** Gives up the files that are on their way now. */
-  cancelHeld(): void {
+  /** Gives up the files of a run that are on their way now. */
+  cancelHeld(runId: string): void {
     const reason = new TransferError("cancelled", "cancelled", { permanent: true });
-    for (const lease of this.#held) lease.cancel(reason);
+    for (const lease of this.#held) if (lease.runId === runId) lease.cancel(reason);
   }
 
   close(): void {

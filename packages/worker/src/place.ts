@@ -1,3 +1,5 @@
+import type { TransferError } from "@drover/shared/errors";
+import type { Gates } from "@drover/shared/gates";
 import type { TransferJob } from "@drover/shared/job";
 import type { BreakerRules, Protocol } from "@drover/shared/protocol";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
@@ -32,11 +34,17 @@ export interface Terms {
 /** Everything that a file needs on its way: made once per process. */
 export interface Place {
   runId: string;
+  /** Other runs may wait for the same files. */
+  fleet: boolean;
   protocol: Protocol;
   leases: Leases;
   pace: Pace;
   tree: LocalTree;
   terms: Terms;
+  gates: Gates;
+  flight(job: TransferJob, path: string): string;
+  /** Why no file of this run may be carried here; undefined where they may. */
+  refused?: TransferError;
   /** Told where the bytes of a file are counted as they come, for show. */
   receiving?(job: TransferJob, part: Part): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */

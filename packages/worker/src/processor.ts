@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
-import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
+import type { Leases } from "./leases.js";
 import type { Place } from "./place.js";
 import { settleFailed } from "./settle.js";
 import { Slots } from "./slots.js";
@@ -22,11 +22,9 @@ const READY_MS = 5_000;
 /** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
 const NEVER = 1_000_000_000;
 
-/**
- * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
- * to Redis of a file) is no gap in the carrying.
- */
-const AHEAD = 64;
+/** A job whose worker says nothing for so long is given to another. */
+const LOCK_MS = 20_000;
+const STALLED_MS = 5_000;
 
 /** What happens to files, for whoever shows or follows it. */
 export interface FileEvents {
@@ -34,7 +32,7 @@ export interface FileEvents {
   /** Not settled; will be taken up again. */
   waiting(job: TransferJob): void;
   retrying(job: TransferJob, attempt: number, error: TransferError, delayMs: number): void;
-  settled(outcome: Outcome): void;
+  settled(outcome: Outcome, job: TransferJob): void;
   /** The host is blocked until then (Unix ms). */
   blocked(host: string, untilMs: number): void;
   /** Was settled before: this delivery found nothing to do. */
@@ -46,8 +44,11 @@ export interface ProcessorOptions {
   prefix: string;
   redis: Redis;
   concurrency: number;
-  place: Place;
-  gates: Gates;
+  /** Jobs to have beyond those that are carried, at most. */
+  ahead: number;
+  leases: Leases;
+  /** The place of a job's run. */
+  place(job: TransferJob): Place | Promise<Place>;
   events: FileEvents;
   /** Errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
@@ -87,8 +88,10 @@ export class Processor {
     const worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
       connection: options.redis,
       prefix: options.prefix,
-      concurrency: fetched(this.#concurrency),
+      concurrency: this.#fetched(),
       autorun: false,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_MS,
       maxStalledCount: NEVER,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
@@ -125,19 +128,33 @@ export class Processor {
   limit(concurrency: number): void {
     this.#concurrency = concurrency;
     this.#slots.limit(concurrency);
-    this.#worker.concurrency = fetched(concurrency);
+    this.#worker.concurrency = this.#fetched();
   }
 
-  /** Stops at once and in order: what is staged is kept, what is unfinished goes back to the queue. */
-  async stop(): Promise<void> {
+  #fetched(): number {
+    return this.#concurrency + Math.min(this.#concurrency, this.options.ahead);
+  }
+
+  /** Whether jobs are being taken. */
+  get running(): boolean {
+    return !this.#stopping && this.#worker.isRunning();
+  }
+
+  /**
+   * Stops in order: what is staged is kept, what is unfinished goes back to the queue.
+   *
+   * @param drainMs files that are on their way may finish for so long.
+   */
+  async stop(drainMs = 0): Promise<void> {
     this.#stopping = true;
     const closed = this.#worker.close();
-    this.options.place.leases.abortAll(new StoppingError("stopping"));
+    if (drainMs > 0) await Promise.race([closed, sleep(drainMs, undefined, { ref: false })]);
+    this.options.leases.abortAll(new StoppingError("stopping"));
     await closed;
   }
 
   async #process(job: Job<unknown>, token: string): Promise<void> {
-    const { place, events } = this.options;
+    const { events } = this.options;
     const parsed = transferJobSchema.safeParse(job.data);
     const id = job.id as string;
     if (!parsed.success) throw new UnrecoverableError(`job ${id} is not a transfer job`);
@@ -145,6 +162,7 @@ export class Processor {
     job.opts.attempts = NEVER;
     job.opts.backoff = { type: "drover" };
     const transfer = parsed.data;
+    const place = await this.options.place(transfer);
     const delivery: Delivery = {
       job: transfer,
       attempt: job.attemptsMade + 1,
@@ -153,20 +171,26 @@ export class Processor {
     await this.#slots.take();
     let carried: Carried;
     try {
+      if (this.#stopping) {
+        await job.moveToWait(token);
+        throw new WaitingError();
+      }
       delivery.sinceMs = this.#since.get(id) ?? Date.now();
       events.started(transfer, delivery.attempt);
-      carried = await carry(delivery, place);
+      carried = place.refused
+        ? await settleFailed(delivery, workFile(transfer, place), undefined, place.refused, place, "failed")
+        : await carry(delivery, place);
     } finally {
       this.#slots.give();
     }
-    const ended = await this.#resolve(carried, delivery, id);
+    const ended = await this.#resolve(carried, delivery, id, place);
     if (ended.is === "settled") {
       this.#since.delete(id);
       this.#busySince.delete(id);
       const { error, outcome } = ended.outcome;
-      if (ended.blockedUntilMs > 0 && error) this.options.gates.blame(hostOf(transfer.s), error.message);
-      this.#tell(transfer, ended.blockedUntilMs, outcome !== "blocked");
-      events.settled(ended.outcome);
+      if (ended.blockedUntilMs > 0 && error) place.gates.blame(hostOf(transfer.s), error.message);
+      this.#tell(place, transfer, ended.blockedUntilMs, outcome !== "blocked");
+      events.settled(ended.outcome, transfer);
       return;
     }
     events.waiting(transfer);
@@ -183,16 +207,16 @@ export class Processor {
       await job.moveToDelayed(Date.now() + ended.delayMs, token);
       throw new DelayedError();
     }
-    const delayMs = this.#backoff(delivery.attempt, ended.error);
-    if (ended.error.verdict === "fail") this.options.gates.blame(hostOf(transfer.s), ended.error.message);
-    this.#tell(transfer, ended.blockedUntilMs, false);
+    const delayMs = backoff(place, delivery.attempt, ended.error);
+    if (ended.error.verdict === "fail") place.gates.blame(hostOf(transfer.s), ended.error.message);
+    this.#tell(place, transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     throw new TryAgain(ended.error.message, delayMs);
   }
 
-  #tell(job: TransferJob, blockedUntilMs: number, passed: boolean): void {
+  #tell(place: Place, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
     const host = hostOf(job.s);
-    this.options.gates.told(host, blockedUntilMs, passed);
+    place.gates.told(host, blockedUntilMs, passed);
     if (blockedUntilMs > 0) this.options.events.blocked(host, blockedUntilMs);
   }
 
@@ -201,9 +225,9 @@ export class Processor {
     carried: Carried,
     delivery: Delivery,
     id: string,
+    place: Place,
   ): Promise<Exclude<Carried, { is: "busy" | "blocked" }> | { is: "later"; delayMs: number }> {
-    const { place, gates } = this.options;
-    const { terms } = place;
+    const { terms, gates } = place;
     const { job } = delivery;
     if (carried.is === "blocked") {
       const host = hostOf(job.s);
@@ -228,18 +252,13 @@ export class Processor {
     if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
     return carried;
   }
-
-  #backoff(attempt: number, error: TransferError): number {
-    const { backoffFactor, jitter } = this.options.place.terms;
-    const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
-    const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
-    return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
-  }
 }
 
-/** Jobs to have at once where so many are carried. */
-function fetched(concurrency: number): number {
-  return concurrency + Math.min(concurrency, AHEAD);
+function backoff(place: Place, attempt: number, error: TransferError): number {
+  const { backoffFactor, jitter } = place.terms;
+  const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
+  const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
+  return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
 }
 
 /** Settling without a lease never waits. */

@@ -1,8 +1,8 @@
 import { type CatalogEntry, encodeCatalog } from "@drover/shared/catalog";
 import type { TransferError, Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
-import type { VerifiedBy } from "@drover/shared/outcome";
-import type { Admitted } from "@drover/shared/protocol";
+import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
+import { type Admitted, waiterOf } from "@drover/shared/protocol";
 import { lost } from "./leases.js";
 import type { Place } from "./place.js";
 import type { Carried, Delivery, WorkFile } from "./work-file.js";
@@ -18,11 +18,19 @@ export async function settle(
   verdict: Verdict,
   place: Place,
 ): Promise<Carried> {
+  const ended: Outcome = {
+    ...outcomeBase(delivery, file),
+    outcome,
+    checksum: entry.sha256,
+    bytes: entry.sizeBytes,
+    verifiedBy,
+  };
   const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
   const answer = await place.protocol.settle({
     ...file,
     fence: admitted.fence,
-    index: delivery.job.i,
+    waiting: admitted.waiting,
+    followed: place.fleet ? JSON.stringify(ended) : "",
     outcome,
     bytes: entry.sizeBytes,
     failure: "",
@@ -38,17 +46,7 @@ export async function settle(
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done" };
   place.arrived(delivery.job);
-  return {
-    is: "settled",
-    blockedUntilMs: 0,
-    outcome: {
-      ...outcomeBase(delivery, file),
-      outcome,
-      checksum: entry.sha256,
-      bytes: entry.sizeBytes,
-      verifiedBy,
-    },
-  };
+  return { is: "settled", blockedUntilMs: 0, outcome: ended };
 }
 
 function outcomeBase(delivery: Delivery, file: WorkFile) {
@@ -79,10 +77,19 @@ export async function settleFailed(
 ): Promise<Carried> {
   const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
   const brief = { class: error.class, message: error.message };
+  const ended: Outcome = {
+    ...outcomeBase(delivery, file),
+    outcome,
+    checksum: null,
+    bytes: 0,
+    verifiedBy: null,
+    error: brief,
+  };
   const answer = await place.protocol.settle({
     ...file,
     ...(admitted ? { fence: admitted.fence } : {}),
-    index: delivery.job.i,
+    waiting: admitted?.waiting ?? waiterOf(file.runId, delivery.job.i, place.fleet),
+    followed: place.fleet ? JSON.stringify(ended) : "",
     outcome,
     bytes: 0,
     failure: JSON.stringify({ job: delivery.job, error: brief, attempts: delivery.attempt }),
@@ -97,16 +104,5 @@ export async function settleFailed(
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done" };
-  return {
-    is: "settled",
-    blockedUntilMs: answer.blockedUntilMs,
-    outcome: {
-      ...outcomeBase(delivery, file),
-      outcome,
-      checksum: null,
-      bytes: 0,
-      verifiedBy: null,
-      error: brief,
-    },
-  };
+  return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: ended };
 }

@@ -40,7 +40,12 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
 
   const arrived = (outcome: "copied" | "unchanged", entry: CatalogEntry, by: VerifiedBy, verdict: Verdict) =>
     settle(delivery, file, answer, outcome, entry, by, verdict, place);
-  const lease = place.leases.hold(file.lease, answer.fence, askedAt);
+  const lease = place.leases.hold(
+    file.lease,
+    answer.fence,
+    askedAt,
+    answer.waiting.includes(",") ? undefined : place.runId,
+  );
   const noted = decodePart(answer.staged);
   const part: Part = {
     fence: answer.fence,
@@ -66,6 +71,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       }
       fencedOff = true;
     }
+    if (place.fleet && answer.crashes >= MOST_CRASHES) throw poison(answer.crashes);
     const before = await destinationBefore(job, file, answer, place);
     if (before.expected) {
       staging?.discardFile();
@@ -120,6 +126,14 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
 }
 
 let carryings = 0;
+
+/** A fleet's file over which so many workers died is not tried again. */
+const MOST_CRASHES = 8;
+
+function poison(crashes: number): TransferError {
+  const what = `${crashes} workers died or hung while they carried this file`;
+  return new TransferError("poison", what, { permanent: true });
+}
 
 /** Takes the lease. A holder that died is taken over at once, where that can be known. */
 async function admit(file: WorkFile, place: Place) {

@@ -2,7 +2,7 @@ import type { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
-import { type FileKeys, flightHash } from "@drover/shared/protocol";
+import type { FileKeys } from "@drover/shared/protocol";
 import type { Place } from "./place.js";
 
 /** One delivery of a job. */
@@ -37,7 +37,7 @@ export function workFile(job: TransferJob, place: Place): WorkFile {
   const path = place.tree.path(job.d);
   return {
     runId: place.runId,
-    flight: flightHash(place.runId, job.s, job.d, job.g ?? 0),
+    flight: place.flight(job, path),
     lease: shortHash(path),
     tree: place.tree.id,
     name: job.d,

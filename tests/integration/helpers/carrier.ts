@@ -1,8 +1,10 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
+import { flightHash } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import { HttpClient } from "@drover/shared/storage/http";
 import { HttpSource } from "@drover/shared/storage/http-source";
@@ -74,6 +76,9 @@ export class Carrier {
       pace: new Pace(timeoutMs, bytesPerSecond),
       tree: new LocalTree(root),
       terms,
+      fleet: false,
+      gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),
+      flight: (job) => flightHash(place.runId, job.s, job.d, job.g ?? 0),
       source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
       arrived: () => {},
     };

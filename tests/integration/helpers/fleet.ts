@@ -12,6 +12,7 @@ import {
   flightHash,
   Protocol,
   type SettleRequest,
+  waiterOf,
 } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { RunSpec } from "@drover/shared/run";
@@ -46,6 +47,8 @@ export function specOf(over: Partial<RunSpec> = {}): RunSpec {
     maxWorkers: 8,
     resume: true,
     durable: false,
+    fleet: false,
+    ownFlights: false,
     ...over,
   };
 }
@@ -97,7 +100,12 @@ export class Member {
   }
 
   /** Admits a file that tells the breaker of `host` how it went and ends. */
-  async tell(runId: string, host: string, verdict: "ok" | "fail", over: Partial<SettleRequest> = {}) {
+  async tell(
+    runId: string,
+    host: string,
+    verdict: "ok" | "fail",
+    over: Partial<SettleRequest> & { index?: number } = {},
+  ) {
     const name = randomBytes(6).toString("hex");
     const file = await this.file(runId, name, `http://${host}/${name}`);
     const admitted = await this.admit(file);
@@ -135,6 +143,7 @@ export function queued(
     bytes: 0,
     failure: "",
     flight: flightHash(runId, source, name, 0),
+    ownFlight: flightHash(runId, source, name, 0),
     ...over,
   };
 }
@@ -142,12 +151,13 @@ export function queued(
 export function settling(
   file: FileKeys,
   admitted: Pick<Admitted, "fence" | "epoch"> | undefined,
-  over: Partial<SettleRequest> = {},
+  { index = 0, ...over }: Partial<SettleRequest> & { index?: number } = {},
 ): SettleRequest {
   return {
     ...file,
     ...(admitted ? { fence: admitted.fence } : {}),
-    index: 0,
+    waiting: waiterOf(file.runId, index, false),
+    followed: "",
     outcome: "copied",
     bytes: 0,
     failure: "",

@@ -12,7 +12,7 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
-import { gatesOf } from "@drover/worker/carrier";
+import { gatesOf } from "@drover/worker/run-place";
 import { pino } from "pino";
 import { carryRun } from "../carry-run.js";
 import { openEngine } from "../engine.js";
@@ -151,6 +151,8 @@ function planFetch(flags: FetchFlags): Plan {
       maxWorkers: 1,
       resume: true,
       durable: true,
+      fleet: false,
+      ownFlights: false,
     },
   };
 }

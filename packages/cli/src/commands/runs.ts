@@ -89,6 +89,20 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
   }
 }
 
+/** `drover gc`: forgets runs that ended long ago. */
+export async function gc(days: string, settings: Settings): Promise<number> {
+  const age = Number(days);
+  if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
+  const engine = await openEngine(settings);
+  try {
+    const forgotten = await engine.ledger.forgetOlderThan(age * 86_400_000);
+    process.stdout.write(`${forgotten} ${forgotten === 1 ? "run" : "runs"} forgotten\n`);
+    return EXIT.ok;
+  } finally {
+    engine.close();
+  }
+}
+
 /** `drover resume RUN` goes on where a run was interrupted; `drover retry RUN` takes up what failed, too. */
 export async function goOn(
   id: string,
@@ -114,6 +128,10 @@ export async function goOn(
     const secrets = await engine.ledger.secrets(id);
     await engine.ledger.take(run);
     const taken = await engine.ledger.get(id);
+    if (run.spec.fleet) {
+      const { goOnInFleet } = await import("../fleet-run.js");
+      return await goOnInFleet(engine, taken, secrets, format, retry);
+    }
     const title = retry ? `Retrying run ${id}...` : `Resuming run ${id}...`;
     return await runHere(engine, taken, secrets, { format, title }, { retry });
   } finally {
@@ -130,7 +148,7 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
       process.stdout.write(`run ${id} is ${run.state} already\n`);
       return EXIT.ok;
     }
-    if (run.state === "running") {
+    if (run.state === "running" || run.spec.fleet) {
       await engine.ledger.cancel(id);
       process.stdout.write(`run ${id} is being cancelled\n`);
       return EXIT.ok;
@@ -140,7 +158,7 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
     await engine.ledger.cancel(id);
     const taken = await engine.ledger.get(id);
     const { carryRun } = await import("../carry-run.js");
-    const { gatesOf } = await import("@drover/worker/carrier");
+    const { gatesOf } = await import("@drover/worker/run-place");
     const nothing = () => {};
     const watcher = {
       queued: nothing,

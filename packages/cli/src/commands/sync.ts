@@ -22,6 +22,8 @@ export interface SyncFlags {
   header?: string[];
   fromFile?: string;
   dryRun?: boolean;
+  /** Submit to the fleet and do not follow. */
+  detach?: boolean;
   json?: boolean;
   ndjson?: boolean;
 }
@@ -37,6 +39,14 @@ export interface Plan {
 export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const plan = planSync(sources, flags, resolved.values);
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan);
+  if (resolved.values.redis !== undefined) {
+    // A fleet has limits of its own: only what the person asked for is another.
+    if (resolved.origins["max-workers"] === "default") plan.spec.maxWorkers = 0;
+    plan.spec.fleet = true;
+    plan.spec.ownFlights = Object.keys(plan.secrets.headers).length > 0;
+    return (await import("../fleet-run.js")).submit(plan, resolved.values, flags.detach ?? false);
+  }
+  if (flags.detach) throw new SettingsError("--detach needs a fleet: name its Redis with --redis");
   prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.
   const { openEngine } = await import("../engine.js");
@@ -101,6 +111,8 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     maxWorkers: settings["max-workers"],
     resume: settings.resume,
     durable: settings.durability === "fsync",
+    fleet: false,
+    ownFlights: false,
   };
   if (settings["max-file-size"] !== undefined) spec.maxFileSizeBytes = settings["max-file-size"];
   if (settings.bwlimit !== undefined) spec.bytesPerSecond = settings.bwlimit;

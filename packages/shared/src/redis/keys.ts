@@ -26,6 +26,19 @@ export class Keys {
   breaker = (host: string) => `${this.namespace}:breaker:${host}`;
   /** Hash relative path → last committed version, of one part of a destination tree. */
   catalog = (tree: string, bucket: number) => `${this.namespace}:catalog:${tree}:${bucket}`;
+  /** Stream of outcomes of a run that somebody follows; what is read is trimmed. */
+  outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
+  /** Hash chunk id → packed files that are in BullMQ. */
+  flying = (id: string) => `${this.namespace}:run:${id}:flying`;
+  /** Set of the fleet's runs that are not done. */
+  active = () => `${this.namespace}:active`;
+  /** Sorted set of workers by the time (ms) until which they are thought alive, and what each says of itself. */
+  workers = () => `${this.namespace}:workers`;
+  worker = (id: string) => `${this.namespace}:worker:${id}`;
+  /** The worker that dispatches and sweeps. */
+  leader = () => `${this.namespace}:leader`;
+  /** The fleet's queue. */
+  fleetQueue = () => "fleet";
   /** BullMQ's prefix and the queue of a run that one process serves by itself. */
   queuePrefix = () => `${this.namespace}:q`;
   queue = (runId: string) => runId;

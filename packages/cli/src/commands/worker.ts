@@ -1,0 +1,173 @@
+import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+import { Leader } from "@drover/producer/leader";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { redactText } from "@drover/shared/redact";
+import { aliveWorkers } from "@drover/shared/workers";
+import { FleetCarrier } from "@drover/worker/fleet-carrier";
+import { Health } from "@drover/worker/health";
+import { Presence } from "@drover/worker/presence";
+import { destination as fileDescriptor, pino } from "pino";
+import prettyBytes from "pretty-bytes";
+import { openEngine } from "../engine.js";
+import { showDuration } from "../report.js";
+import { EXIT } from "../run-here.js";
+import type { Settings } from "../settings.js";
+
+export interface WorkerFlags {
+  root: string[];
+  verbose?: boolean;
+}
+
+/** Without any byte of any file for so long a worker is thought stuck: longer than any pace rule allows. */
+const STUCK_MS = 15 * 60_000;
+
+/** `drover worker`: carries files of a fleet's runs until a signal. Logs are JSON lines on standard error. */
+export async function worker(flags: WorkerFlags, settings: Settings): Promise<number> {
+  if (settings.redis === undefined)
+    throw new SettingsError("a worker needs the fleet's Redis: name it with --redis or REDIS_URL");
+  const roots = checkRoots(flags.root);
+  const log = pino(
+    { level: flags.verbose ? "debug" : "info", base: { worker: workerId() }, messageKey: "message" },
+    fileDescriptor({ dest: 2, sync: true }),
+  );
+  const engine = await openEngine(settings);
+  const { redis, keys, ledger } = engine;
+  const onError = (error: Error) => {
+    // That Redis is away is said once, below.
+    if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
+    log.warn({ error: redactText(error.message) }, "error");
+  };
+  let away = false;
+  redis.on("close", () => {
+    if (!away) log.warn("Redis is away: waiting for it");
+    away = true;
+  });
+  redis.on("ready", () => {
+    if (away) log.info("Redis is back");
+    away = false;
+  });
+  const carrier = new FleetCarrier({
+    redis,
+    keys,
+    concurrency: settings.concurrency,
+    roots,
+    events: {
+      started: (job, attempt) => log.debug({ run: job.r, source: job.s, attempt }, "started"),
+      waiting: () => {},
+      dropped: (job) => log.debug({ run: job.r, source: job.s }, "was settled before"),
+      retrying: (job, attempt, error, delayMs) =>
+        log.info(
+          { run: job.r, source: job.s, attempt, class: error.class, error: error.message, delay_ms: delayMs },
+          "will be tried again",
+        ),
+      settled: (outcome, job) => {
+        const { source, outcome: is, bytes, durationMs, error } = outcome;
+        const fields = { run: job.r, source, outcome: is, bytes, duration_ms: durationMs, ...error };
+        if (error) log.warn({ ...fields, message: undefined, error: error.message }, "not synced");
+        else log.debug(fields, "synced");
+      },
+    },
+    onError,
+  });
+  const leader = new Leader(
+    workerId(),
+    { redis, keys, ledger, owner: PROCESS_NAME, log: (message, fields) => log.info(fields ?? {}, message) },
+    onError,
+  );
+  let draining = false;
+  const presence = new Presence(redis, keys, workerId(), () => ({
+    concurrency: settings.concurrency,
+    roots,
+    leads: leader.leads,
+    draining,
+    carrying: carrier.carrying,
+  }));
+  const port = settings["health-port"];
+  const health =
+    port === undefined
+      ? undefined
+      : await Health.listen(port, {
+          progress: () => carrier.carrying.map((each) => each.receivedBytes),
+          stuckMs: STUCK_MS,
+          ready: () => redis.status === "ready" && carrier.running && !draining,
+        });
+  await presence.tell();
+  log.info(
+    { concurrency: settings.concurrency, roots, ...(health ? { health_port: health.port } : {}) },
+    "worker ready",
+  );
+
+  const signal = await nextSignal();
+  draining = true;
+  const deadline = settings["drain-deadline"];
+  log.info({ signal, deadline_s: deadline, files: carrier.carrying.length }, "stopping");
+  nextSignal().then(() => process.exit(EXIT.interrupted));
+  await Promise.all([leader.stop(), carrier.stop(deadline * 1000)]);
+  await presence.end().catch(onError);
+  health?.close();
+  engine.close();
+  log.info("stopped");
+  return EXIT.ok;
+}
+
+function nextSignal(): Promise<string> {
+  return new Promise((done) => {
+    const heard = (signal: string) => {
+      process.off("SIGINT", heard);
+      process.off("SIGTERM", heard);
+      done(signal);
+    };
+    process.on("SIGINT", heard);
+    process.on("SIGTERM", heard);
+  });
+}
+
+function workerId(): string {
+  return `${hostname()}-${process.pid}`;
+}
+
+function checkRoots(given: string[]): string[] {
+  return given.map((each) => {
+    const root = resolve(each);
+    try {
+      accessSync(root, constants.W_OK);
+      if (statSync(root).isDirectory()) {
+        realpathSync(root);
+        return root;
+      }
+    } catch (error) {
+      throw new SettingsError(`cannot write to --root ${root} (${errnoCode(error)})`);
+    }
+    throw new SettingsError(`--root ${root} is not a directory`);
+  });
+}
+
+/** `drover workers`: who is alive, and what each carries. */
+export async function workers(settings: Settings, flags: { json?: boolean }): Promise<number> {
+  const engine = await openEngine(settings);
+  try {
+    const alive = await aliveWorkers(engine.redis, engine.keys);
+    if (flags.json) {
+      process.stdout.write(`${JSON.stringify(alive, null, 2)}\n`);
+      return EXIT.ok;
+    }
+    if (alive.length === 0) process.stdout.write("no worker is alive\n");
+    for (const each of alive) {
+      const state = [...(each.leads ? ["leads"] : []), ...(each.draining ? ["draining"] : [])].join(", ");
+      process.stdout.write(
+        `${each.id}  ${each.carrying.length}/${each.concurrency} files${state ? `  ${state}` : ""}  ${each.roots.join(", ")}\n`,
+      );
+      for (const file of each.carrying) {
+        const bytes = prettyBytes(file.receivedBytes);
+        const size = file.sizeBytes === undefined ? bytes : `${bytes} of ${prettyBytes(file.sizeBytes)}`;
+        process.stdout.write(`  ${file.source} (${size}, ${showDuration(Date.now() - file.sinceMs)})\n`);
+      }
+    }
+    return EXIT.ok;
+  } finally {
+    engine.close();
+  }
+}

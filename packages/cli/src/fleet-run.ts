@@ -1,0 +1,310 @@
+import { createReadStream, statSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Batches } from "@drover/producer/batches";
+import { type Cursor, START } from "@drover/producer/expand/expand";
+import { produce } from "@drover/producer/produce";
+import { requeueFailed } from "@drover/producer/requeue";
+import { SettingsError } from "@drover/shared/errors";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Protocol, RunLostError } from "@drover/shared/protocol";
+import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import { LocalTree } from "@drover/shared/storage/local-tree";
+import { aliveWorkers } from "@drover/shared/workers";
+import { gatesOf } from "@drover/worker/run-place";
+import type { Plan } from "./commands/sync.js";
+import { type Engine, openEngine } from "./engine.js";
+import { stampOf } from "./list-stamp.js";
+import { setLive, warn } from "./output.js";
+import { type Format, Report } from "./report.js";
+import { conclude, EXIT } from "./run-here.js";
+import type { Settings } from "./settings.js";
+
+const LOOK_MS = 100;
+/** How often a follower says that it is there. */
+const FOLLOW_EVERY_MS = 5_000;
+/** Redis may forget what it acknowledged within its last second or two: for so long it is asked. */
+const CONFIRM_MS = 10_000;
+/** Chunks in the backlog beyond which expansion waits: 200,000 files. */
+const BACKLOG_CHUNKS = 400;
+
+/** `drover sync … --redis URL`: hands a run to the fleet and follows it. */
+export async function submit(plan: Plan, settings: Settings, detach: boolean): Promise<number> {
+  const engine = await openEngine(settings);
+  try {
+    await lookForWorkers(engine, plan.spec.root);
+    await engine.ledger.prune();
+    let stdin: NodeJS.ReadableStream | undefined;
+    if (plan.spec.listIsStdin) {
+      const { keepStdin } = await import("./stdin-list.js");
+      const kept = keepStdin(settings["state-dir"] as string);
+      plan.spec.list = kept.path;
+      stdin = kept.stream;
+    }
+    const id = await engine.ledger.create(plan.spec, plan.secrets);
+    const run = await engine.ledger.get(id);
+    if (detach) {
+      const report = new Report("ndjson", undefined); // of what needs no worker nothing is printed
+      const follower = new Follower(engine, run, report, true);
+      const batches = await follower.expand(plan.secrets, stdin);
+      await settle(engine, batches);
+      process.stdout.write(`${id}\n`);
+      return EXIT.ok;
+    }
+    return await follow(engine, run, plan.format, plan.title, plan.secrets, stdin);
+  } finally {
+    engine.close();
+  }
+}
+
+/** `drover resume` and `drover retry` of a fleet's run. */
+export async function goOnInFleet(
+  engine: Engine,
+  run: Run,
+  secrets: RunSecrets,
+  format: Format,
+  retry: boolean,
+): Promise<number> {
+  await lookForWorkers(engine, run.spec.root);
+  if (retry) {
+    const protocol = new Protocol(engine.redis, engine.keys, PROCESS_NAME, 0);
+    await requeueFailed(run, engine.ledger, protocol);
+  }
+  const title = retry ? `Retrying run ${run.id}...` : `Resuming run ${run.id}...`;
+  return follow(engine, run, format, title, secrets);
+}
+
+/** `drover wait RUN`. */
+export async function wait(
+  id: string,
+  settings: Settings,
+  flags: { json?: boolean; ndjson?: boolean },
+): Promise<number> {
+  if (flags.json && flags.ndjson)
+    throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  const engine = await openEngine(settings);
+  try {
+    const run = await engine.ledger.get(id);
+    if (!run.spec.fleet)
+      throw new SettingsError(`run ${id} is no fleet's: the command that began it carries it`);
+    const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
+    return await follow(engine, run, format, `Waiting for run ${id}...`);
+  } finally {
+    engine.close();
+  }
+}
+
+async function lookForWorkers(engine: Engine, root: string): Promise<void> {
+  const workers = await aliveWorkers(engine.redis, engine.keys);
+  if (workers.length === 0) {
+    warn("no worker of this fleet is alive: the files wait until one is started (drover worker)");
+    return;
+  }
+  const serves = (each: string) => root === each || root.startsWith(each.endsWith("/") ? each : `${each}/`);
+  if (workers.some((worker) => worker.roots.some(serves))) return;
+  const roots = [...new Set(workers.flatMap((worker) => worker.roots))].join(", ");
+  throw new SettingsError(`no worker writes to ${root}: choose an --artifact-root below ${roots}`);
+}
+
+/** Where Redis can say so, everything is on its disk; else it has been given the second that it may take. */
+async function settle(engine: Engine, batches: Batches): Promise<void> {
+  try {
+    await engine.redis.call("WAITAOF", 1, 0, 2_000);
+  } catch {
+    await sleep(1_200); // before 7.2 it cannot say
+  }
+  await batches.confirm();
+}
+
+/** @param secrets of a run that is to be expanded; without them it is only watched. */
+async function follow(
+  engine: Engine,
+  run: Run,
+  format: Format,
+  title: string,
+  secrets?: RunSecrets,
+  stdin?: NodeJS.ReadableStream,
+): Promise<number> {
+  const terminal = format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
+  const progress = terminal ? new (await import("./progress.js")).Progress(gatesOf(run.spec)) : undefined;
+  setLive(progress);
+  const report = new Report(format, progress);
+  const follower = new Follower(engine, run, report, false, progress);
+  let signals = 0;
+  const onSignal = () => {
+    if (++signals > 1) process.exit(EXIT.interrupted);
+    follower.stop();
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  report.start(title);
+  try {
+    const result = await follower.run(secrets, stdin);
+    await report.end(result.counts);
+    if (result.end !== "stopped") return conclude(run, result);
+    const left = follower.expanded
+      ? `the run goes on: drover wait ${run.id} follows it, drover cancel ${run.id} stops it`
+      : `not everything was submitted: drover resume ${run.id} goes on`;
+    warn(left);
+    return EXIT.interrupted;
+  } finally {
+    progress?.stop();
+    setLive(undefined);
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+  }
+}
+
+type Display = InstanceType<typeof import("./progress.js").Progress>;
+
+/** Expands a fleet's run, where that is its part, and sees it through to its end. */
+class Follower {
+  readonly #stop = new AbortController();
+  /** Files that were told of: Redis may tell of one twice, after it has forgotten. */
+  readonly #told = new Set<number>();
+  expanded = false;
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly of: Run,
+    private readonly report: Report,
+    private readonly quiet: boolean,
+    private readonly progress?: Display,
+  ) {}
+
+  stop(): void {
+    this.#stop.abort();
+  }
+
+  async run(
+    secrets: RunSecrets | undefined,
+    stdin: NodeJS.ReadableStream | undefined,
+  ): Promise<{ counts: RunCounts; end: "done" | "cancelled" | "stopped" }> {
+    const { ledger } = this.engine;
+    const { id } = this.of;
+    this.progress?.queued((await ledger.counts(id)).files);
+    const watching = this.#watch();
+    watching.catch(() => {}); // awaited below
+    const batches = secrets ? await this.expand(secrets, stdin) : undefined;
+    this.progress?.sealed();
+    const confirmUntilMs = performance.now() + CONFIRM_MS;
+    while (!this.#stop.signal.aborted) {
+      if (batches && performance.now() < confirmUntilMs) await batches.confirm();
+      const run = await ledger.get(id);
+      const counts = await ledger.counts(id);
+      const settled = counts.settled === counts.files;
+      if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // no worker may be left
+      const over = settled && (run.state === "done" || run.state === "cancelled");
+      if (over && (await this.#caughtUp())) {
+        this.#stop.abort();
+        await watching;
+        return { counts, end: run.state === "cancelled" ? "cancelled" : "done" };
+      }
+      await sleep(over ? LOOK_MS : LOOK_MS * 2);
+    }
+    await watching;
+    return { counts: await ledger.counts(id), end: "stopped" };
+  }
+
+  /** Submits what is not submitted yet. @returns what is to be confirmed. */
+  async expand(secrets: RunSecrets, stdin: NodeJS.ReadableStream | undefined): Promise<Batches> {
+    const { redis, keys, ledger } = this.engine;
+    const run = this.of;
+    const { spec } = run;
+    const protocol = new Protocol(redis, keys, PROCESS_NAME, 0);
+    const tree = new LocalTree(spec.root);
+    const holding = setInterval(() => {
+      ledger.hold(run.id).then(
+        (ours) => ours || this.stop(),
+        () => {}, // Redis is away: said again
+      );
+    }, FOLLOW_EVERY_MS);
+    try {
+      const batches = await produce({
+        runId: run.id,
+        redis,
+        keys,
+        protocol,
+        ledger,
+        tree,
+        input: {
+          spec,
+          sources: run.sealed ? [] : secrets.sources,
+          list: run.sealed ? undefined : (stdin ?? openList(run)),
+          from: run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor),
+          onSkipped: (path, why) => warn(`left out ${path}: ${why}`),
+        },
+        batch: run.batch,
+        signal: this.#stop.signal,
+        onQueued: (_batch, hosts) => {
+          for (const files of hosts.values()) this.progress?.queued(files);
+        },
+        onSettled: (outcome) => {
+          this.#told.add(outcome.index);
+          this.progress?.queued(1);
+          if (!this.quiet) this.report.outcome(outcome);
+        },
+        room: async () => {
+          while (!this.#stop.signal.aborted) {
+            const [standing] = await ledger.standings([run.id]);
+            if (!standing || standing.chunks < BACKLOG_CHUNKS) return;
+            await sleep(LOOK_MS);
+          }
+        },
+      });
+      this.expanded = !this.#stop.signal.aborted;
+      return batches;
+    } catch (error) {
+      if (!(error instanceof RunLostError)) throw error;
+      const now = await ledger.get(run.id);
+      if (now.state !== "cancelled") throw error;
+      return new (await import("@drover/producer/batches")).Batches(protocol, ledger, run.id, true);
+    } finally {
+      clearInterval(holding);
+      tree.close();
+      await ledger.leave(run.id).catch(() => {}); // then it is free after a while
+    }
+  }
+
+  /** Shows outcomes as they come, and says that somebody follows. */
+  async #watch(): Promise<void> {
+    const { ledger } = this.engine;
+    const { id } = this.of;
+    let saidMs = Number.NEGATIVE_INFINITY;
+    while (!this.#stop.signal.aborted) {
+      if (performance.now() - saidMs > FOLLOW_EVERY_MS) {
+        saidMs = performance.now();
+        await ledger.follow(id);
+      }
+      if (!(await this.#tell())) await sleep(LOOK_MS);
+    }
+    while (await this.#tell());
+  }
+
+  async #tell(): Promise<boolean> {
+    const outcomes = await this.engine.ledger.outcomes(this.of.id);
+    for (const [index, outcome] of outcomes) {
+      if (this.#told.has(index)) continue;
+      this.#told.add(index);
+      this.progress?.settled(outcome);
+      this.report.outcome({ ...outcome, index });
+    }
+    return outcomes.length > 0;
+  }
+
+  /** Whether nothing is left to be told. */
+  async #caughtUp(): Promise<boolean> {
+    return (await this.engine.redis.xlen(this.engine.keys.outcomes(this.of.id))) === 0;
+  }
+}
+
+/** @throws SettingsError when the list is not the one that the run began with, or not on this machine. */
+function openList(run: Run): NodeJS.ReadableStream | undefined {
+  const { list, listStamp } = run.spec;
+  if (list === undefined) return undefined;
+  const stat = statSync(list, { throwIfNoEntry: false });
+  if (!stat) throw new SettingsError(`the list ${list} is not there any more: start a new sync`);
+  if (listStamp !== undefined && stampOf(stat) !== listStamp)
+    throw new SettingsError(`the list ${list} has changed since run ${run.id} began: start a new sync`);
+  const start = run.cursor === "" ? 0 : (JSON.parse(run.cursor) as Cursor).listByte;
+  return createReadStream(list, { start, highWaterMark: 1 << 18 });
+}

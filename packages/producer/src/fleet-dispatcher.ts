@@ -1,0 +1,416 @@
+import { TransferError } from "@drover/shared/errors";
+import { Gates } from "@drover/shared/gates";
+import { shortHash } from "@drover/shared/ids";
+import { hostOf, type TransferJob } from "@drover/shared/job";
+import type { Ledger } from "@drover/shared/ledger";
+import { flightOf, Protocol, waiterOf } from "@drover/shared/protocol";
+import type { Keys } from "@drover/shared/redis/keys";
+import { pipelined, resent } from "@drover/shared/redis/script";
+import type { RunSpec } from "@drover/shared/run";
+import { LocalTree } from "@drover/shared/storage/local-tree";
+import { Queue } from "bullmq";
+import type { Redis } from "ioredis";
+import { Chunk, Flow, fleetJobId, jobsOf } from "./flow.js";
+
+/** Files per run and host that are in BullMQ at once. */
+const WINDOW = 1_000;
+/** Files that go to a host that was blocked, at first; then twice as many with each look. */
+const PROBES = 4;
+/** BullMQ's limit is 2^21 - 1. */
+const HIGHEST_PRIORITY = 2_000_000;
+/** Jobs of a file that is not settled are looked for after so long. */
+const SWEEP_AFTER_MS = 5_000;
+/** Entries of BullMQ's event stream that are searched for who removed a job. */
+const EVENTS = 10_000;
+
+interface FleetRun {
+  id: string;
+  spec: RunSpec;
+  protocol: Protocol;
+  gates: Gates;
+  tree: LocalTree;
+  flows: Map<string, Flow>;
+  /** Chunks that were seen in its backlog. */
+  seen: number;
+}
+
+export interface FleetDispatcherOptions {
+  redis: Redis;
+  keys: Keys;
+  ledger: Ledger;
+  owner: string;
+  log(message: string, fields?: Record<string, unknown>): void;
+}
+
+/**
+ * What one worker of a fleet, its leader, does for all: feeds the backlogs of all runs into BullMQ, a window per run
+ * and host in fair turns, none to a blocked host; finds jobs that were lost or removed; ends runs. All it knows is
+ * read from Redis, and everything it does may be done twice, so that another leader can go on at any moment.
+ */
+export class FleetDispatcher {
+  readonly #runs = new Map<string, FleetRun>();
+  readonly #queue: Queue;
+  #sweptMs = Date.now();
+  /** Jobs that were not found at the last sweep. */
+  #missing = new Set<string>();
+
+  constructor(private readonly options: FleetDispatcherOptions) {
+    const { redis, keys } = options;
+    this.#queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
+    this.#queue.on("error", () => {}); // Redis being away is said where it is met
+  }
+
+  async close(): Promise<void> {
+    for (const run of this.#runs.values()) run.tree.close();
+    await this.#queue.close();
+  }
+
+  /** One round. @returns whether there was anything to do, so that the next should follow soon. */
+  async tick(): Promise<boolean> {
+    await this.#lookAtRuns();
+    await this.#lookAtSettled();
+    const busy = await this.#feed();
+    if (Date.now() - this.#sweptMs >= SWEEP_AFTER_MS) await this.#sweep();
+    return busy || this.#flows().some((flow) => flow.inQueue > 0);
+  }
+
+  #flows(): Flow[] {
+    return [...this.#runs.values()].flatMap((run) => [...run.flows.values()]);
+  }
+
+  /** Learns of new runs and new chunks, and ends runs that are done. */
+  async #lookAtRuns(): Promise<void> {
+    const { ledger } = this.options;
+    const ids = await ledger.active();
+    for (const id of this.#runs.keys()) if (!ids.includes(id)) this.#forget(id);
+    const standings = await ledger.standings(ids);
+    for (const [at, id] of ids.entries()) {
+      const standing = standings[at];
+      const run = standing && (this.#runs.get(id) ?? (await this.#open(id)));
+      if (!run) {
+        await this.options.redis.srem(this.options.keys.active(), id);
+        continue;
+      }
+      if (standing.chunks !== run.seen) await this.#lookAtBacklog(run);
+      if (standing.cancelled) await this.#settleBacklog(run, undefined, "cancelled");
+      const rests = [...run.flows.values()].some((flow) => flow.hasMore || flow.inQueue > 0);
+      if (!rests && (standing.sealed || standing.cancelled) && (await ledger.finishFleet(id))) {
+        this.options.log("run ended", { run: id });
+        this.#forget(id);
+      }
+    }
+  }
+
+  #forget(id: string): void {
+    this.#runs.get(id)?.tree.close();
+    this.#runs.delete(id);
+  }
+
+  async #open(id: string): Promise<FleetRun | undefined> {
+    const { redis, keys, ledger, owner } = this.options;
+    const spec = await ledger.get(id).then(
+      (run) => run.spec,
+      () => undefined, // forgotten, or of another version
+    );
+    if (!spec) return undefined;
+    const run: FleetRun = {
+      id,
+      spec,
+      protocol: new Protocol(redis, keys, owner, 0),
+      gates: new Gates(spec.breakerWaitMs, Math.min(spec.timeoutMs * 2, 60_000)),
+      tree: new LocalTree(spec.root),
+      flows: new Map(),
+      seen: 0,
+    };
+    for (const [chunk, files] of await ledger.flying(id)) {
+      const known = new Chunk(chunk, []);
+      known.launched = true;
+      known.addedMs = Date.now();
+      for (const job of jobsOf(id, files)) known.pending.set(job.i, { job, priority: 1 });
+      this.#flow(run, hostOfChunk(chunk)).chunks.set(chunk, known);
+    }
+    this.#runs.set(id, run);
+    return run;
+  }
+
+  #flow(run: FleetRun, host: string): Flow {
+    let flow = run.flows.get(host);
+    if (!flow) {
+      flow = new Flow(run.id, host);
+      run.flows.set(host, flow);
+    }
+    return flow;
+  }
+
+  async #lookAtBacklog(run: FleetRun): Promise<void> {
+    const chunks = await this.options.ledger.chunkIds(run.id);
+    run.seen = chunks.length;
+    for (const flow of run.flows.values()) flow.waiting = [];
+    for (const chunk of chunks) {
+      const flow = this.#flow(run, hostOfChunk(chunk));
+      if (!flow.chunks.has(chunk)) flow.waiting.push(chunk);
+    }
+  }
+
+  /** Drops what is settled. */
+  async #lookAtSettled(): Promise<void> {
+    const { redis, keys } = this.options;
+    const looks = this.#flows().flatMap((flow) =>
+      [...flow.chunks.values()].map((chunk) => ({ flow, chunk, first: chunk.first, last: chunk.last })),
+    );
+    const asked = looks.filter(({ chunk }) => chunk.pending.size > 0);
+    if (asked.length > 0) {
+      const answers = await resent(() =>
+        Promise.all(
+          asked.map(({ flow, first, last }) =>
+            redis.getrangeBuffer(keys.done(flow.runId), first >> 3, last >> 3),
+          ),
+        ),
+      );
+      asked.forEach(({ chunk, first }, at) => {
+        chunk.drop(first, answers[at] as Buffer);
+      });
+    }
+    for (const { flow, chunk } of looks) {
+      if (chunk.pending.size > 0 || !chunk.launched) continue;
+      flow.chunks.delete(chunk.id);
+      await this.options.ledger.land(flow.runId, chunk.id);
+    }
+  }
+
+  /** Adds files to BullMQ where there is room, the flow that has had the least first. */
+  async #feed(): Promise<boolean> {
+    const flows = this.#flows().filter((flow) => flow.hasMore);
+    if (flows.length === 0) return false;
+    const blocked = await this.#lookAtBreakers(flows);
+    const oldest = Math.min(...this.#flows().map((flow) => flow.oldestTag));
+    const now = Number.isFinite(oldest) ? oldest : 0;
+    if (Math.max(...flows.map((flow) => flow.nextTag)) >= HIGHEST_PRIORITY) {
+      if (Number.isFinite(oldest)) return true; // what is queued ends first, then the tags begin anew
+      for (const flow of this.#flows()) flow.nextTag = 0;
+    }
+    let fed = false;
+    flows.sort((a, b) => a.nextTag - b.nextTag);
+    for (const flow of flows) {
+      const run = this.#runs.get(flow.runId) as FleetRun;
+      if (run.gates.givenUp(flow.host)) {
+        await this.#settleBacklog(run, flow.host, "blocked");
+        continue;
+      }
+      if (blocked.has(flow.host)) continue;
+      flow.nextTag = Math.max(flow.nextTag, now);
+      const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW;
+      const window = run.gates.recovering(flow.host) ? Math.min(flow.allowance, WINDOW) : WINDOW;
+      const room = Math.min(window - flow.inQueue, cap);
+      if (room > 0) fed = (await this.#feedFlow(run, flow, room)) || fed;
+    }
+    return fed;
+  }
+
+  #inRun(run: FleetRun): number {
+    return [...run.flows.values()].reduce((sum, flow) => sum + flow.inQueue, 0);
+  }
+
+  /** @returns hosts whose breakers are open. */
+  async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
+    const { redis, keys } = this.options;
+    const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
+    const answers = await pipelined(() => {
+      const pipeline = redis.pipeline();
+      for (const host of hosts) pipeline.hmget(keys.breaker(host), "st", "until");
+      return pipeline;
+    });
+    const open = new Set<string>();
+    const nowMs = Date.now();
+    for (const [at, host] of hosts.entries()) {
+      const [state, until] = answers[at] as (string | null)[];
+      const untilMs = state === "o" ? Number(until) : 0;
+      if (untilMs > nowMs) open.add(host);
+      for (const flow of flows) {
+        if (flow.host !== host) continue;
+        const { gates } = this.#runs.get(flow.runId) as FleetRun;
+        gates.told(host, untilMs, state === null);
+        if (state === null) flow.allowance *= 2;
+        else flow.allowance = PROBES;
+      }
+    }
+    return open;
+  }
+
+  async #feedFlow(run: FleetRun, flow: Flow, room: number): Promise<boolean> {
+    const { ledger } = this.options;
+    let left = room;
+    while (left > 0) {
+      let chunk = [...flow.chunks.values()].find((each) => each.rest.length > 0);
+      if (!chunk) {
+        const id = flow.waiting.shift();
+        if (id === undefined) break;
+        chunk = new Chunk(id, jobsOf(run.id, await ledger.chunk(run.id, id)));
+        flow.chunks.set(id, chunk);
+      }
+      const part = chunk.rest.slice(0, left);
+      const jobs = part.map((job) => ({ job, priority: ++flow.nextTag }));
+      await this.#add(jobs);
+      for (const each of jobs) chunk.pending.set(each.job.i, each);
+      chunk.rest = chunk.rest.slice(part.length);
+      chunk.addedMs = Date.now();
+      left -= part.length;
+      if (chunk.rest.length > 0) continue;
+      await ledger.launch(run.id, chunk.id);
+      run.seen--;
+      chunk.launched = true;
+    }
+    return left < room;
+  }
+
+  async #add(jobs: { job: TransferJob; priority: number }[]): Promise<void> {
+    const bulk = jobs.map(({ job, priority }) => ({
+      name: "copy",
+      data: job,
+      opts: { jobId: fleetJobId(job), priority, removeOnComplete: true, removeOnFail: true },
+    }));
+    if (bulk.length > 0) await resent(() => this.#queue.addBulk(bulk));
+  }
+
+  /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
+  async #settleBacklog(
+    run: FleetRun,
+    host: string | undefined,
+    outcome: "cancelled" | "blocked",
+  ): Promise<void> {
+    const { ledger } = this.options;
+    for (const flow of run.flows.values()) {
+      if (host !== undefined && flow.host !== host) continue;
+      for (const chunk of flow.chunks.values()) {
+        await this.#endAll(run, chunk.rest, outcome);
+        chunk.rest = [];
+        if (!chunk.launched) await ledger.launch(run.id, chunk.id);
+        chunk.launched = true;
+      }
+      for (const id of flow.waiting) {
+        await this.#endAll(run, jobsOf(run.id, await ledger.chunk(run.id, id)), outcome);
+        await ledger.dropChunk(run.id, id);
+        run.seen--;
+      }
+      flow.waiting = [];
+    }
+  }
+
+  async #endAll(run: FleetRun, jobs: TransferJob[], outcome: "cancelled" | "blocked"): Promise<void> {
+    const joined: TransferJob[] = [];
+    await Promise.all(
+      jobs.map(async (job) => {
+        if (!(await this.#end(run, job, outcome))) joined.push(job);
+      }),
+    );
+    await this.#add(joined.map((job) => ({ job, priority: 1 })));
+  }
+
+  /** @returns false where other runs wait for the file. */
+  async #end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
+    const path = run.tree.path(job.d);
+    const error =
+      outcome === "cancelled"
+        ? new TransferError("cancelled", "cancelled")
+        : new TransferError("breaker", run.gates.describe(hostOf(job.s)));
+    const brief = { class: error.class, message: error.message };
+    const ended = {
+      index: job.i,
+      source: job.s,
+      destination: path,
+      name: job.d,
+      outcome,
+      checksum: null,
+      bytes: 0,
+      verifiedBy: null,
+      attempts: 0,
+      durationMs: 0,
+      error: brief,
+    };
+    const answer = await run.protocol.settleAlone({
+      runId: run.id,
+      flight: flightOf(run.id, run.spec, job, path),
+      lease: shortHash(path),
+      tree: run.tree.id,
+      name: job.d,
+      host: "",
+      waiting: waiterOf(run.id, job.i, true),
+      followed: JSON.stringify(ended),
+      outcome,
+      bytes: 0,
+      failure: JSON.stringify({ job, error: brief, attempts: 0 }),
+      catalog: "",
+      verdict: "none",
+      epoch: "0",
+      rules: { threshold: 1, ttlMs: 0, probeMs: 0 },
+      retryAfterMs: 0,
+      openBreaker: false,
+      keepLease: false,
+    });
+    return answer.is !== "waiting";
+  }
+
+  /**
+   * Looks for files whose job is gone although they are not settled: a job that somebody removed is cancelled; one
+   * that Redis lost with its last second is added again.
+   */
+  async #sweep(): Promise<void> {
+    const { redis, keys } = this.options;
+    this.#sweptMs = Date.now();
+    const oldMs = this.#sweptMs - SWEEP_AFTER_MS;
+    const pending = this.#flows().flatMap((flow) =>
+      [...flow.chunks.values()]
+        .filter((chunk) => chunk.addedMs < oldMs)
+        .flatMap((chunk) => [...chunk.pending.values()]),
+    );
+    const missing = new Set<string>();
+    const lost: typeof pending = [];
+    for (let from = 0; from < pending.length; from += 1000) {
+      const part = pending.slice(from, from + 1000);
+      const answers = await pipelined(() => {
+        const pipeline = redis.pipeline();
+        for (const { job } of part)
+          pipeline.exists(`${keys.queuePrefix()}:${keys.fleetQueue()}:${fleetJobId(job)}`);
+        return pipeline;
+      });
+      part.forEach((each, at) => {
+        if (answers[at] !== 0) return;
+        const id = fleetJobId(each.job);
+        // Twice in a row: between being settled and being seen so here, a job is gone for a moment.
+        if (this.#missing.has(id)) lost.push(each);
+        else missing.add(id);
+      });
+    }
+    this.#missing = missing;
+    if (lost.length === 0) return;
+    const removed = await this.#removedJobs();
+    const again: typeof pending = [];
+    for (const each of lost) {
+      const run = this.#runs.get(each.job.r as string);
+      const wasRemoved = removed.has(fleetJobId(each.job));
+      if (!run || !wasRemoved || !(await this.#end(run, each.job, "cancelled"))) again.push(each);
+    }
+    this.options.log("jobs were gone from the queue", {
+      added_again: again.length,
+      removed: lost.length - again.length,
+    });
+    await this.#add(again);
+  }
+
+  /** Ids of jobs that somebody removed lately, from BullMQ's events. */
+  async #removedJobs(): Promise<Set<string>> {
+    const { redis, keys } = this.options;
+    const stream = `${keys.queuePrefix()}:${keys.fleetQueue()}:events`;
+    const removed = new Set<string>();
+    for (const [, fields] of await redis.xrevrange(stream, "+", "-", "COUNT", EVENTS)) {
+      const at = (name: string) => fields[fields.indexOf(name) + 1];
+      if (at("event") === "removed") removed.add(String(at("jobId")));
+    }
+    return removed;
+  }
+}
+
+/** Chunk ids are `<batch>|<host>`. */
+function hostOfChunk(chunk: string): string {
+  return chunk.slice(chunk.indexOf("|") + 1);
+}

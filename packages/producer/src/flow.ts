@@ -1,0 +1,86 @@
+import { jobId, type TransferJob } from "@drover/shared/job";
+
+/** A chunk of the backlog with the files of it that are in BullMQ. */
+export class Chunk {
+  /** Files that are not in BullMQ yet. */
+  rest: TransferJob[];
+  /** Files in BullMQ that are not settled, as far as is known, with their priorities. */
+  readonly pending = new Map<number, { job: TransferJob; priority: number }>();
+  /** All of it is in BullMQ. */
+  launched = false;
+  addedMs = 0;
+
+  constructor(
+    readonly id: string,
+    files: TransferJob[],
+  ) {
+    this.rest = files;
+  }
+
+  get first(): number {
+    let first = Number.POSITIVE_INFINITY;
+    for (const index of this.pending.keys()) if (index < first) first = index;
+    return first;
+  }
+
+  get last(): number {
+    let last = -1;
+    for (const index of this.pending.keys()) if (index > last) last = index;
+    return last;
+  }
+
+  /** @param bytes the run's bitmap of settled files, from the byte of `first` on. */
+  drop(first: number, bytes: Buffer): void {
+    const base = first >> 3;
+    for (const index of this.pending.keys()) {
+      const byte = bytes[(index >> 3) - base] ?? 0;
+      if (byte & (0x80 >> (index & 7))) this.pending.delete(index);
+    }
+  }
+}
+
+/** The files of one run that come from one host: flows take turns. */
+export class Flow {
+  /** Ids of chunks in the backlog, in order. */
+  waiting: string[] = [];
+  /** Chunks of which something is in BullMQ, by id. */
+  readonly chunks = new Map<string, Chunk>();
+  /** Priority of the next file: its start tag (start-time fair queueing, Goyal, Vin and Cheng 1996). */
+  nextTag = 0;
+  /** Files that may be in BullMQ while the host recovers. */
+  allowance = 0;
+
+  constructor(
+    readonly runId: string,
+    readonly host: string,
+  ) {}
+
+  get inQueue(): number {
+    let sum = 0;
+    for (const chunk of this.chunks.values()) sum += chunk.pending.size;
+    return sum;
+  }
+
+  /** Tag of the oldest file that is in BullMQ, or Infinity. */
+  get oldestTag(): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const chunk of this.chunks.values())
+      for (const { priority } of chunk.pending.values()) if (priority < oldest) oldest = priority;
+    return oldest;
+  }
+
+  get hasMore(): boolean {
+    if (this.waiting.length > 0) return true;
+    for (const chunk of this.chunks.values()) if (chunk.rest.length > 0) return true;
+    return false;
+  }
+}
+
+/** A chunk as it is kept, as jobs of a fleet's queue. */
+export function jobsOf(runId: string, files: [number, Record<string, unknown>, 1?][]): TransferJob[] {
+  return files.map(([i, job, own]) => ({ ...job, i, r: runId, ...(own ? { o: own } : {}) }) as TransferJob);
+}
+
+export function fleetJobId(job: TransferJob): string {
+  return jobId(job.r as string, job.i, job.g);
+}

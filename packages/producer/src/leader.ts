@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Keys } from "@drover/shared/redis/keys";
+import { Script } from "@drover/shared/redis/script";
+import type { Redis } from "ioredis";
+import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher.js";
+
+/** A leader that says nothing for so long is followed by another. */
+const TERM_MS = 5_000;
+const BUSY_MS = 25;
+const IDLE_MS = 250;
+
+/** KEYS: leader. ARGV: worker, ms. Returns 1 where the worker leads now. */
+const LEAD = new Script(`
+local leader = redis.call('GET', KEYS[1])
+if leader and leader ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+`);
+
+/** KEYS: leader. ARGV: worker. */
+const RESIGN = new Script(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+`);
+
+/**
+ * Has one worker of the fleet dispatch and sweep for all. Two that both think they lead for a moment do no harm: what
+ * the dispatcher does may be done twice.
+ */
+export class Leader {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  #stopped = false;
+  #dispatcher: FleetDispatcher | undefined;
+  readonly #running: Promise<void>;
+
+  constructor(
+    private readonly id: string,
+    private readonly options: FleetDispatcherOptions,
+    private readonly onError: (error: Error) => void,
+  ) {
+    this.#redis = options.redis;
+    this.#keys = options.keys;
+    this.#running = this.#run();
+  }
+
+  get leads(): boolean {
+    return this.#dispatcher !== undefined;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    let askedMs = 0;
+    while (!this.#stopped) {
+      try {
+        if (performance.now() - askedMs > TERM_MS / 4) {
+          askedMs = performance.now();
+          await this.#lead((await LEAD.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1);
+        }
+        const busy = await this.#dispatcher?.tick();
+        await sleep(busy ? BUSY_MS : IDLE_MS);
+      } catch (error) {
+        this.onError(error as Error);
+        await this.#lead(false); // whatever it knew may be wrong: the next term starts from what Redis says
+        askedMs = 0;
+        await sleep(IDLE_MS * 4);
+      }
+    }
+    await this.#lead(false);
+    await RESIGN.run(this.#redis, [this.#keys.leader()], [this.id]).catch(() => {}); // or its term ends by itself
+  }
+
+  async #lead(leads: boolean): Promise<void> {
+    if (leads === this.leads) return;
+    if (leads) {
+      this.#dispatcher = new FleetDispatcher(this.options);
+      this.options.log("this worker leads the fleet");
+      return;
+    }
+    const former = this.#dispatcher;
+    this.#dispatcher = undefined;
+    await former?.close().catch(this.onError);
+  }
+}

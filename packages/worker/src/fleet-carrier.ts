@@ -1,0 +1,210 @@
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, resolve, sep } from "node:path";
+import { TransferError } from "@drover/shared/errors";
+import type { TransferJob } from "@drover/shared/job";
+import { Ledger } from "@drover/shared/ledger";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Protocol } from "@drover/shared/protocol";
+import type { Keys } from "@drover/shared/redis/keys";
+import type { RunSpec } from "@drover/shared/run";
+import type { Redis } from "ioredis";
+import { Leases } from "./leases.js";
+import type { Part } from "./part.js";
+import type { Place } from "./place.js";
+import { type FileEvents, Processor } from "./processor.js";
+import { gatesOf, openPlace } from "./run-place.js";
+
+const CANCEL_POLL_MS = 1_000;
+/** What a run needs is closed when none of its files came for so long. */
+const IDLE_MS = 60_000;
+
+export interface FleetCarrierOptions {
+  redis: Redis;
+  keys: Keys;
+  concurrency: number;
+  /** Directories that files may be written below, absolute. */
+  roots: string[];
+  events: Omit<FileEvents, "blocked">;
+  onError(error: Error): void;
+}
+
+/** A file on its way, for show. */
+export interface Carrying {
+  run: string;
+  source: string;
+  destination: string;
+  sinceMs: number;
+  receivedBytes: number;
+  sizeBytes: number | undefined;
+}
+
+interface OpenRun {
+  opened: Promise<{ place: Place; close(): Promise<void> }>;
+  active: number;
+  usedMs: number;
+}
+
+/** Carries files of all runs of a fleet. */
+export class FleetCarrier {
+  readonly #leases: Leases;
+  readonly #ledger: Ledger;
+  readonly #runs = new Map<string, OpenRun>();
+  readonly #carrying = new Map<string, { job: TransferJob; sinceMs: number; part?: Part }>();
+  readonly #processor: Processor;
+  readonly #timer: NodeJS.Timeout;
+  readonly #roots: string[];
+
+  constructor(private readonly options: FleetCarrierOptions) {
+    const { redis, keys, events } = options;
+    this.#roots = options.roots.map((root) => realpathSync(root));
+    this.#leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
+    this.#ledger = new Ledger(redis, keys, PROCESS_NAME);
+    this.#processor = new Processor({
+      queue: keys.fleetQueue(),
+      prefix: keys.queuePrefix(),
+      redis,
+      concurrency: options.concurrency,
+      ahead: 0, // a file that waits behind others here could be carried by another worker
+      leases: this.#leases,
+      place: (job) => this.#place(job.r as string),
+      events: {
+        started: (job, attempt) => {
+          this.#carrying.set(keyOf(job), { job, sinceMs: Date.now() });
+          this.#count(job, 1);
+          events.started(job, attempt);
+        },
+        waiting: (job) => {
+          this.#ended(job);
+          events.waiting(job);
+        },
+        retrying: events.retrying,
+        settled: (outcome, job) => {
+          this.#ended(job);
+          events.settled(outcome, job);
+        },
+        dropped: events.dropped,
+        blocked: () => {}, // the breaker is in Redis
+      },
+      onError: options.onError,
+    });
+    this.#timer = setInterval(() => void this.#look().catch(options.onError), CANCEL_POLL_MS);
+  }
+
+  /** Whether jobs are being taken. */
+  get running(): boolean {
+    return this.#processor.running;
+  }
+
+  get carrying(): Carrying[] {
+    return [...this.#carrying.values()].map(({ job, sinceMs, part }) => ({
+      run: job.r as string,
+      source: job.s,
+      destination: job.d,
+      sinceMs,
+      receivedBytes: part?.receivedBytes ?? 0,
+      sizeBytes: part?.sizeBytes,
+    }));
+  }
+
+  /** @param drainMs files that are on their way may finish for so long; then they go back to the queue. */
+  async stop(drainMs: number): Promise<void> {
+    await this.#processor.stop(drainMs);
+    clearInterval(this.#timer);
+    this.#leases.close();
+    const places = await Promise.allSettled([...this.#runs.values()].map((run) => run.opened));
+    for (const place of places) if (place.status === "fulfilled") await place.value.close();
+  }
+
+  #ended(job: TransferJob): void {
+    if (this.#carrying.delete(keyOf(job))) this.#count(job, -1);
+  }
+
+  #count(job: TransferJob, by: number): void {
+    const run = this.#runs.get(job.r as string);
+    if (!run) return;
+    run.active += by;
+    run.usedMs = Date.now();
+  }
+
+  async #place(id: string): Promise<Place> {
+    let run = this.#runs.get(id);
+    if (!run) {
+      run = { opened: this.#open(id), active: 0, usedMs: Date.now() };
+      run.opened.catch(() => this.#runs.delete(id));
+      this.#runs.set(id, run);
+    }
+    run.usedMs = Date.now();
+    return (await run.opened).place;
+  }
+
+  async #open(id: string): Promise<{ place: Place; close(): Promise<void> }> {
+    const { redis, keys, concurrency, onError } = this.options;
+    const { spec } = await this.#ledger.get(id);
+    const secrets = spec.ownFlights ? await this.#ledger.secrets(id).catch(() => undefined) : { headers: {} };
+    const opened = openPlace({
+      redis,
+      keys,
+      runId: id,
+      spec,
+      headers: secrets?.headers ?? {},
+      connections: concurrency * 4,
+      bytesPerSecond: spec.bytesPerSecond,
+      leases: this.#leases,
+      gates: gatesOf(spec),
+      receiving: (job, part) => {
+        const carrying = this.#carrying.get(keyOf(job));
+        if (carrying) carrying.part = part;
+      },
+      onError,
+    });
+    const expired = "the credentials of this run have expired: start a new sync";
+    const refused = secrets
+      ? this.#refuse(spec)
+      : new TransferError("credentials", expired, { permanent: true });
+    if (refused) opened.place.refused = refused;
+    return opened;
+  }
+
+  /** Whatever a run asks for, nothing is written outside of this worker's roots. */
+  #refuse(spec: RunSpec): TransferError | undefined {
+    const path = realAncestor(spec.root);
+    if (this.#roots.some((root) => path === root || path.startsWith(root === sep ? sep : root + sep)))
+      return undefined;
+    return new TransferError(
+      "path",
+      `${spec.root} is outside of the directories that this worker writes to`,
+      {
+        permanent: true,
+      },
+    );
+  }
+
+  /** Gives up files of runs that were cancelled, and closes what is not used any more. */
+  async #look(): Promise<void> {
+    for (const [id, run] of this.#runs) {
+      if (run.active > 0) {
+        if (await this.#ledger.isCancelled(id)) this.#leases.cancelHeld(id);
+      } else if (run.usedMs < Date.now() - IDLE_MS) {
+        this.#runs.delete(id);
+        await (await run.opened).close();
+      }
+    }
+  }
+}
+
+/** The path with links resolved as far as it exists. */
+function realAncestor(path: string): string {
+  const names: string[] = [];
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      return join(realpathSync(at), ...names);
+    } catch (error) {
+      if (dirname(at) === at) throw error;
+      names.unshift(basename(at));
+    }
+  }
+}
+
+function keyOf(job: TransferJob): string {
+  return `${job.r}:${job.i}`;
+}

@@ -1,0 +1,72 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+
+const BEAT_MS = 1_000;
+/** An event loop that is so late is stuck. */
+const LATE_MS = 10_000;
+
+export interface HealthChecks {
+  /** Bytes that the files on their way have received, one number per file. */
+  progress(): number[];
+  /** Without any progress of any file for so long, the process is thought stuck. */
+  stuckMs: number;
+  ready(): boolean;
+}
+
+/**
+ * `/healthz`: the event loop turns, and what is on its way moves. Redis does not matter for that: a worker that waits
+ * for Redis is not helped by being killed. `/readyz`: Redis answers and jobs are taken.
+ */
+export class Health {
+  #beatMs = performance.now();
+  #movedMs = performance.now();
+  #last = "";
+  readonly #timer: NodeJS.Timeout;
+
+  private constructor(
+    private readonly server: Server,
+    private readonly checks: HealthChecks,
+  ) {
+    this.#timer = setInterval(() => this.#beat(), BEAT_MS).unref();
+    server.on("request", (request, response) => {
+      const say = (ok: boolean, why: string) => {
+        response.writeHead(ok ? 200 : 503, { "content-type": "text/plain" }).end(`${ok ? "ok" : why}\n`);
+      };
+      if (request.url === "/healthz") return say(this.alive, "stuck");
+      if (request.url === "/readyz") return say(checks.ready(), "not ready");
+      response.writeHead(404).end();
+    });
+  }
+
+  /** @throws when the port is taken. */
+  static async listen(port: number, checks: HealthChecks): Promise<Health> {
+    const server = createServer();
+    server.listen(port);
+    await once(server, "listening");
+    return new Health(server, checks);
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  get alive(): boolean {
+    const nowMs = performance.now();
+    return nowMs - this.#beatMs < LATE_MS && nowMs - this.#movedMs < this.checks.stuckMs;
+  }
+
+  #beat(): void {
+    this.#beatMs = performance.now();
+    const progress = this.checks.progress();
+    const now = progress.join();
+    if (progress.length === 0 || now !== this.#last) this.#movedMs = this.#beatMs;
+    this.#last = now;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.server.close();
+    this.server.closeAllConnections();
+  }
+}

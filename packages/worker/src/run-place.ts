@@ -1,0 +1,92 @@
+import { TransferError } from "@drover/shared/errors";
+import { Gates } from "@drover/shared/gates";
+import { hostOf, type TransferJob } from "@drover/shared/job";
+import { Ledger } from "@drover/shared/ledger";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { flightHash, flightOf, Protocol } from "@drover/shared/protocol";
+import type { Keys } from "@drover/shared/redis/keys";
+import type { RunSpec } from "@drover/shared/run";
+import { HttpClient } from "@drover/shared/storage/http";
+import { HttpSource } from "@drover/shared/storage/http-source";
+import { LocalSource } from "@drover/shared/storage/local-source";
+import { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Redis } from "ioredis";
+import type { Leases } from "./leases.js";
+import { Pace } from "./pace.js";
+import type { Part } from "./part.js";
+import type { Place } from "./place.js";
+
+/** A probe of a half-open breaker is given up after so long, however patient the run is. */
+const MOST_PROBE_MS = 60_000;
+
+/** How long a probe of a half-open breaker may take in a run. */
+export function probeMsOf(spec: RunSpec): number {
+  return Math.min(spec.timeoutMs * 2, MOST_PROBE_MS);
+}
+
+export function gatesOf(spec: RunSpec): Gates {
+  return new Gates(spec.breakerWaitMs, probeMsOf(spec));
+}
+
+export interface RunPlaceOptions {
+  redis: Redis;
+  keys: Keys;
+  runId: string;
+  spec: RunSpec;
+  /** The person's request headers. */
+  headers: Record<string, string>;
+  /** Connections per origin. */
+  connections: number;
+  bytesPerSecond: number | undefined;
+  leases: Leases;
+  gates: Gates;
+  receiving(job: TransferJob, part: Part): void;
+  onError(error: Error): void;
+}
+
+/** Everything that the files of one run need in this process; to be closed. */
+export function openPlace(options: RunPlaceOptions): { place: Place; close(): Promise<void> } {
+  const { redis, keys, runId, spec, headers } = options;
+  const probeMs = probeMsOf(spec);
+  const ledger = new Ledger(redis, keys, PROCESS_NAME);
+  const client = new HttpClient({ timeoutMs: spec.timeoutMs, connections: options.connections });
+  const secretSource = async (job: TransferJob) => {
+    const url = await ledger.secretSource(runId, flightHash(runId, job.s, job.d, 0));
+    if (url !== undefined) return new HttpSource(client, url, headers);
+    const why = "the credentials of this run have expired: start a new sync";
+    throw new TransferError("credentials", why, { permanent: true });
+  };
+  const place: Place = {
+    runId,
+    fleet: spec.fleet,
+    protocol: new Protocol(redis, keys, PROCESS_NAME, probeMs),
+    leases: options.leases,
+    pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
+    tree: new LocalTree(spec.root),
+    terms: {
+      ...spec,
+      rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
+      maxFileSizeBytes: spec.maxFileSizeBytes,
+    },
+    gates: options.gates,
+    flight: (job, path) => flightOf(runId, spec, job, path),
+    receiving: options.receiving,
+    source: (job) => {
+      if (hostOf(job.s) === "") return new LocalSource(job.s);
+      return job.k === 1 ? secretSource(job) : new HttpSource(client, job.s, headers);
+    },
+    arrived: (job) => {
+      if (job.k !== 1) return;
+      const flight = flightHash(runId, job.s, job.d, 0);
+      ledger.forgetSecretSource(runId, flight).catch(options.onError); // else it expires with the run's
+    },
+  };
+  return {
+    place,
+    async close() {
+      place.pace.close();
+      await client.close();
+      place.tree.close();
+    },
+  };
+}
