@@ -34,7 +34,7 @@ function events(): Event[] {
     ...{ range: undefined, condition: undefined },
   });
   const outcome = (atMs: number, run: string, name: string, how: string): Event => ({
-    ...{ atMs, is: "outcome", run, name, outcome: how },
+    ...{ atMs, is: "outcome", run, attempt: 1, name, outcome: how },
   });
   const seen = (atMs: number, name: string, version: number): Event => ({
     ...{ atMs, is: "seen", name, fromMs: atMs - 1, reading: whole(version) },
@@ -51,7 +51,7 @@ function events(): Event[] {
     outcome(31, "one", "b", "copied"),
     outcome(32, "one", "m", "failed"),
     outcome(33, "one", "t", "failed"),
-    { atMs: 40, is: "ended", run: "one", code: 1, whole: true },
+    { atMs: 40, is: "ended", run: "one", attempt: 1, code: 1, whole: true },
     { atMs: 41, is: "status", run: "one", facts: facts() },
     { atMs: 50, is: "published", name: "a", version: 2 },
     seen(60, "a", 1),
@@ -63,7 +63,7 @@ function events(): Event[] {
     outcome(92, "last", "b", "unchanged"),
     outcome(93, "last", "m", "failed"),
     outcome(94, "last", "t", "failed"),
-    { atMs: 95, is: "ended", run: "last", code: 1, whole: true },
+    { atMs: 95, is: "ended", run: "last", attempt: 1, code: 1, whole: true },
     {
       ...{ atMs: 96, is: "status", run: "last" },
       facts: facts({
@@ -178,7 +178,7 @@ const BREACHES: { what: string; breaks: Invariant; change: (events: Event[]) => 
     breaks: "counts",
     change: (all) => {
       drop(all, (event) => event.is === "ended" && event.run === "last");
-      all.push({ atMs: 95, is: "ended", run: "last", code: 0, whole: true });
+      all.push({ atMs: 95, is: "ended", run: "last", attempt: 1, code: 0, whole: true });
     },
   },
   {

@@ -188,7 +188,8 @@ function checkExit(
   if (ended.code !== due && !forgot)
     say(`exit code ${ended.code}, ${failed.size} of ${files} files did not succeed`);
   if (!ended.whole) return;
-  const lines = Map.groupBy(run.of("outcome"), ({ name }) => name);
+  const output = run.of("outcome").filter(({ attempt }) => attempt === ended.attempt);
+  const lines = Map.groupBy(output, ({ name }) => name);
   for (const name of run.submitted.names) {
     const told = lines.get(name) ?? [];
     if (told.length !== 1) say(`${told.length} lines of output for a file`, name);
@@ -199,7 +200,7 @@ function checkExit(
   }
   if (forgot) return;
   for (const outcome of OUTCOMES) {
-    const printed = run.of("outcome").filter((line) => line.outcome === outcome).length;
+    const printed = output.filter((line) => line.outcome === outcome).length;
     if (printed !== (facts.counts[outcome] ?? 0))
       say(`${printed} files printed as ${outcome}, ${facts.counts[outcome] ?? 0} counted`);
   }

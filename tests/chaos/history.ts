@@ -25,9 +25,17 @@ export type Happening =
   /** `again`: resume, or one more try of a command that was refused. */
   | { is: "again"; run: string; command: string; why: string }
   /** A line of `--json`. */
-  | { is: "outcome"; run: string; name: string; outcome: string; class?: string | undefined }
-  /** The command ended by itself. `whole`: its outcomes are those of all files. */
-  | { is: "ended"; run: string; code: number | null; whole: boolean }
+  | {
+      is: "outcome";
+      run: string;
+      /** Which of the run's commands it came from. */
+      attempt: number;
+      name: string;
+      outcome: string;
+      class?: string | undefined;
+    }
+  /** The command ended by itself. `whole`: it was to tell of all files. */
+  | { is: "ended"; run: string; attempt: number; code: number | null; whole: boolean }
   | { is: "killed"; run: string }
   | { is: "status"; run: string; facts: RunFacts }
   /** A fault. `forgets`: Redis lost what it had acknowledged. */

@@ -64,24 +64,34 @@ export class World {
     return world;
   }
 
-  submit(run: string, files: readonly ChaosFile[], detached: boolean): Submission {
-    const list = join(this.#box.root, "lists", `${this.#lists++}`);
-    const lines = files.map((file) => {
-      const rng = new Rng(this.options.seed, "secret", file.name);
-      const query = rng.chance(0.3) ? `?token=${this.#canaries[1]}` : "";
-      return `${this.origin.url(file.name)}${query}\t${file.name}\n`;
+  submit(run: string, files: readonly ChaosFile[], detached: boolean): void {
+    const rng = new Rng(this.options.seed, "submission", run);
+    // Runs with headers of their own share no files on their way, the others do.
+    const header = rng.chance(0.3) ? ["--header", `x-chaos: ${this.#canaries[0]}`] : [];
+    const to = ["--artifact-root", this.root, "--script-name", ""];
+    const lines = files.map(({ name }) => {
+      const secret = new Rng(this.options.seed, "secret", name).chance(0.3);
+      return `${this.origin.url(name)}${secret ? `?token=${this.#canaries[1]}` : ""}\t${name}\n`;
     });
-    writeFileSync(list, lines.join(""));
-    const command = [
-      ...["sync", "--from-file", list, "--artifact-root", this.root, "--script-name", "", ...TERMS],
-      ...["--header", `x-chaos: ${this.#canaries[0]}`],
-      ...(detached ? ["--detach"] : []),
-    ];
-    const start = (args: readonly string[]) => this.#start(run, args, "producer");
-    const names = files.map(({ name }) => name);
-    const made = new Submission(run, names, command, detached, start, this.root, this.history);
-    this.submissions.push(made);
-    return made;
+    const begin = () => {
+      const list = join(this.#box.root, "lists", `${this.#lists++}`);
+      writeFileSync(list, lines.join(""));
+      const args = ["sync", "--from-file", list, ...to, ...TERMS, ...header];
+      return { args: detached ? [...args, "--detach"] : args, list };
+    };
+    const submission = new Submission({
+      ...{
+        run,
+        names: files.map(({ name }) => name),
+        detached,
+        root: this.root,
+        history: this.history,
+        begin,
+      },
+      start: (args) => this.#start(run, args, "producer"),
+      find: (list) => this.#find(list),
+    });
+    this.submissions.push(submission);
   }
 
   /** Does what the schedule says, and undoes what does not last. Resolves when it is over. */
@@ -225,16 +235,26 @@ export class World {
     return process;
   }
 
+  /** Starts a worker, again and again where Redis cannot be reached, as whatever runs it would. */
   async #hire(worker: number): Promise<void> {
     const { concurrency } = this.options;
-    const args = ["worker", "--concurrency", `${concurrency}`, "--root", this.root];
-    const process = this.#start(`worker ${worker}`, args, worker);
-    this.#workers[worker] = process;
-    void process.result.then(({ code, signal, stderr }) => {
-      if (this.#stopped.has(process)) return;
-      const how = `exit ${code ?? signal}: ${stderr.slice(-500)}`;
-      this.history.add({ is: "died", process: `worker ${worker}`, how });
-    });
+    const args = ["worker", "--concurrency", `${concurrency}`, "--root", this.root, "--verbose"];
+    for (;;) {
+      const process = this.#start(`worker ${worker}`, args, worker);
+      this.#workers[worker] = process;
+      const ended = process.result.then(({ code, signal, stderr }) => {
+        if (this.#stopped.has(process)) return true;
+        if (code === 2 && /cannot reach Redis/.test(stderr)) return false;
+        const how = `exit ${code ?? signal}: ${stderr.slice(-500)}`;
+        this.history.add({ is: "died", process: `worker ${worker}`, how });
+        return true;
+      });
+      const ready = process.waitFor("stderr", /worker ready/, FOREVER_MS).then(
+        () => true,
+        () => ended,
+      );
+      if (await ready) return;
+    }
   }
 
   async #dismiss(worker: number): Promise<void> {
@@ -252,30 +272,33 @@ export class World {
   /** Jobs removed or retried as a person does with Bull Board. Answers with their ids. */
   async #meddle(fault: Extract<Fault, { does: "remove-jobs" | "retry-jobs" }>): Promise<string[]> {
     if (!this.#redis.running) return [];
+    const connection = this.#client;
+    const queue = new Queue(this.#keys.fleetQueue(), { connection, prefix: this.#keys.queuePrefix() });
+    const states = fault.does === "remove-jobs" ? REMOVABLE : RETRIABLE;
+    const jobs = (await queue.getJobs([...states])).filter((job) => job !== undefined);
     const ids: string[] = [];
-    for (const name of await this.#queues()) {
-      const queue = new Queue(name, { connection: this.#client, prefix: this.#keys.queuePrefix() });
-      const states = fault.does === "remove-jobs" ? REMOVABLE : RETRIABLE;
-      const jobs = (await queue.getJobs([...states])).filter((job) => job !== undefined);
-      for (let at = 0; at < fault.count && jobs.length > 0; at++) {
-        const job = jobs[(fault.from + at * 7) % jobs.length];
-        try {
-          if (fault.does === "remove-jobs") await job?.remove();
-          else await job?.retry((await job.isFailed()) ? "failed" : "completed");
-          ids.push(`${job?.id}`);
-        } catch {
-          // taken up or gone meanwhile
-        }
+    for (let at = 0; at < fault.count && jobs.length > 0; at++) {
+      const job = jobs[(fault.from + at * 7) % jobs.length];
+      try {
+        if (fault.does === "remove-jobs") await job?.remove();
+        else await job?.retry((await job.isFailed()) ? "failed" : "completed");
+        ids.push(`${job?.id}`);
+      } catch {
+        // taken up or gone meanwhile
       }
-      await queue.close();
     }
+    await queue.close();
     return ids;
   }
 
-  async #queues(): Promise<string[]> {
-    const prefix = `${this.#keys.queuePrefix()}:`;
-    const metas = await this.#client.keys(`${prefix.replace(/[{}]/g, "?")}*:meta`);
-    return metas.map((key) => key.slice(prefix.length, -":meta".length));
+  async #find(list: string): Promise<string | undefined> {
+    for (const id of await this.#client.zrange(this.#keys.runs(), "0", "-1")) {
+      const spec = JSON.parse((await this.#client.hget(this.#keys.run(id), "spec")) ?? "{}") as {
+        list?: string;
+      };
+      if (spec.list === list) return id;
+    }
+    return undefined;
   }
 }
 
