@@ -336,15 +336,15 @@ function checkRemains(history: History, { mostMiB }: Known): Violation[] {
   return found;
 }
 
-/** Violations as people read them: each with what happened to its file and around it. */
-export function report(violations: readonly Violation[], history: History, most = 5): string {
-  const parts = violations.slice(0, most).map(({ invariant, message, name }) => {
-    const head = `✗ ${invariant} (${INVARIANTS[invariant]})\n  ${name ? `${name}: ` : ""}${message}`;
-    return name ? `${head}\n${history.story(name)}` : head;
+/** Violations as people read them: some of each kind, with what happened to its file and around it. */
+export function report(violations: readonly Violation[], history: History, most = 2): string {
+  const kinds = Map.groupBy(violations, ({ invariant }) => invariant);
+  const parts = [...kinds].flatMap(([invariant, all]) => {
+    const shown = all.slice(0, most).map(({ message, name }) => {
+      const head = `✗ ${invariant} (${INVARIANTS[invariant]})\n  ${name ? `${name}: ` : ""}${message}`;
+      return name ? `${head}\n${history.story(name)}` : head;
+    });
+    return all.length > most ? [...shown, `and ${all.length - most} more of ${invariant}`] : shown;
   });
-  if (violations.length > most) {
-    const rest = Map.groupBy(violations.slice(most), ({ invariant }) => invariant);
-    parts.push(`and ${[...rest].map(([invariant, all]) => `${all.length} × ${invariant}`).join(", ")}`);
-  }
   return parts.join("\n\n");
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check, type Known, report, type Violation } from "./checker.js";
 import { History, showEvent } from "./history.js";
@@ -130,6 +130,7 @@ async function within(promise: Promise<void>, ms: number): Promise<void> {
 /** Keeps everything that is known of a play: schedule, history, logs, and what the checker says. */
 export function keep(played: Played, directory: string): void {
   const { options, actions, history, violations, logs } = played;
+  rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   history.save(directory);
   const lines = history.events.map((event) => `${showEvent(event)}\n`);

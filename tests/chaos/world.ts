@@ -14,8 +14,8 @@ import { Rng } from "./rng.js";
 import { Submission } from "./submission.js";
 import { type ChaosFile, TRAP, type VersionedOrigin } from "./versioned-origin.js";
 
-/** Terms of the runs: a blocked host must not end a file within a play, see the invariant `transient`. */
-const TERMS = ["--circuit-ttl", "1", "--breaker-wait", "600", "--timeout", "20", "--backoff-factor", "1.2"];
+/** Terms of the runs. Neither a blocked host nor a lease whose holder is gone may end a file, see `transient`. */
+const TERMS = ["--circuit-ttl", "1", "--breaker-wait", "600", "--timeout", "120", "--backoff-factor", "1.2"];
 const FOREVER_MS = 2 ** 30;
 
 export interface WorldOptions {
