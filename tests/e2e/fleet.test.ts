@@ -238,4 +238,23 @@ describe("a fleet", () => {
     const last = items.findLastIndex((item) => up.includes(item.source));
     expect(last).toBeLessThan(200);
   });
+
+  it("keeps within a host's limits, all workers together", async ({ box, origin, work, fleet }) => {
+    await fleet.worker("--concurrency", "8");
+    await fleet.worker("--concurrency", "8");
+    let active = 0;
+    let most = 0;
+    origin.route("/*", async (exchange) => {
+      most = Math.max(most, ++active);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      active--;
+      await does.file("x")(exchange);
+    });
+    const urls = names(60).map((name) => origin.url(`/${name}`));
+    const limit = ["--host-limit", `${origin.host}=conn:3`];
+    const { code } = await box.sync([...urls, ...work.into, ...fleet.own, ...limit]);
+    expect(code).toBe(0);
+    expect(most).toBe(3);
+    expect(origin.requests).toHaveLength(60);
+  });
 });

@@ -68,7 +68,7 @@ describe("the leases of a process", () => {
     expect(held.every((lease) => lease.trusted && !lease.signal.aborted)).toBe(true);
     expect(renew.mock.calls.length).toBeLessThanOrEqual(14);
     expect(renew.mock.calls[0]?.[0]).toEqual(
-      ["a", "b", "c"].map((key) => ({ lease: key, fence: `fence-${key}`, staged: "" })),
+      ["a", "b", "c"].map((key) => ({ lease: key, host: "", fence: `fence-${key}`, staged: "" })),
     );
     for (const lease of held) leases.drop(lease);
     const calls = renew.mock.calls.length;
@@ -130,7 +130,7 @@ describe("the leases of a process", () => {
     const lease = leases.hold("a", "1", now());
     lease.note = "part";
     await vi.advanceTimersByTimeAsync(2_000);
-    expect(renew.mock.calls).toEqual([[[{ lease: "a", fence: "1", staged: "part" }]]]);
+    expect(renew.mock.calls).toEqual([[[{ lease: "a", host: "", fence: "1", staged: "part" }]]]);
     leases.close();
   });
 

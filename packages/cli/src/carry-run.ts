@@ -100,12 +100,12 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   };
   const carrierSettled = (outcome: Outcome) => {
     if (isSuccess(outcome.outcome)) gates.told(hostOf(outcome.source), 0, true);
-    dispatcher.settled(outcome.source);
+    dispatcher.settled(outcome.source, outcome.index);
     settled(outcome);
   };
   const carrierDropped = (job: TransferJob) => {
     watcher.dropped(job);
-    dispatcher.settled(job.s);
+    dispatcher.settled(job.s, job.i);
     left();
   };
   const dispatcher: Dispatcher = new Dispatcher({
@@ -254,6 +254,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           watcher.settled(outcome);
         },
         room: () => dispatcher.room(BACKLOG_FILES),
+        recreate: () => ledger.create(spec, options.secrets, run.id),
       }).catch((error) => {
         if (error instanceof RunLostError && cancelled) return;
         throw error;
@@ -301,7 +302,7 @@ async function leftOver(
   if (run.generation > 0) {
     const old = new Queue(`${keys.queue(run.id)}-${run.generation - 1}`, { connection: redis, prefix });
     old.on("error", () => {});
-    await requeueLeft(old, run, protocol);
+    await requeueLeft(run, ledger, protocol);
     await old.obliterate({ force: true });
     await old.close();
     if (options.retry) await requeueFailed(run, ledger, protocol);

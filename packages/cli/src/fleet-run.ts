@@ -5,12 +5,13 @@ import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed } from "@drover/producer/requeue";
 import { SettingsError } from "@drover/shared/errors";
+import { Gates } from "@drover/shared/gates";
+import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol, RunLostError } from "@drover/shared/protocol";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import { aliveWorkers } from "@drover/shared/workers";
-import { gatesOf } from "@drover/worker/run-place";
 import type { Plan } from "./commands/sync.js";
 import { type Engine, openEngine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
@@ -28,10 +29,16 @@ const CONFIRM_MS = 10_000;
 const BACKLOG_CHUNKS = 400;
 
 /** `drover sync … --redis URL`: hands a run to the fleet and follows it. */
-export async function submit(plan: Plan, settings: Settings, detach: boolean): Promise<number> {
+export async function submit(
+  plan: Plan,
+  settings: Settings,
+  detach: boolean,
+  limits: ReturnType<typeof parseHostLimit>[],
+): Promise<number> {
   const engine = await openEngine(settings);
   try {
     await lookForWorkers(engine, plan.spec.root);
+    await setHostLimits(engine.redis, engine.keys, limits);
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
     if (plan.spec.listIsStdin) {
@@ -125,7 +132,9 @@ async function follow(
   stdin?: NodeJS.ReadableStream,
 ): Promise<number> {
   const terminal = format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
-  const progress = terminal ? new (await import("./progress.js")).Progress(gatesOf(run.spec)) : undefined;
+  const progress = terminal
+    ? new (await import("./progress.js")).Progress(new Gates(run.spec.breakerWaitMs, run.spec.timeoutMs))
+    : undefined;
   setLive(progress);
   const report = new Report(format, progress);
   const follower = new Follower(engine, run, report, false, progress);
@@ -149,8 +158,10 @@ async function follow(
   } finally {
     progress?.stop();
     setLive(undefined);
-    process.off("SIGINT", onSignal);
-    process.off("SIGTERM", onSignal);
+    if (signals === 0) {
+      process.off("SIGINT", onSignal); // else a second one may still come
+      process.off("SIGTERM", onSignal);
+    }
   }
 }
 
@@ -160,7 +171,7 @@ type Display = InstanceType<typeof import("./progress.js").Progress>;
 class Follower {
   readonly #stop = new AbortController();
   /** Files that were told of: Redis may tell of one twice, after it has forgotten. */
-  readonly #told = new Set<number>();
+  readonly #told = new IndexSet();
   expanded = false;
 
   constructor(
@@ -235,6 +246,7 @@ class Follower {
         },
         batch: run.batch,
         signal: this.#stop.signal,
+        recreate: () => ledger.create(spec, secrets, run.id),
         onQueued: (_batch, hosts) => {
           for (const files of hosts.values()) this.progress?.queued(files);
         },
@@ -257,7 +269,9 @@ class Follower {
       if (!(error instanceof RunLostError)) throw error;
       const now = await ledger.get(run.id);
       if (now.state !== "cancelled") throw error;
-      return new (await import("@drover/producer/batches")).Batches(protocol, ledger, run.id, true);
+      return new (await import("@drover/producer/batches")).Batches(protocol, ledger, run.id, true, () =>
+        Promise.reject(error),
+      );
     } finally {
       clearInterval(holding);
       tree.close();
@@ -294,6 +308,24 @@ class Follower {
   /** Whether nothing is left to be told. */
   async #caughtUp(): Promise<boolean> {
     return (await this.engine.redis.xlen(this.engine.keys.outcomes(this.of.id))) === 0;
+  }
+}
+
+/** Indexes of files, a bit each. */
+class IndexSet {
+  #bytes = new Uint8Array(1024);
+
+  has(index: number): boolean {
+    return ((this.#bytes[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
+  }
+
+  add(index: number): void {
+    if (index >> 3 >= this.#bytes.length) {
+      const more = new Uint8Array(Math.max(this.#bytes.length * 2, (index >> 3) + 1));
+      more.set(this.#bytes);
+      this.#bytes = more;
+    }
+    this.#bytes[index >> 3] = (this.#bytes[index >> 3] ?? 0) | (1 << (index & 7));
   }
 }
 

@@ -3,6 +3,7 @@ import { messageOf } from "@drover/shared/errors";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
 import type { SyncFlags } from "./commands/sync.js";
+import type { WorkerFlags } from "./commands/worker.js";
 import { reportError, setVerbose, tolerateClosedOutput } from "./output.js";
 import { type Resolved, resolveSettings, SETTINGS, type SettingName } from "./settings.js";
 
@@ -23,6 +24,9 @@ const TRANSFER: SettingName[] = [
 ];
 const STATE: SettingName[] = ["state-dir", "redis"];
 const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
+
+const HOST_LIMIT =
+  "of the whole fleet, e.g. 'example.com=conn:8,rps:50,bw:20MB', '*=conn:16' or 'example.com=none' (repeatable)";
 
 /** What is written after a setting's flag. */
 const VALUES: Partial<Record<SettingName, string>> = {
@@ -110,6 +114,7 @@ function build(exit: (code: number) => void): Command {
       .option("--ndjson", "results as one JSON object a line")
       .option("--dry-run", "say what would be synced; change nothing")
       .option("--detach", "with --redis: print the run's id and leave it to the fleet")
+      .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "retries, and stack traces of errors"),
     [...TRANSFER, ...STATE],
   ).action(async (sources: string[], options: SyncFlags & { verbose?: boolean }, command: Command) => {
@@ -207,9 +212,10 @@ function build(exit: (code: number) => void): Command {
         "directory that files may be written below, on a file system that the fleet shares (repeatable)",
         collect,
       )
+      .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "a line for every file"),
     [...WORKER, ...STATE],
-  ).action(async (flags: { root: string[]; verbose?: boolean }, command: Command) => {
+  ).action(async (flags: WorkerFlags, command: Command) => {
     const { worker } = await import("./commands/worker.js");
     exit(await worker(flags, (await settingsOf(command)).values));
   });

@@ -73,8 +73,10 @@ export async function runHere(
     progress?.stop();
     setLive(undefined);
     unwatch();
-    process.off("SIGINT", onSignal);
-    process.off("SIGTERM", onSignal);
+    if (signals === 0) {
+      process.off("SIGINT", onSignal); // else a second one may still come
+      process.off("SIGTERM", onSignal);
+    }
   }
 }
 

@@ -2,12 +2,13 @@ import type { Ledger } from "@drover/shared/ledger";
 import { type EnqueueAnswer, type EnqueueFile, ForgottenError, type Protocol } from "@drover/shared/protocol";
 
 /** Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again. */
-const KEPT_MS = 5_000;
+const KEPT_MS = 3_000;
 
 interface Batch {
   number: number;
   cursor: string;
-  files: EnqueueFile[];
+  /** The files, packed: as objects those of a few seconds would be most of the producer's memory. */
+  packed: Buffer;
   sentMs: number;
 }
 
@@ -20,32 +21,45 @@ export class Batches {
     private readonly ledger: Ledger,
     private readonly runId: string,
     private readonly fleet: boolean,
+    /** Makes the run anew where Redis has forgotten it whole. */
+    private readonly recreate: () => Promise<unknown>,
   ) {}
 
   /** @throws ForgottenError when Redis has lost more than is kept. */
   async send(number: number, cursor: string, files: EnqueueFile[]): Promise<EnqueueAnswer[]> {
     const nowMs = Date.now();
     this.#recent = this.#recent.filter((batch) => batch.sentMs > nowMs - KEPT_MS);
-    this.#recent.push({ number, cursor, files, sentMs: nowMs });
-    return this.#register(number);
+    this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), sentMs: nowMs });
+    return this.#register(number, files);
   }
 
   /** After the last batch: sends again what Redis has forgotten since. */
   async confirm(): Promise<void> {
     const last = this.#recent.at(-1)?.number;
-    const known = await this.ledger.registered(this.runId);
+    let known = await this.ledger.registered(this.runId);
+    if (!known && (this.#recent.length === 0 || this.#recent[0]?.number === 1)) {
+      await this.recreate();
+      known = { batch: 0, sealed: false };
+    }
+    if (!known) throw new ForgottenError(this.runId, undefined);
     if (last !== undefined && known.batch < last) await this.#register(last);
     if (!known.sealed) await this.ledger.seal(this.runId);
   }
 
-  async #register(number: number): Promise<EnqueueAnswer[]> {
+  async #register(number: number, given?: EnqueueFile[]): Promise<EnqueueAnswer[]> {
     for (;;) {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
         const { runId, fleet } = this;
-        return await this.protocol.enqueue(runId, number, batch.cursor, batch.files, fleet);
+        const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
+        return await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
       } catch (error) {
         if (!(error instanceof ForgottenError)) throw error;
+        if (error.known === undefined) {
+          if (this.#recent[0]?.number !== 1) throw error;
+          await this.recreate();
+          continue;
+        }
         const before = this.#recent.some((each) => each.number === number - 1);
         if (!before || error.known >= number) throw error;
         await this.#register(number - 1);

@@ -44,6 +44,8 @@ export class Dispatcher {
   #waiting: (() => void)[] = [];
   /** Files in the backlog or in BullMQ. */
   #open = 0;
+  /** Chunk of each file that is in BullMQ: it is kept until all of its files are settled. */
+  readonly #chunks = new Map<number, { id: string; left: number }>();
 
   constructor(private readonly options: DispatcherOptions) {
     options.gates.onChange(() => this.#pump());
@@ -66,12 +68,20 @@ export class Dispatcher {
   }
 
   /** A file has left BullMQ for good. */
-  settled(source: string): void {
+  settled(source: string, index: number): void {
     const host = this.#host(hostOf(source));
     host.inQueue--;
+    this.#land(index);
     host.allowance = this.options.gates.recovering(host.name) ? host.allowance * 2 : PROBES;
     this.#left();
     if (host.inQueue <= this.options.window / 2) this.#pump();
+  }
+
+  #land(index: number): void {
+    const chunk = this.#chunks.get(index);
+    this.#chunks.delete(index);
+    if (!chunk || --chunk.left > 0) return;
+    this.options.ledger.land(this.options.runId, chunk.id).catch((error) => this.options.onError(error));
   }
 
   #left(): void {
@@ -146,6 +156,8 @@ export class Dispatcher {
       host.chunk = host.chunks.shift() as string;
       const files = await ledger.chunk(runId, host.chunk);
       host.rest = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
+      const chunk = { id: host.chunk, left: files.length };
+      for (const job of host.rest) this.#chunks.set(job.i, chunk);
     }
     const part = host.rest.slice(0, room);
     if (givenUp) for (const job of part) await this.#giveUp(job);
@@ -153,7 +165,7 @@ export class Dispatcher {
     host.rest = host.rest.slice(part.length);
     if (host.rest.length === 0) {
       faultPoint("dispatch");
-      await ledger.dropChunk(runId, host.chunk);
+      await ledger.launch(runId, host.chunk);
       host.chunk = undefined;
     }
     return true;
@@ -161,6 +173,7 @@ export class Dispatcher {
 
   async #giveUp(job: TransferJob): Promise<void> {
     await this.options.endBlocked(job);
+    this.#land(job.i);
     this.#left();
   }
 

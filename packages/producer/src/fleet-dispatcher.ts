@@ -3,6 +3,7 @@ import { Gates } from "@drover/shared/gates";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
+import { DEFAULT_LIMIT } from "@drover/shared/limits";
 import { flightOf, Protocol, waiterOf } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import { pipelined, resent } from "@drover/shared/redis/script";
@@ -12,8 +13,12 @@ import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { Chunk, Flow, fleetJobId, jobsOf } from "./flow.js";
 
-/** Files per run and host that are in BullMQ at once. */
+/** Files per run and host that are in BullMQ at once, where no limit of the host says less. */
 const WINDOW = 1_000;
+/** Files in BullMQ at once in all, however many hosts there are. */
+const MOST_QUEUED = 20_000;
+/** Where a host's limit is lower: twice the limit, so that the next file is there when a slot is. */
+const LEAST_WINDOW = 4;
 /** Files that go to a host that was blocked, at first; then twice as many with each look. */
 const PROBES = 4;
 /** BullMQ's limit is 2^21 - 1. */
@@ -22,6 +27,12 @@ const HIGHEST_PRIORITY = 2_000_000;
 const SWEEP_AFTER_MS = 5_000;
 /** Entries of BullMQ's event stream that are searched for who removed a job. */
 const EVENTS = 10_000;
+
+/** A file in BullMQ. */
+interface Pending {
+  job: TransferJob;
+  priority: number;
+}
 
 interface FleetRun {
   id: string;
@@ -190,6 +201,7 @@ export class FleetDispatcher {
       for (const flow of this.#flows()) flow.nextTag = 0;
     }
     let fed = false;
+    let left = MOST_QUEUED - this.#flows().reduce((sum, flow) => sum + flow.inQueue, 0);
     flows.sort((a, b) => a.nextTag - b.nextTag);
     for (const flow of flows) {
       const run = this.#runs.get(flow.runId) as FleetRun;
@@ -200,9 +212,11 @@ export class FleetDispatcher {
       if (blocked.has(flow.host)) continue;
       flow.nextTag = Math.max(flow.nextTag, now);
       const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW;
-      const window = run.gates.recovering(flow.host) ? Math.min(flow.allowance, WINDOW) : WINDOW;
-      const room = Math.min(window - flow.inQueue, cap);
+      const window = run.gates.recovering(flow.host) ? Math.min(flow.allowance, flow.window) : flow.window;
+      const before = flow.inQueue;
+      const room = Math.min(window - before, cap, left);
       if (room > 0) fed = (await this.#feedFlow(run, flow, room)) || fed;
+      left -= flow.inQueue - before;
     }
     return fed;
   }
@@ -217,18 +231,22 @@ export class FleetDispatcher {
     const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
     const answers = await pipelined(() => {
       const pipeline = redis.pipeline();
-      for (const host of hosts) pipeline.hmget(keys.breaker(host), "st", "until");
-      return pipeline;
+      for (const host of hosts)
+        pipeline.hmget(keys.breaker(host), "st", "until").hmget(keys.limit(host), "c", "x");
+      return pipeline.hget(keys.limit(DEFAULT_LIMIT), "c");
     });
     const open = new Set<string>();
     const nowMs = Date.now();
     for (const [at, host] of hosts.entries()) {
-      const [state, until] = answers[at] as (string | null)[];
+      const [state, until] = answers[at * 2] as (string | null)[];
+      const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
+      const limit = Number(adapted ?? files ?? answers.at(-1) ?? 0);
       const untilMs = state === "o" ? Number(until) : 0;
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;
         const { gates } = this.#runs.get(flow.runId) as FleetRun;
+        flow.window = limit > 0 ? Math.max(2 * Math.ceil(limit), LEAST_WINDOW) : WINDOW;
         gates.told(host, untilMs, state === null);
         if (state === null) flow.allowance *= 2;
         else flow.allowance = PROBES;
@@ -263,7 +281,7 @@ export class FleetDispatcher {
     return left < room;
   }
 
-  async #add(jobs: { job: TransferJob; priority: number }[]): Promise<void> {
+  async #add(jobs: Pending[]): Promise<void> {
     const bulk = jobs.map(({ job, priority }) => ({
       name: "copy",
       data: job,
@@ -364,7 +382,7 @@ export class FleetDispatcher {
         .flatMap((chunk) => [...chunk.pending.values()]),
     );
     const missing = new Set<string>();
-    const lost: typeof pending = [];
+    const lost: Pending[] = [];
     for (let from = 0; from < pending.length; from += 1000) {
       const part = pending.slice(from, from + 1000);
       const answers = await pipelined(() => {
@@ -384,8 +402,8 @@ export class FleetDispatcher {
     this.#missing = missing;
     if (lost.length === 0) return;
     const removed = await this.#removedJobs();
-    const again: typeof pending = [];
-    for (const each of lost) {
+    const again: Pending[] = [];
+    for (const each of await this.#stillThere(lost)) {
       const run = this.#runs.get(each.job.r as string);
       const wasRemoved = removed.has(fleetJobId(each.job));
       if (!run || !wasRemoved || !(await this.#end(run, each.job, "cancelled"))) again.push(each);
@@ -395,6 +413,22 @@ export class FleetDispatcher {
       removed: lost.length - again.length,
     });
     await this.#add(again);
+  }
+
+  /** Those of files whose chunk Redis still has; with the others it has forgotten their batch, too. */
+  async #stillThere(files: Pending[]): Promise<Pending[]> {
+    const { redis, keys } = this.options;
+    const kept: Pending[] = [];
+    for (const flow of this.#flows()) {
+      for (const chunk of flow.chunks.values()) {
+        const mine = files.filter(({ job }) => job.r === flow.runId && chunk.pending.has(job.i));
+        if (mine.length === 0) continue;
+        const key = chunk.launched ? keys.flying(flow.runId) : keys.backlog(flow.runId);
+        if ((await redis.hexists(key, chunk.id)) === 1) kept.push(...mine);
+        else flow.chunks.delete(chunk.id);
+      }
+    }
+    return kept;
   }
 
   /** Ids of jobs that somebody removed lately, from BullMQ's events. */

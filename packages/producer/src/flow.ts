@@ -47,6 +47,8 @@ export class Flow {
   readonly chunks = new Map<string, Chunk>();
   /** Priority of the next file: its start tag (start-time fair queueing, Goyal, Vin and Cheng 1996). */
   nextTag = 0;
+  /** Files that may be in BullMQ at once. */
+  window = 1_000;
   /** Files that may be in BullMQ while the host recovers. */
   allowance = 0;
 

@@ -34,6 +34,8 @@ export interface ProduceOptions {
   onSettled(outcome: Outcome): void;
   /** Resolves when there is room for more files in the backlog. */
   room(): Promise<void>;
+  /** Makes the run anew, when Redis has forgotten it. */
+  recreate(): Promise<unknown>;
 }
 
 /**
@@ -43,7 +45,7 @@ export interface ProduceOptions {
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
   const { runId, ledger } = options;
-  const batches = new Batches(options.protocol, ledger, runId, options.input.spec.fleet);
+  const batches = new Batches(options.protocol, ledger, runId, options.input.spec.fleet, options.recreate);
   let batch = options.batch;
   let pending: Entry[] = [];
   let sending: Promise<void> = Promise.resolve();

@@ -2,20 +2,15 @@ import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job"
 import type { Ledger } from "@drover/shared/ledger";
 import { flightHash, type Protocol } from "@drover/shared/protocol";
 import type { Run } from "@drover/shared/run";
-import type { Queue } from "bullmq";
 
 const PAGE = 500;
 
-/**
- * Puts the files that a dead process left in its queue back into the backlog. Doing it twice is harmless: what is
- * settled is left alone, and a file that is in two chunks is carried once.
- */
-export async function requeueLeft(queue: Queue, run: Run, protocol: Protocol): Promise<void> {
-  for (let from = 0; ; from += PAGE) {
-    const jobs = await queue.getJobs(["waiting", "active", "delayed", "prioritized"], from, from + PAGE - 1);
-    if (jobs.length === 0) return;
-    const parsed = jobs.flatMap((job) => (job ? (transferJobSchema.safeParse(job.data).data ?? []) : []));
-    await requeue(parsed, run, protocol, `q${from}`, false);
+/** Puts the files that a dead process had in its queue back into the backlog; what is settled is left alone. */
+export async function requeueLeft(run: Run, ledger: Ledger, protocol: Protocol): Promise<void> {
+  for (const [chunk, files] of await ledger.flying(run.id)) {
+    const jobs = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
+    await requeue(jobs, run, protocol, chunk.slice(0, chunk.indexOf("|")), false);
+    await ledger.land(run.id, chunk);
   }
 }
 

@@ -30,7 +30,6 @@ export type ErrorClass =
   | "locked"
   | "cancelled"
   | "poison"
-  | "removed"
   | "credentials"
   | "internal";
 
@@ -41,6 +40,8 @@ export interface TransferErrorOptions {
   verdict?: Verdict;
   /** The wait that the server asked for (Retry-After), in milliseconds. */
   retryAfterMs?: number;
+  /** The host is asked too much: the whole fleet asks it for less. Default false. */
+  throttled?: boolean;
   cause?: unknown;
 }
 
@@ -53,6 +54,7 @@ export class TransferError extends Error {
   readonly permanent: boolean;
   readonly verdict: Verdict;
   readonly retryAfterMs: number | undefined;
+  readonly throttled: boolean;
 
   constructor(cls: ErrorClass, message: string, options: TransferErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -61,6 +63,7 @@ export class TransferError extends Error {
     this.permanent = options.permanent ?? false;
     this.verdict = options.verdict ?? "none";
     this.retryAfterMs = options.retryAfterMs;
+    this.throttled = options.throttled ?? false;
   }
 }
 

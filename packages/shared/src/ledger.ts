@@ -51,7 +51,9 @@ return 'OK'
 
 /** KEYS: run. ARGV: owner, ms. Tells that the producer lives; answers 0 when the run is another's. */
 const HOLD = new Script(`
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+local owner = redis.call('HGET', KEYS[1], 'owner')
+if not owner then return 1 end -- forgotten: its producer makes it anew
+if owner ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'ownerUntil', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[2]))
 return 1
 `);
@@ -96,8 +98,8 @@ export class Ledger {
     private readonly owner: string,
   ) {}
 
-  async create(spec: RunSpec, secrets: RunSecrets): Promise<string> {
-    const id = newRunId();
+  /** @param id of a run that Redis has forgotten; a new one otherwise. */
+  async create(spec: RunSpec, secrets: RunSecrets, id = newRunId()): Promise<string> {
     const started = Date.now();
     await pipelined(() =>
       this.redis
@@ -324,10 +326,10 @@ export class Ledger {
     await this.redis.hdel(this.keys.flying(id), chunk);
   }
 
-  /** Last batch that Redis has, and whether it knows that there are no more. */
-  async registered(id: string): Promise<{ batch: number; sealed: boolean }> {
+  /** Last batch that Redis has, and whether it knows that there are no more; undefined where the run is forgotten. */
+  async registered(id: string): Promise<{ batch: number; sealed: boolean } | undefined> {
     const [batch, sealed] = await this.redis.hmget(this.keys.run(id), "batch", "sealed");
-    return { batch: Number(batch ?? 0), sealed: sealed === "1" };
+    return batch === null ? undefined : { batch: Number(batch), sealed: sealed === "1" };
   }
 
   /** @returns `done`, `open` while files are not settled, or `lost` when another process has taken the run. */

@@ -4,6 +4,8 @@
  * formatted by hand because Lua's own conversion keeps 14 digits.
  */
 
+import { LIMITS } from "./limits.lua.js";
+
 const CLOCK = `
 local clock = redis.call('TIME')
 local nowMs = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -41,6 +43,7 @@ local function breakerAsk(key, probeMs)
   return math.min(first, nowMs + 1000)
 end
 -- What came of it. An epoch that is over changes nothing. Returns the time (ms) until which the host is now blocked.
+-- 'slow' is a failure that says that the host is asked too much.
 local function breakerTell(key, epoch, verdict, threshold, ttlMs, retryAfterMs, force)
   local b = redis.call('HMGET', key, 'st', 'ep', 'n')
   if (b[2] or '0') ~= epoch then return 0 end
@@ -73,17 +76,17 @@ end
  * predecessors whose staging may still be there, comma-separated), m (what is known of the staged part), r (1 when
  * it was given back in order), c (how many of its holders died).
  *
- * KEYS per file: flight, lease, breaker, catalog, run.
+ * KEYS: default limit; per file: flight, lease, breaker, catalog, run, limit, slots, turns (see limits.lua.ts).
  * ARGV: lease ms, probe ms, owner; per file: delivery, source, fence of an owner known dead or '', host or '',
  *   field in the catalog.
  * Returns per file {'DONE'} | {'CANCELLED'} | {'BUSY', owner, source, fence, ms left} | {'BLOCKED', ms} |
- *   {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or '', files that wait for it (the
- *   flight's value), holders that died}.
+ *   {'WAIT', ms until its turn} | {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or '', files that wait for it (the
+ *   flight's value), holders that died, bytes per second for its host or 0, files on their way from it}.
  */
-export const ADMIT = `${CLOCK}${BREAKER}
+export const ADMIT = `${CLOCK}${BREAKER}${LIMITS}
 local answers, states, closed = {}, {}, {}
-for file = 1, #KEYS / 5 do
-  local k, a = (file - 1) * 5, 3 + (file - 1) * 5
+for file = 1, (#KEYS - 1) / 8 do
+  local k, a = 1 + (file - 1) * 8, 3 + (file - 1) * 5
   local flight, lease, breaker, catalog, run = KEYS[k+1], KEYS[k+2], KEYS[k+3], KEYS[k+4], KEYS[k+5]
   local delivery, source, dead, host, field = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
   local answer
@@ -104,8 +107,14 @@ for file = 1, #KEYS / 5 do
       else answer = {'BUSY', l[4], l[5], l[3], tonumber(l[2]) - nowMs} end
     end
     if not answer then
-      local wait, epoch = nil, '0'
-      if closed[host] then epoch = closed[host]
+      local wait, epoch, limit = nil, '0', nil
+      if host ~= '' and how ~= 'same' then
+        local turn
+        turn, limit = limitAsk(KEYS[1], KEYS[k+6], KEYS[k+7], KEYS[k+8], lease)
+        if turn then answer = {'WAIT', turn} end
+      end
+      if answer then wait = nil
+      elseif closed[host] then epoch = closed[host]
       elseif host ~= '' and how ~= 'same' then
         local is
         wait, epoch, is = breakerAsk(breaker, tonumber(ARGV[2]))
@@ -113,7 +122,9 @@ for file = 1, #KEYS / 5 do
       end
       if wait then
         answer = {'BLOCKED', wait - nowMs}
-      else
+      elseif not answer then
+        local bytesPerSecond, others = 0, 0
+        if limit then bytesPerSecond, others = limitTake(limit, KEYS[k+7], KEYS[k+8], lease, tonumber(ARGV[1])) end
         if host ~= '' and how == 'same' then epoch = redis.call('HGET', breaker, 'ep') or '0' end
         local fence, before = l[3], l[6] or ''
         if how ~= 'same' then
@@ -131,7 +142,7 @@ for file = 1, #KEYS / 5 do
           redis.call('PEXPIRE', lease, 86400000)
         end
         answer = {'OK', fence, epoch, redis.call('HGET', catalog, field) or '', how, before, l[7] or '',
-          waiting, tonumber(l[9] or '0')}
+          waiting, tonumber(l[9] or '0'), bytesPerSecond, others}
       end
     end
   end
@@ -146,7 +157,7 @@ return answers
  * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller says whom it
  * knows of: where there are others the answer names them, and nothing is done.
  *
- * KEYS per file: flight, lease, breaker, catalog; then per waiting file: run, done, is:<outcome>, failed, outcomes.
+ * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots; then per waiting file: run, done, is:<outcome>, failed, outcomes.
  * ARGV per file (16): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
  *   field in the catalog, catalog entry or '', verdict (ok | fail | none), epoch, threshold, breaker ms,
  *   Retry-After ms, force ('1' opens the breaker at once),
@@ -155,8 +166,8 @@ return answers
  *   of each waiting file.
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0} or {'WAITING', the flight's value}.
  */
-export const SETTLE = `${CLOCK}${BREAKER}
-local answers, well, bytes, follows, file, k, a = {}, {}, {}, {}, 0, 0, 0
+export const SETTLE = `${CLOCK}${BREAKER}${LIMITS}
+local answers, well, bytes, follows, file, k, a = {}, {}, {}, {}, 0, 1, 0
 while k < #KEYS do
   file = file + 1
   local flight, lease, count = KEYS[k+1], KEYS[k+2], tonumber(ARGV[a+2])
@@ -176,9 +187,12 @@ while k < #KEYS do
         tonumber(ARGV[a+12]), ARGV[a+13] == '1')
       well[breaker] = ARGV[a+8] == 'ok' and ARGV[a+9] -- good news of one epoch is told once
     end
+    if fence ~= '' and ARGV[a+8] ~= 'none' then
+      limitGive(KEYS[1], KEYS[k+5], KEYS[k+6], lease, fence, ARGV[a+8], tonumber(ARGV[a+12]))
+    end
     if ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
     for waiter = 1, count do
-      local w, index = k + waiter * 5 - 1, ARGV[a+16+waiter]
+      local w, index = k + waiter * 5 + 1, ARGV[a+16+waiter]
       local run = KEYS[w+1]
       redis.call('SETBIT', KEYS[w+2], index, 1)
       if outcome ~= 'copied' then redis.call('SETBIT', KEYS[w+3], index, 1) end
@@ -196,7 +210,7 @@ while k < #KEYS do
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end
-  k, a = k + 4 + count * 5, a + 16 + count
+  k, a = k + 6 + count * 5, a + 16 + count
 end
 for run, sum in pairs(bytes) do
   if sum > 0 then redis.call('HINCRBY', run, 'bytes', string.format('%.0f', sum)) end
@@ -207,13 +221,14 @@ return answers
 /**
  * Release: a try is over and the file is not. The lease goes back in order, with what is known of the staged part.
  *
- * KEYS: lease, breaker. ARGV: fence, staged part (JSON) or '', verdict, epoch, threshold, breaker ms, Retry-After ms,
+ * KEYS: lease, breaker, default limit, limit, slots. ARGV: fence, staged part (JSON) or '', verdict, epoch, threshold, breaker ms, Retry-After ms,
  *   fenced off ('1': nothing of its predecessors is left).
  * Returns {'OK' | 'STALE', host blocked until (ms) or 0}.
  */
-export const RELEASE = `${CLOCK}${BREAKER}
+export const RELEASE = `${CLOCK}${BREAKER}${LIMITS}
 if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return {'STALE', 0} end
 local blocked = 0
+limitGive(KEYS[3], KEYS[4], KEYS[5], KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[7]))
 if ARGV[3] ~= 'none' then
   blocked = breakerTell(KEYS[2], ARGV[4], ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), false)
 end
@@ -225,13 +240,15 @@ return {'OK', blocked}
 /**
  * Renew all leases of a process and, for the larger files, note what is staged.
  *
- * KEYS: the leases. ARGV: lease ms; per lease: fence, staged part (JSON) or '' (unchanged).
+ * KEYS: per lease: lease, slots of its host. ARGV: lease ms; per lease: fence, staged part (JSON) or '' (unchanged).
  * Returns per lease 1 (ours, extended) or 0 (lost).
  */
 export const RENEW = `${CLOCK}
 local answers = {}
-for i, lease in ipairs(KEYS) do
+for i = 1, #KEYS / 2 do
+  local lease = KEYS[i*2-1]
   if redis.call('HGET', lease, 'f') == ARGV[i*2] then
+    redis.call('ZADD', KEYS[i*2], 'XX', nowMs + tonumber(ARGV[1]), lease)
     redis.call('HSET', lease, 'e', nowMs + tonumber(ARGV[1]))
     if ARGV[i*2+1] ~= '' then redis.call('HSET', lease, 'm', ARGV[i*2+1], 'p', '') end
     redis.call('PEXPIRE', lease, 86400000)
@@ -256,11 +273,12 @@ return answers
  *   f failed), host, destination, source, job (JSON without its index), bytes, what failed (JSON, kind f) or ''.
  * Returns {'OK', answer per file...}, an answer being an index, 'dup', or 'col'..index (another source has that
  *   destination: settled failed); a batch that was sent again gets the answer of the first time. Or {'GAP', batch
- *   known}, {'CANCELLED'}, {'OWNER', name}.
+ *   known}, {'GONE'} (there is no such run), {'CANCELLED'}, {'OWNER', name}.
  */
 export const ENQUEUE = `
 local run, done = KEYS[1], KEYS[2]
 local r = redis.call('HMGET', run, 'state', 'owner', 'batch', 'files', 'answer')
+if not r[1] then return {'GONE'} end
 if r[1] == 'cancelled' then return {'CANCELLED'} end
 if r[2] ~= ARGV[1] then return {'OWNER', r[2] or ''} end
 local batch, known = tonumber(ARGV[2]), tonumber(r[3] or '0')

@@ -1,7 +1,8 @@
 import type { Redis } from "ioredis";
-import type { Verdict } from "./errors.js";
+import type { TransferError, Verdict } from "./errors.js";
 import { shortHash } from "./ids.js";
 import type { TransferJob } from "./job.js";
+import { DEFAULT_LIMIT } from "./limits.js";
 import type { OutcomeName } from "./outcome.js";
 import { ADMIT, ENQUEUE, RELEASE, RENEW, REQUEUE, SETTLE } from "./protocol.lua.js";
 import { bucketOf, CATALOG_BUCKETS, CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
@@ -10,6 +11,14 @@ import type { RunSpec } from "./run.js";
 
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
+
+/** What breaker and limits of a host learn; `slow` is a failure that asks for less, of the whole fleet. */
+export type HostVerdict = Verdict | "slow";
+
+/** One process that carries a run by itself has a limit of its own: its files only wait as each is told to. */
+export function hostVerdict(error: TransferError, fleet: boolean): HostVerdict {
+  return fleet && error.throttled ? "slow" : error.verdict;
+}
 
 /** Rules of a host's circuit breaker, as the asking run wants them. */
 export interface BreakerRules {
@@ -78,6 +87,9 @@ export interface Admitted {
   waiting: string;
   /** Holders of the lease that died over this file. */
   crashes: number;
+  /** Limit of its host for the whole fleet, or 0; and how many files share it. */
+  bytesPerSecond: number;
+  others: number;
 }
 
 export type AdmitAnswer =
@@ -85,7 +97,9 @@ export type AdmitAnswer =
   | { is: "done" }
   | { is: "cancelled" }
   | { is: "busy"; owner: string; sourceHash: string; fence: string; leftMs: number }
-  | { is: "blocked"; waitMs: number };
+  | { is: "blocked"; waitMs: number }
+  /** The host's limit is reached: its turn is then. */
+  | { is: "wait"; waitMs: number };
 
 export interface SettleRequest extends FileKeys {
   /** Absent where no lease is held. */
@@ -99,7 +113,7 @@ export interface SettleRequest extends FileKeys {
   /** File and error as JSON, for what did not succeed; else "". */
   failure: string;
   catalog: string;
-  verdict: Verdict;
+  verdict: HostVerdict;
   epoch: string;
   rules: BreakerRules;
   retryAfterMs: number;
@@ -139,10 +153,10 @@ export type EnqueueAnswer =
 export class ForgottenError extends Error {
   override name = "ForgottenError";
 
-  /** @param known the last batch that Redis has. */
+  /** @param known the last batch that Redis has; undefined where it does not know the run at all. */
   constructor(
     runId: string,
-    readonly known: number,
+    readonly known: number | undefined,
   ) {
     super(`Redis forgot a part of run ${runId}: start the command again`);
   }
@@ -194,7 +208,7 @@ export class Protocol {
   }
 
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
-    const keys: string[] = [];
+    const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
     const args: (string | number)[] = [LEASE_MS, this.probeMs, this.owner];
     for (const each of requests) {
       keys.push(
@@ -203,6 +217,9 @@ export class Protocol {
         this.keys.breaker(each.host),
         this.#catalogKey(each),
         this.keys.run(each.runId),
+        this.keys.limit(each.host),
+        this.keys.slots(each.host),
+        this.keys.turns(each.host),
       );
       args.push(each.delivery, each.sourceHash, each.deadFence ?? "", each.host, each.name);
     }
@@ -215,7 +232,7 @@ export class Protocol {
   }
 
   async #settleAll(requests: SettleRequest[]) {
-    const keys: string[] = [];
+    const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
     const args: (string | number)[] = [];
     for (const each of requests) {
       keys.push(
@@ -223,6 +240,8 @@ export class Protocol {
         this.keys.lease(each.lease),
         this.keys.breaker(each.host),
         this.#catalogKey(each),
+        this.keys.limit(each.host),
+        this.keys.slots(each.host),
       );
       const waiting = each.waiting.split(",");
       args.push(
@@ -272,7 +291,7 @@ export class Protocol {
     file: FileKeys,
     fence: string,
     staged: string,
-    verdict: Verdict,
+    verdict: HostVerdict,
     epoch: string,
     rules: BreakerRules,
     retryAfterMs: number,
@@ -280,7 +299,13 @@ export class Protocol {
   ): Promise<SettleAnswer> {
     const answer = await releaseScript.run(
       this.redis,
-      [this.keys.lease(file.lease), this.keys.breaker(file.host)],
+      [
+        this.keys.lease(file.lease),
+        this.keys.breaker(file.host),
+        this.keys.limit(DEFAULT_LIMIT),
+        this.keys.limit(file.host),
+        this.keys.slots(file.host),
+      ],
       [
         fence,
         staged,
@@ -296,10 +321,10 @@ export class Protocol {
   }
 
   /** Extends leases; answers for each whether it is still ours. `staged`: what is staged (JSON), or "" to keep. */
-  async renew(leases: { lease: string; fence: string; staged: string }[]): Promise<boolean[]> {
+  async renew(leases: { lease: string; host?: string; fence: string; staged: string }[]): Promise<boolean[]> {
     const answers = await renewScript.run(
       this.redis,
-      leases.map((each) => this.keys.lease(each.lease)),
+      leases.flatMap((each) => [this.keys.lease(each.lease), this.keys.slots(each.host ?? "")]),
       [LEASE_MS, ...leases.flatMap((each) => [each.fence, each.staged])],
     );
     return (answers as number[]).map((each) => each === 1);
@@ -348,6 +373,7 @@ export class Protocol {
     const [head, ...answers] = (await enqueueScript.run(this.redis, keys, args)) as [string, ...string[]];
     if (head === "CANCELLED") throw new RunLostError(`run ${runId} was cancelled`);
     if (head === "OWNER") throw new RunLostError(`run ${runId} was taken over by another process`);
+    if (head === "GONE") throw new ForgottenError(runId, undefined);
     if (head !== "OK") throw new ForgottenError(runId, Number(answers[0]));
     return answers.map((answer) => {
       if (answer === "dup") return { is: "duplicate" };
@@ -407,6 +433,8 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         fence: String(answer[3]),
         leftMs: Number(answer[4]),
       };
+    case "WAIT":
+      return { is: "wait", waitMs: Number(answer[1]) };
     case "BLOCKED":
       return { is: "blocked", waitMs: Number(answer[1]) };
     default:
@@ -420,6 +448,8 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         staged: String(answer[6]),
         waiting: String(answer[7]),
         crashes: Number(answer[8]),
+        bytesPerSecond: Number(answer[9]),
+        others: Number(answer[10]),
       };
   }
 }

@@ -1,5 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import { LEASE_MS, type Protocol } from "@drover/shared/protocol";
+import type { Share } from "./pace.js";
 
 /** A lease is trusted for less than it lasts: what remains is for the clock and for a rename that is on its way. */
 const MARGIN_MS = 5_000;
@@ -13,12 +14,15 @@ export class Lease {
   #untilWall = 0;
   /** What is staged (JSON), to be noted in Redis at the next tick; "" when nothing is new. */
   note = "";
+  /** What the file may take of its host's bandwidth, where that is limited. */
+  share?: Share;
 
   /** @param runId the run that alone wants the file; undefined where others do too, or it is one that cannot be cancelled apart. */
   constructor(
     readonly key: string,
     readonly fence: string,
     askedAt: { monotonicMs: number; wallMs: number },
+    readonly host = "",
     readonly runId?: string,
   ) {
     this.extend(askedAt);
@@ -79,12 +83,24 @@ export class Leases {
 
   constructor(private readonly protocol: Protocol) {}
 
-  hold(key: string, fence: string, askedAt: { monotonicMs: number; wallMs: number }, runId?: string): Lease {
-    const lease = new Lease(key, fence, askedAt, runId);
+  hold(
+    key: string,
+    fence: string,
+    askedAt: { monotonicMs: number; wallMs: number },
+    host = "",
+    runId?: string,
+  ): Lease {
+    const lease = new Lease(key, fence, askedAt, host, runId);
     if (this.#stopped) lease.abort(this.#stopped);
     this.#held.add(lease);
     this.#timer ??= setInterval(() => void this.#tick(), TICK_MS).unref();
     return lease;
+  }
+
+  /** Whether the lease of this fence is held here. */
+  holds(fence: string): boolean {
+    for (const lease of this.#held) if (lease.fence === fence) return true;
+    return false;
   }
 
   drop(lease: Lease): void {
@@ -114,7 +130,12 @@ export class Leases {
     const due = [...this.#held].filter((lease) => (all || lease.note !== "") && !lease.signal.aborted);
     if (due.length === 0 || this.#renewing) return;
     const askedAt = now();
-    const asked = due.map((lease) => ({ lease: lease.key, fence: lease.fence, staged: lease.note }));
+    const asked = due.map((lease) => ({
+      lease: lease.key,
+      host: lease.host,
+      fence: lease.fence,
+      staged: lease.note,
+    }));
     for (const lease of due) lease.note = "";
     this.#renewing = true;
     try {

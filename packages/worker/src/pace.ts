@@ -5,6 +5,12 @@ import type { Body } from "@drover/shared/storage/source";
 const LEAST_BYTES = 1024;
 const PARTS = 4;
 
+/** What one file may take of its host's bandwidth. */
+export interface Share {
+  bytesPerSecond: number;
+  dueMs: number;
+}
+
 interface Watched {
   body: Body;
   /** Bytes at the last ticks, oldest first. */
@@ -47,12 +53,18 @@ export class Pace {
     }
   }
 
-  /** Waits until so many bytes more keep within the limit. */
-  async take(bytes: number): Promise<void> {
-    if (this.bytesPerSecond === undefined) return;
+  /** Waits until so many bytes more keep within the limit, and within the share of a limit that a file has for itself. */
+  async take(bytes: number, share?: Share): Promise<void> {
+    if (this.bytesPerSecond === undefined && share === undefined) return;
     const nowMs = performance.now();
-    this.#dueMs = Math.max(this.#dueMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
-    const wait = this.#dueMs - nowMs;
+    let dueMs = nowMs;
+    if (this.bytesPerSecond !== undefined)
+      dueMs = this.#dueMs = Math.max(this.#dueMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
+    if (share !== undefined) {
+      share.dueMs = Math.max(share.dueMs, nowMs) + (bytes / share.bytesPerSecond) * 1000;
+      dueMs = Math.max(dueMs, share.dueMs);
+    }
+    const wait = dueMs - nowMs;
     if (wait > 1) await new Promise((resolve) => setTimeout(resolve, wait));
   }
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
+import { LEASE_MS } from "@drover/shared/protocol";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
@@ -64,6 +65,9 @@ class TryAgain extends Error {
     this.stack = "";
   }
 }
+
+/** What became of a delivery, waiting apart. */
+type Ended = Exclude<Carried, { is: "busy" | "blocked" | "wait" }>;
 
 /** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
 export class Processor {
@@ -226,7 +230,7 @@ export class Processor {
     delivery: Delivery,
     id: string,
     place: Place,
-  ): Promise<Exclude<Carried, { is: "busy" | "blocked" }> | { is: "later"; delayMs: number }> {
+  ): Promise<Ended | { is: "later"; delayMs: number }> {
     const { terms, gates } = place;
     const { job } = delivery;
     if (carried.is === "blocked") {
@@ -242,13 +246,16 @@ export class Processor {
       const since = this.#busySince.get(id) ?? Date.now();
       this.#busySince.set(id, since);
       const skip = terms.whenBusy === "skip-same-source" && carried.sameSource;
-      const waited = Date.now() - since > terms.timeoutMs && terms.whenBusy === "wait";
+      // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
+      const patienceMs = Math.max(terms.timeoutMs, place.fleet ? LEASE_MS + 5_000 : 0);
+      const waited = Date.now() - since > patienceMs && terms.whenBusy === "wait";
       if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
       const error = new TransferError("locked", "another process is writing this destination", {
         permanent: true,
       });
       return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "locked"));
     }
+    if (carried.is === "wait") return { is: "later", delayMs: carried.waitMs };
     if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
     return carried;
   }
@@ -262,7 +269,8 @@ function backoff(place: Place, attempt: number, error: TransferError): number {
 }
 
 /** Settling without a lease never waits. */
-function settled(carried: Carried): Exclude<Carried, { is: "busy" | "blocked" }> {
-  if (carried.is === "busy" || carried.is === "blocked") throw new Error("settled files cannot wait");
+function settled(carried: Carried): Ended {
+  if (carried.is === "busy" || carried.is === "blocked" || carried.is === "wait")
+    throw new Error("settled files cannot wait");
   return carried;
 }

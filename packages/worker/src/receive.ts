@@ -100,7 +100,7 @@ async function receiveBody(
     if (complete) {
       held = complete;
       count(held);
-      await place.pace.take(sizeBytes);
+      await place.pace.take(sizeBytes, lease.share);
       ended = true;
     }
     while (!ended && sizeBytes <= SMALL_BYTES) {
@@ -111,7 +111,10 @@ async function receiveBody(
       }
       count(chunks);
       held.push(...chunks);
-      await place.pace.take(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+      await place.pace.take(
+        chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+        lease.share,
+      );
     }
     staging.create(entry.mode);
     if (ended && sizeBytes <= SMALL_BYTES) {
@@ -141,7 +144,11 @@ async function receiveBody(
         notedBytes = written;
         lease.note = encodePart(part);
       }
-      if (chunks !== held) await place.pace.take(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+      if (chunks !== held)
+        await place.pace.take(
+          chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+          lease.share,
+        );
       chunks = await body.read();
     }
     opened.confirm?.();

@@ -66,7 +66,7 @@ export async function fetchPieces(
       const startedMs = performance.now();
       if (body && piece === startPiece) {
         body.reuseMemory?.();
-        await copyPiece(body, start, end, staging, part, place);
+        await copyPiece(body, start, end, staging, part, lease, place);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
         const opened = await source.openRange(entry, start, end - 1, signal);
@@ -79,7 +79,7 @@ export async function fetchPieces(
         const unwatch = place.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
-          await copyPiece(opened.body, start, end, staging, part, place);
+          await copyPiece(opened.body, start, end, staging, part, lease, place);
         } catch (error) {
           opened.body.abort(error as Error);
           throw error;
@@ -115,6 +115,7 @@ async function copyPiece(
   end: number,
   staging: Staging,
   part: Part,
+  lease: Lease,
   place: Place,
 ): Promise<void> {
   let at = start;
@@ -126,7 +127,7 @@ async function copyPiece(
     const before = at;
     at = await staging.write(wanted, at);
     part.receivedBytes += at - before;
-    await place.pace.take(at - before);
+    await place.pace.take(at - before, lease.share);
   }
 }
 

@@ -2,7 +2,7 @@ import { type CatalogEntry, encodeCatalog } from "@drover/shared/catalog";
 import type { TransferError, Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
-import { type Admitted, waiterOf } from "@drover/shared/protocol";
+import { type Admitted, hostVerdict, waiterOf } from "@drover/shared/protocol";
 import { lost } from "./leases.js";
 import type { Place } from "./place.js";
 import type { Carried, Delivery, WorkFile } from "./work-file.js";
@@ -94,7 +94,7 @@ export async function settleFailed(
     bytes: 0,
     failure: JSON.stringify({ job: delivery.job, error: brief, attempts: delivery.attempt }),
     catalog: "",
-    verdict: admitted ? error.verdict : "none",
+    verdict: admitted ? hostVerdict(error, place.fleet) : "none",
     epoch: admitted?.epoch ?? "0",
     rules: place.terms.rules,
     retryAfterMs: error.retryAfterMs ?? 0,

@@ -4,7 +4,7 @@ import { messageOf, TransferError, type Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
-import type { Admitted } from "@drover/shared/protocol";
+import { type Admitted, hostVerdict } from "@drover/shared/protocol";
 import type { Opened } from "@drover/shared/storage/source";
 import { destinationBefore, sameAsDestination } from "./destination.js";
 import { type Lease, lost, now } from "./leases.js";
@@ -30,7 +30,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   const file = workFile(job, place);
   const askedAt = now();
   const answer = await admit(file, place);
-  if (answer.is === "done" || answer.is === "blocked") return answer;
+  if (answer.is === "done" || answer.is === "blocked" || answer.is === "wait") return answer;
   if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === file.sourceHash };
   if (answer.is === "cancelled") {
     const error = new TransferError("cancelled", "cancelled", { permanent: true });
@@ -44,8 +44,11 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     file.lease,
     answer.fence,
     askedAt,
+    file.host,
     answer.waiting.includes(",") ? undefined : place.runId,
   );
+  if (answer.bytesPerSecond > 0)
+    lease.share = { bytesPerSecond: answer.bytesPerSecond / Math.max(answer.others, 1), dueMs: 0 };
   const noted = decodePart(answer.staged);
   const part: Part = {
     fence: answer.fence,
@@ -140,8 +143,17 @@ async function admit(file: WorkFile, place: Place) {
   // Each carrying has a name of its own: only a command that is sent again may get the same fence again.
   const request = { ...file, delivery: `${PROCESS_NAME}.${threadId}.${++carryings}` };
   const answer = await place.protocol.admit(request);
-  if (answer.is !== "busy" || !isProcessDead(answer.owner)) return answer;
+  if (answer.is !== "busy" || !(await isLeft(answer, place))) return answer;
   return place.protocol.admit({ ...request, deadFence: answer.fence });
+}
+
+/** Whether the holder of a lease is surely gone, so that its end need not be waited for. */
+async function isLeft(busy: { owner: string; fence: string }, place: Place): Promise<boolean> {
+  if (isProcessDead(busy.owner)) return true;
+  if (!place.fleet || busy.owner !== PROCESS_NAME) return false;
+  // One of our own that we do not hold: Redis has forgotten that we gave it back. (Or it was granted this very moment.)
+  await new Promise((resolve) => setImmediate(resolve));
+  return !place.leases.holds(busy.fence);
 }
 
 /** Opens the source: the rest of it where a part is here, else the whole, unless it is the version we have. */
@@ -234,7 +246,7 @@ async function failed(
     file,
     admitted.fence,
     encodePart(part),
-    error.verdict,
+    hostVerdict(error, place.fleet),
     admitted.epoch,
     rules,
     error.retryAfterMs ?? 0,

@@ -21,6 +21,8 @@ export type Carried =
   | { is: "done" }
   | { is: "busy"; sameSource: boolean }
   | { is: "blocked"; waitMs: number }
+  /** Its host is asked enough at the moment: its turn is then. */
+  | { is: "wait"; waitMs: number }
   /** Worth another try. */
   | { is: "retry"; error: TransferError; blockedUntilMs: number }
   /** Given back in order, because this process stops. */

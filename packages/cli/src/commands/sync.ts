@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { compilePatterns } from "@drover/producer/expand/patterns";
 import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
+import { parseHostLimit } from "@drover/shared/limits";
 import { makeDirectory } from "@drover/shared/make-directory";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
@@ -24,6 +25,7 @@ export interface SyncFlags {
   dryRun?: boolean;
   /** Submit to the fleet and do not follow. */
   detach?: boolean;
+  hostLimit?: string[];
   json?: boolean;
   ndjson?: boolean;
 }
@@ -44,9 +46,11 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
     if (resolved.origins["max-workers"] === "default") plan.spec.maxWorkers = 0;
     plan.spec.fleet = true;
     plan.spec.ownFlights = Object.keys(plan.secrets.headers).length > 0;
-    return (await import("../fleet-run.js")).submit(plan, resolved.values, flags.detach ?? false);
+    const limits = (flags.hostLimit ?? []).map(parseHostLimit);
+    return (await import("../fleet-run.js")).submit(plan, resolved.values, flags.detach ?? false, limits);
   }
-  if (flags.detach) throw new SettingsError("--detach needs a fleet: name its Redis with --redis");
+  const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
+  if (fleets) throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
   prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.
   const { openEngine } = await import("../engine.js");

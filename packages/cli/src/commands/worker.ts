@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { Leader } from "@drover/producer/leader";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { redactText } from "@drover/shared/redact";
 import { aliveWorkers } from "@drover/shared/workers";
@@ -18,6 +19,7 @@ import type { Settings } from "../settings.js";
 
 export interface WorkerFlags {
   root: string[];
+  hostLimit?: string[];
   verbose?: boolean;
 }
 
@@ -29,20 +31,29 @@ export async function worker(flags: WorkerFlags, settings: Settings): Promise<nu
   if (settings.redis === undefined)
     throw new SettingsError("a worker needs the fleet's Redis: name it with --redis or REDIS_URL");
   const roots = checkRoots(flags.root);
+  const limits = (flags.hostLimit ?? []).map(parseHostLimit);
   const log = pino(
-    { level: flags.verbose ? "debug" : "info", base: { worker: workerId() }, messageKey: "message" },
+    {
+      level: flags.verbose ? "debug" : "info",
+      base: { worker: workerId() },
+      messageKey: "message",
+      timestamp: () => `,"ts":"${new Date().toISOString()}"`,
+      formatters: { level: (level) => ({ level }) },
+    },
     fileDescriptor({ dest: 2, sync: true }),
   );
   const engine = await openEngine(settings);
   const { redis, keys, ledger } = engine;
+  await setHostLimits(redis, keys, limits);
   const onError = (error: Error) => {
     // That Redis is away is said once, below.
     if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
     log.warn({ error: redactText(error.message) }, "error");
   };
+  let draining = false;
   let away = false;
   redis.on("close", () => {
-    if (!away) log.warn("Redis is away: waiting for it");
+    if (!away && !draining) log.warn("Redis is away: waiting for it");
     away = true;
   });
   redis.on("ready", () => {
@@ -77,7 +88,6 @@ export async function worker(flags: WorkerFlags, settings: Settings): Promise<nu
     { redis, keys, ledger, owner: PROCESS_NAME, log: (message, fields) => log.info(fields ?? {}, message) },
     onError,
   );
-  let draining = false;
   const presence = new Presence(redis, keys, workerId(), () => ({
     concurrency: settings.concurrency,
     roots,

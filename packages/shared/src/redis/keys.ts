@@ -24,6 +24,10 @@ export class Keys {
   flight = (hash: string) => `${this.namespace}:flight:${hash}`;
   lease = (hash: string) => `${this.namespace}:lease:${hash}`;
   breaker = (host: string) => `${this.namespace}:breaker:${host}`;
+  /** Hash: limits of a host for the whole fleet, see limits.lua.ts; files on their way; files that were given a turn. */
+  limit = (host: string) => `${this.namespace}:limit:${host}`;
+  slots = (host: string) => `${this.namespace}:slots:${host}`;
+  turns = (host: string) => `${this.namespace}:turns:${host}`;
   /** Hash relative path → last committed version, of one part of a destination tree. */
   catalog = (tree: string, bucket: number) => `${this.namespace}:catalog:${tree}:${bucket}`;
   /** Stream of outcomes of a run that somebody follows; what is read is trimmed. */

@@ -69,10 +69,18 @@ export function statusError(status: number, headers: { "retry-after"?: string | 
   if (status === 401 || status === 403 || status === 407)
     return new TransferError("forbidden", `access denied (${text})`, { permanent: true, verdict: "ok" });
   if (status === 429)
-    return new TransferError("throttled", `too many requests (${text})`, { verdict: "fail", ...after });
+    return new TransferError("throttled", `too many requests (${text})`, {
+      verdict: "fail",
+      throttled: true,
+      ...after,
+    });
   if (status === 408 || status === 425)
     return new TransferError("server", `the server asks to try again (${text})`, { verdict: "ok", ...after });
   if (status >= 500)
-    return new TransferError("server", `server error (${text})`, { verdict: "fail", ...after });
+    return new TransferError("server", `server error (${text})`, {
+      verdict: "fail",
+      throttled: status === 503,
+      ...after,
+    });
   return new TransferError("http", `unexpected answer (${text})`, { permanent: true, verdict: "ok" });
 }
