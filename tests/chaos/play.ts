@@ -20,6 +20,20 @@ export interface PlayOptions extends Omit<ScheduleOptions, "names"> {
   readonly mostMiB: number;
 }
 
+/** What `make test` plays: some seconds of faults, then as long as the leases of the dead last. */
+export const SHORT: Omit<PlayOptions, "seed"> = {
+  ...{ files: 300, large: 0, workers: 3, concurrency: 6, latencyMs: 250 },
+  ...{ spanMs: 9_000, faultEveryMs: 600, publishEveryMs: 500, runs: 3, mostPauseMs: 3_000 },
+  ...{ boundMs: 100_000, mostMiB: 400 },
+};
+
+/** What `make chaos` plays: processes stand still for longer than a lease lasts. */
+export const LONG: Omit<PlayOptions, "seed"> = {
+  ...{ files: 3_000, large: 3, workers: 4, concurrency: 8, latencyMs: 250 },
+  ...{ spanMs: 90_000, faultEveryMs: 2_500, publishEveryMs: 2_000, runs: 5, mostPauseMs: 45_000 },
+  ...{ boundMs: 300_000, mostMiB: 400 },
+};
+
 export interface Played {
   readonly options: PlayOptions;
   readonly actions: readonly Action[];
@@ -35,8 +49,10 @@ const RESUME_EVERY = 20;
  * Plays a seed: files, versions and faults are those of the seed, their timing is as exact as a machine lets it be.
  * First the fleet works under fire; then the faults end, and every run has to; then one more sync brings everything
  * to the last version; then all that was seen is checked.
+ *
+ * @param signal stops it, with everything that it has started.
  */
-export async function play(options: PlayOptions): Promise<Played> {
+export async function play(options: PlayOptions, signal?: AbortSignal): Promise<Played> {
   const { seed } = options;
   const files = planFiles({ seed, count: options.files, large: options.large });
   const actions = schedule({ ...options, names: files.map(({ name }) => name) });
@@ -44,6 +60,7 @@ export async function play(options: PlayOptions): Promise<Played> {
   const origin = await VersionedOrigin.start(seed, files, options.latencyMs);
   origin.onAnswer((answered) => history.add({ is: "get", ...answered }));
   const world = await World.start(options, origin, history);
+  signal?.addEventListener("abort", () => void world.dispose());
   const sampler = new Sampler(world.root, files, seed, history);
   try {
     sampler.start();
@@ -51,8 +68,18 @@ export async function play(options: PlayOptions): Promise<Played> {
     await world.heal();
     history.add({ is: "quiet" });
     await settle(world, world.submissions, sampler, history, options.boundMs);
-    world.submit("last sync", files, false);
-    await settle(world, world.submissions.slice(-1), sampler, history, options.boundMs);
+    const syncOnce = async (run: string) => {
+      world.submit(run, files, false);
+      await settle(world, world.submissions.slice(-1), sampler, history, options.boundMs);
+    };
+    await syncOnce("last sync");
+    // What is staged by the dead stays for a day where Redis has forgotten that they held a lease.
+    if (history.of("action").some(({ forgets }) => forgets) && world.ageLeftovers() > 0) {
+      for (const { name } of files.filter(({ kind }) => kind === "steady"))
+        history.add({ is: "published", name, version: origin.publish(name) });
+      history.add({ is: "quiet" });
+      await syncOnce("a day later");
+    }
     await world.lookForSecrets();
     await sampler.stop();
     await world.close();

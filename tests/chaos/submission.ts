@@ -22,7 +22,7 @@ export interface SubmissionOptions {
 const AGAIN_MS = 400;
 const FOREVER_MS = 2 ** 30;
 /** What Drover says where only a new submission helps. */
-const START_ANEW = /no such run|start (the command again|a new sync)|was taken over/;
+const START_ANEW = /no such run|start (the command again|a new sync)/;
 /** What it says where nothing is wrong but the moment. */
 const LATER = /Redis|being worked on/;
 

@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
@@ -188,6 +188,14 @@ export class World {
     if (!this.#redis.running) return;
     for (const key of await secretsInRedis(this.#client, this.#canaries))
       this.history.add({ is: "secret", where: `key ${key}` });
+  }
+
+  /** Makes staging files that were left behind two days old. @returns how many there are. */
+  ageLeftovers(): number {
+    const paths = leftovers(this.root);
+    const then = Date.now() / 1000 - 2 * 86_400;
+    for (const path of paths) utimesSync(path, then, then);
+    return paths.length;
   }
 
   /** Ends the workers in order and writes down what is left of everything. */
