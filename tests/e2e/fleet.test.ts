@@ -1,4 +1,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { connect } from "@drover/shared/redis/connect";
+import { Keys } from "@drover/shared/redis/keys";
+import { Queue } from "bullmq";
 import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
 import { pattern } from "../harness/content.js";
@@ -256,5 +259,84 @@ describe("a fleet", () => {
     expect(code).toBe(0);
     expect(most).toBe(3);
     expect(origin.requests).toHaveLength(60);
+  });
+
+  it("goes on when its leader is killed", async ({ box, origin, work, fleet }) => {
+    const first = await fleet.worker();
+    await first.waitFor("stderr", /leads the fleet/);
+    const second = await fleet.worker();
+    const gate = new Gate();
+    const urls = names(20).map((name) => origin.route(`/${name}`, does.gated(gate, does.file(name))));
+    first.kill("SIGKILL");
+    const run = box.start(["sync", ...urls, ...work.into, ...fleet.own, "--json"]);
+    gate.open();
+    expect((await run.result).code).toBe(0);
+    expect(second.stderr).toContain("leads the fleet");
+  });
+
+  it("ends a file whose job somebody removed as cancelled, and brings it back with retry", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    await fleet.worker("--concurrency", "1");
+    const gate = new Gate();
+    const first = origin.route("/a", does.gated(gate, does.file("a")));
+    const second = origin.route("/b", does.file("b"));
+    const run = box.start(["sync", first, second, ...work.into, ...fleet.own, "--json"]);
+    await gate.reached;
+    const redis = await connect(fleet.redis.address);
+    const keys = new Keys();
+    const queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
+    const [waiting] = await until("the second job", async () => {
+      const jobs = await queue.getJobs(["prioritized", "waiting"]);
+      return jobs.length > 0 && jobs;
+    });
+    await waiting?.remove();
+    await queue.close();
+    redis.disconnect();
+    gate.open();
+    const { code, stdout } = await run.result;
+    expect(code).toBe(1);
+    expect((JSON.parse(stdout) as Item[]).find((item) => item.source === second)?.status).toBe("cancelled");
+    const { run: id } = await onlyRun(box, fleet.own);
+    expect((await box.run(["retry", id, ...fleet.own])).code).toBe(0);
+    expect(readFileSync(work.to("b"), "utf8")).toBe("b");
+  });
+
+  it("loses and doubles nothing when who submits is killed and another goes on", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    origin.route("/many/*", does.file("many"));
+    const lines = names(4_000).map((name) => origin.url(`/many/${name}`));
+    const list = work.write({ "list.txt": lines.join("\n") });
+    const args = ["sync", "--from-file", list, ...work.into, ...fleet.own, "--durability", "rename"];
+    const doomed = box.start(args, { env: { DROVER_FAULT: "enqueue:3" } });
+    await doomed.result;
+    const { run: id, state, files } = await onlyRun(box, fleet.own);
+    expect(state).toBe("interrupted");
+    expect(files).toBeLessThan(4_000);
+    await fleet.worker();
+    expect((await box.run(["resume", id, ...fleet.own])).code).toBe(0);
+    expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "done", files: 4_000, copied: 4_000 });
+    expect(origin.requests).toHaveLength(4_000);
+  });
+
+  it("is watched by its workers' health", async ({ fleet }) => {
+    const worker = await fleet.worker("--health-port", "0");
+    const [, port] = await worker.waitFor("stderr", /"health_port":(\d+)/);
+    const ask = async (path: string) => (await fetch(`http://127.0.0.1:${port}${path}`)).status;
+    expect(await ask("/healthz")).toBe(200);
+    await until("readiness", async () => (await ask("/readyz")) === 200);
+    expect(await ask("/other")).toBe(404);
+    await fleet.redis.kill();
+    await until("no readiness", async () => (await ask("/readyz")) === 503);
+    expect(await ask("/healthz")).toBe(200); // being killed would not help
+    await fleet.redis.start();
+    await until("readiness again", async () => (await ask("/readyz")) === 200);
   });
 });

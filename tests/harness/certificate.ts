@@ -7,6 +7,7 @@ import type { TlsFiles } from "./fault-origin.js";
 export interface Certificate extends TlsFiles {
   /** For NODE_EXTRA_CA_CERTS. */
   readonly certPath: string;
+  readonly keyPath: string;
 }
 
 /** A fresh self-signed certificate for 127.0.0.1, made by openssl below `directory`. */
@@ -16,5 +17,5 @@ export async function selfSigned(directory: string): Promise<Certificate> {
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", keyPath];
   const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
   await promisify(execFile)("openssl", ["req", "-x509", ...key, ...subject, "-days", "2", "-out", certPath]);
-  return { key: await readFile(keyPath, "utf8"), cert: await readFile(certPath, "utf8"), certPath };
+  return { key: await readFile(keyPath, "utf8"), cert: await readFile(certPath, "utf8"), certPath, keyPath };
 }

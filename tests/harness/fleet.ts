@@ -17,7 +17,7 @@ export class TestFleet {
 
   get url(): string {
     const { address } = this.redis;
-    return "url" in address ? address.url : address.socketPath;
+    return "url" in address ? address.url : `unix://${address.socketPath}`;
   }
 
   /** Options that name this fleet. */

@@ -7,7 +7,7 @@ describe("a pipeline", () => {
     const id = await redis.client("ID");
     const key = `${keys.namespace}:test`;
     let sent = 0;
-    const answers = await pipelined(() => {
+    const answers = await pipelined(redis, () => {
       sent++;
       const pipeline = redis.pipeline().set(key, "value");
       if (sent === 1) pipeline.call("CLIENT", "KILL", "ID", String(id), "SKIPME", "no");
@@ -20,7 +20,7 @@ describe("a pipeline", () => {
   it("is not sent again when Redis refuses a part of it", async ({ redis, keys }) => {
     const key = `${keys.namespace}:test`;
     let sent = 0;
-    const refused = pipelined(() => {
+    const refused = pipelined(redis, () => {
       sent++;
       return redis.pipeline().set(key, "text").hget(key, "field");
     });

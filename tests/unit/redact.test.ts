@@ -11,6 +11,8 @@ describe("a URL as it may be shown", () => {
     "http://user:CANARY@host",
     "http://user:CANARY@host?x=1",
     "redis://:CANARY@host:6379/0",
+    "rediss+sentinel://user:CANARY@a:1,b:2/master?sentinel-password=CANARY",
+    "redis+cluster://user:CANARY@a:1,b:2",
     "https://h/a?X-Amz-Signature=CANARY&X-Amz-Credential=CANARY&X-Amz-Security-Token=CANARY",
     "https://h/a?x-goog-signature=CANARY",
     "https://h/a?sv=CANARY&sig=CANARY&se=CANARY",

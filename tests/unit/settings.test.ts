@@ -128,6 +128,10 @@ describe("a value", () => {
     ["max-file-size", "1PB"],
     ["artifact-root", ""],
     ["state-dir", ""],
+    ["redis", ""],
+    ["redis", "host:6379"],
+    ["redis", "http://host"],
+    ["redis", "redis+sentinel://host:26379"],
   ])("--%s %j stops the program, from wherever it comes", async ([name, text]) => {
     const line = /^[^\n]+ must be [^\n]+, not [^\n]+$/;
     await expect(resolveSettings({ [name]: text }, undefined)).rejects.toThrow(SettingsError);
@@ -140,6 +144,12 @@ describe("a value", () => {
     vi.stubEnv(variable, text);
     await expect(resolveSettings({}, undefined)).rejects.toThrow(variable);
   });
+});
+
+test("an address of Redis that cannot be right is not repeated: it may hold a password", async () => {
+  const answer = resolveSettings({ redis: "redis://user:CANARY/@host" }, undefined);
+  await expect(answer).rejects.toThrow(/^--redis must be [^\n]+, not this$/);
+  await expect(answer).rejects.not.toThrow(/CANARY/);
 });
 
 describe("a configuration file", () => {

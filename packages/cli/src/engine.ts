@@ -1,6 +1,7 @@
 import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { connect, type RedisAddress } from "@drover/shared/redis/connect";
+import { parseAddress, type RedisAddress } from "@drover/shared/redis/address";
+import { connect } from "@drover/shared/redis/connect";
 import { openEmbedded } from "@drover/shared/redis/embedded";
 import { Keys } from "@drover/shared/redis/keys";
 import type { Redis } from "ioredis";
@@ -32,7 +33,7 @@ export async function openEngine(
       : undefined;
   const address: RedisAddress = embedded
     ? { socketPath: embedded.socketPath }
-    : { url: settings.redis as string };
+    : parseAddress(settings.redis as string);
   const redis = await connect(address);
   const keys = new Keys(namespace);
   return {

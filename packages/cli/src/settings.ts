@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
+import { parseAddress } from "@drover/shared/redis/address";
 
 /** Where a setting's value came from, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
@@ -14,7 +15,13 @@ interface Kind<T> {
 }
 
 const text: Kind<string> = { read: (value) => value, show: (value) => value };
-const url: Kind<string> = { read: (value) => value, show: redactUrl };
+const redisUrl: Kind<string> = {
+  read: (value) => {
+    parseAddress(value);
+    return value;
+  },
+  show: redactUrl,
+};
 const path: Kind<string> = {
   read: (value) => {
     if (value === "") throw new Error("a path");
@@ -145,9 +152,9 @@ export const SETTINGS = {
   "health-port": setting(number(0, 65_535, true), undefined, "port of a worker's /healthz and /readyz"),
   "state-dir": setting(path, undefined, "where Drover's own Redis and lists are kept"),
   redis: setting(
-    url,
+    redisUrl,
     undefined,
-    "Redis to use instead of Drover's own, e.g. rediss://user@host:6379/0",
+    "Redis to use instead of Drover's own, e.g. rediss://user@host:6379/0; also redis+sentinel://, redis+cluster://",
     "REDIS_URL",
   ),
 } as const;

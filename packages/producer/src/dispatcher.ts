@@ -179,11 +179,13 @@ export class Dispatcher {
 
   async #add(host: Host, jobs: TransferJob[]): Promise<void> {
     host.inQueue += jobs.length;
+    const { queue } = this.options;
+    const redis = await queue.backend.client;
     let left = jobs;
     // A deduplication key that is about to go swallows a job now and then, and says so only by the id it returns.
     for (let round = 0; left.length > 0; round++) {
       const batch = left.map((job) => this.#bullJob(job));
-      const added = await resent(() => this.options.queue.addBulk(batch));
+      const added = await resent(redis, () => queue.addBulk(batch));
       left = left.filter((job, at) => added[at]?.id !== jobId(this.options.runId, job.i, job.g));
       if (round > 10)
         throw new Error(`BullMQ does not take ${left.length} jobs of run ${this.options.runId}`);

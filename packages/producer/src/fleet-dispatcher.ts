@@ -171,7 +171,7 @@ export class FleetDispatcher {
     );
     const asked = looks.filter(({ chunk }) => chunk.pending.size > 0);
     if (asked.length > 0) {
-      const answers = await resent(() =>
+      const answers = await resent(redis, () =>
         Promise.all(
           asked.map(({ flow, first, last }) =>
             redis.getrangeBuffer(keys.done(flow.runId), first >> 3, last >> 3),
@@ -229,7 +229,7 @@ export class FleetDispatcher {
   async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
     const { redis, keys } = this.options;
     const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
-    const answers = await pipelined(() => {
+    const answers = await pipelined(redis, () => {
       const pipeline = redis.pipeline();
       for (const host of hosts)
         pipeline.hmget(keys.breaker(host), "st", "until").hmget(keys.limit(host), "c", "x");
@@ -287,7 +287,7 @@ export class FleetDispatcher {
       data: job,
       opts: { jobId: fleetJobId(job), priority, removeOnComplete: true, removeOnFail: true },
     }));
-    if (bulk.length > 0) await resent(() => this.#queue.addBulk(bulk));
+    if (bulk.length > 0) await resent(this.options.redis, () => this.#queue.addBulk(bulk));
   }
 
   /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
@@ -385,7 +385,7 @@ export class FleetDispatcher {
     const lost: Pending[] = [];
     for (let from = 0; from < pending.length; from += 1000) {
       const part = pending.slice(from, from + 1000);
-      const answers = await pipelined(() => {
+      const answers = await pipelined(redis, () => {
         const pipeline = redis.pipeline();
         for (const { job } of part)
           pipeline.exists(`${keys.queuePrefix()}:${keys.fleetQueue()}:${fleetJobId(job)}`);

@@ -43,7 +43,7 @@ export async function lookUp(
   tree: string,
   files: { lease: string; name: string }[],
 ): Promise<(CatalogEntry | undefined)[]> {
-  const answers = await pipelined(() => {
+  const answers = await pipelined(redis, () => {
     const pipeline = redis.pipeline();
     for (const file of files)
       pipeline.hget(keys.catalog(tree, bucketOf(file.lease, CATALOG_BUCKETS)), file.name);

@@ -101,8 +101,8 @@ export class Ledger {
   /** @param id of a run that Redis has forgotten; a new one otherwise. */
   async create(spec: RunSpec, secrets: RunSecrets, id = newRunId()): Promise<string> {
     const started = Date.now();
-    await pipelined(() =>
-      this.redis
+    await pipelined(this.redis, (redis) =>
+      redis
         .multi()
         .hset(this.keys.run(id), {
           state: "running",
@@ -171,7 +171,11 @@ export class Ledger {
     const pattern = `${this.keys.queuePrefix()}:${this.keys.queue(id)}-*`;
     let cursor = "0";
     do {
-      const [next, names] = await this.redis.scan(cursor, "MATCH", pattern, "COUNT", 1000);
+      // SCAN names no key: on a Cluster the command before it leads both to the node that has the fleet's keys.
+      const [, page] = await pipelined(this.redis, (redis) =>
+        redis.pipeline().exists(this.keys.run(id)).scan(cursor, "MATCH", pattern, "COUNT", 1000),
+      );
+      const [next, names] = page as [string, string[]];
       cursor = next;
       if (names.length > 0) await this.redis.unlink(...names);
     } while (cursor !== "0");
@@ -208,8 +212,8 @@ export class Ledger {
 
   async counts(id: string): Promise<RunCounts> {
     const others = OUTCOMES.filter((outcome) => outcome !== "copied");
-    const answers = await pipelined(() => {
-      const pipeline = this.redis.pipeline().hget(this.keys.run(id), "files").bitcount(this.keys.done(id));
+    const answers = await pipelined(this.redis, (redis) => {
+      const pipeline = redis.pipeline().hget(this.keys.run(id), "files").bitcount(this.keys.done(id));
       for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
       return pipeline;
     });
@@ -247,7 +251,7 @@ export class Ledger {
   async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
     if (sources.size === 0) return;
     const key = this.keys.secrets(id);
-    await pipelined(() => this.redis.pipeline().hset(key, sources).expire(key, SECRETS_SECONDS));
+    await pipelined(this.redis, (redis) => redis.pipeline().hset(key, sources).expire(key, SECRETS_SECONDS));
   }
 
   async secretSource(id: string, flight: string): Promise<string | undefined> {
@@ -375,7 +379,7 @@ export class Ledger {
 
   /** State of many runs of a fleet, and chunks in their backlogs; undefined for a run that is gone. */
   async standings(ids: string[]): Promise<(Standing | undefined)[]> {
-    const answers = await pipelined(() => {
+    const answers = await pipelined(this.redis, () => {
       const pipeline = this.redis.pipeline();
       for (const id of ids) pipeline.hmget(this.keys.run(id), "state", "sealed").hlen(this.keys.backlog(id));
       return pipeline;

@@ -1,105 +1,147 @@
-import { Redis, type RedisOptions } from "ioredis";
-import { messageOf, UnavailableError } from "../errors.js";
-import { redactUrl } from "../redact.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { errnoCode, messageOf, UnavailableError } from "../errors.js";
+import { type RedisAddress, showAddress } from "./address.js";
+import { clusterOf, makeClient, type NodeOptions } from "./client.js";
 
-/** Where Redis is: a URL (`redis://`, `rediss://`) or the path of a unix socket. */
-export type RedisAddress = { url: string } | { socketPath: string };
+export { type RedisAddress, showAddress } from "./address.js";
 
-/** An address as it may be shown. */
-export function showAddress(address: RedisAddress): string {
-  return "url" in address ? redactUrl(address.url) : address.socketPath;
-}
-
-/**
- * A connection that survives Redis being away: commands wait for it to come back (`maxRetriesPerRequest: null`) and
- * are sent again, so every command of Drover is idempotent. Writes of one turn of the event loop leave in one system
- * call, which is about a quarter of what a small command costs.
- */
-function connection(address: RedisAddress): Redis {
-  const options = {
-    lazyConnect: true,
-    maxRetriesPerRequest: null,
-    enableReadyCheck: true,
-    retryStrategy: (tries: number) => Math.min(20 * 2 ** Math.min(tries, 6), 1000),
-    connectTimeout: 5000,
-  } satisfies RedisOptions;
-  const redis = "url" in address ? new Redis(address.url, options) : new Redis(address.socketPath, options);
-  redis.on("connect", () => {
-    const stream = (redis as unknown as { stream?: Writable }).stream;
-    if (stream) gatherWrites(stream);
-  });
-  // Without a listener ioredis prints every failed try; the one that matters is reported where it is awaited.
-  redis.on("error", () => {});
-  return redis;
-}
-
-interface Writable {
-  write: (data: string | Buffer) => boolean;
-}
-
-/** Joins what is written in one turn of the event loop: one system call then carries the commands of many files. */
-function gatherWrites(stream: Writable): void {
-  const write = stream.write.bind(stream);
-  let waiting: (string | Buffer)[] = [];
-  stream.write = (data) => {
-    if (waiting.push(data) === 1) {
-      setImmediate(() => {
-        const all = waiting;
-        waiting = [];
-        write(joined(all));
-      });
-    }
-    return true;
-  };
-}
-
-function joined(parts: (string | Buffer)[]): Buffer {
-  let bytes = 0;
-  for (const part of parts) bytes += typeof part === "string" ? Buffer.byteLength(part) : part.length;
-  const all = Buffer.allocUnsafe(bytes);
-  let at = 0;
-  for (const part of parts) at += typeof part === "string" ? all.write(part, at) : part.copy(all, at);
-  return all;
-}
+/** A Redis that loads its data is asked again after so long, in milliseconds. */
+const LOADING_MS = 50;
+/** How long a node may take to say what is wrong with it, in milliseconds. */
+const PROBE_MS = 1000;
 
 /**
- * Connects and makes sure that Redis answers and can be trusted with a queue.
+ * Connects to a Redis of any kind (single, behind Sentinels, Cluster) and makes sure that it answers and can be
+ * trusted with a queue.
  *
- * @throws UnavailableError when it does not answer within `timeoutMs` (default 5,000), needs other credentials, or
- *   would evict keys.
+ * @throws UnavailableError when it does not answer within `timeoutMs` (default 5,000), needs other credentials, is no
+ *   master, or could evict keys; or when the address cannot be right.
  */
 export async function connect(address: RedisAddress, timeoutMs = 5000): Promise<Redis> {
-  const redis = connection(address);
-  let lastError: unknown = new Error("no answer");
-  const remember = (error: unknown) => {
-    lastError = error;
+  const { redis, established, probe } = makeClient(address);
+  let noted: string | undefined;
+  const note = (error: unknown) => {
+    const reason = reasonOf(error);
+    if (!isVague(reason)) noted = reason;
   };
-  redis.on("error", remember);
-  const timer = setTimeout(() => redis.disconnect(), timeoutMs);
+  redis.on("error", note);
+  redis.on("node error", note);
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new Error(noted ?? `no answer in ${timeoutMs / 1000} s`));
+  }, timeoutMs);
   try {
-    await redis.connect();
-    await redis.ping();
-    await refuseEviction(redis);
+    await Promise.race([open(redis, showAddress(address)), late.promise]);
+    established();
   } catch (error) {
     redis.disconnect();
     if (error instanceof UnavailableError) throw error;
-    const reason = messageOf(/closed/i.test(messageOf(error)) ? lastError : error);
+    let reason = reasonOf(error);
+    if (isVague(reason)) reason = noted ?? (probe && (await probed(probe))) ?? "no answer";
     throw new UnavailableError(
       `cannot reach Redis at ${showAddress(address)} (${reason}): check --redis or REDIS_URL, and that it runs`,
     );
   } finally {
     clearTimeout(timer);
-    redis.off("error", remember);
+    redis.off("error", note);
+    redis.off("node error", note);
   }
   return redis;
 }
 
-/** A queue's keys must never be evicted: with any policy but noeviction Redis would lose files silently. */
-async function refuseEviction(redis: Redis): Promise<void> {
-  const memory = await redis.info("memory");
-  const policy = /^maxmemory_policy:(\S+)/m.exec(memory)?.[1];
-  const limit = /^maxmemory:(\d+)/m.exec(memory)?.[1];
-  if (policy !== undefined && policy !== "noeviction" && limit !== "0") {
-    throw new UnavailableError(`Redis may evict keys (maxmemory-policy ${policy}): set it to noeviction`);
+async function open(redis: Redis, shown: string): Promise<void> {
+  await redis.connect();
+  const cluster = clusterOf(redis);
+  if (!cluster) return await check(redis, shown, false);
+  await Promise.all(
+    cluster.nodes("master").map((node) => check(node, `${node.options.host}:${node.options.port}`, true)),
+  );
+  const state = /^cluster_state:(\w+)/m.exec(String(await cluster.cluster("INFO")))?.[1];
+  if (state !== "ok") throw new Error(`its cluster_state is ${state}`);
+}
+
+/** @throws UnavailableError when this is no master, or one that could evict keys: it would lose files silently. */
+async function check(redis: Redis, shown: string, inCluster: boolean): Promise<void> {
+  const info = await infoOf(redis, shown);
+  const mode = info.get("redis_mode");
+  if (mode === "cluster" && !inCluster)
+    throw new UnavailableError(`the Redis at ${shown} is part of a Cluster: write redis+cluster://`);
+  if (mode === "sentinel")
+    throw new UnavailableError(`${shown} is a Sentinel: write redis+sentinel://HOST:PORT/MASTER`);
+  if (info.get("role") === "slave" && !inCluster)
+    throw new UnavailableError(`the Redis at ${shown} is a replica: name its master`);
+  const policy = info.get("maxmemory_policy") ?? "noeviction";
+  if (policy !== "noeviction") {
+    throw new UnavailableError(
+      `the Redis at ${shown} could evict keys (maxmemory-policy ${policy}): ` +
+        "CONFIG SET maxmemory-policy noeviction, and set it in its configuration",
+    );
   }
+}
+
+/** What a Redis says of itself, once its data is loaded. */
+async function infoOf(redis: Redis, shown: string): Promise<Map<string, string>> {
+  for (;;) {
+    let text: string;
+    try {
+      text = await redis.info();
+    } catch (error) {
+      if (!messageOf(error).startsWith("NOPERM")) throw error;
+      const user = redis.options.username ?? "default";
+      throw new UnavailableError(
+        `the user ${user} of the Redis at ${shown} may not use INFO, which tells whether keys could be evicted: ` +
+          `ACL SETUSER ${user} +info`,
+      );
+    }
+    const info = new Map(
+      Array.from(text.matchAll(/^(\w+):(.*?)\r?$/gm), (line) => [line[1] ?? "", line[2] ?? ""]),
+    );
+    if ((info.get("loading") ?? "0") === "0") return info;
+    await sleep(LOADING_MS);
+  }
+}
+
+/** Why a node of many cannot be reached: a client of all of them does not tell. */
+async function probed(options: NodeOptions): Promise<string | undefined> {
+  const redis = new Redis({
+    ...options,
+    lazyConnect: true,
+    retryStrategy: null,
+    enableReadyCheck: false,
+    connectTimeout: PROBE_MS,
+    commandTimeout: PROBE_MS,
+  });
+  let reason: string | undefined;
+  redis.on("error", (error) => {
+    reason = reasonOf(error);
+  });
+  await redis.connect().catch(() => {});
+  redis.disconnect();
+  return reason;
+}
+
+function reasonOf(error: unknown): string {
+  // Of a name with several addresses.
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return error.errors.map((each) => messageOf(each)).join(", ");
+  // The last of what the nodes of a Cluster had to say.
+  const { lastNodeError } = error as { lastNodeError?: unknown };
+  if (lastNodeError) return reasonOf(lastNodeError);
+  const message = messageOf(error)
+    .replace(/^All sentinels are unreachable.* Last error: (?!Connection is closed)/, "Sentinel: ")
+    .replace(/NOAUTH HELLO .*/, "NOAUTH Authentication required")
+    .replace(
+      /; if the root CA is installed locally.*/,
+      ": DROVER_REDIS_CA can name a file with its authority",
+    )
+    .replace(/[\s.]+$/, "");
+  return message || errnoCode(error) || "no answer";
+}
+
+/** What ioredis says when it knows no reason, or has told it before. */
+function isVague(reason: string): boolean {
+  return /^(Connection is closed|None of startup nodes is available|Failed to refresh slots cache|timeout|All sentinels are unreachable.*)$/.test(
+    reason,
+  );
 }

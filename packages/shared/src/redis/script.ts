@@ -20,23 +20,31 @@ export class Script {
 }
 
 /**
- * Sends a pipeline again when the connection broke before its answers came: ioredis resends single commands alone.
- * What it does must be harmless twice.
+ * Sends again what an interruption left unanswered: ioredis resends single commands alone, and no pipelines. What it
+ * does must be harmless twice.
+ *
+ * @param redis whom it is sent to. Once that is closed for good, nothing is sent again.
  */
-export async function resent<T>(send: () => Promise<T>): Promise<T> {
+export async function resent<T>(redis: { status: string }, send: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await send();
     } catch (error) {
-      if (!/^Command aborted due to connection close/.test((error as Error).message)) throw error;
+      if (redis.status === "end" || !INTERRUPTED.test((error as Error).message)) throw error;
     }
   }
 }
 
+/**
+ * The connection broke; or that of a Cluster's node did, which ioredis leaves to the caller while the Cluster itself
+ * is away; or a node that was no master refused a script of BullMQ's, which ioredis then takes for known there.
+ */
+const INTERRUPTED = /^(Command aborted due to connection close|Connection is closed|NOSCRIPT)/;
+
 /** The answers of a pipeline, sent again until it is answered; throws the first error among them. */
-export function pipelined(make: () => ChainableCommander): Promise<unknown[]> {
-  return resent(async () => {
-    const answers = (await make().exec()) ?? [];
+export function pipelined(redis: Redis, make: (redis: Redis) => ChainableCommander): Promise<unknown[]> {
+  return resent(redis, async () => {
+    const answers = (await make(redis).exec()) ?? [];
     return answers.map(([error, value]) => {
       if (error) throw error;
       return value;
