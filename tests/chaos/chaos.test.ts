@@ -7,6 +7,6 @@ const seeds = (process.env.SEEDS ?? "1,2").split(",").map(Number);
 
 it.concurrent.for(seeds)("a fleet under fire, seed %s", { timeout: 400_000 }, async (seed) => {
   const played = await play({ ...SHORT, seed });
-  if (played.violations.length > 0) keep(played, `reports/chaos/${seed}`);
+  if (played.violations.length > 0 || process.env.KEEP) keep(played);
   expect(report(played.violations, played.history)).toBe("");
 });

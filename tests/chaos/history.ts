@@ -62,12 +62,17 @@ export class History {
   readonly events: Event[] = [];
   readonly #started = performance.now();
 
+  /** @param told hears of each event at once. */
+  constructor(private readonly told: (event: Event) => void = () => {}) {}
+
   nowMs(): number {
     return Math.round((performance.now() - this.#started) * 10) / 10;
   }
 
   add(happening: Happening): void {
-    this.events.push({ atMs: this.nowMs(), ...happening });
+    const event = { atMs: this.nowMs(), ...happening };
+    this.events.push(event);
+    this.told(event);
   }
 
   of<K extends Event["is"]>(...kinds: K[]): Extract<Event, { is: K }>[] {

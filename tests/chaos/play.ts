@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { check, type Known, report, type Violation } from "./checker.js";
+import { check, report, type Violation } from "./checker.js";
 import { History, showEvent } from "./history.js";
 import { type Action, type ScheduleOptions, schedule } from "./nemesis.js";
 import { Sampler } from "./observers.js";
@@ -50,28 +50,33 @@ const RESUME_EVERY = 20;
  * First the fleet works under fire; then the faults end, and every run has to; then one more sync brings everything
  * to the last version; then all that was seen is checked.
  *
+ * @param history where it is written down; what is there when this throws is for those who have to find out why.
  * @param signal stops it, with everything that it has started.
  */
-export async function play(options: PlayOptions, signal?: AbortSignal): Promise<Played> {
-  const { seed } = options;
+export async function play(
+  options: PlayOptions,
+  history = new History(),
+  signal?: AbortSignal,
+): Promise<Played> {
+  const { seed, boundMs, mostMiB } = options;
   const files = planFiles({ seed, count: options.files, large: options.large });
+  const kinds = new Map(files.map(({ name, kind }) => [name, kind]));
   const actions = schedule({ ...options, names: files.map(({ name }) => name) });
-  const history = new History();
   const origin = await VersionedOrigin.start(seed, files, options.latencyMs);
   origin.onAnswer((answered) => history.add({ is: "get", ...answered }));
   const world = await World.start(options, origin, history);
   signal?.addEventListener("abort", () => void world.dispose());
   const sampler = new Sampler(world.root, files, seed, history);
+  const syncOnce = async (run: string) => {
+    world.submit(run, files, false);
+    await settle(world, world.submissions.slice(-1), sampler, history, boundMs);
+  };
   try {
     sampler.start();
     await perform(actions, world, origin, history);
     await world.heal();
     history.add({ is: "quiet" });
-    await settle(world, world.submissions, sampler, history, options.boundMs);
-    const syncOnce = async (run: string) => {
-      world.submit(run, files, false);
-      await settle(world, world.submissions.slice(-1), sampler, history, options.boundMs);
-    };
+    await settle(world, world.submissions, sampler, history, boundMs);
     await syncOnce("last sync");
     // What is staged by the dead stays for a day where Redis has forgotten that they held a lease.
     if (history.of("action").some(({ forgets }) => forgets) && world.ageLeftovers() > 0) {
@@ -83,16 +88,20 @@ export async function play(options: PlayOptions, signal?: AbortSignal): Promise<
     await world.lookForSecrets();
     await sampler.stop();
     await world.close();
-    const known: Known = {
-      kinds: new Map(files.map(({ name, kind }) => [name, kind])),
-      mostMiB: options.mostMiB,
-    };
-    return { options, actions, history, violations: check(history, known), logs: world.logs() };
+    return { options, actions, history, violations: check(history, { kinds, mostMiB }), logs: world.logs() };
+  } catch (error) {
+    keep({ options, actions, history, violations: [], logs: world.logs() });
+    throw error;
   } finally {
     await sampler.stop();
     await world.dispose();
     await origin.stop();
   }
+}
+
+/** Where a play that failed is kept. */
+export function directoryOf(seed: number): string {
+  return join("reports/chaos", `${seed}`);
 }
 
 async function perform(
@@ -155,7 +164,7 @@ async function within(promise: Promise<void>, ms: number): Promise<void> {
 }
 
 /** Keeps everything that is known of a play: schedule, history, logs, and what the checker says. */
-export function keep(played: Played, directory: string): void {
+export function keep(played: Played, directory = directoryOf(played.options.seed)): void {
   const { options, actions, history, violations, logs } = played;
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
