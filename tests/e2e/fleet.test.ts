@@ -339,4 +339,20 @@ describe("a fleet", () => {
     await fleet.redis.start();
     await until("readiness again", async () => (await ask("/readyz")) === 200);
   });
+
+  it("cancels at once what waits for a host that is down", async ({ box, work, fleet }) => {
+    await fleet.worker();
+    const down = names(100).map((name) => `http://127.0.0.1:9/${name}`);
+    const run = box.start(["sync", ...down, ...work.into, ...fleet.own, "--json"]); // a breaker is open for 300 s
+    const id = (await until("the run", async () => (await listRuns(box, fleet.own))[0]?.run)) as string;
+    await until("an open breaker", async () => {
+      const redis = await connect(fleet.redis.address);
+      const state = await redis.hget(new Keys().breaker("127.0.0.1:9"), "st");
+      redis.disconnect();
+      return state === "o";
+    });
+    expect((await box.run(["cancel", id, ...fleet.own])).code).toBe(0);
+    const { stdout } = await run.result;
+    expect((JSON.parse(stdout) as Item[]).length).toBe(100);
+  });
 });

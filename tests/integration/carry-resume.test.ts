@@ -8,6 +8,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { shortHash } from "@drover/shared/ids";
+import { flightHash } from "@drover/shared/protocol";
 import { StoppingError } from "@drover/worker/transfer";
 import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
@@ -440,5 +441,27 @@ describe("a local source", () => {
       error: { class: "not-found" },
     });
     expect(space.files()).toEqual([]);
+  });
+});
+
+describe("a file that kills its workers", () => {
+  it("ends as poison in a fleet, after eight of them", async ({ carrier, origin }) => {
+    carrier.place.fleet = true;
+    const gate = new Gate();
+    const url = origin.route("/file", does.gated(gate, does.file("content")));
+    await carrier.add("file", url);
+    const flight = carrier.member.keys.flight(flightHash(carrier.runId, url, "file", 0));
+    await carrier.member.redis.set(flight, `${carrier.runId}:0`); // as a fleet's run has it
+    for (let nth = 1; nth <= 8; nth++) {
+      const dead = carrier.once("file", url);
+      dead.catch(() => {});
+      await origin.waitFor(nth, "/file");
+      await expire(carrier, "file");
+    }
+    const last = await carrier.once("file", url);
+    if (last.is !== "settled") throw new Error(last.is);
+    expect(last.outcome).toMatchObject({ outcome: "failed", error: { class: "poison" } });
+    expect(origin.requestsTo("/file")).toHaveLength(8);
+    gate.open();
   });
 });

@@ -1,4 +1,4 @@
-import { Protocol } from "@drover/shared/protocol";
+import { type Admitted, type FileKeys, Protocol } from "@drover/shared/protocol";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { until } from "../harness/gate.js";
@@ -349,4 +349,25 @@ describe("a worker that was taken over", () => {
       expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
     },
   );
+});
+
+describe("a probe that learns nothing of its host", () => {
+  it("makes room for another", async ({ fleet, run, redis, keys }) => {
+    const names = ["a", "b", "c", "d", "e"];
+    const all = await fleet.files(
+      run,
+      Object.fromEntries(names.map((name) => [name, `http://probed/${name}`])),
+    );
+    await redis.hset(keys.breaker("probed:80"), "st", "o", "until", 1, "ep", 7);
+    const probes = [];
+    for (const file of all.slice(0, 3)) probes.push(await fleet.admit(file, `${file.name}:1`));
+    const [, , , d, e] = all;
+    expect((await fleet.protocol.admit(request(d as FileKeys, "d:1"))).is).toBe("blocked");
+    await fleet.protocol.settle(settling(all[0] as FileKeys, probes[0], { verdict: "none" }));
+    expect((await fleet.protocol.admit(request(d as FileKeys, "d:1"))).is).toBe("admitted");
+    expect((await fleet.protocol.admit(request(e as FileKeys, "e:1"))).is).toBe("blocked");
+    const { fence, epoch } = probes[1] as Admitted;
+    await fleet.protocol.release(all[1] as FileKeys, fence, "", "none", epoch, RULES, 0);
+    expect((await fleet.protocol.admit(request(e as FileKeys, "e:1"))).is).toBe("admitted");
+  });
 });

@@ -1,5 +1,6 @@
 import { createReadStream, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Asker } from "@drover/producer/ask";
 import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
@@ -230,7 +231,9 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
 
   const all = async (): Promise<"done" | "cancelled"> => {
     if (!run.sealed) {
+      const asker = new Asker(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, gates);
       await produce({
+        asker,
         runId: run.id,
         redis,
         keys,
@@ -255,10 +258,12 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
         },
         room: () => dispatcher.room(BACKLOG_FILES),
         recreate: () => ledger.create(spec, options.secrets, run.id),
-      }).catch((error) => {
-        if (error instanceof RunLostError && cancelled) return;
-        throw error;
-      });
+      })
+        .catch((error) => {
+          if (error instanceof RunLostError && cancelled) return;
+          throw error;
+        })
+        .finally(() => asker.close());
     }
     produced = true;
     watcher.sealed();

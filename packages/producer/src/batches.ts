@@ -9,6 +9,8 @@ interface Batch {
   cursor: string;
   /** The files, packed: as objects those of a few seconds would be most of the producer's memory. */
   packed: Buffer;
+  /** Their sources with secrets, by flight. */
+  secrets: Map<string, string>;
   sentMs: number;
 }
 
@@ -26,10 +28,15 @@ export class Batches {
   ) {}
 
   /** @throws ForgottenError when Redis has lost more than is kept. */
-  async send(number: number, cursor: string, files: EnqueueFile[]): Promise<EnqueueAnswer[]> {
+  async send(
+    number: number,
+    cursor: string,
+    files: EnqueueFile[],
+    secrets: Map<string, string>,
+  ): Promise<EnqueueAnswer[]> {
     const nowMs = Date.now();
     this.#recent = this.#recent.filter((batch) => batch.sentMs > nowMs - KEPT_MS);
-    this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), sentMs: nowMs });
+    this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), secrets, sentMs: nowMs });
     return this.#register(number, files);
   }
 
@@ -51,6 +58,7 @@ export class Batches {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
         const { runId, fleet } = this;
+        await this.ledger.keepSecretSources(runId, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
         return await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
       } catch (error) {

@@ -1,17 +1,14 @@
-import { TransferError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
-import { shortHash } from "@drover/shared/ids";
-import { hostOf, type TransferJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import { DEFAULT_LIMIT } from "@drover/shared/limits";
-import { flightOf, Protocol, waiterOf } from "@drover/shared/protocol";
+import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import { pipelined, resent } from "@drover/shared/redis/script";
-import type { RunSpec } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
-import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import { Chunk, Flow, fleetJobId, jobsOf } from "./flow.js";
+import { FleetJobs } from "./fleet-jobs.js";
+import { Chunk, type FleetRun, Flow, jobsOf } from "./flow.js";
+import { Sweeper } from "./sweeper.js";
 
 /** Files per run and host that are in BullMQ at once, where no limit of the host says less. */
 const WINDOW = 1_000;
@@ -23,27 +20,6 @@ const LEAST_WINDOW = 4;
 const PROBES = 4;
 /** BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
-/** Jobs of a file that is not settled are looked for after so long. */
-const SWEEP_AFTER_MS = 5_000;
-/** Entries of BullMQ's event stream that are searched for who removed a job. */
-const EVENTS = 10_000;
-
-/** A file in BullMQ. */
-interface Pending {
-  job: TransferJob;
-  priority: number;
-}
-
-interface FleetRun {
-  id: string;
-  spec: RunSpec;
-  protocol: Protocol;
-  gates: Gates;
-  tree: LocalTree;
-  flows: Map<string, Flow>;
-  /** Chunks that were seen in its backlog. */
-  seen: number;
-}
 
 export interface FleetDispatcherOptions {
   redis: Redis;
@@ -60,20 +36,17 @@ export interface FleetDispatcherOptions {
  */
 export class FleetDispatcher {
   readonly #runs = new Map<string, FleetRun>();
-  readonly #queue: Queue;
-  #sweptMs = Date.now();
-  /** Jobs that were not found at the last sweep. */
-  #missing = new Set<string>();
+  readonly #jobs: FleetJobs;
+  readonly #sweeper: Sweeper;
 
   constructor(private readonly options: FleetDispatcherOptions) {
-    const { redis, keys } = options;
-    this.#queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
-    this.#queue.on("error", () => {}); // Redis being away is said where it is met
+    this.#jobs = new FleetJobs(options.redis, options.keys);
+    this.#sweeper = new Sweeper(options.redis, options.keys, this.#jobs, options.log);
   }
 
   async close(): Promise<void> {
     for (const run of this.#runs.values()) run.tree.close();
-    await this.#queue.close();
+    await this.#jobs.close();
   }
 
   /** One round. @returns whether there was anything to do, so that the next should follow soon. */
@@ -81,7 +54,7 @@ export class FleetDispatcher {
     await this.#lookAtRuns();
     await this.#lookAtSettled();
     const busy = await this.#feed();
-    if (Date.now() - this.#sweptMs >= SWEEP_AFTER_MS) await this.#sweep();
+    await this.#sweeper.sweep(this.#flows(), (id) => this.#runs.get(id));
     return busy || this.#flows().some((flow) => flow.inQueue > 0);
   }
 
@@ -132,6 +105,7 @@ export class FleetDispatcher {
       tree: new LocalTree(spec.root),
       flows: new Map(),
       seen: 0,
+      shared: new Set(),
     };
     for (const [chunk, files] of await ledger.flying(id)) {
       const known = new Chunk(chunk, []);
@@ -268,7 +242,7 @@ export class FleetDispatcher {
       }
       const part = chunk.rest.slice(0, left);
       const jobs = part.map((job) => ({ job, priority: ++flow.nextTag }));
-      await this.#add(jobs);
+      await this.#jobs.add(jobs);
       for (const each of jobs) chunk.pending.set(each.job.i, each);
       chunk.rest = chunk.rest.slice(part.length);
       chunk.addedMs = Date.now();
@@ -281,15 +255,6 @@ export class FleetDispatcher {
     return left < room;
   }
 
-  async #add(jobs: Pending[]): Promise<void> {
-    const bulk = jobs.map(({ job, priority }) => ({
-      name: "copy",
-      data: job,
-      opts: { jobId: fleetJobId(job), priority, removeOnComplete: true, removeOnFail: true },
-    }));
-    if (bulk.length > 0) await resent(this.options.redis, () => this.#queue.addBulk(bulk));
-  }
-
   /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
   async #settleBacklog(
     run: FleetRun,
@@ -299,148 +264,17 @@ export class FleetDispatcher {
     const { ledger } = this.options;
     for (const flow of run.flows.values()) {
       if (host !== undefined && flow.host !== host) continue;
+      for (const id of flow.waiting)
+        flow.chunks.set(id, new Chunk(id, jobsOf(run.id, await ledger.chunk(run.id, id))));
+      flow.waiting = [];
       for (const chunk of flow.chunks.values()) {
-        await this.#endAll(run, chunk.rest, outcome);
-        chunk.rest = [];
-        if (!chunk.launched) await ledger.launch(run.id, chunk.id);
+        await this.#jobs.giveUp(run, chunk, outcome);
+        if (chunk.launched) continue;
+        await ledger.launch(run.id, chunk.id);
+        run.seen--;
         chunk.launched = true;
       }
-      for (const id of flow.waiting) {
-        await this.#endAll(run, jobsOf(run.id, await ledger.chunk(run.id, id)), outcome);
-        await ledger.dropChunk(run.id, id);
-        run.seen--;
-      }
-      flow.waiting = [];
     }
-  }
-
-  async #endAll(run: FleetRun, jobs: TransferJob[], outcome: "cancelled" | "blocked"): Promise<void> {
-    const joined: TransferJob[] = [];
-    await Promise.all(
-      jobs.map(async (job) => {
-        if (!(await this.#end(run, job, outcome))) joined.push(job);
-      }),
-    );
-    await this.#add(joined.map((job) => ({ job, priority: 1 })));
-  }
-
-  /** @returns false where other runs wait for the file. */
-  async #end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
-    const path = run.tree.path(job.d);
-    const error =
-      outcome === "cancelled"
-        ? new TransferError("cancelled", "cancelled")
-        : new TransferError("breaker", run.gates.describe(hostOf(job.s)));
-    const brief = { class: error.class, message: error.message };
-    const ended = {
-      index: job.i,
-      source: job.s,
-      destination: path,
-      name: job.d,
-      outcome,
-      checksum: null,
-      bytes: 0,
-      verifiedBy: null,
-      attempts: 0,
-      durationMs: 0,
-      error: brief,
-    };
-    const answer = await run.protocol.settleAlone({
-      runId: run.id,
-      flight: flightOf(run.id, run.spec, job, path),
-      lease: shortHash(path),
-      tree: run.tree.id,
-      name: job.d,
-      host: "",
-      waiting: waiterOf(run.id, job.i, true),
-      followed: JSON.stringify(ended),
-      outcome,
-      bytes: 0,
-      failure: JSON.stringify({ job, error: brief, attempts: 0 }),
-      catalog: "",
-      verdict: "none",
-      epoch: "0",
-      rules: { threshold: 1, ttlMs: 0, probeMs: 0 },
-      retryAfterMs: 0,
-      openBreaker: false,
-      keepLease: false,
-    });
-    return answer.is !== "waiting";
-  }
-
-  /**
-   * Looks for files whose job is gone although they are not settled: a job that somebody removed is cancelled; one
-   * that Redis lost with its last second is added again.
-   */
-  async #sweep(): Promise<void> {
-    const { redis, keys } = this.options;
-    this.#sweptMs = Date.now();
-    const oldMs = this.#sweptMs - SWEEP_AFTER_MS;
-    const pending = this.#flows().flatMap((flow) =>
-      [...flow.chunks.values()]
-        .filter((chunk) => chunk.addedMs < oldMs)
-        .flatMap((chunk) => [...chunk.pending.values()]),
-    );
-    const missing = new Set<string>();
-    const lost: Pending[] = [];
-    for (let from = 0; from < pending.length; from += 1000) {
-      const part = pending.slice(from, from + 1000);
-      const answers = await pipelined(redis, () => {
-        const pipeline = redis.pipeline();
-        for (const { job } of part)
-          pipeline.exists(`${keys.queuePrefix()}:${keys.fleetQueue()}:${fleetJobId(job)}`);
-        return pipeline;
-      });
-      part.forEach((each, at) => {
-        if (answers[at] !== 0) return;
-        const id = fleetJobId(each.job);
-        // Twice in a row: between being settled and being seen so here, a job is gone for a moment.
-        if (this.#missing.has(id)) lost.push(each);
-        else missing.add(id);
-      });
-    }
-    this.#missing = missing;
-    if (lost.length === 0) return;
-    const removed = await this.#removedJobs();
-    const again: Pending[] = [];
-    for (const each of await this.#stillThere(lost)) {
-      const run = this.#runs.get(each.job.r as string);
-      const wasRemoved = removed.has(fleetJobId(each.job));
-      if (!run || !wasRemoved || !(await this.#end(run, each.job, "cancelled"))) again.push(each);
-    }
-    this.options.log("jobs were gone from the queue", {
-      added_again: again.length,
-      removed: lost.length - again.length,
-    });
-    await this.#add(again);
-  }
-
-  /** Those of files whose chunk Redis still has; with the others it has forgotten their batch, too. */
-  async #stillThere(files: Pending[]): Promise<Pending[]> {
-    const { redis, keys } = this.options;
-    const kept: Pending[] = [];
-    for (const flow of this.#flows()) {
-      for (const chunk of flow.chunks.values()) {
-        const mine = files.filter(({ job }) => job.r === flow.runId && chunk.pending.has(job.i));
-        if (mine.length === 0) continue;
-        const key = chunk.launched ? keys.flying(flow.runId) : keys.backlog(flow.runId);
-        if ((await redis.hexists(key, chunk.id)) === 1) kept.push(...mine);
-        else flow.chunks.delete(chunk.id);
-      }
-    }
-    return kept;
-  }
-
-  /** Ids of jobs that somebody removed lately, from BullMQ's events. */
-  async #removedJobs(): Promise<Set<string>> {
-    const { redis, keys } = this.options;
-    const stream = `${keys.queuePrefix()}:${keys.fleetQueue()}:events`;
-    const removed = new Set<string>();
-    for (const [, fields] of await redis.xrevrange(stream, "+", "-", "COUNT", EVENTS)) {
-      const at = (name: string) => fields[fields.indexOf(name) + 1];
-      if (at("event") === "removed") removed.add(String(at("jobId")));
-    }
-    return removed;
   }
 }
 

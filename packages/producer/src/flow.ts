@@ -1,11 +1,35 @@
+import type { Gates } from "@drover/shared/gates";
 import { jobId, type TransferJob } from "@drover/shared/job";
+import type { Protocol } from "@drover/shared/protocol";
+import type { RunSpec } from "@drover/shared/run";
+import type { LocalTree } from "@drover/shared/storage/local-tree";
+
+/** A file in BullMQ. */
+export interface Pending {
+  job: TransferJob;
+  priority: number;
+}
+
+/** A run as the leader sees it. */
+export interface FleetRun {
+  id: string;
+  spec: RunSpec;
+  protocol: Protocol;
+  gates: Gates;
+  tree: LocalTree;
+  flows: Map<string, Flow>;
+  /** Chunks that were seen in its backlog. */
+  seen: number;
+  /** Files that are carried for other runs although this one has given them up. */
+  shared: Set<number>;
+}
 
 /** A chunk of the backlog with the files of it that are in BullMQ. */
 export class Chunk {
   /** Files that are not in BullMQ yet. */
   rest: TransferJob[];
   /** Files in BullMQ that are not settled, as far as is known, with their priorities. */
-  readonly pending = new Map<number, { job: TransferJob; priority: number }>();
+  readonly pending = new Map<number, Pending>();
   /** All of it is in BullMQ. */
   launched = false;
   addedMs = 0;

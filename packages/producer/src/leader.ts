@@ -8,6 +8,9 @@ import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher
 const TERM_MS = 5_000;
 const BUSY_MS = 25;
 const IDLE_MS = 250;
+/** Runs are forgotten so long after they ended. */
+const KEPT_MS = 7 * 86_400_000;
+const TIDY_EVERY_MS = 600_000;
 
 /** KEYS: leader. ARGV: worker, ms. Returns 1 where the worker leads now. */
 const LEAD = new Script(`
@@ -54,6 +57,7 @@ export class Leader {
 
   async #run(): Promise<void> {
     let askedMs = 0;
+    let tidiedMs = 0;
     while (!this.#stopped) {
       try {
         if (performance.now() - askedMs > TERM_MS / 4) {
@@ -61,6 +65,10 @@ export class Leader {
           await this.#lead((await LEAD.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1);
         }
         const busy = await this.#dispatcher?.tick();
+        if (this.leads && performance.now() - tidiedMs > TIDY_EVERY_MS) {
+          tidiedMs = performance.now();
+          await this.options.ledger.forgetOlderThan(KEPT_MS);
+        }
         await sleep(busy ? BUSY_MS : IDLE_MS);
       } catch (error) {
         this.onError(error as Error);

@@ -9,6 +9,7 @@ import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
 import { localVersion } from "@drover/shared/storage/local-source";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
+import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
 import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
 
@@ -24,6 +25,8 @@ export interface ProduceOptions {
   protocol: Protocol;
   ledger: Ledger;
   tree: LocalTree;
+  /** Asks about URLs, where the producer is where the files are carried. */
+  asker?: Asker;
   input: ExpandInput;
   /** Number of the last batch that is registered. */
   batch: number;
@@ -93,7 +96,7 @@ async function register(
   entries: Entry[],
   claims: Set<number>,
 ): Promise<void> {
-  const { runId, ledger, tree } = options;
+  const { runId, tree } = options;
   const { spec } = options.input;
   const known = await compare(options, entries);
   const secrets = new Map<string, string>();
@@ -124,9 +127,8 @@ async function register(
       ownFlight,
     };
   });
-  await ledger.keepSecretSources(runId, secrets);
   const cursor = (entries.at(-1) as Entry).cursor;
-  const answers = await batches.send(batch, JSON.stringify(cursor), files);
+  const answers = await batches.send(batch, JSON.stringify(cursor), files, secrets);
   faultPoint("enqueue");
   const hosts = new Map<string, number>();
   answers.forEach((answer, at) => {
@@ -159,7 +161,9 @@ function outcomeOf(
   };
   if (!collision && !entry.error && unchanged) {
     const { sha256, sizeBytes } = unchanged;
-    return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy: "catalog" };
+    const verifiedBy = entry.stat ? "catalog" : "not-modified";
+    const attempts = entry.stat ? 0 : 1;
+    return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy, attempts };
   }
   const error = collision
     ? ({
@@ -171,26 +175,34 @@ function outcomeOf(
 }
 
 /**
- * Which local files are known to be unchanged: the source is the version that was last committed, and the destination
- * is as the commit left it. Files from a URL are asked about when their turn comes.
+ * Which files are known to be unchanged: the destination is as the commit left it, and the source is the version that
+ * was last committed. A local source is looked at; a URL's server is asked where there is somebody to ask it.
  */
 async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
-  const { redis, keys, tree } = options;
-  const local = entries.flatMap((entry, at) =>
-    entry.stat && !entry.error
+  const { redis, keys, tree, asker } = options;
+  const comparable = entries.flatMap((entry, at) =>
+    !entry.error && (entry.stat || asker)
       ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }]
       : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
-  if (local.length === 0) return known;
-  const found = await lookUp(redis, keys, tree.id, local);
-  local.forEach(({ at, entry }, which) => {
+  if (comparable.length === 0) return known;
+  const found = await lookUp(redis, keys, tree.id, comparable);
+  const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
+  comparable.forEach(({ at, entry }, which) => {
     const last = found[which];
-    if (!last || !entry.stat) return;
-    if (last.source !== shortHash(entry.shown) || last.version !== localVersion(entry.stat)) return;
+    if (!last || last.source !== shortHash(entry.shown)) return;
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
+    if (entry.stat ? last.version !== localVersion(entry.stat) : !last.version.startsWith("e")) return;
     const destination = tree.stat(tree.path(entry.destination));
-    if (destination?.isFile() && statStamp(destination) === last.stamp) known[at] = last;
+    if (!destination?.isFile() || statStamp(destination) !== last.stamp) return;
+    if (entry.stat) known[at] = last;
+    else asked.push({ at, url: entry.source, version: last.version, last });
+  });
+  if (!asker || asked.length === 0) return known;
+  const answers = await asker.unchanged(asked);
+  asked.forEach(({ at, last }, which) => {
+    if (answers[which]) known[at] = last;
   });
   return known;
 }

@@ -58,6 +58,12 @@ redis.call('HSET', KEYS[1], 'ownerUntil', tonumber(redis.call('TIME')[1]) * 1000
 return 1
 `);
 
+/** KEYS: run. ARGV: ms. Has the outcomes of a run kept for a follower. */
+const FOLLOW = new Script(`
+if redis.call('EXISTS', KEYS[1]) == 0 then return end
+redis.call('HSET', KEYS[1], 'follow', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[1]))
+`);
+
 /** Moves a chunk from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunk. */
 const LAUNCH = new Script(`
 local files = redis.call('HGET', KEYS[1], ARGV[1])
@@ -68,10 +74,15 @@ return redis.call('HDEL', KEYS[1], ARGV[1])
 
 /**
  * Ends a run, if this process still has it and nothing is open. One that was cancelled stays cancelled.
- * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
+ * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end while nobody expands it), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
  */
 const FINISH = new Script(`
-if ARGV[1] ~= '*' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
+local o = redis.call('HMGET', KEYS[1], 'owner', 'ownerUntil')
+if ARGV[1] ~= '*' then
+  if o[1] ~= ARGV[1] then return -1 end
+elseif (o[1] or '') ~= '' and tonumber(o[2] or '0') > tonumber(redis.call('TIME')[1]) * 1000 then
+  return 0 -- somebody is adding to it, or about to
+end
 local r = redis.call('HMGET', KEYS[1], 'sealed', 'files', 'state')
 if r[3] == 'done' then return 1 end
 local cancelled = r[3] == 'cancelled'
@@ -107,8 +118,6 @@ export class Ledger {
         .hset(this.keys.run(id), {
           state: "running",
           owner: this.owner,
-          ownerUntil: started + PRODUCER_MS,
-          follow: spec.fleet ? started + FOLLOW_MS : 0,
           started,
           spec: JSON.stringify(spec),
           batch: 0,
@@ -123,7 +132,11 @@ export class Ledger {
         .expire(this.keys.secrets(id), SECRETS_SECONDS)
         .zadd(this.keys.runs(), started, id),
     );
-    if (spec.fleet) await this.redis.sadd(this.keys.active(), id);
+    if (spec.fleet) {
+      await this.hold(id);
+      await this.follow(id);
+      await this.redis.sadd(this.keys.active(), id);
+    }
     return id;
   }
 
@@ -292,7 +305,7 @@ export class Ledger {
 
   /** Has the outcomes of a fleet's run kept for the caller, for a while. */
   async follow(id: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), "follow", Date.now() + FOLLOW_MS);
+    await FOLLOW.run(this.redis, [this.keys.run(id)], [FOLLOW_MS]);
   }
 
   /** Outcomes with their indexes that have come since the last call; they are forgotten. */

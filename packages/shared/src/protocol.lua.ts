@@ -45,8 +45,20 @@ end
 -- What came of it. An epoch that is over changes nothing. Returns the time (ms) until which the host is now blocked.
 -- 'slow' is a failure that says that the host is asked too much.
 local function breakerTell(key, epoch, verdict, threshold, ttlMs, retryAfterMs, force)
-  local b = redis.call('HMGET', key, 'st', 'ep', 'n')
+  local b = redis.call('HMGET', key, 'st', 'ep', 'n', 'p1', 'p2', 'p3')
   if (b[2] or '0') ~= epoch then return 0 end
+  if verdict == 'none' then
+    -- A probe that learnt nothing makes room for another one. All probes are alike: any place will do.
+    if b[1] == 'h' then
+      for i, name in ipairs(PROBES) do
+        if b[3 + i] then
+          redis.call('HDEL', key, name)
+          break
+        end
+      end
+    end
+    return 0
+  end
   if verdict == 'ok' then
     if b[1] or b[3] then
       redis.call('HSET', key, 'ep', tonumber(epoch) + (b[1] and 1 or 0))
@@ -159,7 +171,7 @@ return answers
  *
  * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots; then per waiting file: run, done, is:<outcome>, failed, outcomes.
  * ARGV per file (16): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
- *   field in the catalog, catalog entry or '', verdict (ok | fail | none), epoch, threshold, breaker ms,
+ *   field in the catalog, catalog entry or '', verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
  *   Retry-After ms, force ('1' opens the breaker at once),
  *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed),
  *   who waits (the flight's value), the outcome for who follows the run (JSON) or ''; after these 16 the index
@@ -182,12 +194,13 @@ while k < #KEYS do
   else
     local blocked = 0
     local breaker = KEYS[k+3]
-    if ARGV[a+8] ~= 'none' and not (ARGV[a+8] == 'ok' and well[breaker] == ARGV[a+9]) then
+    local verdict = ARGV[a+8]
+    if verdict ~= '' and (verdict ~= 'none' or fence ~= '') and not (verdict == 'ok' and well[breaker] == ARGV[a+9]) then
       blocked = breakerTell(breaker, ARGV[a+9], ARGV[a+8], tonumber(ARGV[a+10]), tonumber(ARGV[a+11]),
         tonumber(ARGV[a+12]), ARGV[a+13] == '1')
       well[breaker] = ARGV[a+8] == 'ok' and ARGV[a+9] -- good news of one epoch is told once
     end
-    if fence ~= '' and ARGV[a+8] ~= 'none' then
+    if fence ~= '' and verdict ~= '' then
       limitGive(KEYS[1], KEYS[k+5], KEYS[k+6], lease, fence, ARGV[a+8], tonumber(ARGV[a+12]))
     end
     if ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
@@ -228,8 +241,8 @@ return answers
 export const RELEASE = `${CLOCK}${BREAKER}${LIMITS}
 if redis.call('HGET', KEYS[1], 'f') ~= ARGV[1] then return {'STALE', 0} end
 local blocked = 0
-limitGive(KEYS[3], KEYS[4], KEYS[5], KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[7]))
-if ARGV[3] ~= 'none' then
+if ARGV[3] ~= '' then
+  limitGive(KEYS[3], KEYS[4], KEYS[5], KEYS[1], ARGV[1], ARGV[3], tonumber(ARGV[7]))
   blocked = breakerTell(KEYS[2], ARGV[4], ARGV[3], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), false)
 end
 redis.call('HSET', KEYS[1], 'r', '1', 'm', ARGV[2])

@@ -252,7 +252,7 @@ export class Protocol {
         each.failure,
         each.name,
         each.catalog,
-        each.host === "" ? "none" : each.verdict,
+        each.host === "" ? "" : each.verdict,
         each.epoch,
         each.rules.threshold,
         each.rules.ttlMs,
@@ -309,7 +309,7 @@ export class Protocol {
       [
         fence,
         staged,
-        file.host === "" ? "none" : verdict,
+        file.host === "" ? "" : verdict,
         epoch,
         rules.threshold,
         rules.ttlMs,

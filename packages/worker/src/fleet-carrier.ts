@@ -1,6 +1,6 @@
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
-import { TransferError } from "@drover/shared/errors";
+import { SettingsError, TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
@@ -126,7 +126,7 @@ export class FleetCarrier {
     run.usedMs = Date.now();
   }
 
-  async #place(id: string): Promise<Place> {
+  async #place(id: string): Promise<Place | undefined> {
     let run = this.#runs.get(id);
     if (!run) {
       run = { opened: this.#open(id), active: 0, usedMs: Date.now() };
@@ -134,7 +134,12 @@ export class FleetCarrier {
       this.#runs.set(id, run);
     }
     run.usedMs = Date.now();
-    return (await run.opened).place;
+    try {
+      return (await run.opened).place;
+    } catch (error) {
+      if (error instanceof SettingsError) return undefined; // no such run
+      throw error;
+    }
   }
 
   async #open(id: string): Promise<{ place: Place; close(): Promise<void> }> {

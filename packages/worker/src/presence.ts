@@ -5,6 +5,8 @@ import type { Redis } from "ioredis";
 import type { Carrying } from "./fleet-carrier.js";
 
 const EVERY_MS = 2_000;
+/** Long after the last word of a worker its name is dropped from the list. */
+const FORGOTTEN_MS = 86_400_000;
 /** Files that a worker lists by name. */
 const LISTED = 64;
 
@@ -41,8 +43,8 @@ export class Presence {
     const nowMs = Date.now();
     await Promise.all([
       this.redis.set(this.keys.worker(this.id), JSON.stringify(presence), "PX", ALIVE_MS),
-      this.redis.zadd(this.keys.workers(), nowMs + ALIVE_MS, this.id),
-      this.redis.zremrangebyscore(this.keys.workers(), "-inf", nowMs - ALIVE_MS),
+      this.redis.zadd(this.keys.workers(), nowMs, this.id),
+      this.redis.zremrangebyscore(this.keys.workers(), "-inf", nowMs - FORGOTTEN_MS),
     ]);
   }
 

@@ -48,8 +48,8 @@ export interface ProcessorOptions {
   /** Jobs to have beyond those that are carried, at most. */
   ahead: number;
   leases: Leases;
-  /** The place of a job's run. */
-  place(job: TransferJob): Place | Promise<Place>;
+  /** The place of a job's run; undefined where there is no such run any more. */
+  place(job: TransferJob): Place | Promise<Place | undefined>;
   events: FileEvents;
   /** Errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
@@ -167,6 +167,7 @@ export class Processor {
     job.opts.backoff = { type: "drover" };
     const transfer = parsed.data;
     const place = await this.options.place(transfer);
+    if (!place) throw new UnrecoverableError(`job ${id} is of a run that is forgotten`);
     const delivery: Delivery = {
       job: transfer,
       attempt: job.attemptsMade + 1,

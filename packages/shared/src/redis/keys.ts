@@ -36,7 +36,7 @@ export class Keys {
   flying = (id: string) => `${this.namespace}:run:${id}:flying`;
   /** Set of the fleet's runs that are not done. */
   active = () => `${this.namespace}:active`;
-  /** Sorted set of workers by the time (ms) until which they are thought alive, and what each says of itself. */
+  /** Sorted set of workers by when they last said something (ms), and what each says of itself, which expires. */
   workers = () => `${this.namespace}:workers`;
   worker = (id: string) => `${this.namespace}:worker:${id}`;
   /** The worker that dispatches and sweeps. */
