@@ -1,6 +1,6 @@
 # Every target works from a fresh checkout: all but help and clean set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench clean
+.PHONY: help setup build demo test check bench chaos clean
 
 # Runs a command with the repository's own Node first on PATH, if it has one.
 RUN := scripts/with-node.sh
@@ -24,6 +24,9 @@ check: setup ## Lint, formatting, types and shell scripts: what CI runs
 
 bench: setup ## Measure throughput
 	@$(RUN) bench/run.sh
+
+chaos: setup ## Play seeds with a fleet under fire (SEED=1 MINUTES=10)
+	@$(RUN) scripts/chaos.sh
 
 clean: ## Remove everything built, keep what was installed
 	@rm -rf packages/*/dist packages/cli/bundle packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work
