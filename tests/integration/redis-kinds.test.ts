@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { UnavailableError } from "@drover/shared/errors";
 import { connect, isAway } from "@drover/shared/redis/connect";
@@ -231,7 +230,7 @@ describe("a single Redis", () => {
       await queue.got(1);
       const control = other.direct();
       await control.replicaof("127.0.0.1", 1);
-      const refused = once(redis, "close");
+      const refused = new Promise((resolve) => redis.once("close", resolve));
       const asked = Promise.all([
         member.newRun(),
         queue.add(2),

@@ -207,6 +207,7 @@ function dressedCluster(cluster: Cluster, state: { established: boolean }): Clus
 
 interface Writable {
   write: (data: string | Buffer) => boolean;
+  writableEnded: boolean;
   setMaxListeners(most: number): void;
 }
 
@@ -223,7 +224,8 @@ function gatherWrites(redis: Redis): void {
       setImmediate(() => {
         const all = waiting;
         waiting = [];
-        write(joined(all));
+        // What is being closed takes nothing; the commands are sent again.
+        if (!stream.writableEnded) write(joined(all));
       });
     }
     return true;
