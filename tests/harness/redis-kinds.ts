@@ -35,6 +35,7 @@ export class Server {
   busPort = 0;
   readonly #direct: Redis[] = [];
   #shell: ChildProcess | undefined;
+  #pid = 0;
 
   private constructor(
     private readonly options: string[],
@@ -80,7 +81,7 @@ export class Server {
     if (sentinel) writeFileSync(join(this.directory, "sentinel.conf"), `${sentinel.join("\n")}\n`);
     const file = sentinel ? [join(this.directory, "sentinel.conf"), "--sentinel"] : [];
     // The shell's input ends with this process, however that ends, and the server with it.
-    const script = '"$@" 2>&1 & read -r _; kill -9 $!; wait $!';
+    const script = '"$@" 2>&1 & echo $!; read -r _; kill -9 $!; wait $!';
     const shell = spawn("sh", ["-c", script, "sh", program, ...file, ...settings], {
       stdio: ["pipe", "pipe", "ignore"],
     });
@@ -89,6 +90,7 @@ export class Server {
     const ready = await new Promise<boolean>((resolve, reject) => {
       createInterface({ input: shell.stdout }).on("line", (line) => {
         log.push(line);
+        if (/^\d+$/.test(line)) this.#pid = Number(line);
         if (/Ready to accept connections|Sentinel ID is/.test(line)) resolve(true);
         if (/Address already in use|Failed listening/.test(line)) resolve(false);
         if (/FATAL CONFIG|exiting now/.test(line)) setImmediate(() => reject(new Error(log.join("\n"))));
@@ -109,6 +111,11 @@ export class Server {
     redis.on("error", () => {});
     this.#direct.push(redis);
     return redis;
+  }
+
+  /** SIGSTOP: connections stay open, nothing is answered. Whatever ends it ends it in this state, too. */
+  async pause(): Promise<void> {
+    process.kill(this.#pid, "SIGSTOP");
   }
 
   /** kill -9. */

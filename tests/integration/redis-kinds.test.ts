@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { UnavailableError } from "@drover/shared/errors";
-import { connect } from "@drover/shared/redis/connect";
+import { connect, isAway } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
 import { resent } from "@drover/shared/redis/script";
 import { Queue, Worker } from "bullmq";
@@ -29,8 +29,9 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** What ioredis and BullMQ print by themselves: nothing may be. */
+/** What ioredis, BullMQ and Node print by themselves: nothing may be. */
 let printed: unknown[][];
+process.on("warning", (warning) => printed.push([warning]));
 beforeEach(() => {
   printed = [];
   for (const level of ["log", "warn", "error"] as const)
@@ -74,9 +75,12 @@ function served(redis: Redis, keys: Keys) {
   const queue = new Queue("run-0", options);
   const got: unknown[] = [];
   const worker = new Worker("run-0", async (job) => got.push(job.data), options);
+  const errors: Error[] = [];
   queue.on("error", () => {});
-  worker.on("error", () => {});
+  worker.on("error", (error) => isAway(error) || errors.push(error));
   return {
+    /** Of the worker, other than that Redis is away. */
+    errors,
     add: (...all: number[]) =>
       resent(redis, () => queue.addBulk(all.map((data) => ({ name: "copy", data })))),
     got: (data: number) => until(`job ${data}`, () => got.includes(data)),
@@ -120,8 +124,8 @@ interface Group {
   follower(): Redis;
 }
 
-/** Kills the master while everything is in use: whatever is asked meanwhile is answered by the next one. */
-async function failsOver(redis: Redis, group: Group): Promise<void> {
+/** The master goes while everything is in use: whatever is asked meanwhile is answered by the next one. */
+async function failsOver(redis: Redis, group: Group, how: "kill" | "pause" = "kill"): Promise<void> {
   const keys = new Keys();
   const member = new Member(redis, keys);
   const queue = served(redis, keys);
@@ -133,12 +137,15 @@ async function failsOver(redis: Redis, group: Group): Promise<void> {
   const before = await member.newRun();
   const file = await member.file(before);
   const follower = group.follower();
-  await until("the replica to have it all", () => follower.exists(keys.flight(file.flight)));
+  await until(
+    "the replica to have it all",
+    async () => (await follower.exists(keys.flight(file.flight))) === 1,
+  );
   const ended = new AbortController();
   const writing = (async () => {
     for (let at = 1; !ended.signal.aborted; at++) await redis.set("{drover}:count", at);
   })();
-  await group.master.kill();
+  await group.master[how]();
   const [admitted, run, , value] = await Promise.all([
     member.admit(file),
     member.newRun(),
@@ -213,6 +220,35 @@ describe("a single Redis", () => {
     );
   });
 
+  test("is waited for while it is a replica: nothing is lost and nothing fails", async () => {
+    const other = await Server.start();
+    try {
+      const redis = await connected(`redis://${other.address}`);
+      const member = new Member(redis, newKeys());
+      const queue = served(redis, member.keys);
+      await queue.add(1);
+      await queue.got(1);
+      const control = other.direct();
+      await control.replicaof("127.0.0.1", 1);
+      const refused = new Promise((resolve) => redis.once("close", resolve));
+      const asked = Promise.all([
+        member.newRun(),
+        queue.add(2),
+        ...Array.from({ length: 20 }, (_, at) => redis.hset("{drover}:a", `${at}`, at)),
+      ]);
+      await refused;
+      await control.replicaof("NO", "ONE");
+      const [run] = await asked;
+      await queue.got(2);
+      expect((await member.ledger.list()).map((each) => each.id)).toEqual([run]);
+      expect(await redis.hlen("{drover}:a")).toBe(20);
+      expect(queue.errors).toEqual([]);
+      await queue.close();
+    } finally {
+      await other.stop();
+    }
+  });
+
   test("is waited for by a duplicate as well", async () => {
     const other = await Server.start(["--appendonly", "yes"]);
     try {
@@ -253,6 +289,10 @@ describe("a Redis behind Sentinels", () => {
     await carries(redis);
     await failsOver(redis, group);
     await carries(await connected(urlOf(group)));
+  });
+
+  test("goes on when its master hangs", async () => {
+    await failsOver(await connected(urlOf(group)), group, "pause");
   });
 
   test("is refused with its reason", async () => {
@@ -309,6 +349,7 @@ describe("a Cluster", () => {
     for (let times = 0; times < 6; times++) await carries(redis);
     redis.disconnect();
     await until("its connections to end", async () => String(await counts()) === String(before));
+    await expect(redis.get("{drover}:a")).rejects.toThrow(/closed/);
   });
 
   test("forgets what an old run left in its queue, wherever that is", async () => {

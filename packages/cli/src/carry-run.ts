@@ -5,12 +5,13 @@ import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
-import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { SettingsError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { type BriefError, isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol, RunLostError } from "@drover/shared/protocol";
+import { isAway } from "@drover/shared/redis/connect";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import { Carrier, type CarrierWork } from "@drover/worker/carrier";
@@ -135,7 +136,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
 
   const onQueueError = (error: Error) => {
     // That Redis is away is said once, by the connection.
-    if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
+    if (isAway(error)) return;
     watcher.warn(`queue: ${error.message}`);
   };
   const carrier = new Carrier(

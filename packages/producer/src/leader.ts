@@ -33,6 +33,7 @@ export class Leader {
   readonly #redis: Redis;
   readonly #keys: Keys;
   #stopped = false;
+  #doubtful = false;
   #dispatcher: FleetDispatcher | undefined;
   readonly #running: Promise<void>;
 
@@ -43,8 +44,14 @@ export class Leader {
   ) {
     this.#redis = options.redis;
     this.#keys = options.keys;
+    // A Redis that was away may have forgotten its last moments: what is remembered of them here would be wrong.
+    this.#redis.on("close", this.#doubt);
     this.#running = this.#run();
   }
+
+  readonly #doubt = () => {
+    this.#doubtful = true;
+  };
 
   get leads(): boolean {
     return this.#dispatcher !== undefined;
@@ -52,6 +59,7 @@ export class Leader {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#redis.off("close", this.#doubt);
     await this.#running;
   }
 
@@ -60,7 +68,12 @@ export class Leader {
     let tidiedMs = 0;
     while (!this.#stopped) {
       try {
-        if (performance.now() - askedMs > TERM_MS / 4) {
+        if (this.#doubtful) {
+          this.#doubtful = false;
+          await this.#lead(false);
+          askedMs = 0;
+        }
+        if (askedMs === 0 || performance.now() - askedMs > TERM_MS / 4) {
           askedMs = performance.now();
           await this.#lead((await LEAD.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1);
         }

@@ -22,9 +22,12 @@ export interface Client {
 const CONNECT_MS = 5000;
 /**
  * A Redis that owes an answer and says nothing for so long, in milliseconds, is taken for dead: its machine may be
- * off, and another one master by now. No command of ours takes nearly as long, BullMQ's blocking ones included.
+ * off, and another one master by now. Longer than any command of ours may take (BullMQ blocks for 10 s), shorter than
+ * locks and leases last.
  */
-const SILENCE_MS = 30_000;
+const SILENCE_MS = 15_000;
+/** One that refuses to write is tried again after so long, in milliseconds. */
+const REFUSED_MS = 1000;
 /** A Sentinel, or a node of a Cluster that is asked where things are, has so long before the next one is asked. */
 const NODE_MS = 2000;
 
@@ -42,19 +45,26 @@ function retryDelay(tries: number): number {
  * @throws UnavailableError when the URL or DROVER_REDIS_CA cannot be used.
  */
 export function makeClient(address: RedisAddress): Client {
-  const state = { established: false };
+  const state = { established: false, refused: false };
   const common = {
     lazyConnect: true,
     maxRetriesPerRequest: null,
     connectTimeout: CONNECT_MS,
     socketTimeout: SILENCE_MS,
-    // A master that has become a replica, or is still without one that it needs: ask for the master again, then send
-    // the command again.
-    reconnectOnError: (error: Error) => (/(^|-)(READONLY|NOREPLICAS) /.test(error.message) ? 2 : false),
+    // By a master that has become a replica, or lacks one that it needs: ask for the master, send the command again.
+    reconnectOnError: (error: Error) => {
+      if (!/(^|-)(READONLY|NOREPLICAS|UNBLOCKED) /.test(error.message)) return false;
+      state.refused = true;
+      return 2;
+    },
     // The first time, connect() looks by itself; afterwards a Redis that loads its data is waited for.
     enableReadyCheck: false,
   } satisfies RedisOptions;
-  const retryStrategy = (tries: number) => (state.established ? retryDelay(tries) : null);
+  const retryStrategy = (tries: number) => {
+    const delay = state.refused ? REFUSED_MS : retryDelay(tries);
+    state.refused = false;
+    return state.established ? delay : null;
+  };
   const single = (options: NodeOptions, probe?: NodeOptions): Client => {
     const redis = dressed(new Redis({ ...common, retryStrategy, ...options }));
     const established = () => {
@@ -79,6 +89,8 @@ export function makeClient(address: RedisAddress): Client {
       sentinelPassword: password,
       sentinelRetryStrategy: retryStrategy,
       sentinelCommandTimeout: NODE_MS,
+      // A master that was replaced and lives takes writes for some seconds more, and then throws them away.
+      failoverDetector: true,
       ...(target.tls ? { ...tls, sentinelTLS: tls.tls, enableTLSForSentinelMode: true } : {}),
     };
     return single(options, { ...nodes[0], ...target.sentinelCredentials, ...tls });
@@ -146,9 +158,27 @@ function dressed(redis: Redis): Redis {
   const duplicate = redis.duplicate.bind(redis);
   redis.duplicate = (override) => dressed(duplicate(override));
   redis.on("connect", () => gatherWrites(redis));
+  dressSentinels(redis);
   // Without a listener ioredis prints every failed try; the one that matters is reported where it is awaited.
   redis.on("error", () => {});
   return redis;
+}
+
+/** What ioredis has for Sentinels and does not tell of. */
+interface SentinelParts {
+  connectToSentinel?: (...args: unknown[]) => Redis;
+  /** Closes the connection when its master is replaced. */
+  failoverDetector?: { cleanup(): void } | null;
+}
+
+function dressSentinels(redis: Redis): void {
+  const { connector } = redis as unknown as { connector: SentinelParts };
+  const make = connector.connectToSentinel?.bind(connector);
+  if (!make) return;
+  // It would print which Sentinels cannot be reached.
+  connector.connectToSentinel = (...args) => make(...args).on("error", () => {});
+  // It would close the next connection while that is being made, which ioredis takes for the end.
+  redis.on("close", () => connector.failoverDetector?.cleanup());
 }
 
 function dressedCluster(cluster: Cluster, state: { established: boolean }): Cluster {
@@ -160,17 +190,33 @@ function dressedCluster(cluster: Cluster, state: { established: boolean }): Clus
     node.on("connect", () => gatherWrites(node));
   });
   cluster.on("error", () => {});
+  // Nodes that end after the Cluster's client itself set its status back to "close", from where it would go nowhere:
+  // no command would be refused any more, nor would anybody connect it again.
+  let ended = false;
+  cluster.on("end", () => {
+    ended = true;
+  });
+  cluster.on("connecting", () => {
+    ended = false;
+  });
+  cluster.on("close", () => {
+    if (ended) cluster.status = "end";
+  });
   return cluster;
 }
 
 interface Writable {
   write: (data: string | Buffer) => boolean;
+  writableEnded: boolean;
+  setMaxListeners(most: number): void;
 }
 
 /** Joins what is written in one turn of the event loop: one system call then carries the commands of many files. */
 function gatherWrites(redis: Redis): void {
   const { stream } = redis as unknown as { stream?: Writable };
   if (!stream) return;
+  // ioredis adds one for each command that a master refuses: there are as many as there are commands under way.
+  stream.setMaxListeners(0);
   const write = stream.write.bind(stream);
   let waiting: (string | Buffer)[] = [];
   stream.write = (data) => {
@@ -178,7 +224,8 @@ function gatherWrites(redis: Redis): void {
       setImmediate(() => {
         const all = waiting;
         waiting = [];
-        write(joined(all));
+        // What is being closed takes nothing; the commands are sent again.
+        if (!stream.writableEnded) write(joined(all));
       });
     }
     return true;

@@ -140,8 +140,16 @@ function reasonOf(error: unknown): string {
 }
 
 /** What ioredis says when it knows no reason, or has told it before. */
+const VAGUE =
+  /^(Connection is closed|Cluster is ended|None of startup nodes is available|Failed to refresh slots cache|All sentinels are unreachable|timeout$)/;
+
 function isVague(reason: string): boolean {
-  return /^(Connection is closed|None of startup nodes is available|Failed to refresh slots cache|timeout|All sentinels are unreachable.*)$/.test(
-    reason,
+  return VAGUE.test(reason);
+}
+
+/** Whether an error of the queue says no more than that Redis is away for now, as its own connection tells anyway. */
+export function isAway(error: unknown): boolean {
+  return (
+    errnoCode(error) !== undefined || isVague(messageOf(error)) || /^Socket timeout/.test(messageOf(error))
   );
 }

@@ -30,7 +30,7 @@ export async function resent<T>(redis: { status: string }, send: () => Promise<T
     try {
       return await send();
     } catch (error) {
-      if (redis.status === "end" || !INTERRUPTED.test((error as Error).message)) throw error;
+      if (redis.status === "end" || !isInterrupted(error as Error)) throw error;
     }
   }
 }
@@ -40,6 +40,12 @@ export async function resent<T>(redis: { status: string }, send: () => Promise<T
  * is away; or a node that was no master refused a script of BullMQ's, which ioredis then takes for known there.
  */
 const INTERRUPTED = /^(Command aborted due to connection close|Connection is closed|NOSCRIPT)/;
+
+function isInterrupted(error: Error & { previousErrors?: Error[] }): boolean {
+  return (
+    INTERRUPTED.test(error.message) || (error.previousErrors?.some((each) => isInterrupted(each)) ?? false)
+  );
+}
 
 /** The answers of a pipeline, sent again until it is answered; throws the first error among them. */
 export function pipelined(redis: Redis, make: (redis: Redis) => ChainableCommander): Promise<unknown[]> {
