@@ -1,6 +1,5 @@
 // Drover against the tools one would use instead: same files, same origin, same machine, whole commands timed.
 // Started by run.sh, which has checked that everything is there. See its --help.
-import { spawn } from "node:child_process";
 import { createHash, randomFillSync } from "node:crypto";
 import {
   closeSync,
@@ -8,20 +7,44 @@ import {
   existsSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   rmSync,
-  statfsSync,
   statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { createServer } from "node:net";
-import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
-import { basename, dirname, join, resolve as resolvePath } from "node:path";
-import { fileURLToPath } from "node:url";
+import { availableParallelism, loadavg } from "node:os";
+import { basename, join } from "node:path";
 import {
-  childrenOf,
+  about,
+  checkOutcomes as checkSaid,
+  checkSmall,
+  childEnvironment,
+  droverCommand as commandOf,
+  count,
+  cpuOfTree,
+  emptyDir,
+  endGroup,
+  machine,
+  needSmall as makeSmall,
+  median,
+  megabytes,
+  startNginx as nginxFor,
+  percent,
+  positive,
+  progress,
+  redisServer,
+  root,
+  say,
+  sleep,
+  sum,
+  table,
+  timed,
+  versions as versionsOf,
+  walk,
+  words,
+} from "./common.mjs";
+import {
   cpuOf,
   end,
   isAlive,
@@ -32,19 +55,16 @@ import {
   redisDelta,
 } from "./system.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dir = process.env.BENCH_DIR;
 const rounds = positive("ROUNDS", 5);
 const fileCount = positive("BENCH_FILES", 10_000);
-const fileSize = 10_000;
 const bigSize = positive("BENCH_BIG_MB", 1024) * 1024 * 1024;
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ["small", "big", "unchanged"];
 const commandTimeout = 180_000;
 const quiet = 100; // Milliseconds between commands.
 
 const deadline = Date.now() + 15 * 60_000; // No further round is begun after this.
-const droverCommand = words(process.env.DROVER || join(root, "drover"));
-if (droverCommand[0].includes("/")) droverCommand[0] = resolvePath(droverCommand[0]); // Commands run elsewhere.
+const droverCommand = commandOf();
 const droverOptions = words(process.env.DROVER_OPTS ?? "--durability rename --max-workers 64 --json");
 const droverBigOptions = words(process.env.DROVER_BIG_OPTS ?? "--durability rename --json");
 
@@ -52,67 +72,18 @@ const www = join(dir, "www");
 const run = join(dir, "run");
 const out = join(run, "out");
 const marker = `DROVER_BENCH=${process.env.BENCH_ID}`;
-const env = childEnvironment();
+const env = childEnvironment(marker);
+// A socket's path must stay under 108 bytes.
+if (dir.length < 50) env.XDG_RUNTIME_DIR = join(run, "rt");
+else delete env.XDG_RUNTIME_DIR;
 
 let child; // The measured command, while it runs.
 let nginx;
 let origin;
 
-function positive(name, fallback) {
-  const text = process.env[name] || String(fallback);
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new Error(`${name}: not a positive whole number: ${text}`);
-  return value;
-}
-
-function words(text) {
-  return text.split(/\s+/).filter(Boolean);
-}
-
-// Settings of the person's own must not change what is measured, nor a proxy stand in between.
-function childEnvironment() {
-  const kept = { ...process.env };
-  for (const name of Object.keys(kept)) {
-    if (
-      /^(DROVER|RCLONE|BENCH)(_|$)|^(https?|all|ftp|no)_proxy$|^(AWS_CA_BUNDLE|REDIS_URL|NODE_OPTIONS)$/i.test(
-        name,
-      )
-    ) {
-      delete kept[name];
-    }
-  }
-  const [name, value] = marker.split("=");
-  kept[name] = value;
-  // A socket's path must stay under 108 bytes.
-  if (dir.length < 50) kept.XDG_RUNTIME_DIR = join(run, "rt");
-  else delete kept.XDG_RUNTIME_DIR;
-  return kept;
-}
-
 // --- Set-up -----------------------------------------------------------------------------------------------------
 
-function emptyDir(path) {
-  rmSync(path, { recursive: true, force: true });
-  mkdirSync(path, { recursive: true, mode: 0o700 });
-}
-
-function needSmall() {
-  const small = join(www, "small");
-  const listed = join(www, `small-${fileCount}.json`);
-  if (existsSync(listed)) return JSON.parse(readFileSync(listed, "utf8"));
-  say(`generating ${count(fileCount)} files of 10 KB`);
-  emptyDir(small);
-  const bytes = Buffer.allocUnsafe(fileSize);
-  const files = {};
-  for (let i = 0; i < fileCount; i++) {
-    const name = `file-${String(i).padStart(5, "0")}.bin`;
-    randomFillSync(bytes);
-    writeFileSync(join(small, name), bytes);
-    files[name] = createHash("sha256").update(bytes).digest("hex");
-  }
-  writeFileSync(listed, JSON.stringify(files));
-  return files;
-}
+const needSmall = () => makeSmall(www, fileCount);
 
 function needBig() {
   const listed = join(www, `big-${bigSize}.json`);
@@ -133,71 +104,15 @@ function needBig() {
   return sha256;
 }
 
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 async function startNginx() {
-  const home = join(dir, "nginx");
-  emptyDir(home);
-  const port = await freePort();
-  const conf = join(home, "nginx.conf");
-  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-  writeFileSync(
-    conf,
-    `${process.getuid() === 0 ? "user root;\n" : ""}daemon off;
-worker_processes auto;
-pid ${home}/nginx.pid;
-error_log ${home}/error.log warn;
-events { worker_connections 1024; }
-http {
-  default_type application/octet-stream;
-  access_log off;
-  sendfile on;
-  tcp_nopush on;
-  keepalive_timeout 65;
-  keepalive_requests 1000;
-  etag on;
-${temporary.map((name) => `  ${name}_temp_path ${home}/${name};`).join("\n")}
-  server {
-    listen 127.0.0.1:${port};
-    root ${www};
-  }
-}
-`,
-  );
   const { DROVER_BENCH: _, ...plain } = env;
-  const log = openSync(join(home, "stderr.log"), "w");
-  nginx = spawn("nginx", ["-c", conf, "-p", `${home}/`, "-e", join(home, "error.log")], {
-    env: plain,
-    detached: true,
-    stdio: ["ignore", log, log],
-  });
-  closeSync(log);
-  nginx.on("error", () => {});
-  origin = `http://127.0.0.1:${port}`;
-  for (let i = 0; i < 200; i++) {
-    if (nginx.exitCode !== null || nginx.pid === undefined) break;
-    try {
-      await (await fetch(`${origin}/`)).arrayBuffer();
-      return;
-    } catch {
-      await sleep(25);
-    }
-  }
-  const why = ["stderr.log", "error.log"].map((name) => tail(join(home, name))).join("\n");
-  throw new Error(`nginx does not start: ${why.trim()}`);
+  const started = (process) => {
+    nginx = process;
+  };
+  origin = await nginxFor({ home: join(dir, "nginx"), www, env: plain, started });
 }
 
-const originPids = () => [nginx.pid, ...childrenOf(nginx.pid)];
-const originCpu = () => sum(originPids().map((pid) => cpuOf(pid) ?? 0));
+const originCpu = () => cpuOfTree(nginx.pid);
 
 // --- One command, measured --------------------------------------------------------------------------------------
 
@@ -220,54 +135,31 @@ async function readBackground() {
   return reading;
 }
 
-/** Runs a command and says what it took. CPU and memory of the command itself come from wait4, through time(1). */
+/** Runs a command and says what it took. */
 async function measure({ command, name, keepsRedis }) {
-  const timeFile = join(run, "time");
-  const stdout = join(run, "stdout");
-  const stderr = join(run, "stderr");
-  rmSync(timeFile, { force: true });
   await sleep(quiet);
   const before = keepsRedis ? await readBackground() : new Map();
   const originBefore = originCpu();
   const machineBefore = machineCpu();
   const load = loadavg()[0];
-  const files = [openSync(stdout, "w"), openSync(stderr, "w")];
-  const started = process.hrtime.bigint();
-  const code = await new Promise((resolve, reject) => {
-    child = spawn("/usr/bin/time", ["-q", "-f", "%U %S %M", "-o", timeFile, ...command], {
-      env,
-      cwd: run,
-      detached: true,
-      stdio: ["ignore", ...files],
-    });
-    const timer = setTimeout(() => endGroup(child.pid, "SIGKILL"), commandTimeout);
-    child.on("error", reject);
-    child.on("exit", (status, sig) => {
-      clearTimeout(timer);
-      resolve(status ?? sig);
-    });
+  const { wall, cpu, rss } = await timed({
+    command,
+    name,
+    run,
+    env,
+    timeoutMs: commandTimeout,
+    started: (process) => {
+      child = process;
+    },
   });
-  const wall = Number(process.hrtime.bigint() - started) / 1e9;
   const machineAfter = machineCpu();
   const originAfter = originCpu();
   child = undefined;
-  for (const fd of files) closeSync(fd);
-  if (code !== 0) {
-    const said = tail(stderr) || tail(stdout);
-    throw new Error(`${name} ended with ${code}${code === "SIGKILL" ? " (too slow)" : ""}: ${said}`);
-  }
-
-  const [user, system, rssKb] = readFileSync(timeFile, "utf8")
-    .trim()
-    .split("\n")
-    .at(-1)
-    .split(" ")
-    .map(Number);
   const result = {
     name,
     wall,
-    cpu: { command: user + system, nginx: originAfter - originBefore },
-    rss: rssKb * 1024,
+    cpu: { command: cpu, nginx: originAfter - originBefore },
+    rss,
   };
   if (keepsRedis) {
     const after = await readBackground();
@@ -292,41 +184,7 @@ async function measure({ command, name, keepsRedis }) {
   return result;
 }
 
-function endGroup(pid, sig) {
-  try {
-    process.kill(-pid, sig);
-  } catch {
-    // Gone already.
-  }
-}
-
 // --- Checks after each command, outside the time taken ------------------------------------------------------------
-
-function walk(path, found = new Map()) {
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    const full = join(path, entry.name);
-    if (entry.isDirectory()) walk(full, found);
-    else found.set(entry.name, full);
-  }
-  return found;
-}
-
-function checkSmall(name, path, files) {
-  const found = walk(path);
-  const names = Object.keys(files);
-  const missing = names.filter((file) => !found.has(file));
-  if (missing.length > 0 || found.size !== names.length) {
-    throw new Error(`${name}: ${found.size} files instead of ${names.length}, ${missing.length} missing`);
-  }
-  const sampled = Math.max(1, Math.floor(names.length / 250));
-  let i = 0;
-  for (const [file, full] of found) {
-    const short = statSync(full).size !== fileSize;
-    const wrong =
-      i++ % sampled === 0 && createHash("sha256").update(readFileSync(full)).digest("hex") !== files[file];
-    if (short || wrong) throw new Error(`${name}: ${file} is not what the origin has`);
-  }
-}
 
 async function checkBig(name, path, sha256) {
   const found = [...walk(path).values()];
@@ -351,16 +209,8 @@ function checkUntouched(name, path, before) {
   }
 }
 
-/** Drover says of each file what it did with it: all must be the expected. */
 function checkOutcomes(name, expected, total) {
-  if (!droverOptions.includes("--json")) return;
-  const outcomes = {};
-  for (const item of JSON.parse(readFileSync(join(run, "stdout"), "utf8"))) {
-    outcomes[item.outcome] = (outcomes[item.outcome] ?? 0) + 1;
-  }
-  if (outcomes[expected] !== total) {
-    throw new Error(`${name}: expected ${total} ${expected}, got ${JSON.stringify(outcomes)}`);
-  }
+  if (droverOptions.includes("--json")) checkSaid(name, join(run, "stdout"), expected, total);
 }
 
 // --- The three comparisons --------------------------------------------------------------------------------------
@@ -758,13 +608,6 @@ function report(result) {
   return lines.join("\n");
 }
 
-function table(head, rows) {
-  const widths = head.map((_, c) => Math.max(...[head, ...rows].map((row) => row[c].length)));
-  const line = (row) =>
-    `  ${row.map((text, c) => (c === 0 ? text.padEnd(widths[c]) : text.padStart(widths[c]))).join("   ")}`.trimEnd();
-  return [line(head), line(widths.map((w, c) => (c === 0 ? "" : "-".repeat(w)))), ...rows.map(line)];
-}
-
 function headline(results) {
   const said = [];
   for (const result of results) {
@@ -788,79 +631,21 @@ ${said.join("\n")}
 `;
 }
 
-function machine() {
-  const TMPFS_MAGIC = 0x01021994;
-  const os = /^PRETTY_NAME="?([^"\n]+)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";
-  return {
-    date: new Date().toISOString(),
-    cpu: cpus()[0]?.model.trim() ?? "unknown",
-    cores: availableParallelism(),
-    memory: totalmem(),
-    os,
-    kernel: release(),
-    node: process.version,
-    tmpfs: statfsSync(dir).type === TMPFS_MAGIC,
-    load: loadavg(),
-  };
-}
-
-async function versions() {
-  const redis = (process.env.PATH ?? "").split(":").some((p) => existsSync(join(p, "valkey-server")))
-    ? "valkey"
-    : "redis";
-  const ask = async (command) => {
-    const text = await new Promise((resolve) => {
-      let said = "";
-      const asked = spawn(command[0], command.slice(1), { env, stdio: ["ignore", "pipe", "pipe"] });
-      for (const stream of [asked.stdout, asked.stderr]) stream.on("data", (chunk) => (said += chunk));
-      asked.on("error", () => resolve(""));
-      asked.on("close", () => resolve(said));
-    });
-    return /(\d+\.\d+(\.\d+)?\S*)/.exec(text)?.[1].replace(/,$/, "") ?? "?";
-  };
-  const found = {
-    nginx: await ask(["nginx", "-v"]),
-    rclone: await ask(["rclone", "--config", "/dev/null", "version"]),
-    aria2c: await ask(["aria2c", "-v"]),
-    curl: await ask(["curl", "-q", "-V"]),
-    [redis]: await ask([`${redis}-server`, "--version"]),
-  };
-  if (haveDrover()) found.drover = await ask([...droverCommand, "--version"]);
-  return found;
+function versions() {
+  const server = redisServer();
+  return versionsOf(env, {
+    nginx: ["nginx", "-v"],
+    rclone: ["rclone", "--config", "/dev/null", "version"],
+    aria2c: ["aria2c", "-v"],
+    curl: ["curl", "-q", "-V"],
+    [server.replace("-server", "")]: [server, "--version"],
+    ...(haveDrover() ? { drover: [...droverCommand, "--version"] } : {}),
+  });
 }
 
 function haveDrover() {
   if (process.env.DROVER) return process.env.DROVER !== "none";
   return existsSync(join(root, "packages/cli/dist/main.js"));
-}
-
-const sum = (values) => values.reduce((a, b) => a + b, 0);
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const count = (value) => Math.round(value).toLocaleString("en-US");
-const megabytes = (bytes) => (bytes === undefined ? "" : `${Math.round(bytes / 1e6)} MB`);
-const percent = (value) => (value === undefined ? "" : `${Math.round(value * 100)} %`);
-
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-}
-
-function tail(path) {
-  try {
-    return readFileSync(path, "utf8").trim().slice(-600);
-  } catch {
-    return "";
-  }
-}
-
-function say(text) {
-  process.stderr.write(`bench: ${text}\n`);
-}
-
-function progress(text) {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text && `bench: ${text}`}`);
-  else if (text) say(text);
 }
 
 // --- Start and end ----------------------------------------------------------------------------------------------
@@ -894,24 +679,15 @@ async function main() {
   if (parts.includes("small") || parts.includes("unchanged")) needSmall();
   await startNginx();
 
-  const about = { machine: machine(), versions: await versions() };
-  const { machine: m } = about;
-  const list = Object.entries(about.versions).map(([name, version]) => `${name} ${version}`);
-  console.log(
-    [
-      `${m.cores} × ${m.cpu}, ${Math.round(m.memory / 1e9)} GB, ${m.os}, Linux ${m.kernel}, Node ${m.node}`,
-      `${list.join(", ")}; ${m.date.slice(0, 10)}`,
-      `origin, destination, state and Redis' data ${m.tmpfs ? "on tmpfs" : "NOT on tmpfs: the disk is measured too"}; all on this machine`,
-      `load before the start ${m.load.map((l) => l.toFixed(1)).join(" ")}`,
-    ].join("\n"),
-  );
+  const on = { machine: machine(dir), versions: await versions() };
+  console.log(about(on));
   const results = [];
   const last = join(root, "bench/.work/last.json");
   for (const [id, part] of Object.entries({ small, big, unchanged })) {
     if (!parts.includes(id)) continue;
     results.push(await part());
     console.log(report(results.at(-1)));
-    writeFileSync(last, `${JSON.stringify({ ...about, results }, undefined, 2)}\n`);
+    writeFileSync(last, `${JSON.stringify({ ...on, results }, undefined, 2)}\n`);
   }
   const runs = results.flatMap((r) => r.tools.flatMap((t) => t.runs));
   const noise = sum(runs.map((r) => (r.noise + r.steal) * r.capacity)) / sum(runs.map((r) => r.capacity));

@@ -1,23 +1,32 @@
 #!/usr/bin/env bash
-# Entry point of "make bench": checks what is needed, then runs bench/bench.mjs.
+# Entry point of "make bench": checks what is needed, then runs bench/bench.mjs or bench/fleet.mjs.
 # Loopback only; everything it writes is in one directory, removed at the end.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: bench/run.sh [small] [big] [unchanged]     default: all three
+usage: bench/run.sh [small] [big] [unchanged]     default: these three
+       bench/run.sh fleet                         the four of a fleet, or by name:
+       bench/run.sh [delay] [hundred-thousand] [cores] [blocked-host]
 
   small      10,000 files of 10 KB over HTTP, against rclone and aria2c
   big        one file of 1 GiB with its SHA-256 checked, against curl
   unchanged  the same 10,000 a second time, nothing having changed
 
+  delay             10,000 files from an origin that takes 20 ms: against rclone, and one worker against four
+  hundred-thousand  100,000 files through a fleet: rates, memory, and what a file costs in Redis
+  cores             one worker process against two
+  blocked-host      1,000 files of healthy hosts beside 100,000 of one that is down
+
 Environment:
-  ROUNDS=5           rounds; every command runs once in each of them
+  ROUNDS=5           rounds; every command runs once in each of them (of a fleet: 3)
   BENCH_DIR=DIR      where to work (default /dev/shm/drover-bench)
   BENCH_KEEP=1       keep the generated files for the next run
   BENCH_INSTALL=1    install missing packages (Debian and Ubuntu, as root)
-  BENCH_FILES=10000  number of small files, for a quick try
+  BENCH_FILES=10000  number of small files, for a quick try (1,000 of them are warmed up with)
   BENCH_BIG_MB=1024  size of the big file in MiB, for a quick try
+  BENCH_MANY=100000  number of files in hundred-thousand and blocked-host, for a quick try
+  BENCH_ENQUEUE=N    hundred-thousand also queues so many without carrying them, e.g. 1000000
   DROVER=COMMAND     the drover to measure (default ./drover); "none": the others alone
   DROVER_OPTS=...    its options for many files
                      (default --durability rename --max-workers 64 --json)
@@ -30,13 +39,18 @@ die() {
   exit 1
 }
 
+parts=()
+fleet=()
 for arg in "$@"; do
   case $arg in
-    small | big | unchanged) ;;
+    small | big | unchanged) parts+=("$arg") ;;
+    fleet) fleet=(delay hundred-thousand cores blocked-host) ;;
+    delay | hundred-thousand | cores | blocked-host) fleet+=("$arg") ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 64 ;;
   esac
 done
+[ "$#" -gt 0 ] || parts=(small big unchanged)
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
@@ -114,12 +128,17 @@ cleanup() {
 status=0
 trap cleanup EXIT
 export BENCH_DIR=$dir BENCH_ID=$$-$RANDOM$RANDOM
-"$root/scripts/with-node.sh" node "$root/bench/bench.mjs" "$@" 9>&- &
-driver=$!
-# It ends its processes on a signal, and then this script ends.
-trap 'kill -TERM "$driver" 2>/dev/null || true' INT TERM
-while true; do
-  wait "$driver" && status=0 || status=$?
-  kill -0 "$driver" 2>/dev/null || break
-done
-exit "$status"
+# The driver ends its processes on a signal, and then this script ends.
+driver=
+trap '[ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' INT TERM
+drive() {
+  "$root/scripts/with-node.sh" node "$root/bench/$1" "${@:2}" 9>&- &
+  driver=$!
+  while true; do
+    wait "$driver" && status=0 || status=$?
+    kill -0 "$driver" 2>/dev/null || break
+  done
+  [ "$status" = 0 ] || exit "$status"
+}
+[ "${#parts[@]}" = 0 ] || drive bench.mjs "${parts[@]}"
+[ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"

@@ -148,13 +148,17 @@ export async function redisCounters(redis, dirs) {
   for (const path of candidates) {
     const text = await info(path).catch(() => undefined);
     if (text === undefined || Number(/^process_id:(\d+)/m.exec(text)?.[1]) !== redis.pid) continue;
-    const number = (name) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(text)?.[1] ?? 0);
-    const calls = {};
-    for (const [, name, count] of text.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm))
-      calls[name] = Number(count);
-    return { calls, reads: number("total_reads_processed"), writes: number("total_writes_processed") };
+    return countersOf(text);
   }
   return undefined;
+}
+
+/** The counters in what INFO says. */
+export function countersOf(text) {
+  const number = (name) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(text)?.[1] ?? 0);
+  const calls = {};
+  for (const [, name, count] of text.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)) calls[name] = Number(count);
+  return { calls, reads: number("total_reads_processed"), writes: number("total_writes_processed") };
 }
 
 function info(path) {

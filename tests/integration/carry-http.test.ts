@@ -46,7 +46,7 @@ describe("a file", () => {
     expect(space.files()).toEqual(["dir/file"]);
     expect(await carrier.counts()).toMatchObject({ files: 1, settled: 1, copied: 1 });
     expect(await redis.keys(`${keys.namespace}:lease:*`)).toEqual([]);
-    expect(await redis.keys(`${keys.namespace}:flight:*`)).toEqual([]);
+    expect(await redis.keys(keys.flight("*"))).toEqual([]);
   });
 
   it("gets the time of its source, and the same time again is no reason to copy it", async ({

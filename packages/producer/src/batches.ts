@@ -1,7 +1,10 @@
 import type { Ledger } from "@drover/shared/ledger";
 import { type EnqueueAnswer, type EnqueueFile, ForgottenError, type Protocol } from "@drover/shared/protocol";
 
-/** Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again. */
+/**
+ * Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again, counted from
+ * acknowledgement to acknowledgement, for time in which Redis is away makes nothing safe.
+ */
 const KEPT_MS = 3_000;
 
 interface Batch {
@@ -11,7 +14,8 @@ interface Batch {
   packed: Buffer;
   /** Their sources with secrets, by flight. */
   secrets: Map<string, string>;
-  sentMs: number;
+  /** When Redis acknowledged it, or 0. */
+  ackedMs: number;
 }
 
 /** Registers the batches of a run in order, and those again that Redis has forgotten. */
@@ -34,9 +38,7 @@ export class Batches {
     files: EnqueueFile[],
     secrets: Map<string, string>,
   ): Promise<EnqueueAnswer[]> {
-    const nowMs = Date.now();
-    this.#recent = this.#recent.filter((batch) => batch.sentMs > nowMs - KEPT_MS);
-    this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), secrets, sentMs: nowMs });
+    this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), secrets, ackedMs: 0 });
     return this.#register(number, files);
   }
 
@@ -60,7 +62,12 @@ export class Batches {
         const { runId, fleet } = this;
         await this.ledger.keepSecretSources(runId, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        return await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
+        const answers = await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
+        const nowMs = Date.now();
+        batch.ackedMs = nowMs;
+        // It was taken, so all before it are there.
+        this.#recent = this.#recent.filter((each) => each.ackedMs === 0 || each.ackedMs > nowMs - KEPT_MS);
+        return answers;
       } catch (error) {
         if (!(error instanceof ForgottenError)) throw error;
         if (error.known === undefined) {

@@ -40,6 +40,7 @@ local function limitAsk(default, key, slots, turns, lease)
   if files > 0 then
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', nowMs)
     local used = redis.call('ZCARD', slots)
+    if redis.call('ZSCORE', slots, lease) then used = used - 1 end -- of a worker that died over this very file
     redis.call('ZREMRANGEBYSCORE', turns, '-inf', nowMs - KEPT_TURN_MS)
     -- Those whose turn came before go first; one that does not come is not waited for.
     used = used + redis.call('ZCOUNT', turns, nowMs - LATE_TURN_MS, mine > 0 and '(' .. mine or nowMs)

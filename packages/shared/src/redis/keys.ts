@@ -21,7 +21,8 @@ export class Keys {
   secrets = (id: string) => `${this.namespace}:run:${id}:secrets`;
   /** Hashes destination → source, so that two files of a run never share a destination. */
   claims = (id: string, bucket: number) => `${this.namespace}:run:${id}:claim:${bucket}`;
-  flight = (hash: string) => `${this.namespace}:flight:${hash}`;
+  /** Who waits for a file; one key per open file, hence the short name. */
+  flight = (hash: string) => `${this.namespace}:f:${hash}`;
   lease = (hash: string) => `${this.namespace}:lease:${hash}`;
   breaker = (host: string) => `${this.namespace}:breaker:${host}`;
   /** Hash: limits of a host for the whole fleet, see limits.lua.ts; files on their way; files that were given a turn. */
