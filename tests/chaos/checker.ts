@@ -208,7 +208,11 @@ function checkExit(
 
 function checkEnd(run: RunStory, history: History): Violation[] {
   const { label, last } = run;
-  const say = (message: string): Violation[] => [{ invariant: "ends", message: `${label}: ${message}` }];
+  const told = new Set(run.of("outcome").map(({ name }) => name));
+  const open = run.submitted.names.find((name) => !told.has(name));
+  const say = (message: string): Violation[] => [
+    { invariant: "ends", message: `${label}: ${message}`, ...(open ? { name: open } : {}) },
+  ];
   if (!last) return say("nothing is known of it in the end");
   const { state, counts } = last.facts;
   if (state === "done") return [];

@@ -22,8 +22,8 @@ export interface PlayOptions extends Omit<ScheduleOptions, "names"> {
 
 /** What `make test` plays: some seconds of faults, then as long as the leases of the dead last. */
 export const SHORT: Omit<PlayOptions, "seed"> = {
-  ...{ files: 300, large: 0, workers: 3, concurrency: 6, latencyMs: 250 },
-  ...{ spanMs: 9_000, faultEveryMs: 600, publishEveryMs: 500, runs: 3, mostPauseMs: 3_000 },
+  ...{ files: 300, large: 0, workers: 3, concurrency: 6, latencyMs: 200 },
+  ...{ spanMs: 7_000, faultEveryMs: 500, publishEveryMs: 500, runs: 2, mostPauseMs: 2_500 },
   ...{ boundMs: 100_000, mostMiB: 400 },
 };
 

@@ -95,7 +95,7 @@ export class Submission {
       if (!this.#killed && !anew && code !== 2) {
         if (!quick) {
           history.add({ is: "ended", run, attempt: this.#attempt, code, whole: name === "sync" });
-          await this.#learn();
+          await this.learn();
           return;
         }
         why = "detached";
@@ -105,13 +105,14 @@ export class Submission {
       const left = quick && !this.#killed && code === 0;
       this.#killed = false;
       if (anew && name === "wait") return; // whoever left does not have what was submitted any more
-      const id = await this.#learn();
+      const id = await this.learn();
       if (anew || id === undefined) command = this.#begin();
       else command = [left || name === "wait" ? "wait" : "resume", id];
     }
   }
 
-  async #learn(): Promise<string | undefined> {
+  /** The run's id, from Redis. */
+  async learn(): Promise<string | undefined> {
     const id = await this.options.find(this.#list);
     if (id !== undefined && this.id === undefined) {
       this.id = id;

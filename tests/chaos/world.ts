@@ -165,7 +165,8 @@ export class World {
   /** What Redis and `drover status` tell of a run. */
   async look(submission: Submission): Promise<RunFacts> {
     const lost = { state: "lost", counts: {}, failures: [], bitmaps: {} };
-    const { run, id } = submission;
+    const { run } = submission;
+    const id = await submission.learn();
     if (id === undefined) return lost;
     const asked = this.#start(`status of ${run}`, ["status", id, "--json"], "producer");
     const { code, stdout, stderr } = await asked.result;
