@@ -1,16 +1,16 @@
 import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
-import { hostOf, type NewJob } from "@drover/shared/job";
+import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
 import { type EnqueueFile, flightHash, flightOf, type Protocol } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
-import { localVersion } from "@drover/shared/storage/local-source";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
 import { Batches } from "./batches.js";
 import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
+import { ListingError } from "./expand/listing-error.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
@@ -42,6 +42,7 @@ export interface ProduceOptions {
  * Expands a run's sources, compares them with the catalog and registers what is to be carried.
  *
  * @returns what was sent last, to be confirmed for a while.
+ * @throws ListingError when a source could not be listed to its end: what was found is registered, the run is not sealed.
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
   const { runId, ledger } = options;
@@ -65,22 +66,31 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
     return sending;
   };
 
+  let incomplete: ListingError | undefined;
   const timer = setInterval(() => void send().catch(() => {}), LINGER_MS); // the error is thrown below
-  try {
+  const take = async () => {
     for await (const entry of expand(options.input)) {
       faultPoint("expand");
-      if (options.signal.aborted || broken !== undefined) break;
+      if (options.signal.aborted || broken !== undefined) return;
       pending.push(entry);
       if (pending.length < BATCH) continue;
       await send();
       await options.room();
     }
+  };
+  try {
+    await take().catch((error) => {
+      if (error instanceof ListingError)
+        incomplete = error; // what was listed is carried
+      else if (!options.signal.aborted) throw error;
+    });
     await send();
     if (broken !== undefined) throw broken;
   } finally {
     clearInterval(timer);
   }
   if (options.signal.aborted) return batches;
+  if (incomplete) throw incomplete;
   await ledger.seal(runId);
   await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
   return batches;
@@ -112,7 +122,7 @@ async function register(
     const unchanged = known[at];
     return {
       kind: entry.error ? "failed" : unchanged ? "unchanged" : "queued",
-      host: hostOf(entry.shown),
+      host: hostOf(entry.shown, spec),
       destination,
       source: shortHash(entry.source, entry.sha256 ?? ""),
       job: JSON.stringify(job),
@@ -171,13 +181,14 @@ function outcomeOf(
 }
 
 /**
- * Which local files are known to be unchanged: the source is the version that was last committed, and the destination
- * is as the commit left it. Files from a URL are asked about when their turn comes.
+ * Which files are known to be unchanged: the source is the version that was last committed, and the destination is as
+ * the commit left it. Local files and listed objects have a version here; a URL is asked about when its turn comes.
  */
 async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
   const { redis, keys, tree } = options;
+  const { spec } = options.input;
   const local = entries.flatMap((entry, at) =>
-    entry.stat && !entry.error
+    entry.version && !entry.error
       ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }]
       : [],
   );
@@ -186,8 +197,8 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
   const found = await lookUp(redis, keys, tree.id, local);
   local.forEach(({ at, entry }, which) => {
     const last = found[which];
-    if (!last || !entry.stat) return;
-    if (last.source !== shortHash(entry.shown) || last.version !== localVersion(entry.stat)) return;
+    if (!last || !entry.version) return;
+    if (last.source !== sourceId(entry.shown, spec) || last.version !== entry.version) return;
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
     const destination = tree.stat(tree.path(entry.destination));
     if (destination?.isFile() && statStamp(destination) === last.stamp) known[at] = last;
