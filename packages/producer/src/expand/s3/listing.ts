@@ -104,7 +104,8 @@ export async function* listObjects(
       );
       const range = near[at];
       if (!range) return;
-      const middle = splitter.between(range.last, range.end);
+      const guess = splitter.between(range.last, range.end);
+      const middle = guess !== undefined && isBetween(guess, range.last, range.end) ? guess : undefined;
       range.listed = 0; // not again before it has shown that it is still long
       if (middle === undefined) continue;
       const behind = newRange(middle, range.end);
@@ -155,6 +156,11 @@ function newRange(last: string, end: string | undefined): Range {
     done: false,
     error: undefined,
   };
+}
+
+/** A range that is parted anywhere else would leave keys out, or give them twice. */
+function isBetween(key: string, low: string, high: string | undefined): boolean {
+  return compareKeys(low, key) < 0 && (high === undefined || compareKeys(key, high) < 0);
 }
 
 function unusable(why: string): TransferError {

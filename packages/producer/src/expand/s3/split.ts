@@ -49,8 +49,11 @@ export class Splitter {
     let tied = high !== undefined && low.slice(0, this.prefixLength) === high.slice(0, this.prefixLength);
     for (let at = this.prefixLength; at < low.length; at++) {
       const lowest = low[at] as string;
+      if (/[\udc00-\udfff]/.test(lowest)) continue; // within a character
       const top = tied ? (high as string)[at] : undefined;
-      const chars = this.#charsAt(at).filter((char) => char > lowest && (top === undefined || char < top));
+      const chars = this.#charsAt(at).filter(
+        (char) => compareKeys(char, lowest) > 0 && (top === undefined || compareKeys(char, top) < 0),
+      );
       if (chars.length > 0) return low.slice(0, at) + chars[chars.length >> 1];
       if (top !== lowest) tied = false;
     }
@@ -66,6 +69,6 @@ export class Splitter {
       if (chars === CLASSES[0] ? some > 0 : some > 1) for (const char of chars) all.add(char);
     }
     // Half of a surrogate pair would not be a key.
-    return [...all].filter((char) => char < "\ud800" || char > "\udfff").sort();
+    return [...all].filter((char) => char < "\ud800" || char > "\udfff").sort(compareKeys);
   }
 }
