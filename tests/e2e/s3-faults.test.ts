@@ -38,7 +38,19 @@ describe("a listing that breaks off", () => {
     };
     const url = origin.route("/other.txt", file("other"));
     const first = await box.run(
-      ["sync", "s3://bucket/k/", url, "--retries", "2", "--max-workers", "32", "--durability", "rename", "--json", ...work.into],
+      [
+        "sync",
+        "s3://bucket/k/",
+        url,
+        "--retries",
+        "2",
+        "--max-workers",
+        "32",
+        "--durability",
+        "rename",
+        "--json",
+        ...work.into,
+      ],
       { env: s3.env },
     );
     expect(first.code).toBe(1);
@@ -73,9 +85,12 @@ describe("a listing that breaks off", () => {
       void gate.pass();
       return true; // never answered
     };
-    const started = box.start(["sync", "s3://bucket/k/", "--max-workers", "32", "--durability", "rename", ...work.into], {
-      env: s3.env,
-    });
+    const started = box.start(
+      ["sync", "s3://bucket/k/", "--max-workers", "32", "--durability", "rename", ...work.into],
+      {
+        env: s3.env,
+      },
+    );
     await gate.reached;
     await expect.poll(() => here(work), { timeout: 30_000 }).toBeGreaterThan(300);
     started.kill("SIGKILL");
