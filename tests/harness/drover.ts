@@ -201,7 +201,7 @@ export class Sandbox {
     const env: NodeJS.ProcessEnv = { ...process.env };
     for (const name of Object.keys(env)) {
       if (
-        /^(DROVER_|REDIS_|(SCRIPT_NAME|SCRIPT_VERSION|REPO_ROOT|RUN_ID|NODE_OPTIONS|NODE_V8_COVERAGE)$)/.test(
+        /^(DROVER_|REDIS_|AWS_|(SCRIPT_NAME|SCRIPT_VERSION|REPO_ROOT|RUN_ID|NODE_OPTIONS|NODE_V8_COVERAGE)$)/.test(
           name,
         )
       ) {

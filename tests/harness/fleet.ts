@@ -4,6 +4,8 @@ import { startRedis, type TestRedis } from "./redis.js";
 /** A fleet of one test: a Redis of its own and workers that come and go. */
 export class TestFleet {
   readonly workers: DroverProcess[] = [];
+  /** Environment of workers that are started from here on. */
+  env: Readonly<Record<string, string>> = {};
 
   private constructor(
     private readonly box: Sandbox,
@@ -29,7 +31,7 @@ export class TestFleet {
   async worker(...options: string[]): Promise<DroverProcess> {
     const roots = this.roots.flatMap((root) => ["--root", root]);
     const args = ["worker", ...this.own, ...roots, "--verbose", ...options];
-    const worker = this.box.start(args, { timeoutMs: 300_000 });
+    const worker = this.box.start(args, { timeoutMs: 300_000, env: this.env });
     this.workers.push(worker);
     await worker.waitFor("stderr", /worker ready/);
     return worker;

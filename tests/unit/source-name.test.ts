@@ -23,7 +23,12 @@ describe("a source", () => {
   test.for([
     "",
     "ftp://host/x",
-    "s3://bucket/key",
+    "s3://",
+    "s3://b",
+    "s3:///key",
+    "s3://buck et/key",
+    "s3://arn:aws:s3:eu-west-1:1:accesspoint/x",
+    "s3://bucket/%ff",
     "http://",
     "http://[::1",
     "file://host/x",
@@ -34,6 +39,7 @@ describe("a source", () => {
 
   test.for([
     "ftp://user:CANARY@host/x",
+    "s3://key:CANARY@bucket/x",
     "http://user:CANARY@[bad/x",
     "http://u:CANARY@host:99999/x?token=CANARY",
   ])("%s is refused without showing its secret", (text) => {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Asker } from "@drover/producer/ask";
 import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
+import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
 import { SettingsError } from "@drover/shared/errors";
@@ -60,7 +61,10 @@ export interface CarryOptions {
 
 export interface CarryResult {
   counts: RunCounts;
-  end: "done" | "cancelled" | "stopped";
+  /** `incomplete`: a source could not be listed to its end; what was found is carried, the run can be resumed. */
+  end: "done" | "cancelled" | "stopped" | "incomplete";
+  /** Why it is incomplete. */
+  listing?: ListingError;
 }
 
 /**
@@ -101,13 +105,13 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     left();
   };
   const carrierSettled = (outcome: Outcome) => {
-    if (isSuccess(outcome.outcome)) gates.told(hostOf(outcome.source), 0, true);
-    dispatcher.settled(outcome.source, outcome.index);
+    if (isSuccess(outcome.outcome)) gates.told(hostOf(outcome.source, spec), 0, true);
+    dispatcher.settled(hostOf(outcome.source, spec), outcome.index);
     settled(outcome);
   };
   const carrierDropped = (job: TransferJob) => {
     watcher.dropped(job);
-    dispatcher.settled(job.s, job.i);
+    dispatcher.settled(hostOf(job.s, spec), job.i);
     left();
   };
   const dispatcher: Dispatcher = new Dispatcher({
@@ -214,6 +218,16 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     options.stop.addEventListener("abort", () => resolve("stopped"), { once: true });
   });
 
+  /** Of a run that is not sealed: until what was registered is settled. */
+  const settledSoFar = async (): Promise<void> => {
+    for (;;) {
+      if (open > 0) await Promise.race([quiet.promise, sleep(LEDGER_POLL_MS, undefined, { ref: false })]);
+      const counts = await ledger.counts(run.id);
+      if (counts.settled >= counts.files) return;
+      if (open <= 0) await sleep(LEDGER_POLL_MS, undefined, { ref: false });
+    }
+  };
+
   // Counting here is quick, the ledger is right: it has the last word, and is asked now and then in any case.
   const settledAll = async (): Promise<void> => {
     for (let idle = 0; ; ) {
@@ -230,7 +244,8 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     }
   };
 
-  const all = async (): Promise<"done" | "cancelled"> => {
+  let listing: ListingError | undefined;
+  const all = async (): Promise<"done" | "cancelled" | "incomplete"> => {
     if (!run.sealed) {
       const asker = new Asker(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, gates);
       await produce({
@@ -246,6 +261,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           sources: options.secrets.sources,
           list: options.stdin ?? openList(run),
           from: cursorOf(run),
+          signal: stopProducing.signal,
           onSkipped: (path, why) => watcher.skipped(path, why),
         },
         batch: run.batch,
@@ -262,11 +278,16 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       })
         .catch((error) => {
           if (error instanceof RunLostError && cancelled) return;
-          throw error;
+          if (!(error instanceof ListingError)) throw error;
+          listing = error;
         })
         .finally(() => asker.close());
     }
     produced = true;
+    if (listing && !cancelled) {
+      await settledSoFar();
+      return cancelled ? "cancelled" : "incomplete";
+    }
     watcher.sealed();
     await settledAll();
     return cancelled ? "cancelled" : "done";
@@ -278,11 +299,14 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     dispatcher.stop();
     await Promise.all([carrier.stop(), threads?.stop()]);
     if (end === "stopped") await ledger.leave(run.id);
-    else {
+    else if (end === "incomplete") {
+      await queue.obliterate({ force: true });
+      await ledger.leave(run.id);
+    } else {
       await queue.obliterate({ force: true });
       if (spec.listIsStdin && spec.list !== undefined) rmSync(spec.list, { force: true });
     }
-    return { counts: await ledger.counts(run.id), end };
+    return { counts: await ledger.counts(run.id), end, ...(listing ? { listing } : {}) };
   } catch (error) {
     stopProducing.abort();
     dispatcher.stop();

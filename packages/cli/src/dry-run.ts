@@ -5,8 +5,10 @@ import type { Plan } from "./commands/sync.js";
 import { warn } from "./output.js";
 
 /**
- * `--dry-run`: what the sync would take up, without asking any server, writing any file or starting Redis. Whether a
- * file has changed is not asked, so this lists what would be looked at.
+ * `--dry-run`: what the sync would take up, without writing any file or starting Redis. No server is asked, except for
+ * the listing of an s3:// source. Whether a file has changed is not asked, so this lists what would be looked at.
+ *
+ * @throws ListingError when an s3:// source cannot be listed to its end.
  */
 export async function dryRun(plan: Plan): Promise<number> {
   const { spec, secrets } = plan;
@@ -18,12 +20,20 @@ export async function dryRun(plan: Plan): Promise<number> {
       ? undefined
       : createReadStream(spec.list);
   const onSkipped = (path: string, why: string) => warn(`left out ${path}: ${why}`);
+  const { signal } = new AbortController(); // Ctrl-C ends the process
   const lines: string[] = [];
   const print = (text: string) => {
     if (lines.push(text) >= 500) process.stdout.write(`${lines.splice(0).join("\n")}\n`);
   };
   if (plan.format === "json") process.stdout.write("[");
-  for await (const entry of expand({ spec, sources: secrets.sources, list, from: START, onSkipped })) {
+  for await (const entry of expand({
+    spec,
+    sources: secrets.sources,
+    list,
+    from: START,
+    signal,
+    onSkipped,
+  })) {
     const destination = entry.destination === "" ? "" : join(spec.root, entry.destination);
     if (plan.format === "human") {
       if (entry.error) print(`✗ ${entry.shown} (${entry.error.message})`);

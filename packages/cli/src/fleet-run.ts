@@ -2,6 +2,7 @@ import { createReadStream, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Batches } from "@drover/producer/batches";
 import { type Cursor, START } from "@drover/producer/expand/expand";
+import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed } from "@drover/producer/requeue";
 import { SettingsError } from "@drover/shared/errors";
@@ -9,13 +10,14 @@ import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol, RunLostError } from "@drover/shared/protocol";
-import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import type { Run, RunSecrets } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import { aliveWorkers } from "@drover/shared/workers";
+import type { CarryResult } from "./carry-run.js";
 import type { Plan } from "./commands/sync.js";
 import { type Engine, openEngine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
-import { setLive, warn } from "./output.js";
+import { reportError, setLive, warn } from "./output.js";
 import { type Format, Report } from "./report.js";
 import { conclude, EXIT } from "./run-here.js";
 import type { Settings } from "./settings.js";
@@ -52,9 +54,13 @@ export async function submit(
     if (detach) {
       const report = new Report("ndjson", undefined); // of what needs no worker nothing is printed
       const follower = new Follower(engine, run, report, true);
-      const batches = await follower.expand(plan.secrets, stdin);
-      await settle(engine, batches);
+      const batches = await follower.expand(plan.secrets, stdin).catch(asListing);
       process.stdout.write(`${id}\n`);
+      if (batches instanceof ListingError) {
+        reportError(`${batches.message}; not everything was found: drover resume ${id} lists on`);
+        return EXIT.some;
+      }
+      await settle(engine, batches);
       return EXIT.ok;
     }
     return await follow(engine, run, plan.format, plan.title, plan.secrets, stdin);
@@ -165,6 +171,12 @@ async function follow(
   }
 }
 
+/** A listing that broke off is an end, too. @throws whatever else it was. */
+function asListing(error: unknown): ListingError {
+  if (error instanceof ListingError) return error;
+  throw error;
+}
+
 type Display = InstanceType<typeof import("./progress.js").Progress>;
 
 /** Expands a fleet's run, where that is its part, and sees it through to its end. */
@@ -186,17 +198,16 @@ class Follower {
     this.#stop.abort();
   }
 
-  async run(
-    secrets: RunSecrets | undefined,
-    stdin: NodeJS.ReadableStream | undefined,
-  ): Promise<{ counts: RunCounts; end: "done" | "cancelled" | "stopped" }> {
+  async run(secrets: RunSecrets | undefined, stdin: NodeJS.ReadableStream | undefined): Promise<CarryResult> {
     const { ledger } = this.engine;
     const { id } = this.of;
     this.progress?.queued((await ledger.counts(id)).files);
     const watching = this.#watch();
     watching.catch(() => {}); // awaited below
-    const batches = secrets ? await this.expand(secrets, stdin) : undefined;
-    this.progress?.sealed();
+    const expanded = secrets ? await this.expand(secrets, stdin).catch(asListing) : undefined;
+    const listing = expanded instanceof ListingError ? expanded : undefined;
+    const batches = expanded instanceof ListingError ? undefined : expanded;
+    if (!listing) this.progress?.sealed();
     const confirmUntilMs = performance.now() + CONFIRM_MS;
     while (!this.#stop.signal.aborted) {
       if (batches && performance.now() < confirmUntilMs) await batches.confirm();
@@ -204,11 +215,12 @@ class Follower {
       const counts = await ledger.counts(id);
       const settled = counts.settled === counts.files;
       if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // no worker may be left
-      const over = settled && (run.state === "done" || run.state === "cancelled");
+      const over = settled && (listing !== undefined || run.state === "done" || run.state === "cancelled");
       if (over && (await this.#caughtUp())) {
         this.#stop.abort();
         await watching;
-        return { counts, end: run.state === "cancelled" ? "cancelled" : "done" };
+        if (run.state === "cancelled") return { counts, end: "cancelled" };
+        return listing ? { counts, end: "incomplete", listing } : { counts, end: "done" };
       }
       await sleep(over ? LOOK_MS : LOOK_MS * 2);
     }
@@ -242,6 +254,7 @@ class Follower {
           sources: run.sealed ? [] : secrets.sources,
           list: run.sealed ? undefined : (stdin ?? openList(run)),
           from: run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor),
+          signal: this.#stop.signal,
           onSkipped: (path, why) => warn(`left out ${path}: ${why}`),
         },
         batch: run.batch,

@@ -22,6 +22,14 @@ const TRANSFER: SettingName[] = [
   "resume",
   "durability",
 ];
+const S3: SettingName[] = [
+  "s3-endpoint",
+  "s3-region",
+  "s3-path-style",
+  "s3-anonymous",
+  "s3-requester-pays",
+  "s3-profile",
+];
 const STATE: SettingName[] = ["state-dir", "redis"];
 const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
 
@@ -36,6 +44,9 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "max-file-size": "SIZE",
   bwlimit: "RATE",
   durability: "fsync|rename",
+  "s3-endpoint": "URL",
+  "s3-region": "NAME",
+  "s3-profile": "NAME",
   "state-dir": "DIR",
   redis: "URL",
 };
@@ -45,6 +56,9 @@ function addSettings(command: Command, names: SettingName[]): Command {
     const { help, default: fallback } = SETTINGS[name];
     const shown = fallback === undefined || name === "resume" ? help : `${help} (default: ${fallback})`;
     if (name === "resume") command.option("--no-resume", `do not ${shown}`);
+    else if (name === "s3-path-style") {
+      command.option(`--${name}`, shown).option(`--no-${name}`, "ask for bucket.endpoint/key");
+    } else if (name === "s3-anonymous" || name === "s3-requester-pays") command.option(`--${name}`, help);
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
   return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");
@@ -81,15 +95,15 @@ function build(exit: (code: number) => void): Command {
   addSettings(
     program
       .command("sync")
-      .description("sync URLs, files and directories to a directory")
-      .argument("[source...]", "http(s) URLs, files, file:// URLs, directories")
+      .description("sync URLs, S3 objects, files and directories to a directory")
+      .argument("[source...]", "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories")
       .option(
         "--from-file <LIST>",
         "sources from a file, one a line: source [TAB destination [TAB sha256]]; - is stdin",
       )
       .option(
         "--pattern <GLOB>",
-        "files of directories to take (repeatable; !GLOB excludes; default: *)",
+        "files of directories and prefixes to take (repeatable; !GLOB excludes; default: *)",
         collect,
       )
       .option(
@@ -116,7 +130,7 @@ function build(exit: (code: number) => void): Command {
       .option("--detach", "with --redis: print the run's id and leave it to the fleet")
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "retries, and stack traces of errors"),
-    [...TRANSFER, ...STATE],
+    [...TRANSFER, ...S3, ...STATE],
   ).action(async (sources: string[], options: SyncFlags & { verbose?: boolean }, command: Command) => {
     setVerbose(options.verbose ?? false);
     const resolved = await settingsOf(command);
@@ -233,6 +247,7 @@ function build(exit: (code: number) => void): Command {
     });
   addSettings(program.command("config").description("print the settings and where they come from"), [
     ...TRANSFER,
+    ...S3,
     ...WORKER,
     ...STATE,
   ])

@@ -3,7 +3,7 @@ import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { gatesOf } from "@drover/worker/run-place";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
-import { detail, setLive, warn } from "./output.js";
+import { detail, reportError, setLive, warn } from "./output.js";
 import { type Format, Report } from "./report.js";
 
 export interface ShowOptions {
@@ -81,10 +81,14 @@ export async function runHere(
 }
 
 /** Says how a run ended; answers the exit code. */
-export function conclude(run: Run, { end, counts }: CarryResult): number {
+export function conclude(run: Run, { end, counts, listing }: CarryResult): number {
   if (end === "stopped") {
     warn(`interrupted: drover resume ${run.id} goes on`);
     return EXIT.interrupted;
+  }
+  if (listing && end === "incomplete") {
+    reportError(`${listing.message}; not everything was found: drover resume ${run.id} lists on`);
+    return counts.files === 0 ? EXIT.settings : EXIT.some;
   }
   if (end === "cancelled") warn(`run ${run.id} was cancelled`);
   else if (counts.files === 0) warn("nothing matched: there is no file to sync");

@@ -83,6 +83,16 @@ function oneOf<T extends string>(...words: T[]): Kind<T> {
   };
 }
 
+const serviceUrl: Kind<string> = {
+  read: (value) => {
+    const url = URL.canParse(value) ? new URL(value) : undefined;
+    if (url && /^https?:$/.test(url.protocol) && !url.username && !url.password && !url.search && !url.hash)
+      return url.href.replace(/\/$/, "");
+    throw new Error("an http(s) URL without user and parameters");
+  },
+  show: (value) => value,
+};
+
 interface Setting<T> {
   kind: Kind<T>;
   /** Value where nobody sets it. */
@@ -143,6 +153,28 @@ export const SETTINGS = {
     "fsync",
     "fsync files and directories, or leave that to the system",
   ),
+  "s3-endpoint": setting(
+    serviceUrl,
+    undefined,
+    "S3 service of s3:// sources (default: that of AWS)",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+  ),
+  "s3-region": setting(
+    text,
+    undefined,
+    "its region (default: the profile's, else us-east-1)",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+  ),
+  "s3-path-style": setting(
+    yesNo,
+    undefined,
+    "ask for endpoint/bucket/key, not bucket.endpoint/key (default: for any service but AWS)",
+  ),
+  "s3-anonymous": setting(yesNo, false, "do not sign the requests"),
+  "s3-requester-pays": setting(yesNo, false, "pay for the requests and the traffic of the bucket"),
+  "s3-profile": setting(text, undefined, "profile of the AWS configuration files", "AWS_PROFILE"),
   concurrency: setting(number(1, 1024, true), 16, "files that a worker carries at once"),
   "drain-deadline": setting(
     number(0, 86_400),
@@ -191,14 +223,17 @@ export async function resolveSettings(
       try {
         return entry.kind.read(value);
       } catch (error) {
-        const given = name === "redis" ? "this" : JSON.stringify(value);
+        const given = name === "redis" || name === "s3-endpoint" ? "this" : JSON.stringify(value); // may hold a password
         throw new SettingsError(`${where} must be ${(error as Error).message}, not ${given}`);
       }
     };
     const flag = flags[name];
-    const variable = [`DROVER_${name.toUpperCase().replaceAll("-", "_")}`, ...entry.environment].find(
-      (each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"),
-    );
+    // AWS's own way to say that endpoints of its variables are for others.
+    const ignored = name === "s3-endpoint" && process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === "true";
+    const variable = [
+      `DROVER_${name.toUpperCase().replaceAll("-", "_")}`,
+      ...(ignored ? [] : entry.environment),
+    ].find((each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"));
     if (flag !== undefined) {
       values[name] = read(String(flag), `--${name}`);
       origins[name] = "flag";

@@ -1,6 +1,6 @@
 import { faultPoint } from "@drover/shared/fault";
 import type { Gates } from "@drover/shared/gates";
-import { hostOf, jobId, type TransferJob } from "@drover/shared/job";
+import { jobId, type TransferJob } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import { flightHash } from "@drover/shared/protocol";
 import { resent } from "@drover/shared/redis/script";
@@ -67,9 +67,9 @@ export class Dispatcher {
     return host;
   }
 
-  /** A file has left BullMQ for good. */
-  settled(source: string, index: number): void {
-    const host = this.#host(hostOf(source));
+  /** A file of that host has left BullMQ for good. */
+  settled(of: string, index: number): void {
+    const host = this.#host(of);
     host.inQueue--;
     this.#land(index);
     host.allowance = this.options.gates.recovering(host.name) ? host.allowance * 2 : PROBES;

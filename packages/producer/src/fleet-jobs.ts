@@ -66,7 +66,7 @@ export class FleetJobs {
     const error =
       outcome === "cancelled"
         ? new TransferError("cancelled", "cancelled")
-        : new TransferError("breaker", run.gates.describe(hostOf(job.s)));
+        : new TransferError("breaker", run.gates.describe(hostOf(job.s, run.spec)));
     const brief = { class: error.class, message: error.message };
     const ended = {
       index: job.i,

@@ -1,17 +1,17 @@
 import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
-import { hostOf, type NewJob } from "@drover/shared/job";
+import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
 import { type EnqueueFile, flightHash, flightOf, type Protocol } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
-import { localVersion } from "@drover/shared/storage/local-source";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
 import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
 import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
+import { ListingError } from "./expand/listing-error.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
@@ -45,6 +45,7 @@ export interface ProduceOptions {
  * Expands a run's sources, compares them with the catalog and registers what is to be carried.
  *
  * @returns what was sent last, to be confirmed for a while.
+ * @throws ListingError when a source could not be listed to its end: what was found is registered, the run is not sealed.
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
   const { runId, ledger } = options;
@@ -68,22 +69,31 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
     return sending;
   };
 
+  let incomplete: ListingError | undefined;
   const timer = setInterval(() => void send().catch(() => {}), LINGER_MS); // the error is thrown below
-  try {
+  const take = async () => {
     for await (const entry of expand(options.input)) {
       faultPoint("expand");
-      if (options.signal.aborted || broken !== undefined) break;
+      if (options.signal.aborted || broken !== undefined) return;
       pending.push(entry);
       if (pending.length < BATCH) continue;
       await send();
       await options.room();
     }
+  };
+  try {
+    await take().catch((error) => {
+      if (error instanceof ListingError)
+        incomplete = error; // what was listed is carried
+      else if (!options.signal.aborted) throw error;
+    });
     await send();
     if (broken !== undefined) throw broken;
   } finally {
     clearInterval(timer);
   }
   if (options.signal.aborted) return batches;
+  if (incomplete) throw incomplete;
   await ledger.seal(runId);
   await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
   return batches;
@@ -115,7 +125,7 @@ async function register(
     const unchanged = known[at];
     return {
       kind: entry.error ? "failed" : unchanged ? "unchanged" : "queued",
-      host: hostOf(entry.shown),
+      host: hostOf(entry.shown, spec),
       destination,
       source: shortHash(entry.source, entry.sha256 ?? ""),
       job: JSON.stringify(job),
@@ -161,8 +171,8 @@ function outcomeOf(
   };
   if (!collision && !entry.error && unchanged) {
     const { sha256, sizeBytes } = unchanged;
-    const verifiedBy = entry.stat ? "catalog" : "not-modified";
-    const attempts = entry.stat ? 0 : 1;
+    const verifiedBy = entry.version ? "catalog" : "not-modified";
+    const attempts = entry.version ? 0 : 1;
     return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy, attempts };
   }
   const error = collision
@@ -176,12 +186,14 @@ function outcomeOf(
 
 /**
  * Which files are known to be unchanged: the destination is as the commit left it, and the source is the version that
- * was last committed. A local source is looked at; a URL's server is asked where there is somebody to ask it.
+ * was last committed. Local files and listed objects come with their version; a URL's server is asked, where there is
+ * somebody to ask it.
  */
 async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
   const { redis, keys, tree, asker } = options;
+  const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>
-    !entry.error && (entry.stat || asker)
+    !entry.error && (entry.version || (asker && isHttp(entry)))
       ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }]
       : [],
   );
@@ -191,12 +203,12 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
   const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
   comparable.forEach(({ at, entry }, which) => {
     const last = found[which];
-    if (!last || last.source !== shortHash(entry.shown)) return;
+    if (!last || last.source !== sourceId(entry.shown, spec)) return;
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
-    if (entry.stat ? last.version !== localVersion(entry.stat) : !last.version.startsWith("e")) return;
+    if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return;
     const destination = tree.stat(tree.path(entry.destination));
     if (!destination?.isFile() || statStamp(destination) !== last.stamp) return;
-    if (entry.stat) known[at] = last;
+    if (entry.version) known[at] = last;
     else asked.push({ at, url: entry.source, version: last.version, last });
   });
   if (!asker || asked.length === 0) return known;
@@ -205,4 +217,8 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
     if (answers[which]) known[at] = last;
   });
   return known;
+}
+
+function isHttp(entry: Entry): boolean {
+  return /^https?:/i.test(entry.source);
 }

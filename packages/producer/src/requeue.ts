@@ -36,7 +36,7 @@ async function requeue(
   page: string,
   clear: boolean,
 ): Promise<void> {
-  const hosts = groupByHost(jobs);
+  const hosts = groupByHost(jobs, run);
   for (const [host, files] of hosts) {
     await protocol.requeue(
       run.id,
@@ -51,10 +51,10 @@ async function requeue(
   }
 }
 
-function groupByHost(jobs: TransferJob[]): Map<string, TransferJob[]> {
+function groupByHost(jobs: TransferJob[], run: Run): Map<string, TransferJob[]> {
   const hosts = new Map<string, TransferJob[]>();
   for (const job of jobs) {
-    const host = hostOf(job.s);
+    const host = hostOf(job.s, run.spec);
     const files = hosts.get(host);
     if (files) files.push(job);
     else hosts.set(host, [job]);

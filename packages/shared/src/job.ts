@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { shortHash } from "./ids.js";
+import { isS3 } from "./storage/s3/name.js";
+import { awsEndpoint, type S3Spec } from "./storage/s3/spec.js";
 
 /**
  * One operation on one file: the data of a BullMQ job. Names are short because Redis keeps a compact encoding only
@@ -9,7 +12,7 @@ export const transferJobSchema = z.object({
   i: z.number().int().nonnegative(),
   /** Generation: 0, then one more for each `drover retry`. */
   g: z.number().int().nonnegative().optional(),
-  /** Source: a URL without its secrets, or an absolute path. */
+  /** Source: a URL without its secrets, `s3://bucket/key`, or an absolute path. */
   s: z.string().min(1),
   /** Destination, relative to the run's root, with `/`. */
   d: z.string().min(1),
@@ -36,10 +39,21 @@ export function jobId(runId: string, index: number, generation = 0): string {
   return generation === 0 ? `${runId}-${index}` : `${runId}-${index}-${generation}`;
 }
 
-/** The host that a source's circuit breaker is kept for (`host:port`), or "" for a local file, which has none. */
-export function hostOf(source: string): string {
+/**
+ * The host that a source's circuit breaker is kept for (`host:port`), or "" for a local file, which has none. All
+ * buckets of an S3 service share one: what breaks is the service.
+ *
+ * @param run whose source it is: its spec, or that of which `s3` names the service.
+ */
+export function hostOf(source: string, run: { s3?: S3Spec | undefined } = {}): string {
+  if (isS3(source)) return hostOf(run.s3?.endpoint ?? awsEndpoint("us-east-1"));
   const match = /^(https?):\/\/(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d+))?/i.exec(source);
   if (!match) return "";
   const port = match[3] ?? (match[1]?.toLowerCase() === "https" ? "443" : "80");
   return `${match[2]?.toLowerCase()}:${port}`;
+}
+
+/** Identifies a source in leases and in the catalog: the same name at another S3 service is another source. */
+export function sourceId(source: string, run: { s3?: S3Spec | undefined }): string {
+  return isS3(source) ? shortHash(source, run.s3?.endpoint ?? "") : shortHash(source);
 }

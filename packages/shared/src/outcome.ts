@@ -11,6 +11,8 @@ export type VerifiedBy =
   | "content-digest"
   | "digest"
   | "content-md5"
+  | "x-amz-checksum"
+  | "etag"
   | "length"
   | "not-modified"
   | "catalog"

@@ -8,6 +8,7 @@ import { ADMIT, ENQUEUE, RELEASE, RENEW, REQUEUE, SETTLE } from "./protocol.lua.
 import { bucketOf, CATALOG_BUCKETS, CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
 import { Gather, Script } from "./redis/script.js";
 import type { RunSpec } from "./run.js";
+import { isS3 } from "./storage/s3/name.js";
 
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
@@ -51,7 +52,12 @@ export function flightHash(runId: string, source: string, destination: string, g
 export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: string): string {
   if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g)
     return flightHash(runId, job.s, job.d, job.g ?? 0);
-  const terms = JSON.stringify([job.x, spec.maxFileSizeBytes, spec.durable]);
+  const terms = JSON.stringify([
+    job.x,
+    spec.maxFileSizeBytes,
+    spec.durable,
+    isS3(job.s) ? spec.s3 : undefined,
+  ]);
   return shortHash("copy", job.s, path, terms);
 }
 

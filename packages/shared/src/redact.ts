@@ -10,6 +10,12 @@ const HIDDEN = "***";
  */
 export function redactUrl(text: string): string {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return text;
+  // A key may hold anything: nothing behind the bucket is a query or a fragment, and it must stay the key that it is.
+  if (/^s3:/i.test(text)) return text.replace(/^(s3:\/\/)[^/]*@/i, `$1${HIDDEN}@`);
+  return redactAny(text);
+}
+
+function redactAny(text: string): string {
   const hashAt = text.indexOf("#");
   const whole = hashAt < 0 ? text : text.slice(0, hashAt);
   const queryAt = whole.indexOf("?");
@@ -37,5 +43,5 @@ export function redactUrl(text: string): string {
 
 /** Every URL inside a longer text (an error message, a command line), redacted. */
 export function redactText(text: string): string {
-  return text.replace(/[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]+/gi, (url) => redactUrl(url));
+  return text.replace(/[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]+/gi, (url) => redactAny(url));
 }

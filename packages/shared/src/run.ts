@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** What a run was asked to do, as it is kept in Redis: without secrets, and enough to go on after a kill. */
 export const runSpecSchema = z.object({
@@ -33,6 +34,8 @@ export const runSpecSchema = z.object({
   maxWorkers: z.number(),
   maxFileSizeBytes: z.number().optional(),
   bytesPerSecond: z.number().optional(),
+  /** How s3:// sources are reached, where there can be any. */
+  s3: s3SpecSchema.optional(),
   resume: z.boolean(),
   durable: z.boolean(),
   /** Carried by a fleet's workers rather than by one process. */

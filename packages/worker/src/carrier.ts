@@ -81,7 +81,9 @@ export class Carrier {
 
   /** Ends a file whose host was given up, without carrying it. */
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
-    const error = new TransferError("breaker", this.gates.describe(hostOf(job.s)), { permanent: true });
+    const error = new TransferError("breaker", this.gates.describe(hostOf(job.s, this.#place)), {
+      permanent: true,
+    });
     const delivery = { job, attempt: 0, sinceMs: Date.now() };
     const keys = workFile(job, this.#place);
     const carried = await settleFailed(delivery, keys, undefined, error, this.#place, "blocked");

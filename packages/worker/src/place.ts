@@ -3,6 +3,7 @@ import type { Gates } from "@drover/shared/gates";
 import type { TransferJob } from "@drover/shared/job";
 import type { BreakerRules, Protocol } from "@drover/shared/protocol";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Source } from "@drover/shared/storage/source";
 import type { Leases } from "./leases.js";
 import type { Pace } from "./pace.js";
@@ -40,6 +41,8 @@ export interface Place {
   leases: Leases;
   pace: Pace;
   tree: LocalTree;
+  /** How s3:// sources are reached. */
+  s3?: S3Spec | undefined;
   terms: Terms;
   gates: Gates;
   flight(job: TransferJob, path: string): string;

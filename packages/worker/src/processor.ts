@@ -193,7 +193,7 @@ export class Processor {
       this.#since.delete(id);
       this.#busySince.delete(id);
       const { error, outcome } = ended.outcome;
-      if (ended.blockedUntilMs > 0 && error) place.gates.blame(hostOf(transfer.s), error.message);
+      if (ended.blockedUntilMs > 0 && error) place.gates.blame(hostOf(transfer.s, place), error.message);
       this.#tell(place, transfer, ended.blockedUntilMs, outcome !== "blocked");
       events.settled(ended.outcome, transfer);
       return;
@@ -213,14 +213,14 @@ export class Processor {
       throw new DelayedError();
     }
     const delayMs = backoff(place, delivery.attempt, ended.error);
-    if (ended.error.verdict === "fail") place.gates.blame(hostOf(transfer.s), ended.error.message);
+    if (ended.error.verdict === "fail") place.gates.blame(hostOf(transfer.s, place), ended.error.message);
     this.#tell(place, transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     throw new TryAgain(ended.error.message, delayMs);
   }
 
   #tell(place: Place, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
-    const host = hostOf(job.s);
+    const host = hostOf(job.s, place);
     place.gates.told(host, blockedUntilMs, passed);
     if (blockedUntilMs > 0) this.options.events.blocked(host, blockedUntilMs);
   }
@@ -235,7 +235,7 @@ export class Processor {
     const { terms, gates } = place;
     const { job } = delivery;
     if (carried.is === "blocked") {
-      const host = hostOf(job.s);
+      const host = hostOf(job.s, place);
       this.options.events.blocked(host, Date.now() + carried.waitMs);
       if (gates.mayWait(host, carried.waitMs)) {
         return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };

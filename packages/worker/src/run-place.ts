@@ -10,6 +10,10 @@ import { HttpClient } from "@drover/shared/storage/http";
 import { HttpSource } from "@drover/shared/storage/http-source";
 import { LocalSource } from "@drover/shared/storage/local-source";
 import { LocalTree } from "@drover/shared/storage/local-tree";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { credentialsOf } from "@drover/shared/storage/s3/credentials";
+import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
+import { S3Source } from "@drover/shared/storage/s3/source";
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
 import { Pace } from "./pace.js";
@@ -56,6 +60,12 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     const why = "the credentials of this run have expired: start a new sync";
     throw new TransferError("credentials", why, { permanent: true });
   };
+  let s3: S3Client | undefined;
+  const s3Source = (job: TransferJob) => {
+    if (!spec.s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
+    s3 ??= new S3Client(client, spec.s3, credentialsOf(spec.s3));
+    return new S3Source(s3, parseS3(job.s));
+  };
   const place: Place = {
     runId,
     fleet: spec.fleet,
@@ -63,6 +73,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     leases: options.leases,
     pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
     tree: new LocalTree(spec.root),
+    s3: spec.s3,
     terms: {
       ...spec,
       rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
@@ -72,6 +83,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     flight: (job, path) => flightOf(runId, spec, job, path),
     receiving: options.receiving,
     source: (job) => {
+      if (isS3(job.s)) return s3Source(job);
       if (hostOf(job.s) === "") return new LocalSource(job.s);
       return job.k === 1 ? secretSource(job) : new HttpSource(client, job.s, headers);
     },

@@ -86,7 +86,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     faultPoint("open");
     if (opened.is === "unchanged") {
       staging?.discardFile();
-      return await arrived("unchanged", before.entry as CatalogEntry, "not-modified", "ok");
+      const entry = { ...(before.entry as CatalogEntry), version: opened.entry.version };
+      return await arrived("unchanged", entry, "not-modified", "ok");
     }
     body = opened;
     staging ??= Staging.at(place.tree, job.d, lease);

@@ -1,6 +1,6 @@
 import type { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
-import { hostOf, type TransferJob } from "@drover/shared/job";
+import { hostOf, sourceId, type TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { FileKeys } from "@drover/shared/protocol";
 import type { Place } from "./place.js";
@@ -43,13 +43,8 @@ export function workFile(job: TransferJob, place: Place): WorkFile {
     lease: shortHash(path),
     tree: place.tree.id,
     name: job.d,
-    host: hostOf(job.s),
+    host: hostOf(job.s, place),
     path,
-    sourceHash: sourceHash(job),
+    sourceHash: sourceId(job.s, place),
   };
-}
-
-/** Identifies a source in leases and in the catalog. Signatures and passwords do not count: they change. */
-export function sourceHash(job: TransferJob): string {
-  return shortHash(job.s);
 }

@@ -103,6 +103,10 @@ function planFetch(flags: FetchFlags): Plan {
     flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
     process.cwd(),
   );
+  if (source.is === "s3")
+    throw new SettingsError(
+      `--source-url ${sourceText(source)}: fetch takes http(s) URLs and files; use drover sync`,
+    );
   const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
   if (flags.destination === "") throw new SettingsError("--destination must be a file's path");
   if (flags.lockDir === "") throw new SettingsError("--lock-dir must be a directory's path");

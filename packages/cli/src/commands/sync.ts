@@ -9,6 +9,7 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { checkHeader } from "@drover/shared/storage/http";
+import { isS3 } from "@drover/shared/storage/s3/name";
 import { stampOf } from "../list-stamp.js";
 import { detail } from "../output.js";
 import type { Format } from "../report.js";
@@ -40,6 +41,9 @@ export interface Plan {
 /** `drover sync SOURCE…`: understands everything before anything changes, then carries the run. */
 export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const plan = planSync(sources, flags, resolved.values);
+  // A list may name anything.
+  if (plan.secrets.sources.some(isS3) || flags.fromFile !== undefined)
+    plan.spec.s3 = await (await import("../s3-spec.js")).s3SpecOf(resolved);
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan);
   if (resolved.values.redis !== undefined) {
     // A fleet has limits of its own: only what the person asked for is another.
@@ -79,7 +83,9 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
 /** @throws SettingsError for whatever cannot be right. */
 export function planSync(sources: string[], flags: SyncFlags, settings: Settings): Plan {
   if (sources.length === 0 && flags.fromFile === undefined) {
-    throw new SettingsError("nothing to sync: name a URL, a file or a directory, or a list with --from-file");
+    throw new SettingsError(
+      "nothing to sync: name a URL, an s3:// source, a file or a directory, or a list with --from-file",
+    );
   }
   if (flags.json && flags.ndjson)
     throw new SettingsError("--json and --ndjson exclude each other: choose one");
@@ -151,6 +157,7 @@ function checkSources(sources: string[], settings: Settings): { names: SourceNam
       checkReadable(source.path);
       continue;
     }
+    if (source.is === "s3") continue; // a prefix or an object: listing it will tell
     const destination = destinationOf(source, settings.layout);
     const other = byDestination.get(destination);
     if (other !== undefined) {
@@ -219,7 +226,9 @@ function checkList(file: string): { list: string; listStamp: string } | undefine
 function checkChecksums(given: string[], sources: SourceName[], hasList: boolean): Record<string, string> {
   const checksums: Record<string, string> = {};
   const texts = new Set(sources.map(sourceText));
-  const directories = sources.filter((each) => each.is === "path" && isDirectory(each.path));
+  const directories = sources.filter(
+    (each) => each.is === "s3" || (each.is === "path" && isDirectory(each.path)),
+  );
   for (const pair of given) {
     const at = pair.lastIndexOf("=");
     const digest = pair.slice(at + 1).toLowerCase();
@@ -230,7 +239,7 @@ function checkChecksums(given: string[], sources: SourceName[], hasList: boolean
     }
     const source = parseSource(pair.slice(0, at), process.cwd());
     const text = sourceText(source);
-    const inside = directories.some((each) => text.startsWith(`${sourceText(each)}/`));
+    const inside = directories.some((each) => text.startsWith(`${sourceText(each).replace(/\/$/, "")}/`));
     if (!texts.has(text) && !inside && !hasList) {
       throw new SettingsError(`--checksum names ${redactUrl(text)}, which is none of the sources`);
     }

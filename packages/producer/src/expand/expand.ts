@@ -4,8 +4,14 @@ import { fileError, messageOf, TransferError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
+import { localVersion } from "@drover/shared/storage/local-source";
+import { type S3Name, s3Text } from "@drover/shared/storage/s3/name";
+import { s3Version } from "@drover/shared/storage/s3/source";
 import { readList } from "./list.js";
+import { ListingError } from "./listing-error.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
+import type { ListedObject } from "./s3/page.js";
+import { S3Sources } from "./s3/source.js";
 import { destinationOf, parseSource, type SourceName, sourceText } from "./source-name.js";
 import { walk } from "./walk.js";
 
@@ -18,8 +24,8 @@ export interface Entry {
   /** Destination relative to the root; "" where there is none. */
   destination: string;
   sha256: string | undefined;
-  /** Of a local file. */
-  stat: BigIntStats | undefined;
+  /** At the source, where its listing tells: the same as the catalog's means unchanged. */
+  version: string | undefined;
   error: TransferError | undefined;
   /** Where the expansion goes on after this entry. */
   cursor: Cursor;
@@ -29,6 +35,8 @@ export interface Entry {
 export interface Cursor {
   sources: number;
   listByte: number;
+  /** Last key that was given of the S3 source that comes next: its listing goes on behind it. */
+  after?: string;
 }
 
 export const START: Cursor = { sources: 0, listByte: 0 };
@@ -40,49 +48,113 @@ export interface ExpandInput {
   /** The list: a path, or standard input. */
   list: string | NodeJS.ReadableStream | undefined;
   from: Cursor;
+  /** Stops listings that are under way. */
+  signal: AbortSignal;
   /** Told what is left out, for people. */
   onSkipped(path: string, why: string): void;
 }
 
-/** Turns sources into files, one after the other: nothing is held but the entry at hand. */
+/**
+ * Turns sources into files, one after the other: nothing is held but the entry at hand.
+ *
+ * A source whose listing breaks off does not keep the others from being expanded. The cursor then stays where it broke
+ * off, so that whoever goes on there misses nothing; what comes twice is known by its destination.
+ *
+ * @throws ListingError at the end, for the first such source.
+ */
 export async function* expand(input: ExpandInput): AsyncGenerator<Entry> {
-  const { spec } = input;
+  const s3 = new S3Sources(input.spec, input.signal);
+  let failed: { error: ListingError; cursor: Cursor } | undefined;
+  try {
+    for await (const one of sourcesOf(input)) {
+      let { cursor } = one;
+      try {
+        for await (const entry of one.expand(s3)) {
+          cursor = entry.cursor;
+          yield failed ? { ...entry, cursor: failed.cursor } : entry;
+        }
+      } catch (error) {
+        if (!(error instanceof ListingError)) throw error;
+        failed ??= { error, cursor };
+      }
+    }
+  } finally {
+    await s3.close();
+  }
+  if (failed) throw failed.error;
+}
+
+/** One source, to be expanded. */
+interface Expandable {
+  /** Where it begins. */
+  cursor: Cursor;
+  expand(s3: S3Sources): AsyncGenerator<Entry>;
+}
+
+/** The sources of the command line, then those of the list, from the cursor on. */
+async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
+  const { spec, from } = input;
   const wanted = compilePatterns(spec.patterns, spec.filters);
-  for (let at = input.from.sources; at < input.sources.length; at++) {
-    const inside: Cursor = { sources: at, listByte: 0 };
+  let startAfter = from.after;
+  for (let at = from.sources; at < input.sources.length; at++) {
+    const inside: Cursor = {
+      sources: at,
+      listByte: 0,
+      ...(startAfter === undefined ? {} : { after: startAfter }),
+    };
+    startAfter = undefined;
     const after: Cursor = { sources: at + 1, listByte: 0 };
     const source = parseSource(input.sources[at] as string, "/");
-    yield* expandOne(source, spec.destination, undefined, wanted, input, inside, after);
+    yield {
+      cursor: inside,
+      expand: (s3) => expandOne(source, spec.destination, undefined, { wanted, input, inside, after, s3 }),
+    };
   }
   if (input.list === undefined) return;
-  for await (const line of readList(input.list, input.from.listByte)) {
+  for await (const line of readList(input.list, from.listByte)) {
     if (line.text.trim() === "") continue;
-    const [text = "", destination = "", sha256 = ""] = line.text.split("\t");
-    const cursor: Cursor = { sources: input.sources.length, listByte: line.nextByte };
-    let source: SourceName;
-    try {
-      source = parseSource(text, spec.directory);
-      checkSha256(sha256);
-    } catch (error) {
-      const known = error instanceof TransferError ? error : undefined;
-      yield failure(
-        text,
-        known ?? new TransferError("unsupported", messageOf(error), { permanent: true }),
-        cursor,
-      );
-      continue;
-    }
-    const digest = sha256 === "" ? undefined : sha256.toLowerCase();
-    yield* expandOne(
-      source,
-      destination === "" ? undefined : destination,
-      digest,
-      wanted,
-      input,
-      cursor,
-      cursor,
-    );
+    const sources = input.sources.length;
+    const inside: Cursor = {
+      sources,
+      listByte: line.startByte,
+      ...(startAfter === undefined ? {} : { after: startAfter }),
+    };
+    startAfter = undefined;
+    const after: Cursor = { sources, listByte: line.nextByte };
+    yield {
+      cursor: inside,
+      expand: (s3) => expandLine(line.text, { wanted, input, inside, after, s3 }),
+    };
   }
+}
+
+interface Context {
+  wanted: Wanted;
+  input: ExpandInput;
+  /** Cursor within the source. */
+  inside: Cursor;
+  /** Cursor behind it. */
+  after: Cursor;
+  s3: S3Sources;
+}
+
+async function* expandLine(text: string, context: Context): AsyncGenerator<Entry> {
+  const [name = "", destination = "", sha256 = ""] = text.split("\t");
+  let source: SourceName;
+  try {
+    source = parseSource(name, context.input.spec.directory);
+    checkSha256(sha256);
+  } catch (error) {
+    const known = error instanceof TransferError ? error : undefined;
+    yield failure(
+      name,
+      known ?? new TransferError("unsupported", messageOf(error), { permanent: true }),
+      context.after,
+    );
+    return;
+  }
+  const digest = sha256 === "" ? undefined : sha256.toLowerCase();
+  yield* expandOne(source, destination === "" ? undefined : destination, digest, context);
 }
 
 function checkSha256(text: string): void {
@@ -96,15 +168,17 @@ async function* expandOne(
   source: SourceName,
   destination: string | undefined,
   sha256: string | undefined,
-  wanted: Wanted,
-  input: ExpandInput,
-  inside: Cursor,
-  after: Cursor,
+  context: Context,
 ): AsyncGenerator<Entry> {
+  const { wanted, input, inside, after } = context;
   const { spec } = input;
   const text = sourceText(source);
   const shown = redactUrl(text);
   const expected = sha256 ?? spec.checksums[shown];
+  if (source.is === "s3") {
+    yield* expandS3(source, destination, expected, context);
+    return;
+  }
   if (source.is === "url") {
     yield entry(text, shown, destination ?? destinationOf(source, spec.layout), expected, undefined, after);
     return;
@@ -126,7 +200,8 @@ async function* expandOne(
     const refused = stat.isFile()
       ? undefined
       : new TransferError("unsupported", `${source.path} is not a regular file`, { permanent: true });
-    yield { ...entry(text, shown, name, expected, stat, after), ...(refused ? { error: refused } : {}) };
+    const version = localVersion(stat);
+    yield { ...entry(text, shown, name, expected, version, after), ...(refused ? { error: refused } : {}) };
     return;
   }
   if (destination !== undefined) {
@@ -138,8 +213,97 @@ async function* expandOne(
     if (found.is === "skipped") input.onSkipped(found.path, found.why);
     else if (found.is === "failed")
       yield { ...failure(found.path, found.error, inside), destination: found.name };
-    else yield entry(found.path, found.path, found.relative, spec.checksums[found.path], found.stat, inside);
+    else
+      yield entry(
+        found.path,
+        found.path,
+        found.relative,
+        spec.checksums[found.path],
+        localVersion(found.stat),
+        inside,
+      );
   }
+}
+
+async function* expandS3(
+  source: S3Name,
+  destination: string | undefined,
+  sha256: string | undefined,
+  { wanted, input, inside, after, s3 }: Context,
+): AsyncGenerator<Entry> {
+  const { spec } = input;
+  const { bucket } = source;
+  const shown = s3Text(source);
+  const named = destination ?? destinationOf({ is: "s3", ...source }, spec.layout);
+  // Who goes on within a listing knows that the source is a prefix.
+  const prefixOf = (key: string) => (key === "" || key.endsWith("/") ? key : `${key}/`);
+  const found =
+    inside.after === undefined
+      ? await listing(shown, s3.find(source))
+      : ({ is: "prefix", prefix: prefixOf(source.key) } as const);
+  if (found.is === "object") {
+    yield entry(shown, shown, named, sha256, versionOf(found.object), after);
+    return;
+  }
+  if (found.is === "nothing") {
+    const why = "no such object, and nothing below that prefix";
+    yield {
+      ...failure(shown, new TransferError("not-found", why, { permanent: true }), after),
+      destination: named,
+    };
+    return;
+  }
+  const { prefix } = found;
+  if (destination !== undefined) {
+    const why = `${shown} is a prefix: it cannot have the name of one file`;
+    yield failure(shown, new TransferError("unsupported", why, { permanent: true }), after);
+    return;
+  }
+  const pages = s3.below(bucket, prefix, inside.after ?? "");
+  try {
+    for (
+      let page = await listing(shown, pages.next());
+      !page.done;
+      page = await listing(shown, pages.next())
+    ) {
+      for (const object of page.value) {
+        const { key, unreadable } = object;
+        const text = s3Text({ bucket, key });
+        if (unreadable) {
+          const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
+            permanent: true,
+          });
+          yield failure(text, error, inside);
+          continue;
+        }
+        if (key.endsWith("/")) {
+          if (object.sizeBytes > 0) input.onSkipped(text, "its name ends in /, as a directory's does");
+          continue;
+        }
+        const relative = key.slice(prefix.length);
+        // No pattern matches a name of dots, which must not go unsaid.
+        if (!wanted(relative) && !/(^|\/)\.\.?$/.test(relative)) continue;
+        const cursor = { ...inside, after: key };
+        yield entry(text, text, relative, spec.checksums[text], versionOf(object), cursor);
+      }
+    }
+  } finally {
+    await pages.return(undefined);
+  }
+}
+
+/** @throws ListingError for what went wrong with a listing. */
+async function listing<T>(shown: string, step: Promise<T>): Promise<T> {
+  try {
+    return await step;
+  } catch (error) {
+    if (error instanceof TransferError && error.class !== "cancelled") throw new ListingError(shown, error);
+    throw error;
+  }
+}
+
+function versionOf(object: ListedObject | undefined): string | undefined {
+  return object && s3Version(object.etag, object.sizeBytes, object.mtimeMs);
 }
 
 /** Where the destination's root lies below a source directory: its files are no sources. */
@@ -157,7 +321,7 @@ function entry(
   shown: string,
   destination: string,
   sha256: string | undefined,
-  stat: BigIntStats | undefined,
+  version: string | undefined,
   cursor: Cursor,
 ): Entry {
   try {
@@ -165,10 +329,10 @@ function entry(
   } catch (error) {
     return { ...failure(source, error as TransferError, cursor), destination };
   }
-  return { source, shown, destination, sha256, stat, error: undefined, cursor };
+  return { source, shown, destination, sha256, version, error: undefined, cursor };
 }
 
 function failure(source: string, error: TransferError, cursor: Cursor): Entry {
   const shown = redactUrl(source);
-  return { source, shown, destination: "", sha256: undefined, stat: undefined, error, cursor };
+  return { source, shown, destination: "", sha256: undefined, version: undefined, error, cursor };
 }

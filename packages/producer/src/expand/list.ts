@@ -6,6 +6,8 @@ const MOST_LINE_BYTES = 64 << 10;
 
 export interface ListLine {
   text: string;
+  /** Where the line starts, in bytes. */
+  startByte: number;
   /** Where the next line starts, in bytes: the cursor of whoever goes on after this line. */
   nextByte: number;
 }
@@ -24,9 +26,9 @@ export async function* readList(
     typeof input === "string" ? createReadStream(input, { start: startByte, highWaterMark: 1 << 18 }) : input;
   let rest: Buffer = Buffer.alloc(0);
   let at = startByte;
-  const line = (bytes: Buffer, next: number): ListLine => {
+  const line = (bytes: Buffer, start: number, next: number): ListLine => {
     const end = bytes.at(-1) === 13 ? bytes.length - 1 : bytes.length;
-    return { text: bytes.toString("utf8", 0, end), nextByte: next };
+    return { text: bytes.toString("utf8", 0, end), startByte: start, nextByte: next };
   };
   try {
     for await (const piece of stream) {
@@ -34,8 +36,9 @@ export async function* readList(
       const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
       let from = 0;
       for (let end = data.indexOf(10, from); end >= 0; end = data.indexOf(10, from)) {
+        const start = at;
         at += end + 1 - from;
-        yield line(data.subarray(from, end), at);
+        yield line(data.subarray(from, end), start, at);
         from = end + 1;
       }
       rest = Buffer.from(data.subarray(from)); // a copy: the chunk it is part of can go
@@ -46,5 +49,5 @@ export async function* readList(
     const name = typeof input === "string" ? input : "standard input";
     throw new UnavailableError(`cannot read the list ${name}: ${(error as Error).message}`);
   }
-  if (rest.length > 0) yield line(rest, at + rest.length);
+  if (rest.length > 0) yield line(rest, at, at + rest.length);
 }

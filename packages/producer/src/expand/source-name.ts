@@ -2,9 +2,10 @@ import { basename, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
+import { baseName, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 
 /** A source as it was written, understood. */
-export type SourceName = { is: "url"; url: string } | { is: "path"; path: string };
+export type SourceName = { is: "url"; url: string } | { is: "path"; path: string } | ({ is: "s3" } & S3Name);
 
 /**
  * Understands one source.
@@ -23,9 +24,10 @@ export function parseSource(text: string, directory: string): SourceName {
       throw new SettingsError(`invalid file URL ${text}: write file:///absolute/path`);
     }
   }
+  if (scheme === "s3") return { is: "s3", ...parseS3(text) };
   if (scheme !== "http" && scheme !== "https") {
     throw new SettingsError(
-      `unsupported scheme ${scheme}:// in ${redactUrl(text)}: use http, https, file or a path`,
+      `unsupported scheme ${scheme}:// in ${redactUrl(text)}: use http, https, s3, file or a path`,
     );
   }
   try {
@@ -37,8 +39,9 @@ export function parseSource(text: string, directory: string): SourceName {
   }
 }
 
-/** A source as one string: the URL, or the absolute path. */
+/** A source as one string: the URL, `s3://bucket/key`, or the absolute path. */
 export function sourceText(source: SourceName): string {
+  if (source.is === "s3") return s3Text(source);
   return source.is === "url" ? source.url : source.path;
 }
 
@@ -54,11 +57,12 @@ function decode(segment: string): string {
  * Destination of a single source, relative to the root. It is checked by whoever uses it: what was decoded here may
  * hold anything.
  *
- * @param layout `name`: the decoded last segment of a URL (`index` where there is none) or a file's basename;
- *   `url`: host and path of a URL.
+ * @param layout `name`: the decoded last segment of a URL (`index` where there is none) or of a key, or a file's
+ *   basename; `url`: host and path of a URL, bucket and key of an object.
  */
 export function destinationOf(source: SourceName, layout: "name" | "url"): string {
   if (source.is === "path") return basename(source.path);
+  if (source.is === "s3") return layout === "name" ? baseName(source.key) : `${source.bucket}/${source.key}`;
   const url = new URL(source.url);
   const segments = url.pathname.split("/").slice(1);
   const last = segments.at(-1) === "" ? "index" : decode(segments.at(-1) as string);

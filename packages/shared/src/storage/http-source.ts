@@ -1,6 +1,7 @@
-import { TransferError } from "../errors.js";
+import type { TransferError } from "../errors.js";
 import type { AnswerHeaders, Headers, HttpAnswer, HttpClient } from "./http.js";
 import { statusError } from "./http-errors.js";
+import { changedWhileRead, discard, rangeOf } from "./http-range.js";
 import type { Opened, Source, SourceDigest, SourceEntry } from "./source.js";
 
 /**
@@ -62,33 +63,13 @@ export class HttpSource implements Source {
     }
     if (answer.status === 412 || answer.status === 416) {
       discard(answer);
-      throw new TransferError("changed", "the file changed at the source while it was read", {
-        verdict: "ok",
-      });
+      throw changedWhileRead();
     }
     if (answer.status !== 206) throw refuse(answer);
-    const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(answer.headers["content-range"] ?? "");
-    const bad = (what: string) => {
-      discard(answer);
-      return new TransferError("protocol", `the server answered with ${what}`, { verdict: "ok" });
-    };
-    if (!range) throw bad("no usable Content-Range");
-    if (Number(range[1]) !== startByte) throw bad(`the wrong range (${answer.headers["content-range"]})`);
-    const total = range[3] === "*" ? entry.sizeBytes : Number(range[3]);
-    if (total !== entry.sizeBytes || answer.headers.etag !== entry.strongEtag) {
-      discard(answer);
-      throw new TransferError("changed", "the file changed at the source while it was read", {
-        verdict: "ok",
-      });
-    }
+    const total = rangeOf(answer, entry, startByte);
     const opened = entryOf(answer, versionOf(answer.headers));
     return { is: "body", entry: { ...opened, sizeBytes: total }, body: answer.body, offset: startByte };
   }
-}
-
-function discard(answer: HttpAnswer): void {
-  const length = answer.headers["content-length"];
-  answer.body.discard(length === undefined || answer.status === 304 ? undefined : Number(length));
 }
 
 function refuse(answer: HttpAnswer): TransferError {

@@ -93,7 +93,8 @@ export class HttpClient {
       const agent = this.#agentFor(asked, target);
       const answer = await this.#request(
         agent,
-        target,
+        target.origin,
+        target.pathname + target.search,
         { ...sent, ...extra, "accept-encoding": "identity" },
         signal,
       );
@@ -111,6 +112,16 @@ export class HttpClient {
     }
   }
 
+  /**
+   * Sends one GET to exactly this target. A redirect is an answer like any other.
+   *
+   * @param path with its query, as it is to be sent: nothing in it is normalised.
+   * @throws TransferError for whatever kept an answer away.
+   */
+  ask(origin: string, path: string, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    return this.#request(this.#direct, origin, path, headers, signal);
+  }
+
   #agentFor(asked: URL, target: URL): Agent {
     if (target.hostname === asked.hostname) return this.#direct;
     const host = bareHost(asked.hostname);
@@ -124,7 +135,13 @@ export class HttpClient {
     return this.#guarded;
   }
 
-  #request(agent: Agent, url: URL, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+  #request(
+    agent: Agent,
+    origin: string,
+    path: string,
+    headers: Headers,
+    signal: AbortSignal,
+  ): Promise<HttpAnswer> {
     const { timeoutMs } = this.options;
     return new Promise((resolve, reject) => {
       let body: HttpBody | undefined;
@@ -140,7 +157,7 @@ export class HttpClient {
       signal.addEventListener("abort", onAbort, { once: true });
       const done = () => signal.removeEventListener("abort", onAbort);
       agent.dispatch(
-        { origin: url.origin, path: url.pathname + url.search, method: "GET", headers },
+        { origin, path, method: "GET", headers },
         {
           onRequestStart(control) {
             controller = control;

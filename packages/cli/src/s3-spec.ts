@@ -1,0 +1,65 @@
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { SettingsError } from "@drover/shared/errors";
+import { awsEndpoint, type S3Spec } from "@drover/shared/storage/s3/spec";
+import type { Resolved } from "./settings.js";
+
+/**
+ * How a run reaches S3: the settings, and what they leave open from the profile of the AWS configuration files. It
+ * holds names only, no credentials.
+ *
+ * @throws SettingsError for settings that exclude each other, or a profile that is not there.
+ */
+export async function s3SpecOf({ values, origins }: Resolved): Promise<S3Spec> {
+  const profile = values["s3-profile"];
+  if (values["s3-anonymous"] && origins["s3-profile"] === "flag")
+    throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
+  const configured = await fromProfile(profile);
+  const ownEndpoint = values["s3-endpoint"] ?? configured.endpoint;
+  const region = values["s3-region"] ?? configured.region ?? "us-east-1";
+  if (!/^[a-z0-9-]{1,64}$/i.test(region))
+    throw new SettingsError(`--s3-region must be a name such as eu-west-1, not ${JSON.stringify(region)}`);
+  return {
+    endpoint: ownEndpoint ?? awsEndpoint(region),
+    region,
+    pathStyle: values["s3-path-style"] ?? (ownEndpoint !== undefined && !isAws(ownEndpoint)),
+    anonymous: values["s3-anonymous"],
+    requesterPays: values["s3-requester-pays"],
+    ...(profile === undefined ? {} : { profile }),
+  };
+}
+
+function isAws(endpoint: string): boolean {
+  return /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
+}
+
+/** Region and endpoint of a profile. What reads the files is loaded only where there is one. */
+async function fromProfile(
+  named: string | undefined,
+): Promise<{ region?: string | undefined; endpoint?: string | undefined }> {
+  const config = process.env.AWS_CONFIG_FILE ?? join(homedir(), ".aws", "config");
+  const keys = process.env.AWS_SHARED_CREDENTIALS_FILE ?? join(homedir(), ".aws", "credentials");
+  const name = named ?? "default";
+  if (!existsSync(config) && !existsSync(keys)) {
+    if (named === undefined) return {};
+    throw new SettingsError(`no profile ${named}: neither ${config} nor ${keys} is there`);
+  }
+  const { loadSharedConfigFiles } = await import("@smithy/core/config");
+  const files = await loadSharedConfigFiles();
+  const profile = files.configFile[name];
+  if (named !== undefined && !profile && !files.credentialsFile[name])
+    throw new SettingsError(
+      `no profile ${named} in ${config} or ${keys}: check --s3-profile and AWS_PROFILE`,
+    );
+  if (!profile) return {};
+  const services =
+    profile.services === undefined ? undefined : files.configFile[`services.${profile.services}`];
+  const ignored = /^true$/i.test(
+    process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS ?? profile.ignore_configured_endpoint_urls ?? "",
+  );
+  const endpoint = ignored ? undefined : (services?.["s3.endpoint_url"] ?? profile.endpoint_url);
+  if (endpoint !== undefined && !/^https?:\/\//.test(endpoint))
+    throw new SettingsError(`endpoint_url of profile ${name} in ${config} must be an http(s) URL`);
+  return { region: profile.region, endpoint: endpoint?.replace(/\/$/, "") };
+}

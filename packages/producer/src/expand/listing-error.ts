@@ -1,0 +1,14 @@
+import type { TransferError } from "@drover/shared/errors";
+
+/** A source could not be listed to its end: what was listed is not everything, so the run is not complete. */
+export class ListingError extends Error {
+  override name = "ListingError";
+
+  /** @param source as it may be shown. */
+  constructor(
+    readonly source: string,
+    override readonly cause: TransferError,
+  ) {
+    super(`cannot list ${source}: ${cause.message}`);
+  }
+}

@@ -1,0 +1,70 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf, TransferError } from "@drover/shared/errors";
+import type { S3Client } from "@drover/shared/storage/s3/client";
+import { type ListedPage, parsePage } from "./page.js";
+
+/** A page of 1,000 keys of 1,024 characters, all of them encoded, is not larger. */
+const MOST_PAGE_BYTES = 16 << 20;
+const MOST_DELAY_MS = 20_000;
+
+export interface PageRequest {
+  bucket: string;
+  prefix: string;
+  delimiter?: string;
+  /** Key behind which the listing starts; for its first page. */
+  startAfter?: string;
+  /** Token of the page before. */
+  token?: string;
+  /** Keys on the page; 1,000 where nothing is said. */
+  maxKeys?: number;
+}
+
+/** Asks for one page of a listing. @throws TransferError */
+export type Lister = (request: PageRequest, signal: AbortSignal) => Promise<ListedPage>;
+
+/** @param retries tries per page in all, with growing random delays between them. */
+export function listerOf(client: S3Client, retries: number, timeoutMs: number): Lister {
+  return async (request, signal) => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await onePage(client, request, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+      } catch (thrown) {
+        signal.throwIfAborted();
+        const error = asTransferError(thrown, timeoutMs);
+        if (error.permanent || attempt >= retries) throw error;
+        const delayMs = Math.random() * Math.min(500 * 2 ** (attempt - 1), MOST_DELAY_MS);
+        await sleep(Math.max(delayMs, error.retryAfterMs ?? 0), undefined, { signal });
+      }
+    }
+  };
+}
+
+function asTransferError(thrown: unknown, timeoutMs: number): TransferError {
+  if (thrown instanceof TransferError) return thrown;
+  if ((thrown as Error).name === "TimeoutError")
+    return new TransferError(
+      "timeout",
+      `network timeout: no page of the listing within ${timeoutMs / 1000} s`,
+    );
+  return new TransferError("protocol", `the listing cannot be understood: ${messageOf(thrown)}`);
+}
+
+async function onePage(client: S3Client, request: PageRequest, signal: AbortSignal): Promise<ListedPage> {
+  const { bucket, prefix, delimiter, startAfter, token, maxKeys } = request;
+  const query: Record<string, string> = { "list-type": "2", "encoding-type": "url", prefix };
+  if (delimiter !== undefined) query.delimiter = delimiter;
+  if (token !== undefined) query["continuation-token"] = token;
+  else if (startAfter !== undefined && startAfter !== "") query["start-after"] = startAfter;
+  if (maxKeys !== undefined) query["max-keys"] = String(maxKeys);
+  const answer = await client.get(bucket, "", query, {}, signal);
+  if (answer.status !== 200) throw new Error(`HTTP status ${answer.status}`);
+  const chunks: Buffer[] = [];
+  for (let part = await answer.body.read(); part; part = await answer.body.read()) {
+    chunks.push(...part);
+    if (answer.body.receivedBytes <= MOST_PAGE_BYTES) continue;
+    const error = new Error(`a page of over ${MOST_PAGE_BYTES} bytes`);
+    answer.body.abort(error);
+    throw error;
+  }
+  return parsePage(Buffer.concat(chunks).toString());
+}

@@ -1,0 +1,69 @@
+import { TransferError } from "@drover/shared/errors";
+import type { RunSpec } from "@drover/shared/run";
+import { HttpClient } from "@drover/shared/storage/http";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { credentialsOf } from "@drover/shared/storage/s3/credentials";
+import type { S3Name } from "@drover/shared/storage/s3/name";
+import { type Lister, listerOf } from "./lister.js";
+import { listObjects } from "./listing.js";
+import type { ListedObject } from "./page.js";
+
+const CONNECTIONS = 16;
+
+/** What an s3:// source stands for. */
+export type S3Found =
+  /** One object; what a listing knows of it, where it may be listed. */
+  | { is: "object"; object: ListedObject | undefined }
+  /** Everything below a prefix, which ends in `/` or is "". */
+  | { is: "prefix"; prefix: string }
+  | { is: "nothing" };
+
+/** The S3 sources of one expansion. */
+export class S3Sources {
+  #client: HttpClient | undefined;
+  #lister: Lister | undefined;
+
+  constructor(
+    private readonly spec: RunSpec,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  get #list(): Lister {
+    const { s3, timeoutMs, retries } = this.spec;
+    if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
+    if (!this.#lister) {
+      this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
+      this.#lister = listerOf(new S3Client(this.#client, s3, credentialsOf(s3)), retries, timeoutMs);
+    }
+    return this.#lister;
+  }
+
+  /**
+   * Whether a name is an object's or a prefix's. An object is first: `b/my/path` means it where it exists, else
+   * everything below `my/path/`, and never `my/path2`.
+   */
+  async find({ bucket, key }: S3Name): Promise<S3Found> {
+    if (key === "" || key.endsWith("/")) return { is: "prefix", prefix: key };
+    try {
+      // The name itself is the first of all that begin with it.
+      const { objects } = await this.#list({ bucket, prefix: key, maxKeys: 1 }, this.signal);
+      if (objects[0]?.key === key) return { is: "object", object: objects[0] };
+      const below = await this.#list({ bucket, prefix: `${key}/`, maxKeys: 1 }, this.signal);
+      return below.objects.length > 0 ? { is: "prefix", prefix: `${key}/` } : { is: "nothing" };
+    } catch (error) {
+      // Who may not list may still be allowed to read: asking for the object will tell.
+      if (error instanceof TransferError && error.class === "forbidden")
+        return { is: "object", object: undefined };
+      throw error;
+    }
+  }
+
+  /** Pages of everything below a prefix, in the order of keys. */
+  below(bucket: string, prefix: string, startAfter: string): AsyncGenerator<ListedObject[]> {
+    return listObjects(this.#list, bucket, prefix, startAfter, this.signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+  }
+}

@@ -1,0 +1,71 @@
+import { TransferError } from "../../errors.js";
+import type { Headers, HttpAnswer, HttpClient } from "../http.js";
+import type { Credentials } from "./credentials.js";
+import { answerError } from "./errors.js";
+import { encodeKey, encodeQuery, Signer } from "./sigv4.js";
+import type { S3Spec } from "./spec.js";
+
+/** Sends signed GETs to one S3 service. */
+export class S3Client {
+  readonly #signer: Signer;
+  readonly #endpoint: URL;
+  readonly #basePath: string;
+
+  constructor(
+    private readonly http: HttpClient,
+    private readonly spec: S3Spec,
+    private readonly credentials: Credentials,
+  ) {
+    this.#signer = new Signer(spec.region);
+    this.#endpoint = new URL(spec.endpoint);
+    this.#basePath = this.#endpoint.pathname.replace(/\/$/, "");
+  }
+
+  /**
+   * GET of an object, or of the bucket where `key` is "". The answer is as it came: a redirect is not followed, since
+   * the signature (and a session token) is for this host alone.
+   *
+   * @param query sub-resource and parameters of a listing.
+   * @param headers conditions and ranges, `x-amz-…`.
+   * @throws TransferError
+   */
+  async get(
+    bucket: string,
+    key: string,
+    query: Record<string, string>,
+    headers: Headers,
+    signal: AbortSignal,
+  ): Promise<HttpAnswer> {
+    const { origin, host, path } = this.#target(bucket, key);
+    const search = encodeQuery(query);
+    const signed: Headers = { host };
+    const sent: Headers = {};
+    for (const [name, value] of Object.entries(headers))
+      (name.startsWith("x-amz-") ? signed : sent)[name] = value;
+    if (this.spec.requesterPays) signed["x-amz-request-payer"] = "requester";
+    const identity = await this.credentials();
+    if (identity) Object.assign(sent, signed, this.#signer.sign(identity, path, search, signed));
+    else Object.assign(sent, signed);
+    delete sent.host; // the client's own, and the same
+    sent["accept-encoding"] = "identity";
+    const target = search === "" ? path : `${path}?${search}`;
+    const answer = await this.http.ask(origin, target, sent, signal);
+    if (answer.status === 304 || answer.status === 412 || answer.status === 416) return answer;
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    throw await answerError(answer, bucket);
+  }
+
+  #target(bucket: string, key: string): { origin: string; host: string; path: string } {
+    const { protocol, host } = this.#endpoint;
+    const encoded = encodeKey(key);
+    if (Buffer.byteLength(key) > 1024)
+      throw new TransferError("path", "the key is over 1024 bytes", { permanent: true });
+    // A bucket that is no DNS label would need a certificate, or a name, that cannot be.
+    if (this.spec.pathStyle || !/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/.test(bucket)) {
+      const path = `${this.#basePath}/${encodeKey(bucket)}/${encoded}`;
+      return { origin: `${protocol}//${host}`, host, path: key === "" ? path.replace(/\/$/, "") : path };
+    }
+    const own = `${bucket}.${host}`;
+    return { origin: `${protocol}//${own}`, host: own, path: `${this.#basePath}/${encoded}` };
+  }
+}

@@ -1,0 +1,109 @@
+import { TransferError, type TransferErrorOptions } from "../../errors.js";
+import type { AnswerHeaders, HttpAnswer } from "../http.js";
+import { retryAfterMs, statusError } from "../http-errors.js";
+import { childText, parseXml } from "./xml.js";
+
+/** An error is described in less than this. */
+const MOST_ERROR_BYTES = 64 << 10;
+
+/** What an error answer says of itself. */
+interface Said {
+  code: string;
+  region: string | undefined;
+}
+
+/** The error that an answer of S3 stands for; its body is read. */
+export async function answerError(answer: HttpAnswer, bucket: string): Promise<TransferError> {
+  return s3Error(answer.status, answer.headers, await read(answer), bucket);
+}
+
+async function read(answer: HttpAnswer): Promise<Said> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for (let part = await answer.body.read(); part; part = await answer.body.read()) {
+      chunks.push(...part);
+      bytes += part.reduce((sum, chunk) => sum + chunk.length, 0);
+      if (bytes > MOST_ERROR_BYTES) {
+        answer.body.abort(new Error("too long for an error"));
+        return { code: "", region: undefined };
+      }
+    }
+    const error = parseXml(Buffer.concat(chunks).toString());
+    return { code: childText(error, "Code") ?? "", region: childText(error, "Region") };
+  } catch {
+    return { code: "", region: undefined }; // its status says enough
+  }
+}
+
+function s3Error(status: number, headers: AnswerHeaders, said: Said, bucket: string): TransferError {
+  const { code } = said;
+  const text = code === "" ? `HTTP status ${status}` : `${code}, HTTP status ${status}`;
+  const make = (cls: TransferError["class"], message: string, options: TransferErrorOptions = {}) =>
+    new TransferError(cls, message, { permanent: true, verdict: "ok", ...options });
+  const region = headers["x-amz-bucket-region"] ?? said.region;
+  switch (code) {
+    case "NoSuchBucket":
+      return make("not-found", `no such bucket: ${bucket} (${text})`);
+    case "NoSuchKey":
+    case "NoSuchVersion":
+      return make("not-found", `no such object (${text})`);
+    case "AccessDenied":
+    case "AllAccessDisabled":
+    case "AccountProblem":
+      return make("forbidden", `access denied (${text})`);
+    case "InvalidAccessKeyId":
+    case "SignatureDoesNotMatch":
+    case "InvalidToken":
+    case "ExpiredToken":
+    case "TokenRefreshRequired":
+      return make("credentials", `the credentials are not accepted (${text}): check the keys or the profile`);
+    case "RequestTimeTooSkewed":
+      return make("credentials", `${clockOff(headers)} (${text}): set this machine's clock`);
+    case "InvalidObjectState":
+      return make("forbidden", `the object is archived (${text}): restore it first`);
+    case "SlowDown":
+    case "RequestLimitExceeded":
+    case "TooManyRequests": {
+      const after = retryAfterMs(headers["retry-after"]);
+      return new TransferError("throttled", `too many requests (${text})`, {
+        verdict: "fail",
+        throttled: true,
+        ...(after === undefined ? {} : { retryAfterMs: after }),
+      });
+    }
+    case "RequestTimeout":
+    case "OperationAborted":
+      return make("server", `the server asks to try again (${text})`, { permanent: false });
+    case "PermanentRedirect":
+    case "TemporaryRedirect":
+    case "AuthorizationHeaderMalformed":
+    case "IllegalLocationConstraintException":
+      return elsewhere(bucket, region, text);
+  }
+  if (status >= 300 && status < 400) return elsewhere(bucket, region, text);
+  if (status === 404 && code === "") return make("not-found", `no such object or bucket (${text})`);
+  const known = statusError(status, headers);
+  const { permanent, verdict, throttled } = known;
+  return new TransferError(known.class, known.message.replace(`HTTP status ${status}`, text), {
+    permanent,
+    verdict,
+    throttled,
+    ...(known.retryAfterMs === undefined ? {} : { retryAfterMs: known.retryAfterMs }),
+  });
+}
+
+function elsewhere(bucket: string, region: string | undefined, text: string): TransferError {
+  const where =
+    region === undefined
+      ? `is not at this endpoint (${text}): check --s3-region and --s3-endpoint`
+      : `is in another region (${text}): use --s3-region ${region}`;
+  return new TransferError("redirect", `the bucket ${bucket} ${where}`, { permanent: true, verdict: "ok" });
+}
+
+function clockOff(headers: AnswerHeaders): string {
+  const server = Date.parse(headers.date ?? "");
+  if (Number.isNaN(server)) return "this machine's clock is wrong";
+  const seconds = Math.round((Date.now() - server) / 1000);
+  return `this machine's clock is ${Math.abs(seconds)} s ${seconds < 0 ? "behind" : "ahead of"} the server's`;
+}

@@ -1,0 +1,127 @@
+import { TransferError } from "../../errors.js";
+import type { AnswerHeaders, Headers, HttpAnswer } from "../http.js";
+import { changedWhileRead, discard, rangeOf } from "../http-range.js";
+import type { Opened, Source, SourceDigest, SourceEntry } from "../source.js";
+import type { S3Client } from "./client.js";
+import type { S3Name } from "./name.js";
+
+/**
+ * An object's version: ETag, size, and modification time in seconds, which is all that both a listing and a GET tell.
+ * "" where there is no ETag.
+ */
+export function s3Version(etag: string, sizeBytes: number, mtimeMs: number): string {
+  return etag === "" ? "" : `s${etag};${sizeBytes};${Math.floor(mtimeMs / 1000)}`;
+}
+
+/** The parts of {@link s3Version}, or undefined where the text is none. */
+function partsOf(version: string): { etag: string; sizeBytes: number } | undefined {
+  const match = /^s(.+);(\d+);-?\d+$/.exec(version);
+  return match ? { etag: match[1] as string, sizeBytes: Number(match[2]) } : undefined;
+}
+
+/** Opens an object: with one GET, under a condition where a version is known; a part of it always under If-Match. */
+export class S3Source implements Source {
+  constructor(
+    private readonly client: S3Client,
+    private readonly name: S3Name,
+  ) {}
+
+  async open(known: string, signal: AbortSignal): Promise<Opened> {
+    const parts = partsOf(known);
+    const extra: Headers = { "x-amz-checksum-mode": "ENABLED" };
+    if (parts) extra["if-none-match"] = parts.etag;
+    const answer = await this.#get(extra, signal);
+    if (answer.status === 304 && parts) {
+      discard(answer);
+      const entry = entryOf(answer.headers, parts.sizeBytes, false);
+      const version = Number.isNaN(Date.parse(answer.headers["last-modified"] ?? "")) ? known : entry.version;
+      return { is: "unchanged", entry: { ...entry, version } };
+    }
+    if (answer.status !== 200) throw unexpected(answer);
+    const length = answer.headers["content-length"];
+    const entry = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
+    if (known !== "" && entry.version === known) {
+      discard(answer);
+      return { is: "unchanged", entry };
+    }
+    return { is: "body", entry, body: answer.body, offset: 0 };
+  }
+
+  async openRange(
+    entry: SourceEntry,
+    startByte: number,
+    endByte: number | undefined,
+    signal: AbortSignal,
+  ): Promise<Opened> {
+    const range = `bytes=${startByte}-${endByte ?? ""}`;
+    const answer = await this.#get({ range, "if-match": entry.strongEtag }, signal);
+    if (answer.status === 412 || answer.status === 416) {
+      discard(answer);
+      throw changedWhileRead();
+    }
+    const { headers } = answer;
+    if (answer.status === 200 && headers.etag === entry.strongEtag) {
+      const length = headers["content-length"];
+      const whole = entryOf(headers, length === undefined ? undefined : Number(length), true);
+      return { is: "body", entry: whole, body: answer.body, offset: 0 };
+    }
+    if (answer.status === 200) {
+      answer.body.abort(new Error("another version"));
+      throw changedWhileRead();
+    }
+    if (answer.status !== 206) throw unexpected(answer);
+    rangeOf(answer, entry, startByte);
+    const opened = entryOf(headers, entry.sizeBytes, false);
+    return { is: "body", entry: opened, body: answer.body, offset: startByte };
+  }
+
+  #get(extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    return this.client.get(this.name.bucket, this.name.key, {}, extra, signal);
+  }
+}
+
+function unexpected(answer: HttpAnswer): TransferError {
+  discard(answer);
+  return new TransferError("http", `unexpected answer (HTTP status ${answer.status})`, {
+    permanent: true,
+    verdict: "ok",
+  });
+}
+
+function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, whole: boolean): SourceEntry {
+  const etag = headers.etag ?? "";
+  const modified = Date.parse(headers["last-modified"] ?? "");
+  const version =
+    sizeBytes === undefined || Number.isNaN(modified) ? "" : s3Version(etag, sizeBytes, modified);
+  return {
+    sizeBytes,
+    version,
+    strongEtag: etag.startsWith('"') ? etag : "",
+    mtimeMs: Number.isNaN(modified) ? undefined : modified,
+    framed: sizeBytes !== undefined || /\bchunked\b/i.test(headers["transfer-encoding"] ?? ""),
+    ranges: true,
+    // Content-Encoding is a note that the uploader left: the object is the bytes as they are sent.
+    encoding: "",
+    digest: whole ? digestOf(headers) : undefined,
+  };
+}
+
+/** What the service vouches for of the whole object. A checksum with `-N` is one of the parts' checksums. */
+function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
+  if (headers["x-amz-checksum-type"] !== "COMPOSITE") {
+    for (const [name, algorithm, length] of [
+      ["x-amz-checksum-sha256", "sha256", 44],
+      ["x-amz-checksum-sha1", "sha1", 28],
+    ] as const) {
+      const base64 = headers[name];
+      if (base64?.length === length && /^[A-Za-z0-9+/]+=+$/.test(base64))
+        return { by: "x-amz-checksum", algorithm, base64 };
+    }
+  }
+  // The ETag of an object that came in one piece is its MD5, unless it is encrypted with a key of KMS or the client's.
+  const md5 = /^"([0-9a-f]{32})"$/.exec(headers.etag ?? "")?.[1];
+  const kms = /^aws:kms/.test(headers["x-amz-server-side-encryption"] ?? "");
+  const own = headers["x-amz-server-side-encryption-customer-algorithm"] !== undefined;
+  if (md5 === undefined || kms || own) return undefined;
+  return { by: "etag", algorithm: "md5", base64: Buffer.from(md5, "hex").toString("base64") };
+}

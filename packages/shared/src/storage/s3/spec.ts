@@ -1,0 +1,22 @@
+import { z } from "zod";
+
+/** How a run reaches S3. Names only: credentials are looked up by the process that needs them. */
+export const s3SpecSchema = z.object({
+  /** URL of the service, of AWS or another, without the bucket. */
+  endpoint: z.string(),
+  region: z.string(),
+  /** `endpoint/bucket/key` instead of `bucket.endpoint/key`. */
+  pathStyle: z.boolean(),
+  /** Requests are not signed. */
+  anonymous: z.boolean(),
+  /** The requests of this run are paid by whoever signs them, not by the bucket's owner. */
+  requesterPays: z.boolean(),
+  /** Profile of the AWS configuration files; the default chain where there is none. */
+  profile: z.string().optional(),
+});
+export type S3Spec = z.infer<typeof s3SpecSchema>;
+
+/** The service of AWS in a region. */
+export function awsEndpoint(region: string): string {
+  return `https://s3.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}`;
+}

@@ -1,0 +1,240 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect } from "vitest";
+import { file } from "../harness/behaviours.js";
+import { sha256 } from "../harness/content.js";
+import { filesBelow, leftovers } from "../harness/drover.js";
+import { FakeS3, sendError } from "../harness/fake-s3.js";
+import { it as base, type Work } from "../harness/fixtures.js";
+import { Gate } from "../harness/gate.js";
+import { listRuns, statusOf } from "../harness/runs.js";
+
+const it = base.extend<{ s3: FakeS3 }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
+  s3: async ({}, use) => {
+    const s3 = await FakeS3.start();
+    await use(s3);
+    await s3.stop();
+  },
+});
+
+const name = (n: number) => String(n).padStart(5, "0");
+const here = (work: Work) => filesBelow(work.out).length;
+
+describe("a listing that breaks off", () => {
+  it("is never taken for a short one: what was listed is carried, resume lists on", async ({
+    box,
+    work,
+    s3,
+    origin,
+  }) => {
+    s3.pageKeys = 100;
+    for (let n = 0; n < 1_000; n++) s3.put(`k/${name(n)}`, `${n}`);
+    s3.fault = ({ query }, answer) => {
+      const after = query.get("continuation-token") ?? query.get("start-after") ?? "";
+      if (!query.has("list-type") || after < "k/00490") return false;
+      sendError(answer, 500, "InternalError");
+      return true;
+    };
+    const url = origin.route("/other.txt", file("other"));
+    const first = await box.run(
+      [
+        "sync",
+        "s3://bucket/k/",
+        url,
+        "--retries",
+        "2",
+        "--max-workers",
+        "32",
+        "--durability",
+        "rename",
+        "--json",
+        ...work.into,
+      ],
+      { env: s3.env },
+    );
+    expect(first.code).toBe(1);
+    expect(first.stderr).toMatch(
+      /^drover: cannot list s3:\/\/bucket\/k\/: .*InternalError.*drover resume (\S+) lists on\n$/,
+    );
+    const run = /resume (\S+)/.exec(first.stderr)?.[1] as string;
+    const state = await statusOf(box, run);
+    expect(state.state).toBe("interrupted");
+    expect(state.copied).toBeGreaterThan(400);
+    expect(state.copied).toBeLessThan(600);
+    expect(filesBelow(work.out).some((path) => path.endsWith("other.txt"))).toBe(true);
+
+    s3.fault = () => false;
+    s3.requests.length = 0;
+    const second = await box.run(["resume", run], { env: s3.env });
+    expect([second.code, second.stderr]).toEqual([0, ""]);
+    expect(await statusOf(box, run)).toMatchObject({ state: "done", files: 1_001, copied: 1_001 });
+    expect(here(work)).toBe(1_001);
+    const starts = s3.requests.filter(({ query }) => query.has("list-type") && !query.has("delimiter"));
+    for (const { query } of starts) expect(query.get("start-after") ?? "k/1").not.toBe("");
+    expect(s3.requests.filter(({ key }) => key === "k/00001")).toEqual([]);
+  });
+
+  it("goes on where a killed producer was", async ({ box, work, s3 }) => {
+    s3.pageKeys = 100;
+    for (let n = 0; n < 2_000; n++) s3.put(`k/${name(n)}`, `${n}`);
+    const gate = new Gate();
+    s3.fault = ({ query }) => {
+      const after = query.get("continuation-token") ?? query.get("start-after") ?? "";
+      if (!query.has("list-type") || after < "k/01000") return false;
+      void gate.pass();
+      return true; // never answered
+    };
+    const started = box.start(
+      ["sync", "s3://bucket/k/", "--max-workers", "32", "--durability", "rename", ...work.into],
+      {
+        env: s3.env,
+      },
+    );
+    await gate.reached;
+    await expect.poll(() => here(work), { timeout: 30_000 }).toBeGreaterThan(300);
+    started.kill("SIGKILL");
+    await started.result;
+    s3.fault = () => false;
+    s3.requests.length = 0;
+    const [run] = await listRuns(box);
+    const { code } = await box.run(["resume", run?.run as string], { env: s3.env });
+    expect(code).toBe(0);
+    expect(here(work)).toBe(2_000);
+    const listed = s3.requests.filter(({ query }) => query.has("list-type"));
+    expect(listed[0]?.query.get("start-after")).toMatch(/^k\/0\d{4}$/);
+  });
+});
+
+describe("an object", () => {
+  it("that is replaced while it is fetched in pieces is never mixed", async ({ box, work, s3 }) => {
+    const size = 80 << 20;
+    const two = Buffer.alloc(size, 2);
+    s3.put("large", Buffer.alloc(size, 1));
+    let pieces = 0;
+    s3.fault = ({ headers }) => {
+      if (headers.range !== undefined && ++pieces === 1) s3.put("large", two);
+      return false;
+    };
+    const { items, code } = await box.sync(["s3://bucket/large", ...work.into], { env: s3.env });
+    expect(pieces).toBeGreaterThan(0);
+    for (const { headers } of s3.requests)
+      if (headers.range !== undefined) expect(headers["if-match"]).toMatch(/^"[0-9a-f]{32}"$/);
+    expect([code, items[0]?.checksum]).toEqual([0, sha256(two)]);
+  });
+
+  it("whose bytes are not those of its ETag is not published", async ({ box, work, s3 }) => {
+    s3.put("k", "content", { etag: '"00000000000000000000000000000000"' });
+    const { items, code } = await box.sync(["s3://bucket/k", ...work.into], { env: s3.env });
+    expect(code).toBe(3);
+    expect(items[0]?.error).toMatchObject({ class: "checksum", message: expect.stringMatching(/etag/) });
+    expect(here(work)).toBe(0);
+  });
+
+  it("that is larger or gone by its turn fails or comes whole, and leaves nothing", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    s3.put("k/gone", "x");
+    s3.put("k/grown", "short");
+    s3.fault = ({ query, key }) => {
+      if (query.has("list-type")) return false;
+      if (key === "k/gone") s3.remove(key);
+      else s3.put(key, "longer than listed");
+      return false;
+    };
+    const { items, code } = await box.sync(["s3://bucket/k/", ...work.into], { env: s3.env });
+    expect(code).toBe(1);
+    expect(items.find((item) => item.source.endsWith("grown"))).toMatchObject({
+      outcome: "copied",
+      bytes: 18,
+    });
+    expect(items.find((item) => item.source.endsWith("gone"))?.error).toMatchObject({ class: "not-found" });
+    expect([here(work), leftovers(work.out)]).toEqual([1, []]);
+  });
+
+  it("comes late rather than never from a service that is asked too much", async ({ box, work, s3 }) => {
+    s3.put("k/1", "x");
+    let nth = 0;
+    s3.fault = (_request, answer) => {
+      if (nth++ % 2 === 1) return false;
+      sendError(answer, 503, "SlowDown");
+      return true;
+    };
+    const { items, code } = await box.sync(["s3://bucket/k/", ...work.into], { env: s3.env });
+    expect([code, items[0]?.attempts]).toEqual([0, 2]);
+  });
+
+  it("of any bucket is blocked by the one breaker of its service", async ({ box, work, s3 }) => {
+    s3.fault = ({ query }, answer) => {
+      if (query.has("list-type")) return false;
+      sendError(answer, 500, "InternalError");
+      return true;
+    };
+    for (let n = 0; n < 8; n++) s3.put(`k/${n}`, "x");
+    const args = ["s3://bucket/k/", "--retries", "2", "--breaker-wait", "0", ...work.into];
+    const { items, code } = await box.sync(args, { env: s3.env });
+    expect(code).toBe(3);
+    const blocked = items.filter((item) => item.outcome === "blocked");
+    expect(blocked.length).toBeGreaterThan(0);
+    expect(blocked[0]?.error?.message).toContain(new URL(s3.endpoint).host);
+  });
+});
+
+describe("credentials", () => {
+  it("come from a profile, with its region and endpoint, and are seen nowhere", async ({ box, work, s3 }) => {
+    s3.put("k/1", "x");
+    const config = join(work.path, "config");
+    const keys = join(work.path, "credentials");
+    writeFileSync(
+      config,
+      `[profile mine]\nregion = eu-south-7\nservices = here\n[services here]\ns3 =\n  endpoint_url = ${s3.endpoint}\n`,
+    );
+    writeFileSync(keys, "[mine]\naws_access_key_id = AKIDMINE\naws_secret_access_key = SECRETCANARY\n");
+    const env = {
+      AWS_CONFIG_FILE: config,
+      AWS_SHARED_CREDENTIALS_FILE: keys,
+      AWS_EC2_METADATA_DISABLED: "true",
+    };
+    const command = ["s3://bucket/k/", "--s3-profile", "mine", "--verbose", ...work.into];
+    const { code, stdout, stderr } = await box.sync(command, { env });
+    expect(code).toBe(0);
+    expect(s3.requests.at(-1)?.headers.authorization).toMatch(/Credential=AKIDMINE\/\d+\/eu-south-7\/s3/);
+    const seen = [stdout, stderr, ...box.stateFiles().map(({ text }) => text)].join("\n");
+    expect(seen).not.toMatch(/SECRETCANARY/);
+    const missing = await box.run(["sync", "s3://bucket/k/", "--s3-profile", "other", ...work.into], { env });
+    expect(missing.code).toBe(2);
+    expect(missing.stderr).toMatch(/^drover: no profile other in .*\n$/);
+  });
+
+  it("that are not there are said to be missing, in one line", async ({ box, work, s3 }) => {
+    const env = { ...s3.env, AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
+    const { code, stderr } = await box.run(["sync", "s3://bucket/k/", ...work.into], { env });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^drover: cannot list .*: no AWS credentials .*--s3-anonymous.*\n$/);
+  });
+
+  it("are not needed for what everybody may read", async ({ box, work, s3 }) => {
+    s3.put("k/1", "x");
+    const { code } = await box.sync([
+      "s3://bucket/k/1",
+      "--s3-anonymous",
+      "--s3-endpoint",
+      s3.endpoint,
+      ...work.into,
+    ]);
+    expect(code).toBe(0);
+    for (const { headers } of s3.requests) expect(headers.authorization).toBeUndefined();
+  });
+
+  it.for([
+    [["--s3-anonymous", "--s3-profile", "x"], /exclude each other/],
+    [["--s3-endpoint", "ftp://x"], /--s3-endpoint must be an http/],
+    [["--s3-region", "no such"], /--s3-region must be/],
+  ] as const)("and settings that cannot be right stop it: %j", async ([args, message], { box, work }) => {
+    const { code, stderr } = await box.run(["sync", "s3://bucket/k/", ...args, ...work.into]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+});

@@ -1,0 +1,108 @@
+import { randomBytes } from "node:crypto";
+import {
+  CreateBucketCommand,
+  DeleteBucketCommand,
+  DeleteObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { type FauxqsServer, startFauxqs } from "fauxqs";
+
+/** Where a test's S3 is, and what signs for it. */
+export interface S3Place {
+  endpoint: string;
+  accessKeyId: string;
+  secretAccessKey: string;
+}
+
+/** The service that the environment names (DROVER_TEST_S3_ENDPOINT, …_KEY, …_SECRET), or undefined. */
+export function namedS3(): S3Place | undefined {
+  const { DROVER_TEST_S3_ENDPOINT, DROVER_TEST_S3_KEY, DROVER_TEST_S3_SECRET } = process.env;
+  if (!DROVER_TEST_S3_ENDPOINT) return undefined;
+  return {
+    endpoint: DROVER_TEST_S3_ENDPOINT,
+    accessKeyId: DROVER_TEST_S3_KEY ?? "",
+    secretAccessKey: DROVER_TEST_S3_SECRET ?? "",
+  };
+}
+
+/**
+ * A bucket of its own on an S3 service: on the one that is given, else on one in this process. That one does not check
+ * signatures, conditions of writes or checksums, and takes no object over 11 MiB.
+ */
+export class TestS3 {
+  readonly bucket = `drover-${randomBytes(6).toString("hex")}`;
+  readonly #client: S3Client;
+
+  private constructor(
+    readonly place: S3Place,
+    private readonly server: FauxqsServer | undefined,
+  ) {
+    const { endpoint, accessKeyId, secretAccessKey } = place;
+    this.#client = new S3Client({
+      endpoint,
+      region: "us-east-1",
+      forcePathStyle: true,
+      credentials: { accessKeyId, secretAccessKey },
+      requestChecksumCalculation: "WHEN_REQUIRED",
+    });
+  }
+
+  static async start(place?: S3Place): Promise<TestS3> {
+    const server = place ? undefined : await startFauxqs({ port: 0, logger: false });
+    const here = server && {
+      endpoint: `http://127.0.0.1:${server.port}`,
+      accessKeyId: "test",
+      secretAccessKey: "test-SECRET-CANARY",
+    };
+    const s3 = new TestS3((place ?? here) as S3Place, server);
+    await s3.#client.send(new CreateBucketCommand({ Bucket: s3.bucket }));
+    return s3;
+  }
+
+  /** Environment of a `drover` command that may use it. */
+  get env(): Record<string, string> {
+    return {
+      AWS_ACCESS_KEY_ID: this.place.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: this.place.secretAccessKey,
+      AWS_ENDPOINT_URL_S3: this.place.endpoint,
+      AWS_REGION: "us-east-1",
+      AWS_EC2_METADATA_DISABLED: "true",
+    };
+  }
+
+  url(key: string): string {
+    return `s3://${this.bucket}/${key}`;
+  }
+
+  async put(key: string, content: Buffer | string, sha256 = false): Promise<void> {
+    const checksum = sha256 ? ({ ChecksumAlgorithm: "SHA256" } as const) : {};
+    await this.#client.send(
+      new PutObjectCommand({ Bucket: this.bucket, Key: key, Body: content, ...checksum }),
+    );
+  }
+
+  async putAll(contents: Readonly<Record<string, string>>): Promise<void> {
+    const all = Object.entries(contents);
+    for (let from = 0; from < all.length; from += 32)
+      await Promise.all(all.slice(from, from + 32).map(([key, content]) => this.put(key, content)));
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.#client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key }));
+  }
+
+  async stop(): Promise<void> {
+    if (!this.server) {
+      for (;;) {
+        const { Contents = [] } = await this.#client.send(new ListObjectsV2Command({ Bucket: this.bucket }));
+        if (Contents.length === 0) break;
+        await Promise.all(Contents.map(({ Key }) => this.remove(Key as string)));
+      }
+      await this.#client.send(new DeleteBucketCommand({ Bucket: this.bucket }));
+    }
+    this.#client.destroy();
+    await this.server?.stop();
+  }
+}

@@ -1,0 +1,220 @@
+import { listerOf } from "@drover/producer/expand/s3/lister";
+import { listObjects } from "@drover/producer/expand/s3/listing";
+import { HttpClient } from "@drover/shared/storage/http";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { compareKeys } from "@drover/shared/storage/s3/name";
+import { test as base, describe, expect } from "vitest";
+import { FakeS3, type Fault, sendError } from "../harness/fake-s3.js";
+
+interface Listing {
+  s3: FakeS3;
+  /** Keys below a prefix, page by page. */
+  list(prefix: string, startAfter?: string): AsyncGenerator<string[]>;
+  all(prefix: string, startAfter?: string): Promise<string[]>;
+}
+
+const it = base.extend<{ listing: Listing }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
+  listing: async ({}, use) => {
+    const s3 = await FakeS3.start();
+    s3.pageKeys = 10;
+    const http = new HttpClient({ timeoutMs: 5_000, connections: 16 });
+    const spec = {
+      endpoint: s3.endpoint,
+      region: "us-east-1",
+      pathStyle: true,
+      anonymous: true,
+      requesterPays: false,
+    };
+    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000);
+    const list = async function* (prefix: string, startAfter = "") {
+      const pages = listObjects(lister, "bucket", prefix, startAfter, new AbortController().signal);
+      for await (const page of pages) yield page.map(({ key }) => key);
+    };
+    const all = async (prefix: string, startAfter?: string) => {
+      const keys: string[] = [];
+      for await (const page of list(prefix, startAfter)) keys.push(...page);
+      return keys;
+    };
+    await use({ s3, list, all });
+    await http.close();
+    await s3.stop();
+  },
+});
+
+const pad = (n: number, width = 6) => String(n).padStart(width, "0");
+
+/** Key spaces of many shapes. */
+const SHAPES: Record<string, string[]> = {
+  flat: Array.from({ length: 2_000 }, (_, i) => `p/${pad(i)}`),
+  "one level": Array.from({ length: 2_000 }, (_, i) => `p/${pad(i % 40, 2)}/${pad(i)}`),
+  "deep with one branch": Array.from({ length: 2_000 }, (_, i) => `p/a/b/c/${2020 + (i % 6)}/${pad(i)}.csv`),
+  hexadecimal: Array.from({ length: 2_000 }, (_, i) => `p/${((i * 2_654_435_761) >>> 0).toString(16)}`),
+  "uneven, of other scripts": Array.from({ length: 1_500 }, (_, i) =>
+    i % 3 === 0 ? `p/é文件/${i}` : i % 3 === 1 ? `p/🐑${i}` : `p/\uff5e/${"x".repeat(i % 90)}${i}`,
+  ),
+  "around slashes": Array.from({ length: 600 }, (_, i) => [
+    `p/${i}`,
+    `p/${i}/x`,
+    `p/${i}-x`,
+    `p/${i}.x`,
+  ]).flat(),
+};
+
+describe("a listing with many requests at once", () => {
+  it.for(Object.keys(SHAPES))("gives every key once and in order: %s", async (shape, { listing }) => {
+    const keys = SHAPES[shape] as string[];
+    for (const key of [...keys, "p", "o/x", "p2/x", "q"]) listing.s3.put(key, "x");
+    listing.s3.delayMs = 1;
+    const wanted = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    expect(await listing.all("p/")).toEqual(wanted);
+    expect(listing.s3.mostAtOnce).toBeGreaterThan(4);
+    const pages = Math.ceil(keys.length / listing.s3.pageKeys);
+    expect(listing.s3.requests.length).toBeLessThan(pages * 2.5);
+  });
+
+  it("goes on behind a key", async ({ listing }) => {
+    const keys = SHAPES["one level"] as string[];
+    for (const key of keys) listing.s3.put(key, "x");
+    const wanted = keys.toSorted();
+    expect(await listing.all("p/", wanted[777])).toEqual(wanted.slice(778));
+    expect(await listing.all("p/", wanted.at(-1))).toEqual([]);
+  });
+
+  it("asks once where one page is all", async ({ listing }) => {
+    listing.s3.put("p/1", "x");
+    expect(await listing.all("p/")).toEqual(["p/1"]);
+    expect(await listing.all("nothing/")).toEqual([]);
+    expect(listing.s3.requests).toHaveLength(2);
+  });
+
+  it("runs no further ahead than its memory allows", async ({ listing }) => {
+    for (let i = 0; i < 5_000; i++) listing.s3.put(`p/${pad(i)}`, "x");
+    const pages = listing.list("p/");
+    await pages.next();
+    let before = -1;
+    await expect
+      .poll(() => {
+        const still = listing.s3.requests.length === before;
+        before = listing.s3.requests.length;
+        return still;
+      })
+      .toBe(true);
+    expect(before).toBeLessThan(50); // of 500 pages
+    await pages.return(undefined);
+  });
+
+  it("survives pages that fail now and then", async ({ listing }) => {
+    const keys = SHAPES["one level"] as string[];
+    for (const key of keys) listing.s3.put(key, "x");
+    let nth = 0;
+    listing.s3.fault = (_request, answer) => {
+      if (++nth % 41 !== 0) return false;
+      if (nth % 2 === 0) answer.destroy();
+      else sendError(answer, 503, "SlowDown");
+      return true;
+    };
+    expect(await listing.all("p/")).toEqual(keys.toSorted());
+  });
+
+  const page = (s3: FakeS3, change: (xml: string) => string): Fault => {
+    return (request, answer) => {
+      // Pages of the middle of the listing alone.
+      const xml = s3.page(request.query);
+      if (!xml.includes("<Key>p/001000</Key>")) return false;
+      answer.end(change(xml));
+      return true;
+    };
+  };
+  it.for<[string, (s3: FakeS3) => Fault, RegExp]>([
+    ["a page that fails for good", () => fails(500, "InternalError"), /InternalError/],
+    ["a page that is denied", () => fails(403, "AccessDenied"), /AccessDenied/],
+    ["a page that ends in the middle", (s3) => page(s3, (xml) => xml.slice(0, -80)), /ends within/],
+    [
+      "a page that ends between two keys",
+      (s3) => page(s3, (xml) => xml.replace(/<Contents>(?!.*<Contents>).*/, "")),
+      /ends within/,
+    ],
+    [
+      "a page without one of its keys",
+      (s3) => page(s3, (xml) => xml.replace(/<Contents>.*?<\/Contents>/, "")),
+      /announced/,
+    ],
+    ["a key out of order", (s3) => page(s3, (xml) => xml.replace("p/001000", "p/000001")), /comes after/],
+    ["a key of another prefix", (s3) => page(s3, (xml) => xml.replace("p/001000", "q")), /not below/],
+    ["no token for the next page", (s3) => page(s3, (xml) => xml.replace(/<NextC.*Token>/, "")), /no token/],
+    [
+      "no word on whether there is more",
+      (s3) => page(s3, (xml) => xml.replace(/<IsTr.*?ed>/, "").replace("</IsTruncated>", "")),
+      /./,
+    ],
+  ])("fails, and after everything before was given, for %s", async ([, fault, message], { listing }) => {
+    for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
+    listing.s3.fault = fault(listing.s3);
+    const keys: string[] = [];
+    const listed = (async () => {
+      for await (const some of listing.list("p/")) keys.push(...some);
+    })();
+    await expect(listed).rejects.toThrow(message);
+    expect(keys).toEqual((SHAPES.flat as string[]).slice(0, keys.length));
+    expect(keys.length).toBeGreaterThan(900);
+    expect(keys.length).toBeLessThanOrEqual(1000);
+  });
+
+  it("fails for a token that comes again", async ({ listing }) => {
+    for (let i = 0; i < 30; i++) listing.s3.put(`p/${pad(i)}`, "x");
+    listing.s3.fault = (request, answer) => {
+      const token = request.query.get("continuation-token");
+      if (token === null || request.query.has("delimiter")) return false;
+      // Nothing new, but more to come: for ever, if one believes it.
+      const empty = listing.s3.page(new URLSearchParams({ prefix: "nothing" }));
+      const more = `<IsTruncated>true</IsTruncated><NextContinuationToken>${token}</NextContinuationToken>`;
+      answer.end(empty.replace("<IsTruncated>false</IsTruncated>", more));
+      return true;
+    };
+    await expect(listing.all("p/")).rejects.toThrow(/token of a page came again/);
+  });
+
+  it("fails for a first page that comes again", async ({ listing }) => {
+    for (let i = 0; i < 30; i++) listing.s3.put(`p/${pad(i)}`, "x");
+    const first = listing.s3.page(new URLSearchParams({ prefix: "p/" }));
+    listing.s3.fault = (request, answer) => {
+      if (request.query.has("delimiter")) return false;
+      answer.end(first);
+      return true;
+    };
+    await expect(listing.all("p/")).rejects.toThrow(/comes after/);
+  });
+});
+
+function fails(status: number, code: string): Fault {
+  return (request, answer) => {
+    const after = request.query.get("continuation-token") ?? request.query.get("start-after") ?? "";
+    if (after < "p/000990" || after >= "p/001000") return false;
+    sendError(answer, status, code);
+    return true;
+  };
+}
+
+describe("the order of keys", () => {
+  it("is that of their bytes in UTF-8", () => {
+    const keys = [
+      "",
+      "a",
+      "a/",
+      "a/b",
+      "a0",
+      "b",
+      "é",
+      "\ud7ff",
+      "\ue000",
+      "\uff5e",
+      "😀",
+      "\u{10ffff}",
+      "a😀",
+      "a\uff5e",
+    ];
+    const byBytes = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    expect([...keys].sort(compareKeys)).toEqual(byBytes);
+  });
+});
