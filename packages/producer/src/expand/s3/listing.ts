@@ -8,8 +8,8 @@ import { Splitter } from "./split.js";
 const FETCHERS = 8;
 /** Pages that a range may be ahead of the one whose turn it is: with all fetchers 32,000 objects wait at most. */
 const AHEAD_PAGES = 4;
-/** A range that has given so many pages and has more is worth being parted. */
-const LONG_PAGES = 2;
+/** A range that has given so many pages, and has more, is worth being parted. */
+const LONG_PAGES = 1;
 /** Levels that discovery goes down while there is a single prefix on each. */
 const MOST_LEVELS = 8;
 
@@ -26,6 +26,8 @@ interface Range {
   busy: boolean;
   done: boolean;
   error: unknown;
+  /** Where it was guessed to start, until that has shown to be right or wrong. */
+  guess: string | undefined;
 }
 
 /**
@@ -73,6 +75,8 @@ export async function* listObjects(
       range.token = page.next;
       range.listed++;
       if (objects.length > 0) range.pages.push(objects);
+      else if (range.guess !== undefined) splitter.miss(range.guess);
+      range.guess = undefined;
       range.done = past || page.next === undefined || range.last === end;
       if (page.next !== undefined && !discovered) {
         discovered = true;
@@ -109,6 +113,7 @@ export async function* listObjects(
       range.listed = 0; // not again before it has shown that it is still long
       if (middle === undefined) continue;
       const behind = newRange(middle, range.end);
+      behind.guess = middle;
       range.end = middle;
       ranges.splice(at + 1, 0, behind);
       near.splice(at + 1, 0, behind);
@@ -155,6 +160,7 @@ function newRange(last: string, end: string | undefined): Range {
     busy: false,
     done: false,
     error: undefined,
+    guess: undefined,
   };
 }
 

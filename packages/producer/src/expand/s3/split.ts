@@ -13,6 +13,7 @@ const MOST_POSITIONS = 256;
  */
 export class Splitter {
   readonly #seen: Set<string>[] = [];
+  readonly #emptyFrom: (string | undefined)[] = [];
   #hints: string[] = [];
 
   /** @param prefixLength characters that all keys begin with. */
@@ -27,6 +28,14 @@ export class Splitter {
         (this.#seen[position] as Set<string>).add(key[position] as string);
       }
     }
+  }
+
+  /** No key was behind a guess: what was only likely from there on at its last position is not guessed again. */
+  miss(guess: string): void {
+    const position = guess.length - 1;
+    const char = guess[position] as string;
+    const before = this.#emptyFrom[position];
+    if (before === undefined || compareKeys(char, before) < 0) this.#emptyFrom[position] = char;
   }
 
   /** Prefixes that have keys, in order. */
@@ -64,9 +73,11 @@ export class Splitter {
     const seen = this.#seen[position];
     if (!seen) return [];
     const all = new Set(seen);
+    const empty = this.#emptyFrom[position];
     for (const chars of CLASSES) {
       const some = [...chars].filter((char) => seen.has(char)).length;
-      if (chars === CLASSES[0] ? some > 0 : some > 1) for (const char of chars) all.add(char);
+      if (chars === CLASSES[0] ? some > 0 : some > 1)
+        for (const char of chars) if (empty === undefined || compareKeys(char, empty) < 0) all.add(char);
     }
     // Half of a surrogate pair would not be a key.
     return [...all].filter((char) => char < "\ud800" || char > "\udfff").sort(compareKeys);
