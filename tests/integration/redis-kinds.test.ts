@@ -315,7 +315,9 @@ describe("a Redis behind Sentinels", () => {
     vi.stubEnv("DROVER_REDIS_CA", certificate.certPath);
     const secure = await Watched.start(passwords, certificate);
     try {
-      await carries(await connected(urlOf(secure, { scheme: "rediss+sentinel" })));
+      const redis = await connected(urlOf(secure, { scheme: "rediss+sentinel", master: `${MASTER}/2` }));
+      await carries(redis);
+      expect(await redis.client("INFO")).toMatch(/ db=2 /);
       vi.stubEnv("DROVER_REDIS_CA", "");
       expect(await refusal(urlOf(secure, { scheme: "rediss+sentinel" }))).toMatch(/ECONNREFUSED|self-signed/);
     } finally {

@@ -51,7 +51,7 @@ export function makeClient(address: RedisAddress): Client {
     maxRetriesPerRequest: null,
     connectTimeout: CONNECT_MS,
     socketTimeout: SILENCE_MS,
-    // By a master that has become a replica, or lacks one that it needs: ask for the master, send the command again.
+    // A master that has become a replica, or lacks one that it needs: ask for the master, send the command again.
     reconnectOnError: (error: Error) => {
       if (!/(^|-)(READONLY|NOREPLICAS|UNBLOCKED) /.test(error.message)) return false;
       state.refused = true;
@@ -175,9 +175,9 @@ function dressSentinels(redis: Redis): void {
   const { connector } = redis as unknown as { connector: SentinelParts };
   const make = connector.connectToSentinel?.bind(connector);
   if (!make) return;
-  // It would print which Sentinels cannot be reached.
+  // Clients that watch for a failover would print which Sentinels cannot be reached.
   connector.connectToSentinel = (...args) => make(...args).on("error", () => {});
-  // It would close the next connection while that is being made, which ioredis takes for the end.
+  // The detector of a connection that broke would close the next one in the making, which ioredis takes for the end.
   redis.on("close", () => connector.failoverDetector?.cleanup());
 }
 
@@ -215,7 +215,7 @@ interface Writable {
 function gatherWrites(redis: Redis): void {
   const { stream } = redis as unknown as { stream?: Writable };
   if (!stream) return;
-  // ioredis adds one for each command that a master refuses: there are as many as there are commands under way.
+  // ioredis adds a listener for each command that a master refuses: Node would warn of more than ten.
   stream.setMaxListeners(0);
   const write = stream.write.bind(stream);
   let waiting: (string | Buffer)[] = [];
