@@ -34,7 +34,7 @@ home=$(mktemp -d "${TMPDIR:-/tmp}/drover-ceph.XXXXXX")
 started=()
 
 # Everything that was started, by its process id, the gateway first and the monitor last.
-# shellcheck disable=SC2317 # the trap below calls it
+# shellcheck disable=SC2317 # it is called by the trap
 stop() {
   local at pid
   for ((at = ${#started[@]} - 1; at >= 0; at--)); do
