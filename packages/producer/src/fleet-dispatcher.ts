@@ -111,7 +111,8 @@ export class FleetDispatcher {
       const known = new Chunk(chunk, []);
       known.launched = true;
       known.addedMs = Date.now();
-      for (const job of jobsOf(id, files)) known.pending.set(job.i, { job, priority: 1 });
+      for (const job of jobsOf(id, files))
+        known.pending.set(job.i, { job, priority: 1, addedMs: Date.now() });
       this.#flow(run, hostOfChunk(chunk)).chunks.set(chunk, known);
     }
     this.#runs.set(id, run);
@@ -241,7 +242,7 @@ export class FleetDispatcher {
         flow.chunks.set(id, chunk);
       }
       const part = chunk.rest.slice(0, left);
-      const jobs = part.map((job) => ({ job, priority: ++flow.nextTag }));
+      const jobs = part.map((job) => ({ job, priority: ++flow.nextTag, addedMs: Date.now() }));
       await this.#jobs.add(jobs);
       for (const each of jobs) chunk.pending.set(each.job.i, each);
       chunk.rest = chunk.rest.slice(part.length);

@@ -14,7 +14,7 @@ export class FleetJobs {
 
   constructor(
     private readonly redis: Redis,
-    keys: Keys,
+    private readonly keys: Keys,
   ) {
     this.#queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
     this.#queue.on("error", () => {}); // Redis being away is said where it is met
@@ -50,7 +50,7 @@ export class FleetJobs {
     const joined: Pending[] = [];
     await Promise.all(
       out.map(async (job) => {
-        if (!(await this.end(run, job, outcome))) joined.push({ job, priority: 1 });
+        if (!(await this.end(run, job, outcome))) joined.push({ job, priority: 1, addedMs: Date.now() });
       }),
     );
     for (const each of joined) {
@@ -60,7 +60,14 @@ export class FleetJobs {
     await this.add(joined);
   }
 
-  /** @returns false where other runs wait for the file. */
+  async #isSettled(runId: string, index: number): Promise<boolean> {
+    return (await this.redis.getbit(this.keys.done(runId), index)) === 1;
+  }
+
+  /**
+   * @returns false where other runs wait for the file.
+   * @throws Error where what is known of the run cannot be right any more.
+   */
   async end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
     const path = run.tree.path(job.d);
     const error =
@@ -101,6 +108,8 @@ export class FleetJobs {
       openBreaker: false,
       keepLease: false,
     });
+    if (answer.is === "already" && !(await this.#isSettled(run.id, job.i)))
+      throw new Error(`the leader's memory of run ${run.id} is older than Redis: it is read anew`);
     return answer.is !== "waiting";
   }
 }

@@ -8,6 +8,8 @@ import type { LocalTree } from "@drover/shared/storage/local-tree";
 export interface Pending {
   job: TransferJob;
   priority: number;
+  /** When it was added, as far as is known here. */
+  addedMs: number;
 }
 
 /** A run as the leader sees it. */

@@ -61,7 +61,8 @@ export class Sweeper {
     const again: Pending[] = [];
     for (const each of await this.#stillThere(flows, lost)) {
       const run = runOf(each.job.r as string);
-      const wasRemoved = removed.has(fleetJobId(each.job));
+      // An event from before it was added is of an earlier life of the same run, which Redis has forgotten.
+      const wasRemoved = (removed.get(fleetJobId(each.job)) ?? 0) > each.addedMs;
       if (!run || !wasRemoved || !(await this.jobs.end(run, each.job, "cancelled"))) again.push(each);
     }
     this.log("jobs were gone from the queue", {
@@ -87,14 +88,15 @@ export class Sweeper {
     return kept;
   }
 
-  /** Ids of jobs that somebody removed lately, from BullMQ's events. */
-  async #removedJobs(): Promise<Set<string>> {
+  /** Jobs that somebody removed lately, and when (ms), from BullMQ's events. */
+  async #removedJobs(): Promise<Map<string, number>> {
     const { redis, keys } = this;
     const stream = `${keys.queuePrefix()}:${keys.fleetQueue()}:events`;
-    const removed = new Set<string>();
-    for (const [, fields] of await redis.xrevrange(stream, "+", "-", "COUNT", EVENTS)) {
+    const removed = new Map<string, number>();
+    for (const [id, fields] of await redis.xrevrange(stream, "+", "-", "COUNT", EVENTS)) {
       const at = (name: string) => fields[fields.indexOf(name) + 1];
-      if (at("event") === "removed") removed.add(String(at("jobId")));
+      const job = String(at("jobId"));
+      if (at("event") === "removed" && !removed.has(job)) removed.set(job, Number.parseInt(id, 10));
     }
     return removed;
   }
