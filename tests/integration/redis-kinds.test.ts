@@ -13,6 +13,9 @@ import { until } from "../harness/gate.js";
 import { MASTER, Server, TestCluster, Watched } from "../harness/redis-kinds.js";
 import { Member, settling, specOf } from "./helpers/fleet.js";
 
+// A master that hangs is noticed after 15 seconds; a busy machine adds to all the others' timers.
+vi.setConfig({ testTimeout: 120_000 });
+
 const SECRET = "CANARY/@:%?#";
 const PASSWORD = encodeURIComponent(SECRET);
 /** A user that may do no more than docs/settings.md asks for. */
@@ -83,7 +86,7 @@ function served(redis: Redis, keys: Keys) {
     errors,
     add: (...all: number[]) =>
       resent(redis, () => queue.addBulk(all.map((data) => ({ name: "copy", data })))),
-    got: (data: number) => until(`job ${data}`, () => got.includes(data)),
+    got: (data: number) => until(`job ${data}`, () => got.includes(data), 60_000),
     async close() {
       await worker.close();
       await queue.obliterate({ force: true });
