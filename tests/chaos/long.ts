@@ -6,8 +6,12 @@ import { directoryOf, keep, LONG, type Played, play, SHORT } from "./play.js";
 const [first = "1", minutes = "10", size = "long"] = process.argv.slice(2);
 const endMs = performance.now() + Number(minutes) * 60_000;
 const interrupt = new AbortController();
-process.once("SIGINT", () => interrupt.abort());
-process.once("SIGTERM", () => interrupt.abort());
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    console.log(`${signal}: stopping`);
+    interrupt.abort();
+  });
+}
 
 let failed = 0;
 let seed = Number(first);
