@@ -357,11 +357,16 @@ async function blockedHost() {
   const names = Object.keys(files).slice(0, healthy);
   const wanted = pick(files, names);
   const { port } = new URL(origin);
-  const good = names.map((name, at) => `http://${HOSTS[at % HOSTS.length]}:${port}/small/${name}`);
+  // In tens of one host: the backlog is bounded by its chunks, of which each batch makes one per host.
+  const good = names.map(
+    (name, at) => `http://${HOSTS[Math.floor(at / 10) % HOSTS.length]}:${port}/small/${name}`,
+  );
   const nobody = await freePort();
   const bad = Array.from({ length: many }, (_, at) => `http://127.0.0.1:${nobody}/down/file-${at}.bin`);
-  const each = Math.ceil(many / healthy);
-  const mixed = good.flatMap((line, at) => [...bad.slice(at * each, (at + 1) * each), line]);
+  const each = Math.ceil((many / healthy) * 10);
+  const mixed = [];
+  for (let at = 0; at * 10 < healthy; at++)
+    mixed.push(...bad.slice(at * each, (at + 1) * each), ...good.slice(at * 10, (at + 1) * 10));
   const lists = {
     good: writeList("good.txt", good),
     bad: writeList("bad.txt", bad),
