@@ -86,7 +86,8 @@ export function leftBehind(marker, dir) {
       const command = read(`/proc/${pid}/cmdline`);
       const mine =
         read(`/proc/${pid}/environ`).split("\0").includes(marker) ||
-        (isRedis && (command.includes(dir) || readlinkSync(`/proc/${pid}/cwd`).startsWith(dir))) ||
+        (isRedis &&
+          (command.includes(`${dir}/`) || `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${dir}/`))) ||
         (name.startsWith("node") && command.includes(`${dir}/run/`));
       if (mine) found.push({ pid, name, isRedis, command: command.replaceAll("\0", " ").trim() });
     } catch {
