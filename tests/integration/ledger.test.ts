@@ -234,7 +234,7 @@ describe("failures", () => {
         failure: failureOf(`http://h/${at}`, `f${at}`, "path"),
       }),
     );
-    await fleet.protocol.enqueue(run, 1, "", files);
+    await fleet.backlog.enqueue(run, 1, "", files);
     const pages = await collect(fleet.ledger.failures(run));
     expect(pages.length).toBeGreaterThan(1);
     const indexes = new Set(pages.flat().map((failure) => failure.index));

@@ -6,19 +6,18 @@ import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
+import { Backlog, RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { type BriefError, isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { Protocol, RunLostError } from "@drover/shared/protocol";
 import { isAway } from "@drover/shared/redis/connect";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import { Carrier, type CarrierWork } from "@drover/worker/carrier";
 import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/carrier-threads";
 import type { FileEvents } from "@drover/worker/processor";
-import { probeMsOf } from "@drover/worker/run-place";
 import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
@@ -78,7 +77,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const { redis, keys, ledger } = engine;
   const { spec } = run;
   const tree = new LocalTree(spec.root);
-  const protocol = new Protocol(redis, keys, PROCESS_NAME, probeMsOf(spec));
+  const backlog = new Backlog(redis, keys, PROCESS_NAME);
   const queueName = `${keys.queue(run.id)}-${run.generation}`;
   const prefix = keys.queuePrefix();
   const queue = new Queue(queueName, { connection: redis, prefix });
@@ -117,7 +116,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const dispatcher: Dispatcher = new Dispatcher({
     runId: run.id,
     queue,
-    ledger,
+    backlog,
     gates,
     window: Math.max(spec.maxWorkers * 8, 1000),
     endBlocked: async (job) => {
@@ -135,7 +134,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   };
 
   // What an earlier process left: first its queue, then what was never in one.
-  const chunkSizes = await leftOver(options, protocol, prefix);
+  const chunkSizes = await leftOver(options, backlog, prefix);
   watcher.queued((await ledger.counts(run.id)).settled);
 
   const onQueueError = (error: Error) => {
@@ -253,7 +252,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
         runId: run.id,
         redis,
         keys,
-        protocol,
+        backlog,
         ledger,
         tree,
         input: {
@@ -323,7 +322,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
 /** Puts back what earlier processes left open; answers chunk ids with their sizes. */
 async function leftOver(
   options: CarryOptions,
-  protocol: Protocol,
+  backlog: Backlog,
   prefix: string,
 ): Promise<Map<string, number>> {
   const { engine, run } = options;
@@ -332,12 +331,12 @@ async function leftOver(
   if (run.generation > 0) {
     const old = new Queue(`${keys.queue(run.id)}-${run.generation - 1}`, { connection: redis, prefix });
     old.on("error", () => {});
-    await requeueLeft(run, ledger, protocol);
+    await requeueLeft(run, backlog);
     await old.obliterate({ force: true });
     await old.close();
-    if (options.retry) await requeueFailed(run, ledger, protocol);
-    for (const chunk of await ledger.chunkIds(run.id))
-      sizes.set(chunk, (await ledger.chunk(run.id, chunk)).length);
+    if (options.retry) await requeueFailed(run, ledger, backlog);
+    for (const chunk of await backlog.chunkIds(run.id))
+      sizes.set(chunk, (await backlog.chunk(run.id, chunk)).length);
   }
   return sizes;
 }

@@ -5,11 +5,11 @@ import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed } from "@drover/producer/requeue";
+import { Backlog, RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { Protocol, RunLostError } from "@drover/shared/protocol";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import { aliveWorkers } from "@drover/shared/workers";
@@ -79,8 +79,8 @@ export async function goOnInFleet(
 ): Promise<number> {
   await lookForWorkers(engine, run.spec.root);
   if (retry) {
-    const protocol = new Protocol(engine.redis, engine.keys, PROCESS_NAME, 0);
-    await requeueFailed(run, engine.ledger, protocol);
+    const backlog = new Backlog(engine.redis, engine.keys, PROCESS_NAME);
+    await requeueFailed(run, engine.ledger, backlog);
   }
   const title = retry ? `Retrying run ${run.id}...` : `Resuming run ${run.id}...`;
   return follow(engine, run, format, title, secrets);
@@ -233,7 +233,7 @@ class Follower {
     const { redis, keys, ledger } = this.engine;
     const run = this.of;
     const { spec } = run;
-    const protocol = new Protocol(redis, keys, PROCESS_NAME, 0);
+    const backlog = new Backlog(redis, keys, PROCESS_NAME);
     const tree = new LocalTree(spec.root);
     const holding = setInterval(() => {
       ledger.hold(run.id).then(
@@ -246,7 +246,7 @@ class Follower {
         runId: run.id,
         redis,
         keys,
-        protocol,
+        backlog,
         ledger,
         tree,
         input: {
@@ -282,7 +282,7 @@ class Follower {
       if (!(error instanceof RunLostError)) throw error;
       const now = await ledger.get(run.id);
       if (now.state !== "cancelled") throw error;
-      return new (await import("@drover/producer/batches")).Batches(protocol, ledger, run.id, true, () =>
+      return new (await import("@drover/producer/batches")).Batches(backlog, ledger, run.id, true, () =>
         Promise.reject(error),
       );
     } finally {

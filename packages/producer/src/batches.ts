@@ -1,5 +1,5 @@
+import { type Backlog, type EnqueueAnswer, type EnqueueFile, ForgottenError } from "@drover/shared/backlog";
 import type { Ledger } from "@drover/shared/ledger";
-import { type EnqueueAnswer, type EnqueueFile, ForgottenError, type Protocol } from "@drover/shared/protocol";
 
 /**
  * Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again, counted from
@@ -23,7 +23,7 @@ export class Batches {
   #recent: Batch[] = [];
 
   constructor(
-    private readonly protocol: Protocol,
+    private readonly backlog: Backlog,
     private readonly ledger: Ledger,
     private readonly runId: string,
     private readonly fleet: boolean,
@@ -62,7 +62,7 @@ export class Batches {
         const { runId, fleet } = this;
         await this.ledger.keepSecretSources(runId, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        const answers = await this.protocol.enqueue(runId, number, batch.cursor, files, fleet);
+        const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, fleet);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;
         // It was taken, so all before it are there.

@@ -1,7 +1,7 @@
+import type { Backlog } from "@drover/shared/backlog";
 import { faultPoint } from "@drover/shared/fault";
 import type { Gates } from "@drover/shared/gates";
 import { jobId, type TransferJob } from "@drover/shared/job";
-import type { Ledger } from "@drover/shared/ledger";
 import { flightHash } from "@drover/shared/protocol";
 import { resent } from "@drover/shared/redis/script";
 import type { Queue } from "bullmq";
@@ -12,7 +12,7 @@ const PROBES = 4;
 export interface DispatcherOptions {
   runId: string;
   queue: Queue;
-  ledger: Ledger;
+  backlog: Backlog;
   gates: Gates;
   /** Files per host that may be in BullMQ at once. */
   window: number;
@@ -81,7 +81,7 @@ export class Dispatcher {
     const chunk = this.#chunks.get(index);
     this.#chunks.delete(index);
     if (!chunk || --chunk.left > 0) return;
-    this.options.ledger.land(this.options.runId, chunk.id).catch((error) => this.options.onError(error));
+    this.options.backlog.land(this.options.runId, chunk.id).catch((error) => this.options.onError(error));
   }
 
   #left(): void {
@@ -138,7 +138,7 @@ export class Dispatcher {
 
   /** @returns whether there may be more to do for this host. */
   async #feed(host: Host): Promise<boolean> {
-    const { gates, ledger, runId } = this.options;
+    const { gates, backlog, runId } = this.options;
     if (host.rest.length === 0 && host.chunks.length === 0) return false;
     const blockedUntil = this.#draining ? 0 : gates.blockedUntil(host.name);
     const givenUp = !this.#draining && gates.givenUp(host.name);
@@ -154,7 +154,7 @@ export class Dispatcher {
     if (room <= 0) return false;
     if (host.chunk === undefined) {
       host.chunk = host.chunks.shift() as string;
-      const files = await ledger.chunk(runId, host.chunk);
+      const files = await backlog.chunk(runId, host.chunk);
       host.rest = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
       const chunk = { id: host.chunk, left: files.length };
       for (const job of host.rest) this.#chunks.set(job.i, chunk);
@@ -165,7 +165,7 @@ export class Dispatcher {
     host.rest = host.rest.slice(part.length);
     if (host.rest.length === 0) {
       faultPoint("dispatch");
-      await ledger.launch(runId, host.chunk);
+      await backlog.launch(runId, host.chunk);
       host.chunk = undefined;
     }
     return true;

@@ -1,3 +1,4 @@
+import { Backlog } from "@drover/shared/backlog";
 import { Gates } from "@drover/shared/gates";
 import type { Ledger } from "@drover/shared/ledger";
 import { DEFAULT_LIMIT } from "@drover/shared/limits";
@@ -39,7 +40,10 @@ export class FleetDispatcher {
   readonly #jobs: FleetJobs;
   readonly #sweeper: Sweeper;
 
+  readonly #backlog: Backlog;
+
   constructor(private readonly options: FleetDispatcherOptions) {
+    this.#backlog = new Backlog(options.redis, options.keys, options.owner);
     this.#jobs = new FleetJobs(options.redis, options.keys);
     this.#sweeper = new Sweeper(options.redis, options.keys, this.#jobs, options.log);
   }
@@ -107,7 +111,7 @@ export class FleetDispatcher {
       seen: 0,
       shared: new Set(),
     };
-    for (const [chunk, files] of await ledger.flying(id)) {
+    for (const [chunk, files] of await this.#backlog.flying(id)) {
       const known = new Chunk(chunk, []);
       known.launched = true;
       known.addedMs = Date.now();
@@ -129,7 +133,7 @@ export class FleetDispatcher {
   }
 
   async #lookAtBacklog(run: FleetRun): Promise<void> {
-    const chunks = await this.options.ledger.chunkIds(run.id);
+    const chunks = await this.#backlog.chunkIds(run.id);
     run.seen = chunks.length;
     for (const flow of run.flows.values()) flow.waiting = [];
     for (const chunk of chunks) {
@@ -160,7 +164,7 @@ export class FleetDispatcher {
     for (const { flow, chunk } of looks) {
       if (chunk.pending.size > 0 || !chunk.launched) continue;
       flow.chunks.delete(chunk.id);
-      await this.options.ledger.land(flow.runId, chunk.id);
+      await this.#backlog.land(flow.runId, chunk.id);
     }
   }
 
@@ -231,14 +235,13 @@ export class FleetDispatcher {
   }
 
   async #feedFlow(run: FleetRun, flow: Flow, room: number): Promise<boolean> {
-    const { ledger } = this.options;
     let left = room;
     while (left > 0) {
       let chunk = [...flow.chunks.values()].find((each) => each.rest.length > 0);
       if (!chunk) {
         const id = flow.waiting.shift();
         if (id === undefined) break;
-        chunk = new Chunk(id, jobsOf(run.id, await ledger.chunk(run.id, id)));
+        chunk = new Chunk(id, jobsOf(run.id, await this.#backlog.chunk(run.id, id)));
         flow.chunks.set(id, chunk);
       }
       const part = chunk.rest.slice(0, left);
@@ -249,7 +252,7 @@ export class FleetDispatcher {
       chunk.addedMs = Date.now();
       left -= part.length;
       if (chunk.rest.length > 0) continue;
-      await ledger.launch(run.id, chunk.id);
+      await this.#backlog.launch(run.id, chunk.id);
       run.seen--;
       chunk.launched = true;
     }
@@ -262,16 +265,15 @@ export class FleetDispatcher {
     host: string | undefined,
     outcome: "cancelled" | "blocked",
   ): Promise<void> {
-    const { ledger } = this.options;
     for (const flow of run.flows.values()) {
       if (host !== undefined && flow.host !== host) continue;
       for (const id of flow.waiting)
-        flow.chunks.set(id, new Chunk(id, jobsOf(run.id, await ledger.chunk(run.id, id))));
+        flow.chunks.set(id, new Chunk(id, jobsOf(run.id, await this.#backlog.chunk(run.id, id))));
       flow.waiting = [];
       for (const chunk of flow.chunks.values()) {
         await this.#jobs.giveUp(run, chunk, outcome);
         if (chunk.launched) continue;
-        await ledger.launch(run.id, chunk.id);
+        await this.#backlog.launch(run.id, chunk.id);
         run.seen--;
         chunk.launched = true;
       }

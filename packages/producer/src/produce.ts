@@ -1,10 +1,11 @@
+import type { Backlog, EnqueueFile } from "@drover/shared/backlog";
 import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
-import { type EnqueueFile, flightHash, flightOf, type Protocol } from "@drover/shared/protocol";
+import { flightHash, flightOf } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
@@ -22,7 +23,7 @@ export interface ProduceOptions {
   runId: string;
   redis: Redis;
   keys: Keys;
-  protocol: Protocol;
+  backlog: Backlog;
   ledger: Ledger;
   tree: LocalTree;
   /** Asks about URLs, where the producer is where the files are carried. */
@@ -49,7 +50,7 @@ export interface ProduceOptions {
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
   const { runId, ledger } = options;
-  const batches = new Batches(options.protocol, ledger, runId, options.input.spec.fleet, options.recreate);
+  const batches = new Batches(options.backlog, ledger, runId, options.input.spec.fleet, options.recreate);
   let batch = options.batch;
   let pending: Entry[] = [];
   let sending: Promise<void> = Promise.resolve();

@@ -1,21 +1,22 @@
+import type { Backlog } from "@drover/shared/backlog";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Ledger } from "@drover/shared/ledger";
-import { flightHash, type Protocol } from "@drover/shared/protocol";
+import { flightHash } from "@drover/shared/protocol";
 import type { Run } from "@drover/shared/run";
 
 const PAGE = 500;
 
 /** Puts the files that a dead process had in its queue back into the backlog; what is settled is left alone. */
-export async function requeueLeft(run: Run, ledger: Ledger, protocol: Protocol): Promise<void> {
-  for (const [chunk, files] of await ledger.flying(run.id)) {
+export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
+  for (const [chunk, files] of await backlog.flying(run.id)) {
     const jobs = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
-    await requeue(jobs, run, protocol, chunk.slice(0, chunk.indexOf("|")), false);
-    await ledger.land(run.id, chunk);
+    await requeue(jobs, run, backlog, chunk.slice(0, chunk.indexOf("|")), false);
+    await backlog.land(run.id, chunk);
   }
 }
 
 /** Takes up again exactly what did not succeed and can: two sources of one destination stay a collision. */
-export async function requeueFailed(run: Run, ledger: Ledger, protocol: Protocol): Promise<void> {
+export async function requeueFailed(run: Run, ledger: Ledger, backlog: Backlog): Promise<void> {
   const all: TransferJob[] = [];
   for await (const page of ledger.failures(run.id)) {
     for (const failure of page) {
@@ -25,20 +26,20 @@ export async function requeueFailed(run: Run, ledger: Ledger, protocol: Protocol
     }
   }
   for (let from = 0; from < all.length; from += PAGE) {
-    await requeue(all.slice(from, from + PAGE), run, protocol, `f${from}`, true);
+    await requeue(all.slice(from, from + PAGE), run, backlog, `f${from}`, true);
   }
 }
 
 async function requeue(
   jobs: TransferJob[],
   run: Run,
-  protocol: Protocol,
+  backlog: Backlog,
   page: string,
   clear: boolean,
 ): Promise<void> {
   const hosts = groupByHost(jobs, run);
   for (const [host, files] of hosts) {
-    await protocol.requeue(
+    await backlog.requeue(
       run.id,
       `${run.batch}.${run.generation}.${page}|${host}`,
       files.map((job) => {

@@ -64,14 +64,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return end
 redis.call('HSET', KEYS[1], 'follow', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[1]))
 `);
 
-/** Moves a chunk from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunk. */
-const LAUNCH = new Script(`
-local files = redis.call('HGET', KEYS[1], ARGV[1])
-if not files then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], files)
-return redis.call('HDEL', KEYS[1], ARGV[1])
-`);
-
 /**
  * Ends a run, if this process still has it and nothing is open. One that was cancelled stays cancelled.
  * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end while nobody expands it), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
@@ -334,15 +326,6 @@ export class Ledger {
     return true;
   }
 
-  /** Chunks are in BullMQ: they are kept until their files are settled. */
-  async launch(id: string, chunk: string): Promise<void> {
-    await LAUNCH.run(this.redis, [this.keys.backlog(id), this.keys.flying(id)], [chunk]);
-  }
-
-  async land(id: string, chunk: string): Promise<void> {
-    await this.redis.hdel(this.keys.flying(id), chunk);
-  }
-
   /** Last batch that Redis has, and whether it knows that there are no more; undefined where the run is forgotten. */
   async registered(id: string): Promise<{ batch: number; sealed: boolean } | undefined> {
     const [batch, sealed] = await this.redis.hmget(this.keys.run(id), "batch", "sealed");
@@ -373,23 +356,6 @@ export class Ledger {
     return (await this.redis.hget(this.keys.run(id), "state")) === "cancelled";
   }
 
-  /** Chunk ids of the backlog, in the order of their batches. */
-  async chunkIds(id: string): Promise<string[]> {
-    const ids = await this.redis.hkeys(this.keys.backlog(id));
-    return ids.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
-  }
-
-  /** Files of a chunk, as [index, job]. */
-  async chunk(id: string, chunk: string): Promise<[number, Record<string, unknown>, 1?][]> {
-    return JSON.parse((await this.redis.hget(this.keys.backlog(id), chunk)) ?? "[]");
-  }
-
-  /** Chunks that are in BullMQ, as {@link chunk}. */
-  async flying(id: string): Promise<Map<string, [number, Record<string, unknown>, 1?][]>> {
-    const all = await this.redis.hgetall(this.keys.flying(id));
-    return new Map(Object.entries(all).map(([chunk, files]) => [chunk, JSON.parse(files)]));
-  }
-
   /** State of many runs of a fleet, and chunks in their backlogs; undefined for a run that is gone. */
   async standings(ids: string[]): Promise<(Standing | undefined)[]> {
     const answers = await pipelined(this.redis, () => {
@@ -411,10 +377,6 @@ export class Ledger {
   /** Which files of a range are settled, as the bytes of the bitmap from `firstIndex`'s byte on. */
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
-  }
-
-  async dropChunk(id: string, chunk: string): Promise<void> {
-    await this.redis.hdel(this.keys.backlog(id), chunk);
   }
 }
 

@@ -87,7 +87,7 @@ export class Carrier {
 
   /** Registers a file with the run. */
   async add(name: string, source: string): Promise<void> {
-    const [answer] = await this.member.protocol.enqueue(this.runId, ++this.#batch, "", [
+    const [answer] = await this.member.backlog.enqueue(this.runId, ++this.#batch, "", [
       queued(this.runId, source, name),
     ]);
     if (answer?.is !== "index") throw new Error(`not registered: ${JSON.stringify(answer)}`);

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { Backlog, type EnqueueFile } from "@drover/shared/backlog";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
 import { Ledger } from "@drover/shared/ledger";
@@ -7,7 +8,6 @@ import {
   type AdmitRequest,
   type Admitted,
   type BreakerRules,
-  type EnqueueFile,
   type FileKeys,
   flightHash,
   Protocol,
@@ -57,6 +57,7 @@ export function specOf(over: Partial<RunSpec> = {}): RunSpec {
 export class Member {
   readonly protocol: Protocol;
   readonly ledger: Ledger;
+  readonly backlog: Backlog;
   #batches = new Map<string, number>();
 
   constructor(
@@ -67,6 +68,7 @@ export class Member {
   ) {
     this.protocol = new Protocol(redis, keys, owner, probeMs);
     this.ledger = new Ledger(redis, keys, owner);
+    this.backlog = new Backlog(redis, keys, owner);
   }
 
   newRun(over: Partial<RunSpec> = {}): Promise<string> {
@@ -78,7 +80,7 @@ export class Member {
     const batch = (this.#batches.get(runId) ?? 0) + 1;
     this.#batches.set(runId, batch);
     const entries = Object.entries(names);
-    await this.protocol.enqueue(
+    await this.backlog.enqueue(
       runId,
       batch,
       "",

@@ -1,5 +1,6 @@
+import { type EnqueueFile, RunLostError } from "@drover/shared/backlog";
 import { shortHash } from "@drover/shared/ids";
-import { type EnqueueFile, flightHash, RunLostError } from "@drover/shared/protocol";
+import { flightHash } from "@drover/shared/protocol";
 import { describe, expect } from "vitest";
 import { it as base } from "../harness/redis.js";
 import { collect, dump, FAR_PROCESS, failureOf, Member, queued, request, settling } from "./helpers/fleet.js";
@@ -12,7 +13,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 /** Files of all chunks in the backlog, by chunk. */
 async function backlog(fleet: Member, run: string) {
   const chunks: Record<string, [number, Record<string, unknown>, 1?][]> = {};
-  for (const id of await fleet.ledger.chunkIds(run)) chunks[id] = await fleet.ledger.chunk(run, id);
+  for (const id of await fleet.backlog.chunkIds(run)) chunks[id] = await fleet.backlog.chunk(run, id);
   return chunks;
 }
 
@@ -23,7 +24,7 @@ describe("a batch", () => {
     redis,
     keys,
   }) => {
-    const answers = await fleet.protocol.enqueue(run, 1, '{"at":3}', [
+    const answers = await fleet.backlog.enqueue(run, 1, '{"at":3}', [
       queued(run, "http://one/a", "a"),
       queued(run, "http://two:81/b", "b"),
       queued(run, "http://one/c", "c"),
@@ -44,14 +45,11 @@ describe("a batch", () => {
   });
 
   it("goes on with the indexes where the last one stopped", async ({ fleet, run, redis }) => {
-    await fleet.protocol.enqueue(run, 1, "", [
-      queued(run, "http://h/a", "a"),
-      queued(run, "http://h/b", "b"),
-    ]);
+    await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a"), queued(run, "http://h/b", "b")]);
     await redis.script("FLUSH");
-    const answers = await fleet.protocol.enqueue(run, 2, "", [queued(run, "http://h/c", "c")]);
+    const answers = await fleet.backlog.enqueue(run, 2, "", [queued(run, "http://h/c", "c")]);
     expect(answers).toEqual([{ is: "index", index: 2 }]);
-    expect(await fleet.ledger.chunkIds(run)).toEqual(["1|h:80", "2|h:80"]);
+    expect(await fleet.backlog.chunkIds(run)).toEqual(["1|h:80", "2|h:80"]);
   });
 
   it("settles what is known to be unchanged or cannot be carried at once", async ({
@@ -61,7 +59,7 @@ describe("a batch", () => {
     keys,
   }) => {
     const failure = failureOf("http://h/c", "c", "path");
-    const answers = await fleet.protocol.enqueue(run, 1, "", [
+    const answers = await fleet.backlog.enqueue(run, 1, "", [
       queued(run, "/data/a", "a", { kind: "unchanged", bytes: 7 }),
       queued(run, "http://h/b", "b"),
       queued(run, "http://h/c", "c", { kind: "failed", failure }),
@@ -84,20 +82,20 @@ describe("a batch", () => {
       queued(run, "http://h/b", "a"),
       queued(run, "http://h/c", "c", { kind: "unchanged", bytes: 5 }),
     ];
-    const first = await fleet.protocol.enqueue(run, 1, "x", files);
+    const first = await fleet.backlog.enqueue(run, 1, "x", files);
     const before = await dump(redis, keys);
-    expect(await fleet.protocol.enqueue(run, 1, "x", files)).toEqual(first);
+    expect(await fleet.backlog.enqueue(run, 1, "x", files)).toEqual(first);
     expect(await dump(redis, keys)).toEqual(before);
   });
 
   it("sent again after some of it was carried does not bring that back", async ({ fleet, run }) => {
     const files = [queued(run, "http://h/a", "a"), queued(run, "http://h/b", "b")];
-    await fleet.protocol.enqueue(run, 1, "", files);
+    await fleet.backlog.enqueue(run, 1, "", files);
     const file = { ...(files[0] as EnqueueFile), runId: run, lease: "l", tree: "t", name: "a" };
     const admitted = await fleet.admit(file);
     await fleet.protocol.settle(settling(file, admitted));
-    await fleet.ledger.dropChunk(run, "1|h:80");
-    await fleet.protocol.enqueue(run, 1, "", files);
+    await fleet.backlog.dropChunk(run, "1|h:80");
+    await fleet.backlog.enqueue(run, 1, "", files);
     expect(await fleet.protocol.admit(request(file, "d:2"))).toEqual({ is: "done" });
     expect(await backlog(fleet, run)).toEqual({});
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 2, settled: 1 });
@@ -109,11 +107,11 @@ describe("a batch", () => {
     redis,
     keys,
   }) => {
-    await fleet.protocol.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
-    await fleet.protocol.enqueue(run, 2, "", [queued(run, "http://h/b", "b")]);
+    await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
+    await fleet.backlog.enqueue(run, 2, "", [queued(run, "http://h/b", "b")]);
     const before = await dump(redis, keys);
     for (const batch of [1, 4, 9]) {
-      await expect(fleet.protocol.enqueue(run, batch, "", [queued(run, "http://h/z", "z")])).rejects.toThrow(
+      await expect(fleet.backlog.enqueue(run, batch, "", [queued(run, "http://h/z", "z")])).rejects.toThrow(
         /forgot/,
       );
     }
@@ -121,16 +119,14 @@ describe("a batch", () => {
   });
 
   it("of a run that Redis does not know is refused", async ({ fleet, redis, keys }) => {
-    await expect(
-      fleet.protocol.enqueue("gone", 1, "", [queued("gone", "http://h/a", "a")]),
-    ).rejects.toThrow();
+    await expect(fleet.backlog.enqueue("gone", 1, "", [queued("gone", "http://h/a", "a")])).rejects.toThrow();
     expect(await dump(redis, keys)).toEqual({});
   });
 
   it("of a cancelled run is refused, and registers nothing", async ({ fleet, run, redis, keys }) => {
     await fleet.ledger.cancel(run);
     const before = await dump(redis, keys);
-    const batch = fleet.protocol.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
+    const batch = fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
     await expect(batch).rejects.toThrow(RunLostError);
     expect(await dump(redis, keys)).toEqual(before);
   });
@@ -140,15 +136,15 @@ describe("a batch", () => {
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
     const before = await dump(redis, keys);
-    const batch = fleet.protocol.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
+    const batch = fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
     await expect(batch).rejects.toThrow(RunLostError);
     expect(await dump(redis, keys)).toEqual(before);
-    await other.protocol.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
+    await other.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
   });
 
   it("of thousands of files and of any names is answered right", async ({ fleet, run }) => {
     const names = Array.from({ length: 3_000 }, (_, at) => `déjà "vu" \\ ${at} 文件\n\t%s {}`);
-    const answers = await fleet.protocol.enqueue(
+    const answers = await fleet.backlog.enqueue(
       run,
       1,
       JSON.stringify({ listByte: 2 ** 40 }),
@@ -166,7 +162,7 @@ describe("a batch", () => {
       Array.from({ length: 50 }, (__, at) => queued(run, `http://h/${nth}-${at}`, `${nth}-${at}`)),
     );
     const sending = (async () => {
-      for (const [nth, files] of batches.entries()) await fleet.protocol.enqueue(run, nth + 1, "", files);
+      for (const [nth, files] of batches.entries()) await fleet.backlog.enqueue(run, nth + 1, "", files);
     })();
     await server.restart();
     await sending;
@@ -181,11 +177,11 @@ describe("a batch", () => {
 describe("destinations of a run", () => {
   it("the same source twice is one file, in one batch and across batches", async ({ fleet, run }) => {
     const a = queued(run, "http://h/a", "a");
-    expect(await fleet.protocol.enqueue(run, 1, "", [a, a])).toEqual([
+    expect(await fleet.backlog.enqueue(run, 1, "", [a, a])).toEqual([
       { is: "index", index: 0 },
       { is: "duplicate" },
     ]);
-    expect(await fleet.protocol.enqueue(run, 2, "", [a, queued(run, "http://h/b", "b")])).toEqual([
+    expect(await fleet.backlog.enqueue(run, 2, "", [a, queued(run, "http://h/b", "b")])).toEqual([
       { is: "duplicate" },
       { is: "index", index: 1 },
     ]);
@@ -193,7 +189,7 @@ describe("destinations of a run", () => {
   });
 
   it("another source for one of them is a collision: failed, and listed", async ({ fleet, run }) => {
-    const answers = await fleet.protocol.enqueue(run, 1, "", [
+    const answers = await fleet.backlog.enqueue(run, 1, "", [
       queued(run, "http://h/a", "a"),
       queued(run, "http://other/a", "a"),
     ]);
@@ -201,7 +197,7 @@ describe("destinations of a run", () => {
       { is: "index", index: 0 },
       { is: "collision", index: 1 },
     ]);
-    expect(await fleet.protocol.enqueue(run, 2, "", [queued(run, "http://third/a", "a")])).toEqual([
+    expect(await fleet.backlog.enqueue(run, 2, "", [queued(run, "http://third/a", "a")])).toEqual([
       { is: "collision", index: 2 },
     ]);
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 3, settled: 2, failed: 2 });
@@ -217,14 +213,14 @@ describe("destinations of a run", () => {
 
   it("are a run's own: another run may have the same", async ({ fleet, run }) => {
     const other = await fleet.newRun();
-    await fleet.protocol.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
-    expect(await fleet.protocol.enqueue(other, 1, "", [queued(other, "http://other/a", "a")])).toEqual([
+    await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
+    expect(await fleet.backlog.enqueue(other, 1, "", [queued(other, "http://other/a", "a")])).toEqual([
       { is: "index", index: 0 },
     ]);
   });
 
   it("are forgotten once the run is sealed", async ({ fleet, run, redis, keys }) => {
-    await fleet.protocol.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
+    await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
     const claims = async () => (await redis.keys(`${keys.namespace}:run:${run}:claim:*`)).length;
     expect(await claims()).toBe(1);
     await fleet.ledger.forgetClaims(run, undefined);
@@ -246,7 +242,7 @@ describe("putting files back", () => {
       const failure = good ? "" : failureOf(`http://h/${outcome}`, outcome);
       await fleet.protocol.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
     }
-    for (const chunk of await fleet.ledger.chunkIds(run)) await fleet.ledger.dropChunk(run, chunk);
+    for (const chunk of await fleet.backlog.chunkIds(run)) await fleet.backlog.dropChunk(run, chunk);
     return names.map((name, index) => ({
       index,
       flight: flightHash(run, `http://h/${name}`, name, 1),
@@ -262,7 +258,7 @@ describe("putting files back", () => {
   }) => {
     const files = await sixFiles(fleet, run);
     const counts = await fleet.ledger.counts(run);
-    expect(await fleet.protocol.requeue(run, "1.1.q|h:80", files, [])).toBe(1);
+    expect(await fleet.backlog.requeue(run, "1.1.q|h:80", files, [])).toBe(1);
     expect(await fleet.ledger.counts(run)).toEqual(counts);
     expect(await backlog(fleet, run)).toEqual({
       "1.1.q|h:80": [[5, { s: "http://h/open", d: "open", g: 1 }]],
@@ -273,7 +269,7 @@ describe("putting files back", () => {
 
   it("to retry clears exactly what failed", async ({ fleet, run }) => {
     const files = await sixFiles(fleet, run);
-    expect(await fleet.protocol.requeue(run, "1.1.f|h:80", files, all)).toBe(4);
+    expect(await fleet.backlog.requeue(run, "1.1.f|h:80", files, all)).toBe(4);
     expect(await fleet.ledger.counts(run)).toEqual({
       files: 6,
       settled: 2,
@@ -291,22 +287,22 @@ describe("putting files back", () => {
 
   it("twice is as good as once", async ({ fleet, run, redis, keys }) => {
     const files = await sixFiles(fleet, run);
-    await fleet.protocol.requeue(run, "c|h:80", files, all);
+    await fleet.backlog.requeue(run, "c|h:80", files, all);
     const before = await dump(redis, keys);
     await redis.script("FLUSH");
-    await fleet.protocol.requeue(run, "c|h:80", files, all);
+    await fleet.backlog.requeue(run, "c|h:80", files, all);
     expect(await dump(redis, keys)).toEqual(before);
   });
 
   it("that were carried to their end since does not bring them back", async ({ fleet, run, redis, keys }) => {
     const files = await sixFiles(fleet, run);
-    await fleet.protocol.requeue(run, "c|h:80", files, all);
+    await fleet.backlog.requeue(run, "c|h:80", files, all);
     const again = { runId: run, lease: shortHash("failed"), tree: "tree", name: "failed", host: "h:80" };
     const file = { ...again, flight: files[2]?.flight as string };
     const admitted = await fleet.admit(file, "retry:1");
     await fleet.protocol.settle(settling(file, admitted, { index: 2 }));
-    await fleet.protocol.requeue(run, "d|h:80", files.slice(2, 3), all);
-    expect(await fleet.ledger.chunkIds(run)).toEqual(["c|h:80"]);
+    await fleet.backlog.requeue(run, "d|h:80", files.slice(2, 3), all);
+    expect(await fleet.backlog.chunkIds(run)).toEqual(["c|h:80"]);
     expect(await redis.exists(keys.flight(file.flight))).toBe(0);
     expect(await fleet.ledger.counts(run)).toMatchObject({ settled: 3, copied: 2, failed: 0 });
   });
@@ -316,12 +312,12 @@ describe("putting files back", () => {
     await fleet.ledger.leave(run);
     await new Member(redis, keys, FAR_PROCESS).ledger.take(await fleet.ledger.get(run));
     const before = await dump(redis, keys);
-    await expect(fleet.protocol.requeue(run, "c|h:80", files, all)).rejects.toThrow(RunLostError);
+    await expect(fleet.backlog.requeue(run, "c|h:80", files, all)).rejects.toThrow(RunLostError);
     expect(await dump(redis, keys)).toEqual(before);
   });
 
   it("of nothing leaves no chunk", async ({ fleet, run }) => {
-    expect(await fleet.protocol.requeue(run, "c|h:80", [], all)).toBe(0);
-    expect(await fleet.ledger.chunkIds(run)).toEqual([]);
+    expect(await fleet.backlog.requeue(run, "c|h:80", [], all)).toBe(0);
+    expect(await fleet.backlog.chunkIds(run)).toEqual([]);
   });
 });
