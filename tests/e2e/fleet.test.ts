@@ -228,6 +228,25 @@ describe("a fleet", () => {
     large.kill("SIGKILL");
   });
 
+  it("lets no file wait behind a long one while another worker is free", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    for (const _ of [1, 2]) await fleet.worker("--concurrency", "1");
+    const gate = new Gate();
+    const quick = names(120).map((name) => origin.route(`/${name}`, does.file(name)));
+    const long = origin.route("/long", does.gated(gate, does.file("long")));
+    const list = work.write({ "list.txt": [...quick.slice(0, 60), long, ...quick.slice(60)].join("\n") });
+    const run = box.start(["sync", "--from-file", list, ...work.into, ...fleet.own, "--json"]);
+    await gate.reached;
+    const { run: id } = await onlyRun(box, fleet.own);
+    await until("all others", async () => (await statusOf(box, id, fleet.own)).copied === quick.length);
+    gate.open();
+    expect((await run.result).code).toBe(0);
+  });
+
   it("does not let a host that is down hold up the others", async ({ box, origin, work, fleet }) => {
     await fleet.worker("--concurrency", "4");
     const down = names(300).map((name) => `http://127.0.0.1:9/${name}`); // nothing listens there

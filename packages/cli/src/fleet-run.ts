@@ -22,7 +22,7 @@ import { type Format, Report } from "./report.js";
 import { conclude, EXIT } from "./run-here.js";
 import type { Settings } from "./settings.js";
 
-const LOOK_MS = 100;
+const LOOK_MS = 50;
 /** How often a follower says that it is there. */
 const FOLLOW_EVERY_MS = 5_000;
 /** Redis may forget what it acknowledged within its last second or two: for so long it is asked. */

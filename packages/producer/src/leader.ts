@@ -7,7 +7,8 @@ import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher
 /** A leader that says nothing for so long is followed by another. */
 const TERM_MS = 5_000;
 const BUSY_MS = 25;
-const IDLE_MS = 250;
+const IDLE_MS = 50;
+const ERROR_MS = 1_000;
 /** Runs are forgotten so long after they ended. */
 const KEPT_MS = 7 * 86_400_000;
 const TIDY_EVERY_MS = 600_000;
@@ -87,7 +88,7 @@ export class Leader {
         this.onError(error as Error);
         await this.#lead(false); // whatever it knew may be wrong: the next term starts from what Redis says
         askedMs = 0;
-        await sleep(IDLE_MS * 4);
+        await sleep(ERROR_MS);
       }
     }
     await this.#lead(false);

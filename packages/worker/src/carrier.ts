@@ -15,12 +15,6 @@ import { openPlace } from "./run-place.js";
 import { settleFailed } from "./settle.js";
 import { workFile } from "./work-file.js";
 
-/**
- * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
- * to Redis of a file) is no gap in the carrying.
- */
-const AHEAD = 64;
-
 /** What a carrier works on; plain data, so that it can be handed to a thread. */
 export interface CarrierWork {
   runId: string;
@@ -71,7 +65,6 @@ export class Carrier {
       prefix: keys.queuePrefix(),
       redis,
       concurrency: work.concurrency,
-      ahead: AHEAD,
       leases,
       place: () => opened.place,
       events,
@@ -84,7 +77,7 @@ export class Carrier {
     const error = new TransferError("breaker", this.gates.describe(hostOf(job.s, this.#place)), {
       permanent: true,
     });
-    const delivery = { job, attempt: 0, sinceMs: Date.now() };
+    const delivery = { job, attempt: 0, sinceMs: Date.now(), through() {} };
     const keys = workFile(job, this.#place);
     const carried = await settleFailed(delivery, keys, undefined, error, this.#place, "blocked");
     return carried.is === "settled" ? carried.outcome : undefined;

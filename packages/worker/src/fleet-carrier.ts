@@ -64,7 +64,6 @@ export class FleetCarrier {
       prefix: keys.queuePrefix(),
       redis,
       concurrency: options.concurrency,
-      ahead: 0, // a file that waits behind others here could be carried by another worker
       leases: this.#leases,
       place: (job) => this.#place(job.r as string),
       events: {

@@ -45,8 +45,6 @@ export interface ProcessorOptions {
   prefix: string;
   redis: Redis;
   concurrency: number;
-  /** Jobs to have beyond those that are carried, at most. */
-  ahead: number;
   leases: Leases;
   /** The place of a job's run; undefined where there is no such run any more. */
   place(job: TransferJob): Place | Promise<Place | undefined>;
@@ -66,6 +64,15 @@ class TryAgain extends Error {
   }
 }
 
+/**
+ * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
+ * to Redis of a file) is no gap in the carrying. None while files take so long that it is no matter: a file that waits
+ * behind others here could be carried by another worker, so it waits for {@link PATIENCE_MS} at most.
+ */
+const AHEAD = 64;
+const QUICK_MS = 500;
+const PATIENCE_MS = 1_000;
+
 /** What became of a delivery, waiting apart. */
 type Ended = Exclude<Carried, { is: "busy" | "blocked" | "wait" }>;
 
@@ -75,6 +82,8 @@ export class Processor {
   readonly #slots: Slots;
   #concurrency: number;
   #stopping = false;
+  /** How long files were carried of late, the newest counting most. */
+  #carryingMs = QUICK_MS;
   /** When a file was first taken up, where that was not in its last delivery. */
   readonly #since = new Map<string, number>();
   /** Since when a destination was found held by somebody else. */
@@ -136,7 +145,13 @@ export class Processor {
   }
 
   #fetched(): number {
-    return this.#concurrency + Math.min(this.#concurrency, this.options.ahead);
+    return this.#concurrency + (this.#carryingMs < QUICK_MS ? Math.min(this.#concurrency, AHEAD) : 0);
+  }
+
+  #took(carryingMs: number): void {
+    const quick = this.#carryingMs < QUICK_MS;
+    this.#carryingMs += (carryingMs - this.#carryingMs) / 16;
+    if (quick !== this.#carryingMs < QUICK_MS) this.#worker.concurrency = this.#fetched();
   }
 
   /** Whether jobs are being taken. */
@@ -168,25 +183,33 @@ export class Processor {
     const transfer = parsed.data;
     const place = await this.options.place(transfer);
     if (!place) throw new UnrecoverableError(`job ${id} is of a run that is forgotten`);
+    if (!(await this.#slots.take(PATIENCE_MS))) {
+      this.#took(2 * QUICK_MS * 16); // something large has come: no more are fetched ahead for a while
+      await this.#giveBack(job, token);
+    }
+    const takenMs = performance.now();
+    let through = false;
     const delivery: Delivery = {
       job: transfer,
       attempt: job.attemptsMade + 1,
       sinceMs: 0,
+      through: () => {
+        if (through) return;
+        through = true;
+        this.#took(performance.now() - takenMs);
+        this.#slots.give();
+      },
     };
-    await this.#slots.take();
     let carried: Carried;
     try {
-      if (this.#stopping) {
-        await job.moveToWait(token);
-        throw new WaitingError();
-      }
+      if (this.#stopping) await this.#giveBack(job, token);
       delivery.sinceMs = this.#since.get(id) ?? Date.now();
       events.started(transfer, delivery.attempt);
       carried = place.refused
         ? await settleFailed(delivery, workFile(transfer, place), undefined, place.refused, place, "failed")
         : await carry(delivery, place);
     } finally {
-      this.#slots.give();
+      delivery.through();
     }
     const ended = await this.#resolve(carried, delivery, id, place);
     if (ended.is === "settled") {
@@ -204,10 +227,7 @@ export class Processor {
       return;
     }
     this.#since.set(id, delivery.sinceMs);
-    if (ended.is === "returned") {
-      await job.moveToWait(token);
-      throw new WaitingError();
-    }
+    if (ended.is === "returned") return await this.#giveBack(job, token);
     if (ended.is === "later") {
       await job.moveToDelayed(Date.now() + ended.delayMs, token);
       throw new DelayedError();
@@ -217,6 +237,12 @@ export class Processor {
     this.#tell(place, transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     throw new TryAgain(ended.error.message, delayMs);
+  }
+
+  /** Another worker, or this one later, takes it up. */
+  async #giveBack(job: Job<unknown>, token: string): Promise<never> {
+    await job.moveToWait(token);
+    throw new WaitingError();
   }
 
   #tell(place: Place, job: TransferJob, blockedUntilMs: number, passed: boolean): void {

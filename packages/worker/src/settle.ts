@@ -18,6 +18,7 @@ export async function settle(
   verdict: Verdict,
   place: Place,
 ): Promise<Carried> {
+  delivery.through();
   const ended: Outcome = {
     ...outcomeBase(delivery, file),
     outcome,
@@ -75,6 +76,7 @@ export async function settleFailed(
   outcome: "failed" | "blocked" | "locked" | "cancelled",
   keepLease = false,
 ): Promise<Carried> {
+  delivery.through();
   const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
   const brief = { class: error.class, message: error.message };
   const ended: Outcome = {

@@ -1,6 +1,6 @@
 /** Lets so many files be on their way at once; the others wait in the order they came. */
 export class Slots {
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<(had: boolean) => void>();
 
   #free: number;
 
@@ -12,24 +12,40 @@ export class Slots {
   limit(count: number): void {
     this.#free += count - this.count;
     this.count = count;
-    while (this.#free > 0 && this.#waiting.length > 0) {
-      this.#free--;
-      this.#waiting.shift()?.();
-    }
+    while (this.#free > 0 && this.#handOn()) this.#free--;
   }
 
-  /** A free slot is had without waiting for the event loop. */
-  take(): Promise<void> | undefined {
+  /**
+   * A free slot is had without waiting for the event loop.
+   *
+   * @returns whether one was had within `patienceMs`.
+   */
+  take(patienceMs: number): Promise<boolean> | true {
     if (this.#free > 0) {
       this.#free--;
-      return undefined;
+      return true;
     }
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve) => {
+      const done = (had: boolean) => {
+        clearTimeout(timer);
+        this.#waiting.delete(done);
+        resolve(had);
+      };
+      const timer = setTimeout(done, patienceMs, false);
+      this.#waiting.add(done);
+    });
   }
 
   give(): void {
-    const next = this.#free >= 0 ? this.#waiting.shift() : undefined;
-    if (next) next();
-    else this.#free++;
+    if (this.#free < 0 || !this.#handOn()) this.#free++;
+  }
+
+  /** Gives a slot to who has waited longest. @returns whether anybody waits. */
+  #handOn(): boolean {
+    for (const first of this.#waiting) {
+      first(true);
+      return true;
+    }
+    return false;
   }
 }

@@ -12,6 +12,8 @@ export interface Delivery {
   attempt: number;
   /** When the file was first taken up (Unix ms). */
   sinceMs: number;
+  /** Nothing but settling is left: another file may take this one's place. May be called more than once. */
+  through(): void;
 }
 
 /** What became of one delivery. */

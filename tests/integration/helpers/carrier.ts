@@ -107,7 +107,10 @@ export class Carrier {
     this.#deliveries.set(name, started);
     const job: TransferJob = { i: this.#indexes.get(name) as number, s: source, d: name };
     if (over.sha256 !== undefined) job.x = over.sha256;
-    return await carry({ job, attempt: over.attempt ?? started, sinceMs: Date.now() }, this.place);
+    return await carry(
+      { job, attempt: over.attempt ?? started, sinceMs: Date.now(), through() {} },
+      this.place,
+    );
   }
 
   /** As a queue would do it, without its delays: again and again until it is settled. */
