@@ -17,7 +17,9 @@ const WINDOW = 1_000;
 const MOST_QUEUED = 20_000;
 /** Where a host's limit is lower: twice the limit, so that the next file is there when a slot is. */
 const LEAST_WINDOW = 4;
-/** Files that go to a host that was blocked, at first; then twice as many with each look. */
+/** Files of a host that go into BullMQ at first: it may be down. Then, while it is not, twice as many with each look. */
+const FIRST = 64;
+/** The same for a host that was blocked. */
 const PROBES = 4;
 /** BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
@@ -126,7 +128,7 @@ export class FleetDispatcher {
   #flow(run: FleetRun, host: string): Flow {
     let flow = run.flows.get(host);
     if (!flow) {
-      flow = new Flow(run.id, host);
+      flow = new Flow(run.id, host, host === "" ? WINDOW : FIRST);
       run.flows.set(host, flow);
     }
     return flow;
@@ -191,9 +193,8 @@ export class FleetDispatcher {
       if (blocked.has(flow.host)) continue;
       flow.nextTag = Math.max(flow.nextTag, now);
       const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW;
-      const window = run.gates.recovering(flow.host) ? Math.min(flow.allowance, flow.window) : flow.window;
       const before = flow.inQueue;
-      const room = Math.min(window - before, cap, left);
+      const room = Math.min(flow.window - before, flow.allowance - before, cap, left);
       if (room > 0) fed = (await this.#feedFlow(run, flow, room)) || fed;
       left -= flow.inQueue - before;
     }
@@ -227,8 +228,7 @@ export class FleetDispatcher {
         const { gates } = this.#runs.get(flow.runId) as FleetRun;
         flow.window = limit > 0 ? Math.max(2 * Math.ceil(limit), LEAST_WINDOW) : WINDOW;
         gates.told(host, untilMs, state === null);
-        if (state === null) flow.allowance *= 2;
-        else flow.allowance = PROBES;
+        flow.allowance = state === null ? Math.min(flow.allowance * 2, flow.window) : PROBES;
       }
     }
     return open;

@@ -75,12 +75,11 @@ export class Flow {
   nextTag = 0;
   /** Files that may be in BullMQ at once. */
   window = 1_000;
-  /** Files that may be in BullMQ while the host recovers. */
-  allowance = 0;
-
   constructor(
     readonly runId: string,
     readonly host: string,
+    /** Files that may be in BullMQ at once as long as it is not known whether the host lets them through. */
+    public allowance: number,
   ) {}
 
   get inQueue(): number {

@@ -31,8 +31,10 @@ for file = 1, (#KEYS - 6) / stride do
   local a, k = 4 + (file - 1) * 7, 6 + (file - 1) * stride
   local claim, flight = KEYS[k+1], KEYS[k+2]
   local kind, host, destination, source, job = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
-  local other = redis.call('HGET', claim, destination)
-  if other == source then
+  -- One claim per file of a large run: 60 bits of the destination and 30 of the source tell them apart.
+  local place, mine = string.sub(destination, 1, 10), string.sub(source, 1, 5)
+  local other = redis.call('HGET', claim, place)
+  if other == mine then
     answer[file + 1] = 'dup'
   else
     local bit = string.format('%.0f', index)
@@ -42,7 +44,7 @@ for file = 1, (#KEYS - 6) / stride do
       redis.call('HSET', KEYS[5], bit, '{"job":' .. job .. ',"error":{"class":"collision","message":"another source of this run has the same destination: give it a name of its own"}}')
       answer[file + 1] = 'col' .. bit
     else
-      redis.call('HSET', claim, destination, source)
+      redis.call('HSET', claim, place, mine)
       if kind == 'q' then
         local waiter, own, joined = bit, '', false
         if fleet ~= '' then

@@ -50,7 +50,7 @@ export class Keys {
 }
 
 /** Number of hashes that the claims of one run are spread over: small hashes stay in Redis's compact encoding. */
-export const CLAIM_BUCKETS = 4096;
+export const CLAIM_BUCKETS = 2048;
 /** The same for the catalog of one tree. */
 export const CATALOG_BUCKETS = 4096;
 
