@@ -8,7 +8,7 @@ import { pipelined, resent } from "@drover/shared/redis/script";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
-import { Chunk, type FleetRun, Flow, jobsOf } from "./flow.js";
+import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
 import { Sweeper } from "./sweeper.js";
 
 /** Files per run and host that are in BullMQ at once, where no limit of the host says less. */
@@ -21,6 +21,8 @@ const LEAST_WINDOW = 4;
 const FIRST = 64;
 /** The same for a host that was blocked. */
 const PROBES = 4;
+/** Chunks of a flow that are read at once. */
+const MOST_READ = 64;
 /** BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
@@ -147,26 +149,24 @@ export class FleetDispatcher {
   /** Drops what is settled. */
   async #lookAtSettled(): Promise<void> {
     const { redis, keys } = this.options;
-    const looks = this.#flows().flatMap((flow) =>
-      [...flow.chunks.values()].map((chunk) => ({ flow, chunk, first: chunk.first, last: chunk.last })),
-    );
-    const asked = looks.filter(({ chunk }) => chunk.pending.size > 0);
-    if (asked.length > 0) {
+    const spans = [...this.#runs.values()].flatMap((run) => spansOf(run));
+    if (spans.length > 0) {
       const answers = await resent(redis, () =>
         Promise.all(
-          asked.map(({ flow, first, last }) =>
-            redis.getrangeBuffer(keys.done(flow.runId), first >> 3, last >> 3),
+          spans.map(({ runId, first, last }) =>
+            redis.getrangeBuffer(keys.done(runId), first >> 3, last >> 3),
           ),
         ),
       );
-      asked.forEach(({ chunk, first }, at) => {
-        chunk.drop(first, answers[at] as Buffer);
-      });
+      for (const [at, { first, chunks }] of spans.entries())
+        for (const chunk of chunks) chunk.drop(first, answers[at] as Buffer);
     }
-    for (const { flow, chunk } of looks) {
-      if (chunk.pending.size > 0 || !chunk.launched) continue;
-      flow.chunks.delete(chunk.id);
-      await this.#backlog.land(flow.runId, chunk.id);
+    for (const flow of this.#flows()) {
+      for (const chunk of flow.chunks.values()) {
+        if (chunk.pending.size > 0 || !chunk.launched) continue;
+        flow.chunks.delete(chunk.id);
+        await this.#backlog.land(flow.runId, chunk.id);
+      }
     }
   }
 
@@ -236,27 +236,52 @@ export class FleetDispatcher {
 
   async #feedFlow(run: FleetRun, flow: Flow, room: number): Promise<boolean> {
     let left = room;
+    let toRead = 1;
     while (left > 0) {
-      let chunk = [...flow.chunks.values()].find((each) => each.rest.length > 0);
-      if (!chunk) {
-        const id = flow.waiting.shift();
-        if (id === undefined) break;
-        chunk = new Chunk(id, jobsOf(run.id, await this.#backlog.chunk(run.id, id)));
-        flow.chunks.set(id, chunk);
+      if (![...flow.chunks.values()].some((each) => each.rest.length > 0)) {
+        const read = await this.#read(run, flow, toRead);
+        if (read === undefined) break;
+        // A run of many hosts has many small chunks: the next reading brings about as much as there is room for.
+        toRead = Math.min(Math.ceil((left * toRead) / Math.max(read, 1)), MOST_READ);
       }
-      const part = chunk.rest.slice(0, left);
-      const jobs = part.map((job) => ({ job, priority: ++flow.nextTag, addedMs: Date.now() }));
-      await this.#jobs.add(jobs);
-      for (const each of jobs) chunk.pending.set(each.job.i, each);
-      chunk.rest = chunk.rest.slice(part.length);
-      chunk.addedMs = Date.now();
-      left -= part.length;
-      if (chunk.rest.length > 0) continue;
-      await this.#backlog.launch(run.id, chunk.id);
-      run.seen--;
-      chunk.launched = true;
+      const ended: Chunk[] = [];
+      const taken: [Chunk, Pending[]][] = [];
+      for (const chunk of flow.chunks.values()) {
+        if (chunk.launched) continue;
+        const jobs = chunk.rest.splice(0, left);
+        left -= jobs.length;
+        taken.push([chunk, jobs.map((job) => ({ job, priority: ++flow.nextTag, addedMs: Date.now() }))]);
+        if (chunk.rest.length === 0) ended.push(chunk);
+        if (left === 0) break;
+      }
+      await this.#jobs.add(taken.flatMap(([, jobs]) => jobs));
+      for (const [chunk, jobs] of taken) {
+        for (const each of jobs) chunk.pending.set(each.job.i, each);
+        chunk.addedMs = Date.now();
+      }
+      await this.#launched(run, ended);
     }
     return left < room;
+  }
+
+  /** Reads the next chunks of a flow. @returns how many files they have, undefined where there are no more. */
+  async #read(run: FleetRun, flow: Flow, count: number): Promise<number | undefined> {
+    const ids = flow.waiting.splice(0, count);
+    if (ids.length === 0) return undefined;
+    let files = 0;
+    for (const [at, found] of (await this.#backlog.chunks(run.id, ids)).entries()) {
+      const id = ids[at] as string;
+      flow.chunks.set(id, new Chunk(id, jobsOf(run.id, found)));
+      files += found.length;
+    }
+    return files;
+  }
+
+  async #launched(run: FleetRun, chunks: Chunk[]): Promise<void> {
+    if (chunks.length === 0) return;
+    await this.#backlog.launch(run.id, ...chunks.map((chunk) => chunk.id));
+    run.seen -= chunks.length;
+    for (const chunk of chunks) chunk.launched = true;
   }
 
   /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
@@ -267,15 +292,10 @@ export class FleetDispatcher {
   ): Promise<void> {
     for (const flow of run.flows.values()) {
       if (host !== undefined && flow.host !== host) continue;
-      for (const id of flow.waiting)
-        flow.chunks.set(id, new Chunk(id, jobsOf(run.id, await this.#backlog.chunk(run.id, id))));
-      flow.waiting = [];
+      while ((await this.#read(run, flow, 1)) !== undefined);
       for (const chunk of flow.chunks.values()) {
         await this.#jobs.giveUp(run, chunk, outcome);
-        if (chunk.launched) continue;
-        await this.#backlog.launch(run.id, chunk.id);
-        run.seen--;
-        chunk.launched = true;
+        if (!chunk.launched) await this.#launched(run, [chunk]);
       }
     }
   }

@@ -43,19 +43,18 @@ export class Chunk {
     this.rest = files;
   }
 
-  get first(): number {
+  /** First and last index of the files that are in BullMQ, of which there must be some. */
+  get range(): { first: number; last: number } {
     let first = Number.POSITIVE_INFINITY;
-    for (const index of this.pending.keys()) if (index < first) first = index;
-    return first;
-  }
-
-  get last(): number {
     let last = -1;
-    for (const index of this.pending.keys()) if (index > last) last = index;
-    return last;
+    for (const index of this.pending.keys()) {
+      if (index < first) first = index;
+      if (index > last) last = index;
+    }
+    return { first, last };
   }
 
-  /** @param bytes the run's bitmap of settled files, from the byte of `first` on. */
+  /** @param bytes the run's bitmap of settled files, from the byte of the index `first` on. */
   drop(first: number, bytes: Buffer): void {
     const base = first >> 3;
     for (const index of this.pending.keys()) {
@@ -101,6 +100,35 @@ export class Flow {
     for (const chunk of this.chunks.values()) if (chunk.rest.length > 0) return true;
     return false;
   }
+}
+
+/** Files between two chunks that are looked at for the sake of one question less. */
+const SPAN_FILES = 8_192;
+
+interface Span {
+  runId: string;
+  first: number;
+  last: number;
+  chunks: Chunk[];
+}
+
+/** What is in BullMQ of a run, as few stretches of indexes. */
+export function spansOf(run: FleetRun): Span[] {
+  const pending = [...run.flows.values()]
+    .flatMap((flow) => [...flow.chunks.values()])
+    .filter((chunk) => chunk.pending.size > 0)
+    .map((chunk): Span => ({ runId: run.id, ...chunk.range, chunks: [chunk] }));
+  const spans: Span[] = [];
+  for (const each of pending.sort((a, b) => a.first - b.first)) {
+    const before = spans.at(-1);
+    if (!before || each.first > before.last + SPAN_FILES) {
+      spans.push(each);
+      continue;
+    }
+    before.last = Math.max(before.last, each.last);
+    before.chunks.push(...each.chunks);
+  }
+  return spans;
 }
 
 /** A chunk as it is kept, as jobs of a fleet's queue. */

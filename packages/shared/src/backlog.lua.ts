@@ -111,10 +111,13 @@ if count > 0 then redis.call('HSET', KEYS[4], ARGV[2], '[' .. table.concat(jobs,
 return count
 `;
 
-/** Moves a chunk from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunk. */
+/** Moves chunks from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunks. */
 export const LAUNCH = `
-local files = redis.call('HGET', KEYS[1], ARGV[1])
-if not files then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], files)
-return redis.call('HDEL', KEYS[1], ARGV[1])
+for _, chunk in ipairs(ARGV) do
+  local files = redis.call('HGET', KEYS[1], chunk)
+  if files then
+    redis.call('HSET', KEYS[2], chunk, files)
+    redis.call('HDEL', KEYS[1], chunk)
+  end
+end
 `;

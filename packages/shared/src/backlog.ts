@@ -154,7 +154,13 @@ export class Backlog {
 
   /** Files of a chunk, as [index, job]. */
   async chunk(id: string, chunk: string): Promise<ChunkFile[]> {
-    return JSON.parse((await this.redis.hget(this.keys.backlog(id), chunk)) ?? "[]");
+    return (await this.chunks(id, [chunk]))[0] as ChunkFile[];
+  }
+
+  /** Many of them, in the order of their ids; empty where one is not there. */
+  async chunks(id: string, chunks: string[]): Promise<ChunkFile[][]> {
+    const found = await this.redis.hmget(this.keys.backlog(id), ...chunks);
+    return found.map((files) => JSON.parse(files ?? "[]"));
   }
 
   /** Chunks that are in BullMQ, as {@link chunk}. */
@@ -164,8 +170,8 @@ export class Backlog {
   }
 
   /** Chunks are in BullMQ: they are kept until their files are settled. */
-  async launch(id: string, chunk: string): Promise<void> {
-    await launchScript.run(this.redis, [this.keys.backlog(id), this.keys.flying(id)], [chunk]);
+  async launch(id: string, ...chunks: string[]): Promise<void> {
+    await launchScript.run(this.redis, [this.keys.backlog(id), this.keys.flying(id)], chunks);
   }
 
   async land(id: string, chunk: string): Promise<void> {
