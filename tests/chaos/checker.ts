@@ -127,8 +127,8 @@ function checkSeen(history: History, { kinds }: Known): Violation[] {
 }
 
 /** The sum of a run's outcomes, whichever it has. */
-const OUTCOMES = ["copied", "unchanged", "failed", "blocked", "locked", "cancelled"] as const;
-const BAD = OUTCOMES.slice(2);
+const OUTCOMES = ["copied", "unchanged", "deleted", "failed", "blocked", "locked", "cancelled"] as const;
+const BAD = OUTCOMES.slice(3);
 
 function checkCounts(run: RunStory, history: History): Violation[] {
   const found: Violation[] = [];

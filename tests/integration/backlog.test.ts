@@ -275,6 +275,7 @@ describe("putting files back", () => {
       settled: 2,
       copied: 1,
       unchanged: 1,
+      deleted: 0,
       failed: 0,
       blocked: 0,
       locked: 0,

@@ -1,5 +1,5 @@
 import { lookUp } from "@drover/shared/catalog";
-import { OUTCOMES } from "@drover/shared/outcome";
+import { isSuccess, OUTCOMES } from "@drover/shared/outcome";
 import { describe, expect } from "vitest";
 import { it as base } from "../harness/redis.js";
 import { collect, dump, expireLease, failureOf, Member, RULES, request, settling } from "./helpers/fleet.js";
@@ -30,6 +30,7 @@ describe("settling", () => {
       settled: 1,
       copied: 1,
       unchanged: 0,
+      deleted: 0,
       failed: 0,
       blocked: 0,
       locked: 0,
@@ -52,19 +53,19 @@ describe("settling", () => {
     await Promise.all(
       files.map(async (file, index) => {
         const outcome = OUTCOMES[index] as (typeof OUTCOMES)[number];
-        const good = outcome === "copied" || outcome === "unchanged";
+        const good = isSuccess(outcome);
         const failure = good ? "" : failureOf(names[outcome] as string, outcome);
         await fleet.protocol.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
       }),
     );
     const ones = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 1]));
-    expect(await fleet.ledger.counts(run)).toEqual({ files: 6, settled: 6, ...ones });
+    expect(await fleet.ledger.counts(run)).toEqual({ files: 7, settled: 7, ...ones });
     const failures = (await collect(fleet.ledger.failures(run))).flat();
     expect(failures.map((each) => [each.index, each.job.d]).sort()).toEqual([
-      [2, "failed"],
-      [3, "blocked"],
-      [4, "locked"],
-      [5, "cancelled"],
+      [3, "failed"],
+      [4, "blocked"],
+      [5, "locked"],
+      [6, "cancelled"],
     ]);
   });
 

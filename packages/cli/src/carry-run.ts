@@ -22,8 +22,6 @@ import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 import { stampOf } from "./list-stamp.js";
 
-/** Files that may be accepted and not settled at once; expansion waits beyond that. */
-const BACKLOG_FILES = 200_000;
 /** A run of more files than this is carried by several threads: starting them pays. */
 const THREADED_FILES = 10_000;
 const CANCEL_POLL_MS = 1_000;
@@ -64,6 +62,8 @@ export interface CarryResult {
   end: "done" | "cancelled" | "stopped" | "incomplete";
   /** Why it is incomplete. */
   listing?: ListingError;
+  /** Why nothing was removed although it was asked for, or "". */
+  undeleted: string;
 }
 
 /**
@@ -84,12 +84,11 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   queue.on("error", () => {}); // Redis being away is told once, by the connection
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {}); // raced below
-  const quiet = Promise.withResolvers<void>();
-  let produced = false;
+  let quiet = Promise.withResolvers<void>();
   let open = 0;
   const stopProducing = new AbortController();
   const left = () => {
-    if (--open <= 0 && produced) quiet.resolve();
+    if (--open <= 0) quiet.resolve();
   };
   const work: CarrierWork = {
     runId: run.id,
@@ -127,6 +126,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     onError: (error) => failure.reject(error),
   });
   const offer = (chunk: string, files: number) => {
+    if (open <= 0) quiet = Promise.withResolvers<void>();
     open += files;
     watcher.queued(files);
     dispatcher.offer(chunk, chunk.slice(chunk.indexOf("|") + 1), files);
@@ -217,29 +217,39 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     options.stop.addEventListener("abort", () => resolve("stopped"), { once: true });
   });
 
+  // Counting here is quick, the ledger is right: it has the last word, and is asked now and then in any case.
+  let idle = 0;
+  /** Resolves when everything that is known here is settled, or after a moment. */
+  const calm = async (): Promise<void> => {
+    if (open > 0) {
+      idle = 0;
+      await Promise.race([quiet.promise, sleep(LEDGER_POLL_MS, undefined, { ref: false })]);
+      return;
+    }
+    const counts = await queue.getJobCounts();
+    const queued = Object.values(counts).some((count) => count > 0) || dispatcher.busy;
+    idle = queued ? 0 : idle + 1;
+    if (idle > 2)
+      throw new Error(`run ${run.id} has files in no queue: drover resume ${run.id} goes on with it`);
+    await sleep(LEDGER_POLL_MS, undefined, { ref: false });
+  };
+
   /** Of a run that is not sealed: until what was registered is settled. */
   const settledSoFar = async (): Promise<void> => {
     for (;;) {
-      if (open > 0) await Promise.race([quiet.promise, sleep(LEDGER_POLL_MS, undefined, { ref: false })]);
       const counts = await ledger.counts(run.id);
       if (counts.settled >= counts.files) return;
-      if (open <= 0) await sleep(LEDGER_POLL_MS, undefined, { ref: false });
+      await calm();
     }
   };
 
-  // Counting here is quick, the ledger is right: it has the last word, and is asked now and then in any case.
   const settledAll = async (): Promise<void> => {
-    for (let idle = 0; ; ) {
-      if (open > 0) await Promise.race([quiet.promise, sleep(LEDGER_POLL_MS, undefined, { ref: false })]);
+    for (;;) {
+      if (open > 0) await calm();
       const end = await ledger.finish(run.id);
       if (end === "done") return;
       if (end === "lost") throw new RunLostError(`run ${run.id} was taken over by another process`);
-      const counts = await queue.getJobCounts();
-      const queued = Object.values(counts).some((count) => count > 0) || dispatcher.busy;
-      idle = queued ? 0 : idle + 1;
-      if (idle > 2)
-        throw new Error(`run ${run.id} has files in no queue: drover resume ${run.id} goes on with it`);
-      if (open <= 0) await sleep(LEDGER_POLL_MS, undefined, { ref: false });
+      await calm();
     }
   };
 
@@ -272,7 +282,8 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           watcher.queued(1);
           watcher.settled(outcome);
         },
-        room: () => dispatcher.room(BACKLOG_FILES),
+        room: (files) => dispatcher.room(spec.backlogHighWater - files + 1),
+        quiet: calm,
         recreate: () => ledger.create(spec, options.secrets, run.id),
       })
         .catch((error) => {
@@ -282,7 +293,6 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
         })
         .finally(() => asker.close());
     }
-    produced = true;
     if (listing && !cancelled) {
       await settledSoFar();
       return cancelled ? "cancelled" : "incomplete";
@@ -305,7 +315,8 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       await queue.obliterate({ force: true });
       if (spec.listIsStdin && spec.list !== undefined) rmSync(spec.list, { force: true });
     }
-    return { counts: await ledger.counts(run.id), end, ...(listing ? { listing } : {}) };
+    const { undeleted } = await ledger.get(run.id);
+    return { counts: await ledger.counts(run.id), end, undeleted, ...(listing ? { listing } : {}) };
   } catch (error) {
     stopProducing.abort();
     dispatcher.stop();

@@ -1,64 +1,192 @@
-import { createReadStream, lstatSync } from "node:fs";
+import { createReadStream, existsSync, lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { expand, START } from "@drover/producer/expand/expand";
+import { type Extraneous, findExtraneous } from "@drover/producer/delete/remove-extraneous";
+import { type Entry, expand, START } from "@drover/producer/expand/expand";
+import { ListingError } from "@drover/producer/expand/listing-error";
+import { compare } from "@drover/producer/produce";
+import { LocalTree } from "@drover/shared/storage/local-tree";
+import { isS3 } from "@drover/shared/storage/s3/name";
 import type { Plan } from "./commands/sync.js";
-import { warn } from "./output.js";
+import { type Engine, openEngine } from "./engine.js";
+import { reportError, warn } from "./output.js";
+import type { Format } from "./report.js";
+import type { Settings } from "./settings.js";
+
+const BATCH = 500;
+
+/** What would be done about a file. */
+interface Planned {
+  source: string | null;
+  /** Absolute, or "". */
+  destination: string;
+  action: "copy" | "unchanged" | "delete" | "none";
+  reason: string;
+  error?: { class: string; message: string };
+}
 
 /**
- * `--dry-run`: what the sync would take up, without writing any file or starting Redis. No server is asked, except for
- * the listing of an s3:// source. Whether a file has changed is not asked, so this lists what would be looked at.
+ * `--dry-run`: what the sync would do, without writing any file. Directories and prefixes are listed, and compared with
+ * what earlier syncs noted, where there were any; no URL is asked for.
  *
- * @throws ListingError when an s3:// source cannot be listed to its end.
+ * @throws ListingError when a source cannot be listed to its end.
  */
-export async function dryRun(plan: Plan): Promise<number> {
-  const { spec, secrets } = plan;
-  let files = 0;
-  let refused = 0;
+export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
+  const { spec } = plan;
+  const output = new Output(plan.format);
+  const tree = statSync(spec.root, { throwIfNoEntry: false })?.isDirectory()
+    ? new LocalTree(spec.root)
+    : undefined;
+  const noted = settings.redis !== undefined || existsSync(join(settings["state-dir"] as string, "redis"));
+  const engine = tree && noted ? await openEngine(settings) : undefined;
+  try {
+    const counts = { copy: 0, unchanged: 0, delete: 0, none: 0 };
+    let added = 0;
+    let incomplete: ListingError | undefined;
+    const tell = async (entries: Entry[]) => {
+      for (const planned of await judge(entries, plan, engine, tree)) {
+        counts[planned.action]++;
+        if (planned.reason === NEW) added++;
+        output.file(planned);
+      }
+    };
+    try {
+      for await (const entries of batches(plan)) await tell(entries);
+    } catch (error) {
+      if (!(error instanceof ListingError)) throw error;
+      incomplete = error;
+    }
+    const files = counts.copy + counts.unchanged + counts.none;
+    let refused = "";
+    if (spec.delete) {
+      if (incomplete) refused = incomplete.message;
+      else if (counts.none > 0) refused = `${counts.none} files cannot be copied`;
+      else if (tree) {
+        const signal = new AbortController().signal; // Ctrl-C ends the process
+        const found = await findExtraneous(spec, plan.secrets.sources, tree, { removed: 0, added }, signal);
+        refused = found.refused;
+        for await (const each of refused === "" ? found.extraneous.all() : []) {
+          counts.delete++;
+          output.file(deletion(each, tree));
+        }
+        found.extraneous.close();
+      }
+    }
+    const deleted = spec.delete ? `, ${counts.delete} deleted` : "";
+    output.end(
+      `${counts.copy} files would be copied, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
+    );
+    if (incomplete) throw incomplete;
+    if (refused !== "") reportError(`nothing would be deleted in ${spec.root}: ${refused}`);
+    else if (files === 0) warn("nothing matched: there is no file to sync");
+    if (counts.none > 0) return counts.none === files ? 3 : 1;
+    return refused === "" ? 0 : 1;
+  } finally {
+    tree?.close();
+    engine?.close();
+  }
+}
+
+async function* batches({ spec, secrets }: Plan): AsyncGenerator<Entry[]> {
   const list = spec.listIsStdin
     ? process.stdin
     : spec.list === undefined
       ? undefined
       : createReadStream(spec.list);
   const onSkipped = (path: string, why: string) => warn(`left out ${path}: ${why}`);
-  const { signal } = new AbortController(); // Ctrl-C ends the process
-  const lines: string[] = [];
-  const print = (text: string) => {
-    if (lines.push(text) >= 500) process.stdout.write(`${lines.splice(0).join("\n")}\n`);
-  };
-  if (plan.format === "json") process.stdout.write("[");
-  for await (const entry of expand({
-    spec,
-    sources: secrets.sources,
-    list,
-    from: START,
-    signal,
-    onSkipped,
-  })) {
-    const destination = entry.destination === "" ? "" : join(spec.root, entry.destination);
-    if (plan.format === "human") {
-      if (entry.error) print(`✗ ${entry.shown} (${entry.error.message})`);
-      else print(`would sync ${entry.shown} -> ${destination}${isThere(destination) ? " (exists)" : ""}`);
-    } else {
-      const error = entry.error ? { error: { class: entry.error.class, message: entry.error.message } } : {};
-      const status = entry.error ? "failed" : "planned";
-      const text = JSON.stringify({ source: entry.shown, destination, status, ...error });
-      print(
-        plan.format === "json"
-          ? `${files === 0 ? "\n  " : "  "}${text}`.replace(/^/, files === 0 ? "" : ",")
-          : text,
-      );
+  const { signal } = new AbortController();
+  let entries: Entry[] = [];
+  try {
+    for await (const found of expand({
+      spec,
+      sources: secrets.sources,
+      list,
+      from: START,
+      signal,
+      onSkipped,
+    })) {
+      if ("passed" in found || entries.push(found) < BATCH) continue;
+      yield entries;
+      entries = [];
     }
-    files++;
-    if (entry.error) refused++;
+  } finally {
+    if (entries.length > 0) yield entries;
   }
-  if (lines.length > 0) process.stdout.write(`${lines.join("\n")}\n`);
-  if (plan.format === "json") process.stdout.write("]\n");
-  if (plan.format === "human")
-    process.stdout.write(`${files - refused} files would be synced, nothing was changed\n`);
-  if (files === 0) warn("nothing matched: there is no file to sync");
-  return refused === 0 ? 0 : refused === files ? 3 : 1;
+}
+
+const NEW = "it is not there";
+
+async function judge(
+  entries: Entry[],
+  { spec }: Plan,
+  engine: Engine | undefined,
+  tree: LocalTree | undefined,
+): Promise<Planned[]> {
+  const known =
+    engine && tree
+      ? await compare({ redis: engine.redis, keys: engine.keys, tree, input: { spec } }, entries)
+      : [];
+  return entries.map((entry, at): Planned => {
+    const { shown: source, error } = entry;
+    const destination = entry.destination === "" ? "" : join(spec.root, entry.destination);
+    const base = { source, destination };
+    if (error) {
+      const { class: cls, message } = error;
+      return { ...base, action: "none", reason: message, error: { class: cls, message } };
+    }
+    if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
+    if (!isThere(destination)) return { ...base, action: "copy", reason: NEW };
+    if (entry.version === undefined)
+      return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
+    const where = isS3(source) ? "object" : "file";
+    return {
+      ...base,
+      action: "copy",
+      reason: `it is there, but not known to be this version of the ${where}`,
+    };
+  });
+}
+
+function deletion({ name }: Extraneous, tree: LocalTree): Planned {
+  return { source: null, destination: tree.path(name), action: "delete", reason: "no source has it" };
 }
 
 function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** Lines of the plan, many per write. */
+class Output {
+  #lines: string[] = [];
+  #first = true;
+
+  constructor(private readonly format: Format) {}
+
+  file({ source, destination, action, reason, error }: Planned): void {
+    if (this.format === "human") {
+      const verb = action === "unchanged" ? "leave" : action;
+      const what = source === null || action === "unchanged" ? destination : `${source} -> ${destination}`;
+      this.#print(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`);
+      return;
+    }
+    const status = error ? "failed" : "planned";
+    const told = error ? { error } : { action, reason };
+    const text = JSON.stringify({ source, destination, status, ...told });
+    if (this.format === "ndjson") this.#print(text);
+    else this.#print(`${this.#first ? "[\n" : ","}  ${text}`);
+    this.#first = false;
+  }
+
+  end(summary: string): void {
+    if (this.format === "human") this.#print(summary);
+    if (this.format === "json") this.#print(this.#first ? "[]" : "]");
+    this.#flush();
+  }
+
+  #print(line: string): void {
+    if (this.#lines.push(line) >= BATCH) this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#lines.length > 0) process.stdout.write(`${this.#lines.splice(0).join("\n")}\n`);
+  }
 }

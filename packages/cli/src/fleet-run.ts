@@ -27,8 +27,6 @@ const LOOK_MS = 50;
 const FOLLOW_EVERY_MS = 5_000;
 /** Redis may forget what it acknowledged within its last second or two: for so long it is asked. */
 const CONFIRM_MS = 10_000;
-/** Chunks in the backlog beyond which expansion waits: 200,000 files. */
-const BACKLOG_CHUNKS = 400;
 
 /** `drover sync … --redis URL`: hands a run to the fleet and follows it. */
 export async function submit(
@@ -219,13 +217,16 @@ class Follower {
       if (over && (await this.#caughtUp())) {
         this.#stop.abort();
         await watching;
-        if (run.state === "cancelled") return { counts, end: "cancelled" };
-        return listing ? { counts, end: "incomplete", listing } : { counts, end: "done" };
+        const { undeleted } = run;
+        if (run.state === "cancelled") return { counts, end: "cancelled", undeleted };
+        return listing
+          ? { counts, end: "incomplete", undeleted, listing }
+          : { counts, end: "done", undeleted };
       }
       await sleep(over ? LOOK_MS : LOOK_MS * 2);
     }
     await watching;
-    return { counts: await ledger.counts(id), end: "stopped" };
+    return { counts: await ledger.counts(id), end: "stopped", undeleted: "" };
   }
 
   /** Submits what is not submitted yet. @returns what is to be confirmed. */
@@ -235,6 +236,7 @@ class Follower {
     const { spec } = run;
     const backlog = new Backlog(redis, keys, PROCESS_NAME);
     const tree = new LocalTree(spec.root);
+    let left = 0;
     const holding = setInterval(() => {
       ledger.hold(run.id).then(
         (ours) => ours || this.stop(),
@@ -268,13 +270,16 @@ class Follower {
           this.progress?.queued(1);
           if (!this.quiet) this.report.outcome(outcome);
         },
-        room: async () => {
-          while (!this.#stop.signal.aborted) {
-            const [standing] = await ledger.standings([run.id]);
-            if (!standing || standing.chunks < BACKLOG_CHUNKS) return;
-            await sleep(LOOK_MS);
+        room: async (files) => {
+          left -= files;
+          while (left < files && !this.#stop.signal.aborted) {
+            const open = await ledger.openFiles(run.id);
+            if (open === undefined) return; // cancelled or forgotten: the next batch tells
+            left = spec.backlogHighWater - open;
+            if (left < files) await sleep(LOOK_MS);
           }
         },
+        quiet: () => sleep(LOOK_MS * 2),
       });
       this.expanded = !this.#stop.signal.aborted;
       return batches;
@@ -282,8 +287,14 @@ class Follower {
       if (!(error instanceof RunLostError)) throw error;
       const now = await ledger.get(run.id);
       if (now.state !== "cancelled") throw error;
-      return new (await import("@drover/producer/batches")).Batches(backlog, ledger, run.id, true, () =>
-        Promise.reject(error),
+      return new (await import("@drover/producer/batches")).Batches(
+        backlog,
+        ledger,
+        run.id,
+        true,
+        true,
+        now.batch,
+        () => Promise.reject(error),
       );
     } finally {
       clearInterval(holding);

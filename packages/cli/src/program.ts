@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
 import type { SyncFlags } from "./commands/sync.js";
 import type { WorkerFlags } from "./commands/worker.js";
+import { readFilters } from "./filter-files.js";
 import { reportError, setVerbose, tolerateClosedOutput } from "./output.js";
 import { type Resolved, resolveSettings, SETTINGS, type SettingName } from "./settings.js";
 
@@ -21,6 +22,7 @@ const TRANSFER: SettingName[] = [
   "bwlimit",
   "resume",
   "durability",
+  "backlog-high-water",
 ];
 const S3: SettingName[] = [
   "s3-endpoint",
@@ -47,6 +49,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-endpoint": "URL",
   "s3-region": "NAME",
   "s3-profile": "NAME",
+  "backlog-high-water": "FILES",
   "state-dir": "DIR",
   redis: "URL",
 };
@@ -122,11 +125,37 @@ function build(exit: (code: number) => void): Command {
           return glob;
         },
       )
+      .option("--include-from <FILE>", "globs to include, one a line; in order with --include", (file) => {
+        filters.push(...readFilters(file, "+"));
+        return file;
+      })
+      .option("--exclude-from <FILE>", "globs to exclude, one a line; in order with --exclude", (file) => {
+        filters.push(...readFilters(file, "-"));
+        return file;
+      })
+      .option(
+        "--filter-from <FILE>",
+        "'+ GLOB' and '- GLOB', one a line; in order with the others",
+        (file) => {
+          filters.push(...readFilters(file, undefined));
+          return file;
+        },
+      )
+      .option(
+        "--min-size <SIZE>",
+        "leave smaller files of directories out, e.g. 10K (KiB where it has no unit)",
+      )
+      .option("--max-size <SIZE>", "leave larger files of directories out")
+      .option("--min-age <AGE>", "leave younger files of directories out, e.g. 10m, 2d, or a date")
+      .option("--max-age <AGE>", "leave older files of directories out")
+      .option("--delete", "remove at the destination what directories and prefixes do not have")
+      .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)")
+      .option("--backup-dir <DIR>", "move what is deleted there")
       .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
       .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
       .option("--json", "results as a JSON array on standard output")
       .option("--ndjson", "results as one JSON object a line")
-      .option("--dry-run", "say what would be synced; change nothing")
+      .option("--dry-run", "say what would be copied and deleted, and why; change nothing")
       .option("--detach", "with --redis: print the run's id and leave it to the fleet")
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "retries, and stack traces of errors"),

@@ -1,6 +1,6 @@
 import type { Gates } from "@drover/shared/gates";
 import type { TransferJob } from "@drover/shared/job";
-import type { Outcome } from "@drover/shared/outcome";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { createLogUpdate } from "log-update";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "./report.js";
@@ -57,7 +57,7 @@ export class Progress {
     this.#active.delete(outcome.index);
     this.#settled++;
     if (outcome.outcome === "copied") this.#bytes += outcome.bytes;
-    else if (outcome.outcome !== "unchanged") this.#failed++;
+    else if (!isSuccess(outcome.outcome)) this.#failed++;
   }
 
   clear(): void {

@@ -3,6 +3,11 @@ import type { RunCounts } from "@drover/shared/run";
 import prettyBytes from "pretty-bytes";
 import type { Progress } from "./progress.js";
 
+/** Files of a run that are as they are meant to be. */
+export function successful(counts: RunCounts): number {
+  return counts.copied + counts.unchanged + counts.deleted;
+}
+
 export type Format = "human" | "json" | "ndjson";
 
 /** Seconds as people read them: `2.3s`, `1m20s`. */
@@ -22,7 +27,7 @@ function printable(name: string): string {
 /** The machine form of an outcome. */
 export function toJson(outcome: Outcome): string {
   return JSON.stringify({
-    source: outcome.source,
+    source: outcome.outcome === "deleted" ? null : outcome.source,
     destination: outcome.destination,
     checksum: outcome.checksum,
     status: isSuccess(outcome.outcome) ? "ok" : outcome.outcome,
@@ -37,6 +42,7 @@ export function toJson(outcome: Outcome): string {
 
 function toLine(outcome: Outcome): string {
   const name = printable(outcome.name);
+  if (outcome.outcome === "deleted") return `✓ ${name} (deleted)`;
   if (outcome.outcome === "unchanged") return `✓ ${name} (unchanged)`;
   if (!isSuccess(outcome.outcome))
     return `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`;
@@ -72,8 +78,7 @@ export class Report {
   async end(counts: RunCounts): Promise<void> {
     if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
     this.progress?.stop();
-    if (this.format === "human")
-      this.#write(`${counts.copied + counts.unchanged}/${counts.files} successful\n`);
+    if (this.format === "human") this.#write(`${successful(counts)}/${counts.files} successful\n`);
     this.#flush();
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   }

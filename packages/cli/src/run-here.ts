@@ -4,7 +4,7 @@ import { gatesOf } from "@drover/worker/run-place";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
 import { detail, reportError, setLive, warn } from "./output.js";
-import { type Format, Report } from "./report.js";
+import { type Format, Report, successful } from "./report.js";
 
 export interface ShowOptions {
   format: Format;
@@ -81,24 +81,30 @@ export async function runHere(
 }
 
 /** Says how a run ended; answers the exit code. */
-export function conclude(run: Run, { end, counts, listing }: CarryResult): number {
+export function conclude(run: Run, { end, counts, listing, undeleted }: CarryResult): number {
   if (end === "stopped") {
     warn(`interrupted: drover resume ${run.id} goes on`);
     return EXIT.interrupted;
   }
   if (listing && end === "incomplete") {
-    reportError(`${listing.message}; not everything was found: drover resume ${run.id} lists on`);
+    const kept = run.spec.delete ? "; nothing was deleted" : "";
+    reportError(`${listing.message}; not everything was found${kept}: drover resume ${run.id} lists on`);
     return counts.files === 0 ? EXIT.settings : EXIT.some;
   }
   if (end === "cancelled") warn(`run ${run.id} was cancelled`);
-  else if (counts.files === 0) warn("nothing matched: there is no file to sync");
-  return exitCode(counts, end === "cancelled");
+  else if (counts.files === 0 && undeleted === "") warn("nothing matched: there is no file to sync");
+  if (undeleted !== "") reportError(`nothing was deleted in ${run.spec.root}: ${undeleted}`);
+  return exitCode(counts, end === "cancelled", undeleted);
 }
 
-/** Unchanged counts as success; blocked, locked and cancelled as not synced. */
-export function exitCode(counts: RunCounts, cancelled = false): number {
-  const good = counts.copied + counts.unchanged;
-  if (good === counts.files) return cancelled ? EXIT.some : EXIT.ok;
+/**
+ * Unchanged counts as success; blocked, locked and cancelled as not synced.
+ *
+ * @param undeleted why nothing was removed although it was asked for, or "".
+ */
+export function exitCode(counts: RunCounts, cancelled = false, undeleted = ""): number {
+  const good = successful(counts);
+  if (good === counts.files) return cancelled || undeleted !== "" ? EXIT.some : EXIT.ok;
   return good === 0 ? EXIT.none : EXIT.some;
 }
 

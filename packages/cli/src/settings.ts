@@ -153,6 +153,11 @@ export const SETTINGS = {
     "fsync",
     "fsync files and directories, or leave that to the system",
   ),
+  "backlog-high-water": setting(
+    number(1, 1e9, true),
+    200_000,
+    "files of a run that may be found and not settled; beyond that the listing waits",
+  ),
   "s3-endpoint": setting(
     serviceUrl,
     undefined,

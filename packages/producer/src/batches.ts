@@ -21,28 +21,40 @@ interface Batch {
 /** Registers the batches of a run in order, and those again that Redis has forgotten. */
 export class Batches {
   #recent: Batch[] = [];
+  #sealed = false;
 
   constructor(
     private readonly backlog: Backlog,
     private readonly ledger: Ledger,
     private readonly runId: string,
     private readonly fleet: boolean,
+    /** Whether two files of the run could have the same destination. */
+    private readonly claims: boolean,
+    /** Number of the last batch that is registered. */
+    private last: number,
     /** Makes the run anew where Redis has forgotten it whole. */
     private readonly recreate: () => Promise<unknown>,
   ) {}
 
+  /** Number of the last batch. */
+  get number(): number {
+    return this.last;
+  }
+
   /** @throws ForgottenError when Redis has lost more than is kept. */
-  async send(
-    number: number,
-    cursor: string,
-    files: EnqueueFile[],
-    secrets: Map<string, string>,
-  ): Promise<EnqueueAnswer[]> {
+  async send(cursor: string, files: EnqueueFile[], secrets: Map<string, string>): Promise<EnqueueAnswer[]> {
+    const number = ++this.last;
     this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), secrets, ackedMs: 0 });
     return this.#register(number, files);
   }
 
-  /** After the last batch: sends again what Redis has forgotten since. */
+  /** There are no more. */
+  async seal(): Promise<void> {
+    await this.ledger.seal(this.runId);
+    this.#sealed = true;
+  }
+
+  /** Sends again what Redis has forgotten since. */
   async confirm(): Promise<void> {
     const last = this.#recent.at(-1)?.number;
     let known = await this.ledger.registered(this.runId);
@@ -52,17 +64,17 @@ export class Batches {
     }
     if (!known) throw new ForgottenError(this.runId, undefined);
     if (last !== undefined && known.batch < last) await this.#register(last);
-    if (!known.sealed) await this.ledger.seal(this.runId);
+    if (this.#sealed && !known.sealed) await this.ledger.seal(this.runId);
   }
 
   async #register(number: number, given?: EnqueueFile[]): Promise<EnqueueAnswer[]> {
     for (;;) {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
-        const { runId, fleet } = this;
+        const { runId, fleet, claims } = this;
         await this.ledger.keepSecretSources(runId, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, fleet);
+        const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, fleet, claims);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;
         // It was taken, so all before it are there.

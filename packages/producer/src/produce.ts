@@ -7,17 +7,21 @@ import type { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
 import { flightHash, flightOf } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
+import type { RunCounts } from "@drover/shared/run";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Redis } from "ioredis";
 import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
-import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
+import { removeExtraneous } from "./delete/remove-extraneous.js";
+import { type Cursor, type Entry, type ExpandInput, expand } from "./expand/expand.js";
 import { ListingError } from "./expand/listing-error.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
 /** A slow list's files go on after so long, even when they are fewer. */
 const LINGER_MS = 100;
+/** How far the expansion is, where it finds nothing, is kept so often. */
+const PASSED_MS = 1_000;
 
 export interface ProduceOptions {
   runId: string;
@@ -36,33 +40,47 @@ export interface ProduceOptions {
   onQueued(batch: number, hosts: Map<string, number>): void;
   /** Settled without a transfer: unchanged, or refused. */
   onSettled(outcome: Outcome): void;
-  /** Resolves when there is room for more files in the backlog. */
-  room(): Promise<void>;
+  /** Resolves when there is room for so many files more in the backlog. */
+  room(files: number): Promise<void>;
+  /** Resolves when files were settled, or after a moment. */
+  quiet(): Promise<void>;
   /** Makes the run anew, when Redis has forgotten it. */
   recreate(): Promise<unknown>;
 }
 
 /**
- * Expands a run's sources, compares them with the catalog and registers what is to be carried.
+ * Expands a run's sources, compares them with the catalog and registers what is to be carried. Where
+ * the run is to remove what the sources do not have, that comes when everything before is settled.
  *
  * @returns what was sent last, to be confirmed for a while.
  * @throws ListingError when a source could not be listed to its end: what was found is registered, the run is not sealed.
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
   const { runId, ledger } = options;
-  const batches = new Batches(options.backlog, ledger, runId, options.input.spec.fleet, options.recreate);
-  let batch = options.batch;
+  const { spec } = options.input;
+  // Files of one listing have destinations of their own: Redis need not keep their names.
+  const claiming = spec.sources.length > 1 || spec.list !== undefined;
+  const { backlog, recreate } = options;
+  const batches = new Batches(backlog, ledger, runId, spec.fleet, claiming, options.batch, recreate);
+  const most = Math.min(BATCH, spec.backlogHighWater);
   let pending: Entry[] = [];
+  let reached: Cursor | undefined;
+  let passedMs = performance.now();
   let sending: Promise<void> = Promise.resolve();
   let broken: unknown;
   const claims = new Set<number>();
 
-  const send = (): Promise<void> => {
+  const send = (end = false): Promise<void> => {
     const entries = pending;
+    const cursor = reached;
+    const nowMs = performance.now();
+    if (entries.length === 0 && !end && nowMs - passedMs < PASSED_MS) return sending;
+    passedMs = nowMs;
     pending = [];
+    reached = undefined;
     sending = sending.then(async () => {
-      if (entries.length === 0 || broken !== undefined) return;
-      await register(options, batches, ++batch, entries, claims);
+      if (cursor === undefined || broken !== undefined) return;
+      await register(options, batches, cursor, entries, claims);
     });
     sending.catch((error) => {
       broken ??= error;
@@ -73,13 +91,17 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
   let incomplete: ListingError | undefined;
   const timer = setInterval(() => void send().catch(() => {}), LINGER_MS); // the error is thrown below
   const take = async () => {
-    for await (const entry of expand(options.input)) {
+    let taken = 0;
+    for await (const found of expand(options.input)) {
       faultPoint("expand");
       if (options.signal.aborted || broken !== undefined) return;
-      pending.push(entry);
-      if (pending.length < BATCH) continue;
+      reached = found.cursor;
+      if ("passed" in found) continue;
+      pending.push(found);
+      if (++taken < most) continue;
+      taken = 0;
       await send();
-      await options.room();
+      await options.room(most);
     }
   };
   try {
@@ -88,22 +110,40 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
         incomplete = error; // what was listed is carried
       else if (!options.signal.aborted) throw error;
     });
-    await send();
+    await send(true);
     if (broken !== undefined) throw broken;
   } finally {
     clearInterval(timer);
   }
   if (options.signal.aborted) return batches;
   if (incomplete) throw incomplete;
-  await ledger.seal(runId);
-  await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
+  if (claiming) await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
+  if (spec.delete) {
+    const counts = await settled(options, batches);
+    if (!counts) return batches;
+    const why = await removeExtraneous({ ...options, spec, batches, counts });
+    if (options.signal.aborted) return batches;
+    if (why !== "") await ledger.noteUndeleted(runId, why);
+  }
+  await batches.seal();
   return batches;
+}
+
+/** Waits until everything that is registered is settled. @returns undefined where the run is stopped before. */
+async function settled(options: ProduceOptions, batches: Batches): Promise<RunCounts | undefined> {
+  while (!options.signal.aborted) {
+    if (options.input.spec.fleet) await batches.confirm();
+    const counts = await options.ledger.counts(options.runId);
+    if (counts.settled >= counts.files) return options.signal.aborted ? undefined : counts;
+    await options.quiet();
+  }
+  return undefined;
 }
 
 async function register(
   options: ProduceOptions,
   batches: Batches,
-  batch: number,
+  cursor: Cursor,
   entries: Entry[],
   claims: Set<number>,
 ): Promise<void> {
@@ -138,8 +178,7 @@ async function register(
       ownFlight,
     };
   });
-  const cursor = (entries.at(-1) as Entry).cursor;
-  const answers = await batches.send(batch, JSON.stringify(cursor), files, secrets);
+  const answers = await batches.send(JSON.stringify(cursor), files, secrets);
   faultPoint("enqueue");
   const hosts = new Map<string, number>();
   answers.forEach((answer, at) => {
@@ -152,7 +191,7 @@ async function register(
     }
     options.onSettled(outcomeOf(answer.index, entry, answer.is === "collision", known[at], tree));
   });
-  options.onQueued(batch, hosts);
+  options.onQueued(batches.number, hosts);
 }
 
 function outcomeOf(
@@ -185,12 +224,19 @@ function outcomeOf(
   return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, error };
 }
 
+export interface CompareOptions extends Pick<ProduceOptions, "redis" | "keys" | "tree" | "asker"> {
+  input: Pick<ExpandInput, "spec">;
+}
+
 /**
  * Which files are known to be unchanged: the destination is as the commit left it, and the source is the version that
  * was last committed. Local files and listed objects come with their version; a URL's server is asked, where there is
  * somebody to ask it.
  */
-async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
+export async function compare(
+  options: CompareOptions,
+  entries: Entry[],
+): Promise<(CatalogEntry | undefined)[]> {
   const { redis, keys, tree, asker } = options;
   const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>

@@ -9,7 +9,8 @@
  *
  * KEYS: run, done, is:unchanged, is:failed, failed, backlog; per file: claim bucket, flight; in a fleet also the run's
  *   own flight for it, and its lease.
- * ARGV: producer (its name must own the run), batch number, cursor, run where it is a fleet's or ''; per file (7): kind (q queued | u unchanged |
+ * ARGV: producer (its name must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two
+ *   files could have one destination; per file (7): kind (q queued | u unchanged |
  *   f failed), host, destination, source, job (JSON without its index), bytes, what failed (JSON, kind f) or ''.
  * Returns {'OK', answer per file...}, an answer being an index, 'dup', or 'col'..index (another source has that
  *   destination: settled failed); a batch that was sent again gets the answer of the first time. Or {'GAP', batch
@@ -28,12 +29,12 @@ local index = tonumber(r[4] or '0')
 local chunks, answer, fleet = {}, {'OK'}, ARGV[4]
 local stride = fleet == '' and 2 or 4
 for file = 1, (#KEYS - 6) / stride do
-  local a, k = 4 + (file - 1) * 7, 6 + (file - 1) * stride
+  local a, k = 5 + (file - 1) * 7, 6 + (file - 1) * stride
   local claim, flight = KEYS[k+1], KEYS[k+2]
   local kind, host, destination, source, job = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
   -- One claim per file of a large run: 60 bits of the destination and 30 of the source tell them apart.
   local place, mine = string.sub(destination, 1, 10), string.sub(source, 1, 5)
-  local other = redis.call('HGET', claim, place)
+  local other = ARGV[5] == '1' and redis.call('HGET', claim, place)
   if other == mine then
     answer[file + 1] = 'dup'
   else
@@ -44,7 +45,7 @@ for file = 1, (#KEYS - 6) / stride do
       redis.call('HSET', KEYS[5], bit, '{"job":' .. job .. ',"error":{"class":"collision","message":"another source of this run has the same destination: give it a name of its own"}}')
       answer[file + 1] = 'col' .. bit
     else
-      redis.call('HSET', claim, place, mine)
+      if ARGV[5] == '1' then redis.call('HSET', claim, place, mine) end
       if kind == 'q' then
         local waiter, own, joined = bit, '', false
         if fleet ~= '' then

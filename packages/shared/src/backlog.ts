@@ -63,6 +63,7 @@ export class Backlog {
    *
    * @param batch 1, 2, 3 …; the same number again is not done again and gets the same answer.
    * @param fleet whether other runs may have the same files in flight.
+   * @param claims whether two of the run's files could have the same destination: Redis keeps all names for that.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
    * @throws ForgottenError when Redis has lost earlier batches: send them again.
    */
@@ -72,6 +73,7 @@ export class Backlog {
     cursor: string,
     files: EnqueueFile[],
     fleet = false,
+    claims = true,
   ): Promise<EnqueueAnswer[]> {
     const keys = [
       this.keys.run(runId),
@@ -81,7 +83,7 @@ export class Backlog {
       this.keys.failed(runId),
       this.keys.backlog(runId),
     ];
-    const args: (string | number)[] = [this.owner, batch, cursor, fleet ? runId : ""];
+    const args: (string | number)[] = [this.owner, batch, cursor, fleet ? runId : "", claims ? "1" : ""];
     for (const each of files) {
       keys.push(
         this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)),

@@ -15,6 +15,9 @@ export type FaultPoint =
   | "verify"
   | "commit"
   | "committed"
+  | "delete"
+  | "taken"
+  | "removed"
   | "settled";
 
 export function faultPoint(name: FaultPoint): void {

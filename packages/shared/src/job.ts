@@ -12,7 +12,11 @@ export const transferJobSchema = z.object({
   i: z.number().int().nonnegative(),
   /** Generation: 0, then one more for each `drover retry`. */
   g: z.number().int().nonnegative().optional(),
-  /** Source: a URL without its secrets, `s3://bucket/key`, or an absolute path. */
+  /** What is to be done; `copy` where nothing is said. */
+  op: z.literal("remove").optional(),
+  /** Version of the destination that is to be removed: another one is left alone. */
+  v: z.string().optional(),
+  /** Source: a URL without its secrets, `s3://bucket/key`, or an absolute path. Of a removal, the destination itself. */
   s: z.string().min(1),
   /** Destination, relative to the run's root, with `/`. */
   d: z.string().min(1),

@@ -290,6 +290,16 @@ export class Ledger {
     await this.redis.hset(this.keys.run(id), "sealed", "1");
   }
 
+  /** Keeps why nothing is removed at the destination although it was asked for. */
+  async noteUndeleted(id: string, why: string): Promise<void> {
+    await this.redis.hset(this.keys.run(id), "undeleted", why);
+  }
+
+  /** A run that removed nothing is to try that again, once what failed was taken up again. */
+  async reopenDeletion(id: string): Promise<void> {
+    await this.redis.hdel(this.keys.run(id), "sealed", "undeleted");
+  }
+
   /** Says that the producer of a fleet's run lives. @returns whether the run is still its own. */
   async hold(id: string): Promise<boolean> {
     return (await HOLD.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_MS])) === 1;
@@ -374,6 +384,16 @@ export class Ledger {
     });
   }
 
+  /** Files that are registered and not settled; undefined for a run that is cancelled or forgotten. */
+  async openFiles(id: string): Promise<number | undefined> {
+    const [run, settled] = await pipelined(this.redis, (redis) =>
+      redis.pipeline().hmget(this.keys.run(id), "state", "files").bitcount(this.keys.done(id)),
+    );
+    const [state, files] = run as (string | null)[];
+    if (!state || state === "cancelled") return undefined;
+    return Number(files ?? 0) - (settled as number);
+  }
+
   /** Which files of a range are settled, as the bytes of the bitmap from `firstIndex`'s byte on. */
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
@@ -403,6 +423,7 @@ function readRun(id: string, hash: Record<string, string>): Run | undefined {
     batch: Number(hash.batch),
     cursor: hash.cursor ?? "",
     sealed: hash.sealed === "1",
+    undeleted: hash.undeleted ?? "",
     bytes: Number(hash.bytes ?? 0),
     generation: Number(hash.generation ?? 0),
   };

@@ -1,7 +1,15 @@
 import type { ErrorClass } from "./errors.js";
 
 /** How a file ended. */
-export const OUTCOMES = ["copied", "unchanged", "failed", "blocked", "locked", "cancelled"] as const;
+export const OUTCOMES = [
+  "copied",
+  "unchanged",
+  "deleted",
+  "failed",
+  "blocked",
+  "locked",
+  "cancelled",
+] as const;
 export type OutcomeName = (typeof OUTCOMES)[number];
 
 /** What vouches for the bytes at the destination. `unverified`: nothing did, not even a length. */
@@ -27,7 +35,7 @@ export interface BriefError {
 /** The end of one file in one run, as people and machines see it. */
 export interface Outcome {
   index: number;
-  /** Without secrets. */
+  /** Without secrets; of a file that was removed, where it was. */
   source: string;
   /** Absolute path. */
   destination: string;
@@ -46,5 +54,5 @@ export interface Outcome {
 
 /** Whether an outcome counts as success. */
 export function isSuccess(outcome: OutcomeName): boolean {
-  return outcome === "copied" || outcome === "unchanged";
+  return outcome === "copied" || outcome === "unchanged" || outcome === "deleted";
 }

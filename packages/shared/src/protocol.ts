@@ -13,6 +13,9 @@ import { isS3 } from "./storage/s3/name.js";
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
 
+/** In the place of a catalog entry: the file is gone. */
+export const NO_ENTRY = "-";
+
 /** What breaker and limits of a host learn; `slow` is a failure that asks for less, of the whole fleet. */
 export type HostVerdict = Verdict | "slow";
 
@@ -50,7 +53,7 @@ export function flightHash(runId: string, source: string, destination: string, g
 
 /** The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one. */
 export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: string): string {
-  if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g)
+  if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g || job.op)
     return flightHash(runId, job.s, job.d, job.g ?? 0);
   const terms = JSON.stringify([
     job.x,
@@ -118,6 +121,7 @@ export interface SettleRequest extends FileKeys {
   bytes: number;
   /** File and error as JSON, for what did not succeed; else "". */
   failure: string;
+  /** The catalog entry; "" leaves the one that is there, {@link NO_ENTRY} drops it. */
   catalog: string;
   verdict: HostVerdict;
   epoch: string;

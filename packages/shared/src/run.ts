@@ -17,6 +17,22 @@ export const runSpecSchema = z.object({
   patterns: z.array(z.string()),
   /** `+ pattern` and `- pattern`, in order. */
   filters: z.array(z.string()),
+  /** Of what is found in directories and prefixes, only files of these sizes and modification times are taken. */
+  minSizeBytes: z.number().optional(),
+  maxSizeBytes: z.number().optional(),
+  minMtimeMs: z.number().optional(),
+  maxMtimeMs: z.number().optional(),
+  /** What is at the destination and not at the sources is removed at the end. */
+  delete: z
+    .object({
+      /** Nothing is removed where there is more to remove: files, or percent of the files that are there. */
+      most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
+      /** Directory that keeps what is removed, absolute. */
+      backupDir: z.string().optional(),
+    })
+    .optional(),
+  /** Files that may be registered and not settled at once. */
+  backlogHighWater: z.number().default(200_000),
   layout: z.enum(["name", "url"]),
   /** Expected SHA-256 by source (without secrets). */
   checksums: z.record(z.string(), z.string()),
@@ -62,6 +78,8 @@ export interface RunCounts {
   settled: number;
   copied: number;
   unchanged: number;
+  /** Removed at the destination. */
+  deleted: number;
   failed: number;
   blocked: number;
   locked: number;
@@ -80,8 +98,10 @@ export interface Run {
   batch: number;
   /** Where the expansion stands (JSON), or "". */
   cursor: string;
-  /** Every source has been expanded. */
+  /** Every source has been expanded, and what is to be removed is registered. */
   sealed: boolean;
+  /** Why nothing was removed although it was asked for, or "". */
+  undeleted: string;
   bytes: number;
   /** How often it was resumed or retried. */
   generation: number;

@@ -171,16 +171,15 @@ export class FleetCarrier {
 
   /** Whatever a run asks for, nothing is written outside of this worker's roots. */
   #refuse(spec: RunSpec): TransferError | undefined {
-    const path = realAncestor(spec.root);
-    if (this.#roots.some((root) => path === root || path.startsWith(root === sep ? sep : root + sep)))
-      return undefined;
-    return new TransferError(
-      "path",
-      `${spec.root} is outside of the directories that this worker writes to`,
-      {
-        permanent: true,
-      },
-    );
+    for (const directory of [spec.root, spec.delete?.backupDir]) {
+      if (directory === undefined) continue;
+      const path = realAncestor(directory);
+      if (this.#roots.some((root) => path === root || path.startsWith(root === sep ? sep : root + sep)))
+        continue;
+      const why = `${directory} is outside of the directories that this worker writes to`;
+      return new TransferError("path", why, { permanent: true });
+    }
+    return undefined;
   }
 
   /** Gives up files of runs that were cancelled, and closes what is not used any more. */

@@ -41,6 +41,8 @@ export interface Place {
   leases: Leases;
   pace: Pace;
   tree: LocalTree;
+  /** Keeps what is removed; undefined where it is not kept. */
+  backup?(): LocalTree;
   /** How s3:// sources are reached. */
   s3?: S3Spec | undefined;
   terms: Terms;

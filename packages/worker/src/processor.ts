@@ -7,6 +7,7 @@ import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
 import type { Place } from "./place.js";
+import { carryRemoval } from "./removal.js";
 import { settleFailed } from "./settle.js";
 import { Slots } from "./slots.js";
 import { carry, StoppingError } from "./transfer.js";
@@ -207,7 +208,9 @@ export class Processor {
       events.started(transfer, delivery.attempt);
       carried = place.refused
         ? await settleFailed(delivery, workFile(transfer, place), undefined, place.refused, place, "failed")
-        : await carry(delivery, place);
+        : transfer.op === "remove"
+          ? await carryRemoval(delivery, place)
+          : await carry(delivery, place);
     } finally {
       delivery.through();
     }

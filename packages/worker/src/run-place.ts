@@ -66,6 +66,12 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     s3 ??= new S3Client(client, spec.s3, credentialsOf(spec.s3));
     return new S3Source(s3, parseS3(job.s));
   };
+  const backupDir = spec.delete?.backupDir;
+  let backup: LocalTree | undefined;
+  const openBackup = (directory: string) => {
+    backup ??= new LocalTree(directory);
+    return backup;
+  };
   const place: Place = {
     runId,
     fleet: spec.fleet,
@@ -73,6 +79,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     leases: options.leases,
     pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
     tree: new LocalTree(spec.root),
+    ...(backupDir === undefined ? {} : { backup: () => openBackup(backupDir) }),
     s3: spec.s3,
     terms: {
       ...spec,
@@ -99,6 +106,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
       place.pace.close();
       await client.close();
       place.tree.close();
+      backup?.close();
     },
   };
 }

@@ -2,7 +2,7 @@ import { type CatalogEntry, encodeCatalog } from "@drover/shared/catalog";
 import type { TransferError, Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
-import { type Admitted, hostVerdict, waiterOf } from "@drover/shared/protocol";
+import { type Admitted, hostVerdict, NO_ENTRY, waiterOf } from "@drover/shared/protocol";
 import { lost } from "./leases.js";
 import type { Place } from "./place.js";
 import type { Carried, Delivery, WorkFile } from "./work-file.js";
@@ -47,6 +47,42 @@ export async function settle(
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done" };
   place.arrived(delivery.job);
+  return { is: "settled", blockedUntilMs: 0, outcome: ended };
+}
+
+/** Settles a file that is not at the destination any more. */
+export async function settleDeleted(
+  delivery: Delivery,
+  file: WorkFile,
+  admitted: Admitted,
+  place: Place,
+): Promise<Carried> {
+  const ended: Outcome = {
+    ...outcomeBase(delivery, file),
+    outcome: "deleted",
+    checksum: null,
+    bytes: 0,
+    verifiedBy: null,
+  };
+  const answer = await place.protocol.settle({
+    ...file,
+    fence: admitted.fence,
+    waiting: admitted.waiting,
+    followed: place.fleet ? JSON.stringify(ended) : "",
+    outcome: "deleted",
+    bytes: 0,
+    failure: "",
+    catalog: NO_ENTRY,
+    verdict: "none",
+    epoch: admitted.epoch,
+    rules: place.terms.rules,
+    retryAfterMs: 0,
+    openBreaker: false,
+    keepLease: false,
+  });
+  faultPoint("settled");
+  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
+  if (answer.is === "already") return { is: "done" };
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
 }
 

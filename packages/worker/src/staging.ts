@@ -116,6 +116,11 @@ export class Staging {
       );
       this.#made = true;
     } catch (error) {
+      if (errnoCode(error) === "ENOENT") {
+        // Whoever removed the last file in it removed the directory, too.
+        this.tree.forget(this.directory);
+        throw new TransferError("io", `${this.directory.path} was removed meanwhile`, { cause: error });
+      }
       throw fileError(error, `write in ${this.directory.path}`);
     }
   }

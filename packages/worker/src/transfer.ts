@@ -140,7 +140,7 @@ function poison(crashes: number): TransferError {
 }
 
 /** Takes the lease. A holder that died is taken over at once, where that can be known. */
-async function admit(file: WorkFile, place: Place) {
+export async function admit(file: WorkFile, place: Place) {
   // Each carrying has a name of its own: only a command that is sent again may get the same fence again.
   const request = { ...file, delivery: `${PROCESS_NAME}.${threadId}.${++carryings}` };
   const answer = await place.protocol.admit(request);

@@ -33,6 +33,7 @@ export function specOf(over: Partial<RunSpec> = {}): RunSpec {
     listIsStdin: false,
     patterns: ["*"],
     filters: [],
+    backlogHighWater: 200_000,
     layout: "name",
     checksums: {},
     retries: 5,

@@ -139,6 +139,7 @@ function planFetch(flags: FetchFlags): Plan {
       listIsStdin: false,
       patterns: ["*"],
       filters: [],
+      backlogHighWater: 1,
       layout: "name",
       checksums: checksum === undefined ? {} : { [redactUrl(text)]: checksum },
       destination: basename(destination),

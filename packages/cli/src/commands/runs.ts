@@ -1,7 +1,8 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { openEngine } from "../engine.js";
-import { Report, showDuration } from "../report.js";
+import { warn } from "../output.js";
+import { Report, showDuration, successful } from "../report.js";
 import { EXIT, exitCode, runHere } from "../run-here.js";
 import type { Settings } from "../settings.js";
 
@@ -21,6 +22,7 @@ function summary(run: Run, counts: RunCounts) {
     list: run.spec.list ?? null,
     ...counts,
     bytes: run.bytes,
+    ...(run.undeleted === "" ? {} : { undeleted: run.undeleted }),
   };
 }
 
@@ -36,9 +38,9 @@ export async function runs(settings: Settings, flags: OutputFlags): Promise<numb
     }
     if (rows.length === 0) process.stdout.write("no runs yet\n");
     for (const row of rows) {
-      const failed = row.settled - row.copied - row.unchanged;
+      const failed = row.settled - successful(row);
       const open = row.files - row.settled;
-      const parts = [`${row.copied + row.unchanged}/${row.files} successful`];
+      const parts = [`${successful(row)}/${row.files} successful`];
       if (failed > 0) parts.push(`${failed} failed`);
       if (open > 0) parts.push(`${open} open`);
       process.stdout.write(
@@ -64,8 +66,9 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
         `run ${row.run}: ${row.state}, started ${row.started}, ${showDuration(took)}\n` +
           `to ${row.root}\n` +
           `${row.files} ${row.files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${row.copied} copied, ${row.unchanged} unchanged, ` +
-          `${row.failed} failed, ${row.blocked} blocked, ${row.locked} locked, ${row.cancelled} cancelled, ` +
-          `${row.files - row.settled} open\n`,
+          `${run.spec.delete ? `${row.deleted} deleted, ` : ""}${row.failed} failed, ${row.blocked} blocked, ${row.locked} locked, ${row.cancelled} cancelled, ` +
+          `${row.files - row.settled} open\n` +
+          (run.undeleted === "" ? "" : `nothing was deleted: ${run.undeleted}\n`),
       );
     }
     let first = true;
@@ -81,8 +84,7 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
     }
     if (flags.json) process.stdout.write("]}\n");
     else if (run.state === "interrupted") process.stdout.write(`drover resume ${id} goes on with it\n`);
-    else if (row.settled > row.copied + row.unchanged)
-      process.stdout.write(`drover retry ${id} tries these again\n`);
+    else if (row.settled > successful(row)) process.stdout.write(`drover retry ${id} tries these again\n`);
     return EXIT.ok;
   } finally {
     engine.close();
@@ -123,10 +125,12 @@ export async function goOn(
       const counts = await engine.ledger.counts(id);
       report.start(`Run ${id} is done: nothing is left to resume`);
       await report.end(counts);
-      return exitCode(counts);
+      if (run.undeleted !== "") warn(`nothing was deleted in ${run.spec.root}: ${run.undeleted}`);
+      return exitCode(counts, false, run.undeleted);
     }
     const secrets = await engine.ledger.secrets(id);
     await engine.ledger.take(run);
+    if (run.undeleted !== "") await engine.ledger.reopenDeletion(id);
     const taken = await engine.ledger.get(id);
     if (run.spec.fleet) {
       const { goOnInFleet } = await import("../fleet-run.js");

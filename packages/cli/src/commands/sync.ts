@@ -1,5 +1,6 @@
 import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { type Limits, limited, URL_LIMITS } from "@drover/producer/expand/limits";
 import { compilePatterns } from "@drover/producer/expand/patterns";
 import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
@@ -12,14 +13,23 @@ import { checkHeader } from "@drover/shared/storage/http";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { stampOf } from "../list-stamp.js";
 import { detail } from "../output.js";
+import { planDeletion } from "../plan-deletion.js";
 import type { Format } from "../report.js";
 import type { Resolved, Settings } from "../settings.js";
+import { parseAge, parseBinarySize } from "../units.js";
 
 /** Flags of `drover sync` that are no settings. */
 export interface SyncFlags {
   pattern?: string[];
   /** `+ glob` or `- glob`, in order. */
   filters?: string[];
+  minSize?: string;
+  maxSize?: string;
+  minAge?: string;
+  maxAge?: string;
+  delete?: boolean;
+  maxDelete?: string;
+  backupDir?: string;
   checksum?: string[];
   header?: string[];
   fromFile?: string;
@@ -44,7 +54,11 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   // A list may name anything.
   if (plan.secrets.sources.some(isS3) || flags.fromFile !== undefined)
     plan.spec.s3 = await (await import("../s3-spec.js")).s3SpecOf(resolved);
-  if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan);
+  if (flags.delete && flags.detach)
+    throw new SettingsError(
+      "--delete needs the command to stay until everything has arrived: leave --detach out",
+    );
+  if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan, resolved.values);
   if (resolved.values.redis !== undefined) {
     // A fleet has limits of its own: only what the person asked for is another.
     if (resolved.origins["max-workers"] === "default") plan.spec.maxWorkers = 0;
@@ -92,11 +106,13 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   const patterns = flags.pattern ?? ["*"];
   const filters = flags.filters ?? [];
   compilePatterns(patterns, filters);
+  const limits = parseLimits(flags);
   const scriptName = settings["script-name"];
   if (scriptName !== "") checkScriptName(scriptName);
 
   const { names, texts } = checkSources(sources, settings);
   for (const source of names) if (source.is === "path") refuseSame(source.path, settings);
+  if (limited(limits) && names.some((source) => source.is === "url")) throw new SettingsError(URL_LIMITS);
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
   const root = scriptName === "" ? settings["artifact-root"] : join(settings["artifact-root"], scriptName);
   const spec: RunSpec = {
@@ -107,6 +123,8 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     listIsStdin: flags.fromFile === "-",
     patterns,
     filters,
+    ...limits,
+    backlogHighWater: settings["backlog-high-water"],
     layout: settings.layout,
     checksums: checkChecksums(flags.checksum ?? [], names, flags.fromFile !== undefined),
     retries: settings.retries,
@@ -124,6 +142,8 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     fleet: false,
     ownFlights: false,
   };
+  const deletion = planDeletion(flags, names, root, settings["state-dir"] as string);
+  if (deletion) spec.delete = deletion;
   if (settings["max-file-size"] !== undefined) spec.maxFileSizeBytes = settings["max-file-size"];
   if (settings.bwlimit !== undefined) spec.bytesPerSecond = settings.bwlimit;
   const many = texts.length === 1 ? "1 source" : `${texts.length} sources`;
@@ -134,6 +154,21 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     title: `Syncing ${what}...`,
     format: flags.json ? "json" : flags.ndjson ? "ndjson" : "human",
   };
+}
+
+function parseLimits({ minSize, maxSize, minAge, maxAge }: SyncFlags): Limits {
+  const nowMs = Date.now();
+  const limits: Limits = {
+    ...(minSize === undefined ? {} : { minSizeBytes: parseBinarySize("--min-size", minSize) }),
+    ...(maxSize === undefined ? {} : { maxSizeBytes: parseBinarySize("--max-size", maxSize) }),
+    ...(minAge === undefined ? {} : { maxMtimeMs: parseAge("--min-age", minAge, nowMs) }),
+    ...(maxAge === undefined ? {} : { minMtimeMs: parseAge("--max-age", maxAge, nowMs) }),
+  };
+  if ((limits.minSizeBytes ?? 0) > (limits.maxSizeBytes ?? Number.POSITIVE_INFINITY))
+    throw new SettingsError("--min-size is greater than --max-size: no file is both");
+  if ((limits.minMtimeMs ?? Number.NEGATIVE_INFINITY) > (limits.maxMtimeMs ?? Number.POSITIVE_INFINITY))
+    throw new SettingsError("--min-age is greater than --max-age: no file is both");
+  return limits;
 }
 
 function checkScriptName(name: string): void {

@@ -7,6 +7,7 @@ import type { RunSpec } from "@drover/shared/run";
 import { localVersion } from "@drover/shared/storage/local-source";
 import { type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
+import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { readList } from "./list.js";
 import { ListingError } from "./listing-error.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
@@ -31,11 +32,17 @@ export interface Entry {
   cursor: Cursor;
 }
 
+/** Nothing was found for a while, but the expansion has come so far. */
+export interface Passed {
+  passed: true;
+  cursor: Cursor;
+}
+
 /** Where an expansion stands: sources of the command line that are finished, then bytes of the list. */
 export interface Cursor {
   sources: number;
   listByte: number;
-  /** Last key that was given of the S3 source that comes next: its listing goes on behind it. */
+  /** Last key or path of the source that comes next that is done with: its listing goes on behind it. */
   after?: string;
 }
 
@@ -62,7 +69,7 @@ export interface ExpandInput {
  *
  * @throws ListingError at the end, for the first such source.
  */
-export async function* expand(input: ExpandInput): AsyncGenerator<Entry> {
+export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed> {
   const s3 = new S3Sources(input.spec, input.signal);
   let failed: { error: ListingError; cursor: Cursor } | undefined;
   try {
@@ -88,7 +95,7 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry> {
 interface Expandable {
   /** Where it begins. */
   cursor: Cursor;
-  expand(s3: S3Sources): AsyncGenerator<Entry>;
+  expand(s3: S3Sources): AsyncGenerator<Entry | Passed>;
 }
 
 /** The sources of the command line, then those of the list, from the cursor on. */
@@ -138,7 +145,7 @@ interface Context {
   s3: S3Sources;
 }
 
-async function* expandLine(text: string, context: Context): AsyncGenerator<Entry> {
+async function* expandLine(text: string, context: Context): AsyncGenerator<Entry | Passed> {
   const [name = "", destination = "", sha256 = ""] = text.split("\t");
   let source: SourceName;
   try {
@@ -169,7 +176,7 @@ async function* expandOne(
   destination: string | undefined,
   sha256: string | undefined,
   context: Context,
-): AsyncGenerator<Entry> {
+): AsyncGenerator<Entry | Passed> {
   const { wanted, input, inside, after } = context;
   const { spec } = input;
   const text = sourceText(source);
@@ -180,6 +187,10 @@ async function* expandOne(
     return;
   }
   if (source.is === "url") {
+    if (limited(spec)) {
+      yield failure(text, new TransferError("unsupported", URL_LIMITS, { permanent: true }), after);
+      return;
+    }
     yield entry(text, shown, destination ?? destinationOf(source, spec.layout), expected, undefined, after);
     return;
   }
@@ -209,20 +220,26 @@ async function* expandOne(
     yield failure(text, new TransferError("unsupported", why, { permanent: true }), after);
     return;
   }
-  for await (const found of walk(source.path, wanted, destinationInside(source.path, spec.root))) {
+  let cursor = inside;
+  const options = {
+    wanted,
+    destination: destinationInside(source.path, spec.root),
+    after: inside.after,
+  };
+  for await (const found of walk(source.path, options)) {
     if (found.is === "skipped") input.onSkipped(found.path, found.why);
     else if (found.is === "failed")
-      yield { ...failure(found.path, found.error, inside), destination: found.name };
-    else
-      yield entry(
-        found.path,
-        found.path,
-        found.relative,
-        spec.checksums[found.path],
-        localVersion(found.stat),
-        inside,
-      );
+      yield { ...failure(found.path, found.error, cursor), destination: found.name };
+    else {
+      cursor = { ...inside, after: found.relative };
+      const stat = found.is === "file" ? found.stat : undefined;
+      if (found.is === "file" && stat && isWithin(spec, Number(stat.size), Number(stat.mtimeNs) / 1e6)) {
+        const { path, relative } = found;
+        yield entry(path, path, relative, spec.checksums[path], localVersion(stat), cursor);
+      } else yield { passed: true, cursor };
+    }
   }
+  yield { passed: true, cursor: after };
 }
 
 async function* expandS3(
@@ -230,7 +247,7 @@ async function* expandS3(
   destination: string | undefined,
   sha256: string | undefined,
   { wanted, input, inside, after, s3 }: Context,
-): AsyncGenerator<Entry> {
+): AsyncGenerator<Entry | Passed> {
   const { spec } = input;
   const { bucket } = source;
   const shown = s3Text(source);
@@ -260,6 +277,7 @@ async function* expandS3(
     return;
   }
   const pages = s3.below(bucket, prefix, inside.after ?? "");
+  let cursor = inside;
   try {
     for (
       let page = await listing(shown, pages.next());
@@ -273,9 +291,10 @@ async function* expandS3(
           const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
             permanent: true,
           });
-          yield failure(text, error, inside);
+          yield failure(text, error, cursor);
           continue;
         }
+        cursor = { ...inside, after: key };
         if (key.endsWith("/")) {
           if (object.sizeBytes > 0) input.onSkipped(text, "its name ends in /, as a directory's does");
           continue;
@@ -283,17 +302,19 @@ async function* expandS3(
         const relative = key.slice(prefix.length);
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(relative) && !/(^|\/)\.\.?$/.test(relative)) continue;
-        const cursor = { ...inside, after: key };
+        if (!isWithin(spec, object.sizeBytes, object.mtimeMs)) continue;
         yield entry(text, text, relative, spec.checksums[text], versionOf(object), cursor);
       }
+      yield { passed: true, cursor };
     }
+    yield { passed: true, cursor: after };
   } finally {
     await pages.return(undefined);
   }
 }
 
 /** @throws ListingError for what went wrong with a listing. */
-async function listing<T>(shown: string, step: Promise<T>): Promise<T> {
+export async function listing<T>(shown: string, step: Promise<T>): Promise<T> {
   try {
     return await step;
   } catch (error) {
@@ -307,7 +328,7 @@ function versionOf(object: ListedObject | undefined): string | undefined {
 }
 
 /** Where the destination's root lies below a source directory: its files are no sources. */
-function destinationInside(directory: string, root: string): string | undefined {
+export function destinationInside(directory: string, root: string): string | undefined {
   try {
     const inside = relative(realpathSync(directory), realpathSync(root));
     return inside === "" || inside.startsWith("..") ? undefined : inside.split(sep).join("/");

@@ -6,14 +6,17 @@ const OPTIONS = { dot: true, nonegate: true } as const;
 /** Whether a path relative to a source directory (with `/`) is wanted. */
 export type Wanted = (relative: string) => boolean;
 
-/** A pattern without `/` is about the file's own name at any depth, one with `/` about the relative path. */
+/**
+ * A pattern without `/` is about the file's own name at any depth, one with `/` about the relative path; `dir/` is
+ * everything below.
+ */
 function matcher(pattern: string): Wanted {
   if (pattern === "" || pattern === "/")
     throw new SettingsError("an empty pattern matches nothing: leave it out");
   let matches: (text: string) => boolean;
   try {
     const glob = pattern.replaceAll("[!", "[^"); // the shell's way to say it, which picomatch does not know
-    matches = picomatch(glob.startsWith("/") ? glob.slice(1) : glob, OPTIONS);
+    matches = picomatch(glob.replace(/^\//, "").replace(/\/$/, "/**"), OPTIONS);
   } catch (error) {
     throw new SettingsError(`invalid pattern ${JSON.stringify(pattern)}: ${(error as Error).message}`);
   }

@@ -8,6 +8,7 @@ import {
   openSync,
   realpathSync,
   renameSync,
+  rmdirSync,
   statSync,
   unlinkSync,
 } from "node:fs";
@@ -148,7 +149,7 @@ export class LocalTree {
     if (directory) {
       this.#open.delete(relative); // to the young end
     } else {
-      directory = this.#openDirectory(relative);
+      directory = this.#openDirectory(relative, openOrMake) as Directory;
       if (this.#open.size >= OPEN_DIRECTORIES) {
         const [oldest] = this.#open;
         if (oldest) this.#drop(...oldest);
@@ -157,6 +158,25 @@ export class LocalTree {
     this.#open.set(relative, directory);
     directory.users++;
     return directory;
+  }
+
+  /**
+   * Opens the directory of a destination where it is there, as {@link directoryOf}.
+   *
+   * @returns undefined where it is not.
+   */
+  find(name: string): Directory | undefined {
+    const slash = name.lastIndexOf("/");
+    const directory = this.#openDirectory(slash < 0 ? "" : name.slice(0, slash), openThere);
+    if (!directory) return undefined;
+    directory.dropped = true; // not kept open
+    directory.users++;
+    return directory;
+  }
+
+  /** The directory is not what its path leads to any more: whoever comes next opens it anew. */
+  forget(directory: Directory): void {
+    for (const [relative, open] of this.#open) if (open === directory) this.#drop(relative, directory);
   }
 
   release(directory: Directory): void {
@@ -170,7 +190,7 @@ export class LocalTree {
     if (directory.users === 0) closeSync(directory.fd);
   }
 
-  #openDirectory(relative: string): Directory {
+  #openDirectory(relative: string, open: (path: string) => number | undefined): Directory | undefined {
     let path = this.root;
     let fd = -1;
     try {
@@ -178,9 +198,10 @@ export class LocalTree {
       for (const part of relative === "" ? [] : relative.split("/")) {
         const child = LINUX ? `/proc/self/fd/${fd}/${part}` : join(path, part);
         path = join(path, part);
-        const next = openOrMake(child);
+        const next = open(child);
         closeSync(fd);
-        fd = next;
+        fd = next ?? -1;
+        if (next === undefined) return undefined;
       }
       const stat = fstatSync(fd, { bigint: true });
       return new Directory(path, fd, stat.dev, stat.ino);
@@ -191,7 +212,7 @@ export class LocalTree {
           permanent: true,
         });
       }
-      throw fileError(error, `make the directory ${path}`);
+      throw fileError(error, `${open === openOrMake ? "make" : "open"} the directory ${path}`);
     }
   }
 
@@ -214,6 +235,15 @@ export class LocalTree {
 
   close(): void {
     for (const [relative, directory] of this.#open) this.#drop(relative, directory);
+  }
+}
+
+function openThere(path: string): number | undefined {
+  try {
+    return openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return undefined;
+    throw error;
   }
 }
 
@@ -242,7 +272,23 @@ export function remove(directory: Directory, name: string): void {
   try {
     unlinkSync(directory.at(name));
   } catch (error) {
-    if (errnoCode(error) !== "ENOENT") throw fileError(error, `remove ${join(directory.path, name)}`);
+    const code = errnoCode(error) ?? "";
+    if (/^(EISDIR|EPERM)$/.test(code) && discardEmpty(directory.at(name))) return;
+    if (code !== "ENOENT") throw fileError(error, `remove ${join(directory.path, name)}`);
+  }
+}
+
+/**
+ * Removes an empty directory.
+ *
+ * @returns false where it is none; true where it is gone, or is kept because something is in it.
+ */
+export function discardEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    return /^(ENOENT|ENOTEMPTY|EEXIST)$/.test(errnoCode(error) ?? "");
   }
 }
 

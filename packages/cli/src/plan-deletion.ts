@@ -1,0 +1,81 @@
+import { realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import type { SourceName } from "@drover/producer/expand/source-name";
+import { sourceText } from "@drover/producer/expand/source-name";
+import { SettingsError } from "@drover/shared/errors";
+import { redactUrl } from "@drover/shared/redact";
+import type { RunSpec } from "@drover/shared/run";
+import type { SyncFlags } from "./commands/sync.js";
+import { parseMostDeleted } from "./units.js";
+
+/**
+ * Understands `--delete` and what belongs to it.
+ *
+ * @param sources of the command line.
+ * @param root of the destination tree.
+ * @throws SettingsError where deleting could remove what nobody meant.
+ */
+export function planDeletion(
+  flags: SyncFlags,
+  sources: SourceName[],
+  root: string,
+  stateDir: string,
+): RunSpec["delete"] {
+  if (!flags.delete) {
+    const alone =
+      flags.maxDelete !== undefined ? "--max-delete" : flags.backupDir !== undefined ? "--backup-dir" : "";
+    if (alone !== "") throw new SettingsError(`${alone} says how to delete: it needs --delete`);
+    return undefined;
+  }
+  if (flags.fromFile !== undefined)
+    throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
+  for (const source of sources) checkTree(source, root);
+  if (isInside(stateDir, root))
+    throw new SettingsError(
+      `--delete would remove Drover's own state in ${stateDir}: choose another --state-dir`,
+    );
+  const most = parseMostDeleted(flags.maxDelete ?? "50%");
+  if (flags.backupDir === undefined) return { most };
+  if (flags.backupDir === "") throw new SettingsError("--backup-dir must be a directory");
+  const backupDir = resolve(flags.backupDir);
+  if (isInside(backupDir, root) || isInside(root, backupDir))
+    throw new SettingsError(
+      `--backup-dir ${backupDir} and the destination ${root} lie in each other: keep them apart`,
+    );
+  return { most, backupDir };
+}
+
+/** Only of a tree can be said what it does not have. */
+function checkTree(source: SourceName, root: string): void {
+  const shown = redactUrl(sourceText(source));
+  if (source.is === "s3") {
+    if (source.key === "" || source.key.endsWith("/")) return;
+    throw new SettingsError(`--delete needs whole trees: write ${shown}/ for everything below ${shown}`);
+  }
+  if (source.is === "url")
+    throw new SettingsError(`--delete needs directories or S3 prefixes, which ${shown} is not`);
+  if (!statSync(source.path, { throwIfNoEntry: false })?.isDirectory())
+    throw new SettingsError(`--delete needs directories or S3 prefixes: ${shown} is no directory`);
+  if (isInside(source.path, root))
+    throw new SettingsError(
+      `--delete would remove the source ${shown}, which lies in the destination ${root}`,
+    );
+}
+
+/** Whether a path is another one or lies below it, links resolved as far as they exist. */
+function isInside(path: string, directory: string): boolean {
+  const way = relative(real(directory), real(path));
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`));
+}
+
+function real(path: string): string {
+  const names: string[] = [];
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      return join(realpathSync(at), ...names);
+    } catch (error) {
+      if (dirname(at) === at) throw error;
+      names.unshift(basename(at));
+    }
+  }
+}

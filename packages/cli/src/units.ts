@@ -1,0 +1,65 @@
+import { SettingsError } from "@drover/shared/errors";
+
+const SIZES = "BKMGTP";
+/** Milliseconds. A month is 30 days, a year 365. */
+const TIMES: Record<string, number> = {
+  ms: 1,
+  s: 1_000,
+  "": 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 7 * 86_400_000,
+  M: 30 * 86_400_000,
+  y: 365 * 86_400_000,
+};
+
+/**
+ * A size as rclone's filters take it: a number is KiB, `B`, `K`, `M`, `G`, `T` and `P` go up by 1,024; `Ki` and `KiB`
+ * mean the same as `K`.
+ *
+ * @returns bytes. @throws SettingsError
+ */
+export function parseBinarySize(option: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(?:(B)|([KMGTP])(?:iB?)?)?$/i.exec(text.trim());
+  const unit = (match?.[2] ?? match?.[3] ?? "K").toUpperCase();
+  const bytes = Number(match?.[1]) * 1024 ** SIZES.indexOf(unit);
+  if (Number.isSafeInteger(Math.round(bytes))) return Math.round(bytes);
+  throw new SettingsError(
+    `${option} must be a size such as 100B, 10K, 1.5M or 2GiB, not ${JSON.stringify(text)}`,
+  );
+}
+
+/**
+ * An age as rclone's filters take it: `90s`, `10m`, `1h30m`, `2d`, `1w`, `1M` (30 days), `1y`, a number of seconds, or
+ * a date (`2026-11-20`, `2026-11-20T15:04:05`, with `Z` or an offset; else local time).
+ *
+ * @returns the time (Unix ms) that is so long ago. @throws SettingsError
+ */
+export function parseAge(option: string, text: string, nowMs: number): number {
+  const given = text.trim();
+  if (/^(\d+(\.\d+)?(ms|[smhdwMy])?)$|^(\d+(\.\d+)?(ms|[smhdwMy]))+$/.test(given)) {
+    let ageMs = 0;
+    for (const [, count, unit] of given.matchAll(/(\d+(?:\.\d+)?)(ms|[smhdwMy]?)/g))
+      ageMs += Number(count) * (TIMES[unit as string] as number);
+    return nowMs - ageMs;
+  }
+  if (/^\d{4}-\d{2}-\d{2}/.test(given)) {
+    const ms = Date.parse(given.length === 10 ? `${given}T00:00:00` : given.replace(" ", "T"));
+    if (!Number.isNaN(ms)) return ms;
+  }
+  throw new SettingsError(
+    `${option} must be an age such as 90s, 10m, 2d or 1M (30 days), or a date, not ${JSON.stringify(text)}`,
+  );
+}
+
+/** What `--max-delete` allows: `N` files, or `P%` of those at the destination. @throws SettingsError */
+export function parseMostDeleted(text: string): { files: number } | { percent: number } {
+  const match = /^(\d+)$|^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
+  if (match?.[1] !== undefined) return { files: Number(match[1]) };
+  const percent = Number(match?.[2]);
+  if (percent >= 0 && percent <= 100) return { percent };
+  throw new SettingsError(
+    `--max-delete must be a number of files or a percentage such as 50%, not ${JSON.stringify(text)}`,
+  );
+}

@@ -1,0 +1,162 @@
+import type { EnqueueFile } from "@drover/shared/backlog";
+import { statStamp } from "@drover/shared/catalog";
+import { faultPoint } from "@drover/shared/fault";
+import { shortHash } from "@drover/shared/ids";
+import type { NewJob } from "@drover/shared/job";
+import { flightHash } from "@drover/shared/protocol";
+import type { RunCounts, RunSpec } from "@drover/shared/run";
+import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Batches } from "../batches.js";
+import type { Cursor } from "../expand/expand.js";
+import { ListingError } from "../expand/listing-error.js";
+import { compilePatterns } from "../expand/patterns.js";
+import { S3Sources } from "../expand/s3/source.js";
+import { SortedSource } from "./extraneous.js";
+import { namesOfDirectory, namesOfSource } from "./listings.js";
+import { Spool } from "./spool.js";
+
+/** Files per call to Redis. */
+const BATCH = 500;
+
+/** A file at the destination that no source has. */
+export interface Extraneous {
+  /** Relative to the destination's root. */
+  name: string;
+  /** Version that was seen: no other one is removed. */
+  version: string;
+}
+
+/** What is to be removed, once everything is known. */
+export interface Removals {
+  /** Why nothing may be removed, or "". */
+  refused: string;
+  extraneous: Spool<Extraneous>;
+}
+
+/**
+ * Lists the sources and the destination anew, side by side, and finds what only the destination has. Nothing is said
+ * to be extraneous before all listings have come to their ends.
+ *
+ * @param besides files that the run has removed already, and that it is to add before anything is removed: they count
+ *   as files of the destination.
+ */
+export async function findExtraneous(
+  spec: RunSpec,
+  sources: readonly string[],
+  tree: LocalTree,
+  besides: { removed: number; added: number },
+  signal: AbortSignal,
+): Promise<Removals> {
+  const wanted = compilePatterns(spec.patterns, spec.filters);
+  const s3 = new S3Sources(spec, signal);
+  const extraneous = new Spool<Extraneous>();
+  const listed = sources.map((source) => ({
+    source,
+    names: new SortedSource(namesOfSource(source, spec, s3), wanted),
+  }));
+  let files = besides.removed + besides.added;
+  try {
+    for await (const { name, isFile } of namesOfDirectory(tree.root)) {
+      if (signal.aborted) return { refused: "it was stopped", extraneous };
+      if (!isFile || !wanted(name)) continue;
+      files++;
+      const has = await Promise.all(listed.map(({ names }) => names.has(name)));
+      if (has.includes(true)) continue;
+      const stat = tree.stat(tree.path(name));
+      if (stat?.isFile()) extraneous.add({ name, version: statStamp(stat) });
+    }
+    for (const { source, names } of listed) {
+      await names.end();
+      if (names.wanted === 0) return { refused: `nothing was found in ${source}`, extraneous };
+    }
+  } catch (error) {
+    if (!(error instanceof ListingError)) throw error;
+    return { refused: error.message, extraneous };
+  } finally {
+    for (const { names } of listed) await names.close();
+    await s3.close();
+  }
+  return { refused: tooMany(spec, extraneous.count + besides.removed, files), extraneous };
+}
+
+function tooMany(spec: RunSpec, count: number, files: number): string {
+  const most = spec.delete?.most ?? { files: 0 };
+  const allowed = "files" in most ? most.files : (files * most.percent) / 100;
+  if (count <= allowed) return "";
+  const share = `${count} of ${files} files would be`;
+  const limit = "files" in most ? String(most.files) : `${most.percent}%`;
+  return `${share}, and --max-delete allows ${limit}`;
+}
+
+/** What of the run's files speaks against removing anything, or "". */
+function incomplete(counts: RunCounts): string {
+  const bad = counts.failed + counts.blocked + counts.locked + counts.cancelled;
+  if (bad === 0) return "";
+  return `${bad} of ${counts.files} files did not arrive`;
+}
+
+export interface RemoveOptions {
+  runId: string;
+  spec: RunSpec;
+  input: { sources: readonly string[] };
+  tree: LocalTree;
+  batches: Batches;
+  /** Of the run, everything being settled. */
+  counts: RunCounts;
+  signal: AbortSignal;
+  onQueued(batch: number, hosts: Map<string, number>): void;
+  room(files: number): Promise<void>;
+}
+
+/**
+ * Registers the removal of what is at the destination and at none of the sources.
+ *
+ * @returns why nothing is removed, or "".
+ */
+export async function removeExtraneous(options: RemoveOptions): Promise<string> {
+  const { spec, tree, counts, signal } = options;
+  const why = incomplete(counts);
+  if (why !== "") return why;
+  const besides = { removed: counts.deleted, added: 0 };
+  const found = await findExtraneous(spec, options.input.sources, tree, besides, signal);
+  try {
+    faultPoint("delete");
+    if (found.refused !== "") return found.refused;
+    let files: EnqueueFile[] = [];
+    for await (const each of found.extraneous.all()) {
+      if (signal.aborted) return "";
+      if (files.push(removalOf(each, options)) < Math.min(BATCH, spec.backlogHighWater)) continue;
+      await register(files, options);
+      await options.room(files.length);
+      files = [];
+    }
+    if (files.length > 0) await register(files, options);
+    return "";
+  } finally {
+    found.extraneous.close();
+  }
+}
+
+function removalOf({ name, version }: Extraneous, { runId, tree }: RemoveOptions): EnqueueFile {
+  const path = tree.path(name);
+  const job: NewJob = { op: "remove", s: path, d: name, v: version };
+  const flight = flightHash(runId, path, name, 0);
+  return {
+    kind: "queued",
+    host: "",
+    destination: shortHash(path),
+    source: shortHash(path),
+    job: JSON.stringify(job),
+    bytes: 0,
+    failure: "",
+    flight,
+    ownFlight: flight,
+  };
+}
+
+async function register(files: EnqueueFile[], { spec, batches, onQueued }: RemoveOptions): Promise<void> {
+  const cursor: Cursor = { sources: spec.sources.length, listByte: 0 };
+  await batches.send(JSON.stringify(cursor), files, new Map());
+  faultPoint("enqueue");
+  onQueued(batches.number, new Map([["", files.length]]));
+}

@@ -1,0 +1,34 @@
+import { closeSync, createReadStream, writeSync } from "node:fs";
+import { readList } from "../expand/list.js";
+import { openTemporary } from "../temporary-file.js";
+
+const FLUSH_LINES = 1_000;
+
+/** Values that are kept until all are known, on disk: there may be millions. */
+export class Spool<T> {
+  readonly #fd = openTemporary();
+  #lines: string[] = [];
+  count = 0;
+
+  add(value: T): void {
+    this.count++;
+    if (this.#lines.push(`${JSON.stringify(value)}\n`) >= FLUSH_LINES) this.#flush();
+  }
+
+  /** All of them, in the order in which they came. */
+  async *all(): AsyncGenerator<T> {
+    this.#flush();
+    const stream = createReadStream("", { fd: this.#fd, start: 0, autoClose: false });
+    for await (const line of readList(stream)) yield JSON.parse(line.text) as T;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #flush(): void {
+    const bytes = Buffer.from(this.#lines.join(""));
+    this.#lines = [];
+    for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
+  }
+}

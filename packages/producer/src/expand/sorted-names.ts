@@ -1,0 +1,126 @@
+import { closeSync, type Dirent, readSync, writeSync } from "node:fs";
+import { opendir } from "node:fs/promises";
+import { compareKeys } from "@drover/shared/storage/s3/name";
+import { openTemporary } from "../temporary-file.js";
+
+/** Names that are sorted in memory; those of a larger directory are sorted in parts, in a temporary file. */
+const MOST_NAMES = 200_000;
+const BLOCK_BYTES = 64 << 10;
+
+/** What a directory's entry is: directory, file, link, or anything else. */
+export type Kind = "d" | "f" | "l" | "o";
+
+/** An entry of a directory. */
+export interface Name {
+  name: string;
+  kind: Kind;
+}
+
+/** Where an entry stands among the paths of a tree: what is below `a/` comes behind `a.b`, and before `a0`. */
+function orderOf({ name, kind }: Name): string {
+  return kind === "d" ? `${name}/` : name;
+}
+
+function compareNames(a: Name, b: Name): number {
+  return compareKeys(orderOf(a), orderOf(b));
+}
+
+/**
+ * Entries of a directory so that the paths of a whole tree come in the order of their bytes, as keys do in a listing
+ * of S3. Memory is bounded, however many there are.
+ *
+ * @param onError told when the directory cannot be read to its end; what was read until then is given.
+ */
+export async function* sortedNames(
+  directory: string,
+  onError: (error: unknown) => void,
+  most = MOST_NAMES,
+): AsyncGenerator<Name> {
+  let names: Name[] = [];
+  let spill: Spill | undefined;
+  try {
+    try {
+      for await (const entry of await opendir(directory, { bufferSize: 1024 })) {
+        names.push({ name: entry.name, kind: kindOf(entry) });
+        if (names.length < most) continue;
+        spill ??= new Spill();
+        spill.add(names.sort(compareNames));
+        names = [];
+      }
+    } catch (error) {
+      onError(error);
+    }
+    yield* merged([...(spill?.parts() ?? []), names.sort(compareNames).values()]);
+  } finally {
+    spill?.close();
+  }
+}
+
+function kindOf(entry: Dirent): Kind {
+  return entry.isDirectory() ? "d" : entry.isFile() ? "f" : entry.isSymbolicLink() ? "l" : "o";
+}
+
+/** The parts as one, in order; what a directory gave twice while it was changed is given once. */
+function* merged(parts: Iterator<Name>[]): Generator<Name> {
+  const heads = parts.map((part) => part.next());
+  let last: string | undefined;
+  for (;;) {
+    let first = -1;
+    for (let at = 0; at < heads.length; at++) {
+      const head = heads[at] as IteratorResult<Name>;
+      if (head.done) continue;
+      if (first < 0 || compareNames(head.value, (heads[first] as IteratorResult<Name>).value) < 0) first = at;
+    }
+    if (first < 0) return;
+    const { value } = heads[first] as IteratorYieldResult<Name>;
+    heads[first] = (parts[first] as Iterator<Name>).next();
+    if (value.name !== last) yield value;
+    last = value.name;
+  }
+}
+
+/** Sorted parts on disk. */
+class Spill {
+  readonly #fd = openTemporary();
+  readonly #ends: number[] = [];
+
+  add(names: Name[]): void {
+    let at = this.#ends.at(-1) ?? 0;
+    for (let from = 0; from < names.length; from += 4096) {
+      const text = names.slice(from, from + 4096).map(({ name, kind }) => `${kind}${name}\0`);
+      const bytes = Buffer.from(text.join(""));
+      for (let done = 0; done < bytes.length; )
+        done += writeSync(this.#fd, bytes, done, undefined, at + done);
+      at += bytes.length;
+    }
+    this.#ends.push(at);
+  }
+
+  parts(): Iterator<Name>[] {
+    return this.#ends.map((end, at) => this.#read(this.#ends[at - 1] ?? 0, end));
+  }
+
+  *#read(start: number, end: number): Generator<Name> {
+    const block = Buffer.allocUnsafe(BLOCK_BYTES);
+    let rest = Buffer.alloc(0);
+    for (let at = start; at < end; ) {
+      const count = readSync(this.#fd, block, 0, Math.min(block.length, end - at), at);
+      if (count === 0) throw new Error("the temporary file with a directory's names was cut off");
+      at += count;
+      const data = Buffer.concat([rest, block.subarray(0, count)]);
+      let from = 0;
+      for (let stop = data.indexOf(0); stop >= 0; stop = data.indexOf(0, from)) {
+        yield {
+          kind: data.toString("latin1", from, from + 1) as Kind,
+          name: data.toString("utf8", from + 1, stop),
+        };
+        from = stop + 1;
+      }
+      rest = data.subarray(from);
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}

@@ -1,0 +1,13 @@
+import { mkdtempSync, openSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Opens a file that has no name, for reading and writing: nothing is left of it however the process ends. */
+export function openTemporary(): number {
+  const directory = mkdtempSync(join(tmpdir(), "drover-"));
+  try {
+    return openSync(join(directory, "file"), "wx+", 0o600);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}

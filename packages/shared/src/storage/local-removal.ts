@@ -1,0 +1,197 @@
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  copyFileSync,
+  fsync,
+  futimesSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+} from "node:fs";
+import { promisify } from "node:util";
+import { statStamp } from "../catalog.js";
+import { errnoCode, fileError, TransferError } from "../errors.js";
+import { type Directory, discardEmpty, type LocalTree, stagingName } from "./local-tree.js";
+
+const fsyncAsync = promisify(fsync);
+/** What a file is called in the directory that it is taken to. */
+const TAKEN = "f";
+
+/**
+ * Removes one file of a local tree. It is first taken away, to a directory whose name carries the fence and which a
+ * successor removes before it does anything else: so who lost the lease takes nothing away any more. What was taken is
+ * looked at again, and put back where it is not the version that was meant.
+ */
+export class LocalRemoval {
+  readonly #directory: Directory | undefined;
+  readonly #base: string;
+  /** Directory with what was taken, by us or by a predecessor that died. */
+  #taken: string | undefined;
+
+  /**
+   * @param name of the destination in its tree.
+   * @param version stamp of what may be removed, see statStamp.
+   * @param lease key of the lease.
+   */
+  constructor(
+    private readonly tree: LocalTree,
+    private readonly name: string,
+    private readonly version: string,
+    private readonly lease: string,
+    private readonly fence: string,
+  ) {
+    this.#directory = tree.find(name);
+    this.#base = name.slice(name.lastIndexOf("/") + 1);
+  }
+
+  /** Makes sure that no predecessor takes anything away from now on, and goes on with what one has taken. */
+  adopt(predecessors: string[]): void {
+    const directory = this.#directory;
+    if (!directory) return;
+    for (const fence of predecessors) {
+      const staged = stagingName(this.lease, fence);
+      const stat = lstatSync(directory.at(staged), { throwIfNoEntry: false });
+      if (stat?.isDirectory()) {
+        const taken = this.#look(`${staged}/${TAKEN}`);
+        if (taken && statStamp(taken) === this.version) this.#taken = staged;
+        else discardEmpty(directory.at(staged));
+      } else if (stat) unlinkSync(directory.at(staged));
+    }
+  }
+
+  /**
+   * Takes the file away from its place.
+   *
+   * @param check called last of all: throws where the lease is not ours any more.
+   * @returns false where it is not there.
+   * @throws TransferError class `changed` where there is another version.
+   */
+  take(check: () => void): boolean {
+    const directory = this.#directory;
+    if (!directory) return false;
+    if (this.#taken !== undefined) return true;
+    const there = this.#look(this.#base);
+    if (!there) return false;
+    this.#compare(there);
+    const staged = stagingName(this.lease, this.fence);
+    try {
+      mkdirSync(directory.at(staged), 0o700);
+      check();
+      directory.check();
+      renameSync(directory.at(this.#base), directory.at(`${staged}/${TAKEN}`));
+    } catch (error) {
+      discardEmpty(directory.at(staged));
+      if (errnoCode(error) === "ENOENT")
+        throw new TransferError("locked", `another worker has taken over ${this.tree.path(this.name)}`);
+      throw fileError(error, `remove ${this.tree.path(this.name)}`);
+    }
+    this.#taken = staged;
+    try {
+      this.#compare(this.#look(`${staged}/${TAKEN}`));
+    } catch (error) {
+      this.#putBack();
+      throw error;
+    }
+    return true;
+  }
+
+  /** What was taken goes back, unless somebody has written the file anew. */
+  #putBack(): void {
+    const directory = this.#directory as Directory;
+    const taken = directory.at(`${this.#taken}/${TAKEN}`);
+    try {
+      linkSync(taken, directory.at(this.#base));
+    } catch (error) {
+      if (errnoCode(error) === "ENOENT") return; // it is kept already
+      if (errnoCode(error) !== "EEXIST") throw fileError(error, `put back ${this.tree.path(this.name)}`);
+    }
+    unlinkSync(taken);
+    this.#discard();
+  }
+
+  /** Drops what was taken, or moves it to the same name below `backup`. */
+  async finish(backup: LocalTree | undefined, durable: boolean): Promise<void> {
+    const directory = this.#directory as Directory;
+    const taken = directory.at(`${this.#taken}/${TAKEN}`);
+    try {
+      if (backup) await this.#keep(taken, backup, durable);
+      else unlinkSync(taken);
+    } catch (error) {
+      this.#putBack();
+      throw fileError(error, backup ? `move ${this.name} to ${backup.root}` : `remove ${this.name}`);
+    }
+    this.#discard();
+    if (durable) await directory.sync();
+  }
+
+  async #keep(taken: string, backup: LocalTree, durable: boolean): Promise<void> {
+    const directory = backup.directoryOf(this.name);
+    try {
+      try {
+        renameSync(taken, directory.at(this.#base));
+      } catch (error) {
+        if (errnoCode(error) !== "EXDEV") throw error;
+        await this.#copy(taken, directory, durable);
+      }
+      if (durable) await directory.sync();
+    } finally {
+      backup.release(directory);
+    }
+  }
+
+  /** To another file system: whole, then under its name, then removed here. */
+  async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
+    const staged = directory.at(stagingName(this.lease, this.fence));
+    const stat = lstatSync(taken);
+    copyFileSync(taken, staged, constants.COPYFILE_FICLONE);
+    const fd = openSync(staged, constants.O_RDWR | constants.O_NOFOLLOW);
+    try {
+      futimesSync(fd, stat.atime, stat.mtime);
+      if (durable) await fsyncAsync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(staged, directory.at(this.#base));
+    unlinkSync(taken);
+  }
+
+  #discard(): void {
+    discardEmpty((this.#directory as Directory).at(this.#taken as string));
+    this.#taken = undefined;
+  }
+
+  /** Removes the directories that the file was the last of, up to the root; a predecessor may not have come to that. */
+  prune(): void {
+    const parts = this.name.split("/");
+    for (parts.pop(); parts.length > 0; parts.pop()) {
+      const parent = this.tree.find(parts.join("/"));
+      if (!parent) continue;
+      try {
+        rmdirSync(parent.at(parts.at(-1) as string));
+      } catch {
+        return; // something is in it, or it is not ours to remove: it stays
+      } finally {
+        this.tree.release(parent);
+      }
+    }
+  }
+
+  #look(name: string): BigIntStats | undefined {
+    return lstatSync((this.#directory as Directory).at(name), { bigint: true, throwIfNoEntry: false });
+  }
+
+  #compare(stat: BigIntStats | undefined): void {
+    if (stat?.isFile() && statStamp(stat) === this.version) return;
+    const why = `${this.tree.path(this.name)} changed since it was found to be removed: it is left alone`;
+    throw new TransferError("changed", why, { permanent: true });
+  }
+
+  close(): void {
+    if (this.#directory) this.tree.release(this.#directory);
+  }
+}

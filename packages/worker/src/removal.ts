@@ -1,0 +1,62 @@
+import { messageOf, TransferError } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
+import { LocalRemoval } from "@drover/shared/storage/local-removal";
+import { lost, now } from "./leases.js";
+import type { Place } from "./place.js";
+import { settleDeleted, settleFailed } from "./settle.js";
+import { admit, StoppingError } from "./transfer.js";
+import { type Carried, type Delivery, workFile } from "./work-file.js";
+
+/**
+ * The way of a file that is to be removed: admit → check → remove → settle. What is at the destination is removed only
+ * where it is the version that was seen when the removal was decided, and under the lease: a worker that lost it
+ * removes nothing of its successor's.
+ */
+export async function carryRemoval(delivery: Delivery, place: Place): Promise<Carried> {
+  const { job } = delivery;
+  const file = workFile(job, place);
+  const askedAt = now();
+  const answer = await admit(file, place);
+  if (answer.is === "done" || answer.is === "blocked" || answer.is === "wait") return answer;
+  if (answer.is === "busy") return { is: "busy", sameSource: false };
+  if (answer.is === "cancelled") {
+    const error = new TransferError("cancelled", "cancelled", { permanent: true });
+    return settleFailed(delivery, file, undefined, error, place, "cancelled");
+  }
+  faultPoint("admit");
+  const lease = place.leases.hold(file.lease, answer.fence, askedAt, file.host, place.runId);
+  let removal: LocalRemoval | undefined;
+  let fencedOff = answer.predecessors.length === 0;
+  try {
+    removal = new LocalRemoval(place.tree, job.d, job.v ?? "", file.lease, answer.fence);
+    removal.adopt(answer.predecessors);
+    fencedOff = true;
+    if (removal.take(() => lease.check())) {
+      faultPoint("taken");
+      await removal.finish(place.backup?.(), place.terms.durable);
+    }
+    faultPoint("removed");
+    removal.prune();
+    return await settleDeleted(delivery, file, answer, place);
+  } catch (thrown) {
+    const reason: unknown = lease.signal.aborted ? lease.signal.reason : thrown;
+    const stopping = reason instanceof StoppingError;
+    const error = !lease.trusted && !stopping ? lost() : asTransferError(reason);
+    const final = error.permanent || delivery.attempt >= place.terms.retries;
+    if (final && !stopping && error.class !== "locked") {
+      const outcome = error.class === "cancelled" ? "cancelled" : "failed";
+      return await settleFailed(delivery, file, answer, error, place, outcome, !fencedOff);
+    }
+    const { rules } = place.terms;
+    await place.protocol.release(file, answer.fence, "", "none", answer.epoch, rules, 0, fencedOff);
+    return stopping ? { is: "returned" } : { is: "retry", error, blockedUntilMs: 0 };
+  } finally {
+    place.leases.drop(lease);
+    removal?.close();
+  }
+}
+
+function asTransferError(thrown: unknown): TransferError {
+  if (thrown instanceof TransferError) return thrown;
+  return new TransferError("internal", `unexpected error: ${messageOf(thrown)}`, { cause: thrown });
+}
