@@ -43,11 +43,12 @@ export interface Result {
 
 /** One element of `drover sync --json`. */
 export interface Item {
+  /** A file that was removed at the destination has none: null. */
   readonly source: string;
   readonly destination: string;
   readonly checksum: string | null;
   readonly status: "ok" | "failed" | "blocked" | "locked" | "cancelled";
-  readonly outcome: "copied" | "unchanged" | "failed" | "blocked" | "locked" | "cancelled";
+  readonly outcome: "copied" | "unchanged" | "deleted" | "failed" | "blocked" | "locked" | "cancelled";
   readonly bytes: number;
   readonly verified_by: string | null;
   readonly attempts: number;

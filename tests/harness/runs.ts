@@ -7,6 +7,7 @@ export interface RunReport {
   readonly files: number;
   readonly copied: number;
   readonly unchanged: number;
+  readonly deleted: number;
   readonly failed: number;
   readonly blocked: number;
   readonly locked: number;
