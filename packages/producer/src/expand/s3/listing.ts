@@ -2,14 +2,16 @@ import { TransferError } from "@drover/shared/errors";
 import { compareKeys } from "@drover/shared/storage/s3/name";
 import type { Lister } from "./lister.js";
 import type { ListedObject } from "./page.js";
-import { Splitter } from "./split.js";
+import { type Span, Splitter } from "./split.js";
 
 /** Requests at once. */
-const FETCHERS = 8;
-/** Pages that a range may be ahead of the one whose turn it is: with all fetchers 32,000 objects wait at most. */
-const AHEAD_PAGES = 4;
-/** A range that has given so many pages, and has more, is worth being parted. */
-const LONG_PAGES = 1;
+const FETCHERS = 16;
+/** Pages that a range may be ahead of the one whose turn it is. */
+const AHEAD_PAGES = 8;
+/** Pages that are held before a range, beyond which it waits; of all ranges twice as many. */
+const MOST_PAGES = 64;
+/** Pages that a range is to have: more of them make fewer guesses, and hold more pages ahead. */
+const RANGE_PAGES = 5;
 /** Levels that discovery goes down while there is a single prefix on each. */
 const MOST_LEVELS = 8;
 
@@ -20,8 +22,10 @@ interface Range {
   /** undefined: to the end of the listing. */
   end: string | undefined;
   token: string | undefined;
-  /** Pages that were listed, since the range began or was parted. */
-  listed: number;
+  /** What its last page spanned; undefined before there is one. */
+  span: Span | undefined;
+  /** No guess was left when it was to be parted, as far as it was listed then. */
+  whole: string | undefined;
   pages: ListedObject[][];
   busy: boolean;
   done: boolean;
@@ -32,8 +36,8 @@ interface Range {
 
 /**
  * Lists everything below a prefix in the order of keys, with several requests at once: the range whose turn it is gets
- * parted again and again, and the ranges behind it are listed ahead. Memory is bounded by {@link FETCHERS} ×
- * {@link AHEAD_PAGES} pages, however long the listing is.
+ * parted again and again, and the ranges behind it are listed ahead. Memory is bounded by {@link MOST_PAGES}
+ * pages, however long the listing is.
  *
  * It ends only when every range has ended, in order and without a gap. A page out of order, a token that comes again
  * or a page that cannot be had makes it fail, after everything before was given.
@@ -50,10 +54,18 @@ export async function* listObjects(
 ): AsyncGenerator<ListedObject[]> {
   const ended = new AbortController();
   const signal = AbortSignal.any([outer, ended.signal]);
-  const splitter = new Splitter(prefix.length);
+  const splitter = new Splitter(prefix);
   const ranges: Range[] = [newRange(startAfter, undefined)];
   let discovered = false;
   let wake: (() => void) | undefined;
+
+  /** Nothing is between a range and the key that was seen behind it (undefined: the end): it need not be asked for. */
+  const skipEmpty = (range: Range, seen: string | undefined) => {
+    for (const next of ranges.slice(ranges.indexOf(range) + 1)) {
+      if (seen !== undefined && (next.end === undefined || compareKeys(next.end, seen) >= 0)) return;
+      if (!next.busy && next.span === undefined) next.done = true;
+    }
+  };
 
   const fetch = async (range: Range): Promise<void> => {
     range.busy = true;
@@ -71,13 +83,16 @@ export async function* listObjects(
           : page.objects.findIndex(({ key, unreadable }) => !unreadable && compareKeys(key, end) > 0);
       const past = cut >= 0;
       const objects = past ? page.objects.slice(0, cut) : page.objects;
+      const first = page.objects.find(({ unreadable }) => !unreadable);
+      const final = page.objects.findLast(({ unreadable }) => !unreadable);
+      if (first && final && page.next !== undefined) range.span = { from: first.key, to: final.key };
       range.last = objects.findLast(({ unreadable }) => !unreadable)?.key ?? range.last;
       range.token = page.next;
-      range.listed++;
       if (objects.length > 0) range.pages.push(objects);
-      else if (range.guess !== undefined) splitter.miss(range.guess);
+      else if (range.guess !== undefined) splitter.miss(range.guess, first?.key);
       range.guess = undefined;
       range.done = past || page.next === undefined || range.last === end;
+      if (past || page.next === undefined) skipEmpty(range, past ? page.objects[cut]?.key : undefined);
       if (page.next !== undefined && !discovered) {
         discovered = true;
         discover(list, bucket, prefix, range.last, signal).then(
@@ -94,33 +109,48 @@ export async function* listObjects(
     }
   };
 
-  const pump = () => {
-    let busy = 0;
-    const near = ranges.slice(0, FETCHERS);
-    for (const range of near) {
-      if (!range.busy && !range.done && range.pages.length < AHEAD_PAGES) void fetch(range);
-      if (range.busy) busy++;
-    }
-    // The earliest long range is parted: its keys are wanted first.
-    while (busy < FETCHERS) {
-      const at = near.findIndex(
-        (range) => !range.done && range.listed >= LONG_PAGES && range.error === undefined,
-      );
-      const range = near[at];
-      if (!range) return;
-      const guess = splitter.between(range.last, range.end);
-      const middle = guess !== undefined && isBetween(guess, range.last, range.end) ? guess : undefined;
-      range.listed = 0; // not again before it has shown that it is still long
-      if (middle === undefined) continue;
-      const behind = newRange(middle, range.end);
-      behind.guess = middle;
-      range.end = middle;
+  /** Parts the first range that is worth it: its keys are wanted first. @returns what is behind, undefined for none. */
+  const part = (): Range | undefined => {
+    let span: Span | undefined;
+    for (const [at, range] of ranges.entries()) {
+      span = range.span ?? span;
+      if (range.done || span === undefined || range.whole === range.last) continue;
+      if (splitter.pages(range.last, range.end, span) < RANGE_PAGES * 1.5) continue;
+      const guess = splitter.ahead(range.last, range.end, span, RANGE_PAGES);
+      if (guess === undefined || !isBetween(guess, range.last, range.end)) {
+        range.whole = range.last;
+        continue;
+      }
+      const behind = newRange(guess, range.end);
+      behind.guess = guess;
+      range.end = guess;
       ranges.splice(at + 1, 0, behind);
-      near.splice(at + 1, 0, behind);
-      if (at + 1 < FETCHERS) {
-        void fetch(behind);
+      return behind;
+    }
+    return undefined;
+  };
+
+  const held = (some: Range[]) =>
+    some.reduce((sum, range) => sum + range.pages.length + (range.busy ? 1 : 0), 0);
+
+  const pump = () => {
+    let busy = ranges.filter((range) => range.busy).length;
+    let before = 0;
+    for (const [at, range] of ranges.entries()) {
+      if (busy >= FETCHERS) return;
+      if (at > 0 && (before >= MOST_PAGES || held(ranges) >= 2 * MOST_PAGES)) return;
+      if (!range.busy && !range.done && range.pages.length < AHEAD_PAGES) {
+        void fetch(range);
         busy++;
       }
+      before += held([range]);
+    }
+    while (busy < FETCHERS && held(ranges) < 2 * MOST_PAGES) {
+      const behind = part();
+      if (!behind) return;
+      void fetch(behind);
+      busy++;
+      if (held(ranges.slice(0, ranges.indexOf(behind))) >= MOST_PAGES) return;
     }
   };
 
@@ -155,7 +185,8 @@ function newRange(last: string, end: string | undefined): Range {
     last,
     end,
     token: undefined,
-    listed: 0,
+    span: undefined,
+    whole: undefined,
     pages: [],
     busy: false,
     done: false,

@@ -1,4 +1,4 @@
-import { childText, parseXml, type XmlElement } from "@drover/shared/storage/s3/xml";
+import { childText, decodeEntities, parseXml } from "@drover/shared/storage/s3/xml";
 
 /** What a listing says of an object. */
 export interface ListedObject {
@@ -26,35 +26,33 @@ export interface ListedPage {
  * @throws Error saying what is wrong.
  */
 export function parsePage(xml: string): ListedPage {
-  const root = parseXml(xml);
+  const objects: ListedObject[] = [];
+  // Nearly all of a page are plain <Contents>: what a general parser makes of them costs more than the request.
+  const plain = !xml.includes("<!");
+  let rest = "";
+  let at = 0;
+  for (let from = plain ? xml.indexOf(OPEN) : -1; from >= 0; from = xml.indexOf(OPEN, at)) {
+    const end = xml.indexOf(CLOSE, from);
+    if (end < 0) throw new Error("it ends within <Contents>");
+    rest += xml.slice(at, from);
+    at = end + CLOSE.length;
+    objects.push(readPlain(xml.slice(from + OPEN.length, end)));
+  }
+  release(objects);
+  const root = parseXml(rest + xml.slice(at));
   if (root.name !== "ListBucketResult") throw new Error(`a <${root.name}> instead of a listing`);
   const encoded = childText(root, "EncodingType") === "url";
-  const text = (element: XmlElement, name: string) => {
-    const found = childText(element, name);
-    if (found === undefined) throw new Error(`a <${element.name}> without <${name}>`);
-    return found;
-  };
-  const name = (element: XmlElement, tag: string) =>
-    encoded ? decode(text(element, tag)) : text(element, tag);
-  const objects: ListedObject[] = [];
   const prefixes: string[] = [];
   for (const child of root.children) {
-    if (child.name === "CommonPrefixes") prefixes.push(name(child, "Prefix") ?? "");
-    if (child.name !== "Contents") continue;
-    const size = text(child, "Size");
-    const mtimeMs = Date.parse(text(child, "LastModified"));
-    if (!/^\d+$/.test(size)) throw new Error("an object without a size");
-    if (Number.isNaN(mtimeMs)) throw new Error("an object without a modification time");
-    const key = name(child, "Key");
-    objects.push({
-      key: key ?? text(child, "Key"),
-      sizeBytes: Number(size),
-      etag: childText(child, "ETag") ?? "",
-      mtimeMs,
-      ...(key === undefined ? { unreadable: true } : {}),
-    });
+    if (child.name === "CommonPrefixes") {
+      const prefix = childText(child, "Prefix");
+      if (prefix === undefined) throw new Error("a <CommonPrefixes> without <Prefix>");
+      prefixes.push((encoded ? decode(prefix) : prefix) ?? "");
+    }
+    if (child.name === "Contents") objects.push(objectOf((name) => childText(child, name)));
   }
-  const truncated = text(root, "IsTruncated");
+  if (encoded) for (const object of objects) decodeKey(object);
+  const truncated = childText(root, "IsTruncated");
   if (truncated !== "true" && truncated !== "false") throw new Error(`IsTruncated is ${truncated}`);
   const next = childText(root, "NextContinuationToken");
   if (truncated === "true" && !next) throw new Error("there is more, but no token to ask for it");
@@ -62,6 +60,47 @@ export function parsePage(xml: string): ListedPage {
   if (count !== undefined && Number(count) !== objects.length + prefixes.length)
     throw new Error(`${objects.length + prefixes.length} keys where ${count} are announced`);
   return { objects, prefixes, next: truncated === "true" ? next : undefined };
+}
+
+/** Keys are parts of the page's text, and would keep all of it in memory: here they become parts of one with keys alone. */
+function release(objects: ListedObject[]): void {
+  const keys = objects
+    .map(({ key }) => key)
+    .join("\0")
+    .split("\0");
+  if (keys.length !== objects.length) return; // a key with a NUL
+  for (const [at, object] of objects.entries()) object.key = keys[at] as string;
+}
+
+const OPEN = "<Contents>";
+const CLOSE = "</Contents>";
+
+/** An object whose element holds nothing but elements and text. */
+function readPlain(xml: string): ListedObject {
+  return objectOf((name) => {
+    const start = xml.indexOf(`<${name}>`);
+    if (start < 0) return undefined;
+    const end = xml.indexOf("<", start + 1);
+    if (!xml.startsWith(`</${name}>`, end)) throw new Error(`<${name}> is not closed`);
+    return decodeEntities(xml.slice(start + name.length + 2, end));
+  });
+}
+
+function objectOf(text: (name: string) => string | undefined): ListedObject {
+  const key = text("Key");
+  if (key === undefined) throw new Error("a <Contents> without <Key>");
+  const size = text("Size") ?? "";
+  if (!/^\d+$/.test(size)) throw new Error("an object without a size");
+  const mtimeMs = Date.parse(text("LastModified") ?? "");
+  if (Number.isNaN(mtimeMs)) throw new Error("an object without a modification time");
+  return { key, sizeBytes: Number(size), etag: text("ETag") ?? "", mtimeMs };
+}
+
+function decodeKey(object: ListedObject): void {
+  if (!/[%+]/.test(object.key)) return;
+  const key = decode(object.key);
+  if (key === undefined) object.unreadable = true;
+  else object.key = key;
 }
 
 function decode(text: string): string | undefined {

@@ -8,7 +8,7 @@ import { type Lister, listerOf } from "./lister.js";
 import { listObjects } from "./listing.js";
 import type { ListedObject } from "./page.js";
 
-const CONNECTIONS = 16;
+const CONNECTIONS = 20;
 
 /** What an s3:// source stands for. */
 export type S3Found =

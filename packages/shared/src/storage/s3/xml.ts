@@ -46,8 +46,11 @@ export function parseXml(xml: string): XmlElement {
   return root.children[0] as XmlElement;
 }
 
-function decodeEntities(text: string): string {
+/** @throws Error for an entity that XML itself does not know. */
+export function decodeEntities(text: string): string {
   if (!text.includes("&")) return text;
+  const plain = text.replaceAll("&quot;", '"'); // every ETag has two of them
+  if (!plain.includes("&")) return plain;
   return text.replace(/&(#x[0-9a-f]{1,6}|#\d{1,7}|\w+);|&/gi, (whole, entity?: string) => {
     if (entity === undefined) throw new Error("a lone & in text");
     if (entity[0] === "#") {
