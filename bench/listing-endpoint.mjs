@@ -50,10 +50,9 @@ function page(query) {
     after(start),
     prefix === ""
       ? 0
-      : after(prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) - 1) + "\uffff"),
+      : after(`${prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) - 1)}\uffff`),
   );
   const items = [];
-  let common = 0;
   let last = "";
   while (at < count && items.length < most) {
     const key = keyOf(at);
@@ -66,7 +65,6 @@ function page(query) {
     } else {
       const folder = key.slice(0, end + 1);
       items.push(`<CommonPrefixes><Prefix>${folder}</Prefix></CommonPrefixes>`);
-      common++;
       last = `${folder}\uffff`;
       at = after(last);
     }

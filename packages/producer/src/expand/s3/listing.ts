@@ -7,11 +7,11 @@ import { type Span, Splitter } from "./split.js";
 /** Requests at once. */
 const FETCHERS = 16;
 /** Pages that a range may be ahead of the one whose turn it is. */
-const AHEAD_PAGES = 8;
+const AHEAD_PAGES = 4;
 /** Pages that are held before a range, beyond which it waits; of all ranges twice as many. */
-const MOST_PAGES = 64;
+const MOST_PAGES = 24;
 /** Pages that a range is to have: more of them make fewer guesses, and hold more pages ahead. */
-const RANGE_PAGES = 5;
+const RANGE_PAGES = 3;
 /** Levels that discovery goes down while there is a single prefix on each. */
 const MOST_LEVELS = 8;
 
