@@ -86,10 +86,13 @@ const server = createServer((request, answer) => {
   stats.mostAtOnce = Math.max(stats.mostAtOnce, ++stats.atOnce);
   const due = performance.now() + delayMs;
   const body = page(url.searchParams);
-  setTimeout(() => {
-    stats.atOnce--;
-    answer.end(body);
-  }, due - performance.now());
+  setTimeout(
+    () => {
+      stats.atOnce--;
+      answer.end(body);
+    },
+    Math.max(due - performance.now(), 0),
+  );
 });
 server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () =>
   console.log(`http://127.0.0.1:${server.address().port}`),

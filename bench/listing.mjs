@@ -1,0 +1,90 @@
+// How fast a prefix is listed: with one request after the other, and as Drover lists. The endpoint computes its keys and
+// takes a while for each page, as S3 does. Each listing is a process of its own. Started by run.sh.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { count, machine, median, percent, positive, root, say, table } from "./common.mjs";
+
+const SHAPES = ["flat", "deep", "dates", "hashes"];
+const keys = positive("BENCH_KEYS", 1_000_000);
+const delayMs = positive("BENCH_PAGE_MS", 30);
+const rounds = positive("ROUNDS", 1);
+const me = fileURLToPath(import.meta.url);
+
+if (process.argv[2] === "list") await list(process.argv[3], process.argv[4]);
+else await measure();
+
+async function list(endpoint, how) {
+  const { listerOf } = await import(join(root, "packages/producer/dist/expand/s3/lister.js"));
+  const { listObjects } = await import(join(root, "packages/producer/dist/expand/s3/listing.js"));
+  const { HttpClient } = await import(join(root, "packages/shared/dist/storage/http.js"));
+  const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/client.js"));
+  const http = new HttpClient({ timeoutMs: 60_000, connections: 20 });
+  const spec = { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false };
+  const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 60_000);
+  const { signal } = new AbortController();
+  const started = performance.now();
+  let files = 0;
+  if (how === "sequential") {
+    let token;
+    do {
+      const next = token === undefined ? {} : { token };
+      const page = await lister({ bucket: "bucket", prefix: "data/", ...next }, signal);
+      files += page.objects.length;
+      token = page.next;
+    } while (token !== undefined);
+  } else {
+    for await (const page of listObjects(lister, "bucket", "data/", "", signal)) files += page.length;
+  }
+  const seconds = (performance.now() - started) / 1000;
+  await http.close();
+  console.log(JSON.stringify({ files, seconds, peakMiB: process.resourceUsage().maxRSS / 1024 }));
+}
+
+/** Pages that were asked for. */
+async function pagesOf(url) {
+  const answer = await fetch(`${url}/stats`, { headers: { connection: "close" } });
+  return (await answer.json()).pages;
+}
+
+async function measure() {
+  const rows = [];
+  for (const shape of SHAPES) {
+    const args = [join(root, "bench/listing-endpoint.mjs"), shape, String(keys), String(delayMs)];
+    const endpoint = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const url = String((await once(endpoint.stdout, "data"))[0]).trim();
+    const found = { sequential: [], drover: [] };
+    try {
+      for (let round = 0; round < rounds; round++)
+        for (const how of ["sequential", "drover"]) {
+          say(`${shape}, ${how}`);
+          const before = await pagesOf(url);
+          const child = spawnSync(process.execPath, [me, "list", url, how], { encoding: "utf8" });
+          if (child.status !== 0) throw new Error(`${shape}, ${how}: ${child.stderr}`);
+          const result = JSON.parse(child.stdout);
+          if (result.files !== keys) throw new Error(`${shape}, ${how}: ${result.files} of ${keys} keys`);
+          found[how].push({ ...result, pages: (await pagesOf(url)) - before });
+        }
+    } finally {
+      endpoint.kill();
+    }
+    const of = (how, what) => median(found[how].map((each) => each[what]));
+    rows.push([
+      shape,
+      `${of("sequential", "seconds").toFixed(1)} s`,
+      `${of("drover", "seconds").toFixed(1)} s`,
+      (of("sequential", "seconds") / of("drover", "seconds")).toFixed(1),
+      percent(of("drover", "pages") / of("sequential", "pages") - 1),
+      `${Math.round(of("drover", "peakMiB"))} MiB`,
+    ]);
+  }
+  const { cores, cpu, load, date } = machine(root);
+  console.log(`\n${count(keys)} keys, ${delayMs} ms per page of 1,000`);
+  console.log(
+    `${cores} × ${cpu}, Node ${process.version}, ${date.slice(0, 10)}, load ${load[0].toFixed(1)} at the end\n`,
+  );
+  console.log(
+    table(["keys", "one by one", "Drover", "times faster", "more requests", "peak memory"], rows).join("\n"),
+  );
+}
