@@ -8,8 +8,10 @@ import { type Span, Splitter } from "./split.js";
 const FETCHERS = 16;
 /** Pages that a range may be ahead of the one whose turn it is. */
 const AHEAD_PAGES = 4;
-/** Pages that are held before a range, beyond which it waits; of all ranges twice as many. */
+/** Pages that are held before a range, beyond which it waits: what is wanted first must not wait for what is not. */
 const MOST_PAGES = 24;
+/** Pages that are held in all, where it was found out late that more are to come before them. */
+const MOST_HELD = 120;
 /** Pages that a range is to have: more of them make fewer guesses, and hold more pages ahead. */
 const RANGE_PAGES = 3;
 /** Levels that discovery goes down while there is a single prefix on each. */
@@ -36,7 +38,7 @@ interface Range {
 
 /**
  * Lists everything below a prefix in the order of keys, with several requests at once: the range whose turn it is gets
- * parted again and again, and the ranges behind it are listed ahead. Memory is bounded by {@link MOST_PAGES}
+ * parted again and again, and the ranges behind it are listed ahead. Memory is bounded by {@link MOST_HELD}
  * pages, however long the listing is.
  *
  * It ends only when every range has ended, in order and without a gap. A page out of order, a token that comes again
@@ -109,10 +111,16 @@ export async function* listObjects(
     }
   };
 
+  const held = (some: Range[]) =>
+    some.reduce((sum, range) => sum + range.pages.length + (range.busy ? 1 : 0), 0);
+
   /** Parts the first range that is worth it: its keys are wanted first. @returns what is behind, undefined for none. */
   const part = (): Range | undefined => {
     let span: Span | undefined;
+    let before = 0;
     for (const [at, range] of ranges.entries()) {
+      if (before >= MOST_PAGES) return undefined;
+      before += held([range]);
       span = range.span ?? span;
       if (range.done || span === undefined || range.whole === range.last) continue;
       if (splitter.pages(range.last, range.end, span) < RANGE_PAGES * 1.5) continue;
@@ -130,27 +138,22 @@ export async function* listObjects(
     return undefined;
   };
 
-  const held = (some: Range[]) =>
-    some.reduce((sum, range) => sum + range.pages.length + (range.busy ? 1 : 0), 0);
-
   const pump = () => {
     let busy = ranges.filter((range) => range.busy).length;
     let before = 0;
     for (const [at, range] of ranges.entries()) {
       if (busy >= FETCHERS) return;
-      if (at > 0 && (before >= MOST_PAGES || held(ranges) >= 2 * MOST_PAGES)) return;
+      if (at > 0 && (before >= MOST_PAGES || held(ranges) >= MOST_HELD)) break;
       if (!range.busy && !range.done && range.pages.length < AHEAD_PAGES) {
         void fetch(range);
         busy++;
       }
       before += held([range]);
     }
-    while (busy < FETCHERS && held(ranges) < 2 * MOST_PAGES) {
+    for (; busy < FETCHERS && held(ranges) < MOST_HELD; busy++) {
       const behind = part();
       if (!behind) return;
       void fetch(behind);
-      busy++;
-      if (held(ranges.slice(0, ranges.indexOf(behind))) >= MOST_PAGES) return;
     }
   };
 
@@ -215,7 +218,7 @@ function checkOrder(objects: ListedObject[], prefix: string, last: string): void
   }
 }
 
-/** Prefixes up to the next `/` that are behind a key: the first level that has more than one. */
+/** Prefixes up to the next `/` that are behind a key, or hold it: the first level that has more than one. */
 async function discover(
   list: Lister,
   bucket: string,
@@ -228,7 +231,7 @@ async function discover(
     const page = await list({ bucket, prefix: at, delimiter: "/" }, signal);
     const [only] = page.prefixes;
     if (only === undefined || page.prefixes.length > 1 || page.objects.length > 0 || page.next !== undefined)
-      return page.prefixes.filter((each) => compareKeys(each, behind) > 0);
+      return page.prefixes.filter((each) => compareKeys(each, behind) > 0 || behind.startsWith(each));
     at = only;
   }
   return [];
