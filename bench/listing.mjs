@@ -11,6 +11,8 @@ const keys = positive("BENCH_KEYS", 1_000_000);
 const delayMs = positive("BENCH_PAGE_MS", 30);
 const rounds = positive("ROUNDS", 1);
 const me = fileURLToPath(import.meta.url);
+/** As `drover` runs Node for who submits to a fleet. */
+const FLAGS = ["--max-semi-space-size=2", "--optimize-for-size"];
 
 if (process.argv[2] === "list") await list(process.argv[3], process.argv[4]);
 else await measure();
@@ -60,7 +62,10 @@ async function measure() {
         for (const how of ["sequential", "drover"]) {
           say(`${shape}, ${how}`);
           const before = await pagesOf(url);
-          const child = spawnSync(process.execPath, [me, "list", url, how], { encoding: "utf8" });
+          const child = spawnSync(process.execPath, [...FLAGS, me, "list", url, how], {
+            encoding: "utf8",
+            env: { ...process.env, MALLOC_ARENA_MAX: "1" },
+          });
           if (child.status !== 0) throw new Error(`${shape}, ${how}: ${child.stderr}`);
           const result = JSON.parse(child.stdout);
           if (result.files !== keys) throw new Error(`${shape}, ${how}: ${result.files} of ${keys} keys`);

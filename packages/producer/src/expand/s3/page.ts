@@ -49,7 +49,10 @@ export function parsePage(xml: string): ListedPage {
       if (prefix === undefined) throw new Error("a <CommonPrefixes> without <Prefix>");
       prefixes.push((encoded ? decode(prefix) : prefix) ?? "");
     }
-    if (child.name === "Contents") objects.push(objectOf((name) => childText(child, name)));
+    if (child.name === "Contents") {
+      const text = (name: string) => childText(child, name);
+      objects.push(objectOf(text("Key"), text("Size"), text("LastModified"), text("ETag")));
+    }
   }
   if (encoded) for (const object of objects) decodeKey(object);
   const truncated = childText(root, "IsTruncated");
@@ -77,23 +80,28 @@ const CLOSE = "</Contents>";
 
 /** An object whose element holds nothing but elements and text. */
 function readPlain(xml: string): ListedObject {
-  return objectOf((name) => {
-    const start = xml.indexOf(`<${name}>`);
-    if (start < 0) return undefined;
-    const end = xml.indexOf("<", start + 1);
-    if (!xml.startsWith(`</${name}>`, end)) throw new Error(`<${name}> is not closed`);
-    return decodeEntities(xml.slice(start + name.length + 2, end));
-  });
+  return objectOf(
+    plainText(xml, "<Key>", "</Key>"),
+    plainText(xml, "<Size>", "</Size>"),
+    plainText(xml, "<LastModified>", "</LastModified>"),
+    plainText(xml, "<ETag>", "</ETag>"),
+  );
 }
 
-function objectOf(text: (name: string) => string | undefined): ListedObject {
-  const key = text("Key");
+function plainText(xml: string, open: string, close: string): string | undefined {
+  const start = xml.indexOf(open);
+  if (start < 0) return undefined;
+  const end = xml.indexOf("<", start + open.length);
+  if (!xml.startsWith(close, end)) throw new Error(`${open} is not closed`);
+  return decodeEntities(xml.slice(start + open.length, end));
+}
+
+function objectOf(key?: string, size = "", modified = "", etag = ""): ListedObject {
   if (key === undefined) throw new Error("a <Contents> without <Key>");
-  const size = text("Size") ?? "";
   if (!/^\d+$/.test(size)) throw new Error("an object without a size");
-  const mtimeMs = Date.parse(text("LastModified") ?? "");
+  const mtimeMs = Date.parse(modified);
   if (Number.isNaN(mtimeMs)) throw new Error("an object without a modification time");
-  return { key, sizeBytes: Number(size), etag: text("ETag") ?? "", mtimeMs };
+  return { key, sizeBytes: Number(size), etag, mtimeMs };
 }
 
 function decodeKey(object: ListedObject): void {
