@@ -16,6 +16,7 @@ import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
 import { S3Source } from "@drover/shared/storage/s3/source";
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
+import { LocalDestination } from "./local-destination.js";
 import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
@@ -66,13 +67,15 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     s3 ??= new S3Client(client, spec.s3, credentialsOf(spec.s3));
     return new S3Source(s3, parseS3(job.s));
   };
+  const tree = new LocalTree(spec.root);
   const place: Place = {
     runId,
     fleet: spec.fleet,
     protocol: new Protocol(redis, keys, PROCESS_NAME, probeMs),
     leases: options.leases,
     pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
-    tree: new LocalTree(spec.root),
+    tree,
+    destination: new LocalDestination(tree),
     s3: spec.s3,
     terms: {
       ...spec,
@@ -80,7 +83,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
       maxFileSizeBytes: spec.maxFileSizeBytes,
     },
     gates: options.gates,
-    flight: (job, path) => flightOf(runId, spec, job, path),
+    flight: (job, lease) => flightOf(runId, spec, job, lease),
     receiving: options.receiving,
     source: (job) => {
       if (isS3(job.s)) return s3Source(job);
