@@ -1,4 +1,5 @@
 import type { CatalogEntry } from "@drover/shared/catalog";
+import type { ErrorClass } from "@drover/shared/errors";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Admitted } from "@drover/shared/protocol";
 import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
@@ -30,6 +31,8 @@ export interface Published {
   stamp: string;
   /** What vouches for it now, where that is more than what vouched for the bytes as they came. */
   verifiedBy?: VerifiedBy;
+  /** It was published under no condition, because the service takes none. */
+  unconditional?: true;
 }
 
 export type OpenedBody = Extract<Opened, { is: "body" }>;
@@ -38,8 +41,8 @@ export type OpenedBody = Extract<Opened, { is: "body" }>;
 export interface Destination {
   before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before>;
 
-  /** @param name within the tree. */
-  stage(name: string, lease: Lease): Staging;
+  /** @param expected SHA-256 that the person gave, hexadecimal. */
+  stage(file: WorkFile, expected: string | undefined, lease: Lease, admitted: Admitted): Staging;
 
   /**
    * Removes a file that is still as `stamp` says.
@@ -55,11 +58,17 @@ export interface Staging {
   /**
    * Makes sure that no former carrier can publish, then takes over what it staged.
    *
-   * @param noted what is known of it, where it may be taken over.
+   * @param noted what is known of it.
    * @param alive the predecessor may still run.
+   * @param resume it may be taken over.
    * @returns whether the part is ours now.
    */
-  adopt(predecessors: string[], noted: Part | undefined, alive: boolean): boolean | Promise<boolean>;
+  adopt(
+    predecessors: string[],
+    noted: Part | undefined,
+    alive: boolean,
+    resume: boolean,
+  ): boolean | Promise<boolean>;
 
   /**
    * Brings the bytes of an opened file here, hashing and counting on the way.
@@ -79,8 +88,8 @@ export interface Staging {
   /** Puts what is staged in the destination's place while the lease is trusted, unless the same is there. */
   publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published>;
 
-  /** Whether what is staged is worth keeping for the next try. */
-  worthKeeping(part: Part): boolean;
+  /** Whether what is staged is worth keeping for the next try, after an error of that class. */
+  worthKeeping(part: Part, after: ErrorClass | undefined): boolean;
   keep(): void;
   discard(): void | Promise<void>;
   close(): void;

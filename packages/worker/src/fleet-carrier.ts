@@ -8,6 +8,7 @@ import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { RunSpec } from "@drover/shared/run";
 import type { Redis } from "ioredis";
+import { Budget, UPLOAD_BYTES } from "./budget.js";
 import { Leases } from "./leases.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
@@ -48,6 +49,7 @@ interface OpenRun {
 export class FleetCarrier {
   readonly #leases: Leases;
   readonly #ledger: Ledger;
+  readonly #budget = new Budget(UPLOAD_BYTES);
   readonly #runs = new Map<string, OpenRun>();
   readonly #carrying = new Map<string, { job: TransferJob; sinceMs: number; part?: Part }>();
   readonly #processor: Processor;
@@ -156,6 +158,7 @@ export class FleetCarrier {
       bytesPerSecond: spec.bytesPerSecond,
       leases: this.#leases,
       gates: gatesOf(spec),
+      budget: this.#budget,
       receiving: (job, part) => {
         const carrying = this.#carrying.get(keyOf(job));
         if (carrying) carrying.part = part;

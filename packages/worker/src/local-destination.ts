@@ -25,8 +25,8 @@ export class LocalDestination implements Destination {
     return { entry: found, known: "", expected: true };
   }
 
-  stage(name: string, lease: Lease): LocalStaging {
-    return new LocalStaging(this.tree, name, lease);
+  stage(file: WorkFile, _expected: string | undefined, lease: Lease): LocalStaging {
+    return new LocalStaging(this.tree, file.name, lease);
   }
 
   async remove(name: string, stamp: string, lease: Lease): Promise<"removed" | "gone" | "changed"> {

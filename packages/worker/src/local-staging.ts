@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { promisify } from "node:util";
 import { statStamp } from "@drover/shared/catalog";
-import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
+import { type ErrorClass, errnoCode, fileError, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import {
   type Directory,
@@ -56,9 +56,9 @@ export class LocalStaging implements Staging {
   }
 
   /** @param alive the predecessor may still run: its file is copied, since it may go on writing to it. */
-  adopt(predecessors: string[], noted: Part | undefined, alive: boolean): boolean {
+  adopt(predecessors: string[], noted: Part | undefined, alive: boolean, resume = true): boolean {
     let adopted = false;
-    const part = noted?.strongEtag ? noted : undefined;
+    const part = resume && noted?.strongEtag ? noted : undefined;
     for (const fence of predecessors) {
       const name = stagingName(this.lease.key, fence);
       if (part?.fence === fence && part.contiguousBytes > 0) adopted = this.#takeOver(name, part, alive);
@@ -205,8 +205,8 @@ export class LocalStaging implements Staging {
     }
   }
 
-  worthKeeping(part: Part): boolean {
-    return part.strongEtag !== "" && part.contiguousBytes >= WORTH_RESUMING_BYTES;
+  worthKeeping(part: Part, after: ErrorClass | undefined): boolean {
+    return after !== "changed" && part.strongEtag !== "" && part.contiguousBytes >= WORTH_RESUMING_BYTES;
   }
 
   /** Keeps the staged part for a successor. */

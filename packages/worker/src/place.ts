@@ -43,8 +43,11 @@ export interface Place {
   pace: Pace;
   tree: Tree;
   destination: Destination;
-  /** How s3:// sources are reached. */
+  /** The run's. */
+  root: string;
+  /** How s3:// sources are reached, and the destination where that is another service. */
   s3?: S3Spec | undefined;
+  s3Destination?: S3Spec | undefined;
   terms: Terms;
   gates: Gates;
   flight(job: TransferJob, lease: string): string;

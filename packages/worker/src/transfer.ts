@@ -37,8 +37,13 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   }
   faultPoint("admit");
 
-  const arrived = (outcome: "copied" | "unchanged", entry: CatalogEntry, by: VerifiedBy, verdict: Verdict) =>
-    settle(delivery, file, answer, outcome, entry, by, verdict, place);
+  const arrived = (
+    outcome: "copied" | "unchanged",
+    entry: CatalogEntry,
+    by: VerifiedBy,
+    verdict: Verdict,
+    unconditional?: true,
+  ) => settle(delivery, file, answer, outcome, entry, by, verdict, place, unconditional);
   const lease = place.leases.hold(
     file.lease,
     answer.fence,
@@ -58,6 +63,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     pieces: [],
     receivedBytes: 0,
     mismatches: noted?.mismatches ?? 0,
+    ...(noted?.upload ? { upload: noted.upload } : {}),
   };
   let staging: Staging | undefined;
   let fencedOff = answer.predecessors.length === 0;
@@ -65,12 +71,13 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   try {
     if (!fencedOff) {
       // Before anything else: no predecessor may publish once this try has found out anything.
-      staging = place.destination.stage(job.d, lease);
-      const resumable = place.terms.resume ? noted : undefined;
-      if ((await staging.adopt(answer.predecessors, resumable, answer.origin === "expired")) && resumable) {
-        Object.assign(part, resumable, { fence: answer.fence });
+      staging = place.destination.stage(file, job.x, lease, answer);
+      const { resume } = place.terms;
+      const adopted = await staging.adopt(answer.predecessors, noted, answer.origin === "expired", resume);
+      if (noted && adopted) {
+        Object.assign(part, noted, { fence: answer.fence });
         lease.note = encodePart(part);
-      }
+      } else delete part.upload;
       fencedOff = true;
     }
     if (place.fleet && answer.crashes >= MOST_CRASHES) throw poison(answer.crashes);
@@ -89,7 +96,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       return await arrived("unchanged", entry, "not-modified", "ok");
     }
     body = opened;
-    staging ??= place.destination.stage(job.d, lease);
+    staging ??= place.destination.stage(file, job.x, lease, answer);
     Object.assign(part, {
       version: opened.entry.version,
       strongEtag: opened.entry.strongEtag,
@@ -111,7 +118,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       stamp: published.stamp,
       sizeBytes: received.sizeBytes,
     };
-    return await arrived(published.outcome, entry, published.verifiedBy ?? verifiedBy, "ok");
+    const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
+    return await arrived(published.outcome, entry, by, "ok", published.unconditional);
   } catch (thrown) {
     const error = asTransferError(thrown, lease);
     body?.body.abort(error);
@@ -211,11 +219,11 @@ async function failed(
     place.terms.resume &&
     !final &&
     !mismatch &&
-    (stopped || error.class !== "changed") &&
-    (staging?.worthKeeping(part) ?? false);
+    (staging?.worthKeeping(part, stopped ? undefined : error.class) ?? false);
   if (worth) staging?.keep();
   else await staging?.discard();
   if (!worth) Object.assign(part, { contiguousBytes: 0, pieces: [] });
+  if (!worth && fencedOff) delete part.upload;
 
   const { rules } = place.terms;
   if (error instanceof StoppingError) {

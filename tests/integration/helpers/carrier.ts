@@ -78,6 +78,7 @@ export class Carrier {
       pace: new Pace(timeoutMs, bytesPerSecond),
       tree,
       destination: new LocalDestination(tree),
+      root,
       terms,
       fleet: false,
       gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),
