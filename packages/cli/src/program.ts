@@ -229,15 +229,15 @@ function build(exit: (code: number) => void): Command {
       .description("carry files of a fleet's runs, until a signal")
       .requiredOption(
         "--root <DIR>",
-        "directory that files may be written below, on a file system that the fleet shares (repeatable)",
+        "directory that files may be written below, on a file system that the fleet shares; or s3://bucket/prefix (repeatable)",
         collect,
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "a line for every file"),
-    [...WORKER, ...STATE],
+    [...WORKER, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
   ).action(async (flags: WorkerFlags, command: Command) => {
     const { worker } = await import("./commands/worker.js");
-    exit(await worker(flags, (await settingsOf(command)).values));
+    exit(await worker(flags, await settingsOf(command)));
   });
   addSettings(program.command("gc").description("forget runs that ended long ago"), STATE)
     .option("--older-than <DAYS>", "days since they ended (default: 7)", "7")

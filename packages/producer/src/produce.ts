@@ -174,7 +174,14 @@ function outcomeOf(
     const { sha256, sizeBytes } = unchanged;
     const verifiedBy = entry.version ? "catalog" : "not-modified";
     const attempts = entry.version ? 0 : 1;
-    return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy, attempts };
+    return {
+      ...base,
+      outcome: "unchanged",
+      checksum: sha256 === "" ? null : sha256,
+      bytes: sizeBytes,
+      verifiedBy,
+      attempts,
+    };
   }
   const error = collision
     ? ({

@@ -12,6 +12,7 @@ import { LocalSource } from "@drover/shared/storage/local-source";
 import type { LocalTree } from "@drover/shared/storage/local-tree";
 import { destinationService, openTree } from "@drover/shared/storage/open-tree";
 import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";
 import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
 import { S3Source } from "@drover/shared/storage/s3/source";
@@ -77,7 +78,10 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
   const s3Source = (job: TransferJob) => {
     if (!spec.s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     s3 ??= new S3Client(http, spec.s3, credentialsOf(spec.s3));
-    return new S3Source(s3, parseS3(job.s));
+    const name = parseS3(job.s);
+    // A checksum that the person gives can only be held against bytes that come by.
+    if (isS3(spec.root) && !spec.s3Destination && job.x === undefined) return new S3CopySource(s3, name);
+    return new S3Source(s3, name);
   };
   const tree = openTree(spec);
   const place: Place = {

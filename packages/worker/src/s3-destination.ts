@@ -27,6 +27,8 @@ export interface S3DestinationOptions {
   keys: Keys;
   /** Memory for uploads, of all files of this process. */
   budget: Budget;
+  /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
+  mostCopyBytes?: number;
   onError(error: Error): void;
 }
 
@@ -37,12 +39,14 @@ export class S3Destination implements Destination {
   readonly conditions: S3Conditions;
   readonly uploads: S3Uploads;
   readonly budget: Budget;
+  readonly mostCopyBytes: number;
   #swept = false;
 
   constructor(private readonly options: S3DestinationOptions) {
     const { tree, client, redis, keys, spec } = options;
     this.tree = tree;
     this.budget = options.budget;
+    this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
     this.bucket = new S3Bucket(client, tree.bucket);
     this.conditions = new S3Conditions(this.bucket, tree, destinationService(spec).endpoint, redis, keys);
     this.uploads = new S3Uploads(redis, keys, this.bucket, tree);

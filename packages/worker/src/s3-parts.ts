@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import type { ObjectHead } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, readMetadata } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Budget } from "./budget.js";
 import type { OpenedBody, Received } from "./destination.js";
@@ -73,7 +73,7 @@ export async function receiveParts(
         };
         return { received, staged: { is: "there", head } };
       }
-      upload = await staging.upload(entry, known, part, place);
+      upload = await staging.upload(metadataHeaders(entry, known), "", part, place);
     } catch (error) {
       filled.release();
       throw error;

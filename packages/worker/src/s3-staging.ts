@@ -3,13 +3,14 @@ import { TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
-import type { Source, SourceEntry } from "@drover/shared/storage/source";
+import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Published, Received, Staging } from "./destination.js";
-import { type Lease, lost } from "./leases.js";
+import type { Lease } from "./leases.js";
 import { encodePart, type Part } from "./part.js";
 import type { Place } from "./place.js";
 import { tooLarge } from "./receive.js";
 import type { Base, Publishing } from "./s3-conditions.js";
+import { receiveCopy } from "./s3-copy.js";
 import type { S3Destination } from "./s3-destination.js";
 import { receiveParts } from "./s3-parts.js";
 import { type Adopted, S3Upload } from "./s3-upload.js";
@@ -26,6 +27,7 @@ const CLEANUP_MS = 60_000;
 export type Staged =
   | { is: "whole"; bytes: Uint8Array; md5: string; release(): void }
   | { is: "parts"; upload: S3Upload }
+  | { is: "copy"; copy: ServerCopy; etag: string }
   /** Found at the destination before anything was sent. */
   | { is: "there"; head: ObjectHead };
 
@@ -81,6 +83,11 @@ export class S3Staging implements Staging {
     part: Part,
     place: Place,
   ): Promise<Received> {
+    if (opened.copy) {
+      const { received, staged } = await receiveCopy(this, opened, opened.copy, part, place);
+      this.#staged = staged;
+      return received;
+    }
     const small = await readSmall(opened, part, this.lease, place);
     if (!small.ended) {
       const ofFile = source !== undefined;
@@ -100,10 +107,14 @@ export class S3Staging implements Staging {
     return { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
   }
 
-  /** The multipart upload that the parts go to: that of a predecessor where it is of the same file, else a new one. */
-  async upload(entry: SourceEntry, sha256: string | undefined, part: Part, place: Place): Promise<S3Upload> {
-    const headers = metadataHeaders(entry, sha256);
-    const metadata = hash("sha256", JSON.stringify(headers), "base64url").slice(0, 16);
+  /**
+   * The multipart upload that the parts go to: that of a predecessor where it is of the same file, else a new one.
+   *
+   * @param headers metadata of the object.
+   * @param version more that must be the same in a predecessor's.
+   */
+  async upload(headers: Headers, version: string, part: Part, place: Place): Promise<S3Upload> {
+    const metadata = hash("sha256", JSON.stringify([headers, version]), "base64url").slice(0, 16);
     const adopted = this.#adopted;
     this.#adopted = undefined;
     return await this.at(async () => {
@@ -135,11 +146,13 @@ export class S3Staging implements Staging {
     if (!staged) throw new Error("nothing is staged");
     if (staged.is === "there") return { outcome: "unchanged", stamp: staged.head.etag };
     return await this.at(() =>
-      staged.is === "whole"
-        ? this.#publish("put", received, staged.md5, (condition) =>
-            this.#put(staged.bytes, staged.md5, received, entry, condition),
-          )
-        : this.#publish("complete", received, undefined, (condition) => staged.upload.complete(condition)),
+      staged.is === "copy"
+        ? this.#publish("copy", received, undefined, (condition) => this.#copy(staged, received, condition))
+        : staged.is === "whole"
+          ? this.#publish("put", received, staged.md5, (condition) =>
+              this.#put(staged.bytes, staged.md5, received, entry, condition),
+            )
+          : this.#publish("complete", received, undefined, (condition) => staged.upload.complete(condition)),
     );
   }
 
@@ -153,6 +166,7 @@ export class S3Staging implements Staging {
     md5: string | undefined,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
+    const staged = this.#staged as Staged;
     this.#base ??= { is: "absent" };
     const conditional = (await this.to.conditions.headers(by, this.#base, this.lease.signal)) !== undefined;
     const unconditional = conditional ? {} : ({ unconditional: true } as const);
@@ -160,7 +174,7 @@ export class S3Staging implements Staging {
       if (!conditional || look > 0) {
         const before: Base = this.#base;
         const head = await this.look();
-        if (head && isSame(head, received, md5)) {
+        if (head && (isSame(head, received, md5) || isCopy(head, staged, received))) {
           await this.discard();
           return { outcome: "unchanged", stamp: head.etag, verifiedBy: by === "put" ? "etag" : "x-amz-meta" };
         }
@@ -174,13 +188,13 @@ export class S3Staging implements Staging {
       if (written.is === "gone") {
         // Our own success, whose answer was lost; or somebody has dropped the upload.
         const head = await this.look();
-        if (!head || !this.#isOurs(head, received)) throw lost();
+        if (!head || !this.#isOurs(head, received)) throw dropped();
         await this.#ended();
         return { outcome: "copied", stamp: head.etag, ...unconditional };
       }
       // A put is held against its ETag, where that is an MD5; so is an upload.
       const known =
-        md5 === undefined ? this.#uploadEtag() : etagMd5({ ...written.headers, etag: written.etag });
+        by === "complete" ? this.#uploadEtag() : etagMd5({ ...written.headers, etag: written.etag });
       const verified = known === undefined ? {} : ({ verifiedBy: "etag" } as const);
       await this.#ended();
       return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
@@ -214,6 +228,21 @@ export class S3Staging implements Staging {
 
   #uploadEtag(): string | undefined {
     return this.#staged?.is === "parts" ? this.#staged.upload.etag : undefined;
+  }
+
+  async #copy(
+    { copy, etag }: Extract<Staged, { is: "copy" }>,
+    received: Received,
+    condition: Headers,
+  ): Promise<Written> {
+    const headers = { "x-amz-copy-source-if-match": etag, ...condition };
+    const written = await this.to.bucket.copy(this.key, copy.source, headers, this.lease.signal);
+    if (written.is !== "written") return written;
+    // Not every service minds the condition on the source.
+    const head = await this.to.bucket.head(this.key, this.lease.signal);
+    const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
+    if (head?.sizeBytes !== received.sizeBytes || (plain && head.etag !== etag)) throw replaced();
+    return { ...written, etag: head.etag };
   }
 
   async #ended(): Promise<void> {
@@ -276,6 +305,15 @@ function replaced(): TransferError {
       verdict: "ok",
     },
   );
+}
+
+function dropped(): TransferError {
+  return new TransferError("changed", "the upload was dropped by somebody else", { verdict: "ok" });
+}
+
+/** Whether an object is what a copy would make: ETags are of bytes, or of the same parts. */
+export function isCopy(head: ObjectHead, staged: Staged | undefined, { sizeBytes }: Received): boolean {
+  return staged?.is === "copy" && head.sizeBytes === sizeBytes && head.etag === staged.etag;
 }
 
 /** Whether an object has the very bytes of a file. */

@@ -35,6 +35,13 @@ export interface Adopted {
   parts: Map<number, UploadedPart>;
 }
 
+/** Bytes of another object of the service: from the first up to, and without, the last. */
+export interface ByteRange {
+  source: string;
+  startByte: number;
+  endByte: number;
+}
+
 /** A multipart upload under way. */
 export class S3Upload {
   readonly #etags: string[] = [];
@@ -68,21 +75,26 @@ export class S3Upload {
     faultPoint("part");
   }
 
-  /** Copies a range of another object of the service into a part. */
-  async copy(
-    part: number,
-    source: string,
-    range: string,
-    headers: Headers,
-    signal: AbortSignal,
-  ): Promise<void> {
+  /**
+   * Copies a range of another object of the service into a part. One that is there already is of the same version:
+   * uploads of another are not gone on with.
+   */
+  async copy(part: number, range: ByteRange, headers: Headers, signal: AbortSignal): Promise<void> {
     const { key, to } = this.staging;
+    const { source, startByte, endByte } = range;
     this.#plain = false;
+    const there = this.there.get(part);
+    if (there?.sizeBytes === endByte - startByte) {
+      this.#etags[part - 1] = there.etag;
+      return;
+    }
+    const bytes = `bytes=${startByte}-${endByte - 1}`;
     await this.try(
       part,
-      () => to.bucket.copyPart(key, this.id, part, source, range, headers, signal),
+      () => to.bucket.copyPart(key, this.id, part, source, bytes, headers, signal),
       signal,
     );
+    faultPoint("part");
   }
 
   private async try(part: number, send: () => Promise<Written>, signal: AbortSignal): Promise<void> {

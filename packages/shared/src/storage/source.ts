@@ -41,6 +41,18 @@ export interface Body {
   readonly receivedBytes: number;
 }
 
+/** An object that can be copied where it is. */
+export interface ServerCopy {
+  /** `/bucket/key`, encoded. */
+  source: string;
+  /** What the service says of it. */
+  headers: Record<string, string | undefined>;
+  /** Hexadecimal, where its uploader noted it. */
+  sha256: string | undefined;
+  /** Throws (class `changed`) when it is another version by now. */
+  confirm(): Promise<void>;
+}
+
 export type Opened =
   | { is: "unchanged"; entry: SourceEntry }
   | {
@@ -51,6 +63,8 @@ export type Opened =
       offset: number;
       /** The file itself, where it is local: it can be read beforehand. */
       path?: string;
+      /** How its own service copies it; then there are no bytes to be read. */
+      copy?: ServerCopy;
       /** After the last byte: throws (class `changed`) when what was read is not one version of the file. */
       confirm?: () => void;
     };

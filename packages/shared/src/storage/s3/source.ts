@@ -41,7 +41,7 @@ export class S3Source implements Source {
     if (answer.status !== 200) throw unexpected(answer);
     const length = answer.headers["content-length"];
     const entry = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
-    if (known !== "" && entry.version === known) {
+    if (isVersion(known, entry)) {
       discard(answer);
       return { is: "unchanged", entry };
     }
@@ -89,7 +89,13 @@ function unexpected(answer: HttpAnswer): TransferError {
   });
 }
 
-function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, whole: boolean): SourceEntry {
+/** Whether a version that is known is that of an entry. */
+export function isVersion(known: string, entry: SourceEntry): boolean {
+  return known !== "" && entry.version === known;
+}
+
+/** @param whole whether the answer is about all of the object. */
+export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, whole: boolean): SourceEntry {
   const etag = headers.etag ?? "";
   const modified = Date.parse(headers["last-modified"] ?? "");
   const version =
