@@ -1,6 +1,6 @@
 import { createReadStream, lstatSync } from "node:fs";
-import { join } from "node:path";
 import { expand, START } from "@drover/producer/expand/expand";
+import { below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Plan } from "./commands/sync.js";
 import { warn } from "./output.js";
 
@@ -34,7 +34,7 @@ export async function dryRun(plan: Plan): Promise<number> {
     signal,
     onSkipped,
   })) {
-    const destination = entry.destination === "" ? "" : join(spec.root, entry.destination);
+    const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
     if (plan.format === "human") {
       if (entry.error) print(`✗ ${entry.shown} (${entry.error.message})`);
       else print(`would sync ${entry.shown} -> ${destination}${isThere(destination) ? " (exists)" : ""}`);
@@ -59,6 +59,7 @@ export async function dryRun(plan: Plan): Promise<number> {
   return refused === 0 ? 0 : refused === files ? 3 : 1;
 }
 
+/** Whether it is there, as far as no service is asked. */
 function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return !isS3(path) && lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }

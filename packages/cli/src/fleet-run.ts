@@ -11,7 +11,7 @@ import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import type { Run, RunSecrets } from "@drover/shared/run";
-import { LocalTree } from "@drover/shared/storage/local-tree";
+import { openTree } from "@drover/shared/storage/open-tree";
 import { aliveWorkers } from "@drover/shared/workers";
 import type { CarryResult } from "./carry-run.js";
 import type { Plan } from "./commands/sync.js";
@@ -234,7 +234,7 @@ class Follower {
     const run = this.of;
     const { spec } = run;
     const backlog = new Backlog(redis, keys, PROCESS_NAME);
-    const tree = new LocalTree(spec.root);
+    const tree = openTree(spec);
     const holding = setInterval(() => {
       ledger.hold(run.id).then(
         (ours) => ours || this.stop(),

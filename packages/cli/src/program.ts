@@ -29,6 +29,9 @@ const S3: SettingName[] = [
   "s3-anonymous",
   "s3-requester-pays",
   "s3-profile",
+  "s3-dest-endpoint",
+  "s3-dest-region",
+  "s3-dest-profile",
 ];
 const STATE: SettingName[] = ["state-dir", "redis"];
 const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
@@ -38,7 +41,7 @@ const HOST_LIMIT =
 
 /** What is written after a setting's flag. */
 const VALUES: Partial<Record<SettingName, string>> = {
-  "artifact-root": "DIR",
+  "artifact-root": "DIR|S3",
   "script-name": "NAME",
   layout: "name|url",
   "max-file-size": "SIZE",
@@ -47,6 +50,9 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-endpoint": "URL",
   "s3-region": "NAME",
   "s3-profile": "NAME",
+  "s3-dest-endpoint": "URL",
+  "s3-dest-region": "NAME",
+  "s3-dest-profile": "NAME",
   "state-dir": "DIR",
   redis: "URL",
 };
@@ -95,7 +101,7 @@ function build(exit: (code: number) => void): Command {
   addSettings(
     program
       .command("sync")
-      .description("sync URLs, S3 objects, files and directories to a directory")
+      .description("sync URLs, S3 objects, files and directories to a directory or to S3")
       .argument("[source...]", "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories")
       .option(
         "--from-file <LIST>",
@@ -223,15 +229,15 @@ function build(exit: (code: number) => void): Command {
       .description("carry files of a fleet's runs, until a signal")
       .requiredOption(
         "--root <DIR>",
-        "directory that files may be written below, on a file system that the fleet shares (repeatable)",
+        "directory that files may be written below, on a file system that the fleet shares; or s3://bucket/prefix (repeatable)",
         collect,
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "a line for every file"),
-    [...WORKER, ...STATE],
+    [...WORKER, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
   ).action(async (flags: WorkerFlags, command: Command) => {
     const { worker } = await import("./commands/worker.js");
-    exit(await worker(flags, (await settingsOf(command)).values));
+    exit(await worker(flags, await settingsOf(command)));
   });
   addSettings(program.command("gc").description("forget runs that ended long ago"), STATE)
     .option("--older-than <DAYS>", "days since they ended (default: 7)", "7")

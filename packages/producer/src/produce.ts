@@ -1,5 +1,5 @@
 import type { Backlog, EnqueueFile } from "@drover/shared/backlog";
-import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
+import { type CatalogEntry, lookUp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
@@ -7,7 +7,7 @@ import type { Ledger } from "@drover/shared/ledger";
 import type { Outcome } from "@drover/shared/outcome";
 import { flightHash, flightOf } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
-import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";
 import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
@@ -25,7 +25,7 @@ export interface ProduceOptions {
   keys: Keys;
   backlog: Backlog;
   ledger: Ledger;
-  tree: LocalTree;
+  tree: Tree;
   /** Asks about URLs, where the producer is where the files are carried. */
   asker?: Asker;
   input: ExpandInput;
@@ -121,7 +121,7 @@ async function register(
     }
     const destination = entry.error
       ? shortHash("failed", entry.source, entry.destination)
-      : shortHash(tree.path(entry.destination));
+      : tree.leaseOf(entry.destination);
     claims.add(bucketOf(destination, CLAIM_BUCKETS));
     const unchanged = known[at];
     return {
@@ -134,7 +134,7 @@ async function register(
       failure: entry.error
         ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
         : "",
-      flight: flightOf(runId, spec, { ...job, i: 0 }, entry.error ? "" : tree.path(entry.destination)),
+      flight: flightOf(runId, spec, { ...job, i: 0 }, entry.error ? "" : destination),
       ownFlight,
     };
   });
@@ -160,7 +160,7 @@ function outcomeOf(
   entry: Entry,
   collision: boolean,
   unchanged: CatalogEntry | undefined,
-  tree: LocalTree,
+  tree: Tree,
 ): Outcome {
   const base = {
     index,
@@ -174,7 +174,14 @@ function outcomeOf(
     const { sha256, sizeBytes } = unchanged;
     const verifiedBy = entry.version ? "catalog" : "not-modified";
     const attempts = entry.version ? 0 : 1;
-    return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy, attempts };
+    return {
+      ...base,
+      outcome: "unchanged",
+      checksum: sha256 === "" ? null : sha256,
+      bytes: sizeBytes,
+      verifiedBy,
+      attempts,
+    };
   }
   const error = collision
     ? ({
@@ -195,7 +202,7 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
   const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>
     !entry.error && (entry.version || (asker && isHttp(entry)))
-      ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }]
+      ? [{ at, entry, lease: tree.leaseOf(entry.destination), name: entry.destination }]
       : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
@@ -207,8 +214,7 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
     if (!last || last.source !== sourceId(entry.shown, spec)) return;
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
     if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return;
-    const destination = tree.stat(tree.path(entry.destination));
-    if (!destination?.isFile() || statStamp(destination) !== last.stamp) return;
+    if (!tree.isAsLeft(entry.destination, last.stamp)) return;
     if (entry.version) known[at] = last;
     else asked.push({ at, url: entry.source, version: last.version, last });
   });

@@ -13,6 +13,7 @@ export type VerifiedBy =
   | "content-md5"
   | "x-amz-checksum"
   | "etag"
+  | "x-amz-meta"
   | "length"
   | "not-modified"
   | "catalog"
@@ -41,6 +42,11 @@ export interface Outcome {
   verifiedBy: VerifiedBy | null;
   attempts: number;
   durationMs: number;
+  /**
+   * True where it was published under no condition, because the S3 service takes none: what another writer wrote in
+   * the last moment would have been overwritten.
+   */
+  unconditional?: true;
   error?: BriefError;
 }
 

@@ -48,8 +48,12 @@ export function flightHash(runId: string, source: string, destination: string, g
   return shortHash("copy", runId, source, destination, String(generation));
 }
 
-/** The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one. */
-export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: string): string {
+/**
+ * The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one.
+ *
+ * @param lease hash of the destination.
+ */
+export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: string): string {
   if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g)
     return flightHash(runId, job.s, job.d, job.g ?? 0);
   const terms = JSON.stringify([
@@ -58,7 +62,7 @@ export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: s
     spec.durable,
     isS3(job.s) ? spec.s3 : undefined,
   ]);
-  return shortHash("copy", job.s, path, terms);
+  return shortHash("copy", job.s, lease, terms);
 }
 
 /** A file that waits for a flight, as the flight's value names it: one of a run that one process carries has its index alone. */

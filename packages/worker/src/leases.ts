@@ -107,6 +107,21 @@ export class Leases {
     this.#held.delete(lease);
   }
 
+  /**
+   * Notes in Redis what is staged, before the work goes on.
+   *
+   * @throws TransferError class `locked` when the lease is somebody else's by now.
+   */
+  async noteNow(lease: Lease, note: string): Promise<void> {
+    const askedAt = now();
+    lease.note = "";
+    const [ours] = await this.protocol.renew([
+      { lease: lease.key, host: lease.host, fence: lease.fence, staged: note },
+    ]);
+    if (!ours) throw lost();
+    lease.extend(askedAt);
+  }
+
   /** Stops all work that holds a lease, and all that will. */
   abortAll(reason: Error): void {
     this.#stopped = reason;

@@ -17,14 +17,16 @@ export async function settle(
   verifiedBy: VerifiedBy,
   verdict: Verdict,
   place: Place,
+  unconditional?: true,
 ): Promise<Carried> {
   delivery.through();
   const ended: Outcome = {
     ...outcomeBase(delivery, file),
     outcome,
-    checksum: entry.sha256,
+    checksum: entry.sha256 === "" ? null : entry.sha256,
     bytes: entry.sizeBytes,
     verifiedBy,
+    ...(unconditional ? { unconditional } : {}),
   };
   const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
   const answer = await place.protocol.settle({

@@ -12,6 +12,7 @@ import { LocalSource } from "@drover/shared/storage/local-source";
 import { LocalTree } from "@drover/shared/storage/local-tree";
 import type { Source } from "@drover/shared/storage/source";
 import { Leases } from "@drover/worker/leases";
+import { LocalDestination } from "@drover/worker/local-destination";
 import { Pace } from "@drover/worker/pace";
 import type { Place, Terms } from "@drover/worker/place";
 import { carry } from "@drover/worker/transfer";
@@ -69,12 +70,15 @@ export class Carrier {
       durable: false,
       ...over,
     };
+    const tree = new LocalTree(root);
     const place: Place = {
       runId: runId ?? (await member.newRun()),
       protocol: member.protocol,
       leases: new Leases(member.protocol),
       pace: new Pace(timeoutMs, bytesPerSecond),
-      tree: new LocalTree(root),
+      tree,
+      destination: new LocalDestination(tree),
+      root,
       terms,
       fleet: false,
       gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),

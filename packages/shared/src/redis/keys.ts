@@ -31,6 +31,10 @@ export class Keys {
   turns = (host: string) => `${this.namespace}:turns:${host}`;
   /** Hash relative path → last committed version, of one part of a destination tree. */
   catalog = (tree: string, bucket: number) => `${this.namespace}:catalog:${tree}:${bucket}`;
+  /** Sorted set of objects of a destination tree that a multipart upload was begun for, by when it was (ms). */
+  uploads = (tree: string) => `${this.namespace}:uploads:${tree}`;
+  /** Hash: what is known of an S3 service; expires. */
+  service = (endpoint: string) => `${this.namespace}:s3:${endpoint}`;
   /** Stream of outcomes of a run that somebody follows; what is read is trimmed. */
   outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
   /** Hash chunk id → packed files that are in BullMQ. */

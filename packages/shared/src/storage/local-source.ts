@@ -56,6 +56,7 @@ export class LocalSource implements Source {
       version: localVersion(stat),
       strongEtag: localVersion(stat),
       mtimeMs: Number(stat.mtimeNs / 1000n) / 1000,
+      mtimeNs: stat.mtimeNs,
       mode: Number(stat.mode & 0o777n),
       framed: true,
       ranges: false, // segments in parallel only make one disk seek; a resume asks openRange all the same
@@ -71,7 +72,7 @@ export class LocalSource implements Source {
       if (localVersion(body.statAtEnd as Stat) === entry.version) return;
       throw new TransferError("changed", `${this.path} changed while it was read`);
     };
-    return { is: "body", entry, body, offset, confirm };
+    return { is: "body", entry, body, offset, path: this.path, confirm };
   }
 }
 
