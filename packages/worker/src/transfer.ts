@@ -86,7 +86,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     faultPoint("open");
     if (opened.is === "unchanged") {
       staging?.discardFile();
-      const entry = { ...(before.entry as CatalogEntry), version: opened.entry.version };
+      const { version, mode } = opened.entry;
+      const entry = { ...(before.entry as CatalogEntry), version, ...(mode === undefined ? {} : { mode }) };
       return await arrived("unchanged", entry, "not-modified", "ok");
     }
     body = opened;
@@ -110,6 +111,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       sha256: received.sha256,
       stamp: "",
       sizeBytes: received.sizeBytes,
+      ...(opened.entry.mode === undefined ? {} : { mode: opened.entry.mode }),
     };
     const same = await sameAsDestination(file, received.sizeBytes, received.sha256, place);
     if (same !== undefined) {
