@@ -31,15 +31,15 @@ describe("an entry of the catalog", () => {
     ["of a file of the year 2200", { stamp: statStamp({ ...STAT, mtimeNs: 7_258_118_400_000_000_001n }) }],
     ["with an inode of 64 bits", { stamp: statStamp({ ...STAT, ino: 2n ** 64n - 1n }) }],
     ["with the stamp of another size", { stamp: statStamp({ ...STAT, size: 3n }) }],
-    ["of an object", { version: s3Version(MD5, 1_500_000, 1_790_000_000_000), stamp: `${MD5};1500000` }],
+    ["of an object", { version: s3Version(MD5, 1_500_000, 1_790_000_000_000), stamp: MD5 }],
     [
       "of an object in parts",
       { version: s3Version(`${MD5.slice(0, -1)}-12"`, 1_500_000, 1_790_000_000_999) },
     ],
-    ["of an object in 10,000 parts", { stamp: `${MD5.slice(0, -1)}-10000";1500000` }],
-    ["with an ETag that is no MD5", { version: s3Version('"abc"', 1_500_000, 1), stamp: '"abc";1500000' }],
-    ["with an ETag in capitals", { stamp: `${MD5.toUpperCase()};1500000` }],
-    ["with an ETag of zero parts", { stamp: `${MD5.slice(0, -1)}-0";1500000` }],
+    ["of an object in 10,000 parts", { stamp: `${MD5.slice(0, -1)}-10000"` }],
+    ["with an ETag that is no MD5", { version: s3Version('"abc"', 1_500_000, 1), stamp: '"abc"' }],
+    ["with an ETag in capitals", { stamp: MD5.toUpperCase() }],
+    ["with an ETag of zero parts", { stamp: `${MD5.slice(0, -1)}-0"` }],
     ["with an ETag for another size", { version: s3Version(MD5, 7, 1_000), stamp: `${MD5};7` }],
     ["with a time before 1970", { version: s3Version(MD5, 1_500_000, -1) }],
     ["that nobody hashed", { sha256: "" }],
@@ -61,16 +61,8 @@ describe("an entry of the catalog", () => {
         stamp: statStamp({ ...STAT, mtimeNs: 1_790_000_000_000_000_000n }),
       },
     ],
-    [
-      "from a local file to an object",
-      76,
-      { version: localVersion(STAT), stamp: `${MD5};1500000`, mode: 0o644 },
-    ],
-    [
-      "from an object to an object",
-      86,
-      { version: s3Version(MD5, 1_500_000, 1e12), stamp: `${MD5};1500000` },
-    ],
+    ["from a local file to an object", 76, { version: localVersion(STAT), stamp: MD5, mode: 0o644 }],
+    ["from an object to an object", 86, { version: s3Version(MD5, 1_500_000, 1e12), stamp: MD5 }],
   ])("%s takes at most %d bytes", ([, bytes, over]) => {
     expect(encodeCatalog({ ...PLAIN, ...over }).length).toBeLessThanOrEqual(bytes);
   });

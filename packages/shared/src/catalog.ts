@@ -11,7 +11,7 @@ export interface CatalogEntry {
   version: string;
   /** SHA-256 of the bytes, hexadecimal; "" where nobody has read them. */
   sha256: string;
-  /** What the destination said right after the commit; of a local file see {@link statStamp}. */
+  /** What the destination said right after the commit: of a local file see {@link statStamp}, of an object its ETag. */
   stamp: string;
   sizeBytes: number;
   /** Permission bits at the source, where it has any. */
@@ -69,7 +69,7 @@ export function encodeCatalog(entry: CatalogEntry): Buffer {
     writer.seconds(object.seconds);
   } else writer.any(version);
   const file = fileStamp(stamp, sizeBytes);
-  const etag = file ? undefined : etagStamp(stamp, sizeBytes);
+  const etag = etagOf(stamp);
   if (file) {
     flags |= STAMP_FILE;
     writer.seconds(file.seconds);
@@ -101,7 +101,7 @@ export function decodeCatalog(bytes: Buffer): CatalogEntry | undefined {
     const seconds = reader.seconds();
     const nanoseconds = flags & WHOLE_SECONDS ? 0 : reader.seconds();
     stamp = fileText(sizeBytes, seconds, nanoseconds, reader.number());
-  } else if (flags & STAMP_ETAG) stamp = `${reader.etag()};${sizeBytes}`;
+  } else if (flags & STAMP_ETAG) stamp = reader.etag();
   else stamp = reader.any();
   return mode === undefined
     ? { source, version, sha256, stamp, sizeBytes }
@@ -152,12 +152,6 @@ function fileStamp(stamp: string, sizeBytes: number) {
   return stamp === fileText(sizeBytes, seconds, nanoseconds, inode)
     ? { seconds, nanoseconds, inode }
     : undefined;
-}
-
-/** The ETag of a stamp `etag;size`, where it can be packed. */
-function etagStamp(stamp: string, sizeBytes: number): Etag | undefined {
-  const etag = etagOf(stamp.slice(0, stamp.indexOf(";")));
-  return etag && stamp === `${etagText(etag)};${sizeBytes}` ? etag : undefined;
 }
 
 class Writer {
