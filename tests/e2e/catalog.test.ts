@@ -281,6 +281,20 @@ describe("drover catalog import", () => {
   });
 });
 
+it.for<[string, string[], Record<string, string>]>([
+  ["a flag", ["--no-check-destination"], {}],
+  ["the environment", [], { DROVER_CHECK_DESTINATION: "false" }],
+])("a local destination is always checked, whatever %s says", async ([, args, env], { box, work }) => {
+  work.write({ "in/a": "a" });
+  const refused = await box.run(["sync", work.at("in"), ...work.into, ...own(work), ...args], { env });
+  expect(refused).toMatchObject({ code: 2, stdout: "" });
+  expect(refused.stderr).toBe("drover: --no-check-destination: a local destination is always checked\n");
+  expect(existsSync(work.out)).toBe(false);
+  expect((await syncIn(box, work, ["--check-destination"])).code).toBe(0);
+  work.write({ "out/a": "b" });
+  expect((await syncIn(box, work)).items[0]?.outcome).toBe("copied");
+});
+
 it("drover catalog stats counts files, their bytes and the memory they take", async ({ box, work }) => {
   work.write({ "in/a": "12345", "in/b/c": "123" });
   await syncIn(box, work);

@@ -19,6 +19,7 @@ const TRANSFER: SettingName[] = [
   "breaker-wait",
   "max-file-size",
   "bwlimit",
+  "check-destination",
   "resume",
   "durability",
 ];
@@ -59,6 +60,8 @@ function addSettings(command: Command, names: SettingName[]): Command {
     else if (name === "s3-path-style") {
       command.option(`--${name}`, shown).option(`--no-${name}`, "ask for bucket.endpoint/key");
     } else if (name === "s3-anonymous" || name === "s3-requester-pays") command.option(`--${name}`, help);
+    else if (name === "check-destination")
+      command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
   return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");

@@ -61,11 +61,9 @@ class Collected {
   readonly #changes: Sorter;
 
   constructor(memoryBytes: number | undefined) {
-    // Three of them at once take what one may.
-    const each = memoryBytes === undefined ? 24 << 20 : memoryBytes;
-    this.#removed = new Sorter(each);
-    this.#added = new Sorter(each);
-    this.#changes = new Sorter(each);
+    this.#removed = new Sorter(memoryBytes);
+    this.#added = new Sorter(memoryBytes);
+    this.#changes = new Sorter(memoryBytes);
   }
 
   /** An empty file is like any other one: it is no sign of a rename. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileError } from "@drover/shared/errors";
 
 /** Records that are held at once, in bytes, with what a string costs beside its characters. */
-const MEMORY_BYTES = 64 << 20;
+const MEMORY_BYTES = 32 << 20;
 const STRING_BYTES = 40;
 const BLOCK_BYTES = 1 << 18;
 /** Runs that are merged at once: each holds a block in memory. */
