@@ -8,6 +8,7 @@ usage() {
 usage: bench/run.sh [small] [big] [unchanged]     default: these three
        bench/run.sh fleet                         the four of a fleet, or by name:
        bench/run.sh [delay] [hundred-thousand] [cores] [blocked-host]
+       bench/run.sh catalog                       what the catalog costs
 
   small      10,000 files of 10 KB over HTTP, against rclone and aria2c
   big        one file of 1 GiB with its SHA-256 checked, against curl
@@ -18,6 +19,8 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
   cores             one worker process against two
   blocked-host      1,000 files of healthy hosts beside 100,000 of one that is down
 
+  catalog           bytes of Redis per file, files compared per second, and two exports told apart
+
 Environment:
   ROUNDS=5           rounds; every command runs once in each of them (of a fleet: 3)
   BENCH_DIR=DIR      where to work (default /dev/shm/drover-bench)
@@ -27,6 +30,7 @@ Environment:
   BENCH_BIG_MB=1024  size of the big file in MiB, for a quick try
   BENCH_MANY=100000  number of files in hundred-thousand and blocked-host, for a quick try
   BENCH_ENQUEUE=N    hundred-thousand also queues so many without carrying them, e.g. 1000000
+  BENCH_ENTRIES=N    files in catalog (default 1000000), for a quick try
   DROVER=COMMAND     the drover to measure (default ./drover); "none": the others alone
   DROVER_OPTS=...    its options for many files
                      (default --durability rename --max-workers 64 --json)
@@ -41,11 +45,13 @@ die() {
 
 parts=()
 fleet=()
+catalog=()
 for arg in "$@"; do
   case $arg in
     small | big | unchanged) parts+=("$arg") ;;
     fleet) fleet=(delay hundred-thousand cores blocked-host) ;;
     delay | hundred-thousand | cores | blocked-host) fleet+=("$arg") ;;
+    catalog) catalog=(catalog) ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 64 ;;
   esac
@@ -142,3 +148,4 @@ drive() {
 }
 [ "${#parts[@]}" = 0 ] || drive bench.mjs "${parts[@]}"
 [ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"
+[ "${#catalog[@]}" = 0 ] || drive catalog.mjs

@@ -19,6 +19,7 @@ const TRANSFER: SettingName[] = [
   "breaker-wait",
   "max-file-size",
   "bwlimit",
+  "check-destination",
   "resume",
   "durability",
 ];
@@ -65,6 +66,8 @@ function addSettings(command: Command, names: SettingName[]): Command {
     else if (name === "s3-path-style") {
       command.option(`--${name}`, shown).option(`--no-${name}`, "ask for bucket.endpoint/key");
     } else if (name === "s3-anonymous" || name === "s3-requester-pays") command.option(`--${name}`, help);
+    else if (name === "check-destination")
+      command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
   return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");
@@ -251,6 +254,7 @@ function build(exit: (code: number) => void): Command {
       const { cancel } = await import("./commands/runs.js");
       exit(await cancel(run, (await settingsOf(command)).values));
     });
+  addCatalog(program, exit);
   addSettings(program.command("config").description("print the settings and where they come from"), [
     ...TRANSFER,
     ...S3,
@@ -264,6 +268,72 @@ function build(exit: (code: number) => void): Command {
     });
 
   return program;
+}
+
+/** `drover catalog …`: what is known of each destination tree. */
+function addCatalog(program: Command, exit: (code: number) => void): void {
+  const catalog = program
+    .command("catalog")
+    .description("what is known of the files of each destination tree")
+    .showHelpAfterError("(drover catalog --help lists its commands)");
+  const TREE = "its directory or id, as `drover catalog stats` lists them (default: the only one there is)";
+  addSettings(
+    catalog
+      .command("export")
+      .description("write what is known of a tree, sorted by path")
+      .argument("[tree]", TREE)
+      .option("--format <csv|ndjson|sqlite>", "(default: as the output's name ends, else csv)")
+      .option("--output <FILE>", "(default: standard output)"),
+    STATE,
+  ).action(
+    async (tree: string | undefined, flags: { format?: string; output?: string }, command: Command) => {
+      const { exportCatalog } = await import("./commands/catalog.js");
+      exit(await exportCatalog(tree, flags, (await settingsOf(command)).values));
+    },
+  );
+  addSettings(
+    catalog
+      .command("import")
+      .description("make an export known again; what is known already is kept")
+      .argument("<file>")
+      .argument("[tree]", TREE)
+      .option("--format <csv|ndjson>", "(default: as the file's name ends, else csv)"),
+    STATE,
+  ).action(async (file: string, tree: string | undefined, flags: { format?: string }, command: Command) => {
+    const { importCatalog } = await import("./commands/catalog.js");
+    exit(await importCatalog(file, tree, flags, (await settingsOf(command)).values));
+  });
+  catalog
+    .command("diff")
+    .description("compare two exports (CSV): added, removed, changed, renamed, permissions")
+    .argument("<old>")
+    .argument("<new>")
+    .option("--json", "as JSON")
+    .action(async (old: string, now: string, flags: { json?: boolean }) => {
+      const { diffCatalogs } = await import("./commands/catalog.js");
+      exit(await diffCatalogs(old, now, flags));
+    });
+  addSettings(
+    catalog
+      .command("stats")
+      .description("list the trees, how many files they have, and the memory they take"),
+    STATE,
+  )
+    .argument("[tree]", "this one alone")
+    .option("--json", "as JSON")
+    .action(async (tree: string | undefined, flags: { json?: boolean }, command: Command) => {
+      const { stats } = await import("./commands/catalog.js");
+      exit(await stats(tree, flags, (await settingsOf(command)).values));
+    });
+  addSettings(
+    catalog.command("drop").description("forget what is known of a tree; its files are not touched"),
+    STATE,
+  )
+    .argument("<tree>")
+    .action(async (tree: string, _flags: object, command: Command) => {
+      const { drop } = await import("./commands/catalog.js");
+      exit(await drop(tree, (await settingsOf(command)).values));
+    });
 }
 
 function version(): string {

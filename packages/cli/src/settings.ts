@@ -162,6 +162,11 @@ export const SETTINGS = {
   ),
   "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
   bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
+  "check-destination": setting(
+    yesNo,
+    undefined,
+    "look whether somebody else changed or removed what a sync left at the destination (always done for a local one)",
+  ),
   resume: setting(yesNo, true, "go on where an earlier try or run stopped in a file"),
   durability: setting(
     oneOf("fsync", "rename"),

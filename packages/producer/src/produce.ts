@@ -1,5 +1,6 @@
 import type { Backlog, EnqueueFile } from "@drover/shared/backlog";
-import { type CatalogEntry, lookUp } from "@drover/shared/catalog";
+import { type CatalogEntry, statStamp } from "@drover/shared/catalog";
+import { Catalog } from "@drover/shared/catalog-store";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
@@ -49,7 +50,9 @@ export interface ProduceOptions {
  * @throws ListingError when a source could not be listed to its end: what was found is registered, the run is not sealed.
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
-  const { runId, ledger } = options;
+  const { runId, ledger, tree } = options;
+  const catalog = new Catalog(options.redis, options.keys);
+  await catalog.register(tree);
   const batches = new Batches(options.backlog, ledger, runId, options.input.spec.fleet, options.recreate);
   let batch = options.batch;
   let pending: Entry[] = [];
@@ -95,6 +98,7 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
   }
   if (options.signal.aborted) return batches;
   if (incomplete) throw incomplete;
+  await catalog.register(tree); // Redis may have forgotten it, or somebody dropped it
   await ledger.seal(runId);
   await ledger.forgetClaims(runId, options.batch === 0 ? claims : undefined);
   return batches;
@@ -201,13 +205,15 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
   const { redis, keys, tree, asker } = options;
   const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>
-    !entry.error && (entry.version || (asker && isHttp(entry)))
-      ? [{ at, entry, lease: tree.leaseOf(entry.destination), name: entry.destination }]
-      : [],
+    !entry.error && (entry.version || (asker && isHttp(entry))) ? [{ at, entry }] : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
   if (comparable.length === 0) return known;
-  const found = await lookUp(redis, keys, tree.id, comparable);
+  const catalog = new Catalog(redis, keys);
+  const found = await catalog.lookUp(
+    tree.id,
+    comparable.map(({ entry }) => entry.destination),
+  );
   const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
   comparable.forEach(({ at, entry }, which) => {
     const last = found[which];

@@ -75,5 +75,6 @@ function originHost(url: string): string {
 
 /** Identifies a source in leases and in the catalog: the same name at another S3 service is another source. */
 export function sourceId(source: string, run: { s3?: S3Spec | undefined }): string {
-  return isS3(source) ? shortHash(source, run.s3?.endpoint ?? "") : shortHash(source);
+  const hash = isS3(source) ? shortHash(source, run.s3?.endpoint ?? "") : shortHash(source);
+  return hash.slice(0, 12); // 72 bits: the catalog has one for every file
 }

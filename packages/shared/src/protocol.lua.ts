@@ -171,7 +171,7 @@ return answers
  *
  * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots; then per waiting file: run, done, is:<outcome>, failed, outcomes.
  * ARGV per file (16): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
- *   field in the catalog, catalog entry or '', verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
+ *   field in the catalog, catalog entry or '' (stays) or '-' (goes), verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
  *   Retry-After ms, force ('1' opens the breaker at once),
  *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed),
  *   who waits (the flight's value), the outcome for who follows the run (JSON) or ''; after these 16 the index
@@ -203,7 +203,8 @@ while k < #KEYS do
     if fence ~= '' and verdict ~= '' then
       limitGive(KEYS[1], KEYS[k+5], KEYS[k+6], lease, fence, ARGV[a+8], tonumber(ARGV[a+12]))
     end
-    if ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
+    if ARGV[a+7] == '-' then redis.call('HDEL', KEYS[k+4], ARGV[a+6])
+    elseif ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
     for waiter = 1, count do
       local w, index = k + waiter * 5 + 1, ARGV[a+16+waiter]
       local run = KEYS[w+1]

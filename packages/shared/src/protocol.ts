@@ -1,17 +1,21 @@
 import type { Redis } from "ioredis";
+import { catalogKey } from "./catalog-store.js";
 import type { TransferError, Verdict } from "./errors.js";
 import { shortHash } from "./ids.js";
 import type { TransferJob } from "./job.js";
 import { DEFAULT_LIMIT } from "./limits.js";
 import type { OutcomeName } from "./outcome.js";
 import { ADMIT, RELEASE, RENEW, SETTLE } from "./protocol.lua.js";
-import { bucketOf, CATALOG_BUCKETS, type Keys } from "./redis/keys.js";
+import type { Keys } from "./redis/keys.js";
 import { Gather, Script } from "./redis/script.js";
 import type { RunSpec } from "./run.js";
 import { isS3 } from "./storage/s3/name.js";
 
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
+
+/** In place of a catalog entry: the file is not there any more. */
+export const FORGET = "-";
 
 /** What breaker and limits of a host learn; `slow` is a failure that asks for less, of the whole fleet. */
 export type HostVerdict = Verdict | "slow";
@@ -86,8 +90,8 @@ export interface Admitted {
   is: "admitted";
   fence: string;
   epoch: string;
-  /** Encoded catalog entry, or "". */
-  catalog: string;
+  /** Encoded catalog entry; empty where there is none. */
+  catalog: Buffer;
   origin: LeaseOrigin;
   /** Fences whose staging may still be there. */
   predecessors: string[];
@@ -122,7 +126,8 @@ export interface SettleRequest extends FileKeys {
   bytes: number;
   /** File and error as JSON, for what did not succeed; else "". */
   failure: string;
-  catalog: string;
+  /** Encoded catalog entry; "" leaves what is there, {@link FORGET} removes it. */
+  catalog: Buffer | "" | typeof FORGET;
   verdict: HostVerdict;
   epoch: string;
   rules: BreakerRules;
@@ -173,10 +178,6 @@ export class Protocol {
     }
   }
 
-  #catalogKey(file: FileKeys): string {
-    return this.keys.catalog(file.tree, bucketOf(file.lease, CATALOG_BUCKETS));
-  }
-
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
     const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
     const args: (string | number)[] = [LEASE_MS, this.probeMs, this.owner];
@@ -185,7 +186,7 @@ export class Protocol {
         this.keys.flight(each.flight),
         this.keys.lease(each.lease),
         this.keys.breaker(each.host),
-        this.#catalogKey(each),
+        catalogKey(this.keys, each.tree, each.name),
         this.keys.run(each.runId),
         this.keys.limit(each.host),
         this.keys.slots(each.host),
@@ -193,7 +194,7 @@ export class Protocol {
       );
       args.push(each.delivery, each.sourceHash, each.deadFence ?? "", each.host, each.name);
     }
-    return ((await admitScript.run(this.redis, keys, args)) as unknown[][]).map(readAdmit);
+    return ((await admitScript.runForBytes(this.redis, keys, args)) as unknown[][]).map(readAdmit);
   }
 
   /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
@@ -203,13 +204,13 @@ export class Protocol {
 
   async #settleAll(requests: SettleRequest[]) {
     const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
-    const args: (string | number)[] = [];
+    const args: (string | number | Buffer)[] = [];
     for (const each of requests) {
       keys.push(
         this.keys.flight(each.flight),
         this.keys.lease(each.lease),
         this.keys.breaker(each.host),
-        this.#catalogKey(each),
+        catalogKey(this.keys, each.tree, each.name),
         this.keys.limit(each.host),
         this.keys.slots(each.host),
       );
@@ -302,7 +303,7 @@ export class Protocol {
 }
 
 function readAdmit(answer: unknown[]): AdmitAnswer {
-  switch (answer[0]) {
+  switch (String(answer[0])) {
     case "DONE":
       return { is: "done" };
     case "CANCELLED":
@@ -324,9 +325,9 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         is: "admitted",
         fence: String(answer[1]),
         epoch: String(answer[2]),
-        catalog: String(answer[3]),
-        origin: answer[4] as LeaseOrigin,
-        predecessors: answer[5] === "" ? [] : String(answer[5]).split(","),
+        catalog: answer[3] as Buffer,
+        origin: String(answer[4]) as LeaseOrigin,
+        predecessors: String(answer[5]) === "" ? [] : String(answer[5]).split(","),
         staged: String(answer[6]),
         waiting: String(answer[7]),
         crashes: Number(answer[8]),

@@ -37,7 +37,7 @@ export async function settle(
     outcome,
     bytes: entry.sizeBytes,
     failure: "",
-    catalog: catalog === admitted.catalog ? "" : catalog,
+    catalog: catalog.equals(admitted.catalog) ? "" : catalog,
     verdict,
     epoch: admitted.epoch,
     rules: place.terms.rules,

@@ -92,7 +92,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     faultPoint("open");
     if (opened.is === "unchanged") {
       await staging?.discard();
-      const entry = { ...(before.entry as CatalogEntry), version: opened.entry.version };
+      const { version, mode } = opened.entry;
+      const entry = { ...(before.entry as CatalogEntry), version, ...(mode === undefined ? {} : { mode }) };
       return await arrived("unchanged", entry, "not-modified", "ok");
     }
     body = opened;
@@ -117,6 +118,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       sha256: received.sha256,
       stamp: published.stamp,
       sizeBytes: received.sizeBytes,
+      ...(opened.entry.mode === undefined ? {} : { mode: opened.entry.mode }),
     };
     const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
     return await arrived(published.outcome, entry, by, "ok", published.unconditional);

@@ -100,6 +100,9 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   const scriptName = settings["script-name"];
   if (scriptName !== "") checkScriptName(scriptName);
 
+  if (settings["check-destination"] === false)
+    throw new SettingsError("--no-check-destination: a local destination is always checked");
+
   const { names, texts } = checkSources(sources, settings);
   for (const source of names) refuseSame(source, settings);
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
