@@ -1,5 +1,5 @@
 import type { Backlog, EnqueueFile } from "@drover/shared/backlog";
-import { type CatalogEntry, statStamp } from "@drover/shared/catalog";
+import type { CatalogEntry } from "@drover/shared/catalog";
 import { Catalog } from "@drover/shared/catalog-store";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
