@@ -108,13 +108,14 @@ export class Leases {
   }
 
   /**
-   * Notes in Redis what is staged, before the work goes on.
+   * Asks Redis whether a lease is still ours, now and not at the next tick.
    *
-   * @throws TransferError class `locked` when the lease is somebody else's by now.
+   * @param note what is staged (JSON), to be noted before the work goes on.
+   * @throws TransferError class `locked` when it is somebody else's by now.
    */
-  async noteNow(lease: Lease, note: string): Promise<void> {
+  async confirm(lease: Lease, note = ""): Promise<void> {
     const askedAt = now();
-    lease.note = "";
+    if (note !== "") lease.note = "";
     const [ours] = await this.protocol.renew([
       { lease: lease.key, host: lease.host, fence: lease.fence, staged: note },
     ]);

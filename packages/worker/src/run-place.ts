@@ -72,8 +72,8 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
   const s3Destination = (tree: S3Tree) => {
     const service = destinationService(spec);
     const client = new S3Client(http, service, credentialsOf(service));
-    const { budget, onError } = options;
-    return new S3Destination({ tree, spec, client, redis, keys, budget, onError });
+    const { leases, budget, onError } = options;
+    return new S3Destination({ tree, spec, client, redis, keys, leases, budget, onError });
   };
   const s3Source = (job: TransferJob) => {
     if (!spec.s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });

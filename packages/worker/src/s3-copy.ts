@@ -2,7 +2,6 @@ import type { AnswerHeaders } from "@drover/shared/storage/http";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import type { Part } from "./part.js";
-import type { Place } from "./place.js";
 import { isCopy, isSame, type S3Staging, type Staged } from "./s3-staging.js";
 import { partBytesOf } from "./s3-upload.js";
 
@@ -23,7 +22,6 @@ export async function receiveCopy(
   { entry }: OpenedBody,
   copy: ServerCopy,
   part: Part,
-  place: Place,
 ): Promise<{ received: Received; staged: Staged }> {
   const sizeBytes = entry.sizeBytes as number;
   const { digest } = entry;
@@ -37,7 +35,7 @@ export async function receiveCopy(
     return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
 
-  const upload = await staging.upload(keptHeaders(copy.headers), entry.version, part, place);
+  const upload = await staging.upload(keptHeaders(copy.headers), entry.version, part);
   const partBytes = Math.max(Math.min(PART_BYTES, staging.to.mostCopyBytes), partBytesOf(1, sizeBytes));
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, staging.lease.signal]);

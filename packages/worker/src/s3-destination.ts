@@ -12,7 +12,7 @@ import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 import type { Budget } from "./budget.js";
 import type { Before, Destination, Staging } from "./destination.js";
-import type { Lease } from "./leases.js";
+import type { Lease, Leases } from "./leases.js";
 import { vouchedFor } from "./local-destination.js";
 import { S3Conditions } from "./s3-conditions.js";
 import { S3Staging } from "./s3-staging.js";
@@ -25,6 +25,7 @@ export interface S3DestinationOptions {
   client: S3Client;
   redis: Redis;
   keys: Keys;
+  leases: Leases;
   /** Memory for uploads, of all files of this process. */
   budget: Budget;
   /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
@@ -38,6 +39,7 @@ export class S3Destination implements Destination {
   readonly bucket: S3Bucket;
   readonly conditions: S3Conditions;
   readonly uploads: S3Uploads;
+  readonly leases: Leases;
   readonly budget: Budget;
   readonly mostCopyBytes: number;
   #swept = false;
@@ -45,6 +47,7 @@ export class S3Destination implements Destination {
   constructor(private readonly options: S3DestinationOptions) {
     const { tree, client, redis, keys, spec } = options;
     this.tree = tree;
+    this.leases = options.leases;
     this.budget = options.budget;
     this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
     this.bucket = new S3Bucket(client, tree.bucket);

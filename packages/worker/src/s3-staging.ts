@@ -84,7 +84,7 @@ export class S3Staging implements Staging {
     place: Place,
   ): Promise<Received> {
     if (opened.copy) {
-      const { received, staged } = await receiveCopy(this, opened, opened.copy, part, place);
+      const { received, staged } = await receiveCopy(this, opened, opened.copy, part);
       this.#staged = staged;
       return received;
     }
@@ -113,7 +113,7 @@ export class S3Staging implements Staging {
    * @param headers metadata of the object.
    * @param version more that must be the same in a predecessor's.
    */
-  async upload(headers: Headers, version: string, part: Part, place: Place): Promise<S3Upload> {
+  async upload(headers: Headers, version: string, part: Part): Promise<S3Upload> {
     const metadata = hash("sha256", JSON.stringify([headers, version]), "base64url").slice(0, 16);
     const adopted = this.#adopted;
     this.#adopted = undefined;
@@ -129,7 +129,7 @@ export class S3Staging implements Staging {
       this.#staged = { is: "parts", upload };
       part.upload = { id: upload.id, metadata };
       faultPoint("upload");
-      await place.leases.noteNow(this.lease, encodePart(part));
+      await this.to.leases.confirm(this.lease, encodePart(part));
       return upload;
     });
   }
@@ -179,6 +179,8 @@ export class S3Staging implements Staging {
           return { outcome: "unchanged", stamp: head.etag, verifiedBy: by === "put" ? "etag" : "x-amz-meta" };
         }
         if (by === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
+        // What is there may be our successor's: the clocks alone are not asked.
+        await this.to.leases.confirm(this.lease);
       }
       faultPoint("commit");
       this.lease.check();
