@@ -56,6 +56,20 @@ describe("settling", () => {
     expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name])).toEqual([undefined]);
   });
 
+  it("drops a file's secrets with it, and only with it", async ({ fleet, run }) => {
+    const [file, other] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
+    if (!file || !other) throw new Error("two files");
+    await fleet.ledger.keepSecretSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
+    const stale = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const holder = await fleet.admit(file, "d:2");
+    await fleet.protocol.settle(settling(file, stale, { forget: file.flight }));
+    expect(await fleet.ledger.secretSource(run, file.flight)).toBe("secret");
+    await fleet.protocol.settle(settling(file, holder, { forget: file.flight }));
+    expect(await fleet.ledger.secretSource(run, file.flight)).toBeUndefined();
+    expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
+  });
+
   it("records every outcome as what it is", async ({ fleet, run }) => {
     const names = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, `http://host/${outcome}`]));
     const files = await fleet.files(run, names);

@@ -263,11 +263,6 @@ export class Ledger {
     return (await this.redis.hget(this.keys.secrets(id), flight)) ?? undefined;
   }
 
-  /** A file has arrived: its secrets are not needed any more. */
-  async forgetSecretSource(id: string, flight: string): Promise<void> {
-    await this.redis.hdel(this.keys.secrets(id), flight);
-  }
-
   /**
    * Makes this process the one that works on the run.
    *

@@ -136,6 +136,11 @@ export interface SettleRequest extends FileKeys {
   openBreaker: boolean;
   /** Keep the lease's record: what its predecessors staged could not be removed. */
   keepLease: boolean;
+  /**
+   * Flight whose source with its secrets is not needed any more. It goes with what it was kept for: should Redis
+   * forget that the file is settled, it has not forgotten the secrets either.
+   */
+  forget?: string;
 }
 
 export interface SettleAnswer {
@@ -213,6 +218,7 @@ export class Protocol {
         catalogKey(this.keys, each.tree, each.name),
         this.keys.limit(each.host),
         this.keys.slots(each.host),
+        this.keys.secrets(each.runId),
       );
       const waiting = each.waiting.split(",");
       args.push(
@@ -232,6 +238,7 @@ export class Protocol {
         each.keepLease ? "1" : "",
         each.waiting,
         each.followed,
+        each.forget ?? "",
       );
       for (const waiter of waiting) {
         const colon = waiter.indexOf(":");

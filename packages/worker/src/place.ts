@@ -57,6 +57,4 @@ export interface Place {
   receiving?(job: TransferJob, part: Part): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */
   source(job: TransferJob): Promise<Source> | Source;
-  /** The file has arrived. */
-  arrived(job: TransferJob): void;
 }

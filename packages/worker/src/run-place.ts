@@ -108,11 +108,6 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
       if (hostOf(job.s) === "") return new LocalSource(job.s);
       return job.k === 1 ? secretSource(job) : new HttpSource(http, job.s, headers);
     },
-    arrived: (job) => {
-      if (job.k !== 1) return;
-      const flight = flightHash(runId, job.s, job.d, 0);
-      ledger.forgetSecretSource(runId, flight).catch(options.onError); // else it expires with the run's
-    },
   };
   return {
     place,

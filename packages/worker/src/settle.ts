@@ -2,7 +2,7 @@ import { type CatalogEntry, encodeCatalog } from "@drover/shared/catalog";
 import type { TransferError, Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
-import { type Admitted, hostVerdict, waiterOf } from "@drover/shared/protocol";
+import { type Admitted, flightHash, hostVerdict, waiterOf } from "@drover/shared/protocol";
 import { lost } from "./leases.js";
 import type { Place } from "./place.js";
 import type { Carried, Delivery, WorkFile } from "./work-file.js";
@@ -28,6 +28,7 @@ export async function settle(
     verifiedBy,
     ...(unconditional ? { unconditional } : {}),
   };
+  const { job } = delivery;
   const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
   const answer = await place.protocol.settle({
     ...file,
@@ -44,11 +45,11 @@ export async function settle(
     retryAfterMs: 0,
     openBreaker: false,
     keepLease: false,
+    ...(job.k === 1 ? { forget: flightHash(file.runId, job.s, job.d, 0) } : {}),
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done" };
-  place.arrived(delivery.job);
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
 }
 

@@ -128,7 +128,6 @@ export class Carrier {
       gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),
       flight: (job) => flightHash(place.runId, job.s, job.d, job.g ?? 0),
       source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
-      arrived: () => {},
     };
     return new Carrier(member, place.runId, place, client);
   }
