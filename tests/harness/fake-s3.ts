@@ -43,7 +43,11 @@ export class FakeS3 {
   readonly #objects = new Map<string, Stored>();
   #sorted: { key: string; bytes: Buffer }[] | undefined;
   #atOnce = 0;
-  readonly #server = createServer((request, answer) => this.#answer(request, answer));
+  readonly #server = createServer((request, answer) => {
+    this.#answer(request, answer).catch((error) => {
+      if (!request.socket.destroyed) throw error; // else whoever asked was killed
+    });
+  });
 
   static async start(): Promise<FakeS3> {
     const s3 = new FakeS3();

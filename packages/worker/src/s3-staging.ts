@@ -118,13 +118,15 @@ export class S3Staging implements Staging {
     const adopted = this.#adopted;
     this.#adopted = undefined;
     return await this.at(async () => {
-      await this.to.uploads.beginning(this.file.name);
       let upload: S3Upload;
-      if (adopted?.metadata === metadata) upload = new S3Upload(this, adopted.id, adopted.parts);
-      else {
-        if (adopted) await this.to.bucket.abortUpload(this.key, adopted.id, this.lease.signal);
-        const id = await this.to.bucket.createUpload(this.key, headers, this.lease.signal);
-        upload = new S3Upload(this, id, new Map());
+      if (adopted?.metadata === metadata) {
+        await this.to.uploads.goingOn(this.file.name);
+        upload = new S3Upload(this, adopted.id, adopted.parts);
+      } else {
+        const { signal } = this.lease;
+        if (adopted) await this.to.bucket.abortUpload(this.key, adopted.id, signal);
+        await this.to.uploads.beginning(this.file.name, signal);
+        upload = new S3Upload(this, await this.to.bucket.createUpload(this.key, headers, signal), new Map());
       }
       this.#staged = { is: "parts", upload };
       part.upload = { id: upload.id, metadata };

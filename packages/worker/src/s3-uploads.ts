@@ -1,3 +1,4 @@
+import { TransferError } from "@drover/shared/errors";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
@@ -5,6 +6,8 @@ import type { Redis } from "ioredis";
 
 /** An upload that nobody has touched for so long belongs to nobody: a lease's record lasts a day. */
 const ABANDONED_MS = 25 * 3_600_000;
+/** What the clocks of this machine and of the service may differ by: more, and no request is accepted. */
+const CLOCKS_MS = 15 * 60_000;
 /** Abandoned uploads that are looked at in one go. */
 const MOST_SWEPT = 100;
 
@@ -17,9 +20,29 @@ export class S3Uploads {
     private readonly tree: S3Tree,
   ) {}
 
-  /** To be called before an upload is begun or gone on with. */
-  async beginning(name: string): Promise<void> {
+  /** To be called before an upload is gone on with. */
+  async goingOn(name: string): Promise<void> {
     await this.redis.zadd(this.keys.uploads(this.tree.id), Date.now(), name);
+  }
+
+  /**
+   * To be called before an upload is begun, by who holds the lease. One that was begun before, and that nobody noted
+   * the id of, is dropped.
+   */
+  async beginning(name: string, signal: AbortSignal): Promise<void> {
+    const before = await this.redis.zscore(this.keys.uploads(this.tree.id), name);
+    if (before !== null) {
+      const key = this.tree.key(name);
+      try {
+        for (const { uploadId, startedMs } of await this.bucket.listUploads(key, signal))
+          if (Math.abs(startedMs - Number(before)) < CLOCKS_MS)
+            await this.bucket.abortUpload(key, uploadId, signal);
+      } catch (error) {
+        // Where uploads cannot be listed, what was left is the bucket's own rules' business: no file fails for it.
+        if (!(error instanceof TransferError) || !error.permanent) throw error;
+      }
+    }
+    await this.goingOn(name);
   }
 
   async ended(name: string): Promise<void> {

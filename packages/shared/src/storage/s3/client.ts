@@ -77,7 +77,10 @@ export class S3Client {
     else Object.assign(sent, signed);
     delete sent.host; // the client's own, and the same
     sent["accept-encoding"] = "identity";
-    if (body) sent["content-length"] = String(body.length);
+    if (body) {
+      sent["content-length"] = String(body.length);
+      sent["content-type"] ??= "application/octet-stream";
+    }
     const target = search === "" ? path : `${path}?${search}`;
     const answer = await this.http.ask(origin, target, sent, signal, { method, ...(body ? { body } : {}) });
     if (answer.status === 304 || answer.status === 412 || answer.status === 416) return answer;
