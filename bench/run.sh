@@ -9,6 +9,7 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
        bench/run.sh fleet                         the four of a fleet, or by name:
        bench/run.sh [delay] [hundred-thousand] [cores] [blocked-host]
        bench/run.sh catalog                       what the catalog costs
+       bench/run.sh s3                            at an S3 service: against rclone and the AWS CLI
 
   small      10,000 files of 10 KB over HTTP, against rclone and aria2c
   big        one file of 1 GiB with its SHA-256 checked, against curl
@@ -19,6 +20,8 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
   cores             one worker process against two
   blocked-host      1,000 files of healthy hosts beside 100,000 of one that is down
 
+  s3                10,000 objects of 10 KB down, again, and up, and one of 1 GiB both ways; needs the AWS CLI, and
+                    Ceph where DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET name no other service
   catalog           bytes of Redis per file, files compared per second, and two exports told apart
 
 Environment:
@@ -46,12 +49,14 @@ die() {
 parts=()
 fleet=()
 catalog=()
+s3=()
 for arg in "$@"; do
   case $arg in
     small | big | unchanged) parts+=("$arg") ;;
     fleet) fleet=(delay hundred-thousand cores blocked-host) ;;
     delay | hundred-thousand | cores | blocked-host) fleet+=("$arg") ;;
     catalog) catalog=(catalog) ;;
+    s3) s3=(s3) ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 64 ;;
   esac
@@ -138,7 +143,10 @@ export BENCH_DIR=$dir BENCH_ID=$$-$RANDOM$RANDOM
 driver=
 trap '[ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' INT TERM
 drive() {
-  "$root/scripts/with-node.sh" node "$root/bench/$1" "${@:2}" 9>&- &
+  local wrap=()
+  # A service that is named is used, else one is started.
+  if [ "$1" = s3.mjs ] && [ -z "${DROVER_TEST_S3_ENDPOINT:-}" ]; then wrap=("$root/tests/harness/ceph.sh"); fi
+  "$root/scripts/with-node.sh" "${wrap[@]}" node "$root/bench/$1" "${@:2}" 9>&- &
   driver=$!
   while true; do
     wait "$driver" && status=0 || status=$?
@@ -149,3 +157,4 @@ drive() {
 [ "${#parts[@]}" = 0 ] || drive bench.mjs "${parts[@]}"
 [ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"
 [ "${#catalog[@]}" = 0 ] || drive catalog.mjs
+[ "${#s3[@]}" = 0 ] || drive s3.mjs

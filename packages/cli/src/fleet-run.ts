@@ -219,6 +219,9 @@ class Follower {
       if (over && (await this.#caughtUp())) {
         this.#stop.abort();
         await watching;
+        const untold = counts.files - this.#told.size;
+        if (secrets && this.of.batch === 0 && untold > 0)
+          warn(`${untold} files were not shown, for Redis could not be reached for long; all are counted`);
         if (run.state === "cancelled") return { counts, end: "cancelled" };
         return listing ? { counts, end: "incomplete", listing } : { counts, end: "done" };
       }
@@ -327,12 +330,15 @@ class Follower {
 /** Indexes of files, a bit each. */
 class IndexSet {
   #bytes = new Uint8Array(1024);
+  size = 0;
 
   has(index: number): boolean {
     return ((this.#bytes[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
   }
 
   add(index: number): void {
+    if (this.has(index)) return;
+    this.size++;
     if (index >> 3 >= this.#bytes.length) {
       const more = new Uint8Array(Math.max(this.#bytes.length * 2, (index >> 3) + 1));
       more.set(this.#bytes);
