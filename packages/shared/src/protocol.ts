@@ -65,6 +65,7 @@ export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: 
     spec.maxFileSizeBytes,
     spec.durable,
     isS3(job.s) ? spec.s3 : undefined,
+    spec.checkDestination,
   ]);
   return shortHash("copy", job.s, lease, terms);
 }
