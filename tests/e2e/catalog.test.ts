@@ -57,8 +57,7 @@ async function syncIn(box: Sandbox, work: Work, over: readonly string[] = []) {
 
 async function catalog(box: Sandbox, work: Work, ...args: string[]) {
   const [command = "", ...rest] = args;
-  const result = await box.run(["catalog", command, ...rest, ...(command === "diff" ? [] : own(work))]);
-  return result;
+  return await box.run(["catalog", command, ...(command === "diff" ? [] : own(work)), ...rest]);
 }
 
 describe("drover catalog export", () => {
@@ -392,7 +391,7 @@ it("drover catalog stats counts files, their bytes and the memory they take", as
   const [row] = JSON.parse(stdout);
   expect(row).toMatchObject({ root: work.out, files: 2, bytes: 8 });
   expect(row.memory_bytes).toBeGreaterThan(100);
-  expect((await catalog(box, work, "stats", row.id)).stdout).toContain(
+  expect((await catalog(box, work, "stats", "--", row.id)).stdout).toContain(
     `${work.out}  ${row.id}  2 files, 8 B;`,
   );
 });
