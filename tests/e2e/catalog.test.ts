@@ -15,7 +15,17 @@ import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
 import { sha256 } from "../harness/content.js";
 import type { Sandbox } from "../harness/drover.js";
-import { it, type Work } from "../harness/fixtures.js";
+import { FakeS3, sendError } from "../harness/fake-s3.js";
+import { it as base, type Work } from "../harness/fixtures.js";
+
+const it = base.extend<{ s3: FakeS3 }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
+  s3: async ({}, use) => {
+    const s3 = await FakeS3.start();
+    await use(s3);
+    await s3.stop();
+  },
+});
 
 /** Names that a format, a shell or a spreadsheet could take for something else. */
 const HOSTILE = [
@@ -47,8 +57,7 @@ async function syncIn(box: Sandbox, work: Work, over: readonly string[] = []) {
 
 async function catalog(box: Sandbox, work: Work, ...args: string[]) {
   const [command = "", ...rest] = args;
-  const result = await box.run(["catalog", command, ...rest, ...(command === "diff" ? [] : own(work))]);
-  return result;
+  return await box.run(["catalog", command, ...(command === "diff" ? [] : own(work)), ...rest]);
 }
 
 describe("drover catalog export", () => {
@@ -295,6 +304,86 @@ it.for<[string, string[], Record<string, string>]>([
   expect((await syncIn(box, work)).items[0]?.outcome).toBe("copied");
 });
 
+describe("a destination in S3 that was changed behind Drover's back", () => {
+  const names = Array.from({ length: 40 }, (_, at) => `f${String(at).padStart(2, "0")}`);
+
+  async function filled(box: Sandbox, work: Work, s3: FakeS3) {
+    work.write(Object.fromEntries(names.map((name) => [`in/${name}`, `content of ${name}`])));
+    const command = [work.at("in"), "--artifact-root", "s3://bucket/to", "--script-name", "", ...own(work)];
+    const sync = async (...over: string[]) => {
+      const { items, code } = await box.sync([...command, ...over], { env: s3.env });
+      const outcomes = new Map(items.map((item) => [item.destination.replace(/^.*\//, ""), item.outcome]));
+      return { code, outcomes, copied: names.filter((name) => outcomes.get(name) === "copied") };
+    };
+    expect((await sync()).copied).toEqual(names);
+    return sync;
+  }
+
+  it("is noticed with --check-destination alone", async ({ box, work, s3 }) => {
+    const sync = await filled(box, work, s3);
+    s3.remove("to/f07");
+    s3.put("to/f11", "somebody else's");
+    const trusting = await sync();
+    expect([trusting.code, trusting.copied]).toEqual([0, []]);
+    s3.requests.length = 0;
+    const checked = await sync("--check-destination");
+    expect([checked.code, checked.copied]).toEqual([0, ["f07", "f11"]]);
+    expect(checked.outcomes.size).toBe(40);
+    for (const name of names) expect(String(s3.stored(`to/${name}`)?.content)).toBe(`content of ${name}`);
+    const written = new Set(s3.requests.filter(({ method }) => method === "PUT").map(({ key }) => key));
+    expect(names.filter((name) => written.has(`to/${name}`))).toEqual(["f07", "f11"]);
+    expect((await sync("--check-destination")).copied).toEqual([]);
+  });
+
+  it("is noticed of URLs, whose servers say that nothing changed", async ({ box, work, origin, s3 }) => {
+    const url = origin.route("/a.csv", file("content"));
+    const command = [url, "--artifact-root", "s3://bucket/to", ...own(work), "--script-name", ""];
+    const outcome = async (...over: string[]) =>
+      (await box.sync([...command, ...over], { env: s3.env })).items[0]?.outcome;
+    expect(await outcome()).toBe("copied");
+    s3.remove("to/a.csv");
+    expect(await outcome("--no-check-destination")).toBe("unchanged");
+    expect(await outcome("--check-destination")).toBe("copied");
+    expect(await outcome("--check-destination")).toBe("unchanged");
+  });
+
+  it("is noticed by an import, which keeps what is there as it was", async ({ box, work, s3 }) => {
+    const sync = await filled(box, work, s3);
+    const csv = work.at("c.csv");
+    await catalog(box, work, "export", "s3://bucket/to/", "--output", csv);
+    s3.remove("to/f07");
+    s3.put("to/f11", "somebody else's");
+    await catalog(box, work, "drop", "s3://bucket/to");
+    const imported = await box.run(["catalog", "import", csv, "s3://bucket/to", ...own(work)], {
+      env: s3.env,
+    });
+    expect(imported.stdout).toBe(
+      "38 files imported into the catalog of s3://bucket/to, 0 were known already, 2 are not there as they were\n",
+    );
+    expect((await sync()).copied).toEqual(["f07", "f11"]);
+  });
+
+  it("cannot be told from one that cannot be looked at: then nothing is imported", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    await filled(box, work, s3);
+    const csv = work.at("c.csv");
+    await catalog(box, work, "export", "--output", csv);
+    await catalog(box, work, "drop", "s3://bucket/to");
+    s3.fault = (_request, answer) => {
+      sendError(answer, 403, "AccessDenied");
+      return true;
+    };
+    const args = ["catalog", "import", csv, "s3://bucket/to", ...own(work)];
+    const { code, stderr } = await box.run(args, { env: s3.env });
+    expect(code).toBe(2);
+    expect(stderr).toContain("drover: cannot look at s3://bucket/to: access denied");
+    expect((await catalog(box, work, "stats")).stdout).toBe("the catalog is empty\n");
+  });
+});
+
 it("drover catalog stats counts files, their bytes and the memory they take", async ({ box, work }) => {
   work.write({ "in/a": "12345", "in/b/c": "123" });
   await syncIn(box, work);
@@ -302,7 +391,7 @@ it("drover catalog stats counts files, their bytes and the memory they take", as
   const [row] = JSON.parse(stdout);
   expect(row).toMatchObject({ root: work.out, files: 2, bytes: 8 });
   expect(row.memory_bytes).toBeGreaterThan(100);
-  expect((await catalog(box, work, "stats", row.id)).stdout).toContain(
+  expect((await catalog(box, work, "stats", "--", row.id)).stdout).toContain(
     `${work.out}  ${row.id}  2 files, 8 B;`,
   );
 });

@@ -1,7 +1,7 @@
 import { encodeCatalog } from "@drover/shared/catalog";
 import { Catalog } from "@drover/shared/catalog-store";
 import { OUTCOMES } from "@drover/shared/outcome";
-import { FORGET } from "@drover/shared/protocol";
+import { NO_ENTRY } from "@drover/shared/protocol";
 import { describe, expect } from "vitest";
 import { it as base } from "../harness/redis.js";
 import { collect, dump, expireLease, failureOf, Member, RULES, request, settling } from "./helpers/fleet.js";
@@ -52,7 +52,7 @@ describe("settling", () => {
     const file = await fleet.file(run);
     await fleet.protocol.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
     const again = await fleet.file(await fleet.newRun());
-    await fleet.protocol.settle(settling(again, await fleet.admit(again), { catalog: FORGET }));
+    await fleet.protocol.settle(settling(again, await fleet.admit(again), { catalog: NO_ENTRY }));
     expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name])).toEqual([undefined]);
   });
 

@@ -1,6 +1,7 @@
 import { createReadStream, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Asker } from "@drover/producer/ask";
+import { openCheck } from "@drover/producer/check-s3";
 import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
@@ -250,8 +251,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const all = async (): Promise<"done" | "cancelled" | "incomplete"> => {
     if (!run.sealed) {
       const asker = new Asker(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, gates);
+      const check = openCheck(spec, tree, stopProducing.signal);
       await produce({
         asker,
+        check,
         runId: run.id,
         redis,
         keys,
@@ -283,7 +286,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           if (!(error instanceof ListingError)) throw error;
           listing = error;
         })
-        .finally(() => asker.close());
+        .finally(() => Promise.all([asker.close(), check?.close()]));
     }
     produced = true;
     if (listing && !cancelled) {

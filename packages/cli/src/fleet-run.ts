@@ -1,6 +1,7 @@
 import { createReadStream, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Batches } from "@drover/producer/batches";
+import { openCheck } from "@drover/producer/check-s3";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
@@ -238,6 +239,7 @@ class Follower {
     const { spec } = run;
     const backlog = new Backlog(redis, keys, PROCESS_NAME);
     const tree = openTree(spec);
+    const check = openCheck(spec, tree, this.#stop.signal);
     const holding = setInterval(() => {
       ledger.hold(run.id).then(
         (ours) => ours || this.stop(),
@@ -246,6 +248,7 @@ class Follower {
     }, FOLLOW_EVERY_MS);
     try {
       const batches = await produce({
+        check,
         runId: run.id,
         redis,
         keys,
@@ -290,6 +293,7 @@ class Follower {
       );
     } finally {
       clearInterval(holding);
+      await check?.close();
       tree.close();
       await ledger.leave(run.id).catch(() => {}); // then it is free after a while
     }

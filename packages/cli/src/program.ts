@@ -298,10 +298,10 @@ function addCatalog(program: Command, exit: (code: number) => void): void {
       .argument("<file>")
       .argument("[tree]", TREE)
       .option("--format <csv|ndjson>", "(default: as the file's name ends, else csv)"),
-    STATE,
+    [...S3, ...STATE],
   ).action(async (file: string, tree: string | undefined, flags: { format?: string }, command: Command) => {
     const { importCatalog } = await import("./commands/catalog.js");
-    exit(await importCatalog(file, tree, flags, (await settingsOf(command)).values));
+    exit(await importCatalog(file, tree, flags, await settingsOf(command)));
   });
   catalog
     .command("diff")

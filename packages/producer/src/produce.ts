@@ -12,6 +12,7 @@ import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";
 import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
+import type { S3Check } from "./check-s3.js";
 import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
 import { ListingError } from "./expand/listing-error.js";
 
@@ -29,6 +30,8 @@ export interface ProduceOptions {
   tree: Tree;
   /** Asks about URLs, where the producer is where the files are carried. */
   asker?: Asker;
+  /** Looks at the destination, where the tree itself cannot and it is to be looked at. */
+  check?: S3Check | undefined;
   input: ExpandInput;
   /** Number of the last batch that is registered. */
   batch: number;
@@ -202,7 +205,7 @@ function outcomeOf(
  * somebody to ask it.
  */
 async function compare(options: ProduceOptions, entries: Entry[]): Promise<(CatalogEntry | undefined)[]> {
-  const { redis, keys, tree, asker } = options;
+  const { redis, keys, tree, asker, check } = options;
   const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>
     !entry.error && (entry.version || (asker && isHttp(entry))) ? [{ at, entry }] : [],
@@ -214,13 +217,20 @@ async function compare(options: ProduceOptions, entries: Entry[]): Promise<(Cata
     tree.id,
     comparable.map(({ entry }) => entry.destination),
   );
-  const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
-  comparable.forEach(({ at, entry }, which) => {
+  const same = comparable.flatMap(({ at, entry }, which) => {
     const last = found[which];
-    if (!last || last.source !== sourceId(entry.shown, spec)) return;
-    if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
-    if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return;
-    if (!tree.isAsLeft(entry.destination, last.stamp)) return;
+    if (!last || last.source !== sourceId(entry.shown, spec)) return [];
+    if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return [];
+    if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return [];
+    if (!tree.isAsLeft(entry.destination, last.stamp)) return [];
+    return [{ at, entry, last }];
+  });
+  const asLeft = await check?.asLeft(
+    same.map(({ entry, last }) => ({ name: entry.destination, stamp: last.stamp })),
+  );
+  const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
+  same.forEach(({ at, entry, last }, which) => {
+    if (asLeft && !asLeft[which]) return;
     if (entry.version) known[at] = last;
     else asked.push({ at, url: entry.source, version: last.version, last });
   });

@@ -122,18 +122,6 @@ export class Catalog {
     return added;
   }
 
-  /** Forgets files that are not there any more. */
-  async remove(tree: string, names: string[]): Promise<void> {
-    for (let from = 0; from < names.length; from += BATCH) {
-      await pipelined(this.redis, () => {
-        const pipeline = this.redis.pipeline();
-        for (const name of names.slice(from, from + BATCH))
-          pipeline.hdel(catalogKey(this.keys, tree, name), name);
-        return pipeline;
-      });
-    }
-  }
-
   /**
    * Forgets a tree with all its entries.
    *

@@ -172,7 +172,7 @@ return answers
  * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots, the run's secrets; then per waiting file:
  *   run, done, is:<outcome>, failed, outcomes.
  * ARGV per file (17): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
- *   field in the catalog, catalog entry or '' (stays) or '-' (goes), verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
+ *   field in the catalog, catalog entry, '' (stays as it is) or '-' (is dropped), verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
  *   Retry-After ms, force ('1' opens the breaker at once),
  *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed),
  *   who waits (the flight's value), the outcome for who follows the run (JSON) or '', a secret that is not needed any more or

@@ -14,8 +14,8 @@ import { isS3 } from "./storage/s3/name.js";
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
 
-/** In place of a catalog entry: the file is not there any more. */
-export const FORGET = "-";
+/** In the place of a catalog entry: the file is gone. */
+export const NO_ENTRY = "-";
 
 /** What breaker and limits of a host learn; `slow` is a failure that asks for less, of the whole fleet. */
 export type HostVerdict = Verdict | "slow";
@@ -65,6 +65,7 @@ export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: 
     spec.maxFileSizeBytes,
     spec.durable,
     isS3(job.s) ? spec.s3 : undefined,
+    spec.checkDestination,
   ]);
   return shortHash("copy", job.s, lease, terms);
 }
@@ -126,8 +127,8 @@ export interface SettleRequest extends FileKeys {
   bytes: number;
   /** File and error as JSON, for what did not succeed; else "". */
   failure: string;
-  /** Encoded catalog entry; "" leaves what is there, {@link FORGET} removes it. */
-  catalog: Buffer | "" | typeof FORGET;
+  /** The catalog entry; "" leaves the one that is there, {@link NO_ENTRY} drops it. */
+  catalog: Buffer | "" | typeof NO_ENTRY;
   verdict: HostVerdict;
   epoch: string;
   rules: BreakerRules;

@@ -38,6 +38,8 @@ export const runSpecSchema = z.object({
   s3: s3SpecSchema.optional(),
   /** How an s3:// destination is reached, where that is another service or another identity. */
   s3Destination: s3SpecSchema.optional(),
+  /** Objects of an s3:// destination are looked at before they count as unchanged. A local one always is. */
+  checkDestination: z.boolean().optional(),
   resume: z.boolean(),
   durable: z.boolean(),
   /** Carried by a fleet's workers rather than by one process. */

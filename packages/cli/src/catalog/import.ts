@@ -1,9 +1,11 @@
 import { statSync } from "node:fs";
+import type { S3Check } from "@drover/producer/check-s3";
 import { readList } from "@drover/producer/expand/list";
 import type { CatalogEntry } from "@drover/shared/catalog";
 import type { Catalog, CatalogTree, NamedEntry } from "@drover/shared/catalog-store";
 import { messageOf, SettingsError } from "@drover/shared/errors";
-import { safeRelative } from "@drover/shared/paths";
+import { safeKey, safeRelative } from "@drover/shared/paths";
+import { isS3 } from "@drover/shared/storage/s3/name";
 import { readCsv } from "./csv.js";
 import { COLUMNS, type Column, checkRow, type Read, toBytes, toText } from "./rows.js";
 
@@ -16,6 +18,7 @@ export type ImportFormat = "csv" | "ndjson";
  * Writes the files of an export into the catalog of a tree. All of it is read and checked before anything is written;
  * entries that the catalog has already are kept.
  *
+ * @param check looks at the destination, where no sync will: what is not as its entry says is left out.
  * @throws SettingsError naming the line that cannot be right.
  */
 export async function importTree(
@@ -23,23 +26,29 @@ export async function importTree(
   tree: CatalogTree,
   file: string,
   format: ImportFormat,
-): Promise<{ files: number; added: number }> {
+  check: S3Check | undefined,
+): Promise<{ files: number; added: number; changed: number }> {
   const before = stampOf(file);
   let files = 0;
-  for await (const _entry of entriesOf(file, format)) files++;
+  for await (const _entry of entriesOf(tree, file, format)) files++;
   if (stampOf(file) !== before) throw changed(file);
-  await catalog.register(tree);
   let added = 0;
+  let kept = 0;
   let page: NamedEntry[] = [];
-  for await (const entry of entriesOf(file, format)) {
-    page.push(entry);
-    if (page.length < PAGE) continue;
-    added += await catalog.addMissing(tree.id, page);
+  const add = async () => {
+    const asLeft = await check?.asLeft(page.map(({ name, entry }) => ({ name, stamp: entry.stamp })));
+    if (check?.trouble) throw new SettingsError(`cannot look at ${tree.root}: ${messageOf(check.trouble)}`);
+    const good = page.filter((_, at) => asLeft?.[at] ?? true);
     page = [];
-  }
-  added += await catalog.addMissing(tree.id, page);
+    if (good.length === 0) return;
+    kept += good.length;
+    await catalog.register(tree);
+    added += await catalog.addMissing(tree.id, good);
+  };
+  for await (const entry of entriesOf(tree, file, format)) if (page.push(entry) >= PAGE) await add();
+  await add();
   if (stampOf(file) !== before) throw changed(file);
-  return { files, added };
+  return { files, added, changed: files - kept };
 }
 
 function stampOf(file: string): string {
@@ -52,19 +61,24 @@ function changed(file: string): SettingsError {
   return new SettingsError(`${file} was changed while it was read: import it again`);
 }
 
-async function* entriesOf(file: string, format: ImportFormat): AsyncGenerator<NamedEntry> {
+async function* entriesOf(
+  { root }: CatalogTree,
+  file: string,
+  format: ImportFormat,
+): AsyncGenerator<NamedEntry> {
+  const checkName = isS3(root) ? safeKey : safeRelative;
   const rows = format === "csv" ? readCsv(file, NEEDED) : readNdjson(file);
-  for await (const read of rows) yield entryOf(read, `${file}, line ${read.line}`);
+  for await (const read of rows) yield entryOf(read, checkName, `${file}, line ${read.line}`);
 }
 
-function entryOf({ row }: Read, where: string): NamedEntry {
+function entryOf({ row }: Read, checkName: (name: string) => unknown, where: string): NamedEntry {
   const name = toText(row.path);
   const version = toText(row.version);
   const stamp = toText(row.stamp);
   if (name === undefined || version === undefined || stamp === undefined)
     throw new SettingsError(`${where}: it is not valid UTF-8`);
   try {
-    safeRelative(name);
+    checkName(name);
   } catch (error) {
     throw new SettingsError(`${where}: ${messageOf(error)}`);
   }

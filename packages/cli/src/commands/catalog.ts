@@ -1,8 +1,11 @@
 import { realpathSync, statSync } from "node:fs";
 import { extname, resolve } from "node:path";
+import { S3Check } from "@drover/producer/check-s3";
 import { Catalog, type CatalogTree } from "@drover/shared/catalog-store";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { LocalTree } from "@drover/shared/storage/local-tree";
+import { isS3 } from "@drover/shared/storage/s3/name";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
 import prettyBytes from "pretty-bytes";
 import { type Change, diff, type State } from "../catalog/diff.js";
 import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "../catalog/export.js";
@@ -11,7 +14,7 @@ import { toText } from "../catalog/rows.js";
 import { openEngine } from "../engine.js";
 import { reportError } from "../output.js";
 import { EXIT } from "../run-here.js";
-import type { Settings } from "../settings.js";
+import { type Resolved, SETTINGS, type Settings } from "../settings.js";
 
 /** Exit codes of `drover catalog diff`, which are those of diff(1). */
 const DIFF_EXIT = { same: 0, different: 1, trouble: 2 } as const;
@@ -48,18 +51,30 @@ export async function importCatalog(
   file: string,
   given: string | undefined,
   flags: { format?: string },
-  settings: Settings,
+  resolved: Resolved,
 ): Promise<number> {
   const format = formatOf(flags.format, file);
   if (format === "sqlite")
     throw new SettingsError("csv and ndjson are imported: export the database anew as one");
-  return withCatalog(settings, async (catalog) => {
-    const tree = given === undefined ? await knownTree(catalog, undefined) : await anyTree(catalog, given);
-    const { files, added } = await importTree(catalog, tree, file, format);
-    process.stdout.write(
-      `${filesText(added)} imported into the catalog of ${tree.root}, ${files - added} were known already\n`,
-    );
-    return EXIT.ok;
+  return withCatalog(resolved.values, async (catalog) => {
+    const known =
+      given === undefined ? await knownTree(catalog, undefined) : find(await catalog.trees(), given);
+    const root = known?.root ?? (given as string);
+    const remote = isS3(root) ? await s3Tree(root, resolved) : undefined;
+    if (remote && known && known.id !== remote.tree.id)
+      throw new SettingsError(`${root} is at another service than these settings name: see --s3-endpoint`);
+    const tree = remote?.tree ?? known ?? localTree(root);
+    try {
+      const { files, added, changed } = await importTree(catalog, tree, file, format, remote?.check);
+      const before = `${files - added - changed} were known already`;
+      const left = remote ? `, ${changed} are not there as they were` : "";
+      process.stdout.write(
+        `${filesText(added)} imported into the catalog of ${tree.root}, ${before}${left}\n`,
+      );
+      return EXIT.ok;
+    } finally {
+      await remote?.check.close();
+    }
   });
 }
 
@@ -244,20 +259,26 @@ async function knownTree(catalog: Catalog, given: string | undefined): Promise<C
 }
 
 function find(trees: CatalogTree[], given: string): CatalogTree | undefined {
-  const path = resolve(given);
-  let real = path;
-  try {
-    real = realpathSync(path);
-  } catch {
-    // it may be gone: then its own name must do
+  const names = new Set([given]);
+  if (isS3(given)) names.add(given.replace(/\/$/, ""));
+  else {
+    names.add(resolve(given));
+    try {
+      names.add(realpathSync(given));
+    } catch {
+      // it may be gone: then its own name must do
+    }
   }
-  return trees.find(({ id, root }) => id === given || root === given || root === real || root === path);
+  const found = trees.filter(({ id, root }) => id === given || names.has(root));
+  if (found.length > 1)
+    throw new SettingsError(
+      `${given} is at several services: name one by its id, ${found.map(({ id }) => id).join(", ")}`,
+    );
+  return found[0];
 }
 
 /** A tree that the catalog need not know yet: a directory that is there. */
-async function anyTree(catalog: Catalog, given: string): Promise<CatalogTree> {
-  const known = find(await catalog.trees(), given);
-  if (known) return known;
+function localTree(given: string): CatalogTree {
   const path = resolve(given);
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
     throw new SettingsError(`${path} is no directory: name the destination that the files are in`);
@@ -268,4 +289,15 @@ async function anyTree(catalog: Catalog, given: string): Promise<CatalogTree> {
   } catch (error) {
     throw new SettingsError(messageOf(error));
   }
+}
+
+/** A tree below a prefix, which the catalog need not know yet, and what looks at it. */
+async function s3Tree(root: string, resolved: Resolved): Promise<{ tree: CatalogTree; check: S3Check }> {
+  const { s3DestinationOf, s3SpecOf } = await import("../s3-spec.js");
+  const sources = await s3SpecOf(resolved);
+  const service = (await s3DestinationOf(resolved, sources)) ?? sources;
+  const tree = new S3Tree(root, service);
+  const { timeout, retries } = SETTINGS;
+  const options = { service, timeoutMs: timeout.default * 1000, retries: retries.default };
+  return { tree, check: new S3Check(tree, options, new AbortController().signal) };
 }

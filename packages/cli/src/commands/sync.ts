@@ -100,13 +100,12 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   const scriptName = settings["script-name"];
   if (scriptName !== "") checkScriptName(scriptName);
 
-  if (settings["check-destination"] === false)
-    throw new SettingsError("--no-check-destination: a local destination is always checked");
-
   const { names, texts } = checkSources(sources, settings);
   for (const source of names) refuseSame(source, settings);
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
   const root = rootOf(settings);
+  if (settings["check-destination"] === false && !isS3(root))
+    throw new SettingsError("--no-check-destination: a local destination is always checked");
   const spec: RunSpec = {
     root,
     directory: process.cwd(),
@@ -133,6 +132,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     ownFlights: false,
   };
   if (settings["max-file-size"] !== undefined) spec.maxFileSizeBytes = settings["max-file-size"];
+  if (settings["check-destination"] && isS3(root)) spec.checkDestination = true;
   if (settings.bwlimit !== undefined) spec.bytesPerSecond = settings.bwlimit;
   const many = texts.length === 1 ? "1 source" : `${texts.length} sources`;
   const what = flags.fromFile === undefined ? many : texts.length > 0 ? `${many} and a list` : "a list";
