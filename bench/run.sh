@@ -9,6 +9,8 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
        bench/run.sh fleet                         the four of a fleet, or by name:
        bench/run.sh [delay] [hundred-thousand] [cores] [blocked-host]
        bench/run.sh listing                       a listing of 1,000,000 keys
+       bench/run.sh catalog                       what the catalog costs
+       bench/run.sh s3                            at an S3 service: against rclone and the AWS CLI
 
   small      10,000 files of 10 KB over HTTP, against rclone and aria2c
   big        one file of 1 GiB with its SHA-256 checked, against curl
@@ -20,6 +22,9 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
   blocked-host      1,000 files of healthy hosts beside 100,000 of one that is down
 
   listing  a prefix of an S3 endpoint that takes 30 ms for a page: one request after the other, and as Drover lists
+  s3                10,000 objects of 10 KB down, again, and up, and one of 1 GiB both ways; needs the AWS CLI, and
+                    Ceph where DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET name no other service
+  catalog           bytes of Redis per file, files compared per second, and two exports told apart
 
 Environment:
   ROUNDS=5           rounds; every command runs once in each of them (of a fleet: 3)
@@ -31,6 +36,7 @@ Environment:
   BENCH_MANY=100000  number of files in hundred-thousand and blocked-host, for a quick try
   BENCH_ENQUEUE=N    hundred-thousand also queues so many without carrying them, e.g. 1000000
   BENCH_KEYS=1000000 number of keys in listing, for a quick try; BENCH_PAGE_MS=30, ROUNDS=1
+  BENCH_ENTRIES=N    files in catalog (default 1000000), for a quick try
   DROVER=COMMAND     the drover to measure (default ./drover); "none": the others alone
   DROVER_OPTS=...    its options for many files
                      (default --durability rename --max-workers 64 --json)
@@ -46,12 +52,16 @@ die() {
 parts=()
 fleet=()
 listing=()
+catalog=()
+s3=()
 for arg in "$@"; do
   case $arg in
     small | big | unchanged) parts+=("$arg") ;;
     fleet) fleet=(delay hundred-thousand cores blocked-host) ;;
     delay | hundred-thousand | cores | blocked-host) fleet+=("$arg") ;;
     listing) listing=(listing) ;;
+    catalog) catalog=(catalog) ;;
+    s3) s3=(s3) ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 64 ;;
   esac
@@ -144,7 +154,10 @@ export BENCH_DIR=$dir BENCH_ID=$$-$RANDOM$RANDOM
 driver=
 trap '[ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' INT TERM
 drive() {
-  "$root/scripts/with-node.sh" node "$root/bench/$1" "${@:2}" 9>&- &
+  local wrap=()
+  # A service that is named is used, else one is started.
+  if [ "$1" = s3.mjs ] && [ -z "${DROVER_TEST_S3_ENDPOINT:-}" ]; then wrap=("$root/tests/harness/ceph.sh"); fi
+  "$root/scripts/with-node.sh" "${wrap[@]}" node "$root/bench/$1" "${@:2}" 9>&- &
   driver=$!
   while true; do
     wait "$driver" && status=0 || status=$?
@@ -154,3 +167,5 @@ drive() {
 }
 [ "${#parts[@]}" = 0 ] || drive bench.mjs "${parts[@]}"
 [ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"
+[ "${#catalog[@]}" = 0 ] || drive catalog.mjs
+[ "${#s3[@]}" = 0 ] || drive s3.mjs

@@ -24,8 +24,8 @@ import { TransferError } from "@drover/shared/errors";
 import { LocalTree, stagingName } from "@drover/shared/storage/local-tree";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import { Lease, lost, now } from "@drover/worker/leases";
+import { LocalStaging } from "@drover/worker/local-staging";
 import type { Part } from "@drover/worker/part";
-import { Staging } from "@drover/worker/staging";
 import { test as base, describe, expect } from "vitest";
 
 const ENTRY: SourceEntry = {
@@ -58,8 +58,8 @@ class Ground {
     return new Lease(key, fence, now());
   }
 
-  stage(name: string, content?: string, lease = this.lease()): Staging {
-    const staging = Staging.at(this.tree, name, lease);
+  stage(name: string, content?: string, lease = this.lease()): LocalStaging {
+    const staging = new LocalStaging(this.tree, name, lease);
     if (content === undefined) return staging;
     staging.create(undefined);
     staging.writeWhole([Buffer.from(content)], Buffer.byteLength(content));
@@ -157,7 +157,7 @@ describe("staging and publishing", () => {
     ground,
   }) => {
     const discarded = ground.stage("file", "content");
-    discarded.discardFile();
+    discarded.discard();
     discarded.close();
     expect(ground.names()).toEqual([]);
     const closed = ground.stage("file", "content");
@@ -197,7 +197,7 @@ describe("staging and publishing", () => {
     const staging = ground.stage("file", "new", lease);
     lease.abort(lost());
     await expect(staging.commit(ENTRY, false, () => {})).rejects.toMatchObject({ class: "locked" });
-    staging.discardFile();
+    staging.discard();
     staging.close();
     expect(ground.read("file")).toBe("old");
     expect(ground.names()).toEqual(["file"]);
@@ -209,7 +209,7 @@ describe("staging and publishing", () => {
     await expect(staging.commit(ENTRY, false, () => lease.abort(lost()))).rejects.toMatchObject({
       class: "locked",
     });
-    staging.discardFile();
+    staging.discard();
     staging.close();
     expect(ground.names()).toEqual([]);
   });
@@ -253,7 +253,7 @@ describe("staging and publishing", () => {
 });
 
 /** Some of them durable, so that several syncs of one directory meet. */
-function at300(staging: Staging): boolean {
+function at300(staging: LocalStaging): boolean {
   return staging.directory.path.endsWith("7");
 }
 
@@ -294,7 +294,7 @@ describe("taking over", () => {
     const staging = ground.stage("file");
     expect(staging.adopt([fence], { ...part, contiguousBytes: 4, pieces: [3] }, false)).toBe(true);
     expect(readFileSync(staging.fd, "utf8")).toBe("0123456789abcdef");
-    staging.discardFile();
+    staging.discard();
     staging.close();
   });
 
@@ -311,7 +311,7 @@ describe("taking over", () => {
       expect(ground.names()).toEqual([]);
       staging.create(undefined);
       expect(statSync(ground.to(ground.names()[0] as string)).size).toBe(0);
-      staging.discardFile();
+      staging.discard();
       staging.close();
     }
   });
@@ -333,7 +333,7 @@ describe("taking over", () => {
     const staging = ground.stage("file");
     expect(staging.adopt(["1"], undefined, true)).toBe(false);
     expect(ground.names()).toHaveLength(1);
-    other.discardFile();
+    other.discard();
     other.close();
     staging.close();
   });
@@ -369,7 +369,7 @@ describe("taking over", () => {
         permanent: false,
       });
       expect(ground.read("file")).toBe("old");
-      stale.discardFile();
+      stale.discard();
       stale.close();
       successor.create(undefined);
       successor.writeWhole([Buffer.from("new")], 3);
@@ -388,7 +388,7 @@ describe("taking over", () => {
     successor.create(undefined);
     successor.writeWhole([Buffer.from("new")], 3);
     await stale.write([Buffer.from("more and more")], 5);
-    stale.discardFile();
+    stale.discard();
     stale.close();
     await successor.commit(ENTRY, false, () => {});
     successor.close();
@@ -410,7 +410,7 @@ describe("taking over", () => {
         expect(error).toBeInstanceOf(TransferError);
       }
       expect(adopted).toBe(false);
-      staging.discardFile();
+      staging.discard();
       staging.close();
       for (const name of ground.names()) {
         expect(lstatSync(ground.to(name)).isSymbolicLink() ? "" : ground.read(name)).not.toContain("SECRET");
@@ -427,7 +427,7 @@ describe("what is in the way", () => {
     for (const name of ["file", "empty"]) {
       const staging = ground.stage(name, "content");
       await expect(staging.commit(ENTRY, false, () => {})).rejects.toEqual(pathError);
-      staging.discardFile();
+      staging.discard();
       staging.close();
     }
     expect(ground.names()).toEqual(["empty", "file"]);
@@ -468,7 +468,7 @@ describe("what is in the way", () => {
     symlinkSync(join(ground.path, "victim"), ground.to(stagingName(lease.key, lease.fence)));
     const staging = ground.stage("file", undefined, lease);
     expect(() => staging.create(undefined)).toThrow(TransferError);
-    staging.discardFile();
+    staging.discard();
     staging.close();
     expect(readFileSync(join(ground.path, "victim"), "utf8")).toBe("precious");
     expect(ground.names()).toHaveLength(1);
@@ -490,7 +490,7 @@ describe("what is in the way", () => {
         if (when !== "before the file is made") swap();
       });
       await expect(committed).rejects.toMatchObject({ name: "TransferError", class: "path" });
-      staging.discardFile();
+      staging.discard();
       staging.close();
       expect(ground.names(join(ground.path, "elsewhere/sub"))).toEqual([]);
       expect(ground.names(join(ground.path, "aside/sub"))).toEqual([]);

@@ -382,6 +382,67 @@ describe("killed while it deletes", () => {
   });
 });
 
+describe("sync --delete to S3", () => {
+  const to = (...more: string[]) => ["--artifact-root", "s3://bucket/dst", ...all, ...more];
+
+  it("removes below its prefix alone, what changed meanwhile not", async ({ box, work, s3 }) => {
+    work.write(named("in", ["a", "d/b", "é"]));
+    for (const key of ["dst/old", "dst/d/old", "dst/keep.txt", "dst2/other", "dst", "other"])
+      s3.put(key, key);
+    const options = { env: s3.env };
+    const dry = await box.run(["sync", work.at("in"), ...to("--exclude", "*.txt", "--dry-run")], options);
+    expect([dry.code, dry.stdout]).toEqual([
+      0,
+      expect.stringMatching(/^would delete s3:\/\/bucket\/dst\/d\/old \(no source has it\)$/m),
+    ]);
+    const first = await box.sync([work.at("in"), ...to("--exclude", "*.txt")], options);
+    expect([first.code, first.stderr]).toEqual([0, ""]);
+    expect(
+      first.items
+        .filter(({ outcome }) => outcome === "deleted")
+        .map((item) => item.destination)
+        .sort(),
+    ).toEqual(["s3://bucket/dst/d/old", "s3://bucket/dst/old"]);
+    const left = ["dst", "dst/a", "dst/d/b", "dst/keep.txt", "dst/é", "dst2/other", "other"];
+    expect(s3.keys).toEqual(left);
+
+    s3.put("dst/old", "old");
+    s3.fault = ({ method, key }) => {
+      // Somebody writes when it has been looked at already: the condition finds out.
+      if (method === "DELETE" && key === "dst/old") s3.put("dst/old", "written meanwhile");
+      return false;
+    };
+    const second = await box.sync([work.at("in"), ...to("--exclude", "*.txt")], options);
+    expect(second.code).toBe(1);
+    expect(second.items.at(-1)).toMatchObject({ status: "failed", error: { class: "changed" } });
+    expect(s3.keys).toContain("dst/old");
+  });
+
+  it("refuses as it does elsewhere", async ({ box, work, s3 }) => {
+    work.write(named("in", ["a"]));
+    s3.put("dst/old", "old");
+    s3.put("src/b", "b");
+    const options = { env: s3.env };
+    const backup = await box.run(["sync", work.at("in"), ...to("--backup-dir", work.at("kept"))], options);
+    expect([backup.code, backup.stderr]).toEqual([2, expect.stringMatching(/for local destinations/)]);
+    const inside = await box.run(["sync", "s3://bucket/dst/sub/", ...to()], options);
+    expect([inside.code, inside.stderr]).toEqual([2, expect.stringMatching(/would remove the source/)]);
+    const empty = await box.run(["sync", "s3://bucket/none/", ...to()], options);
+    expect([empty.code, empty.stderr]).toEqual([1, expect.stringMatching(/nothing was found in s3:/)]);
+    s3.fault = ({ query }, answer) => {
+      if (!query.has("list-type") || query.get("prefix") !== "dst/") return false;
+      sendError(answer, 403, "AccessDenied");
+      return true;
+    };
+    const unlisted = await box.run(["sync", "s3://bucket/src/", ...to()], options);
+    expect([unlisted.code, unlisted.stderr]).toEqual([
+      1,
+      expect.stringMatching(/cannot list s3:\/\/bucket\/dst\//),
+    ]);
+    expect(s3.keys).toContain("dst/old");
+  });
+});
+
 describe("a fleet", () => {
   it("deletes as one process does; a killed producer's run is resumed", async ({ box, work }) => {
     mkdirSync(work.out);
@@ -439,7 +500,7 @@ describe("a fleet", () => {
       const started = box.start(command);
       await until("the removals to be registered", async () => {
         const [latest] = await listRuns(box, fleet.own);
-        return latest?.files === 4;
+        return latest?.state === "running" && latest.files === 4;
       });
       writeFileSync(work.to("old5"), "new content");
       await fleet.worker();

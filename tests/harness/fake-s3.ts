@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { FakeS3Writes } from "./fake-s3-writes.js";
 
-interface Stored {
+export interface Stored {
   content: Buffer;
   etag: string;
   modified: Date;
@@ -10,6 +11,7 @@ interface Stored {
 }
 
 export interface FakeRequest {
+  method: string;
   /** Decoded. */
   key: string;
   query: URLSearchParams;
@@ -23,21 +25,29 @@ const encoded = (key: string) => encodeURIComponent(key).replaceAll("%2F", "/");
 
 /**
  * One bucket (`bucket`, path style) in this process that lists in the order of UTF-8 bytes, as S3 does, with
- * conditions and ranges on GET. Faults can be put in the way of each request. It checks no signature.
+ * conditions and ranges on GET, and what {@link FakeS3Writes} does. Faults can be put in the way of each request. It
+ * checks no signature.
  */
 export class FakeS3 {
   readonly requests: FakeRequest[] = [];
   /** Requests that were answered at the same time, at most. */
   mostAtOnce = 0;
   fault: Fault = () => false;
+  /** What every request waits for before anything is done about it. */
+  before: (request: FakeRequest) => Promise<void> | undefined = () => undefined;
   /** Keys on a page. */
   pageKeys = 1000;
   /** How long every answer takes, in milliseconds. */
   delayMs = 0;
+  readonly writes = new FakeS3Writes(this);
   readonly #objects = new Map<string, Stored>();
   #sorted: { key: string; bytes: Buffer }[] | undefined;
   #atOnce = 0;
-  readonly #server = createServer((request, answer) => this.#answer(request, answer));
+  readonly #server = createServer((request, answer) => {
+    this.#answer(request, answer).catch((error) => {
+      if (!request.socket.destroyed) throw error; // else whoever asked was killed
+    });
+  });
 
   static async start(): Promise<FakeS3> {
     const s3 = new FakeS3();
@@ -66,6 +76,14 @@ export class FakeS3 {
     this.#objects.set(key, { content: bytes, etag, modified, headers });
   }
 
+  stored(key: string): Stored | undefined {
+    return this.#objects.get(key);
+  }
+
+  get keys(): string[] {
+    return [...this.#objects.keys()].sort();
+  }
+
   remove(key: string): void {
     this.#objects.delete(key);
     this.#sorted = undefined;
@@ -82,6 +100,7 @@ export class FakeS3 {
     const path = at < 0 ? url : url.slice(0, at);
     const [, bucket = "", ...key] = path.split("/");
     const request: FakeRequest = {
+      method: message.method as string,
       key: decodeURIComponent(key.join("/")),
       query: new URLSearchParams(at < 0 ? "" : url.slice(at)),
       headers: message.headers,
@@ -89,9 +108,14 @@ export class FakeS3 {
     this.requests.push(request);
     this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#atOnce);
     if (this.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.delayMs));
+    await this.before(request);
     this.#atOnce--;
     if (this.fault(request, answer)) return;
     if (bucket !== "bucket") sendError(answer, 404, "NoSuchBucket");
+    else if (/^(PUT|POST|DELETE)$/.test(request.method)) await this.writes.answer(request, message, answer);
+    else if (request.query.has("uploadId"))
+      this.writes.listParts(request.query.get("uploadId") as string, answer);
+    else if (request.query.has("uploads")) this.writes.listUploads(request.query.get("prefix") ?? "", answer);
     else if (request.query.has("list-type")) answer.end(this.page(request.query));
     else this.#get(request, answer);
   }

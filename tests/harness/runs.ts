@@ -24,6 +24,12 @@ export async function listRuns(box: Sandbox, args: readonly string[] = []): Prom
   return (await told(box, ["runs", "--json", ...args])) as RunReport[];
 }
 
+export async function latestRun(box: Sandbox): Promise<RunReport> {
+  const [run] = await listRuns(box);
+  if (run === undefined) throw new Error("there is no run");
+  return run;
+}
+
 /** The one run that there is. */
 export async function onlyRun(box: Sandbox, args: readonly string[] = []): Promise<RunReport> {
   const runs = await listRuns(box, args);

@@ -3,6 +3,8 @@ import {
   CreateBucketCommand,
   DeleteBucketCommand,
   DeleteObjectCommand,
+  GetObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   S3Client,
@@ -87,6 +89,25 @@ export class TestS3 {
     const all = Object.entries(contents);
     for (let from = 0; from < all.length; from += 32)
       await Promise.all(all.slice(from, from + 32).map(([key, content]) => this.put(key, content)));
+  }
+
+  async get(key: string): Promise<string> {
+    const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.bucket, Key: key }));
+    return (await Body?.transformToString()) as string;
+  }
+
+  /** Keys of up to 1,000 objects. */
+  async list(): Promise<string[]> {
+    const { Contents = [] } = await this.#client.send(new ListObjectsV2Command({ Bucket: this.bucket }));
+    return Contents.map(({ Key }) => Key as string);
+  }
+
+  /** Ids of multipart uploads that are under way. */
+  async uploads(): Promise<string[]> {
+    const { Uploads = [] } = await this.#client.send(
+      new ListMultipartUploadsCommand({ Bucket: this.bucket }),
+    );
+    return Uploads.map(({ UploadId }) => UploadId as string);
   }
 
   async remove(key: string): Promise<void> {

@@ -1,9 +1,18 @@
+import { encodeCatalog } from "@drover/shared/catalog";
 import { shortHash } from "@drover/shared/ids";
 import { LEASE_MS, Protocol } from "@drover/shared/protocol";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { it as base } from "../harness/redis.js";
 import { expireLease, keysOf, Member, RULES, redisMs, request, settling } from "./helpers/fleet.js";
+
+const ENTRY = encodeCatalog({
+  source: "source-hash_",
+  version: "version",
+  sha256: "ff".repeat(32),
+  stamp: "stamp",
+  sizeBytes: 5,
+});
 
 const it = base.extend<{ fleet: Member; run: string }>({
   fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
@@ -15,7 +24,8 @@ describe("a lease", () => {
     const file = await fleet.file(run);
     const before = await redisMs(redis);
     const admitted = await fleet.admit(file);
-    expect(admitted).toMatchObject({ origin: "new", predecessors: [], staged: "", catalog: "", epoch: "0" });
+    expect(admitted).toMatchObject({ origin: "new", predecessors: [], staged: "", epoch: "0" });
+    expect(admitted.catalog).toHaveLength(0);
     expect(admitted.fence).toMatch(/^\d{16}$/);
     expect(Number(admitted.fence)).toBeGreaterThanOrEqual(before * 1_000);
   });
@@ -184,15 +194,15 @@ describe("admission", () => {
   it("hands over what the catalog knows", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
-    await fleet.protocol.settle(settling(file, admitted, { catalog: '["entry"]' }));
+    await fleet.protocol.settle(settling(file, admitted, { catalog: ENTRY }));
     await redis.script("FLUSH");
     const next = await fleet.file(await fleet.newRun());
-    expect((await fleet.admit(next)).catalog).toBe('["entry"]');
+    expect((await fleet.admit(next)).catalog).toEqual(ENTRY);
     // Another name of the same tree, or the same name in another tree, is another file.
     const other = await fleet.file(run, "b");
-    expect((await fleet.admit(other)).catalog).toBe("");
+    expect((await fleet.admit(other)).catalog).toHaveLength(0);
     const elsewhere = { ...(await fleet.file(await fleet.newRun())), tree: "other", lease: shortHash("x") };
-    expect((await fleet.admit(elsewhere)).catalog).toBe("");
+    expect((await fleet.admit(elsewhere)).catalog).toHaveLength(0);
     expect(await redis.exists(keys.flight(file.flight))).toBe(0);
   });
 

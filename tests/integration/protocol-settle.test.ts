@@ -1,11 +1,20 @@
-import { lookUp } from "@drover/shared/catalog";
+import { encodeCatalog } from "@drover/shared/catalog";
+import { Catalog } from "@drover/shared/catalog-store";
 import { isSuccess, OUTCOMES } from "@drover/shared/outcome";
+import { NO_ENTRY } from "@drover/shared/protocol";
 import { describe, expect } from "vitest";
 import { it as base } from "../harness/redis.js";
 import { collect, dump, expireLease, failureOf, Member, RULES, request, settling } from "./helpers/fleet.js";
 
-const ENTRY = JSON.stringify(["source", "version", "sha", "stamp", 5]);
-const OTHER = JSON.stringify(["source", "older", "sha", "stamp", 4]);
+const KNOWN = {
+  source: "source-hash_",
+  version: "version",
+  sha256: "5".repeat(64),
+  stamp: "stamp",
+  sizeBytes: 5,
+};
+const ENTRY = encodeCatalog(KNOWN);
+const OTHER = encodeCatalog({ ...KNOWN, version: "older", sizeBytes: 4 });
 
 const it = base.extend<{ fleet: Member; run: string }>({
   fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
@@ -37,14 +46,29 @@ describe("settling", () => {
       cancelled: 0,
     });
     expect((await fleet.ledger.get(run)).bytes).toBe(5);
-    const [known] = await lookUp(redis, keys, file.tree, [file]);
-    expect(known).toEqual({
-      source: "source",
-      version: "version",
-      sha256: "sha",
-      stamp: "stamp",
-      sizeBytes: 5,
-    });
+    expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name, "b"])).toEqual([KNOWN, undefined]);
+  });
+
+  it("forgets the catalog's entry of a file that was removed", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    await fleet.protocol.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
+    const again = await fleet.file(await fleet.newRun());
+    await fleet.protocol.settle(settling(again, await fleet.admit(again), { catalog: NO_ENTRY }));
+    expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name])).toEqual([undefined]);
+  });
+
+  it("drops a file's secrets with it, and only with it", async ({ fleet, run }) => {
+    const [file, other] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
+    if (!file || !other) throw new Error("two files");
+    await fleet.ledger.keepSecretSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
+    const stale = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const holder = await fleet.admit(file, "d:2");
+    await fleet.protocol.settle(settling(file, stale, { forget: file.flight }));
+    expect(await fleet.ledger.secretSource(run, file.flight)).toBe("secret");
+    await fleet.protocol.settle(settling(file, holder, { forget: file.flight }));
+    expect(await fleet.ledger.secretSource(run, file.flight)).toBeUndefined();
+    expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
   });
 
   it("records every outcome as what it is", async ({ fleet, run }) => {
@@ -196,7 +220,7 @@ describe("a worker that was taken over", () => {
 
     await fleet.protocol.settle(settling(file, holder, { bytes: 5, catalog: ENTRY }));
     expect((await fleet.protocol.settle(late)).is).toBe("already");
-    expect((await lookUp(redis, keys, file.tree, [file]))[0]?.version).toBe("version");
+    expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
   });
 
   it("in the same batch as its successor loses, whoever comes first", async ({ fleet, run, redis, keys }) => {
@@ -212,7 +236,7 @@ describe("a worker that was taken over", () => {
       if (order === "successor first") requests.reverse();
       const answers = await Promise.all(requests.map((each) => fleet.protocol.settle(each)));
       expect(answers.filter((answer) => answer.is === "ok")).toHaveLength(1);
-      expect((await lookUp(redis, keys, file.tree, [file]))[0]?.version).toBe("version");
+      expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
     }
   });
 
@@ -230,7 +254,7 @@ describe("a worker that was taken over", () => {
     await fleet.protocol.settle(settling(other, holder, { catalog: ENTRY }));
     // Its flight is still there and nobody holds the destination now, and yet: no.
     expect((await fleet.protocol.settle(settling(file, stale, { catalog: OTHER }))).is).toBe("stale");
-    expect((await lookUp(redis, keys, file.tree, [file]))[0]?.version).toBe("version");
+    expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
     expect((await fleet.ledger.counts(run)).settled).toBe(0);
   });
 

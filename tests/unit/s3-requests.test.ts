@@ -39,14 +39,22 @@ describe("a signature", () => {
     ],
   ])("of a GET of %s is the one that AWS shows", ([, path, query, headers, signature]) => {
     const all = { host: "examplebucket.s3.amazonaws.com", ...headers };
-    const signed = new Signer("us-east-1").sign(identity, path, encodeQuery(query), all, when);
+    const signed = new Signer("us-east-1").sign(
+      identity,
+      "GET",
+      path,
+      encodeQuery(query),
+      all,
+      undefined,
+      when,
+    );
     expect(signed.authorization).toMatch(new RegExp(`Signature=${signature}$`));
   });
 
   test("changes with the day and the key, although its key is kept", () => {
     const signer = new Signer("us-east-1");
     const sign = (own: typeof identity, date: string) =>
-      signer.sign(own, "/", "", { host: "h" }, new Date(date)).authorization;
+      signer.sign(own, "GET", "/", "", { host: "h" }, undefined, new Date(date)).authorization;
     const first = sign(identity, "2013-05-24T00:00:00Z");
     expect(sign(identity, "2013-05-25T00:00:00Z")).not.toBe(first);
     expect(sign({ ...identity, secretAccessKey: "other" }, "2013-05-24T00:00:00Z")).not.toBe(first);

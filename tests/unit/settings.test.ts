@@ -69,6 +69,7 @@ describe("a setting comes from", () => {
       "breaker-wait": 300,
       "max-file-size": undefined,
       bwlimit: undefined,
+      "check-destination": undefined,
       resume: true,
       durability: "fsync",
       "state-dir": "/home/somebody/.local/state/drover",

@@ -1,6 +1,7 @@
 import { createReadStream, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Asker } from "@drover/producer/ask";
+import { openCheck } from "@drover/producer/check-s3";
 import { Dispatcher } from "@drover/producer/dispatcher";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
@@ -14,7 +15,8 @@ import { type BriefError, isSuccess, type Outcome } from "@drover/shared/outcome
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { isAway } from "@drover/shared/redis/connect";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { LocalTree } from "@drover/shared/storage/local-tree";
+import { openTree } from "@drover/shared/storage/open-tree";
+import { UPLOAD_BYTES } from "@drover/worker/budget";
 import { Carrier, type CarrierWork } from "@drover/worker/carrier";
 import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/carrier-threads";
 import type { FileEvents } from "@drover/worker/processor";
@@ -76,7 +78,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const { engine, run, gates, watcher } = options;
   const { redis, keys, ledger } = engine;
   const { spec } = run;
-  const tree = new LocalTree(spec.root);
+  const tree = openTree(spec);
   const backlog = new Backlog(redis, keys, PROCESS_NAME);
   const queueName = `${keys.queue(run.id)}-${run.generation}`;
   const prefix = keys.queuePrefix();
@@ -97,6 +99,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     headers: options.secrets.headers,
     concurrency: spec.maxWorkers,
     bytesPerSecond: spec.bytesPerSecond,
+    uploadBytes: UPLOAD_BYTES,
   };
   const settled = (outcome: Outcome) => {
     watcher.settled(outcome);
@@ -165,11 +168,12 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     if (count < 2) return;
     const share = Math.floor(spec.maxWorkers / count);
     const bytesPerSecond = spec.bytesPerSecond === undefined ? undefined : spec.bytesPerSecond / count;
-    carrier.limit(spec.maxWorkers - share * (count - 1), bytesPerSecond);
+    const uploadBytes = UPLOAD_BYTES / count;
+    carrier.limit(spec.maxWorkers - share * (count - 1), bytesPerSecond, uploadBytes);
     const data = {
       address: engine.address,
       namespace: keys.namespace,
-      work: { ...work, concurrency: share, bytesPerSecond },
+      work: { ...work, concurrency: share, bytesPerSecond, uploadBytes },
       live: options.live,
     };
     threads = new CarrierThreads(data, count - 1, onThreadEvent, (error) => failure.reject(error));
@@ -257,8 +261,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const all = async (): Promise<"done" | "cancelled" | "incomplete"> => {
     if (!run.sealed) {
       const asker = new Asker(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, gates);
+      const check = openCheck(spec, tree, stopProducing.signal);
       await produce({
         asker,
+        check,
         runId: run.id,
         redis,
         keys,
@@ -291,7 +297,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           if (!(error instanceof ListingError)) throw error;
           listing = error;
         })
-        .finally(() => asker.close());
+        .finally(() => Promise.all([asker.close(), check?.close()]));
     }
     if (listing && !cancelled) {
       await settledSoFar();

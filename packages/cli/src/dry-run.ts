@@ -1,11 +1,13 @@
 import { createReadStream, existsSync, lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { openCheck, type S3Check } from "@drover/producer/check-s3";
 import { type Extraneous, findExtraneous } from "@drover/producer/delete/remove-extraneous";
 import { type Entry, expand, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { compare } from "@drover/producer/produce";
-import { LocalTree } from "@drover/shared/storage/local-tree";
-import { isS3 } from "@drover/shared/storage/s3/name";
+import { openTree } from "@drover/shared/storage/open-tree";
+import { below, isS3 } from "@drover/shared/storage/s3/name";
+import type { Tree } from "@drover/shared/storage/tree";
 import type { Plan } from "./commands/sync.js";
 import { type Engine, openEngine } from "./engine.js";
 import { reportError, warn } from "./output.js";
@@ -33,17 +35,17 @@ interface Planned {
 export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
   const { spec } = plan;
   const output = new Output(plan.format);
-  const tree = statSync(spec.root, { throwIfNoEntry: false })?.isDirectory()
-    ? new LocalTree(spec.root)
-    : undefined;
+  const there = isS3(spec.root) || statSync(spec.root, { throwIfNoEntry: false })?.isDirectory();
+  const tree = there ? openTree(spec) : undefined;
   const noted = settings.redis !== undefined || existsSync(join(settings["state-dir"] as string, "redis"));
   const engine = tree && noted ? await openEngine(settings) : undefined;
+  const check = engine && tree ? openCheck(spec, tree, new AbortController().signal) : undefined;
   try {
     const counts = { copy: 0, unchanged: 0, delete: 0, none: 0 };
     let added = 0;
     let incomplete: ListingError | undefined;
     const tell = async (entries: Entry[]) => {
-      for (const planned of await judge(entries, plan, engine, tree)) {
+      for (const planned of await judge(entries, plan, engine, tree, check)) {
         counts[planned.action]++;
         if (planned.reason === NEW) added++;
         output.file(planned);
@@ -81,6 +83,7 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
     if (counts.none > 0) return counts.none === files ? 3 : 1;
     return refused === "" ? 0 : 1;
   } finally {
+    await check?.close();
     tree?.close();
     engine?.close();
   }
@@ -119,21 +122,26 @@ async function judge(
   entries: Entry[],
   { spec }: Plan,
   engine: Engine | undefined,
-  tree: LocalTree | undefined,
+  tree: Tree | undefined,
+  check: S3Check | undefined,
 ): Promise<Planned[]> {
   const known =
     engine && tree
-      ? await compare({ redis: engine.redis, keys: engine.keys, tree, input: { spec } }, entries)
+      ? await compare({ redis: engine.redis, keys: engine.keys, tree, check, input: { spec } }, entries)
       : [];
   return entries.map((entry, at): Planned => {
     const { shown: source, error } = entry;
-    const destination = entry.destination === "" ? "" : join(spec.root, entry.destination);
+    const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
     const base = { source, destination };
     if (error) {
       const { class: cls, message } = error;
       return { ...base, action: "none", reason: message, error: { class: cls, message } };
     }
     if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
+    if (isS3(destination)) {
+      const reason = "it is not known to be this version there";
+      return { ...base, action: "copy", reason };
+    }
     if (!isThere(destination)) return { ...base, action: "copy", reason: NEW };
     if (entry.version === undefined)
       return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
@@ -146,12 +154,13 @@ async function judge(
   });
 }
 
-function deletion({ name }: Extraneous, tree: LocalTree): Planned {
+function deletion({ name }: Extraneous, tree: Tree): Planned {
   return { source: null, destination: tree.path(name), action: "delete", reason: "no source has it" };
 }
 
+/** Whether it is there, as far as no service is asked. */
 function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return !isS3(path) && lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** Lines of the plan, many per write. */

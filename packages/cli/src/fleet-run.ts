@@ -1,6 +1,7 @@
 import { createReadStream, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Batches } from "@drover/producer/batches";
+import { openCheck } from "@drover/producer/check-s3";
 import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
@@ -11,7 +12,7 @@ import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import type { Run, RunSecrets } from "@drover/shared/run";
-import { LocalTree } from "@drover/shared/storage/local-tree";
+import { openTree } from "@drover/shared/storage/open-tree";
 import { aliveWorkers } from "@drover/shared/workers";
 import type { CarryResult } from "./carry-run.js";
 import type { Plan } from "./commands/sync.js";
@@ -217,6 +218,9 @@ class Follower {
       if (over && (await this.#caughtUp())) {
         this.#stop.abort();
         await watching;
+        const untold = counts.files - this.#told.size;
+        if (secrets && this.of.batch === 0 && untold > 0)
+          warn(`${untold} files were not shown, for Redis could not be reached for long; all are counted`);
         const { undeleted } = run;
         if (run.state === "cancelled") return { counts, end: "cancelled", undeleted };
         return listing
@@ -235,7 +239,8 @@ class Follower {
     const run = this.of;
     const { spec } = run;
     const backlog = new Backlog(redis, keys, PROCESS_NAME);
-    const tree = new LocalTree(spec.root);
+    const tree = openTree(spec);
+    const check = openCheck(spec, tree, this.#stop.signal);
     let left = 0;
     const holding = setInterval(() => {
       ledger.hold(run.id).then(
@@ -245,6 +250,7 @@ class Follower {
     }, FOLLOW_EVERY_MS);
     try {
       const batches = await produce({
+        check,
         runId: run.id,
         redis,
         keys,
@@ -298,6 +304,7 @@ class Follower {
       );
     } finally {
       clearInterval(holding);
+      await check?.close();
       tree.close();
       await ledger.leave(run.id).catch(() => {}); // then it is free after a while
     }
@@ -338,12 +345,15 @@ class Follower {
 /** Indexes of files, a bit each. */
 class IndexSet {
   #bytes = new Uint8Array(1024);
+  size = 0;
 
   has(index: number): boolean {
     return ((this.#bytes[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
   }
 
   add(index: number): void {
+    if (this.has(index)) return;
+    this.size++;
     if (index >> 3 >= this.#bytes.length) {
       const more = new Uint8Array(Math.max(this.#bytes.length * 2, (index >> 3) + 1));
       more.set(this.#bytes);

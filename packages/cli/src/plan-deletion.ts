@@ -5,6 +5,7 @@ import { sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
+import { isS3 } from "@drover/shared/storage/s3/name";
 import type { SyncFlags } from "./commands/sync.js";
 import { parseMostDeleted } from "./units.js";
 
@@ -30,6 +31,10 @@ export function planDeletion(
   if (flags.fromFile !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
   for (const source of sources) checkTree(source, root);
+  if (isS3(root)) {
+    if (flags.backupDir === undefined) return { most: parseMostDeleted(flags.maxDelete ?? "50%") };
+    throw new SettingsError("--backup-dir is for local destinations: let the bucket keep versions instead");
+  }
   if (isInside(stateDir, root))
     throw new SettingsError(
       `--delete would remove Drover's own state in ${stateDir}: choose another --state-dir`,
@@ -49,14 +54,19 @@ export function planDeletion(
 function checkTree(source: SourceName, root: string): void {
   const shown = redactUrl(sourceText(source));
   if (source.is === "s3") {
-    if (source.key === "" || source.key.endsWith("/")) return;
+    if (source.key === "" || source.key.endsWith("/")) {
+      if (!`${shown.replace(/\/$/, "")}/`.startsWith(`${root}/`)) return;
+      throw new SettingsError(
+        `--delete would remove the source ${shown}, which lies in the destination ${root}`,
+      );
+    }
     throw new SettingsError(`--delete needs whole trees: write ${shown}/ for everything below ${shown}`);
   }
   if (source.is === "url")
     throw new SettingsError(`--delete needs directories or S3 prefixes, which ${shown} is not`);
   if (!statSync(source.path, { throwIfNoEntry: false })?.isDirectory())
     throw new SettingsError(`--delete needs directories or S3 prefixes: ${shown} is no directory`);
-  if (isInside(source.path, root))
+  if (!isS3(root) && isInside(source.path, root))
     throw new SettingsError(
       `--delete would remove the source ${shown}, which lies in the destination ${root}`,
     );

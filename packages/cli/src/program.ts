@@ -20,6 +20,7 @@ const TRANSFER: SettingName[] = [
   "breaker-wait",
   "max-file-size",
   "bwlimit",
+  "check-destination",
   "resume",
   "durability",
   "backlog-high-water",
@@ -31,6 +32,9 @@ const S3: SettingName[] = [
   "s3-anonymous",
   "s3-requester-pays",
   "s3-profile",
+  "s3-dest-endpoint",
+  "s3-dest-region",
+  "s3-dest-profile",
 ];
 const STATE: SettingName[] = ["state-dir", "redis"];
 const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
@@ -40,7 +44,7 @@ const HOST_LIMIT =
 
 /** What is written after a setting's flag. */
 const VALUES: Partial<Record<SettingName, string>> = {
-  "artifact-root": "DIR",
+  "artifact-root": "DIR|S3",
   "script-name": "NAME",
   layout: "name|url",
   "max-file-size": "SIZE",
@@ -50,6 +54,9 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-region": "NAME",
   "s3-profile": "NAME",
   "backlog-high-water": "FILES",
+  "s3-dest-endpoint": "URL",
+  "s3-dest-region": "NAME",
+  "s3-dest-profile": "NAME",
   "state-dir": "DIR",
   redis: "URL",
 };
@@ -62,6 +69,8 @@ function addSettings(command: Command, names: SettingName[]): Command {
     else if (name === "s3-path-style") {
       command.option(`--${name}`, shown).option(`--no-${name}`, "ask for bucket.endpoint/key");
     } else if (name === "s3-anonymous" || name === "s3-requester-pays") command.option(`--${name}`, help);
+    else if (name === "check-destination")
+      command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
   return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");
@@ -98,7 +107,7 @@ function build(exit: (code: number) => void): Command {
   addSettings(
     program
       .command("sync")
-      .description("sync URLs, S3 objects, files and directories to a directory")
+      .description("sync URLs, S3 objects, files and directories to a directory or to S3")
       .argument("[source...]", "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories")
       .option(
         "--from-file <LIST>",
@@ -252,15 +261,15 @@ function build(exit: (code: number) => void): Command {
       .description("carry files of a fleet's runs, until a signal")
       .requiredOption(
         "--root <DIR>",
-        "directory that files may be written below, on a file system that the fleet shares (repeatable)",
+        "directory that files may be written below, on a file system that the fleet shares; or s3://bucket/prefix (repeatable)",
         collect,
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
       .option("--verbose", "a line for every file"),
-    [...WORKER, ...STATE],
+    [...WORKER, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
   ).action(async (flags: WorkerFlags, command: Command) => {
     const { worker } = await import("./commands/worker.js");
-    exit(await worker(flags, (await settingsOf(command)).values));
+    exit(await worker(flags, await settingsOf(command)));
   });
   addSettings(program.command("gc").description("forget runs that ended long ago"), STATE)
     .option("--older-than <DAYS>", "days since they ended (default: 7)", "7")
@@ -274,6 +283,7 @@ function build(exit: (code: number) => void): Command {
       const { cancel } = await import("./commands/runs.js");
       exit(await cancel(run, (await settingsOf(command)).values));
     });
+  addCatalog(program, exit);
   addSettings(program.command("config").description("print the settings and where they come from"), [
     ...TRANSFER,
     ...S3,
@@ -287,6 +297,72 @@ function build(exit: (code: number) => void): Command {
     });
 
   return program;
+}
+
+/** `drover catalog …`: what is known of each destination tree. */
+function addCatalog(program: Command, exit: (code: number) => void): void {
+  const catalog = program
+    .command("catalog")
+    .description("what is known of the files of each destination tree")
+    .showHelpAfterError("(drover catalog --help lists its commands)");
+  const TREE = "its directory or id, as `drover catalog stats` lists them (default: the only one there is)";
+  addSettings(
+    catalog
+      .command("export")
+      .description("write what is known of a tree, sorted by path")
+      .argument("[tree]", TREE)
+      .option("--format <csv|ndjson|sqlite>", "(default: as the output's name ends, else csv)")
+      .option("--output <FILE>", "(default: standard output)"),
+    STATE,
+  ).action(
+    async (tree: string | undefined, flags: { format?: string; output?: string }, command: Command) => {
+      const { exportCatalog } = await import("./commands/catalog.js");
+      exit(await exportCatalog(tree, flags, (await settingsOf(command)).values));
+    },
+  );
+  addSettings(
+    catalog
+      .command("import")
+      .description("make an export known again; what is known already is kept")
+      .argument("<file>")
+      .argument("[tree]", TREE)
+      .option("--format <csv|ndjson>", "(default: as the file's name ends, else csv)"),
+    [...S3, ...STATE],
+  ).action(async (file: string, tree: string | undefined, flags: { format?: string }, command: Command) => {
+    const { importCatalog } = await import("./commands/catalog.js");
+    exit(await importCatalog(file, tree, flags, await settingsOf(command)));
+  });
+  catalog
+    .command("diff")
+    .description("compare two exports (CSV): added, removed, changed, renamed, permissions")
+    .argument("<old>")
+    .argument("<new>")
+    .option("--json", "as JSON")
+    .action(async (old: string, now: string, flags: { json?: boolean }) => {
+      const { diffCatalogs } = await import("./commands/catalog.js");
+      exit(await diffCatalogs(old, now, flags));
+    });
+  addSettings(
+    catalog
+      .command("stats")
+      .description("list the trees, how many files they have, and the memory they take"),
+    STATE,
+  )
+    .argument("[tree]", "this one alone")
+    .option("--json", "as JSON")
+    .action(async (tree: string | undefined, flags: { json?: boolean }, command: Command) => {
+      const { stats } = await import("./commands/catalog.js");
+      exit(await stats(tree, flags, (await settingsOf(command)).values));
+    });
+  addSettings(
+    catalog.command("drop").description("forget what is known of a tree; its files are not touched"),
+    STATE,
+  )
+    .argument("<tree>")
+    .action(async (tree: string, _flags: object, command: Command) => {
+      const { drop } = await import("./commands/catalog.js");
+      exit(await drop(tree, (await settingsOf(command)).values));
+    });
 }
 
 function version(): string {

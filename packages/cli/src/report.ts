@@ -34,6 +34,7 @@ export function toJson(outcome: Outcome): string {
     outcome: outcome.outcome,
     bytes: outcome.bytes,
     verified_by: outcome.verifiedBy,
+    ...(outcome.unconditional ? { unconditional: true } : {}),
     attempts: outcome.attempts,
     duration_ms: Math.round(outcome.durationMs),
     ...(outcome.error ? { error: outcome.error } : {}),

@@ -30,6 +30,37 @@ export async function s3SpecOf({ values, origins }: Resolved): Promise<S3Spec> {
   };
 }
 
+/**
+ * How a run reaches the S3 service that it writes to, where its settings name another one than that of its sources.
+ *
+ * @param sources how it reaches these.
+ * @throws SettingsError
+ */
+export async function s3DestinationOf(resolved: Resolved, sources: S3Spec): Promise<S3Spec | undefined> {
+  const { values, origins } = resolved;
+  const endpoint = values["s3-dest-endpoint"];
+  const region = values["s3-dest-region"];
+  const profile = values["s3-dest-profile"];
+  if (endpoint === undefined && region === undefined && profile === undefined) {
+    if (sources.anonymous)
+      throw new SettingsError("--s3-anonymous is for reading: name who writes with --s3-dest-profile");
+    return undefined;
+  }
+  // A profile of its own says where it is; without one it is what the sources' settings say.
+  const configured = profile === undefined ? {} : await fromProfile(profile);
+  return s3SpecOf({
+    values: {
+      ...values,
+      "s3-endpoint": endpoint ?? (profile === undefined ? values["s3-endpoint"] : configured.endpoint),
+      "s3-region": region ?? configured.region ?? values["s3-region"],
+      "s3-profile": profile ?? values["s3-profile"],
+      "s3-path-style": endpoint === undefined && profile === undefined ? values["s3-path-style"] : undefined,
+      "s3-anonymous": false,
+    },
+    origins,
+  });
+}
+
 function isAws(endpoint: string): boolean {
   return /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
 }

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
+import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 
 /** Where a setting's value came from, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
@@ -26,6 +27,16 @@ const path: Kind<string> = {
   read: (value) => {
     if (value === "") throw new Error("a path");
     return resolve(value);
+  },
+  show: (value) => value,
+};
+
+/** A directory, or `s3://bucket/prefix`. */
+const root: Kind<string> = {
+  read: (value) => {
+    if (!isS3(value)) return path.read(value);
+    const { bucket, key } = parseS3(value);
+    return s3Text({ bucket, key: key.replace(/\/$/, "") }).replace(/\/$/, "");
   },
   show: (value) => value,
 };
@@ -120,8 +131,12 @@ function stateDir(): string {
  * `drover.yaml` and `drover config` all come from this table.
  */
 export const SETTINGS = {
-  "artifact-root": setting(path, "reports/scripts", "root directory for the files"),
-  "script-name": setting(text, "resilient-data-sync", "directory below the root; '' for none"),
+  "artifact-root": setting(root, "reports/scripts", "root directory for the files, or s3://bucket/prefix"),
+  "script-name": setting(
+    text,
+    "resilient-data-sync",
+    "directory below the root; '' for none, as is the default for s3://",
+  ),
   layout: setting(oneOf("name", "url"), "name", "destination of a URL: its last segment, or host and path"),
   "max-workers": setting(number(1, 1024, true), 8, "files that are carried at once"),
   retries: setting(number(1, 1000, true), 5, "tries per file in all"),
@@ -147,6 +162,11 @@ export const SETTINGS = {
   ),
   "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
   bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
+  "check-destination": setting(
+    yesNo,
+    undefined,
+    "look whether somebody else changed or removed what a sync left at the destination (always done for a local one)",
+  ),
   resume: setting(yesNo, true, "go on where an earlier try or run stopped in a file"),
   durability: setting(
     oneOf("fsync", "rename"),
@@ -180,6 +200,13 @@ export const SETTINGS = {
   "s3-anonymous": setting(yesNo, false, "do not sign the requests"),
   "s3-requester-pays": setting(yesNo, false, "pay for the requests and the traffic of the bucket"),
   "s3-profile": setting(text, undefined, "profile of the AWS configuration files", "AWS_PROFILE"),
+  "s3-dest-endpoint": setting(
+    serviceUrl,
+    undefined,
+    "S3 service of an s3:// destination, where it is another than that of the sources",
+  ),
+  "s3-dest-region": setting(text, undefined, "its region"),
+  "s3-dest-profile": setting(text, undefined, "profile of the AWS configuration files that writes there"),
   concurrency: setting(number(1, 1024, true), 16, "files that a worker carries at once"),
   "drain-deadline": setting(
     number(0, 86_400),
@@ -228,7 +255,9 @@ export async function resolveSettings(
       try {
         return entry.kind.read(value);
       } catch (error) {
-        const given = name === "redis" || name === "s3-endpoint" ? "this" : JSON.stringify(value); // may hold a password
+        const given = /^(redis|s3-endpoint|s3-dest-endpoint|artifact-root)$/.test(name)
+          ? "this"
+          : JSON.stringify(value); // may hold a password
         throw new SettingsError(`${where} must be ${(error as Error).message}, not ${given}`);
       }
     };
@@ -253,7 +282,9 @@ export async function resolveSettings(
       origins[name] = "default";
     }
   }
-  values["artifact-root"] = resolve(values["artifact-root"] as string);
+  if (isS3(values["artifact-root"] as string)) {
+    if (origins["script-name"] === "default") values["script-name"] = "";
+  } else values["artifact-root"] = resolve(values["artifact-root"] as string);
   values["state-dir"] ??= stateDir();
   values["breaker-wait"] ??= values["circuit-ttl"];
   return { values: values as Settings, origins };

@@ -5,7 +5,7 @@ import { DEFAULT_LIMIT } from "@drover/shared/limits";
 import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import { pipelined, resent } from "@drover/shared/redis/script";
-import { LocalTree } from "@drover/shared/storage/local-tree";
+import { openTree } from "@drover/shared/storage/open-tree";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
@@ -110,7 +110,7 @@ export class FleetDispatcher {
       spec,
       protocol: new Protocol(redis, keys, owner, 0),
       gates: new Gates(spec.breakerWaitMs, Math.min(spec.timeoutMs * 2, 60_000)),
-      tree: new LocalTree(spec.root),
+      tree: openTree(spec),
       flows: new Map(),
       seen: 0,
       shared: new Set(),

@@ -1,5 +1,4 @@
 import { TransferError } from "@drover/shared/errors";
-import { shortHash } from "@drover/shared/ids";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { flightOf, waiterOf } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
@@ -69,7 +68,7 @@ export class FleetJobs {
    * @throws Error where what is known of the run cannot be right any more.
    */
   async end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
-    const path = run.tree.path(job.d);
+    const lease = run.tree.leaseOf(job.d);
     const error =
       outcome === "cancelled"
         ? new TransferError("cancelled", "cancelled")
@@ -78,7 +77,7 @@ export class FleetJobs {
     const ended = {
       index: job.i,
       source: job.s,
-      destination: path,
+      destination: run.tree.path(job.d),
       name: job.d,
       outcome,
       checksum: null,
@@ -90,8 +89,8 @@ export class FleetJobs {
     };
     const answer = await run.protocol.settleAlone({
       runId: run.id,
-      flight: flightOf(run.id, run.spec, job, path),
-      lease: shortHash(path),
+      flight: flightOf(run.id, run.spec, job, lease),
+      lease,
       tree: run.tree.id,
       name: job.d,
       host: "",

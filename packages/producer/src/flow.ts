@@ -2,7 +2,7 @@ import type { Gates } from "@drover/shared/gates";
 import { jobId, type TransferJob } from "@drover/shared/job";
 import type { Protocol } from "@drover/shared/protocol";
 import type { RunSpec } from "@drover/shared/run";
-import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Tree } from "@drover/shared/storage/tree";
 
 /** A file in BullMQ. */
 export interface Pending {
@@ -18,7 +18,7 @@ export interface FleetRun {
   spec: RunSpec;
   protocol: Protocol;
   gates: Gates;
-  tree: LocalTree;
+  tree: Tree;
   flows: Map<string, Flow>;
   /** Chunks that were seen in its backlog. */
   seen: number;

@@ -1,5 +1,6 @@
 import type { Backlog, EnqueueFile } from "@drover/shared/backlog";
-import { type CatalogEntry, lookUp, statStamp } from "@drover/shared/catalog";
+import type { CatalogEntry } from "@drover/shared/catalog";
+import { Catalog } from "@drover/shared/catalog-store";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
@@ -8,10 +9,11 @@ import type { Outcome } from "@drover/shared/outcome";
 import { flightHash, flightOf } from "@drover/shared/protocol";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "@drover/shared/redis/keys";
 import type { RunCounts } from "@drover/shared/run";
-import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";
 import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
+import type { S3Check } from "./check-s3.js";
 import { removeExtraneous } from "./delete/remove-extraneous.js";
 import { type Cursor, type Entry, type ExpandInput, expand } from "./expand/expand.js";
 import { ListingError } from "./expand/listing-error.js";
@@ -29,9 +31,11 @@ export interface ProduceOptions {
   keys: Keys;
   backlog: Backlog;
   ledger: Ledger;
-  tree: LocalTree;
+  tree: Tree;
   /** Asks about URLs, where the producer is where the files are carried. */
   asker?: Asker;
+  /** Looks at the destination, where the tree itself cannot and it is to be looked at. */
+  check?: S3Check | undefined;
   input: ExpandInput;
   /** Number of the last batch that is registered. */
   batch: number;
@@ -56,8 +60,10 @@ export interface ProduceOptions {
  * @throws ListingError when a source could not be listed to its end: what was found is registered, the run is not sealed.
  */
 export async function produce(options: ProduceOptions): Promise<Batches> {
-  const { runId, ledger } = options;
+  const { runId, ledger, tree } = options;
   const { spec } = options.input;
+  const catalog = new Catalog(options.redis, options.keys);
+  await catalog.register(tree);
   // Files of one listing have destinations of their own: Redis need not keep their names.
   const claiming = spec.sources.length > 1 || spec.list !== undefined;
   const { backlog, recreate } = options;
@@ -125,6 +131,7 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
     if (options.signal.aborted) return batches;
     if (why !== "") await ledger.noteUndeleted(runId, why);
   }
+  await catalog.register(tree); // Redis may have forgotten it, or somebody dropped it
   await batches.seal();
   return batches;
 }
@@ -161,7 +168,7 @@ async function register(
     }
     const destination = entry.error
       ? shortHash("failed", entry.source, entry.destination)
-      : shortHash(tree.path(entry.destination));
+      : tree.leaseOf(entry.destination);
     claims.add(bucketOf(destination, CLAIM_BUCKETS));
     const unchanged = known[at];
     return {
@@ -174,7 +181,7 @@ async function register(
       failure: entry.error
         ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
         : "",
-      flight: flightOf(runId, spec, { ...job, i: 0 }, entry.error ? "" : tree.path(entry.destination)),
+      flight: flightOf(runId, spec, { ...job, i: 0 }, entry.error ? "" : destination),
       ownFlight,
     };
   });
@@ -199,7 +206,7 @@ function outcomeOf(
   entry: Entry,
   collision: boolean,
   unchanged: CatalogEntry | undefined,
-  tree: LocalTree,
+  tree: Tree,
 ): Outcome {
   const base = {
     index,
@@ -213,7 +220,14 @@ function outcomeOf(
     const { sha256, sizeBytes } = unchanged;
     const verifiedBy = entry.version ? "catalog" : "not-modified";
     const attempts = entry.version ? 0 : 1;
-    return { ...base, outcome: "unchanged", checksum: sha256, bytes: sizeBytes, verifiedBy, attempts };
+    return {
+      ...base,
+      outcome: "unchanged",
+      checksum: sha256 === "" ? null : sha256,
+      bytes: sizeBytes,
+      verifiedBy,
+      attempts,
+    };
   }
   const error = collision
     ? ({
@@ -224,7 +238,7 @@ function outcomeOf(
   return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, error };
 }
 
-export interface CompareOptions extends Pick<ProduceOptions, "redis" | "keys" | "tree" | "asker"> {
+export interface CompareOptions extends Pick<ProduceOptions, "redis" | "keys" | "tree" | "asker" | "check"> {
   input: Pick<ExpandInput, "spec">;
 }
 
@@ -237,24 +251,32 @@ export async function compare(
   options: CompareOptions,
   entries: Entry[],
 ): Promise<(CatalogEntry | undefined)[]> {
-  const { redis, keys, tree, asker } = options;
+  const { redis, keys, tree, asker, check } = options;
   const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>
-    !entry.error && (entry.version || (asker && isHttp(entry)))
-      ? [{ at, entry, lease: shortHash(tree.path(entry.destination)), name: entry.destination }]
-      : [],
+    !entry.error && (entry.version || (asker && isHttp(entry))) ? [{ at, entry }] : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
   if (comparable.length === 0) return known;
-  const found = await lookUp(redis, keys, tree.id, comparable);
-  const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
-  comparable.forEach(({ at, entry }, which) => {
+  const catalog = new Catalog(redis, keys);
+  const found = await catalog.lookUp(
+    tree.id,
+    comparable.map(({ entry }) => entry.destination),
+  );
+  const same = comparable.flatMap(({ at, entry }, which) => {
     const last = found[which];
-    if (!last || last.source !== sourceId(entry.shown, spec)) return;
-    if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return;
-    if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return;
-    const destination = tree.stat(tree.path(entry.destination));
-    if (!destination?.isFile() || statStamp(destination) !== last.stamp) return;
+    if (!last || last.source !== sourceId(entry.shown, spec)) return [];
+    if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return [];
+    if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return [];
+    if (!tree.isAsLeft(entry.destination, last.stamp)) return [];
+    return [{ at, entry, last }];
+  });
+  const asLeft = await check?.asLeft(
+    same.map(({ entry, last }) => ({ name: entry.destination, stamp: last.stamp })),
+  );
+  const asked: { at: number; url: string; version: string; last: CatalogEntry }[] = [];
+  same.forEach(({ at, entry, last }, which) => {
+    if (asLeft && !asLeft[which]) return;
     if (entry.version) known[at] = last;
     else asked.push({ at, url: entry.source, version: last.version, last });
   });

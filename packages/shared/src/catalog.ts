@@ -1,18 +1,21 @@
-import type { Redis } from "ioredis";
-import { bucketOf, CATALOG_BUCKETS, type Keys } from "./redis/keys.js";
-import { pipelined } from "./redis/script.js";
+/**
+ * What the catalog says of a file, and how it is kept: in a few dozen bytes, for there may be a hundred million of
+ * them. Redis's side is in catalog-store.ts.
+ */
 
 /** The last committed version of one file of a destination tree. */
 export interface CatalogEntry {
-  /** Hash of the source it came from. */
+  /** The source it came from, see `sourceId`: 12 characters of base64url. */
   source: string;
-  /** Version at the source: for HTTP its validators, for a local file its size, times and inode. */
+  /** Version at the source: for HTTP its validators, for an object its ETag, size and time, for a local file a hash of its stat. */
   version: string;
-  /** SHA-256 of the bytes, hexadecimal. */
+  /** SHA-256 of the bytes, hexadecimal; "" where nobody has read them. */
   sha256: string;
-  /** What the destination's stat said right after the commit; see {@link statStamp}. */
+  /** What the destination said right after the commit: of a local file see {@link statStamp}, of an object its ETag. */
   stamp: string;
   sizeBytes: number;
+  /** Permission bits at the source, where it has any. */
+  mode?: number;
 }
 
 /** `size:mtime in ns:inode` of a file: changes when somebody else touches it. */
@@ -20,34 +23,221 @@ export function statStamp(stat: { size: bigint; mtimeNs: bigint; ino: bigint }):
   return `${stat.size}:${stat.mtimeNs}:${stat.ino}`;
 }
 
-export function encodeCatalog(entry: CatalogEntry): string {
-  return JSON.stringify([entry.source, entry.version, entry.sha256, entry.stamp, entry.sizeBytes]);
+/** First byte of what is kept. Another one is another format, and its entry counts as none. */
+const FORMAT = 1;
+
+// Second byte. Versions and stamps of the usual kinds are packed, all others are text.
+const VERSION_HASH = 1;
+const VERSION_OBJECT = 2;
+const STAMP_FILE = 4;
+const STAMP_ETAG = 8;
+const HAS_SHA256 = 16;
+const HAS_MODE = 32;
+const WHOLE_SECONDS = 64;
+
+const MOST_SECONDS = 2 ** 32;
+
+/**
+ * One entry as bytes: format, flags, SHA-256 (32), source (9), size, mode, version, stamp. Numbers are LEB128, times
+ * 4 bytes of seconds, an ETag that is an MD5 16 bytes.
+ *
+ * @throws Error where source or sha256 are not what {@link CatalogEntry} says.
+ */
+export function encodeCatalog(entry: CatalogEntry): Buffer {
+  const { source, version, sha256, stamp, sizeBytes, mode } = entry;
+  const writer = new Writer(120 + version.length * 3 + stamp.length * 3);
+  let flags = 0;
+  writer.byte(FORMAT);
+  writer.byte(0);
+  if (sha256 !== "") {
+    flags |= HAS_SHA256;
+    writer.text(sha256, "hex", 32);
+  }
+  writer.text(source, "base64url", 9);
+  writer.number(sizeBytes);
+  if (mode !== undefined) {
+    flags |= HAS_MODE;
+    writer.number(mode);
+  }
+  const object = objectVersion(version, sizeBytes);
+  if (/^l[\w-]{12}$/.test(version)) {
+    flags |= VERSION_HASH;
+    writer.text(version.slice(1), "base64url", 9);
+  } else if (object) {
+    flags |= VERSION_OBJECT;
+    writer.etag(object.etag);
+    writer.seconds(object.seconds);
+  } else writer.any(version);
+  const file = fileStamp(stamp, sizeBytes);
+  const etag = etagOf(stamp);
+  if (file) {
+    flags |= STAMP_FILE;
+    writer.seconds(file.seconds);
+    if (file.nanoseconds === 0) flags |= WHOLE_SECONDS;
+    else writer.seconds(file.nanoseconds);
+    writer.number(file.inode);
+  } else if (etag) {
+    flags |= STAMP_ETAG;
+    writer.etag(etag);
+  } else writer.any(stamp);
+  return writer.end(flags);
 }
 
-export function decodeCatalog(text: string): CatalogEntry | undefined {
-  if (text === "") return undefined;
-  const [source, version, sha256, stamp, sizeBytes] = JSON.parse(text) as [
-    string,
-    string,
-    string,
-    string,
-    number,
-  ];
-  return { source, version, sha256, stamp, sizeBytes };
+/** @returns undefined for an empty value and for a format that is not ours. */
+export function decodeCatalog(bytes: Buffer): CatalogEntry | undefined {
+  if (bytes[0] !== FORMAT) return undefined;
+  const reader = new Reader(bytes);
+  const flags = bytes[1] as number;
+  const sha256 = flags & HAS_SHA256 ? reader.text("hex", 32) : "";
+  const source = reader.text("base64url", 9);
+  const sizeBytes = reader.number();
+  const mode = flags & HAS_MODE ? reader.number() : undefined;
+  let version: string;
+  if (flags & VERSION_HASH) version = `l${reader.text("base64url", 9)}`;
+  else if (flags & VERSION_OBJECT) version = `s${reader.etag()};${sizeBytes};${reader.seconds()}`;
+  else version = reader.any();
+  let stamp: string;
+  if (flags & STAMP_FILE) {
+    const seconds = reader.seconds();
+    const nanoseconds = flags & WHOLE_SECONDS ? 0 : reader.seconds();
+    stamp = fileText(sizeBytes, seconds, nanoseconds, reader.number());
+  } else if (flags & STAMP_ETAG) stamp = reader.etag();
+  else stamp = reader.any();
+  return mode === undefined
+    ? { source, version, sha256, stamp, sizeBytes }
+    : { source, version, sha256, stamp, sizeBytes, mode };
 }
 
-/** Looks up many files of a tree at once: one pipelined call. `lease` is the hash of the destination. */
-export async function lookUp(
-  redis: Redis,
-  keys: Keys,
-  tree: string,
-  files: { lease: string; name: string }[],
-): Promise<(CatalogEntry | undefined)[]> {
-  const answers = await pipelined(redis, () => {
-    const pipeline = redis.pipeline();
-    for (const file of files)
-      pipeline.hget(keys.catalog(tree, bucketOf(file.lease, CATALOG_BUCKETS)), file.name);
-    return pipeline;
-  });
-  return answers.map((value) => decodeCatalog((value as string | null) ?? ""));
+/** An ETag that is an MD5, or one of so many parts. */
+interface Etag {
+  hex: string;
+  /** 0 for an object that came in one piece. */
+  parts: number;
+}
+
+const ETAG = /^"([0-9a-f]{32})(?:-([1-9]\d{0,4}))?"$/;
+
+function etagOf(text: string): Etag | undefined {
+  const match = ETAG.exec(text);
+  return match ? { hex: match[1] as string, parts: Number(match[2] ?? 0) } : undefined;
+}
+
+function etagText({ hex, parts }: Etag): string {
+  return parts === 0 ? `"${hex}"` : `"${hex}-${parts}"`;
+}
+
+/** The parts of a version as `s3Version` makes it, where they can be packed. */
+function objectVersion(version: string, sizeBytes: number): { etag: Etag; seconds: number } | undefined {
+  if (!version.startsWith('s"')) return undefined;
+  const [text = "", size, time] = version.slice(1).split(";");
+  const etag = etagOf(text);
+  const seconds = Number(time);
+  if (!etag || !(seconds >= 0 && seconds < MOST_SECONDS)) return undefined;
+  return version === `s${etagText(etag)};${sizeBytes};${seconds}` && size !== undefined
+    ? { etag, seconds }
+    : undefined;
+}
+
+function fileText(sizeBytes: number, seconds: number, nanoseconds: number, inode: number): string {
+  return `${sizeBytes}:${seconds}${String(nanoseconds).padStart(9, "0")}:${inode}`;
+}
+
+/** The parts of a {@link statStamp}, where they can be packed. */
+function fileStamp(stamp: string, sizeBytes: number) {
+  const [, time = "", inodeText] = stamp.split(":");
+  const seconds = Number(time.slice(0, -9));
+  const nanoseconds = Number(time.slice(-9));
+  const inode = Number(inodeText);
+  if (!(seconds > 0 && seconds < MOST_SECONDS) || !Number.isSafeInteger(inode)) return undefined;
+  return stamp === fileText(sizeBytes, seconds, nanoseconds, inode)
+    ? { seconds, nanoseconds, inode }
+    : undefined;
+}
+
+class Writer {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(mostBytes: number) {
+    this.#bytes = Buffer.allocUnsafe(mostBytes);
+  }
+
+  byte(value: number): void {
+    this.#bytes[this.#at++] = value;
+  }
+
+  /** A text that stands for so many bytes. */
+  text(value: string, encoding: "hex" | "base64url", bytes: number): void {
+    const written = this.#bytes.write(value, this.#at, encoding);
+    const length = encoding === "hex" ? bytes * 2 : (bytes / 3) * 4;
+    if (written !== bytes || value.length !== length)
+      throw new Error(`not ${bytes} bytes in ${encoding}: ${value}`);
+    this.#at += bytes;
+  }
+
+  /** A whole number from 0. */
+  number(value: number): void {
+    let rest = value;
+    while (rest >= 128) {
+      this.byte((rest % 128) | 128);
+      rest = Math.floor(rest / 128);
+    }
+    this.byte(rest);
+  }
+
+  seconds(value: number): void {
+    this.#at = this.#bytes.writeUInt32LE(value, this.#at);
+  }
+
+  etag({ hex, parts }: Etag): void {
+    this.text(hex, "hex", 16);
+    this.number(parts);
+  }
+
+  any(value: string): void {
+    this.number(Buffer.byteLength(value));
+    this.#at += this.#bytes.write(value, this.#at, "utf8");
+  }
+
+  /** All that was written, with the second byte. */
+  end(flags: number): Buffer {
+    this.#bytes[1] = flags;
+    return Buffer.from(this.#bytes.subarray(0, this.#at));
+  }
+}
+
+class Reader {
+  #at = 2;
+
+  constructor(private readonly bytes: Buffer) {}
+
+  text(encoding: "hex" | "base64url" | "utf8", bytes: number): string {
+    const from = this.#at;
+    this.#at += bytes;
+    return this.bytes.toString(encoding, from, this.#at);
+  }
+
+  number(): number {
+    let value = 0;
+    for (let unit = 1; ; unit *= 128) {
+      const byte = this.bytes[this.#at++] as number;
+      value += (byte & 127) * unit;
+      if (!(byte & 128)) return value;
+    }
+  }
+
+  seconds(): number {
+    this.#at += 4;
+    return this.bytes.readUInt32LE(this.#at - 4);
+  }
+
+  etag(): string {
+    const hex = this.text("hex", 16);
+    return etagText({ hex, parts: this.number() });
+  }
+
+  any(): string {
+    const length = this.number();
+    return this.text("utf8", length);
+  }
 }

@@ -11,6 +11,8 @@ export type FaultPoint =
   | "dispatch"
   | "admit"
   | "open"
+  | "upload"
+  | "part"
   | "stage"
   | "verify"
   | "commit"

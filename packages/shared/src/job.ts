@@ -16,7 +16,7 @@ export const transferJobSchema = z.object({
   op: z.literal("remove").optional(),
   /** Version of the destination that is to be removed: another one is left alone. */
   v: z.string().optional(),
-  /** Source: a URL without its secrets, `s3://bucket/key`, or an absolute path. Of a removal, the destination itself. */
+  /** Source: a URL without its secrets, `s3://bucket/key`, or an absolute path. Of a removal, its name. */
   s: z.string().min(1),
   /** Destination, relative to the run's root, with `/`. */
   d: z.string().min(1),
@@ -43,15 +43,35 @@ export function jobId(runId: string, index: number, generation = 0): string {
   return generation === 0 ? `${runId}-${index}` : `${runId}-${index}-${generation}`;
 }
 
+/** What of a run says which host a file is on. */
+export interface Hosts {
+  /** Destination. */
+  root?: string;
+  s3?: S3Spec | undefined;
+  s3Destination?: S3Spec | undefined;
+}
+
 /**
- * The host that a source's circuit breaker is kept for (`host:port`), or "" for a local file, which has none. All
- * buckets of an S3 service share one: what breaks is the service.
+ * The host that a file's circuit breaker and limits are kept for (`host:port`): that of its source, else, for a local
+ * source, that of its destination; "" where both are local. All buckets of an S3 service share one: what breaks is the
+ * service.
  *
- * @param run whose source it is: its spec, or that of which `s3` names the service.
+ * @param run whose file it is.
  */
-export function hostOf(source: string, run: { s3?: S3Spec | undefined } = {}): string {
-  if (isS3(source)) return hostOf(run.s3?.endpoint ?? awsEndpoint("us-east-1"));
-  const match = /^(https?):\/\/(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d+))?/i.exec(source);
+export function hostOf(source: string, run: Hosts = {}): string {
+  if (isS3(source)) return originHost(run.s3?.endpoint ?? awsEndpoint("us-east-1"));
+  const host = originHost(source);
+  return host === "" && run.root !== undefined ? destinationHost(run) : host;
+}
+
+/** The host that a run writes to, or "" for a local destination. */
+export function destinationHost({ root, s3, s3Destination }: Hosts): string {
+  if (root === undefined || !isS3(root)) return "";
+  return originHost((s3Destination ?? s3)?.endpoint ?? awsEndpoint("us-east-1"));
+}
+
+function originHost(url: string): string {
+  const match = /^(https?):\/\/(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d+))?/i.exec(url);
   if (!match) return "";
   const port = match[3] ?? (match[1]?.toLowerCase() === "https" ? "443" : "80");
   return `${match[2]?.toLowerCase()}:${port}`;
@@ -59,5 +79,6 @@ export function hostOf(source: string, run: { s3?: S3Spec | undefined } = {}): s
 
 /** Identifies a source in leases and in the catalog: the same name at another S3 service is another source. */
 export function sourceId(source: string, run: { s3?: S3Spec | undefined }): string {
-  return isS3(source) ? shortHash(source, run.s3?.endpoint ?? "") : shortHash(source);
+  const hash = isS3(source) ? shortHash(source, run.s3?.endpoint ?? "") : shortHash(source);
+  return hash.slice(0, 12); // 72 bits: the catalog has one for every file
 }

@@ -25,8 +25,11 @@ export type Failure = z.infer<typeof failureSchema> & { index: number };
 
 /** Who expands a fleet's run, perhaps on another machine, is thought dead when it has not said so for so long. */
 const PRODUCER_MS = 15_000;
-/** Outcomes are kept for those who follow a run until they have not asked for so long. */
-const FOLLOW_MS = 30_000;
+/**
+ * Outcomes are kept for those who follow a run until they have not asked for so long: a slow link or a Redis that
+ * restarts must cost nobody a line, and who is gone for good must not fill Redis.
+ */
+const FOLLOW_MS = 180_000;
 
 /**
  * Takes a run for a process.
@@ -261,11 +264,6 @@ export class Ledger {
 
   async secretSource(id: string, flight: string): Promise<string | undefined> {
     return (await this.redis.hget(this.keys.secrets(id), flight)) ?? undefined;
-  }
-
-  /** A file has arrived: its secrets are not needed any more. */
-  async forgetSecretSource(id: string, flight: string): Promise<void> {
-    await this.redis.hdel(this.keys.secrets(id), flight);
   }
 
   /**

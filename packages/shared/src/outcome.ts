@@ -21,6 +21,7 @@ export type VerifiedBy =
   | "content-md5"
   | "x-amz-checksum"
   | "etag"
+  | "x-amz-meta"
   | "length"
   | "not-modified"
   | "catalog"
@@ -35,7 +36,7 @@ export interface BriefError {
 /** The end of one file in one run, as people and machines see it. */
 export interface Outcome {
   index: number;
-  /** Without secrets; of a file that was removed, where it was. */
+  /** Without secrets; of a file that was removed, its name. */
   source: string;
   /** Absolute path. */
   destination: string;
@@ -49,6 +50,11 @@ export interface Outcome {
   verifiedBy: VerifiedBy | null;
   attempts: number;
   durationMs: number;
+  /**
+   * True where it was published under no condition, because the S3 service takes none: what another writer wrote in
+   * the last moment would have been overwritten.
+   */
+  unconditional?: true;
   error?: BriefError;
 }
 

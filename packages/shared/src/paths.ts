@@ -6,6 +6,26 @@ const PATH_BYTES = 4096;
 export const STAGING_NAME = /^\.drover-[A-Za-z0-9_-]{16}$/;
 
 /**
+ * Checks a name that is to become a key below a destination's prefix. Keys are no paths, so most names are one; but what
+ * lies between here and the service may take them for paths.
+ *
+ * @throws TransferError class `path`, permanent, naming what is wrong.
+ */
+export function safeKey(name: string): string {
+  const refuse = (why: string) =>
+    new TransferError("path", `refused name ${JSON.stringify(name)}: ${why}`, { permanent: true });
+  if (name === "") throw refuse("it is empty");
+  if (name.includes("\0")) throw refuse("it contains a NUL");
+  if (!name.isWellFormed()) throw refuse("it is not valid Unicode");
+  if (name.endsWith("/")) throw refuse("it ends in /");
+  for (const part of name.split("/")) {
+    if (part === "." || part === "..") throw refuse(`it has a component ${part}`);
+    if (STAGING_NAME.test(part)) throw refuse("such names are Drover's own staging files");
+  }
+  return name;
+}
+
+/**
  * Checks a name that is to become a path below a destination's root, after all decoding: it can lead nowhere else.
  *
  * @param name relative, with `/`.

@@ -169,13 +169,14 @@ return answers
  * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller says whom it
  * knows of: where there are others the answer names them, and nothing is done.
  *
- * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots; then per waiting file: run, done, is:<outcome>, failed, outcomes.
- * ARGV per file (16): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
+ * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots, the run's secrets; then per waiting file:
+ *   run, done, is:<outcome>, failed, outcomes.
+ * ARGV per file (17): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
  *   field in the catalog, catalog entry, '' (stays as it is) or '-' (is dropped), verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
  *   Retry-After ms, force ('1' opens the breaker at once),
  *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed),
- *   who waits (the flight's value), the outcome for who follows the run (JSON) or ''; after these 16 the index
- *   of each waiting file.
+ *   who waits (the flight's value), the outcome for who follows the run (JSON) or '', a secret that is not needed any more or
+ *   ''; after these 17 the index of each waiting file.
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0} or {'WAITING', the flight's value}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}${LIMITS}
@@ -206,7 +207,7 @@ while k < #KEYS do
     if ARGV[a+7] == '-' then redis.call('HDEL', KEYS[k+4], ARGV[a+6])
     elseif ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
     for waiter = 1, count do
-      local w, index = k + waiter * 5 + 1, ARGV[a+16+waiter]
+      local w, index = k + waiter * 5 + 2, ARGV[a+17+waiter]
       local run = KEYS[w+1]
       redis.call('SETBIT', KEYS[w+2], index, 1)
       if outcome ~= 'copied' then redis.call('SETBIT', KEYS[w+3], index, 1) end
@@ -217,6 +218,7 @@ while k < #KEYS do
         if follows[run] then redis.call('XADD', KEYS[w+5], '*', 'i', index, 'o', ARGV[a+16]) end
       end
     end
+    if ARGV[a+17] ~= '' then redis.call('HDEL', KEYS[k+7], ARGV[a+17]) end
     if fence == '' then redis.call('DEL', flight)
     elseif ARGV[a+14] == '1' then
       redis.call('DEL', flight)
@@ -224,7 +226,7 @@ while k < #KEYS do
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end
-  k, a = k + 6 + count * 5, a + 16 + count
+  k, a = k + 7 + count * 5, a + 17 + count
 end
 for run, sum in pairs(bytes) do
   if sum > 0 then redis.call('HINCRBY', run, 'bytes', string.format('%.0f', sum)) end

@@ -1,11 +1,12 @@
 import type { Redis } from "ioredis";
+import { catalogKey } from "./catalog-store.js";
 import type { TransferError, Verdict } from "./errors.js";
 import { shortHash } from "./ids.js";
 import type { TransferJob } from "./job.js";
 import { DEFAULT_LIMIT } from "./limits.js";
 import type { OutcomeName } from "./outcome.js";
 import { ADMIT, RELEASE, RENEW, SETTLE } from "./protocol.lua.js";
-import { bucketOf, CATALOG_BUCKETS, type Keys } from "./redis/keys.js";
+import type { Keys } from "./redis/keys.js";
 import { Gather, Script } from "./redis/script.js";
 import type { RunSpec } from "./run.js";
 import { isS3 } from "./storage/s3/name.js";
@@ -51,8 +52,12 @@ export function flightHash(runId: string, source: string, destination: string, g
   return shortHash("copy", runId, source, destination, String(generation));
 }
 
-/** The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one. */
-export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: string): string {
+/**
+ * The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one.
+ *
+ * @param lease hash of the destination.
+ */
+export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: string): string {
   if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g || job.op)
     return flightHash(runId, job.s, job.d, job.g ?? 0);
   const terms = JSON.stringify([
@@ -60,8 +65,9 @@ export function flightOf(runId: string, spec: RunSpec, job: TransferJob, path: s
     spec.maxFileSizeBytes,
     spec.durable,
     isS3(job.s) ? spec.s3 : undefined,
+    spec.checkDestination,
   ]);
-  return shortHash("copy", job.s, path, terms);
+  return shortHash("copy", job.s, lease, terms);
 }
 
 /** A file that waits for a flight, as the flight's value names it: one of a run that one process carries has its index alone. */
@@ -85,8 +91,8 @@ export interface Admitted {
   is: "admitted";
   fence: string;
   epoch: string;
-  /** Encoded catalog entry, or "". */
-  catalog: string;
+  /** Encoded catalog entry; empty where there is none. */
+  catalog: Buffer;
   origin: LeaseOrigin;
   /** Fences whose staging may still be there. */
   predecessors: string[];
@@ -122,7 +128,7 @@ export interface SettleRequest extends FileKeys {
   /** File and error as JSON, for what did not succeed; else "". */
   failure: string;
   /** The catalog entry; "" leaves the one that is there, {@link NO_ENTRY} drops it. */
-  catalog: string;
+  catalog: Buffer | "" | typeof NO_ENTRY;
   verdict: HostVerdict;
   epoch: string;
   rules: BreakerRules;
@@ -131,6 +137,11 @@ export interface SettleRequest extends FileKeys {
   openBreaker: boolean;
   /** Keep the lease's record: what its predecessors staged could not be removed. */
   keepLease: boolean;
+  /**
+   * Flight whose source with its secrets is not needed any more. It goes with what it was kept for: should Redis
+   * forget that the file is settled, it has not forgotten the secrets either.
+   */
+  forget?: string;
 }
 
 export interface SettleAnswer {
@@ -173,10 +184,6 @@ export class Protocol {
     }
   }
 
-  #catalogKey(file: FileKeys): string {
-    return this.keys.catalog(file.tree, bucketOf(file.lease, CATALOG_BUCKETS));
-  }
-
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
     const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
     const args: (string | number)[] = [LEASE_MS, this.probeMs, this.owner];
@@ -185,7 +192,7 @@ export class Protocol {
         this.keys.flight(each.flight),
         this.keys.lease(each.lease),
         this.keys.breaker(each.host),
-        this.#catalogKey(each),
+        catalogKey(this.keys, each.tree, each.name),
         this.keys.run(each.runId),
         this.keys.limit(each.host),
         this.keys.slots(each.host),
@@ -193,7 +200,7 @@ export class Protocol {
       );
       args.push(each.delivery, each.sourceHash, each.deadFence ?? "", each.host, each.name);
     }
-    return ((await admitScript.run(this.redis, keys, args)) as unknown[][]).map(readAdmit);
+    return ((await admitScript.runForBytes(this.redis, keys, args)) as unknown[][]).map(readAdmit);
   }
 
   /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
@@ -203,15 +210,16 @@ export class Protocol {
 
   async #settleAll(requests: SettleRequest[]) {
     const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
-    const args: (string | number)[] = [];
+    const args: (string | number | Buffer)[] = [];
     for (const each of requests) {
       keys.push(
         this.keys.flight(each.flight),
         this.keys.lease(each.lease),
         this.keys.breaker(each.host),
-        this.#catalogKey(each),
+        catalogKey(this.keys, each.tree, each.name),
         this.keys.limit(each.host),
         this.keys.slots(each.host),
+        this.keys.secrets(each.runId),
       );
       const waiting = each.waiting.split(",");
       args.push(
@@ -231,6 +239,7 @@ export class Protocol {
         each.keepLease ? "1" : "",
         each.waiting,
         each.followed,
+        each.forget ?? "",
       );
       for (const waiter of waiting) {
         const colon = waiter.indexOf(":");
@@ -302,7 +311,7 @@ export class Protocol {
 }
 
 function readAdmit(answer: unknown[]): AdmitAnswer {
-  switch (answer[0]) {
+  switch (String(answer[0])) {
     case "DONE":
       return { is: "done" };
     case "CANCELLED":
@@ -324,9 +333,9 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         is: "admitted",
         fence: String(answer[1]),
         epoch: String(answer[2]),
-        catalog: String(answer[3]),
-        origin: answer[4] as LeaseOrigin,
-        predecessors: answer[5] === "" ? [] : String(answer[5]).split(","),
+        catalog: answer[3] as Buffer,
+        origin: String(answer[4]) as LeaseOrigin,
+        predecessors: String(answer[5]) === "" ? [] : String(answer[5]).split(","),
         staged: String(answer[6]),
         waiting: String(answer[7]),
         crashes: Number(answer[8]),

@@ -3,7 +3,7 @@ import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** What a run was asked to do, as it is kept in Redis: without secrets, and enough to go on after a kill. */
 export const runSpecSchema = z.object({
-  /** Where the files go, absolute: the root of the destination tree. */
+  /** Where the files go, the root of the destination tree: an absolute path, or `s3://bucket/prefix`. */
   root: z.string(),
   /** What relative paths of a list are relative to. */
   directory: z.string(),
@@ -52,6 +52,10 @@ export const runSpecSchema = z.object({
   bytesPerSecond: z.number().optional(),
   /** How s3:// sources are reached, where there can be any. */
   s3: s3SpecSchema.optional(),
+  /** How an s3:// destination is reached, where that is another service or another identity. */
+  s3Destination: s3SpecSchema.optional(),
+  /** Objects of an s3:// destination are looked at before they count as unchanged. A local one always is. */
+  checkDestination: z.boolean().optional(),
   resume: z.boolean(),
   durable: z.boolean(),
   /** Carried by a fleet's workers rather than by one process. */

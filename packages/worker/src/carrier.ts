@@ -7,6 +7,7 @@ import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { RunSpec } from "@drover/shared/run";
 import type { Redis } from "ioredis";
+import { Budget } from "./budget.js";
 import { Leases } from "./leases.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
@@ -27,6 +28,8 @@ export interface CarrierWork {
   concurrency: number;
   /** This carrier's share of the run's limit. */
   bytesPerSecond: number | undefined;
+  /** Its share of the memory for uploads. */
+  uploadBytes: number;
 }
 
 export interface CarrierEvents extends FileEvents {
@@ -36,6 +39,7 @@ export interface CarrierEvents extends FileEvents {
 /** Everything that carries files of one run in one thread: the composition of this package. */
 export class Carrier {
   readonly #place: Place;
+  readonly #budget: Budget;
   readonly #processor: Processor;
   readonly #close: () => Promise<void>;
 
@@ -47,6 +51,7 @@ export class Carrier {
     events: CarrierEvents,
     onError: (error: Error) => void,
   ) {
+    this.#budget = new Budget(work.uploadBytes);
     const leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
     const opened = openPlace({
       ...work,
@@ -55,6 +60,7 @@ export class Carrier {
       connections: work.concurrency * 4,
       leases,
       gates,
+      budget: this.#budget,
       receiving: events.receiving,
       onError,
     });
@@ -83,8 +89,9 @@ export class Carrier {
     return carried.is === "settled" ? carried.outcome : undefined;
   }
 
-  /** Changes this carrier's share of the run: files at once, and bytes per second. */
-  limit(concurrency: number, bytesPerSecond: number | undefined): void {
+  /** Changes this carrier's share of the run: files at once, bytes per second, and memory for uploads. */
+  limit(concurrency: number, bytesPerSecond: number | undefined, uploadBytes: number): void {
+    this.#budget.limit(uploadBytes);
     this.#place.pace.bytesPerSecond = bytesPerSecond;
     this.#processor.limit(concurrency);
   }

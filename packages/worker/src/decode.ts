@@ -40,6 +40,7 @@ export class DecodedBody implements Body {
     if (entry.digest) this.wireHash = createHash(entry.digest.algorithm);
     const source = Readable.from(this.#wire(entry.sizeBytes));
     source.on("error", (error) => decoder.destroy(error));
+    decoder.on("error", () => {}); // it is thrown by the next read, however late that comes
     this.#iterator = source.pipe(decoder)[Symbol.asyncIterator]();
   }
 

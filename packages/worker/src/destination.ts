@@ -1,11 +1,15 @@
-import { type CatalogEntry, decodeCatalog, statStamp } from "@drover/shared/catalog";
-import type { TransferJob } from "@drover/shared/job";
+import type { CatalogEntry } from "@drover/shared/catalog";
+import { type ErrorClass, TransferError } from "@drover/shared/errors";
+import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Admitted } from "@drover/shared/protocol";
-import { sha256OfFile } from "./hash-file.js";
+import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
+import type { Lease } from "./leases.js";
+import type { Part } from "./part.js";
 import type { Place } from "./place.js";
+import type { Evidence } from "./verify.js";
 import type { WorkFile } from "./work-file.js";
 
-/** What is at the destination. */
+/** What is at the destination before anything is asked of the source. */
 export interface Before {
   /** The copy that is there, where the catalog or its own bytes vouch for it. */
   entry: CatalogEntry | undefined;
@@ -15,39 +19,86 @@ export interface Before {
   expected: boolean;
 }
 
-/** Looks at the destination before anything is asked of the source. */
-export async function destinationBefore(
-  job: TransferJob,
-  file: WorkFile,
-  admitted: Admitted,
-  place: Place,
-): Promise<Before> {
-  const nothing: Before = { entry: undefined, known: "", expected: false };
-  const entry = decodeCatalog(admitted.catalog);
-  if (!entry && job.x === undefined) return nothing;
-  const stat = place.tree.stat(file.path);
-  if (!stat?.isFile()) return nothing;
-  if (entry && entry.stamp === statStamp(stat)) {
-    const sameSource = entry.source === file.sourceHash;
-    if (job.x === undefined) return { entry, known: sameSource ? entry.version : "", expected: false };
-    const version = sameSource ? entry.version : "";
-    return { entry: { ...entry, version }, known: "", expected: entry.sha256 === job.x };
-  }
-  if (job.x === undefined) return nothing;
-  const sha256 = await sha256OfFile(file.path);
-  if (sha256 !== job.x) return nothing;
-  const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
-  return { entry: found, known: "", expected: true };
+export interface Received extends Evidence {
+  /** What the file must measure, where the source says so of the bytes that are staged. */
+  lengthBytes: number | undefined;
 }
 
-/** The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. */
-export async function sameAsDestination(
-  file: WorkFile,
-  sizeBytes: number,
-  sha256: string,
-  place: Place,
-): Promise<string | undefined> {
-  const stat = place.tree.stat(file.path);
-  if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
-  return (await sha256OfFile(file.path)) === sha256 ? statStamp(stat) : undefined;
+export interface Published {
+  /** `unchanged`: the destination has these very bytes already, and was left alone. */
+  outcome: "copied" | "unchanged";
+  /** Of the destination, for the catalog. */
+  stamp: string;
+  /** What vouches for it now, where that is more than what vouched for the bytes as they came. */
+  verifiedBy?: VerifiedBy;
+  /** It was published under no condition, because the service takes none. */
+  unconditional?: true;
+}
+
+export type OpenedBody = Extract<Opened, { is: "body" }>;
+
+/** Where files go: one tree of a run. */
+export interface Destination {
+  close(): void;
+
+  before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before>;
+
+  /** @param expected SHA-256 that the person gave, hexadecimal. */
+  stage(file: WorkFile, expected: string | undefined, lease: Lease, admitted: Admitted): Staging;
+
+  /**
+   * Removes a file, where it is there, once no former carrier can change it any more.
+   *
+   * @param stamp it is left alone where it is not as this says.
+   * @throws TransferError class `changed` where it is another one by now.
+   */
+  remove(file: WorkFile, stamp: string, lease: Lease, admitted: Admitted, durable: boolean): Promise<void>;
+}
+
+/** What is at a destination is not what was found to be removed. */
+export function changedMeanwhile(path: string): TransferError {
+  const why = `${path} changed since it was found to be removed: it is left alone`;
+  return new TransferError("changed", why, { permanent: true });
+}
+
+/** The staged bytes of one file: published whole or not at all. */
+export interface Staging {
+  /**
+   * Makes sure that no former carrier can publish, then takes over what it staged.
+   *
+   * @param noted what is known of it.
+   * @param alive the predecessor may still run.
+   * @param resume it may be taken over.
+   * @returns whether the part is ours now.
+   */
+  adopt(
+    predecessors: string[],
+    noted: Part | undefined,
+    alive: boolean,
+    resume: boolean,
+  ): boolean | Promise<boolean>;
+
+  /**
+   * Brings the bytes of an opened file here, hashing and counting on the way.
+   *
+   * @param source where more of the file can be asked for; undefined where only the body gives the file.
+   * @param lengthBytes what the file must measure, where that is known of the bytes that are staged.
+   * @param part updated as bytes arrive, so that whoever comes after a failure knows what is there.
+   */
+  receive(
+    source: Source | undefined,
+    opened: OpenedBody,
+    lengthBytes: number | undefined,
+    part: Part,
+    place: Place,
+  ): Promise<Received>;
+
+  /** Puts what is staged in the destination's place while the lease is trusted, unless the same is there. */
+  publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published>;
+
+  /** Whether what is staged is worth keeping for the next try, after an error of that class. */
+  worthKeeping(part: Part, after: ErrorClass | undefined): boolean;
+  keep(): void;
+  discard(): void | Promise<void>;
+  close(): void;
 }

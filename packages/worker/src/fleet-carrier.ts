@@ -7,7 +7,11 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { RunSpec } from "@drover/shared/run";
+import { destinationService } from "@drover/shared/storage/open-tree";
+import { isS3 } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Redis } from "ioredis";
+import { Budget, UPLOAD_BYTES } from "./budget.js";
 import { Leases } from "./leases.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
@@ -22,8 +26,10 @@ export interface FleetCarrierOptions {
   redis: Redis;
   keys: Keys;
   concurrency: number;
-  /** Directories that files may be written below, absolute. */
+  /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
   roots: string[];
+  /** The service that the latter are of. */
+  s3?: S3Spec;
   events: Omit<FileEvents, "blocked">;
   onError(error: Error): void;
 }
@@ -48,6 +54,7 @@ interface OpenRun {
 export class FleetCarrier {
   readonly #leases: Leases;
   readonly #ledger: Ledger;
+  readonly #budget = new Budget(UPLOAD_BYTES);
   readonly #runs = new Map<string, OpenRun>();
   readonly #carrying = new Map<string, { job: TransferJob; sinceMs: number; part?: Part }>();
   readonly #processor: Processor;
@@ -56,7 +63,7 @@ export class FleetCarrier {
 
   constructor(private readonly options: FleetCarrierOptions) {
     const { redis, keys, events } = options;
-    this.#roots = options.roots.map((root) => realpathSync(root));
+    this.#roots = options.roots.filter((root) => !isS3(root)).map((root) => realpathSync(root));
     this.#leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
     this.#ledger = new Ledger(redis, keys, PROCESS_NAME);
     this.#processor = new Processor({
@@ -155,6 +162,7 @@ export class FleetCarrier {
       bytesPerSecond: spec.bytesPerSecond,
       leases: this.#leases,
       gates: gatesOf(spec),
+      budget: this.#budget,
       receiving: (job, part) => {
         const carrying = this.#carrying.get(keyOf(job));
         if (carrying) carrying.part = part;
@@ -171,6 +179,7 @@ export class FleetCarrier {
 
   /** Whatever a run asks for, nothing is written outside of this worker's roots. */
   #refuse(spec: RunSpec): TransferError | undefined {
+    if (isS3(spec.root)) return this.#refuseS3(spec);
     for (const directory of [spec.root, spec.delete?.backupDir]) {
       if (directory === undefined) continue;
       const path = realAncestor(directory);
@@ -180,6 +189,18 @@ export class FleetCarrier {
       return new TransferError("path", why, { permanent: true });
     }
     return undefined;
+  }
+
+  #refuseS3(spec: RunSpec): TransferError | undefined {
+    const { roots, s3 } = this.options;
+    const { endpoint } = destinationService(spec);
+    const below = roots.some(
+      (root) => isS3(root) && (spec.root === root || spec.root.startsWith(`${root}/`)),
+    );
+    if (below && endpoint === s3?.endpoint) return undefined;
+    const where = below ? `${spec.root} at ${endpoint}` : spec.root;
+    const why = `${where} is outside of what this worker writes to`;
+    return new TransferError("path", why, { permanent: true });
   }
 
   /** Gives up files of runs that were cancelled, and closes what is not used any more. */

@@ -6,6 +6,40 @@ import { HashBehind } from "./hash-behind.js";
 /** From this size on another thread hashes, so that leases and other files go on meanwhile. */
 const LARGE_BYTES = 1 << 20;
 
+/** Bytes after which the signal is looked at. */
+const STEP_BYTES = 64 << 20;
+
+/**
+ * Digests of a file that is a source, hexadecimal, in the order of the algorithms.
+ *
+ * @throws TransferError, or the signal's reason.
+ */
+export async function digestsOfSource(
+  path: string,
+  algorithms: string[],
+  signal: AbortSignal,
+): Promise<string[]> {
+  let fd = -1;
+  let hashing: HashBehind | undefined;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const { size } = fstatSync(fd);
+    hashing = new HashBehind(fd, algorithms);
+    for (let at = STEP_BYTES; at < size; at += STEP_BYTES) {
+      hashing.advance(at);
+      await hashing.caughtUp();
+      signal.throwIfAborted();
+    }
+    return await hashing.finish(size);
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    throw fileError(error, `read ${path}`);
+  } finally {
+    await hashing?.drop();
+    if (fd >= 0) closeSync(fd);
+  }
+}
+
 /** SHA-256 of a file that is at a destination already, hexadecimal. A link is not followed. */
 export async function sha256OfFile(path: string): Promise<string> {
   let fd = -1;

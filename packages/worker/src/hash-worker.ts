@@ -2,9 +2,13 @@ import { createHash, type Hash } from "node:crypto";
 import { readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 
-/** Thread that hashes staged files behind their writer: it reads what was just written, so nothing is handed over. */
+/**
+ * Thread that hashes staged files behind their writer, where it reads what was just written, and the parts of uploads,
+ * which it shares the memory of: nothing is handed over.
+ */
 export type HashRequest =
   | { id: number; is: "upTo"; fd: number; algorithms: string[]; endByte: number }
+  | { id: number; is: "bytes"; bytes: Uint8Array; algorithms: string[] }
   | { id: number; is: "finish" }
   | { id: number; is: "drop" };
 
@@ -12,6 +16,8 @@ export interface HashAnswer {
   id: number;
   /** Where the thread is in the file, or the digests in hexadecimal, or what went wrong. */
   atByte?: number;
+  /** Of the bytes that were handed over, hexadecimal. */
+  md5?: string;
   digests?: string[];
   error?: string;
 }
@@ -36,6 +42,12 @@ parentPort?.on("message", (request: HashRequest) => {
   if (!file) {
     file = { hashes: request.algorithms.map((name) => createHash(name)), atByte: 0 };
     files.set(request.id, file);
+  }
+  if (request.is === "bytes") {
+    for (const hash of file.hashes) hash.update(request.bytes);
+    const md5 = createHash("md5").update(request.bytes).digest("hex");
+    parentPort?.postMessage({ id: request.id, md5 } satisfies HashAnswer);
+    return;
   }
   try {
     while (file.atByte < request.endByte) {

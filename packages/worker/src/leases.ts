@@ -107,6 +107,22 @@ export class Leases {
     this.#held.delete(lease);
   }
 
+  /**
+   * Asks Redis whether a lease is still ours, now and not at the next tick.
+   *
+   * @param note what is staged (JSON), to be noted before the work goes on.
+   * @throws TransferError class `locked` when it is somebody else's by now.
+   */
+  async confirm(lease: Lease, note = ""): Promise<void> {
+    const askedAt = now();
+    if (note !== "") lease.note = "";
+    const [ours] = await this.protocol.renew([
+      { lease: lease.key, host: lease.host, fence: lease.fence, staged: note },
+    ]);
+    if (!ours) throw lost();
+    lease.extend(askedAt);
+  }
+
   /** Stops all work that holds a lease, and all that will. */
   abortAll(reason: Error): void {
     this.#stopped = reason;

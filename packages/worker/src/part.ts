@@ -21,12 +21,14 @@ export interface Part {
   receivedBytes: number;
   /** Tries that ended with a wrong checksum. */
   mismatches: number;
+  /** Multipart upload that holds the bytes, where the destination is S3: it may be there. */
+  upload?: { id: string; metadata: string };
 }
 
 const BOOT = bootId();
 
 export function encodePart(part: Part): string {
-  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = part;
+  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches, upload } = part;
   return JSON.stringify([
     fence,
     version,
@@ -36,13 +38,25 @@ export function encodePart(part: Part): string {
     pieces,
     mismatches,
     BOOT,
+    ...(upload ? [upload.id, upload.metadata] : []),
   ]);
 }
 
 /** Reads a note; bytes that were written before the machine last started are not trusted, they were never synced. */
 export function decodePart(note: string): Part | undefined {
   if (note === "") return undefined;
-  const [fence, version, strongEtag, size, contiguousBytes, pieces, mismatches, boot] = JSON.parse(note) as [
+  const [
+    fence,
+    version,
+    strongEtag,
+    size,
+    contiguousBytes,
+    pieces,
+    mismatches,
+    boot,
+    uploadId,
+    metadata = "",
+  ] = JSON.parse(note) as [
     string,
     string,
     string,
@@ -51,6 +65,8 @@ export function decodePart(note: string): Part | undefined {
     number[],
     number,
     string,
+    string | undefined,
+    string | undefined,
   ];
   const part: Part = {
     fence,
@@ -61,6 +77,7 @@ export function decodePart(note: string): Part | undefined {
     pieces,
     receivedBytes: contiguousBytes,
     mismatches,
+    ...(uploadId === undefined ? {} : { upload: { id: uploadId, metadata } }),
   };
   return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };
 }

@@ -2,9 +2,10 @@ import type { TransferError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import type { TransferJob } from "@drover/shared/job";
 import type { BreakerRules, Protocol } from "@drover/shared/protocol";
-import type { LocalTree } from "@drover/shared/storage/local-tree";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Source } from "@drover/shared/storage/source";
+import type { Tree } from "@drover/shared/storage/tree";
+import type { Destination } from "./destination.js";
 import type { Leases } from "./leases.js";
 import type { Pace } from "./pace.js";
 import type { Part } from "./part.js";
@@ -40,20 +41,20 @@ export interface Place {
   protocol: Protocol;
   leases: Leases;
   pace: Pace;
-  tree: LocalTree;
-  /** Keeps what is removed; undefined where it is not kept. */
-  backup?(): LocalTree;
-  /** How s3:// sources are reached. */
+  tree: Tree;
+  destination: Destination;
+  /** The run's. */
+  root: string;
+  /** How s3:// sources are reached, and the destination where that is another service. */
   s3?: S3Spec | undefined;
+  s3Destination?: S3Spec | undefined;
   terms: Terms;
   gates: Gates;
-  flight(job: TransferJob, path: string): string;
+  flight(job: TransferJob, lease: string): string;
   /** Why no file of this run may be carried here; undefined where they may. */
   refused?: TransferError;
   /** Told where the bytes of a file are counted as they come, for show. */
   receiving?(job: TransferJob, part: Part): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */
   source(job: TransferJob): Promise<Source> | Source;
-  /** The file has arrived. */
-  arrived(job: TransferJob): void;
 }

@@ -1,6 +1,5 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
-import { LocalRemoval } from "@drover/shared/storage/local-removal";
 import { lost, now } from "./leases.js";
 import type { Place } from "./place.js";
 import { settleDeleted, settleFailed } from "./settle.js";
@@ -25,18 +24,8 @@ export async function carryRemoval(delivery: Delivery, place: Place): Promise<Ca
   }
   faultPoint("admit");
   const lease = place.leases.hold(file.lease, answer.fence, askedAt, file.host, place.runId);
-  let removal: LocalRemoval | undefined;
-  let fencedOff = answer.predecessors.length === 0;
   try {
-    removal = new LocalRemoval(place.tree, job.d, job.v ?? "", file.lease, answer.fence);
-    removal.adopt(answer.predecessors);
-    fencedOff = true;
-    if (removal.take(() => lease.check())) {
-      faultPoint("taken");
-      await removal.finish(place.backup?.(), place.terms.durable);
-    }
-    faultPoint("removed");
-    removal.prune();
+    await place.destination.remove(file, job.v ?? "", lease, answer, place.terms.durable);
     return await settleDeleted(delivery, file, answer, place);
   } catch (thrown) {
     const reason: unknown = lease.signal.aborted ? lease.signal.reason : thrown;
@@ -45,14 +34,13 @@ export async function carryRemoval(delivery: Delivery, place: Place): Promise<Ca
     const final = error.permanent || delivery.attempt >= place.terms.retries;
     if (final && !stopping && error.class !== "locked") {
       const outcome = error.class === "cancelled" ? "cancelled" : "failed";
-      return await settleFailed(delivery, file, answer, error, place, outcome, !fencedOff);
+      return await settleFailed(delivery, file, answer, error, place, outcome, true);
     }
     const { rules } = place.terms;
-    await place.protocol.release(file, answer.fence, "", "none", answer.epoch, rules, 0, fencedOff);
+    await place.protocol.release(file, answer.fence, answer.staged, "none", answer.epoch, rules, 0, false);
     return stopping ? { is: "returned" } : { is: "retry", error, blockedUntilMs: 0 };
   } finally {
     place.leases.drop(lease);
-    removal?.close();
   }
 }
 

@@ -9,16 +9,22 @@ import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http";
 import { HttpSource } from "@drover/shared/storage/http-source";
 import { LocalSource } from "@drover/shared/storage/local-source";
-import { LocalTree } from "@drover/shared/storage/local-tree";
+import type { LocalTree } from "@drover/shared/storage/local-tree";
+import { destinationService, openTree } from "@drover/shared/storage/open-tree";
 import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";
 import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
 import { S3Source } from "@drover/shared/storage/s3/source";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
+import type { Budget } from "./budget.js";
 import type { Leases } from "./leases.js";
+import { LocalDestination } from "./local-destination.js";
 import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
+import { S3Destination } from "./s3-destination.js";
 
 /** A probe of a half-open breaker is given up after so long, however patient the run is. */
 const MOST_PROBE_MS = 60_000;
@@ -44,6 +50,8 @@ export interface RunPlaceOptions {
   bytesPerSecond: number | undefined;
   leases: Leases;
   gates: Gates;
+  /** Memory for uploads, of all runs and files of this thread. */
+  budget: Budget;
   receiving(job: TransferJob, part: Part): void;
   onError(error: Error): void;
 }
@@ -53,60 +61,64 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
   const { redis, keys, runId, spec, headers } = options;
   const probeMs = probeMsOf(spec);
   const ledger = new Ledger(redis, keys, PROCESS_NAME);
-  const client = new HttpClient({ timeoutMs: spec.timeoutMs, connections: options.connections });
+  const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections: options.connections });
   const secretSource = async (job: TransferJob) => {
     const url = await ledger.secretSource(runId, flightHash(runId, job.s, job.d, 0));
-    if (url !== undefined) return new HttpSource(client, url, headers);
+    if (url !== undefined) return new HttpSource(http, url, headers);
     const why = "the credentials of this run have expired: start a new sync";
     throw new TransferError("credentials", why, { permanent: true });
   };
   let s3: S3Client | undefined;
+  const s3Destination = (tree: S3Tree) => {
+    const service = destinationService(spec);
+    const client = new S3Client(http, service, credentialsOf(service));
+    const { leases, budget, onError } = options;
+    return new S3Destination({ tree, spec, client, redis, keys, leases, budget, onError });
+  };
   const s3Source = (job: TransferJob) => {
     if (!spec.s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
-    s3 ??= new S3Client(client, spec.s3, credentialsOf(spec.s3));
-    return new S3Source(s3, parseS3(job.s));
+    s3 ??= new S3Client(http, spec.s3, credentialsOf(spec.s3));
+    const name = parseS3(job.s);
+    // A checksum that the person gives can only be held against bytes that come by.
+    if (isS3(spec.root) && !spec.s3Destination && job.x === undefined) return new S3CopySource(s3, name);
+    return new S3Source(s3, name);
   };
-  const backupDir = spec.delete?.backupDir;
-  let backup: LocalTree | undefined;
-  const openBackup = (directory: string) => {
-    backup ??= new LocalTree(directory);
-    return backup;
-  };
+  const tree = openTree(spec);
   const place: Place = {
     runId,
     fleet: spec.fleet,
     protocol: new Protocol(redis, keys, PROCESS_NAME, probeMs),
     leases: options.leases,
     pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
-    tree: new LocalTree(spec.root),
-    ...(backupDir === undefined ? {} : { backup: () => openBackup(backupDir) }),
+    tree,
+    destination:
+      tree instanceof S3Tree
+        ? s3Destination(tree)
+        : new LocalDestination(tree as LocalTree, spec.delete?.backupDir),
+    root: spec.root,
     s3: spec.s3,
+    s3Destination: spec.s3Destination,
     terms: {
       ...spec,
       rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
       maxFileSizeBytes: spec.maxFileSizeBytes,
     },
     gates: options.gates,
-    flight: (job, path) => flightOf(runId, spec, job, path),
+    flight: (job, lease) => flightOf(runId, spec, job, lease),
     receiving: options.receiving,
     source: (job) => {
       if (isS3(job.s)) return s3Source(job);
       if (hostOf(job.s) === "") return new LocalSource(job.s);
-      return job.k === 1 ? secretSource(job) : new HttpSource(client, job.s, headers);
-    },
-    arrived: (job) => {
-      if (job.k !== 1) return;
-      const flight = flightHash(runId, job.s, job.d, 0);
-      ledger.forgetSecretSource(runId, flight).catch(options.onError); // else it expires with the run's
+      return job.k === 1 ? secretSource(job) : new HttpSource(http, job.s, headers);
     },
   };
   return {
     place,
     async close() {
       place.pace.close();
-      await client.close();
+      await http.close();
       place.tree.close();
-      backup?.close();
+      place.destination.close();
     },
   };
 }

@@ -2,7 +2,7 @@ import { type CatalogEntry, encodeCatalog } from "@drover/shared/catalog";
 import type { TransferError, Verdict } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
-import { type Admitted, hostVerdict, NO_ENTRY, waiterOf } from "@drover/shared/protocol";
+import { type Admitted, flightHash, hostVerdict, NO_ENTRY, waiterOf } from "@drover/shared/protocol";
 import { lost } from "./leases.js";
 import type { Place } from "./place.js";
 import type { Carried, Delivery, WorkFile } from "./work-file.js";
@@ -17,15 +17,18 @@ export async function settle(
   verifiedBy: VerifiedBy,
   verdict: Verdict,
   place: Place,
+  unconditional?: true,
 ): Promise<Carried> {
   delivery.through();
   const ended: Outcome = {
     ...outcomeBase(delivery, file),
     outcome,
-    checksum: entry.sha256,
+    checksum: entry.sha256 === "" ? null : entry.sha256,
     bytes: entry.sizeBytes,
     verifiedBy,
+    ...(unconditional ? { unconditional } : {}),
   };
+  const { job } = delivery;
   const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
   const answer = await place.protocol.settle({
     ...file,
@@ -35,18 +38,18 @@ export async function settle(
     outcome,
     bytes: entry.sizeBytes,
     failure: "",
-    catalog: catalog === admitted.catalog ? "" : catalog,
+    catalog: catalog.equals(admitted.catalog) ? "" : catalog,
     verdict,
     epoch: admitted.epoch,
     rules: place.terms.rules,
     retryAfterMs: 0,
     openBreaker: false,
     keepLease: false,
+    ...(job.k === 1 ? { forget: flightHash(file.runId, job.s, job.d, 0) } : {}),
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done" };
-  place.arrived(delivery.job);
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
 }
 
@@ -57,6 +60,7 @@ export async function settleDeleted(
   admitted: Admitted,
   place: Place,
 ): Promise<Carried> {
+  delivery.through();
   const ended: Outcome = {
     ...outcomeBase(delivery, file),
     outcome: "deleted",

@@ -6,13 +6,12 @@ import type { VerifiedBy } from "@drover/shared/outcome";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import { type Admitted, hostVerdict } from "@drover/shared/protocol";
 import type { Opened } from "@drover/shared/storage/source";
-import { destinationBefore, sameAsDestination } from "./destination.js";
+import type { Staging } from "./destination.js";
 import { type Lease, lost, now } from "./leases.js";
-import { decodePart, encodePart, type Part, WORTH_RESUMING_BYTES } from "./part.js";
+import { decodePart, encodePart, type Part } from "./part.js";
 import type { Place } from "./place.js";
 import { receive } from "./receive.js";
 import { settle, settleFailed } from "./settle.js";
-import { Staging } from "./staging.js";
 import { verify } from "./verify.js";
 import { type Carried, type Delivery, type WorkFile, workFile } from "./work-file.js";
 
@@ -38,8 +37,13 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   }
   faultPoint("admit");
 
-  const arrived = (outcome: "copied" | "unchanged", entry: CatalogEntry, by: VerifiedBy, verdict: Verdict) =>
-    settle(delivery, file, answer, outcome, entry, by, verdict, place);
+  const arrived = (
+    outcome: "copied" | "unchanged",
+    entry: CatalogEntry,
+    by: VerifiedBy,
+    verdict: Verdict,
+    unconditional?: true,
+  ) => settle(delivery, file, answer, outcome, entry, by, verdict, place, unconditional);
   const lease = place.leases.hold(
     file.lease,
     answer.fence,
@@ -59,6 +63,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     pieces: [],
     receivedBytes: 0,
     mismatches: noted?.mismatches ?? 0,
+    ...(noted?.upload ? { upload: noted.upload } : {}),
   };
   let staging: Staging | undefined;
   let fencedOff = answer.predecessors.length === 0;
@@ -66,18 +71,19 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   try {
     if (!fencedOff) {
       // Before anything else: no predecessor may publish once this try has found out anything.
-      staging = Staging.at(place.tree, job.d, lease);
-      const resumable = place.terms.resume && noted?.strongEtag ? noted : undefined;
-      if (staging.adopt(answer.predecessors, resumable, answer.origin === "expired") && resumable) {
-        Object.assign(part, resumable, { fence: answer.fence });
+      staging = place.destination.stage(file, job.x, lease, answer);
+      const { resume } = place.terms;
+      const adopted = await staging.adopt(answer.predecessors, noted, answer.origin === "expired", resume);
+      if (noted && adopted) {
+        Object.assign(part, noted, { fence: answer.fence });
         lease.note = encodePart(part);
-      }
+      } else delete part.upload;
       fencedOff = true;
     }
     if (place.fleet && answer.crashes >= MOST_CRASHES) throw poison(answer.crashes);
-    const before = await destinationBefore(job, file, answer, place);
+    const before = await place.destination.before(file, job.x, answer);
     if (before.expected) {
-      staging?.discardFile();
+      await staging?.discard();
       return await arrived("unchanged", before.entry as CatalogEntry, "sha256", "none");
     }
 
@@ -85,40 +91,37 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     const opened = await open(source, part, before.known, lease);
     faultPoint("open");
     if (opened.is === "unchanged") {
-      staging?.discardFile();
-      const entry = { ...(before.entry as CatalogEntry), version: opened.entry.version };
+      await staging?.discard();
+      const { version, mode } = opened.entry;
+      const entry = { ...(before.entry as CatalogEntry), version, ...(mode === undefined ? {} : { mode }) };
       return await arrived("unchanged", entry, "not-modified", "ok");
     }
     body = opened;
-    staging ??= Staging.at(place.tree, job.d, lease);
-    await place.tree.sweep(staging.directory);
+    staging ??= place.destination.stage(file, job.x, lease, answer);
     Object.assign(part, {
       version: opened.entry.version,
       strongEtag: opened.entry.strongEtag,
       sizeBytes: opened.entry.sizeBytes,
     });
     place.receiving?.(job, part);
-    const received = await receive(source, opened, job.d, staging, part, lease, place);
+    const received = await receive(source, opened, job.d, staging, part, place);
     faultPoint("stage");
 
     const verifiedBy = verify(received, opened.entry, received.lengthBytes, job.x);
     faultPoint("verify");
 
+    const published = await staging.publish(received, opened.entry, place.terms.durable);
+    if (published.outcome === "copied") faultPoint("committed");
     const entry: CatalogEntry = {
       source: file.sourceHash,
       version: opened.entry.version,
       sha256: received.sha256,
-      stamp: "",
+      stamp: published.stamp,
       sizeBytes: received.sizeBytes,
+      ...(opened.entry.mode === undefined ? {} : { mode: opened.entry.mode }),
     };
-    const same = await sameAsDestination(file, received.sizeBytes, received.sha256, place);
-    if (same !== undefined) {
-      staging.discardFile();
-      return await arrived("unchanged", { ...entry, stamp: same }, verifiedBy, "ok");
-    }
-    entry.stamp = await staging.commit(opened.entry, place.terms.durable, () => faultPoint("commit"));
-    faultPoint("committed");
-    return await arrived("copied", entry, verifiedBy, "ok");
+    const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
+    return await arrived(published.outcome, entry, by, "ok", published.unconditional);
   } catch (thrown) {
     const error = asTransferError(thrown, lease);
     body?.body.abort(error);
@@ -218,12 +221,11 @@ async function failed(
     place.terms.resume &&
     !final &&
     !mismatch &&
-    part.strongEtag !== "" &&
-    part.contiguousBytes >= WORTH_RESUMING_BYTES &&
-    (stopped || error.class !== "changed");
+    (staging?.worthKeeping(part, stopped ? undefined : error.class) ?? false);
   if (worth) staging?.keep();
-  else staging?.discardFile();
+  else await staging?.discard();
   if (!worth) Object.assign(part, { contiguousBytes: 0, pieces: [] });
+  if (!worth && fencedOff) delete part.upload;
 
   const { rules } = place.terms;
   if (error instanceof StoppingError) {

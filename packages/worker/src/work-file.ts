@@ -1,5 +1,4 @@
 import type { TransferError } from "@drover/shared/errors";
-import { shortHash } from "@drover/shared/ids";
 import { hostOf, sourceId, type TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { FileKeys } from "@drover/shared/protocol";
@@ -32,21 +31,21 @@ export type Carried =
 
 /** A file at work: its keys in Redis, and what is derived from its job. */
 export interface WorkFile extends FileKeys {
-  /** Absolute path of the destination. */
+  /** Where the destination is: an absolute path, or `s3://bucket/key`. */
   path: string;
   sourceHash: string;
 }
 
 export function workFile(job: TransferJob, place: Place): WorkFile {
-  const path = place.tree.path(job.d);
+  const lease = place.tree.leaseOf(job.d);
   return {
     runId: place.runId,
-    flight: place.flight(job, path),
-    lease: shortHash(path),
+    flight: place.flight(job, lease),
+    lease,
     tree: place.tree.id,
     name: job.d,
     host: hostOf(job.s, place),
-    path,
+    path: place.tree.path(job.d),
     sourceHash: sourceId(job.s, place),
   };
 }

@@ -6,14 +6,23 @@ import { hostOf, type TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { flightHash } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
+import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http";
 import { HttpSource } from "@drover/shared/storage/http-source";
 import { LocalSource } from "@drover/shared/storage/local-source";
 import { LocalTree } from "@drover/shared/storage/local-tree";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
+import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
+import { Budget } from "@drover/worker/budget";
 import { Leases } from "@drover/worker/leases";
+import { LocalDestination } from "@drover/worker/local-destination";
 import { Pace } from "@drover/worker/pace";
 import type { Place, Terms } from "@drover/worker/place";
+import { S3Destination } from "@drover/worker/s3-destination";
 import { carry } from "@drover/worker/transfer";
 import type { Carried } from "@drover/worker/work-file";
 import type { Redis } from "ioredis";
@@ -29,6 +38,10 @@ export interface CarrierOptions extends Partial<Terms> {
   /** Goes on with the run of another one. */
   runId?: string;
   wrap?: (source: Source) => Source;
+  /** Service of an s3:// root, and of such sources. */
+  s3?: S3Spec;
+  /** Objects over this are copied in parts. */
+  mostCopyBytes?: number;
 }
 
 /** A worker without its queue: what carries the files of one run to one tree. */
@@ -49,12 +62,26 @@ export class Carrier {
   }
 
   static async make(redis: Redis, keys: Keys, root: string, options: CarrierOptions = {}): Promise<Carrier> {
-    const { owner = PROCESS_NAME, headers = {}, bytesPerSecond, runId, wrap, ...over } = options;
+    const {
+      owner = PROCESS_NAME,
+      headers = {},
+      bytesPerSecond,
+      runId,
+      wrap,
+      s3,
+      mostCopyBytes,
+      ...over
+    } = options;
     const member = new Member(redis, keys, owner);
     const timeoutMs = over.timeoutMs ?? 10_000;
     const client = new HttpClient({ timeoutMs, connections: 16 });
+    const s3Client = s3 && new S3Client(client, s3, async () => ({ accessKeyId: "A", secretAccessKey: "S" }));
     const plain = (job: TransferJob): Source =>
-      hostOf(job.s) === "" ? new LocalSource(job.s) : new HttpSource(client, job.s, headers);
+      isS3(job.s)
+        ? new S3CopySource(s3Client as S3Client, parseS3(job.s))
+        : hostOf(job.s) === ""
+          ? new LocalSource(job.s)
+          : new HttpSource(client, job.s, headers);
     const terms: Terms = {
       retries: 5,
       backoffFactor: 1.5,
@@ -69,18 +96,38 @@ export class Carrier {
       durable: false,
       ...over,
     };
+    const tree = s3 && isS3(root) ? new S3Tree(root, s3) : new LocalTree(root);
+    const leases = new Leases(member.protocol);
+    const destination =
+      tree instanceof S3Tree
+        ? new S3Destination({
+            tree,
+            spec: { root, s3 } as RunSpec,
+            client: s3Client as S3Client,
+            redis,
+            keys,
+            leases,
+            budget: new Budget(64 << 20),
+            ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
+            onError: (error) => {
+              throw error;
+            },
+          })
+        : new LocalDestination(tree);
     const place: Place = {
       runId: runId ?? (await member.newRun()),
       protocol: member.protocol,
-      leases: new Leases(member.protocol),
+      leases,
       pace: new Pace(timeoutMs, bytesPerSecond),
-      tree: new LocalTree(root),
+      tree,
+      destination,
+      s3,
+      root,
       terms,
       fleet: false,
       gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),
       flight: (job) => flightHash(place.runId, job.s, job.d, job.g ?? 0),
       source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
-      arrived: () => {},
     };
     return new Carrier(member, place.runId, place, client);
   }
@@ -127,7 +174,8 @@ export class Carrier {
   /** Another worker of the same run, on another machine as far as anybody can tell. */
   async other(options: CarrierOptions = {}): Promise<Carrier> {
     const { redis, keys } = this.member;
-    const same = { ...this.place.terms, owner: FAR_PROCESS, runId: this.runId };
+    const { s3 } = this.place;
+    const same = { ...this.place.terms, owner: FAR_PROCESS, runId: this.runId, ...(s3 ? { s3 } : {}) };
     const carrier = await Carrier.make(redis, keys, this.place.tree.root, { ...same, ...options });
     for (const [name, index] of this.#indexes) carrier.#indexes.set(name, index);
     carrier.#batch = this.#batch;

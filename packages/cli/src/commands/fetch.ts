@@ -12,6 +12,7 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
+import { isS3 } from "@drover/shared/storage/s3/name";
 import { gatesOf } from "@drover/worker/run-place";
 import { pino } from "pino";
 import { carryRun } from "../carry-run.js";
@@ -108,6 +109,8 @@ function planFetch(flags: FetchFlags): Plan {
       `--source-url ${sourceText(source)}: fetch takes http(s) URLs and files; use drover sync`,
     );
   const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
+  if (flags.destination !== undefined && isS3(flags.destination))
+    throw new SettingsError("--destination must be a local file: use drover sync for S3");
   if (flags.destination === "") throw new SettingsError("--destination must be a file's path");
   if (flags.lockDir === "") throw new SettingsError("--lock-dir must be a directory's path");
   if (flags.destination?.endsWith("/") || (existsSync(destination) && statSync(destination).isDirectory())) {

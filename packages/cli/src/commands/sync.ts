@@ -1,5 +1,5 @@
 import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type Limits, limited, URL_LIMITS } from "@drover/producer/expand/limits";
 import { compilePatterns } from "@drover/producer/expand/patterns";
 import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
@@ -10,7 +10,7 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { checkHeader } from "@drover/shared/storage/http";
-import { isS3 } from "@drover/shared/storage/s3/name";
+import { below, isS3 } from "@drover/shared/storage/s3/name";
 import { stampOf } from "../list-stamp.js";
 import { detail } from "../output.js";
 import { planDeletion } from "../plan-deletion.js";
@@ -52,12 +52,17 @@ export interface Plan {
 export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const plan = planSync(sources, flags, resolved.values);
   // A list may name anything.
-  if (plan.secrets.sources.some(isS3) || flags.fromFile !== undefined)
-    plan.spec.s3 = await (await import("../s3-spec.js")).s3SpecOf(resolved);
   if (flags.delete && flags.detach)
     throw new SettingsError(
       "--delete needs the command to stay until everything has arrived: leave --detach out",
     );
+  const toS3 = isS3(plan.spec.root);
+  if (toS3 || plan.secrets.sources.some(isS3) || flags.fromFile !== undefined) {
+    const { s3DestinationOf, s3SpecOf } = await import("../s3-spec.js");
+    plan.spec.s3 = await s3SpecOf(resolved);
+    const other = toS3 ? await s3DestinationOf(resolved, plan.spec.s3) : undefined;
+    if (other) plan.spec.s3Destination = other;
+  }
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan, resolved.values);
   if (resolved.values.redis !== undefined) {
     // A fleet has limits of its own: only what the person asked for is another.
@@ -69,7 +74,7 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   }
   const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
   if (fleets) throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
-  prepareRoot(plan.spec.root);
+  if (!toS3) prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.
   const { openEngine } = await import("../engine.js");
   const opening = openEngine(resolved.values);
@@ -111,10 +116,12 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   if (scriptName !== "") checkScriptName(scriptName);
 
   const { names, texts } = checkSources(sources, settings);
-  for (const source of names) if (source.is === "path") refuseSame(source.path, settings);
+  for (const source of names) refuseSame(source, settings);
   if (limited(limits) && names.some((source) => source.is === "url")) throw new SettingsError(URL_LIMITS);
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
-  const root = scriptName === "" ? settings["artifact-root"] : join(settings["artifact-root"], scriptName);
+  const root = rootOf(settings);
+  if (settings["check-destination"] === false && !isS3(root))
+    throw new SettingsError("--no-check-destination: a local destination is always checked");
   const spec: RunSpec = {
     root,
     directory: process.cwd(),
@@ -145,6 +152,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   const deletion = planDeletion(flags, names, root, settings["state-dir"] as string);
   if (deletion) spec.delete = deletion;
   if (settings["max-file-size"] !== undefined) spec.maxFileSizeBytes = settings["max-file-size"];
+  if (settings["check-destination"] && isS3(root)) spec.checkDestination = true;
   if (settings.bwlimit !== undefined) spec.bytesPerSecond = settings.bwlimit;
   const many = texts.length === 1 ? "1 source" : `${texts.length} sources`;
   const what = flags.fromFile === undefined ? many : texts.length > 0 ? `${many} and a list` : "a list";
@@ -207,15 +215,27 @@ function checkSources(sources: string[], settings: Settings): { names: SourceNam
   return { names: [...byText.values()], texts: [...byText.keys()] };
 }
 
+/** Where the files go: a directory or `s3://bucket/prefix`. */
+function rootOf(settings: Settings): string {
+  const { "artifact-root": root, "script-name": name } = settings;
+  return name === "" ? root : below(root, name);
+}
+
 /** A directory that is synced onto itself is a slip, whatever was meant. */
-function refuseSame(source: string, settings: Settings): void {
-  const root = join(settings["artifact-root"], settings["script-name"]);
-  try {
-    if (realpathSync(source) !== realpathSync(root)) return;
-  } catch {
-    return; // one of them is not there
+function refuseSame(source: SourceName, settings: Settings): void {
+  const root = rootOf(settings);
+  if (source.is === "url" || (source.is === "s3") !== isS3(root)) return;
+  if (source.is === "s3") {
+    const elsewhere = settings["s3-dest-endpoint"] ?? settings["s3-dest-profile"];
+    if (elsewhere !== undefined || sourceText(source).replace(/\/$/, "") !== root) return;
+  } else {
+    try {
+      if (realpathSync(source.path) !== realpathSync(root)) return;
+    } catch {
+      return; // one of them is not there
+    }
   }
-  throw new SettingsError(`${source} is the destination itself: choose another --artifact-root`);
+  throw new SettingsError(`${sourceText(source)} is the destination itself: choose another --artifact-root`);
 }
 
 /** Makes the root, so that one that cannot be written to is refused before anything else happens. */

@@ -6,6 +6,7 @@ import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { redactText } from "@drover/shared/redact";
+import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import { aliveWorkers } from "@drover/shared/workers";
 import { FleetCarrier } from "@drover/worker/fleet-carrier";
 import { Health } from "@drover/worker/health";
@@ -15,7 +16,7 @@ import prettyBytes from "pretty-bytes";
 import { openEngine } from "../engine.js";
 import { showDuration } from "../report.js";
 import { EXIT } from "../run-here.js";
-import type { Settings } from "../settings.js";
+import type { Resolved, Settings } from "../settings.js";
 
 export interface WorkerFlags {
   root: string[];
@@ -27,10 +28,12 @@ export interface WorkerFlags {
 const STUCK_MS = 15 * 60_000;
 
 /** `drover worker`: carries files of a fleet's runs until a signal. Logs are JSON lines on standard error. */
-export async function worker(flags: WorkerFlags, settings: Settings): Promise<number> {
+export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<number> {
+  const settings = resolved.values;
   if (settings.redis === undefined)
     throw new SettingsError("a worker needs the fleet's Redis: name it with --redis or REDIS_URL");
   const roots = checkRoots(flags.root);
+  const s3 = roots.some(isS3) ? await (await import("../s3-spec.js")).s3SpecOf(resolved) : undefined;
   const limits = (flags.hostLimit ?? []).map(parseHostLimit);
   const log = pino(
     {
@@ -65,6 +68,7 @@ export async function worker(flags: WorkerFlags, settings: Settings): Promise<nu
     keys,
     concurrency: settings.concurrency,
     roots,
+    ...(s3 ? { s3 } : {}),
     events: {
       started: (job, attempt) => log.debug({ run: job.r, source: job.s, attempt }, "started"),
       waiting: () => {},
@@ -141,6 +145,10 @@ function workerId(): string {
 
 function checkRoots(given: string[]): string[] {
   return given.map((each) => {
+    if (isS3(each)) {
+      const { bucket, key } = parseS3(each);
+      return s3Text({ bucket, key }).replace(/\/$/, "");
+    }
     const root = resolve(each);
     try {
       accessSync(root, constants.W_OK);

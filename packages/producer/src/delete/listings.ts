@@ -1,8 +1,14 @@
+import { lstatSync } from "node:fs";
+import { statStamp } from "@drover/shared/catalog";
 import { TransferError } from "@drover/shared/errors";
+import { STAGING_NAME } from "@drover/shared/paths";
 import type { RunSpec } from "@drover/shared/run";
 import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Tree } from "@drover/shared/storage/tree";
 import { destinationInside, listing } from "../expand/expand.js";
 import { ListingError } from "../expand/listing-error.js";
+import type { ListedObject } from "../expand/s3/page.js";
 import type { S3Sources } from "../expand/s3/source.js";
 import { parseSource } from "../expand/source-name.js";
 import { walk } from "../expand/walk.js";
@@ -23,27 +29,66 @@ export async function* namesOfSource(text: string, spec: RunSpec, s3: S3Sources)
 
 async function* namesOfPrefix(text: string, s3: S3Sources): AsyncGenerator<SourceName> {
   const { bucket, key: prefix } = parseS3(text);
-  const shown = s3Text({ bucket, key: prefix });
+  for await (const { key, unreadable } of objectsBelow(bucket, prefix, s3)) {
+    if (unreadable) {
+      const why = `its key ${key} is not valid UTF-8`;
+      throw new ListingError(
+        s3Text({ bucket, key: prefix }),
+        new TransferError("path", why, { permanent: true }),
+      );
+    }
+    if (!key.endsWith("/")) yield { name: key.slice(prefix.length), hides: false };
+  }
+}
+
+async function* objectsBelow(bucket: string, prefix: string, s3: S3Sources): AsyncGenerator<ListedObject> {
   const pages = s3.below(bucket, prefix, "");
   try {
     for (;;) {
-      const page = await listing(shown, pages.next());
+      const page = await listing(s3Text({ bucket, key: prefix }), pages.next());
       if (page.done) return;
-      for (const { key, unreadable } of page.value) {
-        if (unreadable) {
-          const why = `its key ${key} is not valid UTF-8`;
-          throw new ListingError(shown, new TransferError("path", why, { permanent: true }));
-        }
-        if (!key.endsWith("/")) yield { name: key.slice(prefix.length), hides: false };
-      }
+      yield* page.value;
     }
   } finally {
     await pages.return(undefined);
   }
 }
 
+/** A file of the destination. */
+export interface DestinationFile {
+  name: string;
+  /** What says whether it is still the same: its stamp in the catalog's form; undefined where it is gone. */
+  version(): string | undefined;
+}
+
+/**
+ * All files of a destination, in the order of their bytes: what is no regular file, and names that cannot be told, are
+ * left out.
+ *
+ * @param s3 reaches the destination's service.
+ * @throws ListingError where it cannot be listed to its end.
+ */
+export async function* filesOf(tree: Tree, s3: S3Sources): AsyncGenerator<DestinationFile> {
+  if (tree instanceof S3Tree) {
+    for await (const { key, etag, unreadable } of objectsBelow(tree.bucket, tree.prefix, s3)) {
+      const name = key.slice(tree.prefix.length);
+      if (unreadable || key.endsWith("/") || STAGING_NAME.test(name)) continue;
+      yield { name, version: () => etag };
+    }
+    return;
+  }
+  for await (const { name, isFile } of namesOfDirectory(tree.root)) {
+    if (!isFile) continue;
+    const version = () => {
+      const stat = lstatSync(tree.path(name), { bigint: true, throwIfNoEntry: false });
+      return stat?.isFile() ? statStamp(stat) : undefined;
+    };
+    yield { name, version };
+  }
+}
+
 /** @param destination directory below that is being written to, relative: it is no part of the source. */
-export async function* namesOfDirectory(
+async function* namesOfDirectory(
   directory: string,
   destination?: string,
 ): AsyncGenerator<SourceName & { isFile: boolean }> {

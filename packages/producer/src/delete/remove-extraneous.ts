@@ -1,18 +1,17 @@
 import type { EnqueueFile } from "@drover/shared/backlog";
-import { statStamp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import { shortHash } from "@drover/shared/ids";
-import type { NewJob } from "@drover/shared/job";
+import { destinationHost, type NewJob } from "@drover/shared/job";
 import { flightHash } from "@drover/shared/protocol";
 import type { RunCounts, RunSpec } from "@drover/shared/run";
-import type { LocalTree } from "@drover/shared/storage/local-tree";
+import type { Tree } from "@drover/shared/storage/tree";
 import type { Batches } from "../batches.js";
 import type { Cursor } from "../expand/expand.js";
 import { ListingError } from "../expand/listing-error.js";
 import { compilePatterns } from "../expand/patterns.js";
 import { S3Sources } from "../expand/s3/source.js";
 import { SortedSource } from "./extraneous.js";
-import { namesOfDirectory, namesOfSource } from "./listings.js";
+import { filesOf, namesOfSource } from "./listings.js";
 import { Spool } from "./spool.js";
 
 /** Files per call to Redis. */
@@ -43,12 +42,13 @@ export interface Removals {
 export async function findExtraneous(
   spec: RunSpec,
   sources: readonly string[],
-  tree: LocalTree,
+  tree: Tree,
   besides: { removed: number; added: number },
   signal: AbortSignal,
 ): Promise<Removals> {
   const wanted = compilePatterns(spec.patterns, spec.filters);
   const s3 = new S3Sources(spec, signal);
+  const there = new S3Sources({ ...spec, s3: spec.s3Destination ?? spec.s3 }, signal);
   const extraneous = new Spool<Extraneous>();
   const listed = sources.map((source) => ({
     source,
@@ -56,14 +56,14 @@ export async function findExtraneous(
   }));
   let files = besides.removed + besides.added;
   try {
-    for await (const { name, isFile } of namesOfDirectory(tree.root)) {
+    for await (const { name, version } of filesOf(tree, there)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
-      if (!isFile || !wanted(name)) continue;
+      if (!wanted(name)) continue;
       files++;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
       if (has.includes(true)) continue;
-      const stat = tree.stat(tree.path(name));
-      if (stat?.isFile()) extraneous.add({ name, version: statStamp(stat) });
+      const seen = version();
+      if (seen !== undefined) extraneous.add({ name, version: seen });
     }
     for (const { source, names } of listed) {
       await names.end();
@@ -75,6 +75,7 @@ export async function findExtraneous(
   } finally {
     for (const { names } of listed) await names.close();
     await s3.close();
+    await there.close();
   }
   return { refused: tooMany(spec, extraneous.count + besides.removed, files), extraneous };
 }
@@ -99,7 +100,7 @@ export interface RemoveOptions {
   runId: string;
   spec: RunSpec;
   input: { sources: readonly string[] };
-  tree: LocalTree;
+  tree: Tree;
   batches: Batches;
   /** Of the run, everything being settled. */
   counts: RunCounts;
@@ -137,15 +138,14 @@ export async function removeExtraneous(options: RemoveOptions): Promise<string> 
   }
 }
 
-function removalOf({ name, version }: Extraneous, { runId, tree }: RemoveOptions): EnqueueFile {
-  const path = tree.path(name);
-  const job: NewJob = { op: "remove", s: path, d: name, v: version };
-  const flight = flightHash(runId, path, name, 0);
+function removalOf({ name, version }: Extraneous, { runId, spec, tree }: RemoveOptions): EnqueueFile {
+  const job: NewJob = { op: "remove", s: name, d: name, v: version };
+  const flight = flightHash(runId, name, name, 0);
   return {
     kind: "queued",
-    host: "",
-    destination: shortHash(path),
-    source: shortHash(path),
+    host: destinationHost(spec),
+    destination: tree.leaseOf(name),
+    source: shortHash(name),
     job: JSON.stringify(job),
     bytes: 0,
     failure: "",
@@ -158,5 +158,5 @@ async function register(files: EnqueueFile[], { spec, batches, onQueued }: Remov
   const cursor: Cursor = { sources: spec.sources.length, listByte: 0 };
   await batches.send(JSON.stringify(cursor), files, new Map());
   faultPoint("enqueue");
-  onQueued(batches.number, new Map([["", files.length]]));
+  onQueued(batches.number, new Map([[destinationHost(spec), files.length]]));
 }

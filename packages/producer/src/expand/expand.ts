@@ -1,11 +1,11 @@
 import { type BigIntStats, realpathSync, statSync } from "node:fs";
 import { relative, sep } from "node:path";
 import { fileError, messageOf, TransferError } from "@drover/shared/errors";
-import { safeRelative } from "@drover/shared/paths";
+import { safeKey, safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { localVersion } from "@drover/shared/storage/local-source";
-import { type S3Name, s3Text } from "@drover/shared/storage/s3/name";
+import { isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { readList } from "./list.js";
@@ -191,7 +191,8 @@ async function* expandOne(
       yield failure(text, new TransferError("unsupported", URL_LIMITS, { permanent: true }), after);
       return;
     }
-    yield entry(text, shown, destination ?? destinationOf(source, spec.layout), expected, undefined, after);
+    const name = destination ?? destinationOf(source, spec.layout);
+    yield entry(spec, text, shown, name, expected, undefined, after);
     return;
   }
   let stat: BigIntStats;
@@ -201,7 +202,7 @@ async function* expandOne(
     // It has a destination, so that a retry finds it once it is there.
     const name = destination ?? destinationOf(source, spec.layout);
     yield {
-      ...entry(text, shown, name, expected, undefined, after),
+      ...entry(spec, text, shown, name, expected, undefined, after),
       error: fileError(error, `read ${source.path}`),
     };
     return;
@@ -212,7 +213,10 @@ async function* expandOne(
       ? undefined
       : new TransferError("unsupported", `${source.path} is not a regular file`, { permanent: true });
     const version = localVersion(stat);
-    yield { ...entry(text, shown, name, expected, version, after), ...(refused ? { error: refused } : {}) };
+    yield {
+      ...entry(spec, text, shown, name, expected, version, after),
+      ...(refused ? { error: refused } : {}),
+    };
     return;
   }
   if (destination !== undefined) {
@@ -235,7 +239,7 @@ async function* expandOne(
       const stat = found.is === "file" ? found.stat : undefined;
       if (found.is === "file" && stat && isWithin(spec, Number(stat.size), Number(stat.mtimeNs) / 1e6)) {
         const { path, relative } = found;
-        yield entry(path, path, relative, spec.checksums[path], localVersion(stat), cursor);
+        yield entry(spec, path, path, relative, spec.checksums[path], localVersion(stat), cursor);
       } else yield { passed: true, cursor };
     }
   }
@@ -259,7 +263,7 @@ async function* expandS3(
       ? await listing(shown, s3.find(source))
       : ({ is: "prefix", prefix: prefixOf(source.key) } as const);
   if (found.is === "object") {
-    yield entry(shown, shown, named, sha256, versionOf(found.object), after);
+    yield entry(spec, shown, shown, named, sha256, versionOf(found.object), after);
     return;
   }
   if (found.is === "nothing") {
@@ -276,6 +280,7 @@ async function* expandS3(
     yield failure(shown, new TransferError("unsupported", why, { permanent: true }), after);
     return;
   }
+  const own = destinationBelow(source, prefix, spec);
   const pages = s3.below(bucket, prefix, inside.after ?? "");
   let cursor = inside;
   try {
@@ -286,6 +291,7 @@ async function* expandS3(
     ) {
       for (const object of page.value) {
         const { key, unreadable } = object;
+        if (own !== undefined && key.startsWith(own)) continue;
         const text = s3Text({ bucket, key });
         if (unreadable) {
           const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
@@ -303,7 +309,7 @@ async function* expandS3(
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(relative) && !/(^|\/)\.\.?$/.test(relative)) continue;
         if (!isWithin(spec, object.sizeBytes, object.mtimeMs)) continue;
-        yield entry(text, text, relative, spec.checksums[text], versionOf(object), cursor);
+        yield entry(spec, text, text, relative, spec.checksums[text], versionOf(object), cursor);
       }
       yield { passed: true, cursor };
     }
@@ -311,6 +317,17 @@ async function* expandS3(
   } finally {
     await pages.return(undefined);
   }
+}
+
+/** The prefix of the destination where that lies below the source's: its objects are no sources. */
+function destinationBelow({ bucket }: S3Name, prefix: string, spec: RunSpec): string | undefined {
+  if (!isS3(spec.root) || (spec.s3Destination?.endpoint ?? spec.s3?.endpoint) !== spec.s3?.endpoint)
+    return undefined;
+  const root = parseS3(spec.root);
+  const own = `${root.key}/`;
+  return root.bucket === bucket && root.key !== "" && own.startsWith(prefix) && own !== prefix
+    ? own
+    : undefined;
 }
 
 /** @throws ListingError for what went wrong with a listing. */
@@ -338,6 +355,7 @@ export function destinationInside(directory: string, root: string): string | und
 }
 
 function entry(
+  spec: RunSpec,
   source: string,
   shown: string,
   destination: string,
@@ -346,7 +364,8 @@ function entry(
   cursor: Cursor,
 ): Entry {
   try {
-    safeRelative(destination);
+    if (isS3(spec.root)) safeKey(destination);
+    else safeRelative(destination);
   } catch (error) {
     return { ...failure(source, error as TransferError, cursor), destination };
   }

@@ -30,7 +30,13 @@ export class Keys {
   slots = (host: string) => `${this.namespace}:slots:${host}`;
   turns = (host: string) => `${this.namespace}:turns:${host}`;
   /** Hash relative path → last committed version, of one part of a destination tree. */
-  catalog = (tree: string, bucket: number) => `${this.namespace}:catalog:${tree}:${bucket}`;
+  catalog = (tree: string, bucket: number) => `${this.namespace}:c:${tree}:${bucket}`;
+  /** Hash id of a destination tree → its root. */
+  catalogTrees = () => `${this.namespace}:catalog`;
+  /** Sorted set of objects of a destination tree that a multipart upload was begun for, by when it was (ms). */
+  uploads = (tree: string) => `${this.namespace}:uploads:${tree}`;
+  /** Hash: what is known of an S3 service; expires. */
+  service = (endpoint: string) => `${this.namespace}:s3:${endpoint}`;
   /** Stream of outcomes of a run that somebody follows; what is read is trimmed. */
   outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
   /** Hash chunk id → packed files that are in BullMQ. */
@@ -51,12 +57,18 @@ export class Keys {
 
 /** Number of hashes that the claims of one run are spread over: small hashes stay in Redis's compact encoding. */
 export const CLAIM_BUCKETS = 2048;
-/** The same for the catalog of one tree. */
+/**
+ * The same for the catalog of one tree. A million files are 244 to a hash, which is compact and quick to search; ten
+ * million outgrow the compact encoding and take a fifth more each, and ten thousand pay as much for the hashes.
+ */
 export const CATALOG_BUCKETS = 4096;
 
-/** Which of `buckets` hashes a name (any well-mixed string) falls into. */
-export function bucketOf(hash: string, buckets: number): number {
+/** Which of `buckets` hashes a name falls into. */
+export function bucketOf(name: string, buckets: number): number {
   let sum = 0;
-  for (let at = 0; at < hash.length; at++) sum = (Math.imul(sum, 31) + hash.charCodeAt(at)) >>> 0;
-  return sum % buckets;
+  for (let at = 0; at < name.length; at++) sum = (Math.imul(sum, 31) + name.charCodeAt(at)) | 0;
+  // Names that differ in a digit differ in the low bits alone: mixed as MurmurHash3 does at its end.
+  sum = Math.imul(sum ^ (sum >>> 16), 0x85ebca6b);
+  sum = Math.imul(sum ^ (sum >>> 13), 0xc2b2ae35);
+  return ((sum ^ (sum >>> 16)) >>> 0) % buckets;
 }

@@ -9,12 +9,22 @@ export class Script {
     this.#sha = createHash("sha1").update(lua).digest("hex");
   }
 
-  async run(redis: Redis, keys: string[], args: (string | number)[]): Promise<unknown> {
+  async run(redis: Redis, keys: string[], args: (string | number | Buffer)[]): Promise<unknown> {
     try {
       return await redis.evalsha(this.#sha, keys.length, ...keys, ...args);
     } catch (error) {
       if (!String((error as Error).message).startsWith("NOSCRIPT")) throw error;
       return redis.eval(this.lua, keys.length, ...keys, ...args);
+    }
+  }
+
+  /** The same, every string of the answer as its bytes. */
+  async runForBytes(redis: Redis, keys: string[], args: (string | number | Buffer)[]): Promise<unknown> {
+    try {
+      return await redis.callBuffer("EVALSHA", this.#sha, keys.length, ...keys, ...args);
+    } catch (error) {
+      if (!String((error as Error).message).startsWith("NOSCRIPT")) throw error;
+      return redis.callBuffer("EVAL", this.lua, keys.length, ...keys, ...args);
     }
   }
 }

@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { Readable } from "node:stream";
 import { Agent, buildConnector, type Dispatcher } from "undici";
 import { TransferError } from "../errors.js";
 import { redactUrl } from "../redact.js";
@@ -40,6 +41,16 @@ export function checkHeader(name: string): string {
     throw new TransferError("unsupported", `the header ${name} is set by Drover itself`);
   return lower;
 }
+
+/** What is sent besides a GET. */
+export interface HttpMessage {
+  method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
+  /** Its length is in the headers. */
+  body?: Uint8Array;
+}
+
+/** Bytes of a body that are handed over at a time: the wait for an answer counts from the last of them. */
+const SEND_BYTES = 1 << 20;
 
 /** GET over pooled connections: conditions and ranges in, an answer with its body out; redirects followed safely. */
 export class HttpClient {
@@ -97,6 +108,7 @@ export class HttpClient {
         target.pathname + target.search,
         { ...sent, ...extra, "accept-encoding": "identity" },
         signal,
+        { method: "GET" },
       );
       const location = answer.headers.location;
       if (!isRedirect(answer.status) || location === undefined) return answer;
@@ -113,13 +125,19 @@ export class HttpClient {
   }
 
   /**
-   * Sends one GET to exactly this target. A redirect is an answer like any other.
+   * Sends one request to exactly this target. A redirect is an answer like any other.
    *
    * @param path with its query, as it is to be sent: nothing in it is normalised.
    * @throws TransferError for whatever kept an answer away.
    */
-  ask(origin: string, path: string, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
-    return this.#request(this.#direct, origin, path, headers, signal);
+  ask(
+    origin: string,
+    path: string,
+    headers: Headers,
+    signal: AbortSignal,
+    message: HttpMessage = { method: "GET" },
+  ): Promise<HttpAnswer> {
+    return this.#request(this.#direct, origin, path, headers, signal, message);
   }
 
   #agentFor(asked: URL, target: URL): Agent {
@@ -141,6 +159,7 @@ export class HttpClient {
     path: string,
     headers: Headers,
     signal: AbortSignal,
+    { method, body: sent }: HttpMessage,
   ): Promise<HttpAnswer> {
     const { timeoutMs } = this.options;
     return new Promise((resolve, reject) => {
@@ -157,7 +176,13 @@ export class HttpClient {
       signal.addEventListener("abort", onAbort, { once: true });
       const done = () => signal.removeEventListener("abort", onAbort);
       agent.dispatch(
-        { origin, path, method: "GET", headers },
+        {
+          origin,
+          path,
+          method,
+          headers,
+          ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
+        },
         {
           onRequestStart(control) {
             controller = control;
@@ -186,6 +211,10 @@ export class HttpClient {
       );
     });
   }
+}
+
+async function* slices(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += SEND_BYTES) yield bytes.subarray(at, at + SEND_BYTES);
 }
 
 function joined(received: Record<string, string | string[] | undefined>): AnswerHeaders {

@@ -1,6 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, read, readSync } from "node:fs";
 import { promisify } from "node:util";
 import { fileError, TransferError } from "../errors.js";
+import { shortHash } from "../ids.js";
 import type { Body, Opened, Source, SourceEntry } from "./source.js";
 
 const readAsync = promisify(read);
@@ -16,9 +17,12 @@ interface Stat {
   dev: bigint;
 }
 
-/** Version of a local file: any write changes one of these, even where the modification time is set back. */
-export function localVersion(stat: Stat): string {
-  return `l${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.ino}:${stat.dev}`;
+/**
+ * Version of a local file: any write changes one of these, even where the modification time is set back. Hashed,
+ * because the catalog has one for every file.
+ */
+export function localVersion({ size, mtimeNs, ctimeNs, ino, dev }: Stat): string {
+  return `l${shortHash(`${size}:${mtimeNs}:${ctimeNs}:${ino}:${dev}`).slice(0, 12)}`;
 }
 
 /** A local file to be read. A link is followed: whoever named or listed it meant the file. */
@@ -56,6 +60,7 @@ export class LocalSource implements Source {
       version: localVersion(stat),
       strongEtag: localVersion(stat),
       mtimeMs: Number(stat.mtimeNs / 1000n) / 1000,
+      mtimeNs: stat.mtimeNs,
       mode: Number(stat.mode & 0o777n),
       framed: true,
       ranges: false, // segments in parallel only make one disk seek; a resume asks openRange all the same
@@ -71,7 +76,7 @@ export class LocalSource implements Source {
       if (localVersion(body.statAtEnd as Stat) === entry.version) return;
       throw new TransferError("changed", `${this.path} changed while it was read`);
     };
-    return { is: "body", entry, body, offset, confirm };
+    return { is: "body", entry, body, offset, path: this.path, confirm };
   }
 }
 

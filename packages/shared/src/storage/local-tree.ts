@@ -15,10 +15,12 @@ import {
 import { opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { statStamp } from "../catalog.js";
 import { errnoCode, fileError, TransferError } from "../errors.js";
 import { shortHash } from "../ids.js";
 import { makeDirectory } from "../make-directory.js";
 import { STAGING_NAME } from "../paths.js";
+import type { Tree } from "./tree.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 const fsyncAsync = promisify(fsync);
@@ -94,7 +96,7 @@ export class Directory {
  * A destination tree on a local file system. Nothing outside of its root is ever written or removed: every
  * component below the root is opened without following links.
  */
-export class LocalTree {
+export class LocalTree implements Tree {
   readonly root: string;
   /** Names this tree in the catalog. */
   readonly id: string;
@@ -116,6 +118,15 @@ export class LocalTree {
   /** Absolute path of a name in the tree. */
   path(name: string): string {
     return this.root === "/" ? `/${name}` : `${this.root}/${name}`;
+  }
+
+  leaseOf(name: string): string {
+    return shortHash(this.path(name));
+  }
+
+  isAsLeft(name: string, stamp: string): boolean {
+    const stat = this.stat(this.path(name));
+    return stat?.isFile() === true && statStamp(stat) === stamp;
   }
 
   /** Stat of a destination (absolute path), without following a link; undefined where there is none. */

@@ -1,6 +1,6 @@
 /** A digest that a source gives for the whole file. */
 export interface SourceDigest {
-  by: "repr-digest" | "content-digest" | "digest" | "content-md5" | "x-amz-checksum" | "etag";
+  by: "repr-digest" | "content-digest" | "digest" | "content-md5" | "x-amz-checksum" | "etag" | "x-amz-meta";
   algorithm: "sha256" | "sha512" | "sha1" | "md5";
   base64: string;
 }
@@ -14,6 +14,8 @@ export interface SourceEntry {
   /** Identifies this version for a range of it (HTTP: a strong ETag); "" where ranges cannot be trusted. */
   strongEtag: string;
   mtimeMs: number | undefined;
+  /** The same to the nanosecond, where the source knows it so. */
+  mtimeNs?: bigint;
   /** Permission bits, of a local file. */
   mode?: number;
   /** Whether the end of the body can be told from a broken connection (a length, or chunked framing). */
@@ -39,6 +41,18 @@ export interface Body {
   readonly receivedBytes: number;
 }
 
+/** An object that can be copied where it is. */
+export interface ServerCopy {
+  /** `/bucket/key`, encoded. */
+  source: string;
+  /** What the service says of it. */
+  headers: Record<string, string | undefined>;
+  /** Hexadecimal, where its uploader noted it. */
+  sha256: string | undefined;
+  /** Throws (class `changed`) when it is another version by now. */
+  confirm(): Promise<void>;
+}
+
 export type Opened =
   | { is: "unchanged"; entry: SourceEntry }
   | {
@@ -47,6 +61,10 @@ export type Opened =
       body: Body;
       /** Where the body starts in the file. */
       offset: number;
+      /** The file itself, where it is local: it can be read beforehand. */
+      path?: string;
+      /** How its own service copies it; then there are no bytes to be read. */
+      copy?: ServerCopy;
       /** After the last byte: throws (class `changed`) when what was read is not one version of the file. */
       confirm?: () => void;
     };

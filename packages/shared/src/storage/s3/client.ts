@@ -1,11 +1,26 @@
 import { TransferError } from "../../errors.js";
-import type { Headers, HttpAnswer, HttpClient } from "../http.js";
+import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http.js";
 import type { Credentials } from "./credentials.js";
 import { answerError } from "./errors.js";
-import { encodeKey, encodeQuery, Signer } from "./sigv4.js";
+import { EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
 
-/** Sends signed GETs to one S3 service. */
+/** Headers that are part of the signature, so that nobody on the way can change them. */
+const SIGNED = /^(x-amz-|content-md5$)/;
+
+export interface S3Request extends HttpMessage {
+  bucket: string;
+  /** "" for the bucket itself. */
+  key: string;
+  /** Sub-resource and parameters. */
+  query?: Record<string, string>;
+  /** Conditions and ranges, `x-amz-…`. */
+  headers?: Headers;
+  /** SHA-256 of the body, hexadecimal, or UNSIGNED; defaults to that of no body. */
+  bodyHash?: string;
+}
+
+/** Sends signed requests to one S3 service. */
 export class S3Client {
   readonly #signer: Signer;
   readonly #endpoint: URL;
@@ -22,34 +37,52 @@ export class S3Client {
   }
 
   /**
-   * GET of an object, or of the bucket where `key` is "". The answer is as it came: a redirect is not followed, since
-   * the signature (and a session token) is for this host alone.
+   * GET of an object, or of the bucket where `key` is "".
    *
-   * @param query sub-resource and parameters of a listing.
-   * @param headers conditions and ranges, `x-amz-…`.
    * @throws TransferError
    */
-  async get(
+  get(
     bucket: string,
     key: string,
     query: Record<string, string>,
     headers: Headers,
     signal: AbortSignal,
   ): Promise<HttpAnswer> {
-    const { origin, host, path } = this.#target(bucket, key);
-    const search = encodeQuery(query);
+    return this.request({ method: "GET", bucket, key, query, headers }, signal);
+  }
+
+  /**
+   * Sends one request. The answer is as it came: a redirect is not followed, since the signature (and a session token)
+   * is for this host alone.
+   *
+   * @returns answers that bring something, and those to a condition: 304, 412 and 416.
+   * @throws TransferError for all others.
+   */
+  async request(request: S3Request, signal: AbortSignal): Promise<HttpAnswer> {
+    const { method, bucket, body } = request;
+    const { origin, host, path } = this.#target(bucket, request.key);
+    const search = encodeQuery(request.query ?? {});
     const signed: Headers = { host };
     const sent: Headers = {};
-    for (const [name, value] of Object.entries(headers))
-      (name.startsWith("x-amz-") ? signed : sent)[name] = value;
+    for (const [name, value] of Object.entries(request.headers ?? {}))
+      (SIGNED.test(name) ? signed : sent)[name] = value;
     if (this.spec.requesterPays) signed["x-amz-request-payer"] = "requester";
     const identity = await this.credentials();
-    if (identity) Object.assign(sent, signed, this.#signer.sign(identity, path, search, signed));
+    if (identity)
+      Object.assign(
+        sent,
+        signed,
+        this.#signer.sign(identity, method, path, search, signed, request.bodyHash ?? EMPTY_SHA256),
+      );
     else Object.assign(sent, signed);
     delete sent.host; // the client's own, and the same
     sent["accept-encoding"] = "identity";
+    if (body) {
+      sent["content-length"] = String(body.length);
+      sent["content-type"] ??= "application/octet-stream";
+    }
     const target = search === "" ? path : `${path}?${search}`;
-    const answer = await this.http.ask(origin, target, sent, signal);
+    const answer = await this.http.ask(origin, target, sent, signal, { method, ...(body ? { body } : {}) });
     if (answer.status === 304 || answer.status === 412 || answer.status === 416) return answer;
     if (answer.status >= 200 && answer.status < 300) return answer;
     throw await answerError(answer, bucket);

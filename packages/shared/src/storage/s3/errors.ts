@@ -17,6 +17,11 @@ export async function answerError(answer: HttpAnswer, bucket: string): Promise<T
   return s3Error(answer.status, answer.headers, await read(answer), bucket);
 }
 
+/** The error that an answer stands for which began well, and then was one. */
+export function s3CodeError(code: string, headers: AnswerHeaders, bucket: string): TransferError {
+  return s3Error(500, headers, { code, region: undefined }, bucket);
+}
+
 async function read(answer: HttpAnswer): Promise<Said> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -45,6 +50,16 @@ function s3Error(status: number, headers: AnswerHeaders, said: Said, bucket: str
   switch (code) {
     case "NoSuchBucket":
       return make("not-found", `no such bucket: ${bucket} (${text})`);
+    case "NoSuchUpload":
+      return make("not-found", `no such upload (${text})`);
+    case "BadDigest":
+    case "InvalidDigest":
+    case "XAmzContentSHA256Mismatch":
+      return make("checksum", `the bytes that arrived are not those that were sent (${text})`, {
+        permanent: false,
+      });
+    case "QuotaExceeded":
+      return make("disk", `no space left (${text})`);
     case "NoSuchKey":
     case "NoSuchVersion":
       return make("not-found", `no such object (${text})`);
@@ -74,6 +89,7 @@ function s3Error(status: number, headers: AnswerHeaders, said: Said, bucket: str
     }
     case "RequestTimeout":
     case "OperationAborted":
+    case "ConditionalRequestConflict":
       return make("server", `the server asks to try again (${text})`, { permanent: false });
     case "PermanentRedirect":
     case "TemporaryRedirect":

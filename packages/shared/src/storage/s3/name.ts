@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { SettingsError } from "../../errors.js";
 
 /** An object, or what a listing is below of. */
@@ -46,6 +47,13 @@ export function parseS3(text: string): S3Name {
 export function s3Text({ bucket, key }: S3Name): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is encoded
   return `s3://${bucket}/${key.replace(/[\u0000-\u001f%\u007f-\u009f\u2028\u2029]/g, encodeURIComponent)}`;
+}
+
+/** Where a name leads below a root: a directory, or `s3://bucket/prefix`. */
+export function below(root: string, name: string): string {
+  if (!isS3(root)) return join(root, name);
+  const { bucket, key } = parseS3(root);
+  return s3Text({ bucket, key: key === "" ? name : `${key}/${name}` });
 }
 
 /** What the last part of a key is called. */

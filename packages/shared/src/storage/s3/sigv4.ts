@@ -32,8 +32,11 @@ export function encodeQuery(parameters: Record<string, string>): string {
     .join("&");
 }
 
+/** Stands for the hash of a body that is not part of the signature. */
+export const UNSIGNED = "UNSIGNED-PAYLOAD";
+
 /**
- * Signs GET requests to S3 (AWS Signature Version 4). The key that a day's signatures are made with is derived once:
+ * Signs requests to S3 (AWS Signature Version 4). The key that a day's signatures are made with is derived once:
  * that is most of what a signature costs.
  */
 export class Signer {
@@ -43,26 +46,29 @@ export class Signer {
   constructor(private readonly region: string) {}
 
   /**
-   * @param path and `query`: encoded already.
+   * @param method with `path` and `query`, which are encoded already.
    * @param headers names in lower case, all of them signed; `host` among them.
+   * @param bodyHash SHA-256 of the body, hexadecimal, or {@link UNSIGNED}. The service holds the body against it.
    * @returns the headers to send besides: date, hash of the body, session token and signature.
    */
   sign(
     identity: AwsIdentity,
+    method: string,
     path: string,
     query: string,
     headers: Record<string, string>,
+    bodyHash = EMPTY_SHA256,
     now = new Date(),
   ): Record<string, string> {
     const time = now.toISOString().replace(/[-:]|\.\d+/g, "");
     const date = time.slice(0, 8);
-    const added: Record<string, string> = { "x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": time };
+    const added: Record<string, string> = { "x-amz-content-sha256": bodyHash, "x-amz-date": time };
     if (identity.sessionToken !== undefined) added["x-amz-security-token"] = identity.sessionToken;
     const all: Record<string, string> = { ...headers, ...added };
     const names = Object.keys(all).sort();
     const signed = names.join(";");
     const lines = names.map((name) => `${name}:${all[name]}\n`).join("");
-    const request = `GET\n${path}\n${query}\n${lines}\n${signed}\n${EMPTY_SHA256}`;
+    const request = `${method}\n${path}\n${query}\n${lines}\n${signed}\n${bodyHash}`;
     const scope = `${date}/${this.region}/s3/aws4_request`;
     const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash("sha256", request, "hex")}`;
     const signature = createHmac("sha256", this.#signingKey(identity, date)).update(text).digest("hex");

@@ -3,6 +3,7 @@ import type { AnswerHeaders, Headers, HttpAnswer } from "../http.js";
 import { changedWhileRead, discard, rangeOf } from "../http-range.js";
 import type { Opened, Source, SourceDigest, SourceEntry } from "../source.js";
 import type { S3Client } from "./client.js";
+import { etagMd5, readMetadata } from "./metadata.js";
 import type { S3Name } from "./name.js";
 
 /**
@@ -40,7 +41,7 @@ export class S3Source implements Source {
     if (answer.status !== 200) throw unexpected(answer);
     const length = answer.headers["content-length"];
     const entry = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
-    if (known !== "" && entry.version === known) {
+    if (isVersion(known, entry)) {
       discard(answer);
       return { is: "unchanged", entry };
     }
@@ -88,16 +89,26 @@ function unexpected(answer: HttpAnswer): TransferError {
   });
 }
 
-function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, whole: boolean): SourceEntry {
+/** Whether a version that is known is that of an entry. */
+export function isVersion(known: string, entry: SourceEntry): boolean {
+  return known !== "" && entry.version === known;
+}
+
+/** @param whole whether the answer is about all of the object. */
+export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, whole: boolean): SourceEntry {
   const etag = headers.etag ?? "";
   const modified = Date.parse(headers["last-modified"] ?? "");
   const version =
     sizeBytes === undefined || Number.isNaN(modified) ? "" : s3Version(etag, sizeBytes, modified);
+  const file = readMetadata(headers);
   return {
     sizeBytes,
     version,
     strongEtag: etag.startsWith('"') ? etag : "",
-    mtimeMs: Number.isNaN(modified) ? undefined : modified,
+    // That of the file which was uploaded, where its uploader left it.
+    mtimeMs: file.mtimeMs ?? (Number.isNaN(modified) ? undefined : modified),
+    ...(file.mtimeNs === undefined ? {} : { mtimeNs: file.mtimeNs }),
+    ...(file.mode === undefined ? {} : { mode: file.mode }),
     framed: sizeBytes !== undefined || /\bchunked\b/i.test(headers["transfer-encoding"] ?? ""),
     ranges: true,
     // Content-Encoding is a note that the uploader left: the object is the bytes as they are sent.
@@ -118,10 +129,16 @@ function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
         return { by: "x-amz-checksum", algorithm, base64 };
     }
   }
-  // The ETag of an object that came in one piece is its MD5, unless it is encrypted with a key of KMS or the client's.
-  const md5 = /^"([0-9a-f]{32})"$/.exec(headers.etag ?? "")?.[1];
-  const kms = /^aws:kms/.test(headers["x-amz-server-side-encryption"] ?? "");
-  const own = headers["x-amz-server-side-encryption-customer-algorithm"] !== undefined;
-  if (md5 === undefined || kms || own) return undefined;
-  return { by: "etag", algorithm: "md5", base64: Buffer.from(md5, "hex").toString("base64") };
+  const md5 = etagMd5(headers);
+  if (md5 !== undefined)
+    return { by: "etag", algorithm: "md5", base64: Buffer.from(md5, "hex").toString("base64") };
+  // Else what its uploader noted.
+  const noted = readMetadata(headers);
+  if (noted.sha256 !== undefined)
+    return {
+      by: "x-amz-meta",
+      algorithm: "sha256",
+      base64: Buffer.from(noted.sha256, "hex").toString("base64"),
+    };
+  return noted.md5 === undefined ? undefined : { by: "x-amz-meta", algorithm: "md5", base64: noted.md5 };
 }

@@ -13,7 +13,8 @@ import {
 } from "node:fs";
 import { promisify } from "node:util";
 import { statStamp } from "@drover/shared/catalog";
-import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
+import { type ErrorClass, errnoCode, fileError, TransferError } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
 import {
   type Directory,
   type LocalTree,
@@ -21,46 +22,43 @@ import {
   remove,
   stagingName,
 } from "@drover/shared/storage/local-tree";
-import type { SourceEntry } from "@drover/shared/storage/source";
+import type { Source, SourceEntry } from "@drover/shared/storage/source";
+import type { OpenedBody, Published, Received, Staging } from "./destination.js";
+import { sha256OfFile } from "./hash-file.js";
 import type { Lease } from "./leases.js";
-import type { Part } from "./part.js";
+import { receiveLocally } from "./local-receive.js";
+import { type Part, WORTH_RESUMING_BYTES } from "./part.js";
+import type { Place } from "./place.js";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const fsyncAsync = promisify(fsync);
 const writevAsync = promisify(writev);
 
 /** The staged bytes of one file: made in the destination's directory, published whole or not at all. */
-export class Staging {
+export class LocalStaging implements Staging {
   readonly #name: string;
+  readonly directory: Directory;
   #fd = -1;
   #made = false;
 
-  private constructor(
+  /** @param destination name in its tree. */
+  constructor(
     private readonly tree: LocalTree,
-    /** Name of the destination in its tree. */
     private readonly destination: string,
-    readonly directory: Directory,
-    private readonly lease: Lease,
+    readonly lease: Lease,
   ) {
     this.#name = stagingName(lease.key, lease.fence);
-  }
-
-  static at(tree: LocalTree, destination: string, lease: Lease): Staging {
-    return new Staging(tree, destination, tree.directoryOf(destination), lease);
+    this.directory = tree.directoryOf(destination);
   }
 
   get fd(): number {
     return this.#fd;
   }
 
-  /**
-   * Makes sure that no former carrier can publish, then takes over what it staged.
-   *
-   * @param alive the predecessor may still run: its file is copied, since it may go on writing to it.
-   * @returns whether the part is ours now.
-   */
-  adopt(predecessors: string[], part: Part | undefined, alive: boolean): boolean {
+  /** @param alive the predecessor may still run: its file is copied, since it may go on writing to it. */
+  adopt(predecessors: string[], noted: Part | undefined, alive: boolean, resume = true): boolean {
     let adopted = false;
+    const part = resume && noted?.strongEtag ? noted : undefined;
     for (const fence of predecessors) {
       const name = stagingName(this.lease.key, fence);
       if (part?.fence === fence && part.contiguousBytes > 0) adopted = this.#takeOver(name, part, alive);
@@ -86,7 +84,7 @@ export class Staging {
       if (errnoCode(error) !== "ENOENT" && errnoCode(error) !== "ELOOP")
         throw fileError(error, `resume in ${this.directory.path}`);
     }
-    this.discardFile();
+    this.discard();
     return false;
   }
 
@@ -99,6 +97,17 @@ export class Staging {
     } finally {
       closeSync(fd);
     }
+  }
+
+  async receive(
+    source: Source | undefined,
+    opened: OpenedBody,
+    lengthBytes: number | undefined,
+    part: Part,
+    place: Place,
+  ): Promise<Received> {
+    await this.tree.sweep(this.directory);
+    return receiveLocally(source, opened, lengthBytes, this, part, place);
   }
 
   /** Makes the staging file, empty. */
@@ -158,6 +167,24 @@ export class Staging {
     }
   }
 
+  async publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published> {
+    const same = await this.#sameAsDestination(received);
+    if (same !== undefined) {
+      this.discard();
+      return { outcome: "unchanged", stamp: same };
+    }
+    const stamp = await this.commit(entry, durable, () => faultPoint("commit"));
+    return { outcome: "copied", stamp };
+  }
+
+  /** The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. */
+  async #sameAsDestination({ sizeBytes, sha256 }: Received): Promise<string | undefined> {
+    const path = this.tree.path(this.destination);
+    const stat = this.tree.stat(path);
+    if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
+    return (await sha256OfFile(path)) === sha256 ? statStamp(stat) : undefined;
+  }
+
   /**
    * Publishes the staged file: times set, synced where asked, renamed while the lease is trusted.
    *
@@ -183,13 +210,17 @@ export class Staging {
     }
   }
 
+  worthKeeping(part: Part, after: ErrorClass | undefined): boolean {
+    return after !== "changed" && part.strongEtag !== "" && part.contiguousBytes >= WORTH_RESUMING_BYTES;
+  }
+
   /** Keeps the staged part for a successor. */
   keep(): void {
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;
   }
 
-  discardFile(): void {
+  discard(): void {
     this.keep();
     if (this.#made) remove(this.directory, this.#name);
     this.#made = false;

@@ -1,11 +1,11 @@
 import { TransferError } from "@drover/shared/errors";
-import type { Body, Opened, Source } from "@drover/shared/storage/source";
+import type { Body, Source } from "@drover/shared/storage/source";
+import type { OpenedBody, Received } from "./destination.js";
 import { HashBehind } from "./hash-behind.js";
-import type { Lease } from "./leases.js";
+import type { LocalStaging } from "./local-staging.js";
 import { encodePart, type Part, PIECE_BYTES } from "./part.js";
 import type { Place } from "./place.js";
-import { algorithmsFor, type Received } from "./receive.js";
-import type { Staging } from "./staging.js";
+import { algorithmsFor } from "./receive.js";
 
 /** Files from this size on are fetched in pieces at once, where the source takes ranges. */
 export const SEGMENTED_BYTES = 64 << 20;
@@ -22,13 +22,13 @@ const FAST_PIECE_MS = 1000;
  */
 export async function fetchPieces(
   source: Source,
-  first: Extract<Opened, { is: "body" }>,
-  staging: Staging,
+  first: OpenedBody,
+  staging: LocalStaging,
   part: Part,
-  lease: Lease,
   place: Place,
 ): Promise<Received> {
   const { entry } = first;
+  const { lease } = staging;
   const sizeBytes = entry.sizeBytes as number;
   const count = Math.ceil(sizeBytes / PIECE_BYTES);
   const done = new Set<number>(part.pieces);
@@ -66,7 +66,7 @@ export async function fetchPieces(
       const startedMs = performance.now();
       if (body && piece === startPiece) {
         body.reuseMemory?.();
-        await copyPiece(body, start, end, staging, part, lease, place);
+        await copyPiece(body, start, end, staging, part, place);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
         const opened = await source.openRange(entry, start, end - 1, signal);
@@ -79,7 +79,7 @@ export async function fetchPieces(
         const unwatch = place.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
-          await copyPiece(opened.body, start, end, staging, part, lease, place);
+          await copyPiece(opened.body, start, end, staging, part, place);
         } catch (error) {
           opened.body.abort(error as Error);
           throw error;
@@ -113,9 +113,8 @@ async function copyPiece(
   body: Body,
   start: number,
   end: number,
-  staging: Staging,
+  staging: LocalStaging,
   part: Part,
-  lease: Lease,
   place: Place,
 ): Promise<void> {
   let at = start;
@@ -127,7 +126,7 @@ async function copyPiece(
     const before = at;
     at = await staging.write(wanted, at);
     part.receivedBytes += at - before;
-    await place.pace.take(at - before, lease.share);
+    await place.pace.take(at - before, staging.lease.share);
   }
 }
 

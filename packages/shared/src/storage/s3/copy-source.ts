@@ -1,0 +1,54 @@
+import { TransferError } from "../../errors.js";
+import { changedWhileRead } from "../http-range.js";
+import type { Body, Opened, Source, SourceEntry } from "../source.js";
+import type { S3Client } from "./client.js";
+import { readMetadata } from "./metadata.js";
+import type { S3Name } from "./name.js";
+import { encodeKey } from "./sigv4.js";
+import { entryOf, isVersion } from "./source.js";
+
+/** An object that its own service is to copy: what it is like is asked, its bytes are not. */
+export class S3CopySource implements Source {
+  constructor(
+    private readonly client: S3Client,
+    private readonly name: S3Name,
+  ) {}
+
+  async open(known: string, signal: AbortSignal): Promise<Opened> {
+    const { bucket, key } = this.name;
+    const headers = { "x-amz-checksum-mode": "ENABLED" };
+    const answer = await this.client.request({ method: "HEAD", bucket, key, headers }, signal);
+    answer.body.discard(0);
+    const length = answer.headers["content-length"];
+    const entry = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
+    if (entry.sizeBytes === undefined || entry.strongEtag === "")
+      throw new TransferError("protocol", "the service tells neither size nor ETag of the object", {
+        permanent: true,
+      });
+    if (isVersion(known, entry)) return { is: "unchanged", entry };
+    const copy = {
+      source: `/${encodeKey(bucket)}/${encodeKey(key)}`,
+      headers: answer.headers,
+      sha256: readMetadata(answer.headers).sha256,
+      confirm: async () => {
+        const now = await this.client.request({ method: "HEAD", bucket, key }, signal);
+        now.body.discard(0);
+        if (now.headers.etag !== entry.strongEtag) throw changedWhileRead();
+      },
+    };
+    return { is: "body", entry, body: NO_BODY, offset: 0, copy };
+  }
+
+  openRange(entry: SourceEntry, _startByte: number, _endByte: number | undefined, signal: AbortSignal) {
+    return this.open(entry.version, signal);
+  }
+}
+
+/** Bytes that nobody asked for. */
+const NO_BODY: Body = {
+  read: () => Promise.reject(new Error("its service copies it")),
+  takeIfComplete: () => undefined,
+  abort: () => {},
+  starved: false,
+  receivedBytes: 0,
+};

@@ -1,0 +1,70 @@
+import type { AnswerHeaders, Headers } from "../http.js";
+import type { SourceEntry } from "../source.js";
+
+const SHA256 = "x-amz-meta-drover-sha256";
+const MTIME = "x-amz-meta-mtime";
+const MODE = "x-amz-meta-mode";
+/** Where rclone keeps the MD5 of what it uploads in parts. */
+const RCLONE_MD5 = "x-amz-meta-md5chksum";
+
+/** What an object remembers of the file that it holds. */
+export interface FileMetadata {
+  /** Hexadecimal; undefined where it was not known when the upload began. */
+  sha256: string | undefined;
+  /** MD5 in base64, as rclone keeps it. */
+  md5: string | undefined;
+  mtimeMs: number | undefined;
+  mtimeNs: bigint | undefined;
+  /** Permission bits. */
+  mode: number | undefined;
+}
+
+/**
+ * A file's times, mode and SHA-256 as metadata of its object: `mtime` in seconds and `mode` in octal as rclone writes
+ * them, so that each understands the other's.
+ */
+export function metadataHeaders(entry: SourceEntry, sha256: string | undefined): Headers {
+  const headers: Headers = {};
+  const ns =
+    entry.mtimeNs ??
+    (entry.mtimeMs === undefined ? undefined : BigInt(Math.round(entry.mtimeMs * 1000)) * 1000n);
+  if (ns !== undefined) headers[MTIME] = secondsOf(ns);
+  if (entry.mode !== undefined) headers[MODE] = `100${(entry.mode & 0o777).toString(8).padStart(3, "0")}`;
+  if (sha256 !== undefined) headers[SHA256] = sha256;
+  return headers;
+}
+
+function secondsOf(ns: bigint): string {
+  const sign = ns < 0n ? "-" : "";
+  const positive = ns < 0n ? -ns : ns;
+  const fraction = String(positive % 1_000_000_000n)
+    .padStart(9, "0")
+    .replace(/0+$/, "");
+  return `${sign}${positive / 1_000_000_000n}${fraction === "" ? "" : `.${fraction}`}`;
+}
+
+/** Reads the metadata of an object, whoever wrote it: what is not as expected is left out. */
+export function readMetadata(headers: AnswerHeaders): FileMetadata {
+  const sha256 = headers[SHA256];
+  const md5 = headers[RCLONE_MD5];
+  const mtime = /^(-?)(\d{1,12})(?:\.(\d{1,9})\d*)?$/.exec(headers[MTIME] ?? "");
+  const ns = mtime && BigInt(`${mtime[1]}${mtime[2]}${(mtime[3] ?? "").padEnd(9, "0")}`);
+  const mode = /^0?(?:100)?([0-7]{3})$/.exec(headers[MODE] ?? "")?.[1];
+  return {
+    sha256: sha256 !== undefined && /^[0-9a-f]{64}$/.test(sha256) ? sha256 : undefined,
+    md5: md5 !== undefined && /^[A-Za-z0-9+/]{22}==$/.test(md5) ? md5 : undefined,
+    mtimeMs: ns == null ? undefined : Number(ns / 1000n) / 1000,
+    mtimeNs: ns ?? undefined,
+    mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
+  };
+}
+
+/**
+ * The MD5 (hexadecimal) that an ETag is: that of an object that came in one piece, and is not encrypted with a key of
+ * KMS or the client's.
+ */
+export function etagMd5(headers: AnswerHeaders): string | undefined {
+  const kms = /^aws:kms/.test(headers["x-amz-server-side-encryption"] ?? "");
+  const own = headers["x-amz-server-side-encryption-customer-algorithm"] !== undefined;
+  return kms || own ? undefined : /^"([0-9a-f]{32})"$/.exec(headers.etag ?? "")?.[1];
+}

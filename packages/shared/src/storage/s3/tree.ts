@@ -1,0 +1,44 @@
+import { shortHash } from "../../ids.js";
+import type { Tree } from "../tree.js";
+import { parseS3, s3Text } from "./name.js";
+import type { S3Spec } from "./spec.js";
+
+/** What of a bucket is below a prefix, as a tree of destinations. */
+export class S3Tree implements Tree {
+  readonly root: string;
+  readonly id: string;
+  readonly bucket: string;
+  /** "" or ending in `/`. */
+  readonly prefix: string;
+
+  /** @param root `s3://bucket/prefix`. */
+  constructor(
+    root: string,
+    private readonly spec: S3Spec,
+  ) {
+    const { bucket, key } = parseS3(root);
+    this.bucket = bucket;
+    this.prefix = key === "" ? "" : `${key}/`;
+    this.root = s3Text({ bucket, key });
+    this.id = shortHash("tree", spec.endpoint, bucket, this.prefix);
+  }
+
+  key(name: string): string {
+    return this.prefix + name;
+  }
+
+  path(name: string): string {
+    return s3Text({ bucket: this.bucket, key: this.key(name) });
+  }
+
+  leaseOf(name: string): string {
+    return shortHash("s3", this.spec.endpoint, this.bucket, this.key(name));
+  }
+
+  /** The catalog is trusted: looking would cost a request for each file. */
+  isAsLeft(): boolean {
+    return true;
+  }
+
+  close(): void {}
+}

@@ -1,0 +1,134 @@
+import { randomBytes } from "node:crypto";
+import { TransferError } from "@drover/shared/errors";
+import type { Keys } from "@drover/shared/redis/keys";
+import type { Headers } from "@drover/shared/storage/http";
+import type { S3Bucket, Written } from "@drover/shared/storage/s3/bucket";
+import { EMPTY_SHA256 } from "@drover/shared/storage/s3/sigv4";
+import type { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Redis } from "ioredis";
+
+/** What is known of a service is asked anew after so long. */
+const REMEMBERED_MS = 24 * 3_600_000;
+
+/** An operation that publishes an object, or removes it. */
+export type Publishing = "put" | "complete" | "copy" | "remove";
+
+/** What the destination was when it was compared. */
+export type Base = { is: "absent" } | { is: "version"; etag: string };
+
+/**
+ * How a service understands a condition on a version: with the quotes of an ETag as HTTP wants it, without them as
+ * Ceph 16 does, or not at all.
+ */
+type Form = "quoted" | "bare" | "none";
+
+/**
+ * Under which conditions a service publishes. It is found out by trying, with an empty object of its own below the
+ * destination's prefix that is removed again, once a day and service.
+ */
+export class S3Conditions {
+  readonly #known = new Map<Publishing, Promise<Form>>();
+  #trusted: boolean;
+
+  constructor(
+    private readonly bucket: S3Bucket,
+    private readonly tree: S3Tree,
+    private readonly endpoint: string,
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+  ) {
+    // AWS says that it does.
+    this.#trusted = /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
+  }
+
+  /** The headers that bind an operation to what was compared; undefined where the service takes no conditions. */
+  async headers(publishing: Publishing, base: Base, signal: AbortSignal): Promise<Headers | undefined> {
+    const form = await this.#form(publishing, signal);
+    if (form === "none") return undefined;
+    if (base.is === "absent") return { "if-none-match": "*" };
+    return { "if-match": form === "bare" ? base.etag.replaceAll('"', "") : base.etag };
+  }
+
+  async #form(publishing: Publishing, signal: AbortSignal): Promise<Form> {
+    if (this.#trusted) return "quoted";
+    let form = this.#known.get(publishing);
+    if (!form) {
+      form = this.#recall(publishing, signal);
+      this.#known.set(publishing, form);
+      form.catch(() => this.#known.delete(publishing));
+    }
+    return form;
+  }
+
+  async #recall(publishing: Publishing, signal: AbortSignal): Promise<Form> {
+    const key = this.keys.service(this.endpoint);
+    const known = await this.redis.hget(key, publishing);
+    if (known !== null) return known as Form;
+    const form = await this.#probe(publishing, signal);
+    await this.redis.multi().hset(key, publishing, form).pexpire(key, REMEMBERED_MS).exec();
+    return form;
+  }
+
+  async #probe(publishing: Publishing, signal: AbortSignal): Promise<Form> {
+    // Such names are no file's: see STAGING_NAME.
+    const key = this.tree.key(`.drover-${randomBytes(12).toString("base64url")}`);
+    const put = (headers: Headers) => this.bucket.put(key, Buffer.alloc(0), EMPTY_SHA256, headers, signal);
+    let there: Written;
+    try {
+      there = await put({});
+    } catch (error) {
+      // Whoever may not write such a name may write others.
+      if (error instanceof TransferError && error.class === "forbidden") return "none";
+      throw error;
+    }
+    try {
+      const etag = there.is === "written" ? there.etag : "";
+      const publish = {
+        put,
+        copy: (headers: Headers) =>
+          this.bucket.copy(
+            key,
+            `/${this.bucket.name}/${encodeURI(key)}`,
+            { ...headers, "x-amz-metadata-directive": "REPLACE" },
+            signal,
+          ),
+        complete: (headers: Headers) => this.#upload(key, headers, signal),
+        remove: (headers: Headers) => this.bucket.remove(key, signal, headers),
+      }[publishing];
+      if (publishing !== "remove" && !(await refuses(publish, { "if-none-match": "*" }))) return "none";
+      if (!(await refuses(publish, { "if-match": '"00000000000000000000000000000000"' }))) return "none";
+      if (!(await refuses(publish, { "if-match": etag }))) return "quoted";
+      return (await refuses(publish, { "if-match": etag.replaceAll('"', "") })) ? "none" : "bare";
+    } finally {
+      await this.bucket.remove(key, signal);
+    }
+  }
+
+  async #upload(key: string, headers: Headers, signal: AbortSignal): Promise<Written> {
+    const id = await this.bucket.createUpload(key, {}, signal);
+    try {
+      const part = await this.bucket.uploadPart(
+        key,
+        id,
+        1,
+        Buffer.alloc(0),
+        "1B2M2Y8AsgTpgAmY7PhCfg==",
+        signal,
+      );
+      const etag = part.is === "written" ? part.etag : "";
+      return await this.bucket.completeUpload(key, id, [etag], headers, signal);
+    } finally {
+      await this.bucket.abortUpload(key, id, signal);
+    }
+  }
+}
+
+/** Whether an operation is refused for its condition. A service that does not know conditions says so, or takes it. */
+async function refuses(publish: (headers: Headers) => Promise<Written>, headers: Headers): Promise<boolean> {
+  try {
+    return (await publish(headers)).is === "refused";
+  } catch (error) {
+    if (error instanceof TransferError && /HTTP status (400|501)/.test(error.message)) return false;
+    throw error;
+  }
+}

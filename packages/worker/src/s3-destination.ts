@@ -1,0 +1,121 @@
+import { decodeCatalog } from "@drover/shared/catalog";
+import { TransferError } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
+import { destinationHost } from "@drover/shared/job";
+import type { Admitted } from "@drover/shared/protocol";
+import type { Keys } from "@drover/shared/redis/keys";
+import type { RunSpec } from "@drover/shared/run";
+import { destinationService } from "@drover/shared/storage/open-tree";
+import { S3Bucket } from "@drover/shared/storage/s3/bucket";
+import type { S3Client } from "@drover/shared/storage/s3/client";
+import { readMetadata } from "@drover/shared/storage/s3/metadata";
+import type { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Redis } from "ioredis";
+import type { Budget } from "./budget.js";
+import { type Before, changedMeanwhile, type Destination, type Staging } from "./destination.js";
+import type { Lease, Leases } from "./leases.js";
+import { vouchedFor } from "./local-destination.js";
+import { decodePart } from "./part.js";
+import { S3Conditions } from "./s3-conditions.js";
+import { S3Staging } from "./s3-staging.js";
+import { S3Uploads } from "./s3-uploads.js";
+import type { WorkFile } from "./work-file.js";
+
+export interface S3DestinationOptions {
+  tree: S3Tree;
+  spec: RunSpec;
+  client: S3Client;
+  redis: Redis;
+  keys: Keys;
+  leases: Leases;
+  /** Memory for uploads, of all files of this process. */
+  budget: Budget;
+  /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
+  mostCopyBytes?: number;
+  onError(error: Error): void;
+}
+
+/** What is below a prefix of a bucket. */
+export class S3Destination implements Destination {
+  readonly tree: S3Tree;
+  readonly bucket: S3Bucket;
+  readonly conditions: S3Conditions;
+  readonly uploads: S3Uploads;
+  readonly leases: Leases;
+  readonly budget: Budget;
+  readonly mostCopyBytes: number;
+  #swept = false;
+
+  constructor(private readonly options: S3DestinationOptions) {
+    const { tree, client, redis, keys, spec } = options;
+    this.tree = tree;
+    this.leases = options.leases;
+    this.budget = options.budget;
+    this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
+    this.bucket = new S3Bucket(client, tree.bucket);
+    this.conditions = new S3Conditions(this.bucket, tree, destinationService(spec).endpoint, redis, keys);
+    this.uploads = new S3Uploads(redis, keys, this.bucket, tree);
+  }
+
+  async before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before> {
+    const entry = decodeCatalog(admitted.catalog);
+    if (entry && !this.options.spec.checkDestination) return vouchedFor(entry, file, expected);
+    const nothing: Before = { entry: undefined, known: "", expected: false };
+    if (!entry && expected === undefined) return nothing;
+    const head = await this.bucket.head(this.tree.key(file.name), AbortSignal.timeout(60_000));
+    if (entry && head?.etag === entry.stamp) return vouchedFor(entry, file, expected);
+    if (expected === undefined || !head || readMetadata(head.headers).sha256 !== expected) return nothing;
+    const { etag, sizeBytes } = head;
+    return {
+      entry: { source: "", version: "", sha256: expected, stamp: etag, sizeBytes },
+      known: "",
+      expected: true,
+    };
+  }
+
+  stage(file: WorkFile, expected: string | undefined, lease: Lease, admitted: Admitted): Staging {
+    this.#sweep();
+    return new S3Staging(this, file, expected, lease, decodeCatalog(admitted.catalog)?.stamp);
+  }
+
+  /** Drops what was left behind long ago, once per process and run; no file waits for it or fails for it. */
+  #sweep(): void {
+    if (this.#swept) return;
+    this.#swept = true;
+    this.uploads.sweep(AbortSignal.timeout(600_000)).catch(this.options.onError);
+  }
+
+  async remove(file: WorkFile, stamp: string, lease: Lease, admitted: Admitted): Promise<void> {
+    if (admitted.predecessors.length > 0) {
+      const staging = this.stage(file, undefined, lease, admitted);
+      await staging.adopt(admitted.predecessors, decodePart(admitted.staged), true, false);
+      await staging.discard();
+      staging.close();
+    }
+    const key = this.tree.key(file.name);
+    const head = await this.bucket.head(key, lease.signal);
+    if (!head) return;
+    if (head.etag !== stamp) throw changedMeanwhile(file.path);
+    const base = { is: "version", etag: stamp } as const;
+    const headers = await this.conditions.headers("remove", base, lease.signal);
+    lease.check();
+    const removed = await this.bucket.remove(key, lease.signal, headers);
+    if (removed.is === "refused") throw changedMeanwhile(file.path);
+    faultPoint("removed");
+  }
+
+  close(): void {}
+
+  /** What went wrong with the destination says nothing of the source's host, whose breaker it must not open. */
+  blame(thrown: unknown, file: WorkFile): unknown {
+    if (!(thrown instanceof TransferError) || thrown.class === "locked") return thrown;
+    const ours = file.host === destinationHost(this.options.spec);
+    return new TransferError(thrown.class, `cannot write to ${this.tree.root}: ${thrown.message}`, {
+      permanent: thrown.permanent,
+      verdict: ours ? thrown.verdict : "none",
+      throttled: ours && thrown.throttled,
+      ...(thrown.retryAfterMs === undefined ? {} : { retryAfterMs: thrown.retryAfterMs }),
+      cause: thrown,
+    });
+  }
+}

@@ -1,0 +1,361 @@
+import { hash } from "node:crypto";
+import { TransferError } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
+import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
+import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
+import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
+import type { OpenedBody, Published, Received, Staging } from "./destination.js";
+import type { Lease } from "./leases.js";
+import { encodePart, type Part } from "./part.js";
+import type { Place } from "./place.js";
+import { tooLarge } from "./receive.js";
+import type { Base, Publishing } from "./s3-conditions.js";
+import { receiveCopy } from "./s3-copy.js";
+import type { S3Destination } from "./s3-destination.js";
+import { receiveParts } from "./s3-parts.js";
+import { type Adopted, S3Upload } from "./s3-upload.js";
+import type { WorkFile } from "./work-file.js";
+
+/** Up to here a file is held in memory beside the budget, and hashed in one call. */
+const SMALL_BYTES = 512 << 10;
+/** An object that others replace again and again is given up after so many looks, for this try. */
+const MOST_LOOKS = 3;
+/** What is left of an upload is dropped within this, whatever the lease says. */
+const CLEANUP_MS = 60_000;
+
+/** What is to become an object. */
+export type Staged =
+  | { is: "whole"; bytes: Uint8Array; md5: string; release(): void }
+  | { is: "parts"; upload: S3Upload }
+  | { is: "copy"; copy: ServerCopy; etag: string }
+  /** Found at the destination before anything was sent. */
+  | { is: "there"; head: ObjectHead };
+
+/** One file on its way to an object: in memory where it is small, else in a multipart upload. */
+export class S3Staging implements Staging {
+  readonly key: string;
+  #staged: Staged | undefined;
+  #adopted: Adopted | undefined;
+  /** What the destination was when it was last looked at, or "" where nothing is known of it. */
+  #base: Base | undefined;
+
+  /** @param stamp of the destination in the catalog. */
+  constructor(
+    readonly to: S3Destination,
+    readonly file: WorkFile,
+    readonly expected: string | undefined,
+    readonly lease: Lease,
+    stamp: string | undefined,
+  ) {
+    this.key = to.tree.key(file.name);
+    if (stamp) this.#base = { is: "version", etag: stamp };
+  }
+
+  async adopt(_fences: string[], noted: Part | undefined, alive: boolean, resume: boolean): Promise<boolean> {
+    const upload = noted?.upload;
+    if (!upload) return false;
+    return await this.at(async () => {
+      if (resume && !alive) {
+        const parts = await this.#partsOf(upload.id);
+        if (parts) this.#adopted = { ...upload, parts };
+        if (parts) return true;
+      }
+      // Who still runs could publish what it has uploaded: not once its upload is gone.
+      await this.to.bucket.abortUpload(this.key, upload.id, this.lease.signal);
+      return false;
+    });
+  }
+
+  /** Undefined where the upload is gone, or the service does not list parts. */
+  async #partsOf(uploadId: string) {
+    try {
+      return await this.to.bucket.listParts(this.key, uploadId, this.lease.signal);
+    } catch (error) {
+      if (error instanceof TransferError && error.permanent) return undefined;
+      throw error;
+    }
+  }
+
+  async receive(
+    source: Source | undefined,
+    opened: OpenedBody,
+    lengthBytes: number | undefined,
+    part: Part,
+    place: Place,
+  ): Promise<Received> {
+    if (opened.copy) {
+      const { received, staged } = await receiveCopy(this, opened, opened.copy, part);
+      this.#staged = staged;
+      return received;
+    }
+    const small = await readSmall(opened, part, this.lease, place);
+    if (!small.ended) {
+      const ofFile = source !== undefined;
+      const { chunks } = small;
+      const { received, staged } = await receiveParts(this, opened, lengthBytes, ofFile, chunks, part, place);
+      this.#staged = staged;
+      return received;
+    }
+    opened.confirm?.();
+    const bytes = small.chunks.length === 1 ? (small.chunks[0] as Buffer) : Buffer.concat(small.chunks);
+    const sha256 = hash("sha256", bytes, "hex");
+    const md5 = hash("md5", bytes, "hex");
+    this.#staged = { is: "whole", bytes, md5, release: () => {} };
+    const other = opened.entry.digest?.algorithm;
+    const sourceDigest =
+      other === undefined || other === "sha256" ? sha256 : other === "md5" ? md5 : hash(other, bytes, "hex");
+    return { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
+  }
+
+  /**
+   * The multipart upload that the parts go to: that of a predecessor where it is of the same file, else a new one.
+   *
+   * @param headers metadata of the object.
+   * @param version more that must be the same in a predecessor's.
+   */
+  async upload(headers: Headers, version: string, part: Part): Promise<S3Upload> {
+    const metadata = hash("sha256", JSON.stringify([headers, version]), "base64url").slice(0, 16);
+    const adopted = this.#adopted;
+    this.#adopted = undefined;
+    return await this.at(async () => {
+      let upload: S3Upload;
+      if (adopted?.metadata === metadata) {
+        await this.to.uploads.goingOn(this.file.name);
+        upload = new S3Upload(this, adopted.id, adopted.parts);
+      } else {
+        const { signal } = this.lease;
+        if (adopted) await this.to.bucket.abortUpload(this.key, adopted.id, signal);
+        await this.to.uploads.beginning(this.file.name, signal);
+        upload = new S3Upload(this, await this.to.bucket.createUpload(this.key, headers, signal), new Map());
+      }
+      this.#staged = { is: "parts", upload };
+      part.upload = { id: upload.id, metadata };
+      faultPoint("upload");
+      await this.to.leases.confirm(this.lease, encodePart(part));
+      return upload;
+    });
+  }
+
+  /** Looks at the destination: what is published afterwards replaces this version, or nothing. */
+  async look(): Promise<ObjectHead | undefined> {
+    const head = await this.at(() => this.to.bucket.head(this.key, this.lease.signal));
+    this.#base = head ? { is: "version", etag: head.etag } : { is: "absent" };
+    return head;
+  }
+
+  async publish(received: Received, entry: SourceEntry): Promise<Published> {
+    const staged = this.#staged;
+    if (!staged) throw new Error("nothing is staged");
+    if (staged.is === "there") return { outcome: "unchanged", stamp: staged.head.etag };
+    return await this.at(() =>
+      staged.is === "copy"
+        ? this.#publish("copy", received, undefined, (condition) => this.#copy(staged, received, condition))
+        : staged.is === "whole"
+          ? this.#publish("put", received, staged.md5, (condition) =>
+              this.#put(staged.bytes, staged.md5, received, entry, condition),
+            )
+          : this.#publish("complete", received, undefined, (condition) => staged.upload.complete(condition)),
+    );
+  }
+
+  /**
+   * Publishes under the condition that the destination is still what it was compared as. Where it is not, it is looked
+   * at again; the same bytes are left alone. Without conditions it is looked at right before, and the outcome says so.
+   */
+  async #publish(
+    by: Publishing,
+    received: Received,
+    md5: string | undefined,
+    write: (condition: Headers) => Promise<Written>,
+  ): Promise<Published> {
+    const staged = this.#staged as Staged;
+    this.#base ??= { is: "absent" };
+    const conditional = (await this.to.conditions.headers(by, this.#base, this.lease.signal)) !== undefined;
+    const unconditional = conditional ? {} : ({ unconditional: true } as const);
+    for (let look = 0; look < MOST_LOOKS; look++) {
+      if (!conditional || look > 0) {
+        const before: Base = this.#base;
+        const head = await this.look();
+        if (head && (isSame(head, received, md5) || isCopy(head, staged, received))) {
+          await this.discard();
+          return { outcome: "unchanged", stamp: head.etag, verifiedBy: by === "put" ? "etag" : "x-amz-meta" };
+        }
+        if (by === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
+        // What is there may be our successor's: the clocks alone are not asked.
+        await this.to.leases.confirm(this.lease);
+      }
+      faultPoint("commit");
+      this.lease.check();
+      const condition = await this.to.conditions.headers(by, this.#base, this.lease.signal);
+      const written = await write(condition ?? {});
+      if (written.is === "refused") continue;
+      if (written.is === "gone") {
+        // Our own success, whose answer was lost; or somebody has dropped the upload.
+        const head = await this.look();
+        if (!head || !this.#isOurs(head, received)) throw dropped();
+        await this.#ended();
+        return { outcome: "copied", stamp: head.etag, ...unconditional };
+      }
+      // A put is held against its ETag, where that is an MD5; so is an upload.
+      const known =
+        by === "complete" ? this.#uploadEtag() : etagMd5({ ...written.headers, etag: written.etag });
+      const verified = known === undefined ? {} : ({ verifiedBy: "etag" } as const);
+      await this.#ended();
+      return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
+    }
+    throw replaced();
+  }
+
+  async #put(
+    bytes: Uint8Array,
+    md5: string,
+    received: Received,
+    entry: SourceEntry,
+    condition: Record<string, string>,
+  ): Promise<Written> {
+    const headers = {
+      ...metadataHeaders(entry, received.sha256),
+      "content-md5": Buffer.from(md5, "hex").toString("base64"),
+      ...condition,
+    };
+    const written = await this.to.bucket.put(this.key, bytes, received.sha256, headers, this.lease.signal);
+    if (written.is !== "written") return written;
+    const stored = etagMd5({ ...written.headers, etag: written.etag });
+    if (stored !== undefined && stored !== md5)
+      throw new TransferError("checksum", "wrong checksum: the service stored other bytes than were sent");
+    return written;
+  }
+
+  #isOurs(head: ObjectHead, received: Received): boolean {
+    return head.etag === this.#uploadEtag() || isSame(head, received, undefined);
+  }
+
+  #uploadEtag(): string | undefined {
+    return this.#staged?.is === "parts" ? this.#staged.upload.etag : undefined;
+  }
+
+  async #copy(
+    { copy, etag }: Extract<Staged, { is: "copy" }>,
+    received: Received,
+    condition: Headers,
+  ): Promise<Written> {
+    const headers = { "x-amz-copy-source-if-match": etag, ...condition };
+    const written = await this.to.bucket.copy(this.key, copy.source, headers, this.lease.signal);
+    if (written.is !== "written") return written;
+    // Not every service minds the condition on the source.
+    const head = await this.to.bucket.head(this.key, this.lease.signal);
+    const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
+    if (head?.sizeBytes !== received.sizeBytes || (plain && head.etag !== etag)) throw replaced();
+    return { ...written, etag: head.etag };
+  }
+
+  async #ended(): Promise<void> {
+    const staged = this.#staged;
+    this.#staged = undefined;
+    if (staged?.is === "parts") await this.to.uploads.ended(this.file.name);
+    if (staged?.is === "whole") staged.release();
+  }
+
+  worthKeeping(): boolean {
+    return this.#staged?.is === "parts" || this.#adopted !== undefined;
+  }
+
+  /** The parts stay with the service. */
+  keep(): void {
+    if (this.#staged?.is === "whole") this.#staged.release();
+    this.#staged = undefined;
+  }
+
+  /** Drops the upload. Where that fails, it is left to whoever sweeps: it is registered as begun. */
+  async discard(): Promise<void> {
+    const id = this.#staged?.is === "parts" ? this.#staged.upload.id : this.#adopted?.id;
+    if (this.#staged?.is === "whole") this.#staged.release();
+    this.#staged = undefined;
+    this.#adopted = undefined;
+    if (id === undefined) return;
+    try {
+      await this.to.bucket.abortUpload(this.key, id, AbortSignal.timeout(CLEANUP_MS));
+      await this.to.uploads.ended(this.file.name);
+    } catch (error) {
+      if (!(error instanceof TransferError)) throw error;
+    }
+  }
+
+  close(): void {
+    this.keep();
+  }
+
+  /** Does something with the service; what goes wrong is the destination's. */
+  async at<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.to.blame(error, this.file);
+    }
+  }
+}
+
+type Headers = Record<string, string>;
+
+function etagOf(base: Base): string {
+  return base.is === "version" ? base.etag : "";
+}
+
+function replaced(): TransferError {
+  return new TransferError(
+    "changed",
+    "another writer replaced the destination while the file was on its way",
+    {
+      verdict: "ok",
+    },
+  );
+}
+
+function dropped(): TransferError {
+  return new TransferError("changed", "the upload was dropped by somebody else", { verdict: "ok" });
+}
+
+/** Whether an object is what a copy would make: ETags are of bytes, or of the same parts. */
+export function isCopy(head: ObjectHead, staged: Staged | undefined, { sizeBytes }: Received): boolean {
+  return staged?.is === "copy" && head.sizeBytes === sizeBytes && head.etag === staged.etag;
+}
+
+/** Whether an object has the very bytes of a file. */
+export function isSame(head: ObjectHead, { sizeBytes, sha256 }: Received, md5: string | undefined): boolean {
+  if (head.sizeBytes !== sizeBytes) return false;
+  const noted = readMetadata(head.headers);
+  if (md5 !== undefined && etagMd5(head.headers) !== undefined) return etagMd5(head.headers) === md5;
+  return sha256 !== "" && noted.sha256 === sha256;
+}
+
+/** Reads the beginning of a body, to its end where it is small. */
+async function readSmall(
+  { body, offset }: OpenedBody,
+  part: Part,
+  lease: Lease,
+  place: Place,
+): Promise<{ ended: boolean; chunks: Buffer[] }> {
+  if (offset !== 0) throw new Error("an upload begins at the beginning");
+  const limit = place.terms.maxFileSizeBytes;
+  let bytes = 0;
+  const count = async (more: Buffer[]) => {
+    const before = bytes;
+    for (const chunk of more) bytes += chunk.length;
+    part.receivedBytes = bytes;
+    if (limit !== undefined && bytes > limit) throw tooLarge(bytes, limit);
+    await place.pace.take(bytes - before, lease.share);
+  };
+  const complete = body.takeIfComplete();
+  if (complete) {
+    await count(complete);
+    return { ended: true, chunks: complete };
+  }
+  const chunks: Buffer[] = [];
+  while (bytes <= SMALL_BYTES) {
+    const more = await body.read();
+    if (!more) return { ended: true, chunks };
+    chunks.push(...more);
+    await count(more);
+  }
+  return { ended: false, chunks };
+}
