@@ -70,6 +70,23 @@ describe("drover sync --artifact-root s3://", () => {
     expect(await s3.get("to/a")).toBe("two");
   });
 
+  it("sees what happened behind its back where it is asked to look", async ({ box, work, s3 }) => {
+    work.write({ "in/changed": "one", "in/gone": "two", "in/same": "three" });
+    const command = [work.at("in"), "--artifact-root", s3.url("to")];
+    await box.sync(command, { env: s3.env });
+    await s3.put("to/changed", "another's");
+    await s3.remove("to/gone");
+    const trusting = await box.sync(command, { env: s3.env });
+    expect(trusting.items.map((item) => item.outcome)).toEqual(Array(3).fill("unchanged"));
+    const { items } = await box.sync([...command, "--check-destination"], { env: s3.env });
+    expect(items.map((item) => [item.destination, item.outcome]).sort()).toEqual([
+      [s3.url("to/changed"), "copied"],
+      [s3.url("to/gone"), "copied"],
+      [s3.url("to/same"), "unchanged"],
+    ]);
+    expect([await s3.get("to/changed"), await s3.get("to/gone")]).toEqual(["one", "two"]);
+  });
+
   it("leaves --script-name out unless it is given", async ({ box, work, s3 }) => {
     work.write({ "in/a": "one" });
     await box.sync([work.at("in"), "--artifact-root", `${s3.url("to")}/`], { env: s3.env });

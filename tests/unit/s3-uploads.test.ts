@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { safeKey } from "@drover/shared/paths";
 import { metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
@@ -31,39 +32,59 @@ describe("parts of an upload", () => {
 
 describe("memory for uploads", () => {
   test("is given in the order in which it was asked for, and never more than there is", async () => {
-    const budget = new Budget(100);
+    const budget = new Budget(10 * MIB);
     const given: string[] = [];
-    const ask = (name: string, bytes: number) => budget.take(bytes).then(() => given.push(name));
-    await ask("a", 60);
-    await ask("b", 40);
-    const [c, d] = [ask("c", 50), ask("d", 10)];
-    budget.give(40);
-    await Promise.resolve();
+    const ask = (name: string, bytes: number) =>
+      budget.take(bytes).then((lent) => {
+        given.push(name);
+        return lent;
+      });
+    const [a, b] = [await ask("a", 4 * MIB), await ask("b", 3 * MIB)];
+    const [c, d] = [ask("c", 4 * MIB), ask("d", MIB)];
+    await setImmediate();
     expect(given).toEqual(["a", "b"]);
-    budget.give(60);
+    a.release();
+    a.release();
     await Promise.all([c, d]);
     expect(given).toEqual(["a", "b", "c", "d"]);
+    b.release();
   });
 
   test("has room for a part that is larger than all of it, alone", async () => {
-    const budget = new Budget(100);
-    await budget.take(10);
-    let had = false;
-    const large = budget.take(500).then(() => {
-      had = true;
+    const budget = new Budget(10 * MIB);
+    const first = await budget.take(MIB);
+    const had: string[] = [];
+    const large = budget.take(50 * MIB).then((lent) => {
+      had.push("large");
+      return lent;
     });
-    await Promise.resolve();
-    expect(had).toBe(false);
-    budget.give(10);
-    await large;
-    let more = false;
-    const small = budget.take(1).then(() => {
-      more = true;
-    });
-    await Promise.resolve();
-    expect(more).toBe(false);
-    budget.give(500);
+    await setImmediate();
+    expect(had).toEqual([]);
+    first.release();
+    const { memory, release } = await large;
+    expect(memory.length).toBe(50 * MIB);
+    const small = budget.take(1).then(() => had.push("small"));
+    await setImmediate();
+    expect(had).toEqual(["large"]);
+    release();
     await small;
+  });
+
+  test("is used again, whatever sizes come after each other", async () => {
+    const budget = new Budget(32 * MIB);
+    const memories = new Set<unknown>();
+    for (let round = 0; round < 50; round++) {
+      const all = await Promise.all([
+        budget.take(16 * MIB - round),
+        budget.take(3 * MIB + round),
+        budget.take(round + 1),
+      ]);
+      for (const { memory, release } of all) {
+        memories.add(memory.buffer);
+        release();
+      }
+    }
+    expect(memories.size).toBe(3);
   });
 });
 

@@ -21,6 +21,9 @@ import { S3Staging } from "./s3-staging.js";
 import { S3Uploads } from "./s3-uploads.js";
 import type { WorkFile } from "./work-file.js";
 
+/** A look at a destination may take so long. */
+const LOOK_MS = 60_000;
+
 export interface S3DestinationOptions {
   tree: S3Tree;
   spec: RunSpec;
@@ -62,7 +65,7 @@ export class S3Destination implements Destination {
     if (entry && !this.options.spec.checkDestination) return vouchedFor(entry, file, expected);
     const nothing: Before = { entry: undefined, known: "", expected: false };
     if (!entry && expected === undefined) return nothing;
-    const head = await this.bucket.head(this.tree.key(file.name), AbortSignal.timeout(60_000));
+    const head = await this.#head(file);
     if (entry && head?.etag === entry.stamp) return vouchedFor(entry, file, expected);
     if (expected === undefined || !head || readMetadata(head.headers).sha256 !== expected) return nothing;
     const { etag, sizeBytes } = head;
@@ -71,6 +74,14 @@ export class S3Destination implements Destination {
       known: "",
       expected: true,
     };
+  }
+
+  async #head(file: WorkFile) {
+    try {
+      return await this.bucket.head(this.tree.key(file.name), AbortSignal.timeout(LOOK_MS));
+    } catch (error) {
+      throw this.blame(error, file);
+    }
   }
 
   stage(file: WorkFile, expected: string | undefined, lease: Lease, admitted: Admitted): Staging {

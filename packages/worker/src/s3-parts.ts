@@ -138,15 +138,9 @@ interface Filled {
 
 /** Takes memory from the budget and fills it, less only at the end of the body. */
 async function fill(reader: Reader, budget: Budget, capacityBytes: number): Promise<Filled> {
-  await budget.take(capacityBytes);
-  let held = true;
-  const release = () => {
-    if (held) budget.give(capacityBytes);
-    held = false;
-  };
+  const { memory, release } = await budget.take(capacityBytes);
   try {
-    const memory = Buffer.from(new SharedArrayBuffer(capacityBytes));
-    const bytes = memory.subarray(0, await reader.read(memory));
+    const bytes = memory.subarray(0, await reader.read(memory.subarray(0, capacityBytes)));
     return { bytes, release };
   } catch (error) {
     release();

@@ -166,8 +166,7 @@ export class HttpClient {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
       const onAbort = () => {
-        const reason =
-          signal.reason instanceof Error ? signal.reason : new TransferError("cancelled", "cancelled");
+        const reason = reasonOf(signal);
         if (body) body.abort(reason);
         else controller?.abort(reason);
         reject(reason);
@@ -211,6 +210,13 @@ export class HttpClient {
       );
     });
   }
+}
+
+/** Why a request is given up. */
+function reasonOf({ reason }: AbortSignal): Error {
+  if (!(reason instanceof Error)) return new TransferError("cancelled", "cancelled");
+  if (reason.name !== "TimeoutError") return reason;
+  return new TransferError("timeout", "network timeout: no answer in time", { verdict: "fail" });
 }
 
 async function* slices(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
