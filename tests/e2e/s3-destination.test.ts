@@ -102,7 +102,7 @@ describe("drover sync --artifact-root s3://", () => {
       { env },
     );
     expect(code).toBe(0);
-    expect(stdout).toContain(`would sync ${work.at("in/a")} -> s3://bucket/to/a\n`);
+    expect(stdout).toContain(`would copy ${work.at("in/a")} -> s3://bucket/to/a (`);
   });
 
   it("copies from bucket to bucket without reading", async ({ box, s3 }) => {
