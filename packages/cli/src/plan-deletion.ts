@@ -1,8 +1,9 @@
-import { realpathSync, statSync } from "node:fs";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import type { SourceName } from "@drover/producer/expand/source-name";
 import { sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
+import { liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { isS3 } from "@drover/shared/storage/s3/name";
@@ -35,7 +36,7 @@ export function planDeletion(
     if (flags.backupDir === undefined) return { most: parseMostDeleted(flags.maxDelete ?? "50%") };
     throw new SettingsError("--backup-dir is for local destinations: let the bucket keep versions instead");
   }
-  if (isInside(stateDir, root))
+  if (liesWithin(stateDir, root))
     throw new SettingsError(
       `--delete would remove Drover's own state in ${stateDir}: choose another --state-dir`,
     );
@@ -43,7 +44,7 @@ export function planDeletion(
   if (flags.backupDir === undefined) return { most };
   if (flags.backupDir === "") throw new SettingsError("--backup-dir must be a directory");
   const backupDir = resolve(flags.backupDir);
-  if (isInside(backupDir, root) || isInside(root, backupDir))
+  if (liesWithin(backupDir, root) || liesWithin(root, backupDir))
     throw new SettingsError(
       `--backup-dir ${backupDir} and the destination ${root} lie in each other: keep them apart`,
     );
@@ -66,26 +67,8 @@ function checkTree(source: SourceName, root: string): void {
     throw new SettingsError(`--delete needs directories or S3 prefixes, which ${shown} is not`);
   if (!statSync(source.path, { throwIfNoEntry: false })?.isDirectory())
     throw new SettingsError(`--delete needs directories or S3 prefixes: ${shown} is no directory`);
-  if (!isS3(root) && isInside(source.path, root))
+  if (!isS3(root) && liesWithin(source.path, root))
     throw new SettingsError(
       `--delete would remove the source ${shown}, which lies in the destination ${root}`,
     );
-}
-
-/** Whether a path is another one or lies below it, links resolved as far as they exist. */
-function isInside(path: string, directory: string): boolean {
-  const way = relative(real(directory), real(path));
-  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`));
-}
-
-function real(path: string): string {
-  const names: string[] = [];
-  for (let at = resolve(path); ; at = dirname(at)) {
-    try {
-      return join(realpathSync(at), ...names);
-    } catch (error) {
-      if (dirname(at) === at) throw error;
-      names.unshift(basename(at));
-    }
-  }
 }

@@ -1,3 +1,5 @@
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { TransferError } from "./errors.js";
 
 const COMPONENT_BYTES = 255;
@@ -46,4 +48,23 @@ export function safeRelative(name: string): string {
     if (STAGING_NAME.test(part)) throw refuse("such names are Drover's own staging files");
   }
   return name;
+}
+
+/** Whether a path is a directory or lies below it, links of both being resolved as far as they exist. */
+export function liesWithin(path: string, directory: string): boolean {
+  const way = relative(realAncestor(directory), realAncestor(path));
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`));
+}
+
+/** The path with links resolved as far as it exists. */
+function realAncestor(path: string): string {
+  const names: string[] = [];
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      return join(realpathSync(at), ...names);
+    } catch (error) {
+      if (dirname(at) === at) throw error;
+      names.unshift(basename(at));
+    }
+  }
 }

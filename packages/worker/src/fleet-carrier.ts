@@ -1,8 +1,8 @@
 import { realpathSync } from "node:fs";
-import { basename, dirname, join, resolve, sep } from "node:path";
 import { SettingsError, TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import { Ledger } from "@drover/shared/ledger";
+import { liesWithin } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
@@ -182,9 +182,7 @@ export class FleetCarrier {
     if (isS3(spec.root)) return this.#refuseS3(spec);
     for (const directory of [spec.root, spec.delete?.backupDir]) {
       if (directory === undefined) continue;
-      const path = realAncestor(directory);
-      if (this.#roots.some((root) => path === root || path.startsWith(root === sep ? sep : root + sep)))
-        continue;
+      if (this.#roots.some((root) => liesWithin(directory, root))) continue;
       const why = `${directory} is outside of the directories that this worker writes to`;
       return new TransferError("path", why, { permanent: true });
     }
@@ -212,19 +210,6 @@ export class FleetCarrier {
         this.#runs.delete(id);
         await (await run.opened).close();
       }
-    }
-  }
-}
-
-/** The path with links resolved as far as it exists. */
-function realAncestor(path: string): string {
-  const names: string[] = [];
-  for (let at = resolve(path); ; at = dirname(at)) {
-    try {
-      return join(realpathSync(at), ...names);
-    } catch (error) {
-      if (dirname(at) === at) throw error;
-      names.unshift(basename(at));
     }
   }
 }
