@@ -1,4 +1,4 @@
-import { createHmac, hash } from "node:crypto";
+import { createHmac, createSecretKey, hash, type KeyObject } from "node:crypto";
 
 /** What signs a request. */
 export interface AwsIdentity {
@@ -41,7 +41,7 @@ export const UNSIGNED = "UNSIGNED-PAYLOAD";
  */
 export class Signer {
   #derivedFor = "";
-  #key: Buffer = Buffer.alloc(0);
+  #key: KeyObject | undefined;
 
   constructor(private readonly region: string) {}
 
@@ -76,11 +76,13 @@ export class Signer {
     return added;
   }
 
-  #signingKey({ secretAccessKey }: AwsIdentity, date: string): Buffer {
+  /** A key object: with a Buffer, Node 24 spends ten times as long on finding out what sort of key it was given. */
+  #signingKey({ secretAccessKey }: AwsIdentity, date: string): KeyObject {
     const wanted = `${date} ${secretAccessKey}`;
-    if (this.#derivedFor === wanted) return this.#key;
+    if (this.#key && this.#derivedFor === wanted) return this.#key;
     const hmac = (key: string | Buffer, text: string) => createHmac("sha256", key).update(text).digest();
-    this.#key = hmac(hmac(hmac(hmac(`AWS4${secretAccessKey}`, date), this.region), "s3"), "aws4_request");
+    const derived = hmac(hmac(hmac(hmac(`AWS4${secretAccessKey}`, date), this.region), "s3"), "aws4_request");
+    this.#key = createSecretKey(derived);
     this.#derivedFor = wanted;
     return this.#key;
   }
