@@ -252,7 +252,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       if (open > 0) await calm();
       const end = await ledger.finish(run.id);
       if (end === "done") return;
-      if (end === "lost") throw new RunLostError(`run ${run.id} was taken over by another process`);
+      if (end === "lost") throw RunLostError.takenOver(run.id);
       await calm();
     }
   };

@@ -10,6 +10,7 @@ import { Backlog, RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
+import { OutcomeStream } from "@drover/shared/outcome-stream";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { openTree } from "@drover/shared/storage/open-tree";
@@ -24,8 +25,8 @@ import { conclude, EXIT } from "./run-here.js";
 import type { Settings } from "./settings.js";
 
 const LOOK_MS = 50;
-/** How often a follower says that it is there. */
-const FOLLOW_EVERY_MS = 5_000;
+/** How often who expands a run says that it is there. */
+const HOLD_EVERY_MS = 5_000;
 /** Redis may forget what it acknowledged within its last second or two: for so long it is asked. */
 const CONFIRM_MS = 10_000;
 
@@ -183,6 +184,7 @@ class Follower {
   readonly #stop = new AbortController();
   /** Files that were told of: Redis may tell of one twice, after it has forgotten. */
   readonly #told = new IndexSet();
+  readonly #outcomes: OutcomeStream;
   expanded = false;
 
   constructor(
@@ -191,7 +193,9 @@ class Follower {
     private readonly report: Report,
     private readonly quiet: boolean,
     private readonly progress?: Display,
-  ) {}
+  ) {
+    this.#outcomes = new OutcomeStream(engine.redis, engine.keys, of.id, PROCESS_NAME);
+  }
 
   stop(): void {
     this.#stop.abort();
@@ -215,7 +219,7 @@ class Follower {
       const settled = counts.settled === counts.files;
       if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // no worker may be left
       const over = settled && (listing !== undefined || run.state === "done" || run.state === "cancelled");
-      if (over && (await this.#caughtUp())) {
+      if (over) {
         this.#stop.abort();
         await watching;
         const untold = counts.files - this.#told.size;
@@ -227,7 +231,7 @@ class Follower {
           ? { counts, end: "incomplete", undeleted, listing }
           : { counts, end: "done", undeleted };
       }
-      await sleep(over ? LOOK_MS : LOOK_MS * 2);
+      await sleep(LOOK_MS * 2);
     }
     await watching;
     return { counts: await ledger.counts(id), end: "stopped", undeleted: "" };
@@ -242,12 +246,12 @@ class Follower {
     const tree = openTree(spec);
     const check = openCheck(spec, tree, this.#stop.signal);
     let left = 0;
-    const holding = setInterval(() => {
-      ledger.hold(run.id).then(
-        (ours) => ours || this.stop(),
-        () => {}, // Redis is away: said again
-      );
-    }, FOLLOW_EVERY_MS);
+    let lost = false;
+    const hold = async () => {
+      lost = !(await ledger.hold(run.id));
+      if (lost) this.stop();
+    };
+    const holding = setInterval(() => void hold().catch(() => {}), HOLD_EVERY_MS); // Redis may be away: said again
     try {
       const batches = await produce({
         check,
@@ -287,6 +291,7 @@ class Follower {
         },
         quiet: () => sleep(LOOK_MS * 2),
       });
+      if (lost) throw RunLostError.takenOver(run.id);
       this.expanded = !this.#stop.signal.aborted;
       return batches;
     } catch (error) {
@@ -310,23 +315,16 @@ class Follower {
     }
   }
 
-  /** Shows outcomes as they come, and says that somebody follows. */
+  /** Shows outcomes as they come. */
   async #watch(): Promise<void> {
-    const { ledger } = this.engine;
-    const { id } = this.of;
-    let saidMs = Number.NEGATIVE_INFINITY;
-    while (!this.#stop.signal.aborted) {
-      if (performance.now() - saidMs > FOLLOW_EVERY_MS) {
-        saidMs = performance.now();
-        await ledger.follow(id);
-      }
-      if (!(await this.#tell())) await sleep(LOOK_MS);
-    }
+    while (!this.#stop.signal.aborted) if (!(await this.#tell())) await sleep(LOOK_MS);
     while (await this.#tell());
+    await this.#outcomes.leave();
   }
 
+  /** @returns whether there was anything to tell. */
   async #tell(): Promise<boolean> {
-    const outcomes = await this.engine.ledger.outcomes(this.of.id);
+    const outcomes = await this.#outcomes.read();
     for (const [index, outcome] of outcomes) {
       if (this.#told.has(index)) continue;
       this.#told.add(index);
@@ -334,11 +332,6 @@ class Follower {
       this.report.outcome({ ...outcome, index });
     }
     return outcomes.length > 0;
-  }
-
-  /** Whether nothing is left to be told. */
-  async #caughtUp(): Promise<boolean> {
-    return (await this.engine.redis.xlen(this.engine.keys.outcomes(this.of.id))) === 0;
   }
 }
 

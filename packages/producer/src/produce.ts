@@ -98,6 +98,7 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
   const timer = setInterval(() => void send().catch(() => {}), LINGER_MS); // the error is thrown below
   const take = async () => {
     let taken = 0;
+    await options.room(most);
     for await (const found of expand(options.input)) {
       faultPoint("expand");
       if (options.signal.aborted || broken !== undefined) return;

@@ -40,6 +40,10 @@ export class ForgottenError extends Error {
 /** The run is not this process's to work on any more. */
 export class RunLostError extends Error {
   override name = "RunLostError";
+
+  static takenOver(runId: string): RunLostError {
+    return new RunLostError(`run ${runId} was taken over by another process`);
+  }
 }
 
 const enqueueScript = new Script(ENQUEUE);
@@ -102,7 +106,7 @@ export class Backlog {
     }
     const [head, ...answers] = (await enqueueScript.run(this.redis, keys, args)) as [string, ...string[]];
     if (head === "CANCELLED") throw new RunLostError(`run ${runId} was cancelled`);
-    if (head === "OWNER") throw new RunLostError(`run ${runId} was taken over by another process`);
+    if (head === "OWNER") throw RunLostError.takenOver(runId);
     if (head === "GONE") throw new ForgottenError(runId, undefined);
     if (head !== "OK") throw new ForgottenError(runId, Number(answers[0]));
     return answers.map((answer) => {
@@ -144,7 +148,7 @@ export class Backlog {
         ...files.flatMap((file) => [file.index, `[${file.index},${file.job}]`]),
       ],
     );
-    if (count === -1) throw new RunLostError(`run ${runId} was taken over by another process`);
+    if (count === -1) throw RunLostError.takenOver(runId);
     return count as number;
   }
 

@@ -2,7 +2,8 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import { SettingsError } from "./errors.js";
 import { newRunId } from "./ids.js";
-import { OUTCOMES, type Outcome } from "./outcome.js";
+import { OUTCOMES } from "./outcome.js";
+import { FOLLOW_MS } from "./outcome-stream.js";
 import { isProcessDead } from "./process-name.js";
 import { CLAIM_BUCKETS, type Keys } from "./redis/keys.js";
 import { pipelined, Script } from "./redis/script.js";
@@ -10,7 +11,7 @@ import { type Run, type RunCounts, type RunSecrets, type RunSpec, runSpecSchema 
 
 /** Secrets of a run are forgotten after so long; a retry after that needs them anew. */
 const SECRETS_SECONDS = 7 * 86_400;
-/** Outcomes of a run that has ended are kept for its follower for so long. */
+/** Outcomes of a run that has ended are kept for those who follow it for so long. */
 const UNREAD_SECONDS = 3_600;
 /** Runs beyond this many are forgotten, oldest first. */
 const KEPT_RUNS = 200;
@@ -25,12 +26,6 @@ export type Failure = z.infer<typeof failureSchema> & { index: number };
 
 /** Who expands a fleet's run, perhaps on another machine, is thought dead when it has not said so for so long. */
 const PRODUCER_MS = 15_000;
-/**
- * Outcomes are kept for those who follow a run until they have not asked for so long: a slow link or a Redis that
- * restarts must cost nobody a line, and who is gone for good must not fill Redis.
- */
-const FOLLOW_MS = 180_000;
-
 /**
  * Takes a run for a process.
  * KEYS: run, active. ARGV: new owner, owner that is known dead or '', run where it is a fleet's or '', ms until which
@@ -61,10 +56,9 @@ redis.call('HSET', KEYS[1], 'ownerUntil', tonumber(redis.call('TIME')[1]) * 1000
 return 1
 `);
 
-/** KEYS: run. ARGV: ms. Has the outcomes of a run kept for a follower. */
-const FOLLOW = new Script(`
-if redis.call('EXISTS', KEYS[1]) == 0 then return end
-redis.call('HSET', KEYS[1], 'follow', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[1]))
+/** KEYS: run. ARGV: owner. */
+const LEAVE = new Script(`
+if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('HSET', KEYS[1], 'owner', '') end
 `);
 
 /**
@@ -119,6 +113,7 @@ export class Ledger {
           files: 0,
           bytes: 0,
           generation: 0,
+          ...(spec.fleet ? { follow: started + FOLLOW_MS } : {}),
         })
         .hset(this.keys.secrets(id), {
           headers: JSON.stringify(secrets.headers),
@@ -129,7 +124,6 @@ export class Ledger {
     );
     if (spec.fleet) {
       await this.hold(id);
-      await this.follow(id);
       await this.redis.sadd(this.keys.active(), id);
     }
     return id;
@@ -169,6 +163,7 @@ export class Ledger {
       this.keys.secrets(id),
       this.keys.flying(id),
       this.keys.outcomes(id),
+      this.keys.followers(id),
       ...OUTCOMES.map((outcome) => this.keys.outcome(id, outcome)),
     );
     await this.redis.zrem(this.keys.runs(), id);
@@ -303,22 +298,6 @@ export class Ledger {
     return (await HOLD.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_MS])) === 1;
   }
 
-  /** Has the outcomes of a fleet's run kept for the caller, for a while. */
-  async follow(id: string): Promise<void> {
-    await FOLLOW.run(this.redis, [this.keys.run(id)], [FOLLOW_MS]);
-  }
-
-  /** Outcomes with their indexes that have come since the last call; they are forgotten. */
-  async outcomes(id: string): Promise<[number, Outcome][]> {
-    const key = this.keys.outcomes(id);
-    const entries = await this.redis.xrange(key, "-", "+", "COUNT", 1000);
-    const last = entries.at(-1)?.[0];
-    if (last === undefined) return [];
-    const [ms, sequence] = last.split("-") as [string, string];
-    await this.redis.xtrim(key, "MINID", `${ms}-${Number(sequence) + 1}`);
-    return entries.map(([, fields]) => [Number(fields[1]), JSON.parse(fields[3] as string) as Outcome]);
-  }
-
   /** Runs of the fleet that are not done. */
   active(): Promise<string[]> {
     return this.redis.smembers(this.keys.active());
@@ -330,6 +309,7 @@ export class Ledger {
     if ((await FINISH.run(this.redis, keys, ["*", Date.now()])) !== 1) return false;
     await this.redis.unlink(this.keys.flying(id));
     await this.redis.expire(this.keys.outcomes(id), UNREAD_SECONDS);
+    await this.redis.expire(this.keys.followers(id), UNREAD_SECONDS);
     await this.redis.srem(this.keys.active(), id);
     return true;
   }
@@ -350,9 +330,9 @@ export class Ledger {
     return answer === 1 ? "done" : answer === 0 ? "open" : "lost";
   }
 
-  /** Gives an unfinished run back: it can be resumed. */
+  /** Gives an unfinished run back, if it is still this process's: it can be resumed. */
   async leave(id: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), "owner", "");
+    await LEAVE.run(this.redis, [this.keys.run(id)], [this.owner]);
   }
 
   /** Asks whoever works on the run to stop. */

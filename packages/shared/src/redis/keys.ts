@@ -37,8 +37,9 @@ export class Keys {
   uploads = (tree: string) => `${this.namespace}:uploads:${tree}`;
   /** Hash: what is known of an S3 service; expires. */
   service = (endpoint: string) => `${this.namespace}:s3:${endpoint}`;
-  /** Stream of outcomes of a run that somebody follows; what is read is trimmed. */
+  /** Stream of outcomes of a run that somebody follows; what all have read is trimmed. And who has read how far. */
   outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
+  followers = (id: string) => `${this.namespace}:run:${id}:followers`;
   /** Hash chunk id → packed files that are in BullMQ. */
   flying = (id: string) => `${this.namespace}:run:${id}:flying`;
   /** Set of the fleet's runs that are not done. */
