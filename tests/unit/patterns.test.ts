@@ -65,6 +65,16 @@ describe("--pattern", () => {
   });
 });
 
+describe("a line break in a name is a character like any other", () => {
+  test.for(["\na", "a\nb", "\ra", "\u2028a", "sub/\u2029"])("%j", (name) => {
+    for (const pattern of ["*", "**", "**/*", "*/*", "?*"])
+      expect([pattern, compilePatterns([pattern], [])(name)]).toEqual([
+        pattern,
+        pattern !== "*/*" || name.includes("/"),
+      ]);
+  });
+});
+
 describe("--include and --exclude", () => {
   test.for<[string[], string[]]>([
     [["- *.csv"], ["b.txt", "sub/deep/f.tar.gz", ".git/config"]],

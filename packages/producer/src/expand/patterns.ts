@@ -1,7 +1,8 @@
 import { SettingsError } from "@drover/shared/errors";
 import picomatch from "picomatch";
 
-const OPTIONS = { dot: true, nonegate: true } as const;
+/** With `s`: else a wildcard that begins a name would match no line break there. */
+const OPTIONS = { dot: true, nonegate: true, flags: "s" } as const;
 
 /** Whether a path relative to a source directory (with `/`) is wanted. */
 export type Wanted = (relative: string) => boolean;
