@@ -182,6 +182,7 @@ describe("nothing is deleted", () => {
     const two = ["--delete", "--max-delete", "2"];
     const run = await refused(box, [work.at("in"), ...work.into, ...two], /--max-delete allows 2$/m);
     expect((await box.run(["status", run])).stdout).toMatch(/^nothing was deleted: 3 of 5 files/m);
+    expect((await box.run(["runs"])).stdout).toMatch(new RegExp(`^${run} .*, nothing deleted `, "m"));
     const three = ["--delete", "--max-delete", "3"];
     expect((await box.run(["sync", work.at("in"), ...work.into, ...three])).code).toBe(0);
     expect(here(work.out)).toEqual(["a", "c"]);

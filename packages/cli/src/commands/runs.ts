@@ -43,6 +43,7 @@ export async function runs(settings: Settings, flags: OutputFlags): Promise<numb
       const parts = [`${successful(row)}/${row.files} successful`];
       if (failed > 0) parts.push(`${failed} failed`);
       if (open > 0) parts.push(`${open} open`);
+      if (row.undeleted !== undefined) parts.push("nothing deleted");
       process.stdout.write(
         `${row.run}  ${row.state.padEnd(11)}  ${row.started}  ${parts.join(", ")}  -> ${row.root}\n`,
       );
