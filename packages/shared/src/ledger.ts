@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import { SettingsError } from "./errors.js";
 import { newRunId } from "./ids.js";
+import { FINISH, HOLD, LEAVE, TAKE } from "./ledger.lua.js";
 import { OUTCOMES } from "./outcome.js";
 import { FOLLOW_MS } from "./outcome-stream.js";
 import { isProcessDead } from "./process-name.js";
@@ -26,61 +27,11 @@ export type Failure = z.infer<typeof failureSchema> & { index: number };
 
 /** Who expands a fleet's run, perhaps on another machine, is thought dead when it has not said so for so long. */
 const PRODUCER_MS = 15_000;
-/**
- * Takes a run for a process.
- * KEYS: run, active. ARGV: new owner, owner that is known dead or '', run where it is a fleet's or '', ms until which
- *   a fleet's producer is thought alive.
- * Returns 'OK' or the owner that has it.
- */
-const TAKE = new Script(`
-local r = redis.call('HMGET', KEYS[1], 'owner', 'ownerUntil')
-local owner, nowMs = r[1], tonumber(redis.call('TIME')[1]) * 1000
-if not owner then return 'NONE' end
-if owner ~= '' and owner ~= ARGV[2] and (ARGV[3] == '' or tonumber(r[2] or '0') > nowMs) then return owner end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'state', 'running')
-if ARGV[3] ~= '' then
-  redis.call('HSET', KEYS[1], 'ownerUntil', nowMs + tonumber(ARGV[4]))
-  redis.call('SADD', KEYS[2], ARGV[3])
-end
-redis.call('HDEL', KEYS[1], 'ended')
-redis.call('HINCRBY', KEYS[1], 'generation', 1)
-return 'OK'
-`);
 
-/** KEYS: run. ARGV: owner, ms. Tells that the producer lives; answers 0 when the run is another's. */
-const HOLD = new Script(`
-local owner = redis.call('HGET', KEYS[1], 'owner')
-if not owner then return 1 end -- forgotten: its producer makes it anew
-if owner ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'ownerUntil', tonumber(redis.call('TIME')[1]) * 1000 + tonumber(ARGV[2]))
-return 1
-`);
-
-/** KEYS: run. ARGV: owner. */
-const LEAVE = new Script(`
-if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('HSET', KEYS[1], 'owner', '') end
-`);
-
-/**
- * Ends a run, if this process still has it and nothing is open. One that was cancelled stays cancelled.
- * KEYS: run, done. ARGV: owner ('*' for a fleet's, which anybody may end while nobody expands it), ms. Returns 1 when it is done, 0 when files are open, -1 when somebody else has it.
- */
-const FINISH = new Script(`
-local o = redis.call('HMGET', KEYS[1], 'owner', 'ownerUntil')
-if ARGV[1] ~= '*' then
-  if o[1] ~= ARGV[1] then return -1 end
-elseif (o[1] or '') ~= '' and tonumber(o[2] or '0') > tonumber(redis.call('TIME')[1]) * 1000 then
-  return 0 -- somebody is adding to it, or about to
-end
-local r = redis.call('HMGET', KEYS[1], 'sealed', 'files', 'state')
-if r[3] == 'done' then return 1 end
-local cancelled = r[3] == 'cancelled'
-if r[1] ~= '1' and not cancelled then return 0 end
-if redis.call('BITCOUNT', KEYS[2]) ~= tonumber(r[2] or '0') then return 0 end
-redis.call('HSET', KEYS[1], 'owner', '', 'ended', ARGV[2])
-if not cancelled then redis.call('HSET', KEYS[1], 'state', 'done') end
-return 1
-`);
+const takeScript = new Script(TAKE);
+const holdScript = new Script(HOLD);
+const leaveScript = new Script(LEAVE);
+const finishScript = new Script(FINISH);
 
 /** How a fleet's run stands. */
 export interface Standing {
@@ -268,7 +219,7 @@ export class Ledger {
    */
   async take(run: Run): Promise<void> {
     const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
-    const answer = await TAKE.run(
+    const answer = await takeScript.run(
       this.redis,
       [this.keys.run(run.id), this.keys.active()],
       [this.owner, dead, run.spec.fleet ? run.id : "", PRODUCER_MS],
@@ -295,7 +246,7 @@ export class Ledger {
 
   /** Says that the producer of a fleet's run lives. @returns whether the run is still its own. */
   async hold(id: string): Promise<boolean> {
-    return (await HOLD.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_MS])) === 1;
+    return (await holdScript.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_MS])) === 1;
   }
 
   /** Runs of the fleet that are not done. */
@@ -306,7 +257,7 @@ export class Ledger {
   /** @returns whether everything of a fleet's run is settled: then it is ended. */
   async finishFleet(id: string): Promise<boolean> {
     const keys = [this.keys.run(id), this.keys.done(id)];
-    if ((await FINISH.run(this.redis, keys, ["*", Date.now()])) !== 1) return false;
+    if ((await finishScript.run(this.redis, keys, ["*", Date.now()])) !== 1) return false;
     await this.redis.unlink(this.keys.flying(id));
     await this.redis.expire(this.keys.outcomes(id), UNREAD_SECONDS);
     await this.redis.expire(this.keys.followers(id), UNREAD_SECONDS);
@@ -322,7 +273,7 @@ export class Ledger {
 
   /** @returns `done`, `open` while files are not settled, or `lost` when another process has taken the run. */
   async finish(id: string): Promise<"done" | "open" | "lost"> {
-    const answer = await FINISH.run(
+    const answer = await finishScript.run(
       this.redis,
       [this.keys.run(id), this.keys.done(id)],
       [this.owner, Date.now()],
@@ -332,7 +283,7 @@ export class Ledger {
 
   /** Gives an unfinished run back, if it is still this process's: it can be resumed. */
   async leave(id: string): Promise<void> {
-    await LEAVE.run(this.redis, [this.keys.run(id)], [this.owner]);
+    await leaveScript.run(this.redis, [this.keys.run(id)], [this.owner]);
   }
 
   /** Asks whoever works on the run to stop. */
