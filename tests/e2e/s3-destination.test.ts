@@ -59,6 +59,24 @@ describe("drover sync --artifact-root s3://", () => {
     expect(readFileSync(work.to("deep/ü +%?#.txt"), "utf8")).toBe("b");
   });
 
+  it("keeps the types of files: what their source says, else what their names tell", async ({
+    box,
+    work,
+    origin,
+    s3,
+  }) => {
+    work.write({ "in/page.html": "<p>", "in/deep.html/data": "?", "in/large.json": "1".repeat(600_000) });
+    const url = origin.route("/table", file("5", { headers: { "content-type": "text/csv; charset=utf-8" } }));
+    const command = [work.at("in"), url, "--artifact-root", s3.url("to")];
+    expect((await box.sync(command, { env: s3.env })).code).toBe(0);
+    const types = ["page.html", "deep.html/data", "large.json", "table"].map(
+      async (name) => (await s3.head(`to/${name}`)).type,
+    );
+    expect(await Promise.all(types)).toEqual([
+      ...["text/html", "application/octet-stream", "application/json", "text/csv; charset=utf-8"],
+    ]);
+  });
+
   it("sees a change that leaves size and time as they were, or older", async ({ box, work, s3 }) => {
     work.write({ "in/a": "one", "in/b": "one" });
     const command = [work.at("in"), "--artifact-root", s3.url("to")];
@@ -157,7 +175,9 @@ describe("drover sync --artifact-root s3://", () => {
   });
 
   it("streams from one service to another", async ({ box, work, fake, s3 }) => {
-    fake.put("k/a", "content", { "x-amz-meta-mtime": "1577934245.5", "x-amz-meta-mode": "100600" });
+    const kept = { "content-type": "text/x-a", "content-encoding": "zstd", "cache-control": "no-store" };
+    const own = { "x-amz-meta-owner": "me", "x-amz-meta-mtime": "1577934245.5", "x-amz-meta-mode": "100600" };
+    fake.put("k/a", "content", { ...kept, ...own, "x-amz-meta-drover-sha256": "f".repeat(64) });
     const config = work.at("config");
     const { accessKeyId, secretAccessKey, endpoint } = s3.place;
     writeFileSync(
@@ -169,6 +189,17 @@ describe("drover sync --artifact-root s3://", () => {
     const { code, items } = await box.sync(command, { env });
     expect([code, items[0]?.checksum]).toEqual([0, sha256("content")]);
     expect(await s3.get("to/a")).toBe("content");
+    expect(await s3.head("to/a")).toEqual({
+      type: "text/x-a",
+      encoding: "zstd",
+      cacheControl: "no-store",
+      metadata: {
+        owner: "me",
+        mtime: "1577934245.5",
+        mode: "100600",
+        "drover-sha256": sha256("content"),
+      },
+    });
     await box.sync([s3.url("to/"), ...work.into], { env: s3.env });
     const { mode, mtimeMs } = statSync(work.to("a"));
     expect([mode & 0o777, mtimeMs]).toEqual([0o600, 1_577_934_245_500]);

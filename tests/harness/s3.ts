@@ -4,6 +4,7 @@ import {
   DeleteBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
+  HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -94,6 +95,14 @@ export class TestS3 {
   async get(key: string): Promise<string> {
     const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.bucket, Key: key }));
     return (await Body?.transformToString()) as string;
+  }
+
+  /** What the service keeps with an object. */
+  async head(key: string) {
+    const { ContentType, ContentEncoding, CacheControl, Metadata } = await this.#client.send(
+      new HeadObjectCommand({ Bucket: this.bucket, Key: key }),
+    );
+    return { type: ContentType, encoding: ContentEncoding, cacheControl: CacheControl, metadata: Metadata };
   }
 
   /** Keys of up to 1,000 objects. */

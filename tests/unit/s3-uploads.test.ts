@@ -106,8 +106,8 @@ describe("what an object remembers of its file", () => {
     [-1_500_000_000n, "-1.5"],
     [3_345_000_000_000_000_001n, "3345000000.000000001"],
   ])("its time %s, in seconds as rclone has it", ([ns, text]) => {
-    const headers = metadataHeaders({ ...entry, mtimeNs: ns }, undefined);
-    expect(headers).toEqual({ "x-amz-meta-mtime": text });
+    const headers = metadataHeaders({ ...entry, mtimeNs: ns }, undefined, "k/f.csv");
+    expect(headers).toEqual({ "content-type": "text/csv", "x-amz-meta-mtime": text });
     expect(readMetadata(headers)).toMatchObject({ mtimeNs: ns, mtimeMs: Number(ns / 1000n) / 1000 });
   });
 

@@ -1,4 +1,4 @@
-import type { AnswerHeaders } from "@drover/shared/storage/http";
+import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import type { Part } from "./part.js";
@@ -9,10 +9,6 @@ import { partBytesOf } from "./s3-upload.js";
 const PART_BYTES = 512 << 20;
 /** Parts of one object that are copied at the same time. */
 const COPIERS = 4;
-/** What an object keeps when it is copied in parts, beside its metadata. */
-const KEPT =
-  /^(x-amz-meta-.*|content-type|content-encoding|content-language|content-disposition|cache-control|expires)$/;
-
 /**
  * Has an object copied by its service. One that can be copied at once is, when it is published; a larger one goes in
  * parts to a multipart upload.
@@ -61,11 +57,4 @@ export async function receiveCopy(
   // Not every service minds the condition on the source: no mixture of versions is published.
   await copy.confirm();
   return { received, staged: { is: "parts", upload } };
-}
-
-function keptHeaders(headers: AnswerHeaders): Record<string, string> {
-  const kept: Record<string, string> = {};
-  for (const [name, value] of Object.entries(headers))
-    if (value !== undefined && KEPT.test(name)) kept[name] = value;
-  return kept;
 }

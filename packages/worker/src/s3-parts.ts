@@ -73,7 +73,7 @@ export async function receiveParts(
         };
         return { received, staged: { is: "there", head } };
       }
-      upload = await staging.upload(metadataHeaders(entry, known), "", part);
+      upload = await staging.upload(metadataHeaders(entry, known, staging.key), "", part);
     } catch (error) {
       filled.release();
       throw error;

@@ -214,7 +214,7 @@ export class S3Staging implements Staging {
     condition: Record<string, string>,
   ): Promise<Written> {
     const headers = {
-      ...metadataHeaders(entry, received.sha256),
+      ...metadataHeaders(entry, received.sha256, this.key),
       "content-md5": Buffer.from(md5, "hex").toString("base64"),
       ...condition,
     };

@@ -93,6 +93,7 @@ function entryOf(answer: HttpAnswer, version: string): SourceEntry {
     ranges: /\bbytes\b/i.test(headers["accept-ranges"] ?? "") || answer.status === 206,
     encoding: encoding === "identity" ? "" : encoding,
     digest: digestOf(headers, answer.status === 200),
+    headers: { "content-type": headers["content-type"] },
   };
 }
 

@@ -25,6 +25,8 @@ export interface SourceEntry {
   /** `gzip` and the like, where the server encodes although it was asked not to; "" for none. */
   encoding: string;
   digest: SourceDigest | undefined;
+  /** What its service or server says of it beyond that, such as its type, for a destination that can keep it. */
+  headers?: Record<string, string | undefined>;
 }
 
 /** The bytes of a file as they come in. */

@@ -81,8 +81,7 @@ export class S3Bucket {
 
   /** @returns the id of a new multipart upload. */
   async createUpload(key: string, headers: Headers, signal: AbortSignal): Promise<string> {
-    const typed = { "content-type": "application/octet-stream", ...headers };
-    const answer = await this.#xml({ method: "POST", key, query: { uploads: "" }, headers: typed }, signal);
+    const answer = await this.#xml({ method: "POST", key, query: { uploads: "" }, headers }, signal);
     const id = answer.xml && childText(answer.xml, "UploadId");
     if (!id) throw odd("it names no upload");
     return id;

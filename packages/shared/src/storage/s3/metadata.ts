@@ -1,3 +1,4 @@
+import mime from "mime";
 import type { AnswerHeaders, Headers } from "../http.js";
 import type { SourceEntry } from "../source.js";
 
@@ -19,12 +20,31 @@ export interface FileMetadata {
   mode: number | undefined;
 }
 
+/** What an object keeps that is copied from another one. */
+const KEPT =
+  /^(x-amz-meta-.*|content-type|content-encoding|content-language|content-disposition|cache-control|expires)$/;
+
+/** The headers that a copy of an object keeps; of those that no request could carry, none. */
+export function keptHeaders(headers: AnswerHeaders): Headers {
+  const kept: Headers = {};
+  for (const [name, value] of Object.entries(headers))
+    if (value !== undefined && KEPT.test(name) && /^[ -~]+$/.test(value)) kept[name] = value;
+  return kept;
+}
+
 /**
- * A file's times, mode and SHA-256 as metadata of its object: `mtime` in seconds and `mode` in octal as rclone writes
- * them, so that each understands the other's.
+ * What is kept with the object that a file becomes: what its source says of it, and its times, mode and SHA-256 as
+ * metadata, `mtime` in seconds and `mode` in octal as rclone writes them, so that each understands the other's. The
+ * type of a file whose source names none is told by its name.
+ *
+ * @param name of the object.
  */
-export function metadataHeaders(entry: SourceEntry, sha256: string | undefined): Headers {
-  const headers: Headers = {};
+export function metadataHeaders(entry: SourceEntry, sha256: string | undefined, name: string): Headers {
+  const headers: Headers = keptHeaders(entry.headers ?? {});
+  headers["content-type"] ??= mime.getType(name) ?? "application/octet-stream";
+  delete headers[MTIME];
+  delete headers[MODE];
+  delete headers[SHA256];
   const ns =
     entry.mtimeNs ??
     (entry.mtimeMs === undefined ? undefined : BigInt(Math.round(entry.mtimeMs * 1000)) * 1000n);

@@ -114,6 +114,7 @@ export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, w
     // Content-Encoding is a note that the uploader left: the object is the bytes as they are sent.
     encoding: "",
     digest: whole ? digestOf(headers) : undefined,
+    headers,
   };
 }
 
