@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { crc32 } from "node:zlib";
 import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
 import { sha256 } from "../harness/content.js";
@@ -129,6 +130,29 @@ describe("an object", () => {
     expect(code).toBe(3);
     expect(items[0]?.error).toMatchObject({ class: "checksum", message: expect.stringMatching(/etag/) });
     expect(here(work)).toBe(0);
+  });
+
+  it("of which only a CRC is known is held against that", async ({ box, work, s3 }) => {
+    const large = "123456789".repeat(200_000);
+    const base64 = Buffer.alloc(4);
+    base64.writeUInt32BE(crc32(large));
+    const objects: [string, string, string, string][] = [
+      ["small64", "123456789", "crc64nvme", "rosUhgp5mIg="], // the check values of these CRCs
+      ["small32c", "123456789", "crc32c", "4waSgw=="],
+      ["small32", "123456789", "crc32", "y/Q5Jg=="],
+      ["large32", large, "crc32", base64.toString("base64")],
+      ["bad64", "123456780", "crc64nvme", "rosUhgp5mIg="],
+      ["large-bad64", large, "crc64nvme", "rosUhgp5mIg="],
+    ];
+    for (const [key, content, algorithm, checksum] of objects)
+      s3.put(`k/${key}`, content, { etag: '"abc-2"', [`x-amz-checksum-${algorithm}`]: checksum });
+    const { items } = await box.sync(["s3://bucket/k/", "--retries", "1", ...work.into], { env: s3.env });
+    const good = items.filter(({ outcome }) => outcome === "copied");
+    expect(good.map((item) => [basename(item.destination), item.verified_by]).sort()).toEqual(
+      ["large32", "small32", "small32c", "small64"].map((name) => [name, "x-amz-checksum"]),
+    );
+    const bad = items.filter(({ error }) => error?.class === "checksum");
+    expect(bad.map((item) => basename(item.source)).sort()).toEqual(["bad64", "large-bad64"]);
   });
 
   it("that is larger or gone by its turn fails or comes whole, and leaves nothing", async ({

@@ -165,6 +165,21 @@ describe("an object", () => {
       { "x-amz-checksum-type": "COMPOSITE", "x-amz-checksum-sha1": "2jmj7l5rSw0yVb/vlWAYkK/YBwk=" },
       etag,
     ],
+    [
+      "its ETag rather than a CRC",
+      { "x-amz-checksum-crc64nvme": "rosUhgp5mIg=", "x-amz-checksum-type": "FULL_OBJECT" },
+      etag,
+    ],
+    [
+      "a note of its uploader rather than a CRC",
+      {
+        etag: '"abc-2"',
+        "x-amz-checksum-crc64nvme": "rosUhgp5mIg=",
+        "x-amz-meta-drover-sha256": "f".repeat(64),
+      },
+      { by: "x-amz-meta", algorithm: "sha256" },
+    ],
+    ["nothing for a CRC of CRCs", { etag: '"abc-2"', "x-amz-checksum-crc32": "y/Q5Jg==-2" }, undefined],
   ])("is vouched for by %s", async ([, headers, digest], { s3, open }) => {
     s3.put("k", "content", headers);
     const { entry } = await open("k");

@@ -1,8 +1,8 @@
-import { createHash, type Hash } from "node:crypto";
 import { Readable, type Transform } from "node:stream";
 import zlib from "node:zlib";
 import { messageOf, TransferError } from "@drover/shared/errors";
 import type { Body, SourceEntry } from "@drover/shared/storage/source";
+import { createDigest, type Digest } from "./digest.js";
 
 const DECODERS: Record<string, () => Transform> = {
   gzip: () => zlib.createGunzip(),
@@ -22,7 +22,7 @@ export function mustDecode(entry: SourceEntry, name: string): boolean {
 export class DecodedBody implements Body {
   readonly #iterator: AsyncIterator<Buffer>;
   /** Digest over what was sent, where the server gave one to compare with. */
-  readonly wireHash: Hash | undefined;
+  readonly wireHash: Digest | undefined;
 
   constructor(
     private readonly body: Body,
@@ -37,7 +37,7 @@ export class DecodedBody implements Body {
       body.abort(error);
       throw error;
     }
-    if (entry.digest) this.wireHash = createHash(entry.digest.algorithm);
+    if (entry.digest) this.wireHash = createDigest(entry.digest.algorithm);
     const source = Readable.from(this.#wire(entry.sizeBytes));
     source.on("error", (error) => decoder.destroy(error));
     decoder.on("error", () => {}); // it is thrown by the next read, however late that comes

@@ -1,4 +1,5 @@
 import { TransferError } from "@drover/shared/errors";
+import type { Algorithm } from "./digest.js";
 import { expectAnswer, forget, isListening, listen, post } from "./hash-thread.js";
 import type { HashAnswer } from "./hash-worker.js";
 
@@ -15,7 +16,7 @@ export class HashBehind {
 
   constructor(
     private readonly fd: number,
-    private readonly algorithms: string[],
+    private readonly algorithms: Algorithm[],
   ) {}
 
   #hear(answer: HashAnswer): void {

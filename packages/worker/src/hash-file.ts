@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { fileError } from "@drover/shared/errors";
+import type { Algorithm } from "./digest.js";
 import { HashBehind } from "./hash-behind.js";
 
 /** From this size on another thread hashes, so that leases and other files go on meanwhile. */
@@ -16,7 +17,7 @@ const STEP_BYTES = 64 << 20;
  */
 export async function digestsOfSource(
   path: string,
-  algorithms: string[],
+  algorithms: Algorithm[],
   signal: AbortSignal,
 ): Promise<string[]> {
   let fd = -1;

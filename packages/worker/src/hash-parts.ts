@@ -1,4 +1,5 @@
 import { TransferError } from "@drover/shared/errors";
+import type { Algorithm } from "./digest.js";
 import { expectAnswer, forget, isListening, listen, post } from "./hash-thread.js";
 import type { HashAnswer } from "./hash-worker.js";
 
@@ -13,7 +14,7 @@ export class HashParts {
   readonly #waiting: Waiting[] = [];
 
   /** @param algorithms of the digests of the whole. */
-  constructor(private readonly algorithms: string[]) {}
+  constructor(private readonly algorithms: Algorithm[]) {}
 
   #hear(answer: HashAnswer): void {
     if (answer.error === undefined) {

@@ -1,14 +1,15 @@
-import { createHash, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
+import { type Algorithm, createDigest, type Digest } from "./digest.js";
 
 /**
  * Thread that hashes staged files behind their writer, where it reads what was just written, and the parts of uploads,
  * which it shares the memory of: nothing is handed over.
  */
 export type HashRequest =
-  | { id: number; is: "upTo"; fd: number; algorithms: string[]; endByte: number }
-  | { id: number; is: "bytes"; bytes: Uint8Array; algorithms: string[] }
+  | { id: number; is: "upTo"; fd: number; algorithms: Algorithm[]; endByte: number }
+  | { id: number; is: "bytes"; bytes: Uint8Array; algorithms: Algorithm[] }
   | { id: number; is: "finish" }
   | { id: number; is: "drop" };
 
@@ -23,7 +24,19 @@ export interface HashAnswer {
 }
 
 const buffer = Buffer.allocUnsafeSlow(1 << 20);
-const files = new Map<number, { hashes: Hash[]; atByte: number; error?: string }>();
+interface Hashing {
+  hashes: Digest[];
+  atByte: number;
+  error?: string;
+}
+const files = new Map<number, Hashing>();
+
+async function finish(id: number, file: Hashing | undefined): Promise<void> {
+  const answer: HashAnswer = { id };
+  if (file?.error !== undefined) answer.error = file.error;
+  else answer.digests = await Promise.all(file?.hashes.map((hash) => hash.digest()) ?? []);
+  parentPort?.postMessage(answer);
+}
 
 parentPort?.on("message", (request: HashRequest) => {
   if (request.is === "drop") {
@@ -33,14 +46,11 @@ parentPort?.on("message", (request: HashRequest) => {
   let file = files.get(request.id);
   if (request.is === "finish") {
     files.delete(request.id);
-    const answer: HashAnswer = { id: request.id };
-    if (file?.error !== undefined) answer.error = file.error;
-    else answer.digests = file?.hashes.map((hash) => hash.digest("hex")) ?? [];
-    parentPort?.postMessage(answer);
+    void finish(request.id, file);
     return;
   }
   if (!file) {
-    file = { hashes: request.algorithms.map((name) => createHash(name)), atByte: 0 };
+    file = { hashes: request.algorithms.map(createDigest), atByte: 0 };
     files.set(request.id, file);
   }
   if (request.is === "bytes") {

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
+import { digestOf } from "./digest.js";
 import { HashBehind } from "./hash-behind.js";
 import { fetchPieces, SEGMENTED_BYTES } from "./local-segments.js";
 import type { LocalStaging } from "./local-staging.js";
@@ -78,7 +79,7 @@ async function receiveBody(
       staging.writeWhole([bytes], sizeBytes);
       const other = entry.digest && entry.digest.algorithm !== "sha256" ? entry.digest.algorithm : undefined;
       const sha256 = hash("sha256", bytes, "hex");
-      return { sizeBytes, sha256, sourceDigest: other ? hash(other, bytes, "hex") : sha256, lengthBytes };
+      return { sizeBytes, sha256, sourceDigest: other ? await digestOf(other, bytes) : sha256, lengthBytes };
     }
   }
   body.reuseMemory?.();

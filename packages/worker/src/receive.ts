@@ -2,6 +2,7 @@ import { TransferError } from "@drover/shared/errors";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import { DecodedBody, mustDecode } from "./decode.js";
 import type { OpenedBody, Received, Staging } from "./destination.js";
+import type { Algorithm } from "./digest.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 
@@ -28,7 +29,7 @@ export async function receive(
     if (mustDecode(entry, name)) {
       const body = new DecodedBody(opened.body, entry);
       const received = await staging.receive(undefined, { ...opened, body }, undefined, part, place);
-      return { ...received, sourceDigest: body.wireHash?.digest("hex") };
+      return { ...received, sourceDigest: await body.wireHash?.digest() };
     }
     return await staging.receive(source, opened, entry.sizeBytes, part, place);
   } finally {
@@ -49,7 +50,7 @@ export function tooLarge(sizeBytes: number, limit: number): TransferError {
 }
 
 /** Names of the digests to compute: SHA-256, and the source's own where it is another. */
-export function algorithmsFor(entry: SourceEntry): string[] {
+export function algorithmsFor(entry: SourceEntry): Algorithm[] {
   const other = entry.digest?.algorithm;
   return other === undefined || other === "sha256" ? ["sha256"] : ["sha256", other];
 }

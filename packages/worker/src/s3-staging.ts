@@ -5,6 +5,7 @@ import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Published, Received, Staging } from "./destination.js";
+import { digestOf } from "./digest.js";
 import type { Lease } from "./leases.js";
 import { encodePart, type Part } from "./part.js";
 import type { Place } from "./place.js";
@@ -101,9 +102,8 @@ export class S3Staging implements Staging {
     const sha256 = hash("sha256", bytes, "hex");
     const md5 = hash("md5", bytes, "hex");
     this.#staged = { is: "whole", bytes, md5, release: () => {} };
-    const other = opened.entry.digest?.algorithm;
-    const sourceDigest =
-      other === undefined || other === "sha256" ? sha256 : other === "md5" ? md5 : hash(other, bytes, "hex");
+    const other = opened.entry.digest?.algorithm ?? "sha256";
+    const sourceDigest = other === "sha256" ? sha256 : other === "md5" ? md5 : await digestOf(other, bytes);
     return { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
   }
 

@@ -1,7 +1,7 @@
 /** A digest that a source gives for the whole file. */
 export interface SourceDigest {
   by: "repr-digest" | "content-digest" | "digest" | "content-md5" | "x-amz-checksum" | "etag" | "x-amz-meta";
-  algorithm: "sha256" | "sha512" | "sha1" | "md5";
+  algorithm: "sha256" | "sha512" | "sha1" | "md5" | "crc64nvme" | "crc32c" | "crc32";
   base64: string;
 }
 

@@ -118,28 +118,44 @@ export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, w
   };
 }
 
-/** What the service vouches for of the whole object. A checksum with `-N` is one of the parts' checksums. */
+/** Checksums that a service may keep, and the length of each in base64: those that are as good as an MD5, and others. */
+const STRONG = [
+  ["sha256", 44],
+  ["sha1", 28],
+] as const;
+const WEAK = [
+  ["crc64nvme", 12],
+  ["crc32c", 8],
+  ["crc32", 8],
+] as const;
+
+/** What vouches for the whole object: its service, its uploader, or the service with no more than a CRC. */
 function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
-  if (headers["x-amz-checksum-type"] !== "COMPOSITE") {
-    for (const [name, algorithm, length] of [
-      ["x-amz-checksum-sha256", "sha256", 44],
-      ["x-amz-checksum-sha1", "sha1", 28],
-    ] as const) {
-      const base64 = headers[name];
-      if (base64?.length === length && /^[A-Za-z0-9+/]+=+$/.test(base64))
-        return { by: "x-amz-checksum", algorithm, base64 };
-    }
-  }
+  const strong = keptChecksum(headers, STRONG);
+  if (strong) return strong;
   const md5 = etagMd5(headers);
-  if (md5 !== undefined)
-    return { by: "etag", algorithm: "md5", base64: Buffer.from(md5, "hex").toString("base64") };
-  // Else what its uploader noted.
+  if (md5 !== undefined) return { by: "etag", algorithm: "md5", base64: base64Of(md5) };
   const noted = readMetadata(headers);
   if (noted.sha256 !== undefined)
-    return {
-      by: "x-amz-meta",
-      algorithm: "sha256",
-      base64: Buffer.from(noted.sha256, "hex").toString("base64"),
-    };
-  return noted.md5 === undefined ? undefined : { by: "x-amz-meta", algorithm: "md5", base64: noted.md5 };
+    return { by: "x-amz-meta", algorithm: "sha256", base64: base64Of(noted.sha256) };
+  if (noted.md5 !== undefined) return { by: "x-amz-meta", algorithm: "md5", base64: noted.md5 };
+  return keptChecksum(headers, WEAK);
+}
+
+/** A checksum that the service keeps. One with `-N` is of the parts' checksums, and says nothing of the whole. */
+function keptChecksum(
+  headers: AnswerHeaders,
+  of: readonly (readonly [SourceDigest["algorithm"], number])[],
+): SourceDigest | undefined {
+  if (headers["x-amz-checksum-type"] === "COMPOSITE") return undefined;
+  for (const [algorithm, length] of of) {
+    const base64 = headers[`x-amz-checksum-${algorithm}`];
+    if (base64?.length === length && /^[A-Za-z0-9+/]+=+$/.test(base64))
+      return { by: "x-amz-checksum", algorithm, base64 };
+  }
+  return undefined;
+}
+
+function base64Of(hex: string): string {
+  return Buffer.from(hex, "hex").toString("base64");
 }
