@@ -29,4 +29,4 @@ chaos: setup ## Play seeds with a fleet under fire (SEED=1 MINUTES=10)
 	@$(RUN) scripts/chaos.sh
 
 clean: ## Remove everything built, keep what was installed
-	@rm -rf packages/*/dist packages/cli/bundle packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work
+	@rm -rf packages/*/dist packages/cli/bundle* packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work
