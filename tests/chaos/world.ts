@@ -32,6 +32,7 @@ export class World {
   readonly #box = new Sandbox();
   readonly #keys = new Keys();
   readonly #workers: (DroverProcess | undefined)[] = [];
+  readonly #shifts: number[] = [];
   readonly #stopped = new Set<DroverProcess>();
   readonly #logs: { name: string; process: DroverProcess }[] = [];
   readonly #links = new Map<Target, FaultProxy>();
@@ -107,9 +108,9 @@ export class World {
         say(`${who}, for ${fault.forMs} ms`);
         if (fault.target === "producer") await this.#latest()?.kill(fault.forMs);
         else {
-          await this.#dismiss(fault.target);
+          const shift = await this.#dismiss(fault.target);
           await pause(fault.forMs);
-          await this.#hire(fault.target);
+          await this.#hire(fault.target, shift);
         }
         break;
       case "pause": {
@@ -245,10 +246,11 @@ export class World {
   }
 
   /** Starts a worker, again and again where Redis cannot be reached, as whatever runs it would. */
-  async #hire(worker: number): Promise<void> {
+  /** @param shift that is to begin: once another was dismissed, its successor is somebody else's to hire. */
+  async #hire(worker: number, shift = 0): Promise<void> {
     const { concurrency } = this.options;
     const args = ["worker", "--concurrency", `${concurrency}`, "--root", this.root, "--verbose"];
-    for (;;) {
+    while (shift === (this.#shifts[worker] ?? 0)) {
       const process = this.#start(`worker ${worker}`, args, worker);
       this.#workers[worker] = process;
       const ended = process.result.then(({ code, signal, stderr }) => {
@@ -266,12 +268,16 @@ export class World {
     }
   }
 
-  async #dismiss(worker: number): Promise<void> {
+  async #dismiss(worker: number): Promise<number> {
+    const shift = (this.#shifts[worker] ?? 0) + 1;
+    this.#shifts[worker] = shift;
     const process = this.#workers[worker];
-    if (!process) return;
-    this.#stopped.add(process);
-    process.kill("SIGKILL");
-    await process.result;
+    if (process) {
+      this.#stopped.add(process);
+      process.kill("SIGKILL");
+      await process.result;
+    }
+    return shift;
   }
 
   #latest(): Submission | undefined {
