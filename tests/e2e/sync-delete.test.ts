@@ -516,4 +516,34 @@ describe("a fleet", () => {
       await fleet.stop();
     }
   });
+
+  it("resumes and retries removals that are decided, and decides on nothing else", async ({ box, work }) => {
+    mkdirSync(work.out);
+    mkdirSync(work.at("kept"));
+    const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
+    try {
+      const first = await fleet.worker();
+      work.write(named("in", ["a", "b"]));
+      const args = ["sync", work.at("in"), ...work.into, ...fleet.own];
+      expect((await box.run(args)).code).toBe(0);
+      first.kill("SIGTERM");
+      await first.result;
+      work.write({ "out/d/old": "old", "kept/d": "a file where a directory is needed" });
+      const started = box.start([...args, "--delete", "--max-delete", "9", "--backup-dir", work.at("kept")]);
+      const registered = async () => (await listRuns(box, fleet.own))[0]?.files === 3;
+      await until("the removal to be registered", registered);
+      started.interrupt();
+      expect((await started.result).stderr).toMatch(/the run goes on/);
+      const [run] = await listRuns(box, fleet.own);
+      await fleet.worker();
+      const resumed = await box.run(["resume", run?.run as string, ...fleet.own]);
+      expect([resumed.code, here(work.out)]).toEqual([1, ["a", "b", "d/old"]]);
+      rmSync(work.at("kept/d"));
+      const retried = await box.run(["retry", run?.run as string, ...fleet.own]);
+      expect([retried.code, retried.stderr]).toEqual([0, ""]);
+      expect(here(work.out)).toEqual(["a", "b"]);
+    } finally {
+      await fleet.stop();
+    }
+  });
 });
