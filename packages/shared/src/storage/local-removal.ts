@@ -2,7 +2,6 @@ import {
   type BigIntStats,
   closeSync,
   constants,
-  copyFileSync,
   fsync,
   futimesSync,
   linkSync,
@@ -11,8 +10,10 @@ import {
   openSync,
   renameSync,
   rmdirSync,
+  rmSync,
   unlinkSync,
 } from "node:fs";
+import { copyFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { statStamp } from "../catalog.js";
 import { errnoCode, fileError, TransferError } from "../errors.js";
@@ -58,8 +59,9 @@ export class LocalRemoval {
       const stat = lstatSync(directory.at(staged), { throwIfNoEntry: false });
       if (stat?.isDirectory()) {
         const taken = this.#look(`${staged}/${TAKEN}`);
-        if (taken && statStamp(taken) === this.version) this.#taken = staged;
-        else discardEmpty(directory.at(staged));
+        if (!taken) discardEmpty(directory.at(staged));
+        else if (taken.isFile() && statStamp(taken) === this.version) this.#taken = staged;
+        else this.#putBack(staged);
       } else if (stat) unlinkSync(directory.at(staged));
     }
   }
@@ -90,42 +92,51 @@ export class LocalRemoval {
         throw new TransferError("locked", `another worker has taken over ${this.tree.path(this.name)}`);
       throw fileError(error, `remove ${this.tree.path(this.name)}`);
     }
-    this.#taken = staged;
     try {
       this.#compare(this.#look(`${staged}/${TAKEN}`));
     } catch (error) {
-      this.#putBack();
+      this.#putBack(staged);
       throw error;
     }
+    this.#taken = staged;
     return true;
   }
 
   /** What was taken goes back, unless somebody has written the file anew. */
-  #putBack(): void {
+  #putBack(staged: string): void {
     const directory = this.#directory as Directory;
-    const taken = directory.at(`${this.#taken}/${TAKEN}`);
+    const taken = directory.at(`${staged}/${TAKEN}`);
     try {
-      linkSync(taken, directory.at(this.#base));
+      try {
+        linkSync(taken, directory.at(this.#base));
+        unlinkSync(taken);
+      } catch (error) {
+        if (errnoCode(error) === "ENOENT") return; // it is kept already
+        // Not every file may be linked to: others' files often may not, and some file systems know no links.
+        if (this.#look(this.#base)) unlinkSync(taken);
+        else renameSync(taken, directory.at(this.#base));
+      }
     } catch (error) {
-      if (errnoCode(error) === "ENOENT") return; // it is kept already
-      if (errnoCode(error) !== "EEXIST") throw fileError(error, `put back ${this.tree.path(this.name)}`);
+      throw fileError(error, `put back ${this.tree.path(this.name)}: it is ${directory.path}/${staged}/${TAKEN}`);
     }
-    unlinkSync(taken);
-    this.#discard();
+    discardEmpty(directory.at(staged));
   }
 
   /** Drops what was taken, or moves it to the same name below `backup`. */
   async finish(backup: LocalTree | undefined, durable: boolean): Promise<void> {
     const directory = this.#directory as Directory;
-    const taken = directory.at(`${this.#taken}/${TAKEN}`);
+    const staged = this.#taken as string;
+    const taken = directory.at(`${staged}/${TAKEN}`);
     try {
       if (backup) await this.#keep(taken, backup, durable);
       else unlinkSync(taken);
     } catch (error) {
-      this.#putBack();
+      this.#taken = undefined;
+      this.#putBack(staged);
       throw fileError(error, backup ? `move ${this.name} to ${backup.root}` : `remove ${this.name}`);
     }
-    this.#discard();
+    this.#taken = undefined;
+    discardEmpty(directory.at(staged));
     if (durable) await directory.sync();
   }
 
@@ -148,21 +159,21 @@ export class LocalRemoval {
   async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
     const staged = directory.at(stagingName(this.lease, this.fence));
     const stat = lstatSync(taken);
-    copyFileSync(taken, staged, constants.COPYFILE_FICLONE);
-    const fd = openSync(staged, constants.O_RDWR | constants.O_NOFOLLOW);
     try {
-      futimesSync(fd, stat.atime, stat.mtime);
-      if (durable) await fsyncAsync(fd);
-    } finally {
-      closeSync(fd);
+      await copyFile(taken, staged, constants.COPYFILE_FICLONE);
+      const fd = openSync(staged, constants.O_RDONLY | constants.O_NOFOLLOW); // the file may be read-only
+      try {
+        futimesSync(fd, stat.atime, stat.mtime);
+        if (durable) await fsyncAsync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(staged, directory.at(this.#base));
+    } catch (error) {
+      rmSync(staged, { force: true });
+      throw error;
     }
-    renameSync(staged, directory.at(this.#base));
     unlinkSync(taken);
-  }
-
-  #discard(): void {
-    discardEmpty((this.#directory as Directory).at(this.#taken as string));
-    this.#taken = undefined;
   }
 
   /** Removes the directories that the file was the last of, up to the root; a predecessor may not have come to that. */
