@@ -419,6 +419,22 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toContain("dst/old");
   });
 
+  it("leaves alone what no sync could have written", async ({ box, work, s3 }) => {
+    work.write(named("in", ["a"]));
+    const odd = ["dst/../other", "dst/./x", "dst/dir/", "dst/x/../../other"];
+    for (const key of [...odd, "dst/old", "other"]) s3.put(key, "same");
+    const { code, stderr } = await box.run(["sync", work.at("in"), ...to()], { env: s3.env });
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(s3.keys).toEqual([...odd, "dst/a", "other"].sort());
+  });
+
+  it("does not take a destination within the source for what the source has", async ({ box, s3 }) => {
+    for (const key of ["dst/a", "dst/b"]) s3.put(key, key);
+    const { code, stderr } = await box.run(["sync", "s3://bucket/", ...to()], { env: s3.env });
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/nothing was found in s3:/)]);
+    expect(s3.keys).toEqual(["dst/a", "dst/b"]);
+  });
+
   it("refuses as it does elsewhere", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     s3.put("dst/old", "old");

@@ -320,7 +320,7 @@ async function* expandS3(
 }
 
 /** The prefix of the destination where that lies below the source's: its objects are no sources. */
-function destinationBelow({ bucket }: S3Name, prefix: string, spec: RunSpec): string | undefined {
+export function destinationBelow({ bucket }: S3Name, prefix: string, spec: RunSpec): string | undefined {
   if (!isS3(spec.root) || (spec.s3Destination?.endpoint ?? spec.s3?.endpoint) !== spec.s3?.endpoint)
     return undefined;
   const root = parseS3(spec.root);
