@@ -117,7 +117,10 @@ export class LocalRemoval {
         else renameSync(taken, directory.at(this.#base));
       }
     } catch (error) {
-      throw fileError(error, `put back ${this.tree.path(this.name)}: it is ${directory.path}/${staged}/${TAKEN}`);
+      throw fileError(
+        error,
+        `put back ${this.tree.path(this.name)}: it is ${directory.path}/${staged}/${TAKEN}`,
+      );
     }
     discardEmpty(directory.at(staged));
   }
