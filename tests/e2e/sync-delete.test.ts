@@ -6,7 +6,7 @@ import { filesBelow, parseItems, type Sandbox } from "../harness/drover.js";
 import { FakeS3, sendError } from "../harness/fake-s3.js";
 import { it as base, type Work } from "../harness/fixtures.js";
 import { TestFleet } from "../harness/fleet.js";
-import { until } from "../harness/gate.js";
+import { Gate, until } from "../harness/gate.js";
 import { listRuns, statusOf } from "../harness/runs.js";
 
 const it = base.extend<{ s3: FakeS3 }>({
@@ -457,6 +457,55 @@ describe("sync --delete to S3", () => {
       expect.stringMatching(/cannot list s3:\/\/bucket\/dst\//),
     ]);
     expect(s3.keys).toContain("dst/old");
+  });
+});
+
+describe("stopped while it looks for what is to be deleted", () => {
+  const args = (work: Work) => ["sync", work.at("in"), "--artifact-root", "s3://bucket/dst", ...all];
+  /** Holds the listing of the destination back. */
+  function hold(s3: FakeS3): Gate {
+    const gate = new Gate();
+    s3.before = ({ query }) =>
+      query.has("list-type") && query.get("prefix") === "dst/" ? gate.pass() : undefined;
+    return gate;
+  }
+
+  it("is cancelled, and says so", async ({ box, work, s3 }) => {
+    const own = ["--state-dir", work.at("s")];
+    work.write(named("in", ["a"]));
+    s3.put("dst/old", "old");
+    const gate = hold(s3);
+    const started = box.start([...args(work), ...own], { env: s3.env });
+    await gate.reached;
+    const [run] = await listRuns(box, own);
+    await box.run(["cancel", run?.run as string, ...own]);
+    const { code, stderr } = await started.result;
+    gate.open();
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/was cancelled$/m)]);
+    expect(s3.keys).toEqual(["dst/a", "dst/old"]);
+  });
+
+  it("in a fleet, by Ctrl-C: resume goes on with it", async ({ box, work, s3 }) => {
+    const fleet = await TestFleet.start(box, ["s3://bucket/dst"]);
+    try {
+      fleet.env = s3.env;
+      await fleet.worker();
+      work.write(named("in", ["a"]));
+      s3.put("dst/old", "old");
+      const gate = hold(s3);
+      const started = box.start([...args(work), ...fleet.own], { env: s3.env });
+      await gate.reached;
+      started.interrupt();
+      const { code, stderr } = await started.result;
+      gate.open();
+      expect([code, stderr]).toEqual([130, expect.stringMatching(/drover resume \S+ goes on/)]);
+      const [run] = await listRuns(box, fleet.own);
+      const resumed = await box.run(["resume", run?.run as string, ...fleet.own], { env: s3.env });
+      expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
+      expect(s3.keys).toEqual(["dst/a"]);
+    } finally {
+      await fleet.stop();
+    }
   });
 });
 

@@ -71,6 +71,7 @@ export async function findExtraneous(
       if (names.wanted === 0) return { refused: `nothing was found in ${source}`, extraneous };
     }
   } catch (error) {
+    if (signal.aborted) return { refused: "it was stopped", extraneous };
     if (!(error instanceof ListingError)) throw error;
     return { refused: error.message, extraneous };
   } finally {
