@@ -419,6 +419,21 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toContain("dst/old");
   });
 
+  it("--dry-run counts what would come, as the sync does", async ({ box, work, s3 }) => {
+    for (const key of ["dst/a", "dst/old1", "dst/old2", "dst/old3"]) s3.put(key, key);
+    work.write(named("in", ["a", "b", "c", "d", "e"]));
+    const options = { env: s3.env };
+    const args = ["sync", work.at("in"), "--artifact-root", "s3://bucket/dst", "--delete"];
+    const four = await box.run([...args, "--exclude", "[cde]", "--dry-run"], options);
+    expect([four.code, four.stderr]).toEqual([1, expect.stringMatching(/would .*3 of 5 files would be/)]);
+    const dry = await box.run([...args, "--dry-run"], options);
+    expect([dry.code, dry.stderr]).toEqual([0, ""]);
+    expect(dry.stdout).toMatch(/^5 files would be copied, 0 left unchanged, 3 deleted/m);
+    const real = await box.run(args, options);
+    expect([real.code, real.stderr]).toEqual([0, ""]);
+    expect(s3.keys).toEqual(["a", "b", "c", "d", "e"].map((name) => `dst/${name}`));
+  });
+
   it("leaves alone what no sync could have written", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     const odd = ["dst/../other", "dst/./x", "dst/dir/", "dst/x/../../other"];

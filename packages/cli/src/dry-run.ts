@@ -64,7 +64,8 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
       else if (counts.none > 0) refused = `${counts.none} files cannot be copied`;
       else if (tree) {
         const signal = new AbortController().signal; // Ctrl-C ends the process
-        const found = await findExtraneous(spec, plan.secrets.sources, tree, { removed: 0, added }, signal);
+        const besides = { removed: 0, added, coming: isS3(spec.root) ? files : 0 };
+        const found = await findExtraneous(spec, plan.secrets.sources, tree, besides, signal);
         refused = found.refused;
         for await (const each of refused === "" ? found.extraneous.all() : []) {
           counts.delete++;

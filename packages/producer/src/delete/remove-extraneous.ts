@@ -37,13 +37,13 @@ export interface Removals {
  * to be extraneous before all listings have come to their ends.
  *
  * @param besides files that the run has removed already, and that it is to add before anything is removed: they count
- *   as files of the destination.
+ *   as files of the destination. `coming`: files that it is to bring, where it is not known which of them are there.
  */
 export async function findExtraneous(
   spec: RunSpec,
   sources: readonly string[],
   tree: Tree,
-  besides: { removed: number; added: number },
+  besides: { removed: number; added: number; coming?: number },
   signal: AbortSignal,
 ): Promise<Removals> {
   const wanted = compilePatterns(spec.patterns, spec.filters);
@@ -56,13 +56,17 @@ export async function findExtraneous(
     names: new SortedSource(namesOfSource(source, spec, s3), wanted),
   }));
   let files = besides.removed + besides.added;
+  let coming = besides.coming ?? 0;
   try {
     for await (const { name, version } of filesOf(tree, there)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
       if (!wanted(name)) continue;
       files++;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
-      if (has.includes(true)) continue;
+      if (has.includes(true)) {
+        coming--;
+        continue;
+      }
       const seen = version();
       if (seen !== undefined) extraneous.add({ name, version: seen });
     }
@@ -79,6 +83,7 @@ export async function findExtraneous(
     await s3.close();
     await there.close();
   }
+  files += Math.max(coming, 0);
   return { refused: tooMany(spec, extraneous.count + besides.removed, files), extraneous };
 }
 
