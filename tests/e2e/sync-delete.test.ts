@@ -626,4 +626,33 @@ describe("a fleet", () => {
       await fleet.stop();
     }
   });
+
+  it("whose worker is killed with what it has taken away loses nothing", async ({ box, work }) => {
+    for (const directory of [work.out, work.at("kept")]) mkdirSync(directory);
+    const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
+    try {
+      const first = await fleet.worker();
+      work.write(named("in", ["a", "b", "c"]));
+      const args = ["sync", work.at("in"), ...work.into, ...fleet.own];
+      expect((await box.run(args)).code).toBe(0);
+      first.kill("SIGTERM");
+      await first.result;
+      work.write(named("out", ["d/old1", "old2"]));
+      fleet.env = { DROVER_FAULT: "taken" };
+      const doomed = await fleet.worker();
+      const started = box.start([...args, "--delete", "--backup-dir", work.at("kept")]);
+      expect((await doomed.result).signal).toBe("SIGKILL");
+      fleet.env = {};
+      await fleet.worker();
+      const { code, stderr } = await started.result;
+      expect([code, stderr]).toEqual([0, ""]);
+      expect([here(work.out), here(work.at("kept"))]).toEqual([
+        ["a", "b", "c"],
+        ["d/old1", "old2"],
+      ]);
+      expect(await listRuns(box, fleet.own)).toMatchObject([{ files: 5, unchanged: 3, deleted: 2 }, {}]);
+    } finally {
+      await fleet.stop();
+    }
+  });
 });

@@ -111,7 +111,7 @@ describe("a removal", () => {
         tree.write("a", "someone else's");
         // It dies between taking that away and looking at it.
         const staged = join(tree.root, readdirSync(tree.root).find((name) => name !== "a") as string);
-        renameSync(join(tree.root, "a"), join(staged, "f"));
+        renameSync(join(tree.root, "a"), join(staged, "a"));
         throw new Error("killed");
       }),
     ).toThrow(/killed/);

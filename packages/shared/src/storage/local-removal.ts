@@ -4,7 +4,6 @@ import {
   constants,
   fsync,
   futimesSync,
-  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -17,16 +16,14 @@ import { copyFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { statStamp } from "../catalog.js";
 import { errnoCode, fileError, TransferError } from "../errors.js";
-import { type Directory, discardEmpty, type LocalTree, stagingName } from "./local-tree.js";
+import { type Directory, discardEmpty, type LocalTree, putBack, stagingName } from "./local-tree.js";
 
 const fsyncAsync = promisify(fsync);
-/** What a file is called in the directory that it is taken to. */
-const TAKEN = "f";
-
 /**
  * Removes one file of a local tree. It is first taken away, to a directory whose name carries the fence and which a
  * successor removes before it does anything else: so who lost the lease takes nothing away any more. What was taken is
- * looked at again, and put back where it is not the version that was meant.
+ * looked at again, and put back where it is not the version that was meant. It keeps its name, so that whoever finds it
+ * when nobody else is left can put it back (see LocalTree.sweep).
  */
 export class LocalRemoval {
   readonly #directory: Directory | undefined;
@@ -58,7 +55,7 @@ export class LocalRemoval {
       const staged = stagingName(this.lease, fence);
       const stat = lstatSync(directory.at(staged), { throwIfNoEntry: false });
       if (stat?.isDirectory()) {
-        const taken = this.#look(`${staged}/${TAKEN}`);
+        const taken = this.#look(`${staged}/${this.#base}`);
         if (!taken) discardEmpty(directory.at(staged));
         else if (taken.isFile() && statStamp(taken) === this.version) this.#taken = staged;
         else this.#putBack(staged);
@@ -85,7 +82,7 @@ export class LocalRemoval {
       mkdirSync(directory.at(staged), 0o700);
       check();
       directory.check();
-      renameSync(directory.at(this.#base), directory.at(`${staged}/${TAKEN}`));
+      renameSync(directory.at(this.#base), directory.at(`${staged}/${this.#base}`));
     } catch (error) {
       discardEmpty(directory.at(staged));
       if (errnoCode(error) === "ENOENT")
@@ -93,7 +90,7 @@ export class LocalRemoval {
       throw fileError(error, `remove ${this.tree.path(this.name)}`);
     }
     try {
-      this.#compare(this.#look(`${staged}/${TAKEN}`));
+      this.#compare(this.#look(`${staged}/${this.#base}`));
     } catch (error) {
       this.#putBack(staged);
       throw error;
@@ -102,34 +99,15 @@ export class LocalRemoval {
     return true;
   }
 
-  /** What was taken goes back, unless somebody has written the file anew. */
   #putBack(staged: string): void {
-    const directory = this.#directory as Directory;
-    const taken = directory.at(`${staged}/${TAKEN}`);
-    try {
-      try {
-        linkSync(taken, directory.at(this.#base));
-        unlinkSync(taken);
-      } catch (error) {
-        if (errnoCode(error) === "ENOENT") return; // it is kept already
-        // Not every file may be linked to: others' files often may not, and some file systems know no links.
-        if (this.#look(this.#base)) unlinkSync(taken);
-        else renameSync(taken, directory.at(this.#base));
-      }
-    } catch (error) {
-      throw fileError(
-        error,
-        `put back ${this.tree.path(this.name)}: it is ${directory.path}/${staged}/${TAKEN}`,
-      );
-    }
-    discardEmpty(directory.at(staged));
+    putBack(this.#directory as Directory, staged, this.#base);
   }
 
   /** Drops what was taken, or moves it to the same name below `backup`. */
   async finish(backup: LocalTree | undefined, durable: boolean): Promise<void> {
     const directory = this.#directory as Directory;
     const staged = this.#taken as string;
-    const taken = directory.at(`${staged}/${TAKEN}`);
+    const taken = directory.at(`${staged}/${this.#base}`);
     try {
       if (backup) await this.#keep(taken, backup, durable);
       else unlinkSync(taken);
