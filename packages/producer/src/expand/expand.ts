@@ -232,9 +232,10 @@ async function* expandOne(
   };
   for await (const found of walk(source.path, options)) {
     if (found.is === "skipped") input.onSkipped(found.path, found.why);
-    else if (found.is === "failed")
+    else if (found.is === "failed") {
+      if (found.name !== "") cursor = { ...inside, after: found.name };
       yield { ...failure(found.path, found.error, cursor), destination: found.name };
-    else {
+    } else {
       cursor = { ...inside, after: found.relative };
       const stat = found.is === "file" ? found.stat : undefined;
       if (found.is === "file" && stat && isWithin(spec, Number(stat.size), Number(stat.mtimeNs) / 1e6)) {
