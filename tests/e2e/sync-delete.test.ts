@@ -330,6 +330,24 @@ describe("sync --delete --dry-run", () => {
   });
 });
 
+describe("sync --delete --dry-run of what the sync will refuse", () => {
+  it.for<[string, Record<string, string>, RegExp]>([
+    ["two sources of one destination", { "in2/a": "other" }, /another source of this run/],
+    ["a directory in the place of a file", { "in2/b": "b", "out/b/x": "x" }, /out\/b is a directory/],
+    ["a file in the place of a directory", { "in2/b/x": "b", "out/b": "x" }, /out\/b is a link or a file/],
+  ])("%s: nothing would be deleted", async ([, files, why], { box, work }) => {
+    work.write({ "in/a": "a", "in/e": "e", "out/old": "old", ...files });
+    const args = ["sync", work.at("in"), work.at("in2"), ...work.into, ...all];
+    const dry = await box.run([...args, "--dry-run"]);
+    expect([dry.code, dry.stdout]).toEqual([1, expect.stringMatching(why)]);
+    expect(dry.stderr).toMatch(/nothing would be deleted in .*: 1 files? cannot be copied/);
+    const real = await box.run(args);
+    expect([real.code, real.stdout]).toEqual([1, expect.stringMatching(why)]);
+    expect(real.stderr).toMatch(/nothing was deleted/);
+    expect(here(work.out)).toContain("old");
+  });
+});
+
 describe("killed while it deletes", () => {
   it.for(["delete", "enqueue:2", "admit:4", "taken", "removed", "settled:4"])(
     "at %s, resume goes on, and nothing that is to be kept is lost",
