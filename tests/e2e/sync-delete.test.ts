@@ -452,6 +452,24 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toEqual(["a", "b", "c", "d", "e"].map((name) => `dst/${name}`));
   });
 
+  it("forgets a file before it removes it: one that comes back is copied, though nobody resumed", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    const own = ["--state-dir", work.at("s")];
+    const then = new Date("2026-01-02T03:04:05Z");
+    for (const key of ["src/a", "src/b"]) s3.put(key, key, {}, then);
+    const args = ["sync", "s3://bucket/src/", "--artifact-root", "s3://bucket/dst", ...own];
+    expect((await box.run(args, { env: s3.env })).code).toBe(0);
+    s3.remove("src/b");
+    const killed = await box.run([...args, ...all], { env: { ...s3.env, DROVER_FAULT: "removed" } });
+    expect([killed.signal, s3.keys]).toEqual(["SIGKILL", ["dst/a", "src/a"]]);
+    s3.put("src/b", "src/b", {}, then);
+    expect((await box.run(args, { env: s3.env })).code).toBe(0);
+    expect(s3.keys).toEqual(["dst/a", "dst/b", "src/a", "src/b"]);
+  });
+
   it("leaves alone what no sync could have written", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     const odd = ["dst/../other", "dst/./x", "dst/dir/", "dst/x/../../other"];
