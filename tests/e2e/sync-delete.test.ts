@@ -204,6 +204,21 @@ describe("nothing is deleted", () => {
     expect(here(work.out)).toEqual(["a", "b", "x"]);
   });
 
+  it("where the destination does not show what has arrived", async ({ box, work, s3 }) => {
+    work.write(named("in", ["a"]));
+    s3.put("dst/old", "old");
+    s3.fault = ({ query }, answer) => {
+      if (!query.has("list-type") || query.get("prefix") !== "dst/") return false;
+      answer.end(s3.page(new URLSearchParams({ prefix: "elsewhere/" })));
+      return true;
+    };
+    const to = ["--artifact-root", "s3://bucket/dst"];
+    await refused(box, [work.at("in"), ...to, ...all], /nothing was found there, where 1 files have/, {
+      env: s3.env,
+    });
+    expect(s3.keys).toEqual(["dst/a", "dst/old"]);
+  });
+
   it("after a file that failed, until a retry brings it", async ({ box, work, s3 }) => {
     for (const key of ["k/a", "k/b", "k/c"]) s3.put(key, key);
     work.write(named("out", ["old"]));

@@ -38,12 +38,13 @@ export interface Removals {
  *
  * @param besides files that the run has removed already, and that it is to add before anything is removed: they count
  *   as files of the destination. `coming`: files that it is to bring, where it is not known which of them are there.
+ *   `arrived`: files that it has brought, so that a destination where nothing is to be seen is not the one.
  */
 export async function findExtraneous(
   spec: RunSpec,
   sources: readonly string[],
   tree: Tree,
-  besides: { removed: number; added: number; coming?: number },
+  besides: { removed: number; added: number; coming?: number; arrived?: number },
   signal: AbortSignal,
 ): Promise<Removals> {
   const wanted = compilePatterns(spec.patterns, spec.filters);
@@ -55,7 +56,8 @@ export async function findExtraneous(
     source,
     names: new SortedSource(namesOfSource(source, spec, s3), wanted),
   }));
-  let files = besides.removed + besides.added;
+  const before = besides.removed + besides.added;
+  let files = before;
   let coming = besides.coming ?? 0;
   try {
     for await (const { name, version } of filesOf(tree, there)) {
@@ -73,6 +75,10 @@ export async function findExtraneous(
     for (const { source, names } of listed) {
       await names.end();
       if (names.wanted === 0) return { refused: `nothing was found in ${source}`, extraneous };
+    }
+    if (files === before && (besides.arrived ?? 0) > 0) {
+      const why = `nothing was found there, where ${besides.arrived} files have arrived`;
+      return { refused: why, extraneous };
     }
   } catch (error) {
     if (signal.aborted) return { refused: "it was stopped", extraneous };
@@ -125,7 +131,7 @@ export async function removeExtraneous(options: RemoveOptions): Promise<string> 
   const { spec, tree, counts, signal } = options;
   const why = incomplete(counts);
   if (why !== "") return why;
-  const besides = { removed: counts.deleted, added: 0 };
+  const besides = { removed: counts.deleted, added: 0, arrived: counts.copied + counts.unchanged };
   const found = await findExtraneous(spec, options.input.sources, tree, besides, signal);
   try {
     faultPoint("delete");
