@@ -539,12 +539,20 @@ describe("a tree", () => {
     const directory = stagingName("l", "3");
     const link = stagingName("l", "4");
     mkdirSync(ground.to(directory));
+    // What somebody took away to remove it, and never came back for.
+    const left = stagingName("l", "5");
+    mkdirSync(ground.to(left));
+    for (const name of ["taken", "rewritten"]) writeFileSync(ground.to(`${left}/${name}`), "taken");
+    writeFileSync(ground.to("rewritten"), "anew");
+    utimesSync(ground.to(left), new Date(0), new Date(0));
     symlinkSync("/etc/passwd", ground.to(link));
     const dayBefore = Date.now() / 1_000 - 26 * 3_600;
     for (const name of names) if (name !== young) utimesSync(ground.to(name), dayBefore, dayBefore);
     const opened = ground.tree.directoryOf("file");
     await ground.tree.sweep(opened);
-    expect(ground.names()).toEqual([young, ".drover-mine", "old.csv", directory, link].sort());
+    const kept = [young, ".drover-mine", "old.csv", directory, link, "taken", "rewritten"];
+    expect(ground.names()).toEqual(kept.sort());
+    expect([ground.read("taken"), ground.read("rewritten")]).toEqual(["taken", "anew"]);
     // Once per directory: a later sweep costs nothing.
     writeFileSync(ground.to(old), "x");
     utimesSync(ground.to(old), dayBefore, dayBefore);

@@ -4,7 +4,9 @@ import {
   chmodSync,
   chownSync,
   constants,
+  existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
@@ -85,6 +87,54 @@ describe("a file that may not be read", () => {
     expect(code).toBe(1);
     expect(stdout + stderr).toContain("closed");
     expect(readFileSync(work.to("a.txt"), "utf8")).toBe("a");
+  });
+});
+
+describe("what is to be deleted and kept", () => {
+  it.skipIf(!canDropRoot)("is put back when that cannot be, whoever owns it", async ({ box, work }) => {
+    work.write({ "in/a": "a", "kept/d": "a file where a directory is needed" });
+    const user = asPlainUser(box, work);
+    work.write({ "out/a": "a", "out/d/old": "old" });
+    for (const directory of [work.out, work.to("d")]) chmodSync(directory, 0o777);
+    const kept = ["--delete", "--backup-dir", work.at("kept")];
+    const { code, items } = await box.sync([work.at("in"), ...work.into, ...kept], user);
+    expect([code, items.at(-1)?.error?.class]).toEqual([1, "path"]);
+    expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("d/old")]);
+  });
+
+  it.skipIf(!permissionsHold || !existsSync("/dev/shm"))(
+    "may be read-only, and kept on another file system",
+    async ({ box, work }) => {
+      work.write({ "in/a": "a", "out/old": "old" });
+      chmodSync(work.to("old"), 0o444);
+      const user = asPlainUser(box, work);
+      const kept = mkdtempSync("/dev/shm/drover-test-");
+      if (user.uid !== undefined) chownSync(kept, user.uid, user.uid);
+      try {
+        const command = ["sync", work.at("in"), ...work.into, "--delete", "--backup-dir", kept];
+        const { code, stdout } = await box.run(command, user);
+        expect(code, stdout).toBe(0);
+        expect(filesBelow(work.out)).toEqual([work.to("a")]);
+        expect(readFileSync(`${kept}/old`, "utf8")).toBe("old");
+        expect(statSync(`${kept}/old`).mode & 0o777).toBe(0o444);
+      } finally {
+        rmSync(kept, { recursive: true });
+      }
+    },
+  );
+
+  it.skipIf(!canMount)("stays where the other file system is full", async ({ box, work }) => {
+    work.write({ "in/a": "a", "out/old": "o".repeat(3 << 20) });
+    expect(mountTmpfs(work.at("kept"), "size=1m")).toBe(true);
+    try {
+      const kept = ["--delete", "--backup-dir", work.at("kept")];
+      const { code, items } = await box.sync([work.at("in"), ...work.into, ...kept]);
+      expect([code, items.at(-1)?.error?.class]).toEqual([1, "disk"]);
+      expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("old")]);
+      expect(filesBelow(work.at("kept"))).toEqual([]);
+    } finally {
+      execFileSync("umount", [work.at("kept")]);
+    }
   });
 });
 

@@ -6,7 +6,7 @@ import { filesBelow, parseItems, type Sandbox } from "../harness/drover.js";
 import { FakeS3, sendError } from "../harness/fake-s3.js";
 import { it as base, type Work } from "../harness/fixtures.js";
 import { TestFleet } from "../harness/fleet.js";
-import { until } from "../harness/gate.js";
+import { Gate, until } from "../harness/gate.js";
 import { listRuns, statusOf } from "../harness/runs.js";
 
 const it = base.extend<{ s3: FakeS3 }>({
@@ -204,6 +204,21 @@ describe("nothing is deleted", () => {
     expect(here(work.out)).toEqual(["a", "b", "x"]);
   });
 
+  it("where the destination does not show what has arrived", async ({ box, work, s3 }) => {
+    work.write(named("in", ["a"]));
+    s3.put("dst/old", "old");
+    s3.fault = ({ query }, answer) => {
+      if (!query.has("list-type") || query.get("prefix") !== "dst/") return false;
+      answer.end(s3.page(new URLSearchParams({ prefix: "elsewhere/" })));
+      return true;
+    };
+    const to = ["--artifact-root", "s3://bucket/dst"];
+    await refused(box, [work.at("in"), ...to, ...all], /nothing was found there, where 1 files have/, {
+      env: s3.env,
+    });
+    expect(s3.keys).toEqual(["dst/a", "dst/old"]);
+  });
+
   it("after a file that failed, until a retry brings it", async ({ box, work, s3 }) => {
     for (const key of ["k/a", "k/b", "k/c"]) s3.put(key, key);
     work.write(named("out", ["old"]));
@@ -330,6 +345,24 @@ describe("sync --delete --dry-run", () => {
   });
 });
 
+describe("sync --delete --dry-run of what the sync will refuse", () => {
+  it.for<[string, Record<string, string>, RegExp]>([
+    ["two sources of one destination", { "in2/a": "other" }, /another source of this run/],
+    ["a directory in the place of a file", { "in2/b": "b", "out/b/x": "x" }, /out\/b is a directory/],
+    ["a file in the place of a directory", { "in2/b/x": "b", "out/b": "x" }, /out\/b is a link or a file/],
+  ])("%s: nothing would be deleted", async ([, files, why], { box, work }) => {
+    work.write({ "in/a": "a", "in/e": "e", "out/old": "old", ...files });
+    const args = ["sync", work.at("in"), work.at("in2"), ...work.into, ...all];
+    const dry = await box.run([...args, "--dry-run"]);
+    expect([dry.code, dry.stdout]).toEqual([1, expect.stringMatching(why)]);
+    expect(dry.stderr).toMatch(/nothing would be deleted in .*: 1 files? cannot be copied/);
+    const real = await box.run(args);
+    expect([real.code, real.stdout]).toEqual([1, expect.stringMatching(why)]);
+    expect(real.stderr).toMatch(/nothing was deleted/);
+    expect(here(work.out)).toContain("old");
+  });
+});
+
 describe("killed while it deletes", () => {
   it.for(["delete", "enqueue:2", "admit:4", "taken", "removed", "settled:4"])(
     "at %s, resume goes on, and nothing that is to be kept is lost",
@@ -419,6 +452,55 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toContain("dst/old");
   });
 
+  it("--dry-run counts what would come, as the sync does", async ({ box, work, s3 }) => {
+    for (const key of ["dst/a", "dst/old1", "dst/old2", "dst/old3"]) s3.put(key, key);
+    work.write(named("in", ["a", "b", "c", "d", "e"]));
+    const options = { env: s3.env };
+    const args = ["sync", work.at("in"), "--artifact-root", "s3://bucket/dst", "--delete"];
+    const four = await box.run([...args, "--exclude", "[cde]", "--dry-run"], options);
+    expect([four.code, four.stderr]).toEqual([1, expect.stringMatching(/would .*3 of 5 files would be/)]);
+    const dry = await box.run([...args, "--dry-run"], options);
+    expect([dry.code, dry.stderr]).toEqual([0, ""]);
+    expect(dry.stdout).toMatch(/^5 files would be copied, 0 left unchanged, 3 deleted/m);
+    const real = await box.run(args, options);
+    expect([real.code, real.stderr]).toEqual([0, ""]);
+    expect(s3.keys).toEqual(["a", "b", "c", "d", "e"].map((name) => `dst/${name}`));
+  });
+
+  it("forgets a file before it removes it: one that comes back is copied, though nobody resumed", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    const own = ["--state-dir", work.at("s")];
+    const then = new Date("2026-01-02T03:04:05Z");
+    for (const key of ["src/a", "src/b"]) s3.put(key, key, {}, then);
+    const args = ["sync", "s3://bucket/src/", "--artifact-root", "s3://bucket/dst", ...own];
+    expect((await box.run(args, { env: s3.env })).code).toBe(0);
+    s3.remove("src/b");
+    const killed = await box.run([...args, ...all], { env: { ...s3.env, DROVER_FAULT: "removed" } });
+    expect([killed.signal, s3.keys]).toEqual(["SIGKILL", ["dst/a", "src/a"]]);
+    s3.put("src/b", "src/b", {}, then);
+    expect((await box.run(args, { env: s3.env })).code).toBe(0);
+    expect(s3.keys).toEqual(["dst/a", "dst/b", "src/a", "src/b"]);
+  });
+
+  it("leaves alone what no sync could have written", async ({ box, work, s3 }) => {
+    work.write(named("in", ["a"]));
+    const odd = ["dst/../other", "dst/./x", "dst/dir/", "dst/x/../../other"];
+    for (const key of [...odd, "dst/old", "other"]) s3.put(key, "same");
+    const { code, stderr } = await box.run(["sync", work.at("in"), ...to()], { env: s3.env });
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(s3.keys).toEqual([...odd, "dst/a", "other"].sort());
+  });
+
+  it("does not take a destination within the source for what the source has", async ({ box, s3 }) => {
+    for (const key of ["dst/a", "dst/b"]) s3.put(key, key);
+    const { code, stderr } = await box.run(["sync", "s3://bucket/", ...to()], { env: s3.env });
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/nothing was found in s3:/)]);
+    expect(s3.keys).toEqual(["dst/a", "dst/b"]);
+  });
+
   it("refuses as it does elsewhere", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     s3.put("dst/old", "old");
@@ -441,6 +523,55 @@ describe("sync --delete to S3", () => {
       expect.stringMatching(/cannot list s3:\/\/bucket\/dst\//),
     ]);
     expect(s3.keys).toContain("dst/old");
+  });
+});
+
+describe("stopped while it looks for what is to be deleted", () => {
+  const args = (work: Work) => ["sync", work.at("in"), "--artifact-root", "s3://bucket/dst", ...all];
+  /** Holds the listing of the destination back. */
+  function hold(s3: FakeS3): Gate {
+    const gate = new Gate();
+    s3.before = ({ query }) =>
+      query.has("list-type") && query.get("prefix") === "dst/" ? gate.pass() : undefined;
+    return gate;
+  }
+
+  it("is cancelled, and says so", async ({ box, work, s3 }) => {
+    const own = ["--state-dir", work.at("s")];
+    work.write(named("in", ["a"]));
+    s3.put("dst/old", "old");
+    const gate = hold(s3);
+    const started = box.start([...args(work), ...own], { env: s3.env });
+    await gate.reached;
+    const [run] = await listRuns(box, own);
+    await box.run(["cancel", run?.run as string, ...own]);
+    const { code, stderr } = await started.result;
+    gate.open();
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/was cancelled$/m)]);
+    expect(s3.keys).toEqual(["dst/a", "dst/old"]);
+  });
+
+  it("in a fleet, by Ctrl-C: resume goes on with it", async ({ box, work, s3 }) => {
+    const fleet = await TestFleet.start(box, ["s3://bucket/dst"]);
+    try {
+      fleet.env = s3.env;
+      await fleet.worker();
+      work.write(named("in", ["a"]));
+      s3.put("dst/old", "old");
+      const gate = hold(s3);
+      const started = box.start([...args(work), ...fleet.own], { env: s3.env });
+      await gate.reached;
+      started.interrupt();
+      const { code, stderr } = await started.result;
+      gate.open();
+      expect([code, stderr]).toEqual([130, expect.stringMatching(/drover resume \S+ goes on/)]);
+      const [run] = await listRuns(box, fleet.own);
+      const resumed = await box.run(["resume", run?.run as string, ...fleet.own], { env: s3.env });
+      expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
+      expect(s3.keys).toEqual(["dst/a"]);
+    } finally {
+      await fleet.stop();
+    }
   });
 });
 
@@ -512,6 +643,65 @@ describe("a fleet", () => {
       expect(failed[0]?.error).toMatchObject({ class: "changed" });
       expect(here(work.out)).toEqual(["a", "d/c", "old5"]);
       expect(readFileSync(work.to("old5"), "utf8")).toBe("new content");
+    } finally {
+      await fleet.stop();
+    }
+  });
+
+  it("resumes and retries removals that are decided, and decides on nothing else", async ({ box, work }) => {
+    mkdirSync(work.out);
+    mkdirSync(work.at("kept"));
+    const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
+    try {
+      const first = await fleet.worker();
+      work.write(named("in", ["a", "b"]));
+      const args = ["sync", work.at("in"), ...work.into, ...fleet.own];
+      expect((await box.run(args)).code).toBe(0);
+      first.kill("SIGTERM");
+      await first.result;
+      work.write({ "out/d/old": "old", "kept/d": "a file where a directory is needed" });
+      const started = box.start([...args, "--delete", "--max-delete", "9", "--backup-dir", work.at("kept")]);
+      const registered = async () => (await listRuns(box, fleet.own))[0]?.files === 3;
+      await until("the removal to be registered", registered);
+      started.interrupt();
+      expect((await started.result).stderr).toMatch(/the run goes on/);
+      const [run] = await listRuns(box, fleet.own);
+      await fleet.worker();
+      const resumed = await box.run(["resume", run?.run as string, ...fleet.own]);
+      expect([resumed.code, here(work.out)]).toEqual([1, ["a", "b", "d/old"]]);
+      rmSync(work.at("kept/d"));
+      const retried = await box.run(["retry", run?.run as string, ...fleet.own]);
+      expect([retried.code, retried.stderr]).toEqual([0, ""]);
+      expect(here(work.out)).toEqual(["a", "b"]);
+    } finally {
+      await fleet.stop();
+    }
+  });
+
+  it("whose worker is killed with what it has taken away loses nothing", async ({ box, work }) => {
+    for (const directory of [work.out, work.at("kept")]) mkdirSync(directory);
+    const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
+    try {
+      const first = await fleet.worker();
+      work.write(named("in", ["a", "b", "c"]));
+      const args = ["sync", work.at("in"), ...work.into, ...fleet.own];
+      expect((await box.run(args)).code).toBe(0);
+      first.kill("SIGTERM");
+      await first.result;
+      work.write(named("out", ["d/old1", "old2"]));
+      fleet.env = { DROVER_FAULT: "taken" };
+      const doomed = await fleet.worker();
+      const started = box.start([...args, "--delete", "--backup-dir", work.at("kept")]);
+      expect((await doomed.result).signal).toBe("SIGKILL");
+      fleet.env = {};
+      await fleet.worker();
+      const { code, stderr } = await started.result;
+      expect([code, stderr]).toEqual([0, ""]);
+      expect([here(work.out), here(work.at("kept"))]).toEqual([
+        ["a", "b", "c"],
+        ["d/old1", "old2"],
+      ]);
+      expect(await listRuns(box, fleet.own)).toMatchObject([{ files: 5, unchanged: 3, deleted: 2 }, {}]);
     } finally {
       await fleet.stop();
     }

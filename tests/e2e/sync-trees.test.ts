@@ -1,4 +1,4 @@
-import { mkdirSync, utimesSync } from "node:fs";
+import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { relative } from "node:path";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
@@ -171,6 +171,20 @@ describe("a walk that is killed", () => {
       expect(here(work)).toHaveLength(1_600);
     },
   );
+});
+
+it("counts what could not be read once, also where it was killed right behind it", async ({ box, work }) => {
+  work.write({ "in/a": "a", "in/d/b": "b", "in/z": "z" });
+  const bad = Buffer.concat([Buffer.from(`${work.at("in")}/c`), Buffer.from([0xff])]);
+  writeFileSync(bad, "its name is no UTF-8");
+  const own = ["--state-dir", work.at("s")];
+  const args = ["sync", work.at("in"), "--backlog-high-water", "2", ...work.into, ...own];
+  const killed = await box.run(args, { env: { DROVER_FAULT: "enqueue" } });
+  expect(killed.signal, killed.stderr).toBe("SIGKILL");
+  const [run] = await listRuns(box, own);
+  expect(run).toMatchObject({ files: 2, failed: 1 });
+  expect((await box.run(["resume", run?.run as string, ...own])).code).toBe(1);
+  expect(await statusOf(box, run?.run as string, own)).toMatchObject({ files: 4, copied: 3, failed: 1 });
 });
 
 describe("a listing of which nothing is wanted", () => {

@@ -1,3 +1,4 @@
+import { RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Keys } from "@drover/shared/redis/keys";
@@ -199,6 +200,25 @@ describe("taking a run", () => {
     expect(ends.filter((end) => end.status === "fulfilled")).toHaveLength(1);
   });
 
+  it("keeps the old owner, who may wake up at any time, from giving it away or ending it", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    await fleet.ledger.leave(run);
+    const other = new Member(redis, keys, FAR_PROCESS);
+    await other.ledger.take(await other.ledger.get(run));
+    await fleet.ledger.leave(run);
+    expect((await other.ledger.get(run)).owner).toBe(FAR_PROCESS);
+    await expect(fleet.ledger.seal(run)).rejects.toThrow(RunLostError);
+    await expect(fleet.ledger.noteUndeleted(run, "why")).rejects.toThrow(/taken over by another process/);
+    expect(await other.ledger.get(run)).toMatchObject({ sealed: false, undeleted: "" });
+    await other.ledger.leave(run);
+    await other.ledger.seal(run); // Redis may have forgotten it
+    expect(await other.ledger.get(run)).toMatchObject({ owner: "", sealed: true });
+  });
+
   it("takes from the old owner the right to settle the run, but not the files on their way", async ({
     fleet,
     run,
@@ -211,7 +231,7 @@ describe("taking a run", () => {
     await fleet.ledger.leave(run);
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
-    await fleet.ledger.seal(run);
+    await other.ledger.seal(run);
     // Its lease is still good: the file ends once, and the new owner counts it.
     expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("ok");
     expect(await fleet.ledger.finish(run)).toBe("lost");

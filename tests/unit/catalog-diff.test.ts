@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { csvHead, csvLines } from "@drover/cli/catalog/csv";
 import { type Change, diff } from "@drover/cli/catalog/diff";
-import type { Row } from "@drover/cli/catalog/rows";
+import { type Row, toBytes } from "@drover/cli/catalog/rows";
 import { test as base, describe, expect } from "vitest";
 import { Rng } from "../chaos/rng.js";
 
@@ -59,6 +59,15 @@ describe("the differences between two exports", () => {
     row("f", 0),
     row("same", 9),
   ];
+
+  it("does not depend on a byte order mark, whatever the names", async ({ dir }) => {
+    const names = ["ü", "Ā", "🐑", "a"].map((name, at) => row(toBytes(name), at + 1));
+    const plain = write(dir, "plain.csv", names);
+    const marked = join(dir, "marked.csv");
+    writeFileSync(marked, Buffer.concat([Buffer.from("\ufeff"), readFileSync(plain)]));
+    expect(await changesOf(plain, marked)).toEqual([]);
+    expect(await changesOf(marked, plain)).toEqual([]);
+  });
 
   it("are told in the order of the paths", async ({ dir }) => {
     expect(await changesOf(write(dir, "old.csv", was), write(dir, "new.csv", is))).toEqual([

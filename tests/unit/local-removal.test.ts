@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -99,6 +100,36 @@ describe("a removal", () => {
       }),
     ).toThrow(/another worker has taken over/);
     expect(readFileSync(join(tree.root, "a"), "utf8")).toBe("old");
+    expect(readdirSync(tree.root)).toEqual(["a"]);
+  });
+
+  it("puts back what a predecessor had taken wrongly when it died", ({ tree }) => {
+    const version = tree.write("a", "old");
+    const dead = tree.removal("a", version, "1");
+    expect(() =>
+      dead.take(() => {
+        tree.write("a", "someone else's");
+        // It dies between taking that away and looking at it.
+        const staged = join(tree.root, readdirSync(tree.root).find((name) => name !== "a") as string);
+        renameSync(join(tree.root, "a"), join(staged, "a"));
+        throw new Error("killed");
+      }),
+    ).toThrow(/killed/);
+    tree.removal("a", version, "2").adopt(["1"]);
+    expect(readFileSync(join(tree.root, "a"), "utf8")).toBe("someone else's");
+    expect(readdirSync(tree.root)).toEqual(["a"]);
+    expect(() => tree.removal("a", version, "3").take(trusted)).toThrow(/changed since/);
+  });
+
+  it("puts back even a directory that somebody has put in its place", ({ tree }) => {
+    const version = tree.write("a", "old");
+    expect(() =>
+      tree.removal("a", version, "1").take(() => {
+        rmSync(join(tree.root, "a"));
+        tree.write("a/b", "new");
+      }),
+    ).toThrow(/changed since/);
+    expect(readFileSync(join(tree.root, "a/b"), "utf8")).toBe("new");
     expect(readdirSync(tree.root)).toEqual(["a"]);
   });
 

@@ -54,6 +54,16 @@ describe("--pattern", () => {
     expect(matching(patterns)).toEqual(expected);
   });
 
+  test.for(["a\nb", "a\rb", "a\u2028b", "s\nub/x"])(
+    "a line end in a name, %j, hides it from no pattern",
+    (name) => {
+      for (const pattern of ["*", "**", "dir/", "dir/**", "**/*", "dir/**/*"])
+        expect(compilePatterns([pattern], [])(`dir/${name}`), pattern).toBe(true);
+      expect(compilePatterns([], ["- dir/"])(`dir/${name}`)).toBe(false);
+      expect(compilePatterns(["a.csv"], [])("a.csv\n")).toBe(false);
+    },
+  );
+
   test("no part of a name is enough: my/path is not my/path2", () => {
     const wanted = compilePatterns(["my/path/**"], []);
     expect(wanted("my/path/a")).toBe(true);

@@ -1,12 +1,14 @@
-import { createReadStream, existsSync, lstatSync, statSync } from "node:fs";
+import { createReadStream, existsSync, lstatSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
 import { openCheck, type S3Check } from "@drover/producer/check-s3";
 import { type Extraneous, findExtraneous } from "@drover/producer/delete/remove-extraneous";
 import { type Entry, expand, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { compare } from "@drover/producer/produce";
+import { TransferError } from "@drover/shared/errors";
+import { LocalTree } from "@drover/shared/storage/local-tree";
 import { openTree } from "@drover/shared/storage/open-tree";
-import { below, isS3 } from "@drover/shared/storage/s3/name";
+import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Plan } from "./commands/sync.js";
 import { type Engine, openEngine } from "./engine.js";
@@ -44,7 +46,9 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
     const counts = { copy: 0, unchanged: 0, delete: 0, none: 0 };
     let added = 0;
     let incomplete: ListingError | undefined;
-    const tell = async (entries: Entry[]) => {
+    const claims = new Claims(plan);
+    const tell = async (found: Entry[]) => {
+      const entries = claims.of(found);
       for (const planned of await judge(entries, plan, engine, tree, check)) {
         counts[planned.action]++;
         if (planned.reason === NEW) added++;
@@ -64,7 +68,8 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
       else if (counts.none > 0) refused = `${counts.none} files cannot be copied`;
       else if (tree) {
         const signal = new AbortController().signal; // Ctrl-C ends the process
-        const found = await findExtraneous(spec, plan.secrets.sources, tree, { removed: 0, added }, signal);
+        const besides = { removed: 0, added, coming: isS3(spec.root) ? files : 0 };
+        const found = await findExtraneous(spec, plan.secrets.sources, tree, besides, signal);
         refused = found.refused;
         for await (const each of refused === "" ? found.extraneous.all() : []) {
           counts.delete++;
@@ -116,6 +121,32 @@ async function* batches({ spec, secrets }: Plan): AsyncGenerator<Entry[]> {
   }
 }
 
+/** Tells what two sources want to write, as Redis does for a run: then the names are kept until all are found. */
+class Claims {
+  readonly #sources: Map<string, string> | undefined;
+
+  constructor({ spec }: Plan) {
+    if (spec.sources.length > 1 || spec.list !== undefined || spec.listIsStdin) this.#sources = new Map();
+  }
+
+  /** Entries without those that come twice; with an error where another source came before. */
+  of(entries: Entry[]): Entry[] {
+    const sources = this.#sources;
+    if (!sources) return entries;
+    return entries.flatMap((entry) => {
+      if (entry.error) return [entry];
+      const other = sources.get(entry.destination);
+      if (other === undefined) sources.set(entry.destination, entry.source);
+      if (other === undefined) return [entry];
+      return other === entry.source ? [] : [{ ...entry, error: COLLISION }];
+    });
+  }
+}
+
+const COLLISION = new TransferError("collision", "another source of this run has the same destination", {
+  permanent: true,
+});
+
 const NEW = "it is not there";
 
 async function judge(
@@ -133,16 +164,24 @@ async function judge(
     const { shown: source, error } = entry;
     const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
     const base = { source, destination };
-    if (error) {
-      const { class: cls, message } = error;
-      return { ...base, action: "none", reason: message, error: { class: cls, message } };
-    }
+    if (error) return refused(base, error);
     if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
     if (isS3(destination)) {
       const reason = "it is not known to be this version there";
       return { ...base, action: "copy", reason };
     }
-    if (!isThere(destination)) return { ...base, action: "copy", reason: NEW };
+    let there: Stats | undefined;
+    try {
+      there = tree instanceof LocalTree ? lookAt(tree, entry.destination) : undefined;
+    } catch (error) {
+      if (!(error instanceof TransferError)) throw error;
+      return refused(base, error);
+    }
+    if (!there) return { ...base, action: "copy", reason: NEW };
+    if (there.isDirectory()) {
+      const why = `the destination ${destination} is a directory`;
+      return refused(base, new TransferError("path", why, { permanent: true }));
+    }
     if (entry.version === undefined)
       return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
     const where = isS3(source) ? "object" : "file";
@@ -158,9 +197,22 @@ function deletion({ name }: Extraneous, tree: Tree): Planned {
   return { source: null, destination: tree.path(name), action: "delete", reason: "no source has it" };
 }
 
-/** Whether it is there, as far as no service is asked. */
-function isThere(path: string): boolean {
-  return !isS3(path) && lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+function refused(
+  of: Pick<Planned, "source" | "destination">,
+  { class: cls, message }: TransferError,
+): Planned {
+  return { ...of, action: "none", reason: message, error: { class: cls, message } };
+}
+
+/** What is there now. @throws TransferError where a directory on the way is a link or a file. */
+function lookAt(tree: LocalTree, name: string): Stats | undefined {
+  const directory = tree.find(name);
+  if (!directory) return undefined;
+  try {
+    return lstatSync(directory.at(baseName(name)), { throwIfNoEntry: false });
+  } finally {
+    tree.release(directory);
+  }
 }
 
 /** Lines of the plan, many per write. */

@@ -185,7 +185,7 @@ class Follower {
   /** Files that were told of: Redis may tell of one twice, after it has forgotten. */
   readonly #told = new IndexSet();
   readonly #outcomes: OutcomeStream;
-  expanded = false;
+  expanded: boolean;
 
   constructor(
     private readonly engine: Engine,
@@ -195,6 +195,7 @@ class Follower {
     private readonly progress?: Display,
   ) {
     this.#outcomes = new OutcomeStream(engine.redis, engine.keys, of.id, PROCESS_NAME);
+    this.expanded = of.sealed;
   }
 
   stop(): void {
@@ -207,7 +208,9 @@ class Follower {
     this.progress?.queued((await ledger.counts(id)).files);
     const watching = this.#watch();
     watching.catch(() => {}); // awaited below
-    const expanded = secrets ? await this.expand(secrets, stdin).catch(asListing) : undefined;
+    const expanding = secrets !== undefined && !this.of.sealed;
+    const expanded = expanding ? await this.expand(secrets, stdin).catch(asListing) : undefined;
+    if (secrets && !expanding) await ledger.leave(id); // nothing is to be found any more, or to be removed
     const listing = expanded instanceof ListingError ? expanded : undefined;
     const batches = expanded instanceof ListingError ? undefined : expanded;
     if (!listing) this.progress?.sealed();
@@ -263,8 +266,8 @@ class Follower {
         tree,
         input: {
           spec,
-          sources: run.sealed ? [] : secrets.sources,
-          list: run.sealed ? undefined : (stdin ?? openList(run)),
+          sources: secrets.sources,
+          list: stdin ?? openList(run),
           from: run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor),
           signal: this.#stop.signal,
           onSkipped: (path, why) => warn(`left out ${path}: ${why}`),

@@ -55,3 +55,14 @@ redis.call('HSET', KEYS[1], 'owner', '', 'ended', ARGV[2])
 if not cancelled then redis.call('HSET', KEYS[1], 'state', 'done') end
 return 1
 `;
+
+/**
+ * Writes a field of a run, unless it is somebody else's by now: who was stopped for long may wake up at any time.
+ * KEYS: run. ARGV: owner, field, value. Returns 0 where nothing was written.
+ */
+export const NOTE = `
+local owner = redis.call('HGET', KEYS[1], 'owner') or ''
+if owner ~= '' and owner ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+return 1
+`;

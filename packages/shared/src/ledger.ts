@@ -1,8 +1,9 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
+import { RunLostError } from "./backlog.js";
 import { SettingsError } from "./errors.js";
 import { newRunId } from "./ids.js";
-import { FINISH, HOLD, LEAVE, TAKE } from "./ledger.lua.js";
+import { FINISH, HOLD, LEAVE, NOTE, TAKE } from "./ledger.lua.js";
 import { OUTCOMES } from "./outcome.js";
 import { FOLLOW_MS } from "./outcome-stream.js";
 import { isProcessDead } from "./process-name.js";
@@ -32,6 +33,7 @@ const takeScript = new Script(TAKE);
 const holdScript = new Script(HOLD);
 const leaveScript = new Script(LEAVE);
 const finishScript = new Script(FINISH);
+const noteScript = new Script(NOTE);
 
 /** How a fleet's run stands. */
 export interface Standing {
@@ -230,13 +232,23 @@ export class Ledger {
     );
   }
 
+  /** There are no more files. @throws RunLostError when the run is another process's by now. */
   async seal(id: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), "sealed", "1");
+    await this.#note(id, "sealed", "1");
   }
 
-  /** Keeps why nothing is removed at the destination although it was asked for. */
+  /**
+   * Keeps why nothing is removed at the destination although it was asked for.
+   *
+   * @throws RunLostError when the run is another process's by now.
+   */
   async noteUndeleted(id: string, why: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), "undeleted", why);
+    await this.#note(id, "undeleted", why);
+  }
+
+  async #note(id: string, field: string, value: string): Promise<void> {
+    const written = await noteScript.run(this.redis, [this.keys.run(id)], [this.owner, field, value]);
+    if (written !== 1) throw RunLostError.takenOver(id);
   }
 
   /** A run that removed nothing is to try that again, once what failed was taken up again. */

@@ -1,4 +1,5 @@
 import { decodeCatalog } from "@drover/shared/catalog";
+import { catalogKey } from "@drover/shared/catalog-store";
 import { TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import { destinationHost } from "@drover/shared/job";
@@ -109,6 +110,9 @@ export class S3Destination implements Destination {
     if (head.etag !== stamp) throw changedMeanwhile(file.path);
     const base = { is: "version", etag: stamp } as const;
     const headers = await this.conditions.headers("remove", base, lease.signal);
+    // It is trusted where nobody looks: an entry without its object would keep the file away for ever.
+    const { redis, keys } = this.options;
+    await redis.hdel(catalogKey(keys, this.tree.id, file.name), file.name);
     lease.check();
     const removed = await this.bucket.remove(key, lease.signal, headers);
     if (removed.is === "refused") throw changedMeanwhile(file.path);

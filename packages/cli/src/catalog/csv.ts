@@ -1,9 +1,11 @@
 import { createReadStream } from "node:fs";
+import { Readable } from "node:stream";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { type CsvError, parse } from "csv-parse";
 import { stringify } from "csv-stringify/sync";
 import { COLUMNS, type Column, checkRow, type Read, type Row } from "./rows.js";
 
+const MARK = Buffer.from("\ufeff");
 /** A record may not be longer: a quote that is never closed must not fill the memory. */
 const MOST_RECORD_BYTES = 1 << 20;
 /** What a spreadsheet takes for a formula, also in full width; and the apostrophe that keeps it from that. */
@@ -46,10 +48,9 @@ function unguarded(text: string | undefined): string | undefined {
  * @throws SettingsError naming file and line for whatever cannot be read.
  */
 export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<Read> {
-  const input = createReadStream(file, { highWaterMark: 1 << 18 });
+  const input = Readable.from(withoutMark(createReadStream(file, { highWaterMark: 1 << 18 })));
   const parser = parse({
     encoding: "latin1",
-    bom: true,
     info: true,
     record_delimiter: ["\n", "\r\n"],
     skip_empty_lines: true,
@@ -82,6 +83,15 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
     parser.destroy();
   }
   if (!at) throw new SettingsError(`${file} is empty: a catalog begins with a line of column names`);
+}
+
+/** A byte order mark is left out here: the parser would take it for a reason to decode the bytes. */
+async function* withoutMark(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let first = true;
+  for await (const chunk of chunks) {
+    yield first && chunk.indexOf(MARK) === 0 ? chunk.subarray(MARK.length) : chunk;
+    first = false;
+  }
 }
 
 function columnsOf(names: string[], needed: Column[], file: string): Map<Column, number> {

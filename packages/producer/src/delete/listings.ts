@@ -1,12 +1,12 @@
 import { lstatSync } from "node:fs";
 import { statStamp } from "@drover/shared/catalog";
 import { TransferError } from "@drover/shared/errors";
-import { STAGING_NAME } from "@drover/shared/paths";
+import { safeKey } from "@drover/shared/paths";
 import type { RunSpec } from "@drover/shared/run";
-import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import { type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Tree } from "@drover/shared/storage/tree";
-import { destinationInside, listing } from "../expand/expand.js";
+import { destinationBelow, destinationInside, listing } from "../expand/expand.js";
 import { ListingError } from "../expand/listing-error.js";
 import type { ListedObject } from "../expand/s3/page.js";
 import type { S3Sources } from "../expand/s3/source.js";
@@ -21,15 +21,20 @@ import type { SourceName } from "./extraneous.js";
  */
 export async function* namesOfSource(text: string, spec: RunSpec, s3: S3Sources): AsyncGenerator<SourceName> {
   const source = parseSource(text, "/");
-  if (source.is === "s3") yield* namesOfPrefix(text, s3);
+  if (source.is === "s3") yield* namesOfPrefix(source, destinationBelow(source, source.key, spec), s3);
   else if (source.is === "path")
     yield* namesOfDirectory(source.path, destinationInside(source.path, spec.root));
   else throw new Error(`${text} has no listing`);
 }
 
-async function* namesOfPrefix(text: string, s3: S3Sources): AsyncGenerator<SourceName> {
-  const { bucket, key: prefix } = parseS3(text);
+/** @param own prefix below that is being written to: it is no part of the source. */
+async function* namesOfPrefix(
+  { bucket, key: prefix }: S3Name,
+  own: string | undefined,
+  s3: S3Sources,
+): AsyncGenerator<SourceName> {
   for await (const { key, unreadable } of objectsBelow(bucket, prefix, s3)) {
+    if (own !== undefined && key.startsWith(own)) continue;
     if (unreadable) {
       const why = `its key ${key} is not valid UTF-8`;
       throw new ListingError(
@@ -72,7 +77,7 @@ export async function* filesOf(tree: Tree, s3: S3Sources): AsyncGenerator<Destin
   if (tree instanceof S3Tree) {
     for await (const { key, etag, unreadable } of objectsBelow(tree.bucket, tree.prefix, s3)) {
       const name = key.slice(tree.prefix.length);
-      if (unreadable || key.endsWith("/") || STAGING_NAME.test(name)) continue;
+      if (unreadable || !isOurs(name)) continue;
       yield { name, version: () => etag };
     }
     return;
@@ -84,6 +89,16 @@ export async function* filesOf(tree: Tree, s3: S3Sources): AsyncGenerator<Destin
       return stat?.isFile() ? statStamp(stat) : undefined;
     };
     yield { name, version };
+  }
+}
+
+/** Whether a sync may have written an object: others, such as `a/../b`, could lead anywhere on their way. */
+function isOurs(name: string): boolean {
+  try {
+    safeKey(name);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -37,31 +37,38 @@ export interface Removals {
  * to be extraneous before all listings have come to their ends.
  *
  * @param besides files that the run has removed already, and that it is to add before anything is removed: they count
- *   as files of the destination.
+ *   as files of the destination. `coming`: files that it is to bring, where it is not known which of them are there.
+ *   `arrived`: files that it has brought, so that a destination where nothing is to be seen is not the one.
  */
 export async function findExtraneous(
   spec: RunSpec,
   sources: readonly string[],
   tree: Tree,
-  besides: { removed: number; added: number },
+  besides: { removed: number; added: number; coming?: number; arrived?: number },
   signal: AbortSignal,
 ): Promise<Removals> {
   const wanted = compilePatterns(spec.patterns, spec.filters);
   const s3 = new S3Sources(spec, signal);
   const there = new S3Sources({ ...spec, s3: spec.s3Destination ?? spec.s3 }, signal);
   const extraneous = new Spool<Extraneous>();
+  if (sources.length === 0) return { refused: "there is no source", extraneous };
   const listed = sources.map((source) => ({
     source,
     names: new SortedSource(namesOfSource(source, spec, s3), wanted),
   }));
-  let files = besides.removed + besides.added;
+  const before = besides.removed + besides.added;
+  let files = before;
+  let coming = besides.coming ?? 0;
   try {
     for await (const { name, version } of filesOf(tree, there)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
       if (!wanted(name)) continue;
       files++;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
-      if (has.includes(true)) continue;
+      if (has.includes(true)) {
+        coming--;
+        continue;
+      }
       const seen = version();
       if (seen !== undefined) extraneous.add({ name, version: seen });
     }
@@ -69,7 +76,12 @@ export async function findExtraneous(
       await names.end();
       if (names.wanted === 0) return { refused: `nothing was found in ${source}`, extraneous };
     }
+    if (files === before && (besides.arrived ?? 0) > 0) {
+      const why = `nothing was found there, where ${besides.arrived} files have arrived`;
+      return { refused: why, extraneous };
+    }
   } catch (error) {
+    if (signal.aborted) return { refused: "it was stopped", extraneous };
     if (!(error instanceof ListingError)) throw error;
     return { refused: error.message, extraneous };
   } finally {
@@ -77,6 +89,7 @@ export async function findExtraneous(
     await s3.close();
     await there.close();
   }
+  files += Math.max(coming, 0);
   return { refused: tooMany(spec, extraneous.count + besides.removed, files), extraneous };
 }
 
@@ -118,7 +131,7 @@ export async function removeExtraneous(options: RemoveOptions): Promise<string> 
   const { spec, tree, counts, signal } = options;
   const why = incomplete(counts);
   if (why !== "") return why;
-  const besides = { removed: counts.deleted, added: 0 };
+  const besides = { removed: counts.deleted, added: 0, arrived: counts.copied + counts.unchanged };
   const found = await findExtraneous(spec, options.input.sources, tree, besides, signal);
   try {
     faultPoint("delete");

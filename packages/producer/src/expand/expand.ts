@@ -232,9 +232,10 @@ async function* expandOne(
   };
   for await (const found of walk(source.path, options)) {
     if (found.is === "skipped") input.onSkipped(found.path, found.why);
-    else if (found.is === "failed")
+    else if (found.is === "failed") {
+      if (found.name !== "") cursor = { ...inside, after: found.name };
       yield { ...failure(found.path, found.error, cursor), destination: found.name };
-    else {
+    } else {
       cursor = { ...inside, after: found.relative };
       const stat = found.is === "file" ? found.stat : undefined;
       if (found.is === "file" && stat && isWithin(spec, Number(stat.size), Number(stat.mtimeNs) / 1e6)) {
@@ -320,7 +321,7 @@ async function* expandS3(
 }
 
 /** The prefix of the destination where that lies below the source's: its objects are no sources. */
-function destinationBelow({ bucket }: S3Name, prefix: string, spec: RunSpec): string | undefined {
+export function destinationBelow({ bucket }: S3Name, prefix: string, spec: RunSpec): string | undefined {
   if (!isS3(spec.root) || (spec.s3Destination?.endpoint ?? spec.s3?.endpoint) !== spec.s3?.endpoint)
     return undefined;
   const root = parseS3(spec.root);

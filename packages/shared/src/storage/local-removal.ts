@@ -2,30 +2,28 @@ import {
   type BigIntStats,
   closeSync,
   constants,
-  copyFileSync,
   fsync,
   futimesSync,
-  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
   renameSync,
   rmdirSync,
+  rmSync,
   unlinkSync,
 } from "node:fs";
+import { copyFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { statStamp } from "../catalog.js";
 import { errnoCode, fileError, TransferError } from "../errors.js";
-import { type Directory, discardEmpty, type LocalTree, stagingName } from "./local-tree.js";
+import { type Directory, discardEmpty, type LocalTree, putBack, stagingName } from "./local-tree.js";
 
 const fsyncAsync = promisify(fsync);
-/** What a file is called in the directory that it is taken to. */
-const TAKEN = "f";
-
 /**
  * Removes one file of a local tree. It is first taken away, to a directory whose name carries the fence and which a
  * successor removes before it does anything else: so who lost the lease takes nothing away any more. What was taken is
- * looked at again, and put back where it is not the version that was meant.
+ * looked at again, and put back where it is not the version that was meant. It keeps its name, so that whoever finds it
+ * when nobody else is left can put it back (see LocalTree.sweep).
  */
 export class LocalRemoval {
   readonly #directory: Directory | undefined;
@@ -57,9 +55,10 @@ export class LocalRemoval {
       const staged = stagingName(this.lease, fence);
       const stat = lstatSync(directory.at(staged), { throwIfNoEntry: false });
       if (stat?.isDirectory()) {
-        const taken = this.#look(`${staged}/${TAKEN}`);
-        if (taken && statStamp(taken) === this.version) this.#taken = staged;
-        else discardEmpty(directory.at(staged));
+        const taken = this.#look(`${staged}/${this.#base}`);
+        if (!taken) discardEmpty(directory.at(staged));
+        else if (taken.isFile() && statStamp(taken) === this.version) this.#taken = staged;
+        else this.#putBack(staged);
       } else if (stat) unlinkSync(directory.at(staged));
     }
   }
@@ -83,49 +82,42 @@ export class LocalRemoval {
       mkdirSync(directory.at(staged), 0o700);
       check();
       directory.check();
-      renameSync(directory.at(this.#base), directory.at(`${staged}/${TAKEN}`));
+      renameSync(directory.at(this.#base), directory.at(`${staged}/${this.#base}`));
     } catch (error) {
       discardEmpty(directory.at(staged));
       if (errnoCode(error) === "ENOENT")
         throw new TransferError("locked", `another worker has taken over ${this.tree.path(this.name)}`);
       throw fileError(error, `remove ${this.tree.path(this.name)}`);
     }
-    this.#taken = staged;
     try {
-      this.#compare(this.#look(`${staged}/${TAKEN}`));
+      this.#compare(this.#look(`${staged}/${this.#base}`));
     } catch (error) {
-      this.#putBack();
+      this.#putBack(staged);
       throw error;
     }
+    this.#taken = staged;
     return true;
   }
 
-  /** What was taken goes back, unless somebody has written the file anew. */
-  #putBack(): void {
-    const directory = this.#directory as Directory;
-    const taken = directory.at(`${this.#taken}/${TAKEN}`);
-    try {
-      linkSync(taken, directory.at(this.#base));
-    } catch (error) {
-      if (errnoCode(error) === "ENOENT") return; // it is kept already
-      if (errnoCode(error) !== "EEXIST") throw fileError(error, `put back ${this.tree.path(this.name)}`);
-    }
-    unlinkSync(taken);
-    this.#discard();
+  #putBack(staged: string): void {
+    putBack(this.#directory as Directory, staged, this.#base);
   }
 
   /** Drops what was taken, or moves it to the same name below `backup`. */
   async finish(backup: LocalTree | undefined, durable: boolean): Promise<void> {
     const directory = this.#directory as Directory;
-    const taken = directory.at(`${this.#taken}/${TAKEN}`);
+    const staged = this.#taken as string;
+    const taken = directory.at(`${staged}/${this.#base}`);
     try {
       if (backup) await this.#keep(taken, backup, durable);
       else unlinkSync(taken);
     } catch (error) {
-      this.#putBack();
+      this.#taken = undefined;
+      this.#putBack(staged);
       throw fileError(error, backup ? `move ${this.name} to ${backup.root}` : `remove ${this.name}`);
     }
-    this.#discard();
+    this.#taken = undefined;
+    discardEmpty(directory.at(staged));
     if (durable) await directory.sync();
   }
 
@@ -148,21 +140,21 @@ export class LocalRemoval {
   async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
     const staged = directory.at(stagingName(this.lease, this.fence));
     const stat = lstatSync(taken);
-    copyFileSync(taken, staged, constants.COPYFILE_FICLONE);
-    const fd = openSync(staged, constants.O_RDWR | constants.O_NOFOLLOW);
     try {
-      futimesSync(fd, stat.atime, stat.mtime);
-      if (durable) await fsyncAsync(fd);
-    } finally {
-      closeSync(fd);
+      await copyFile(taken, staged, constants.COPYFILE_FICLONE);
+      const fd = openSync(staged, constants.O_RDONLY | constants.O_NOFOLLOW); // the file may be read-only
+      try {
+        futimesSync(fd, stat.atime, stat.mtime);
+        if (durable) await fsyncAsync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(staged, directory.at(this.#base));
+    } catch (error) {
+      rmSync(staged, { force: true });
+      throw error;
     }
-    renameSync(staged, directory.at(this.#base));
     unlinkSync(taken);
-  }
-
-  #discard(): void {
-    discardEmpty((this.#directory as Directory).at(this.#taken as string));
-    this.#taken = undefined;
   }
 
   /** Removes the directories that the file was the last of, up to the root; a predecessor may not have come to that. */

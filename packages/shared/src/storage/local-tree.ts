@@ -3,9 +3,11 @@ import {
   constants,
   fstatSync,
   fsync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   realpathSync,
   renameSync,
   rmdirSync,
@@ -227,7 +229,10 @@ export class LocalTree implements Tree {
     }
   }
 
-  /** Removes staging that nobody owns any more, once per directory and process. */
+  /**
+   * Removes staging that nobody owns any more, once per directory and process. What was taken away to be removed goes
+   * back: whether it was kept elsewhere nobody can tell, and the next --delete finds it again.
+   */
   async sweep(directory: Directory): Promise<void> {
     if (this.#swept.has(directory.path)) return;
     this.#swept.add(directory.path);
@@ -235,7 +240,12 @@ export class LocalTree implements Tree {
       for await (const entry of await opendir(directory.path)) {
         if (!STAGING_NAME.test(entry.name)) continue;
         const stat = lstatSync(directory.at(entry.name), { throwIfNoEntry: false });
-        if (stat?.isFile() && Date.now() - stat.mtimeMs > ABANDONED_MS) remove(directory, entry.name);
+        if (!stat || Date.now() - stat.mtimeMs <= ABANDONED_MS) continue;
+        if (stat.isFile()) remove(directory, entry.name);
+        else if (stat.isDirectory()) {
+          for (const name of readdirSync(directory.at(entry.name))) putBack(directory, entry.name, name);
+          discardEmpty(directory.at(entry.name));
+        }
       }
     } catch (error) {
       // Where the system does not tell types, Node looks at each entry, and others' staging is gone by then. What is
@@ -301,6 +311,32 @@ export function discardEmpty(path: string): boolean {
   } catch (error) {
     return /^(ENOENT|ENOTEMPTY|EEXIST)$/.test(errnoCode(error) ?? "");
   }
+}
+
+/**
+ * Puts back what was taken away, unless somebody has written the file anew, and removes what it was in.
+ *
+ * @param staged directory that it was taken to, with its name.
+ */
+export function putBack(directory: Directory, staged: string, name: string): void {
+  const taken = directory.at(`${staged}/${name}`);
+  try {
+    try {
+      linkSync(taken, directory.at(name));
+      unlinkSync(taken);
+    } catch (error) {
+      if (errnoCode(error) === "ENOENT") return; // it is kept already
+      // Not every file may be linked to: others' files often may not, and some file systems know no links.
+      if (lstatSync(directory.at(name), { throwIfNoEntry: false })) unlinkSync(taken);
+      else renameSync(taken, directory.at(name));
+    }
+  } catch (error) {
+    throw fileError(
+      error,
+      `put back ${join(directory.path, name)}: it is ${join(directory.path, staged, name)}`,
+    );
+  }
+  discardEmpty(directory.at(staged));
 }
 
 /** Puts the staged file in the destination's place. A reader sees the old file or the new one, whole. */
