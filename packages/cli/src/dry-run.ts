@@ -10,9 +10,9 @@ import { LocalTree } from "@drover/shared/storage/local-tree";
 import { openTree } from "@drover/shared/storage/open-tree";
 import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Tree } from "@drover/shared/storage/tree";
-import type { Plan } from "./commands/sync.js";
 import { type Engine, openEngine } from "./engine.js";
 import { reportError, warn } from "./output.js";
+import type { Plan } from "./plan-sync.js";
 import type { Format } from "./report.js";
 import type { Settings } from "./settings.js";
 

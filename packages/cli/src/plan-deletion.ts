@@ -7,8 +7,15 @@ import { liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { isS3 } from "@drover/shared/storage/s3/name";
-import type { SyncFlags } from "./commands/sync.js";
 import { parseMostDeleted } from "./units.js";
+
+/** Flags of `drover sync` that have to do with deleting. */
+export interface DeletionFlags {
+  delete?: boolean;
+  maxDelete?: string;
+  backupDir?: string;
+  fromFile?: string;
+}
 
 /**
  * Understands `--delete` and what belongs to it.
@@ -18,7 +25,7 @@ import { parseMostDeleted } from "./units.js";
  * @throws SettingsError where deleting could remove what nobody meant.
  */
 export function planDeletion(
-  flags: SyncFlags,
+  flags: DeletionFlags,
   sources: SourceName[],
   root: string,
   stateDir: string,

@@ -2,10 +2,10 @@ import { readFileSync } from "node:fs";
 import { messageOf } from "@drover/shared/errors";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
-import type { SyncFlags } from "./commands/sync.js";
 import type { WorkerFlags } from "./commands/worker.js";
 import { readFilters } from "./filter-files.js";
 import { reportError, setVerbose, tolerateClosedOutput } from "./output.js";
+import type { SyncFlags } from "./plan-sync.js";
 import { addSettings, S3, STATE, settingsOf, TRANSFER, WORKER } from "./setting-flags.js";
 import type { Resolved } from "./settings.js";
 
