@@ -58,7 +58,9 @@ export async function* listObjects(
   const signal = AbortSignal.any([outer, ended.signal]);
   const splitter = new Splitter(prefix);
   const ranges: Range[] = [newRange(startAfter, undefined)];
-  let discovered = false;
+  const looked = new Set<string>();
+  let looking = 0;
+  let fetched = 0;
   let wake: (() => void) | undefined;
 
   /** Nothing is between a range and the key that was seen behind it (undefined: the end): it need not be asked for. */
@@ -78,6 +80,7 @@ export async function* listObjects(
       checkOrder(page.objects, prefix, range.last);
       if (page.next !== undefined && page.next === token) throw unusable("the token of a page came again");
       splitter.learn(page.objects);
+      fetched++;
       const { end } = range; // it may have come nearer while the page was on its way
       const cut =
         end === undefined
@@ -95,13 +98,7 @@ export async function* listObjects(
       range.guess = undefined;
       range.done = past || page.next === undefined || range.last === end;
       if (past || page.next === undefined) skipEmpty(range, past ? page.objects[cut]?.key : undefined);
-      if (page.next !== undefined && !discovered) {
-        discovered = true;
-        discover(list, bucket, prefix, range.last, signal).then(
-          (prefixes) => splitter.hint(prefixes),
-          () => {}, // only a help: what is wrong with the service shows in the listing itself
-        );
-      }
+      if (page.next !== undefined && final) look(splitter.strange(final.key), final.key);
     } catch (error) {
       range.error = error;
       range.done = true;
@@ -109,6 +106,24 @@ export async function* listObjects(
       range.busy = false;
       wake?.();
     }
+  };
+
+  /** Looks at what a directory has, and at the one in it that a key is in. Only a help: errors show in the listing itself. */
+  const look = (directory: string | undefined, key: string): void => {
+    if (directory === undefined || looking > 0 || looked.has(directory)) return;
+    if (looked.size > MOST_LEVELS + fetched / 16) return;
+    looked.add(directory);
+    looking++;
+    list({ bucket, prefix: directory, delimiter: "/" }, signal)
+      .then(
+        ({ prefixes, next }) => {
+          splitter.known(directory, next === undefined ? prefixes : [], ranges[0]?.last ?? key);
+          looking--;
+          look(splitter.strange(key), key);
+        },
+        () => {},
+      )
+      .finally(() => wake?.());
   };
 
   const held = (some: Range[]) =>
@@ -124,7 +139,7 @@ export async function* listObjects(
       span = range.span ?? span;
       if (range.done || span === undefined || range.whole === range.last) continue;
       if (splitter.pages(range.last, range.end, span) < RANGE_PAGES * 1.5) continue;
-      const guess = splitter.ahead(range.last, range.end, span, RANGE_PAGES);
+      const guess = splitter.ahead(range.last, span, RANGE_PAGES);
       if (guess === undefined || !isBetween(guess, range.last, range.end)) {
         range.whole = range.last;
         continue;
@@ -139,7 +154,7 @@ export async function* listObjects(
   };
 
   const pump = () => {
-    let busy = ranges.filter((range) => range.busy).length;
+    let busy = looking + ranges.filter((range) => range.busy).length;
     let before = 0;
     for (const [at, range] of ranges.entries()) {
       if (busy >= FETCHERS) return;
@@ -216,23 +231,4 @@ function checkOrder(objects: ListedObject[], prefix: string, last: string): void
       throw unusable(`the key ${JSON.stringify(key)} comes after ${JSON.stringify(before)}`);
     before = key;
   }
-}
-
-/** Prefixes up to the next `/` that are behind a key, or hold it: the first level that has more than one. */
-async function discover(
-  list: Lister,
-  bucket: string,
-  prefix: string,
-  behind: string,
-  signal: AbortSignal,
-): Promise<string[]> {
-  let at = prefix;
-  for (let level = 0; level < MOST_LEVELS; level++) {
-    const page = await list({ bucket, prefix: at, delimiter: "/" }, signal);
-    const [only] = page.prefixes;
-    if (only === undefined || page.prefixes.length > 1 || page.objects.length > 0 || page.next !== undefined)
-      return page.prefixes.filter((each) => compareKeys(each, behind) > 0 || behind.startsWith(each));
-    at = only;
-  }
-  return [];
 }

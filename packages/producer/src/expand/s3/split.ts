@@ -2,12 +2,11 @@ import { compareKeys } from "@drover/shared/storage/s3/name";
 
 /** Every so many keys one is looked at. */
 const SAMPLE = 50;
+const DIGITS = "0123456789";
 /** Characters that are as likely as those of the same class that were seen. */
-const CLASSES = ["0123456789", "abcdef", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
-/** Positions of a key that are kept apart. */
+const CLASSES = ["abcdef", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
+/** Characters of a name that are kept apart. */
 const MOST_POSITIONS = 256;
-/** Steps that a number can tell apart. */
-const FINEST = 2 ** -50;
 
 /** The keys that a page spanned: how far one page goes in this part of the listing. */
 export interface Span {
@@ -15,16 +14,49 @@ export interface Span {
   to: string;
 }
 
+/** What was seen of the names at one depth of the tree, whatever directory they are in. */
+interface Level {
+  /** Characters by their position in the name. */
+  positions: Position[];
+  /** Some position has digits beside letters from a to f. */
+  hexadecimal: boolean;
+}
+
+interface Position {
+  seen: Set<string>;
+  /** Nothing was found from this character on, where it was looked for. */
+  emptyFrom: string | undefined;
+  /** What there could be, in order; undefined where it is to be thought out anew. */
+  digits: string[] | undefined;
+}
+
+/** Where in a tree, and in a name, a key is looked at. */
+interface Place {
+  /** Characters of the key that are before it. */
+  at: number;
+  /** Characters of the key that are its directory. */
+  dir: number;
+  depth: number;
+}
+
+/** One decision on the way to a key: which of the names, or of the characters, that there could be. */
+interface Step extends Place {
+  choices: string[];
+  choice: number;
+  /** The part of all keys that is below this place, were each of the choices before as full as the others. */
+  share: number;
+}
+
 /**
- * Guesses where the keys of a listing can be parted: from prefixes that are known to exist, and from the characters
- * that keys had at each position. Keys are taken for numbers whose digits are these characters, so that it can be told
- * about where one is so many pages on. A wrong guess costs one request, never a key.
+ * Guesses where the keys of a listing can be parted. A key is a number of which each digit is the name of a directory,
+ * among those that are known to lie beside it, or else a character, among those that names of this depth had at its
+ * position. So it can be told about where one is so many pages on. Directories that were not looked into are taken to
+ * be like the last one of their depth that was. A wrong guess costs one request, never a key.
  */
 export class Splitter {
-  readonly #seen: Set<string>[] = [];
-  readonly #emptyFrom: (string | undefined)[] = [];
-  readonly #digits: (string[] | undefined)[] = [];
-  #hints: string[] = [];
+  readonly #levels: Level[] = [];
+  readonly #directories = new Map<string, string[]>();
+  readonly #typical: string[][] = [];
 
   /** @param prefix what all keys begin with. */
   constructor(private readonly prefix: string) {}
@@ -37,14 +69,58 @@ export class Splitter {
   }
 
   #learn(key: string): void {
-    for (let position = this.prefix.length; position < Math.min(key.length, MOST_POSITIONS); position++) {
-      this.#seen[position] ??= new Set();
-      const seen = this.#seen[position] as Set<string>;
-      const char = key[position] as string;
-      if (seen.has(char)) continue;
-      seen.add(char);
-      this.#digits[position] = undefined;
+    let depth = 0;
+    let start = this.prefix.length;
+    for (let at = start; at < key.length; at++) {
+      const char = key[at] as string;
+      if (at - start < MOST_POSITIONS) this.#see(depth, at - start, char);
+      if (char !== "/") continue;
+      depth++;
+      start = at + 1;
     }
+  }
+
+  #see(depth: number, position: number, char: string): void {
+    const level = this.#level(depth);
+    level.positions[position] ??= { seen: new Set(), emptyFrom: undefined, digits: undefined };
+    const here = level.positions[position];
+    if (here.seen.has(char)) return;
+    here.seen.add(char);
+    here.digits = undefined;
+    if (level.hexadecimal || countOf(DIGITS, here.seen) === 0 || countOf("abcdef", here.seen) < 2) return;
+    level.hexadecimal = true;
+    for (const each of level.positions) if (each) each.digits = undefined;
+  }
+
+  #level(depth: number): Level {
+    this.#levels[depth] ??= { positions: [], hexadecimal: false };
+    return this.#levels[depth];
+  }
+
+  /**
+   * Learns what a directory has.
+   *
+   * @param prefixes its directories, in order; none where there are too many for one page.
+   * @param passed the listing is beyond this key: what is before it is forgotten.
+   */
+  known(directory: string, prefixes: string[], passed: string): void {
+    for (const each of this.#directories.keys())
+      if (compareKeys(each, passed) < 0 && !passed.startsWith(each)) this.#directories.delete(each);
+    const names = prefixes.map((each) => each.slice(directory.length));
+    this.#directories.set(directory, names);
+    this.#typical[directory.slice(this.prefix.length).split("/").length - 1] = names;
+  }
+
+  /** The directory on the way to a key that is not like the others were, and could be looked into. */
+  strange(key: string): string | undefined {
+    for (const { at, dir, depth } of this.#path(key)) {
+      if (at !== dir) continue;
+      const directory = key.slice(0, dir);
+      if (this.#directories.has(directory)) continue;
+      const end = key.indexOf("/", at);
+      if (end >= 0 && !this.#typical[depth]?.includes(key.slice(at, end + 1))) return directory;
+    }
+    return undefined;
   }
 
   /**
@@ -53,107 +129,146 @@ export class Splitter {
    * @param next the key that was seen behind it, or undefined for none.
    */
   miss(guess: string, next: string | undefined): void {
-    let position = this.prefix.length;
-    while (next !== undefined && position < guess.length && guess[position] === next[position]) position++;
-    for (; position < guess.length; position++) {
-      const char = guess[position] as string;
-      if (this.#seen[position]?.has(char)) continue;
-      const before = this.#emptyFrom[position];
-      if (before === undefined || compareKeys(char, before) < 0) this.#emptyFrom[position] = char;
-      this.#digits[position] = undefined;
+    for (const { at, dir, depth, choices } of this.#path(guess)) {
+      const char = guess[at] as string;
+      if (char === next?.[at] || (choices[0] as string).length > 1) continue;
+      const position = this.#level(depth).positions[at - dir];
+      if (!position || position.seen.has(char)) continue;
+      if (position.emptyFrom === undefined || compareKeys(char, position.emptyFrom) < 0)
+        position.emptyFrom = char;
+      position.digits = undefined;
       return;
     }
   }
 
-  /** Prefixes that have keys, in order. */
-  hint(prefixes: string[]): void {
-    this.#hints = prefixes;
-    for (const prefix of prefixes) this.#learn(prefix);
-  }
-
   /** About how many pages lie between two keys. @param high undefined for no end. */
   pages(low: string, high: string | undefined, span: Span): number {
-    const step = this.#value(span.to) - this.#value(span.from);
-    return ((high === undefined ? 1 : this.#value(high)) - this.#value(low)) / Math.max(step, FINEST);
+    const path = this.#path(low);
+    const between =
+      high === undefined ? 1 - partOf(path, 0) : distance(path, this.#path(high));
+    return between / this.#page(span);
+  }
+
+  #page({ from, to }: Span): number {
+    return Math.max(distance(this.#path(from), this.#path(to)), Number.MIN_VALUE);
   }
 
   /**
    * A key about so many pages behind another one, not necessarily one that exists.
    *
-   * @param high it comes before this one; undefined for no end.
    * @returns undefined where no guess is left.
    */
-  ahead(low: string, high: string | undefined, span: Span, pages: number): string | undefined {
-    const step = Math.max(this.#value(span.to) - this.#value(span.from), FINEST);
-    let guess = this.#key(this.#value(low) + step * pages, step / 4);
-    if (guess === undefined || compareKeys(guess, low) <= 0) guess = undefined;
-    // Between two prefixes that are known there is nothing.
-    const next = this.#hintAt(guess ?? low);
-    if (next !== undefined && (guess === undefined || compareKeys(next, guess) > 0)) guess = next;
-    if (guess === undefined || compareKeys(guess, low) <= 0) return undefined;
-    return high === undefined || compareKeys(guess, high) < 0 ? guess : undefined;
+  ahead(low: string, span: Span, pages: number): string | undefined {
+    const page = this.#page(span);
+    const path = this.#path(low);
+    // From the narrowest part of the tree on which it can lie: numbers are exact enough there.
+    for (let index = path.length - 1; index >= 0; index--) {
+      const step = path[index] as Step;
+      const part = partOf(path, index) + (page * pages) / step.share;
+      if (part < 1) return low.slice(0, step.at) + this.#text(low.slice(0, step.at), step, part, page / 4 / step.share);
+    }
+    return undefined;
   }
 
-  /** The first prefix behind a key, unless the key lies below one. */
-  #hintAt(key: string): string | undefined {
-    let low = 0;
-    for (let high = this.#hints.length; low < high; ) {
-      const middle = (low + high) >> 1;
-      if (compareKeys(this.#hints[middle] as string, key) > 0) high = middle;
-      else low = middle + 1;
+  /** What stands there below a place. @param part from 0 to 1. @param exactness as exactly as this. */
+  #text(before: string, { dir, depth }: Place, part: number, exactness: number): string {
+    let key = before;
+    let place: Place = { at: before.length, dir, depth };
+    let rest = part;
+    for (let share = 1; share > exactness; ) {
+      const choices = this.#choices(key, place);
+      if (choices.length === 0) break;
+      share /= choices.length;
+      const choice = Math.min(Math.floor(rest / share), choices.length - 1);
+      rest -= choice * share;
+      key += choices[choice];
+      place = placeAfter(key, place);
     }
-    const before = this.#hints[low - 1];
-    return before !== undefined && key.startsWith(before) && key !== before ? undefined : this.#hints[low];
+    return key.slice(before.length);
   }
 
-  /** Where a key stands between the first and the last that there could be, from 0 to 1. */
-  #value(key: string): number {
-    let value = 0;
-    let weight = 1;
-    for (let at = this.prefix.length; at < key.length && weight > FINEST; at++) {
-      const digits = this.#digitsAt(at);
-      if (digits.length === 0) break;
-      const char = key[at] as string;
-      let digit = digits.findIndex((each) => compareKeys(each, char) >= 0);
-      if (digit < 0) digit = digits.length - 1;
-      weight /= digits.length;
-      value += digit * weight;
+  #path(key: string): Step[] {
+    const path: Step[] = [];
+    let share = 1;
+    for (let place: Place = { at: this.prefix.length, dir: this.prefix.length, depth: 0 }; place.at < key.length; ) {
+      const choices = this.#choices(key, place);
+      if (choices.length === 0) break;
+      const names = (choices[0] as string).length > 1;
+      const end = names ? key.indexOf("/", place.at) + 1 || key.length : place.at + 1;
+      const text = key.slice(place.at, end);
+      const choice = Math.min(firstFrom(choices, text), choices.length - 1);
+      path.push({ ...place, choices, choice, share });
+      if (names && choices[choice] !== text) break; // beside all of them
+      share /= choices.length;
+      place = placeAfter(key.slice(0, end), place);
     }
-    return value;
+    return path;
   }
 
-  /** The key that stands there, as exactly as asked for; undefined behind the last. */
-  #key(value: number, exactness: number): string | undefined {
-    if (value >= 1) return undefined;
-    let text = "";
-    let rest = value;
-    let weight = 1;
-    for (let at = this.prefix.length; weight > exactness && weight > FINEST; at++) {
-      const digits = this.#digitsAt(at);
-      if (digits.length === 0) break;
-      weight /= digits.length;
-      const digit = Math.min(Math.floor(rest / weight), digits.length - 1);
-      rest -= digit * weight;
-      text += digits[digit];
+  /** The names, or the characters, that could be at a place, in order; none where nothing was seen of it. */
+  #choices(key: string, { at, dir, depth }: Place): string[] {
+    if (at === dir) {
+      const names = this.#directories.get(key.slice(0, dir)) ?? this.#typical[depth];
+      if (names && names.length > 0) return names;
     }
-    return text === "" ? undefined : this.prefix + text;
+    const level = this.#levels[depth];
+    const position = level?.positions[at - dir];
+    if (!position) return [];
+    position.digits ??= digitsOf(position, level.hexadecimal);
+    return position.digits;
   }
+}
 
-  #digitsAt(position: number): string[] {
-    const known = this.#digits[position];
-    if (known) return known;
-    const seen = this.#seen[position];
-    if (!seen) return [];
-    const all = new Set(seen);
-    const empty = this.#emptyFrom[position];
-    for (const chars of CLASSES) {
-      const some = [...chars].filter((char) => seen.has(char)).length;
-      if (chars === CLASSES[0] ? some > 0 : some > 1)
-        for (const char of chars) if (empty === undefined || compareKeys(char, empty) < 0) all.add(char);
-    }
-    // Half of a surrogate pair would not be a key.
-    const digits = [...all].filter((char) => char < "\ud800" || char > "\udfff").sort(compareKeys);
-    this.#digits[position] = digits;
-    return digits;
+function placeAfter(key: string, { dir, depth }: Place): Place {
+  const at = key.length;
+  return key.endsWith("/") ? { at, dir: at, depth: depth + 1 } : { at, dir, depth };
+}
+
+function digitsOf({ seen, emptyFrom }: Position, hexadecimal: boolean): string[] {
+  const all = new Set(seen);
+  const add = (chars: string) => {
+    for (const char of chars) if (emptyFrom === undefined || compareKeys(char, emptyFrom) < 0) all.add(char);
+  };
+  if (countOf(DIGITS, seen) > 0) add(hexadecimal ? `${DIGITS}abcdef` : DIGITS);
+  for (const chars of CLASSES) if (countOf(chars, seen) > 1) add(chars);
+  // Half of a surrogate pair would not be a key.
+  return [...all].filter((char) => char < "\ud800" || char > "\udfff").sort(compareKeys);
+}
+
+function countOf(chars: string, seen: Set<string>): number {
+  let count = 0;
+  for (const char of chars) if (seen.has(char)) count++;
+  return count;
+}
+
+/** Index of the first that is not less, or the length where all are. */
+function firstFrom(sorted: string[], text: string): number {
+  let low = 0;
+  for (let high = sorted.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if (compareKeys(sorted[middle] as string, text) < 0) low = middle + 1;
+    else high = middle;
   }
+  return low;
+}
+
+/** Where a key stands below the place of one of its steps, from 0 to 1. */
+function partOf(path: Step[], from: number): number {
+  let part = 0;
+  let share = 1;
+  for (let index = from; index < path.length && share > Number.EPSILON; index++) {
+    const { choices, choice } = path[index] as Step;
+    share /= choices.length;
+    part += choice * share;
+  }
+  return part;
+}
+
+/** The part of all keys that is between two. */
+function distance(low: Step[], high: Step[]): number {
+  let index = 0;
+  while (index < low.length && low[index]?.at === high[index]?.at && low[index]?.choice === high[index]?.choice)
+    index++;
+  const step = low[index] ?? high[index];
+  return step === undefined ? 0 : (partOf(high, index) - partOf(low, index)) * step.share;
 }
