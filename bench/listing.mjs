@@ -20,6 +20,7 @@ else await measure();
 async function list(endpoint, how) {
   const { listerOf } = await import(join(root, "packages/producer/dist/expand/s3/lister.js"));
   const { listObjects } = await import(join(root, "packages/producer/dist/expand/s3/listing.js"));
+  const { objectsOf } = await import(join(root, "packages/producer/dist/expand/s3/page.js"));
   const { HttpClient } = await import(join(root, "packages/shared/dist/storage/http.js"));
   const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/client.js"));
   const http = new HttpClient({ timeoutMs: 60_000, connections: 20 });
@@ -33,7 +34,7 @@ async function list(endpoint, how) {
     do {
       const next = token === undefined ? {} : { token };
       const page = await lister({ bucket: "bucket", prefix: "data/", ...next }, signal);
-      files += page.objects.length;
+      files += objectsOf(page, page.objects.keys.length).length;
       token = page.next;
     } while (token !== undefined);
   } else {

@@ -1,4 +1,4 @@
-import { parsePage } from "@drover/producer/expand/s3/page";
+import { objectsOf, parsePage } from "@drover/producer/expand/s3/page";
 import { HttpClient } from "@drover/shared/storage/http";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
@@ -101,8 +101,8 @@ describe("XML", () => {
     "<a></a>x",
   ])("%j is refused", (xml) => expect(() => parseXml(xml)).toThrow());
   test("that is no listing is none", () => {
-    expect(() => parsePage("<Error><Code>X</Code></Error>")).toThrow(/instead of a listing/);
-    expect(() => parsePage("<html></html>")).toThrow();
+    expect(() => parsePage(Buffer.from("<Error><Code>X</Code></Error>"))).toThrow(/instead of a listing/);
+    expect(() => parsePage(Buffer.from("<html></html>"))).toThrow();
   });
 });
 
@@ -205,7 +205,7 @@ describe("an object", () => {
   it("has the version that its listing gives it", async ({ s3, open }) => {
     const modified = new Date("2026-01-02T03:04:05.678Z");
     s3.put("k", "content", {}, modified);
-    const [listed] = parsePage(s3.page(new URLSearchParams())).objects;
+    const [listed] = objectsOf(parsePage(Buffer.from(s3.page(new URLSearchParams()))), 1);
     const { entry } = await open("k");
     expect(entry.version).toBe(s3Version(listed?.etag ?? "", listed?.sizeBytes ?? 0, listed?.mtimeMs ?? 0));
     expect((await open("k", entry.version)).is).toBe("unchanged");

@@ -66,5 +66,5 @@ async function onePage(client: S3Client, request: PageRequest, signal: AbortSign
     answer.body.abort(error);
     throw error;
   }
-  return parsePage(Buffer.concat(chunks).toString());
+  return parsePage(Buffer.concat(chunks));
 }

@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import { compareKeys } from "@drover/shared/storage/s3/name";
 import type { Lister } from "./lister.js";
-import type { ListedObject } from "./page.js";
+import { type ListedObject, type ListedPage, objectsOf } from "./page.js";
 import { type Span, Splitter } from "./split.js";
 
 /** Requests at once. */
@@ -28,7 +28,8 @@ interface Range {
   span: Span | undefined;
   /** No guess was left when it was to be parted, as far as it was listed then. */
   whole: string | undefined;
-  pages: ListedObject[][];
+  /** Pages that wait, with how many of their objects are the range's. */
+  pages: { page: ListedPage; count: number }[];
   busy: boolean;
   done: boolean;
   error: unknown;
@@ -77,28 +78,29 @@ export async function* listObjects(
       const { token } = range;
       const start = token === undefined ? { startAfter: range.last } : { token };
       const page = await list({ bucket, prefix, ...start }, signal);
-      checkOrder(page.objects, prefix, range.last);
+      const { keys } = page.objects;
+      const readable = page.unreadable.size === 0 ? keys : keys.filter((_, at) => !page.unreadable.has(at));
+      checkOrder(readable, prefix, range.last);
       if (page.next !== undefined && page.next === token) throw unusable("the token of a page came again");
-      splitter.learn(page.objects);
+      splitter.learn(readable);
       fetched++;
       const { end } = range; // it may have come nearer while the page was on its way
-      const cut =
-        end === undefined
-          ? -1
-          : page.objects.findIndex(({ key, unreadable }) => !unreadable && compareKeys(key, end) > 0);
-      const past = cut >= 0;
-      const objects = past ? page.objects.slice(0, cut) : page.objects;
-      const first = page.objects.find(({ unreadable }) => !unreadable);
-      const final = page.objects.findLast(({ unreadable }) => !unreadable);
-      if (first && final && page.next !== undefined) range.span = { from: first.key, to: final.key };
-      range.last = objects.findLast(({ unreadable }) => !unreadable)?.key ?? range.last;
+      const [first, final] = [readable[0], readable.at(-1)];
+      const beyond =
+        end !== undefined && final !== undefined && compareKeys(final, end) > 0
+          ? readable.find((key) => compareKeys(key, end) > 0)
+          : undefined;
+      const count = beyond === undefined ? keys.length : keys.indexOf(beyond);
+      if (first !== undefined && final !== undefined && page.next !== undefined)
+        range.span = { from: first, to: final };
+      range.last = readable.findLast((key) => beyond === undefined || compareKeys(key, beyond) < 0) ?? range.last;
       range.token = page.next;
-      if (objects.length > 0) range.pages.push(objects);
-      else if (range.guess !== undefined) splitter.miss(range.guess, first?.key);
+      if (count > 0) range.pages.push({ page, count });
+      else if (range.guess !== undefined) splitter.miss(range.guess, first);
       range.guess = undefined;
-      range.done = past || page.next === undefined || range.last === end;
-      if (past || page.next === undefined) skipEmpty(range, past ? page.objects[cut]?.key : undefined);
-      if (page.next !== undefined && final) look(splitter.strange(final.key), final.key);
+      range.done = beyond !== undefined || page.next === undefined || range.last === end;
+      if (beyond !== undefined || page.next === undefined) skipEmpty(range, beyond);
+      if (page.next !== undefined && final !== undefined) look(splitter.strange(final), final);
     } catch (error) {
       range.error = error;
       range.done = true;
@@ -176,10 +178,10 @@ export async function* listObjects(
     for (;;) {
       const head = ranges[0];
       if (!head) return;
-      const page = head.pages.shift();
-      if (page) {
+      const listed = head.pages.shift();
+      if (listed) {
         pump();
-        yield page;
+        yield objectsOf(listed.page, listed.count);
         continue;
       }
       if (head.error !== undefined) throw head.error;
@@ -222,10 +224,10 @@ function unusable(why: string): TransferError {
   return new TransferError("protocol", `the listing cannot be trusted: ${why}`, { permanent: true });
 }
 
-function checkOrder(objects: ListedObject[], prefix: string, last: string): void {
+/** @param keys those whose place in the order can be known. */
+function checkOrder(keys: string[], prefix: string, last: string): void {
   let before = last;
-  for (const { key, unreadable } of objects) {
-    if (unreadable) continue; // its place in the order cannot be known
+  for (const key of keys) {
     if (!key.startsWith(prefix)) throw unusable(`the key ${JSON.stringify(key)} is not below ${prefix}`);
     if (compareKeys(key, before) <= 0)
       throw unusable(`the key ${JSON.stringify(key)} comes after ${JSON.stringify(before)}`);

@@ -6,7 +6,7 @@ import { credentialsOf } from "@drover/shared/storage/s3/credentials";
 import type { S3Name } from "@drover/shared/storage/s3/name";
 import { type Lister, listerOf } from "./lister.js";
 import { listObjects } from "./listing.js";
-import type { ListedObject } from "./page.js";
+import { type ListedObject, objectsOf } from "./page.js";
 
 const CONNECTIONS = 20;
 
@@ -46,10 +46,10 @@ export class S3Sources {
     if (key === "" || key.endsWith("/")) return { is: "prefix", prefix: key };
     try {
       // The name itself is the first of all that begin with it.
-      const { objects } = await this.#list({ bucket, prefix: key, maxKeys: 1 }, this.signal);
-      if (objects[0]?.key === key) return { is: "object", object: objects[0] };
+      const page = await this.#list({ bucket, prefix: key, maxKeys: 1 }, this.signal);
+      if (page.objects.keys[0] === key) return { is: "object", object: objectsOf(page, 1)[0] };
       const below = await this.#list({ bucket, prefix: `${key}/`, maxKeys: 1 }, this.signal);
-      return below.objects.length > 0 ? { is: "prefix", prefix: `${key}/` } : { is: "nothing" };
+      return below.objects.keys.length > 0 ? { is: "prefix", prefix: `${key}/` } : { is: "nothing" };
     } catch (error) {
       // Who may not list may still be allowed to read: asking for the object will tell.
       if (error instanceof TransferError && error.class === "forbidden")

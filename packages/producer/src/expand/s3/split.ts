@@ -62,10 +62,10 @@ export class Splitter {
   constructor(private readonly prefix: string) {}
 
   /** Learns from keys of the listing. */
-  learn(keys: readonly { key: string }[]): void {
-    for (let at = 0; at < keys.length; at += SAMPLE) this.#learn((keys[at] as { key: string }).key);
+  learn(keys: readonly string[]): void {
+    for (let at = 0; at < keys.length; at += SAMPLE) this.#learn(keys[at] as string);
     const last = keys.at(-1);
-    if (last) this.#learn(last.key);
+    if (last !== undefined) this.#learn(last);
   }
 
   #learn(key: string): void {
