@@ -58,7 +58,6 @@ const etags = new Lines();
  * @returns the objects with what is left of the page, or undefined where they are not as plain as those of S3.
  */
 export function readContents(page: Buffer): { objects: ListedObjects; rest: string } | undefined {
-  if (page.includes("<!")) return undefined;
   keys.clear();
   etags.clear();
   const objects: ListedObjects = { keys: [], sizesBytes: [], mtimesMs: [], etags: [] };
@@ -72,6 +71,7 @@ export function readContents(page: Buffer): { objects: ListedObjects; rest: stri
     }
   }
   rest += page.toString("utf8", at);
+  if (rest.includes("<!")) return undefined; // what was read may have been a comment
   if (keys.count === 0) return { objects, rest };
   const [names, tags] = [keys.split(), etags.split()];
   if (!names || !tags) return undefined;
@@ -96,7 +96,7 @@ function readObject(page: Buffer, start: number, { sizesBytes, mtimesMs }: Liste
     if (!isClosed(page, at, name, length)) {
       // Others than the four may hold elements.
       at = page.indexOf(`</${page.toString("latin1", name, name + length)}>`, at);
-      if (at < 0) return -1;
+      if (at < 0 || page.toString("latin1", name, at).includes("<!")) return -1;
     } else if (length === KEY.length && isAt(page, name, KEY)) {
       if (hasKey) return -1;
       hasKey = true;

@@ -66,5 +66,15 @@ async function onePage(client: S3Client, request: PageRequest, signal: AbortSign
     answer.body.abort(error);
     throw error;
   }
-  return parsePage(Buffer.concat(chunks));
+  return parsePage(gathered(chunks, answer.body.receivedBytes));
+}
+
+let gathering = Buffer.allocUnsafeSlow(512 << 10);
+
+/** All chunks in one. It is read before the next is gathered: new memory for each would cost as much as the reading. */
+function gathered(chunks: Buffer[], length: number): Buffer {
+  if (length > gathering.length) gathering = Buffer.allocUnsafeSlow(2 * length);
+  let at = 0;
+  for (const chunk of chunks) at += chunk.copy(gathering, at);
+  return gathering.subarray(0, at);
 }

@@ -7,6 +7,8 @@ const DIGITS = "0123456789";
 const CLASSES = ["abcdef", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
 /** Characters of a name that are kept apart. */
 const MOST_POSITIONS = 256;
+/** Longer keys there are none. */
+const MOST_KEY_BYTES = 1024;
 
 /** The keys that a page spanned: how far one page goes in this part of the listing. */
 export interface Span {
@@ -26,8 +28,14 @@ interface Position {
   seen: Set<string>;
   /** Nothing was found from this character on, where it was looked for. */
   emptyFrom: string | undefined;
-  /** What there could be, in order; undefined where it is to be thought out anew. */
-  digits: string[] | undefined;
+  /** What there could be; undefined where it is to be thought out anew. */
+  choices: Choices | undefined;
+}
+
+/** The names of directories, or the characters, that there could be, in order. */
+interface Choices {
+  are: "names" | "characters";
+  all: string[];
 }
 
 /** Where in a tree, and in a name, a key is looked at. */
@@ -39,9 +47,9 @@ interface Place {
   depth: number;
 }
 
-/** One decision on the way to a key: which of the names, or of the characters, that there could be. */
+/** One decision on the way to a key. */
 interface Step extends Place {
-  choices: string[];
+  choices: Choices;
   choice: number;
   /** The part of all keys that is below this place, were each of the choices before as full as the others. */
   share: number;
@@ -55,8 +63,8 @@ interface Step extends Place {
  */
 export class Splitter {
   readonly #levels: Level[] = [];
-  readonly #directories = new Map<string, string[]>();
-  readonly #typical: string[][] = [];
+  readonly #directories = new Map<string, Choices>();
+  readonly #typical: Choices[] = [];
 
   /** @param prefix what all keys begin with. */
   constructor(private readonly prefix: string) {}
@@ -82,14 +90,14 @@ export class Splitter {
 
   #see(depth: number, position: number, char: string): void {
     const level = this.#level(depth);
-    level.positions[position] ??= { seen: new Set(), emptyFrom: undefined, digits: undefined };
+    level.positions[position] ??= { seen: new Set(), emptyFrom: undefined, choices: undefined };
     const here = level.positions[position];
     if (here.seen.has(char)) return;
     here.seen.add(char);
-    here.digits = undefined;
+    here.choices = undefined;
     if (level.hexadecimal || countOf(DIGITS, here.seen) === 0 || countOf("abcdef", here.seen) < 2) return;
     level.hexadecimal = true;
-    for (const each of level.positions) if (each) each.digits = undefined;
+    for (const each of level.positions) if (each) each.choices = undefined;
   }
 
   #level(depth: number): Level {
@@ -106,7 +114,12 @@ export class Splitter {
   known(directory: string, prefixes: string[], passed: string): void {
     for (const each of this.#directories.keys())
       if (compareKeys(each, passed) < 0 && !passed.startsWith(each)) this.#directories.delete(each);
-    const names = prefixes.map((each) => each.slice(directory.length));
+    const names: Choices = {
+      are: "names",
+      all: prefixes
+        .filter((each) => each.startsWith(directory) && each !== directory)
+        .map((each) => each.slice(directory.length)),
+    };
     this.#directories.set(directory, names);
     this.#typical[directory.slice(this.prefix.length).split("/").length - 1] = names;
   }
@@ -118,7 +131,7 @@ export class Splitter {
       const directory = key.slice(0, dir);
       if (this.#directories.has(directory)) continue;
       const end = key.indexOf("/", at);
-      if (end >= 0 && !this.#typical[depth]?.includes(key.slice(at, end + 1))) return directory;
+      if (end >= 0 && !this.#typical[depth]?.all.includes(key.slice(at, end + 1))) return directory;
     }
     return undefined;
   }
@@ -131,12 +144,12 @@ export class Splitter {
   miss(guess: string, next: string | undefined): void {
     for (const { at, dir, depth, choices } of this.#path(guess)) {
       const char = guess[at] as string;
-      if (char === next?.[at] || (choices[0] as string).length > 1) continue;
+      if (char === next?.[at] || choices.are === "names") continue;
       const position = this.#level(depth).positions[at - dir];
       if (!position || position.seen.has(char)) continue;
       if (position.emptyFrom === undefined || compareKeys(char, position.emptyFrom) < 0)
         position.emptyFrom = char;
-      position.digits = undefined;
+      position.choices = undefined;
       return;
     }
   }
@@ -144,8 +157,7 @@ export class Splitter {
   /** About how many pages lie between two keys. @param high undefined for no end. */
   pages(low: string, high: string | undefined, span: Span): number {
     const path = this.#path(low);
-    const between =
-      high === undefined ? 1 - partOf(path, 0) : distance(path, this.#path(high));
+    const between = high === undefined ? 1 - partOf(path, 0) : distance(path, this.#path(high));
     return between / this.#page(span);
   }
 
@@ -165,57 +177,63 @@ export class Splitter {
     for (let index = path.length - 1; index >= 0; index--) {
       const step = path[index] as Step;
       const part = partOf(path, index) + (page * pages) / step.share;
-      if (part < 1) return low.slice(0, step.at) + this.#text(low.slice(0, step.at), step, part, page / 4 / step.share);
+      const before = low.slice(0, step.at);
+      if (part >= 1 || /[\ud800-\udbff]$/.test(before)) continue; // half a character can be in no request
+      const key = this.#key(before, step, part, page / 4 / step.share);
+      return Buffer.byteLength(key) > MOST_KEY_BYTES ? undefined : key;
     }
     return undefined;
   }
 
-  /** What stands there below a place. @param part from 0 to 1. @param exactness as exactly as this. */
-  #text(before: string, { dir, depth }: Place, part: number, exactness: number): string {
+  /** The key that stands there below a place. @param part from 0 to 1. @param exactness as exactly as this. */
+  #key(before: string, { dir, depth }: Place, part: number, exactness: number): string {
     let key = before;
     let place: Place = { at: before.length, dir, depth };
     let rest = part;
     for (let share = 1; share > exactness; ) {
       const choices = this.#choices(key, place);
-      if (choices.length === 0) break;
-      share /= choices.length;
-      const choice = Math.min(Math.floor(rest / share), choices.length - 1);
+      if (choices.all.length === 0) break;
+      share /= choices.all.length;
+      const choice = Math.min(Math.floor(rest / share), choices.all.length - 1);
       rest -= choice * share;
-      key += choices[choice];
+      key += choices.all[choice];
       place = placeAfter(key, place);
     }
-    return key.slice(before.length);
+    return key;
   }
 
   #path(key: string): Step[] {
     const path: Step[] = [];
     let share = 1;
-    for (let place: Place = { at: this.prefix.length, dir: this.prefix.length, depth: 0 }; place.at < key.length; ) {
+    for (
+      let place: Place = { at: this.prefix.length, dir: this.prefix.length, depth: 0 };
+      place.at < key.length;
+    ) {
       const choices = this.#choices(key, place);
-      if (choices.length === 0) break;
-      const names = (choices[0] as string).length > 1;
-      const end = names ? key.indexOf("/", place.at) + 1 || key.length : place.at + 1;
+      const { are, all } = choices;
+      if (all.length === 0) break;
+      const end = are === "names" ? key.indexOf("/", place.at) + 1 || key.length : place.at + 1;
       const text = key.slice(place.at, end);
-      const choice = Math.min(firstFrom(choices, text), choices.length - 1);
+      const choice = Math.min(firstFrom(all, text), all.length - 1);
       path.push({ ...place, choices, choice, share });
-      if (names && choices[choice] !== text) break; // beside all of them
-      share /= choices.length;
+      if (are === "names" && all[choice] !== text) break; // beside all of them
+      share /= all.length;
       place = placeAfter(key.slice(0, end), place);
     }
     return path;
   }
 
   /** The names, or the characters, that could be at a place, in order; none where nothing was seen of it. */
-  #choices(key: string, { at, dir, depth }: Place): string[] {
+  #choices(key: string, { at, dir, depth }: Place): Choices {
     if (at === dir) {
       const names = this.#directories.get(key.slice(0, dir)) ?? this.#typical[depth];
-      if (names && names.length > 0) return names;
+      if (names && names.all.length > 0) return names;
     }
     const level = this.#levels[depth];
     const position = level?.positions[at - dir];
-    if (!position) return [];
-    position.digits ??= digitsOf(position, level.hexadecimal);
-    return position.digits;
+    if (!position) return { are: "characters", all: [] };
+    position.choices ??= { are: "characters", all: likely(position, level.hexadecimal) };
+    return position.choices;
   }
 }
 
@@ -224,7 +242,8 @@ function placeAfter(key: string, { dir, depth }: Place): Place {
   return key.endsWith("/") ? { at, dir: at, depth: depth + 1 } : { at, dir, depth };
 }
 
-function digitsOf({ seen, emptyFrom }: Position, hexadecimal: boolean): string[] {
+/** The characters that were seen, and those that are as likely. */
+function likely({ seen, emptyFrom }: Position, hexadecimal: boolean): string[] {
   const all = new Set(seen);
   const add = (chars: string) => {
     for (const char of chars) if (emptyFrom === undefined || compareKeys(char, emptyFrom) < 0) all.add(char);
@@ -258,7 +277,7 @@ function partOf(path: Step[], from: number): number {
   let share = 1;
   for (let index = from; index < path.length && share > Number.EPSILON; index++) {
     const { choices, choice } = path[index] as Step;
-    share /= choices.length;
+    share /= choices.all.length;
     part += choice * share;
   }
   return part;
@@ -267,7 +286,11 @@ function partOf(path: Step[], from: number): number {
 /** The part of all keys that is between two. */
 function distance(low: Step[], high: Step[]): number {
   let index = 0;
-  while (index < low.length && low[index]?.at === high[index]?.at && low[index]?.choice === high[index]?.choice)
+  while (
+    index < low.length &&
+    low[index]?.at === high[index]?.at &&
+    low[index]?.choice === high[index]?.choice
+  )
     index++;
   const step = low[index] ?? high[index];
   return step === undefined ? 0 : (partOf(high, index) - partOf(low, index)) * step.share;
