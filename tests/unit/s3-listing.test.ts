@@ -61,7 +61,74 @@ const SHAPES: Record<string, string[]> = {
   ]).flat(),
 };
 
+const WORDS = [
+  "alpha",
+  "beta",
+  "customers",
+  "delta",
+  "europe",
+  "finance",
+  "gamma",
+  "india",
+  "logs",
+  "metrics",
+];
+/** Trees of which most requests would be wasted on guesses if names were taken for mere characters. */
+const TREES: Record<string, string[]> = {
+  "directories with names": Array.from(
+    { length: 4_000 },
+    (_, i) =>
+      `p/${WORDS[i % 10]}/${WORDS[Math.floor(i / 10) % 9]}/${WORDS[Math.floor(i / 90) % 8]}/${i}.json`,
+  ),
+  "numbers of any length": Array.from(
+    { length: 4_000 },
+    (_, i) => `p/${i % 10}/${Math.floor(i / 10) % 100}/${i}.txt`,
+  ),
+  "branches that are unlike each other": Array.from({ length: 4_000 }, (_, i) =>
+    i % 4 === 0
+      ? `p/dates/${2020 + (i % 5)}/${pad((i % 12) + 1, 2)}/${pad((i % 28) + 1, 2)}/${i}`
+      : i % 4 === 1
+        ? `p/hashes/${((i * 2_654_435_761) >>> 0).toString(16)}`
+        : `p/words/${WORDS[i % 9]}/${WORDS[i % 7]}/${pad(i)}`,
+  ),
+};
+
 describe("a listing with many requests at once", () => {
+  it.for(Object.keys(TREES))("wastes few requests on a tree: %s", async (shape, { listing }) => {
+    const keys = TREES[shape] as string[];
+    for (const key of keys) listing.s3.put(key, "x");
+    listing.s3.delayMs = 5;
+    const wanted = [...new Set(keys)].sort();
+    expect(await listing.all("p/")).toEqual(wanted);
+    expect(listing.s3.mostAtOnce).toBeGreaterThan(8);
+    expect(listing.s3.mostAtOnce).toBeLessThanOrEqual(16);
+    expect(listing.s3.requests.length).toBeLessThan((wanted.length / listing.s3.pageKeys) * 1.7);
+  });
+
+  it("never asks for half a character", async ({ listing }) => {
+    // The two halves of these differ from key to key, and so would be digits of a number.
+    const sheep = Array.from(
+      { length: 3_000 },
+      (_, i) => `p/${i % 7}/${String.fromCodePoint(0x10000 + i * 97)}/${i % 3}`,
+    );
+    for (const key of sheep) listing.s3.put(key, "x");
+    const wanted = sheep.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    expect(await listing.all("p/")).toEqual(wanted);
+  });
+
+  it("asks for no directories where that is refused, and lists all the same", async ({ listing }) => {
+    for (const key of SHAPES["one level"] as string[]) listing.s3.put(key, "x");
+    let refused = 0;
+    listing.s3.fault = (request, answer) => {
+      if (!request.query.has("delimiter")) return false;
+      refused++;
+      sendError(answer, 403, "AccessDenied");
+      return true;
+    };
+    expect(await listing.all("p/")).toEqual((SHAPES["one level"] as string[]).toSorted());
+    expect(refused).toBe(1);
+  });
+
   it.for(Object.keys(SHAPES))("gives every key once and in order: %s", async (shape, { listing }) => {
     const keys = SHAPES[shape] as string[];
     for (const key of [...keys, "p", "o/x", "p2/x", "q"]) listing.s3.put(key, "x");
