@@ -1,5 +1,6 @@
 import { listerOf } from "@drover/producer/expand/s3/lister";
 import { listObjects } from "@drover/producer/expand/s3/listing";
+import { Splitter } from "@drover/producer/expand/s3/split";
 import { HttpClient } from "@drover/shared/storage/http";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { compareKeys } from "@drover/shared/storage/s3/name";
@@ -103,17 +104,6 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.mostAtOnce).toBeGreaterThan(8);
     expect(listing.s3.mostAtOnce).toBeLessThanOrEqual(16);
     expect(listing.s3.requests.length).toBeLessThan((wanted.length / listing.s3.pageKeys) * 1.7);
-  });
-
-  it("never asks for half a character", async ({ listing }) => {
-    // The two halves of these differ from key to key, and so would be digits of a number.
-    const sheep = Array.from(
-      { length: 3_000 },
-      (_, i) => `p/${i % 7}/${String.fromCodePoint(0x10000 + i * 97)}/${i % 3}`,
-    );
-    for (const key of sheep) listing.s3.put(key, "x");
-    const wanted = sheep.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-    expect(await listing.all("p/")).toEqual(wanted);
   });
 
   it("asks for no directories where that is refused, and lists all the same", async ({ listing }) => {
@@ -262,6 +252,30 @@ function fails(status: number, code: string): Fault {
     return true;
   };
 }
+
+describe("a guess", () => {
+  it("is never half a character", () => {
+    const splitter = new Splitter("p/");
+    splitter.learn(["p/11111", "p/🐑1111", "p/1🐑111", "p/🐑🐑11"]);
+    const guesses = ["p/🐑", "p/🐑1", "p/🐑1111", "p/1🐑", "p/🐑🐑1"].flatMap((low) =>
+      [1, 3, 10, 1_000].map((pages) => splitter.ahead(low, { from: "p/11111", to: "p/11112" }, pages)),
+    );
+    expect(guesses.filter((guess) => guess !== undefined).length).toBeGreaterThan(5);
+    expect(guesses.filter((guess) => guess?.isWellFormed() === false)).toEqual([]);
+  });
+
+  it("is as many pages on as it was asked for, where directories are alike", () => {
+    const splitter = new Splitter("p/");
+    splitter.known("p/", ["p/east/", "p/north/", "p/west/"], "p/");
+    splitter.known("p/east/", ["p/east/a/", "p/east/bb/", "p/east/c/", "p/east/dd/"], "p/");
+    const page = { from: "p/east/a/1", to: "p/east/bb/1" };
+    expect(splitter.ahead("p/east/a/1", page, 2)).toBe("p/east/c/");
+    expect(splitter.ahead("p/east/c/1", page, 3)).toBe("p/north/bb/");
+    expect(splitter.ahead("p/west/c/1", page, 3)).toBeUndefined();
+    expect(splitter.pages("p/east/a/1", undefined, page)).toBeCloseTo(12);
+    expect(splitter.pages("p/north/a/1", "p/west/dd/1", page)).toBeCloseTo(7);
+  });
+});
 
 describe("the order of keys", () => {
   it("is that of their bytes in UTF-8", () => {

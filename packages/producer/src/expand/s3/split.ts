@@ -10,6 +10,9 @@ const MOST_POSITIONS = 256;
 /** Longer keys there are none. */
 const MOST_KEY_BYTES = 1024;
 
+/** A sum of thirds can be a little less than one. */
+const ROUNDING = 1e-9;
+
 /** The keys that a page spanned: how far one page goes in this part of the listing. */
 export interface Span {
   from: string;
@@ -194,8 +197,8 @@ export class Splitter {
       const choices = this.#choices(key, place);
       if (choices.all.length === 0) break;
       share /= choices.all.length;
-      const choice = Math.min(Math.floor(rest / share), choices.all.length - 1);
-      rest -= choice * share;
+      const choice = Math.min(Math.floor(rest / share + ROUNDING), choices.all.length - 1);
+      rest = Math.max(rest - choice * share, 0);
       key += choices.all[choice];
       place = placeAfter(key, place);
     }
