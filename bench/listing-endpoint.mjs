@@ -8,6 +8,14 @@ const delayMs = Number(delay);
 const PAGE = 1000;
 const pad = (n, width) => String(n).padStart(width, "0");
 
+let named = { hour: -1, text: "" };
+function hourOf(hour) {
+  if (named.hour === hour) return named.text; // pages are to cost next to nothing
+  const at = new Date(Date.UTC(2000, 0, 1) + hour * 3_600_000).toISOString();
+  named = { hour, text: `data/${at.slice(0, 4)}/${at.slice(5, 7)}/${at.slice(8, 10)}/${at.slice(11, 13)}` };
+  return named.text;
+}
+
 /** The i-th key in order. */
 const SHAPES = {
   flat: (i) => `data/${pad(i, 7)}.csv`,
@@ -16,11 +24,7 @@ const SHAPES = {
     return `data/${digits.slice(0, 2)}/${digits.slice(2, 4)}/${digits.slice(4, 5)}/file-${digits}.csv`;
   },
   // Few files in each of many directories that are named by hour.
-  dates: (i) => {
-    const hour = Math.floor(i / 20);
-    const at = new Date(Date.UTC(2000, 0, 1) + hour * 3_600_000).toISOString();
-    return `data/${at.slice(0, 4)}/${at.slice(5, 7)}/${at.slice(8, 10)}/${at.slice(11, 13)}/part-${pad(i % 20, 2)}.parquet`;
-  },
+  dates: (i) => `${hourOf(Math.floor(i / 20))}/part-${pad(i % 20, 2)}.parquet`,
   // Evenly spread, without any directory.
   hashes: (i) => `data/${pad(Math.floor((i * 2 ** 44) / count).toString(16), 11)}-object`,
 };

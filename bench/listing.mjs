@@ -12,7 +12,7 @@ const delayMs = positive("BENCH_PAGE_MS", 30);
 const rounds = positive("ROUNDS", 1);
 const me = fileURLToPath(import.meta.url);
 /** As `drover` runs Node for who submits S3 objects to a fleet. */
-const FLAGS = ["--max-semi-space-size=8", "--heap-growing-percent=30"];
+const FLAGS = ["--max-semi-space-size=4", "--heap-growing-percent=30"];
 
 if (process.argv[2] === "list") await list(process.argv[3], process.argv[4]);
 else await measure();
