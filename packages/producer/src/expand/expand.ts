@@ -282,6 +282,7 @@ async function* expandS3(
     return;
   }
   const own = destinationBelow(source, prefix, spec);
+  const checksums = new Map(Object.entries(spec.checksums)); // a name looked up in an object is kept for long
   const pages = s3.below(bucket, prefix, inside.after ?? "");
   let cursor = inside;
   try {
@@ -310,7 +311,7 @@ async function* expandS3(
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(relative) && !/(^|\/)\.\.?$/.test(relative)) continue;
         if (!isWithin(spec, object.sizeBytes, object.mtimeMs)) continue;
-        yield entry(spec, text, text, relative, spec.checksums[text], versionOf(object), cursor);
+        yield entry(spec, text, text, relative, checksums.get(text), versionOf(object), cursor);
       }
       yield { passed: true, cursor };
     }
