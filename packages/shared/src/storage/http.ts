@@ -47,6 +47,8 @@ export interface HttpMessage {
   method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   /** Its length is in the headers. */
   body?: Uint8Array;
+  /** Its answer fails where nothing comes of it for the timeout. Of one that is not short, the reader minds the pace. */
+  short?: true;
 }
 
 /** Bytes of a body that are handed over at a time: the wait for an answer counts from the last of them. */
@@ -159,7 +161,7 @@ export class HttpClient {
     path: string,
     headers: Headers,
     signal: AbortSignal,
-    { method, body: sent }: HttpMessage,
+    { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
     const { timeoutMs } = this.options;
     return new Promise((resolve, reject) => {
@@ -180,6 +182,7 @@ export class HttpClient {
           path,
           method,
           headers,
+          ...(short ? { bodyTimeout: timeoutMs } : {}),
           ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
         },
         {
