@@ -45,20 +45,13 @@ describe("an answer", () => {
     },
   );
 
-  it.for(kinds)(
-    "that is an error and does not go on (%s) is one by its status",
-    async ([, of, source], { s3, space, to }) => {
-      const carrier = await to();
-      const from = prepare(s3, space, source);
-      const was = once(
-        s3,
-        of,
-        (answer) => void answer.writeHead(500, { "content-length": 100 }).write("<Error>"),
-      );
-      expect(await carrier.through("f", from)).toMatchObject({ outcome: "copied" });
-      expect(was.answered).toBe(true);
-    },
-  );
+  it("that is an error and does not go on is one by its status", async ({ s3, space, to }) => {
+    const carrier = await to();
+    const from = prepare(s3, space, "small");
+    const was = once(s3, isPut, (answer) => void answer.writeHead(500, { "content-length": 9 }).write("<"));
+    expect(await carrier.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
+    expect(was.answered).toBe(true);
+  });
 
   it.for(kinds)(
     "of something that is no S3 (%s) is no success",

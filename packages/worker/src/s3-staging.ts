@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { TransferError } from "@drover/shared/errors";
+import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
@@ -146,7 +146,10 @@ export class S3Staging implements Staging {
   async publish(received: Received, entry: SourceEntry): Promise<Published> {
     const staged = this.#staged;
     if (!staged) throw new Error("nothing is staged");
-    if (staged.is === "there") return { outcome: "unchanged", stamp: staged.head.etag };
+    if (staged.is === "there") {
+      await this.discard();
+      return { outcome: "unchanged", stamp: staged.head.etag };
+    }
     return await this.at(() =>
       staged.is === "copy"
         ? this.#publish("copy", received, undefined, (condition) => this.#copy(staged, received, condition))
@@ -249,15 +252,16 @@ export class S3Staging implements Staging {
     return { ...written, etag: head.etag };
   }
 
+  /** It is published: what a predecessor had uploaded is of no use any more. */
   async #ended(): Promise<void> {
-    const staged = this.#staged;
+    if (this.#staged?.is !== "parts") return await this.discard();
     this.#staged = undefined;
-    if (staged?.is === "parts") await this.to.uploads.ended(this.file.name);
-    if (staged?.is === "whole") staged.release();
+    await this.to.uploads.ended(this.file.name);
   }
 
-  worthKeeping(): boolean {
-    return this.#staged?.is === "parts" || this.#adopted !== undefined;
+  /** Without the lease nobody comes to go on with it: a successor has begun anew. */
+  worthKeeping(_part: Part, after: ErrorClass | undefined): boolean {
+    return after !== "locked" && (this.#staged?.is === "parts" || this.#adopted !== undefined);
   }
 
   /** The parts stay with the service. */
@@ -266,7 +270,10 @@ export class S3Staging implements Staging {
     this.#staged = undefined;
   }
 
-  /** Drops the upload. Where that fails, it is left to whoever sweeps: it is registered as begun. */
+  /**
+   * Drops the upload. Where that fails, it is left to whoever sweeps: it is registered as begun. Without the lease it
+   * may be the successor's that is.
+   */
   async discard(): Promise<void> {
     const id = this.#staged?.is === "parts" ? this.#staged.upload.id : this.#adopted?.id;
     if (this.#staged?.is === "whole") this.#staged.release();
@@ -275,7 +282,7 @@ export class S3Staging implements Staging {
     if (id === undefined) return;
     try {
       await this.to.bucket.abortUpload(this.key, id, AbortSignal.timeout(CLEANUP_MS));
-      await this.to.uploads.ended(this.file.name);
+      if (this.lease.trusted) await this.to.uploads.ended(this.file.name);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
     }
