@@ -109,7 +109,7 @@ export class S3Destination implements Destination {
     if (!head) return;
     if (head.etag !== stamp) throw changedMeanwhile(file.path);
     const base = { is: "version", etag: stamp } as const;
-    const headers = await this.conditions.headers("remove", base, lease.signal);
+    const headers = await this.conditions.headers("remove", base);
     // It is trusted where nobody looks: an entry without its object would keep the file away for ever.
     const { redis, keys } = this.options;
     await redis.hdel(catalogKey(keys, this.tree.id, file.name), file.name);

@@ -173,7 +173,7 @@ export class S3Staging implements Staging {
   ): Promise<Published> {
     const staged = this.#staged as Staged;
     this.#base ??= { is: "absent" };
-    const conditional = (await this.to.conditions.headers(by, this.#base, this.lease.signal)) !== undefined;
+    const conditional = (await this.to.conditions.headers(by, this.#base)) !== undefined;
     const unconditional = conditional ? {} : ({ unconditional: true } as const);
     for (let look = 0; look < MOST_LOOKS; look++) {
       if (!conditional || look > 0) {
@@ -189,7 +189,7 @@ export class S3Staging implements Staging {
       }
       faultPoint("commit");
       this.lease.check();
-      const condition = await this.to.conditions.headers(by, this.#base, this.lease.signal);
+      const condition = await this.to.conditions.headers(by, this.#base);
       const written = await write(condition ?? {});
       if (written.is === "refused") continue;
       if (written.is === "gone") {

@@ -2,8 +2,11 @@ import type { Keys } from "@drover/shared/redis/keys";
 import { type FakeRequest, FakeS3 } from "../../harness/fake-s3.js";
 import { it as base, Carrier, type CarrierOptions } from "./carrier.js";
 
-/** A service in this process, and carriers to `s3://bucket/to` on it. */
-export const it = base.extend<{ s3: FakeS3; to: (options?: CarrierOptions) => Promise<Carrier> }>({
+/** A service in this process, and carriers to `s3://bucket/to` on it, or to another root. */
+export const it = base.extend<{
+  s3: FakeS3;
+  to: (options?: CarrierOptions & { root?: string }) => Promise<Carrier>;
+}>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
   s3: async ({}, use) => {
     const s3 = await FakeS3.start();
@@ -12,7 +15,7 @@ export const it = base.extend<{ s3: FakeS3; to: (options?: CarrierOptions) => Pr
   },
   to: async ({ redis, keys, s3 }, use) => {
     const made: Carrier[] = [];
-    await use(async (options) => {
+    await use(async ({ root = "s3://bucket/to", ...options } = {}) => {
       const spec = {
         endpoint: s3.endpoint,
         region: "us-east-1",
@@ -20,7 +23,7 @@ export const it = base.extend<{ s3: FakeS3; to: (options?: CarrierOptions) => Pr
         anonymous: false,
         requesterPays: false,
       };
-      const carrier = await Carrier.make(redis, keys, "s3://bucket/to", { s3: spec, retries: 3, ...options });
+      const carrier = await Carrier.make(redis, keys, root, { s3: spec, retries: 3, ...options });
       made.push(carrier);
       return carrier;
     });

@@ -1,0 +1,67 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { describe, expect } from "vitest";
+import { type FakeRequest, sendError } from "../harness/fake-s3.js";
+import { gate, it } from "./helpers/s3.js";
+
+const isProbe = ({ key }: FakeRequest) => key.includes(".drover-");
+const left = (keys: string[]) => keys.filter((key) => key.includes(".drover-"));
+
+describe("what a service can do", () => {
+  it("is not taken to be nothing for a day because one prefix takes no such names", async ({
+    s3,
+    space,
+    to,
+  }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    s3.fault = (request, answer) => {
+      if (isProbe(request)) sendError(answer, 403, "AccessDenied");
+      return isProbe(request);
+    };
+    const outcome = await (await to()).through("f", space.to("f"));
+    expect(outcome).toMatchObject({ outcome: "copied", unconditional: true });
+    s3.fault = () => false;
+    const next = await (await to()).through("g", space.to("f"));
+    expect(next.outcome).toBe("copied");
+    expect(next.unconditional).toBeUndefined();
+  });
+
+  it("is found out where nothing may be removed, and files go there", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    s3.fault = (request, answer) => {
+      if (request.method === "DELETE") sendError(answer, 403, "AccessDenied");
+      return request.method === "DELETE";
+    };
+    const carrier = await to();
+    for (const name of ["f", "g", "h"]) {
+      const outcome = await carrier.through(name, space.to("f"));
+      expect(outcome.outcome).toBe("copied");
+      expect(outcome.unconditional).toBeUndefined();
+    }
+    expect(left(s3.keys)).toHaveLength(1);
+  });
+
+  it("leaves nothing behind where the asking is broken off", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    const carrier = await to();
+    const { arrived, open } = gate(({ headers }) => headers["if-none-match"] !== undefined, s3);
+    const carried = carrier.once("f", space.to("f"));
+    await arrived;
+    carrier.place.leases.cancelHeld(carrier.runId);
+    open();
+    expect(await carried).toMatchObject({ outcome: { outcome: "cancelled" } });
+    expect(s3.keys).toEqual([]);
+  });
+
+  it("is found out below a prefix of any characters", async ({ s3, to }) => {
+    s3.put("from", "content");
+    const carrier = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
+    const outcome = await carrier.through("f", "s3://bucket/from");
+    expect(outcome.error).toBeUndefined();
+    expect(outcome.outcome).toBe("copied");
+    expect(outcome.unconditional).toBeUndefined();
+    expect(s3.keys).toEqual(["from", "to?a+b&c=%41 #ü/f"]);
+  });
+});
