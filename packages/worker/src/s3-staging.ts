@@ -181,7 +181,7 @@ export class S3Staging implements Staging {
         const head = await this.look();
         if (head && (isSame(head, received, md5) || isCopy(head, staged, received))) {
           await this.discard();
-          return { outcome: "unchanged", stamp: head.etag, verifiedBy: by === "put" ? "etag" : "x-amz-meta" };
+          return { outcome: "unchanged", stamp: head.etag };
         }
         if (by === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
         // What is there may be our successor's: the clocks alone are not asked.
@@ -199,10 +199,7 @@ export class S3Staging implements Staging {
         await this.#ended();
         return { outcome: "copied", stamp: head.etag, ...unconditional };
       }
-      // A put is held against its ETag, where that is an MD5; so is an upload.
-      const known =
-        by === "complete" ? this.#uploadEtag() : etagMd5({ ...written.headers, etag: written.etag });
-      const verified = known === undefined ? {} : ({ verifiedBy: "etag" } as const);
+      const verified = this.#vouchedFor(written) ? ({ verifiedBy: "etag" } as const) : {};
       await this.#ended();
       return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
     }
@@ -229,6 +226,13 @@ export class S3Staging implements Staging {
     return written;
   }
 
+  /** Whether what was written was held against its ETag. */
+  #vouchedFor({ headers, etag }: Extract<Written, { is: "written" }>): boolean {
+    if (this.#staged?.is === "copy") return etag === this.#staged.etag;
+    if (this.#staged?.is === "parts") return this.#uploadEtag() !== undefined;
+    return etagMd5({ ...headers, etag }) !== undefined;
+  }
+
   #isOurs(head: ObjectHead, received: Received): boolean {
     return head.etag === this.#uploadEtag() || isSame(head, received, undefined);
   }
@@ -248,8 +252,9 @@ export class S3Staging implements Staging {
     // Not every service minds the condition on the source.
     const head = await this.to.bucket.head(this.key, this.lease.signal);
     const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
-    if (head?.sizeBytes !== received.sizeBytes || (plain && head.etag !== etag)) throw replaced();
-    return { ...written, etag: head.etag };
+    if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replaced();
+    if (plain && head.etag !== etag) throw replaced();
+    return written;
   }
 
   /** It is published: what a predecessor had uploaded is of no use any more. */
