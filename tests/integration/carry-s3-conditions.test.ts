@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
+import { pattern, toBuffer } from "../harness/content.js";
 import { type FakeRequest, sendError } from "../harness/fake-s3.js";
 import { gate, it } from "./helpers/s3.js";
 
@@ -63,5 +64,40 @@ describe("what a service can do", () => {
     expect(outcome.outcome).toBe("copied");
     expect(outcome.unconditional).toBeUndefined();
     expect(s3.keys).toEqual(["from", "to?a+b&c=%41 #ü/f"]);
+  });
+});
+
+describe("an object that may not be looked at", () => {
+  const content = toBuffer(pattern(17 << 20));
+
+  it("is made where there is none, which without s3:ListBucket nobody is told", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.put("from", "content");
+    s3.fault = ({ method, key }, answer) => {
+      const forbidden = method === "HEAD" && s3.stored(key) === undefined;
+      if (forbidden) answer.writeHead(403).end();
+      return forbidden;
+    };
+    const carrier = await to({ mostCopyBytes: 1 << 30 });
+    for (const source of [space.to("f"), "s3://bucket/from"]) {
+      const outcome = await carrier.through(source.slice(-1), source);
+      expect(outcome.error).toBeUndefined();
+      expect(outcome.outcome).toBe("copied");
+    }
+  });
+
+  it("is never replaced", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.put("to/f", "theirs");
+    s3.fault = ({ method }, answer) => {
+      if (method === "HEAD") answer.writeHead(403).end();
+      return method === "HEAD";
+    };
+    const outcome = await (await to()).through("f", space.to("f"));
+    expect(outcome).toMatchObject({ outcome: "failed", error: { class: "forbidden" } });
+    expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
+    expect(s3.writes.uploads.size).toBe(0);
   });
 });

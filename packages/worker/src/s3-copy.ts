@@ -23,7 +23,7 @@ export async function receiveCopy(
   const { sha256 = "" } = copy;
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
   const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
-  const head = await staging.look();
+  const head = await staging.lookAhead();
   if (head && (isCopy(head, whole, received) || isSame(head, received, undefined)))
     return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };

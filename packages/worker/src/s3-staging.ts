@@ -143,6 +143,19 @@ export class S3Staging implements Staging {
     return head;
   }
 
+  /**
+   * Looks at the destination before anything is sent. Where that is forbidden there may be nothing: without
+   * s3:ListBucket that is not told. Then nothing but what is known is replaced.
+   */
+  async lookAhead(): Promise<ObjectHead | undefined> {
+    try {
+      return await this.look();
+    } catch (error) {
+      if (error instanceof TransferError && error.class === "forbidden") return undefined;
+      throw error;
+    }
+  }
+
   async publish(received: Received, entry: SourceEntry): Promise<Published> {
     const staged = this.#staged;
     if (!staged) throw new Error("nothing is staged");
