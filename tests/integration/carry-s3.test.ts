@@ -293,12 +293,13 @@ describe("a large file to S3", () => {
     });
     s3.writes.uploads.set("left", upload("to/left", before));
     s3.writes.uploads.set("young", upload("to/left", Date.now()));
+    s3.writes.uploads.set("older", upload("to/left", before - 3_600_000));
     s3.writes.uploads.set("held", upload("to/held", before));
     s3.writes.uploads.set("theirs", upload("to/theirs", before));
     await redis.zadd(keys.uploads(carrier.place.tree.id), before, "left", before, "held");
     await redis.hset(leaseOf(keys, carrier, "held"), "f", "1");
     await carrier.through("f", space.to("f"));
-    await expect.poll(() => [...s3.writes.uploads.keys()]).toEqual(["young", "held", "theirs"]);
+    await expect.poll(() => [...s3.writes.uploads.keys()]).toEqual(["young", "older", "held", "theirs"]);
     await expect.poll(() => redis.zrange(keys.uploads(carrier.place.tree.id), "0", "-1")).toEqual(["held"]);
   });
 });

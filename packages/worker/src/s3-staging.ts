@@ -120,7 +120,6 @@ export class S3Staging implements Staging {
     return await this.at(async () => {
       let upload: S3Upload;
       if (adopted?.metadata === metadata) {
-        await this.to.uploads.goingOn(this.file.name);
         upload = new S3Upload(this, adopted.id, adopted.parts);
       } else {
         const { signal } = this.lease;
