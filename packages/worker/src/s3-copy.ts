@@ -2,7 +2,7 @@ import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import type { Part } from "./part.js";
-import { isCopy, isSame, type S3Staging, type Staged } from "./s3-staging.js";
+import { isCopy, type S3Staging, type Staged, sameBy } from "./s3-staging.js";
 import { partBytesOf } from "./s3-upload.js";
 
 /** A part that is copied takes no memory here: large ones mean few requests. */
@@ -24,7 +24,7 @@ export async function receiveCopy(
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
   const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
   const head = await staging.lookAhead();
-  if (head && (isCopy(head, whole, received) || isSame(head, received, undefined)))
+  if (head && (isCopy(head, whole, received) || sameBy(head, received, undefined)))
     return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
 

@@ -178,30 +178,31 @@ export class S3Staging implements Staging {
    * at again; the same bytes are left alone. Without conditions it is looked at right before, and the outcome says so.
    */
   async #publish(
-    by: Publishing,
+    publishing: Publishing,
     received: Received,
     md5: string | undefined,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
     const staged = this.#staged as Staged;
     this.#base ??= { is: "absent" };
-    const conditional = (await this.to.conditions.headers(by, this.#base)) !== undefined;
+    const conditional = (await this.to.conditions.headers(publishing, this.#base)) !== undefined;
     const unconditional = conditional ? {} : ({ unconditional: true } as const);
     for (let look = 0; look < MOST_LOOKS; look++) {
       if (!conditional || look > 0) {
         const before: Base = this.#base;
         const head = await this.look();
-        if (head && (isSame(head, received, md5) || isCopy(head, staged, received))) {
+        const by = head && (isCopy(head, staged, received) ? "etag" : sameBy(head, received, md5));
+        if (head && by) {
           await this.discard();
-          return { outcome: "unchanged", stamp: head.etag };
+          return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
         }
-        if (by === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
+        if (publishing === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
         // What is there may be our successor's: the clocks alone are not asked.
         await this.to.leases.confirm(this.lease);
       }
       faultPoint("commit");
       this.lease.check();
-      const condition = await this.to.conditions.headers(by, this.#base);
+      const condition = await this.to.conditions.headers(publishing, this.#base);
       const written = await write(condition ?? {});
       if (written.is === "refused") continue;
       if (written.is === "gone") {
@@ -246,7 +247,7 @@ export class S3Staging implements Staging {
   }
 
   #isOurs(head: ObjectHead, received: Received): boolean {
-    return head.etag === this.#uploadEtag() || isSame(head, received, undefined);
+    return head.etag === this.#uploadEtag() || sameBy(head, received, undefined) !== undefined;
   }
 
   #uploadEtag(): string | undefined {
@@ -344,12 +345,16 @@ export function isCopy(head: ObjectHead, staged: Staged | undefined, { sizeBytes
   return staged?.is === "copy" && head.sizeBytes === sizeBytes && head.etag === staged.etag;
 }
 
-/** Whether an object has the very bytes of a file. */
-export function isSame(head: ObjectHead, { sizeBytes, sha256 }: Received, md5: string | undefined): boolean {
-  if (head.sizeBytes !== sizeBytes) return false;
-  const noted = readMetadata(head.headers);
-  if (md5 !== undefined && etagMd5(head.headers) !== undefined) return etagMd5(head.headers) === md5;
-  return sha256 !== "" && noted.sha256 === sha256;
+/** What shows that an object has the very bytes of a file; undefined where nothing does. */
+export function sameBy(
+  head: ObjectHead,
+  { sizeBytes, sha256 }: Received,
+  md5: string | undefined,
+): "etag" | "x-amz-meta" | undefined {
+  if (head.sizeBytes !== sizeBytes) return undefined;
+  const stored = etagMd5(head.headers);
+  if (md5 !== undefined && stored !== undefined) return stored === md5 ? "etag" : undefined;
+  return sha256 !== "" && readMetadata(head.headers).sha256 === sha256 ? "x-amz-meta" : undefined;
 }
 
 /** Reads the beginning of a body, to its end where it is small. */
