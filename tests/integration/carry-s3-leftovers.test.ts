@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 import { describe, expect } from "vitest";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
 import { type FakeRequest, sendError } from "../harness/fake-s3.js";
@@ -33,6 +34,47 @@ describe("an upload that broke off", () => {
     expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome });
     expect(s3.writes.uploads.size).toBe(0);
     expect(await redis.zcard(keys.uploads(carrier.place.tree.id))).toBe(0);
+  });
+});
+
+describe("looking for what was left behind", () => {
+  it("ends with the run, and is no trouble to it", async ({ s3, space, to, redis, keys }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "small");
+    const asked = Promise.withResolvers<void>();
+    s3.fault = ({ method, query }) => {
+      const listing = method === "GET" && query.has("uploads");
+      if (listing) asked.resolve();
+      return listing; // never answered
+    };
+    const carrier = await to();
+    const troubles: Error[] = [];
+    carrier.onError = (error) => troubles.push(error);
+    await redis.zadd(keys.uploads(carrier.place.tree.id), Date.now() - 26 * 3_600_000, "left");
+    expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
+    await asked.promise;
+    await carrier.close();
+    await setImmediate();
+    expect(troubles).toEqual([]);
+  });
+
+  it("says where it cannot", async ({ s3, space, to, redis, keys }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "small");
+    s3.fault = ({ method, query }, answer) => {
+      const listing = method === "GET" && query.has("uploads");
+      if (listing) sendError(answer, 403, "AccessDenied");
+      return listing;
+    };
+    const carrier = await to();
+    const trouble = new Promise<Error>((resolve) => {
+      carrier.onError = resolve;
+    });
+    await redis.zadd(keys.uploads(carrier.place.tree.id), Date.now() - 26 * 3_600_000, "left");
+    expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
+    expect((await trouble).message).toMatch(
+      /^uploads that were left below s3:\/\/bucket\/to .*access denied/,
+    );
   });
 });
 
