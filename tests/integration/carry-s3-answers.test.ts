@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect } from "vitest";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
 import { type FakeRequest, type FakeS3, sendError } from "../harness/fake-s3.js";
@@ -44,6 +45,14 @@ describe("an answer", () => {
       expect(was.answered).toBe(true);
     },
   );
+
+  it("may take longer to what is still on its way over a slow line", async ({ s3, space, to }) => {
+    const carrier = await to({ timeoutMs: 500 });
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("source"), content.subarray(0, 512 << 10));
+    s3.before = (request) => (isPut(request) ? sleep(2_500) : undefined); // as if it was read so slowly
+    expect(await carrier.once("f", space.to("source"))).toMatchObject({ is: "settled" });
+  });
 
   it("that is an error and does not go on is one by its status", async ({ s3, space, to }) => {
     const carrier = await to();

@@ -52,7 +52,10 @@ export interface HttpMessage {
 }
 
 /** Bytes of a body that are handed over at a time: the wait for an answer counts from the last of them. */
-const SEND_BYTES = 1 << 20;
+const SEND_BYTES = 64 << 10;
+/** So much may then still be on its way in the system's buffers, at this speed at least. */
+const BUFFERED_BYTES = 4 << 20;
+const LEAST_BYTES_PER_SECOND = 32 << 10;
 
 /** GET over pooled connections: conditions and ranges in, an answer with its body out; redirects followed safely. */
 export class HttpClient {
@@ -183,6 +186,8 @@ export class HttpClient {
           method,
           headers,
           ...(short ? { bodyTimeout: timeoutMs } : {}),
+          headersTimeout:
+            timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000,
           ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
         },
         {
