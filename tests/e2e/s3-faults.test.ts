@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { describe, expect } from "vitest";
@@ -122,6 +122,28 @@ describe("an object", () => {
     for (const { headers } of s3.requests)
       if (headers.range !== undefined) expect(headers["if-match"]).toMatch(/^"[0-9a-f]{32}"$/);
     expect([code, items[0]?.checksum]).toEqual([0, sha256(two)]);
+  });
+
+  it("keeps a time before 1970", async ({ box, work, s3 }) => {
+    s3.put("k", "old", { "x-amz-meta-mtime": "-86400.5" });
+    const { items } = await box.sync(["s3://bucket/k", ...work.into], { env: s3.env });
+    expect(statSync(items[0]?.destination as string).mtimeMs).toBe(-86_400_500);
+  });
+
+  it("that comes in two goes is held against its ETag whole", async ({ box, work, s3 }) => {
+    const content = Buffer.alloc(20 << 20, "some");
+    s3.put("k", content);
+    let cut = false;
+    s3.fault = (request, answer) => {
+      if (cut || request.query.has("list-type")) return false;
+      cut = true;
+      answer.writeHead(200, { etag: s3.stored("k")?.etag, "content-length": content.length });
+      answer.write(content.subarray(0, 15 << 20), () => answer.destroy());
+      return true;
+    };
+    const { items } = await box.sync(["s3://bucket/k", ...work.into], { env: s3.env });
+    expect(s3.requests.some(({ headers }) => headers.range !== undefined)).toBe(true);
+    expect(items[0]).toMatchObject({ checksum: sha256(content), verified_by: "etag", attempts: 2 });
   });
 
   it("whose bytes are not those of its ETag is not published", async ({ box, work, s3 }) => {

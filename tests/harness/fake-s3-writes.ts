@@ -72,7 +72,9 @@ export class FakeS3Writes {
   #source({ headers }: FakeRequest, answer: ServerResponse) {
     const named = headers["x-amz-copy-source"] as string | undefined;
     if (named === undefined) return undefined;
-    const source = this.s3.stored(decodeURIComponent(named).replace(/^\/bucket\//, ""));
+    // A `?` would begin the version, and `+` is a space here.
+    const path = decodeURIComponent((named.split("?")[0] as string).replaceAll("+", " "));
+    const source = this.s3.stored(path.replace(/^\/bucket\//, ""));
     const wanted = headers["x-amz-copy-source-if-match"];
     if (source && (wanted === undefined || wanted === source.etag)) return source;
     sendError(answer, source ? 412 : 404, source ? "PreconditionFailed" : "NoSuchKey");

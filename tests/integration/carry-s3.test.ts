@@ -1,61 +1,13 @@
 import { createHash } from "node:crypto";
 import { appendFileSync, mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
-import type { Keys } from "@drover/shared/redis/keys";
 import { describe, expect } from "vitest";
 import { chunked, file } from "../harness/behaviours.js";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
-import { type FakeRequest, FakeS3, sendError } from "../harness/fake-s3.js";
-import { it as base, type Carrier, type CarrierOptions } from "./helpers/carrier.js";
+import { sendError } from "../harness/fake-s3.js";
+import { gate, isComplete, isPart, isPut, it, leaseOf } from "./helpers/s3.js";
 
 const MIB = 1 << 20;
 const md5 = (bytes: Buffer) => createHash("md5").update(bytes).digest();
-
-const it = base.extend<{ s3: FakeS3; to: (options?: CarrierOptions) => Promise<Carrier> }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
-  s3: async ({}, use) => {
-    const s3 = await FakeS3.start();
-    await use(s3);
-    await s3.stop();
-  },
-  to: async ({ redis, keys, s3 }, use) => {
-    const { Carrier } = await import("./helpers/carrier.js");
-    const made: Carrier[] = [];
-    await use(async (options) => {
-      const spec = {
-        endpoint: s3.endpoint,
-        region: "us-east-1",
-        pathStyle: true,
-        anonymous: false,
-        requesterPays: false,
-      };
-      const carrier = await Carrier.make(redis, keys, "s3://bucket/to", { s3: spec, retries: 3, ...options });
-      made.push(carrier);
-      return carrier;
-    });
-    for (const carrier of made) await carrier.close();
-  },
-});
-
-const isPut = ({ method, key, query }: FakeRequest) =>
-  method === "PUT" && !query.has("uploadId") && !key.includes(".drover-");
-const isPart = ({ method, key, query }: FakeRequest) =>
-  method === "PUT" && query.has("partNumber") && !key.includes(".drover-");
-const isComplete = ({ method, key, query }: FakeRequest) =>
-  method === "POST" && query.has("uploadId") && !key.includes(".drover-");
-
-/** A gate that requests stop at. */
-function gate(of: (request: FakeRequest) => boolean, s3: FakeS3) {
-  const arrived = Promise.withResolvers<void>();
-  const opened = Promise.withResolvers<void>();
-  let first = true;
-  s3.before = (request) => {
-    if (!first || !of(request)) return undefined;
-    first = false;
-    arrived.resolve();
-    return opened.promise;
-  };
-  return { arrived: arrived.promise, open: () => opened.resolve() };
-}
 
 describe("a small file to S3", () => {
   it("costs one request, signed with the hash of its bytes, and only where nothing is there", async ({
@@ -113,7 +65,7 @@ describe("a small file to S3", () => {
     s3.put("to/f", "same");
     const before = s3.stored("to/f");
     const outcome = await (await to()).through("f", space.to("f"));
-    expect(outcome).toMatchObject({ outcome: "unchanged", checksum: sha256("same") });
+    expect(outcome).toMatchObject({ outcome: "unchanged", checksum: sha256("same"), verifiedBy: "etag" });
     expect(s3.stored("to/f")).toBe(before);
   });
 
@@ -207,10 +159,6 @@ describe("a small file to S3", () => {
     expect(s3.stored("to/f")?.content.toString()).toBe("new");
   });
 });
-
-function leaseOf(keys: Keys, carrier: Carrier, name: string): string {
-  return keys.lease(carrier.place.tree.leaseOf(name));
-}
 
 describe("a large file to S3", () => {
   const content = toBuffer(pattern(40 * MIB));
@@ -345,12 +293,13 @@ describe("a large file to S3", () => {
     });
     s3.writes.uploads.set("left", upload("to/left", before));
     s3.writes.uploads.set("young", upload("to/left", Date.now()));
+    s3.writes.uploads.set("older", upload("to/left", before - 3_600_000));
     s3.writes.uploads.set("held", upload("to/held", before));
     s3.writes.uploads.set("theirs", upload("to/theirs", before));
     await redis.zadd(keys.uploads(carrier.place.tree.id), before, "left", before, "held");
     await redis.hset(leaseOf(keys, carrier, "held"), "f", "1");
     await carrier.through("f", space.to("f"));
-    await expect.poll(() => [...s3.writes.uploads.keys()]).toEqual(["young", "held", "theirs"]);
+    await expect.poll(() => [...s3.writes.uploads.keys()]).toEqual(["young", "older", "held", "theirs"]);
     await expect.poll(() => redis.zrange(keys.uploads(carrier.place.tree.id), "0", "-1")).toEqual(["held"]);
   });
 });

@@ -51,6 +51,17 @@ describe("a signature", () => {
     expect(signed.authorization).toMatch(new RegExp(`Signature=${signature}$`));
   });
 
+  test("is of header values as they arrive: without needless spaces, byte by byte", () => {
+    const sign = (value: string) =>
+      new Signer("us-east-1").sign(identity, "PUT", "/", "", { host: "h", "x-amz-meta-a": value }, "", when)
+        .authorization;
+    expect(sign(" a   b ")).toBe(sign("a b"));
+    // As Ceph has it, which was asked: "ü" in UTF-8, as HTTP gives it back.
+    expect(sign("\u00c3\u00bc")).toMatch(
+      /Signature=949d5568898e2e8f855a406ebfbd3823378081ff52456ec2f726db84220f79f8$/,
+    );
+  });
+
   test("changes with the day and the key, although its key is kept", () => {
     const signer = new Signer("us-east-1");
     const sign = (own: typeof identity, date: string) =>

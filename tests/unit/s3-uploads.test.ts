@@ -70,6 +70,12 @@ describe("memory for uploads", () => {
     await small;
   });
 
+  test("is there for others where somebody asked for more than the machine has", async () => {
+    const budget = new Budget(10 * MIB);
+    await expect(budget.take(2 ** 50)).rejects.toThrow(RangeError);
+    (await budget.take(10 * MIB)).release();
+  });
+
   test("is used again, whatever sizes come after each other", async () => {
     const budget = new Budget(32 * MIB);
     const memories = new Set<unknown>();

@@ -34,16 +34,22 @@ export class Budget {
     const bytes = SIZES.find((size) => size >= wantedBytes) ?? wantedBytes;
     if (this.#waiting.length === 0 && this.#fits(bytes)) this.#usedBytes += bytes;
     else await new Promise<void>((go) => this.#waiting.push({ bytes, go }));
-    const memory = this.#memory(bytes);
+    let memory: Buffer | undefined;
     let lent = true;
     const release = () => {
       if (!lent) return;
       lent = false;
       this.#usedBytes -= bytes;
-      if (SIZES.includes(bytes)) this.#keep(bytes, memory);
+      if (memory && SIZES.includes(bytes)) this.#keep(bytes, memory);
       this.#serve();
     };
-    return { memory, release };
+    try {
+      memory = this.#memory(bytes);
+      return { memory, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   #memory(bytes: number): Buffer {

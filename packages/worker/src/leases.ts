@@ -119,7 +119,10 @@ export class Leases {
     const [ours] = await this.protocol.renew([
       { lease: lease.key, host: lease.host, fence: lease.fence, staged: note },
     ]);
-    if (!ours) throw lost();
+    if (!ours) {
+      lease.abort(lost());
+      throw lost();
+    }
     lease.extend(askedAt);
   }
 

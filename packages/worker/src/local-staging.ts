@@ -199,7 +199,11 @@ export class LocalStaging implements Staging {
       publish(this.directory, this.#name, base);
       this.#made = false;
       // Only now: staging with an old date would look abandoned to whoever sweeps the directory.
-      if (entry.mtimeMs !== undefined) futimesSync(this.#fd, entry.mtimeMs / 1000, entry.mtimeMs / 1000);
+      if (entry.mtimeMs !== undefined) {
+        // A negative number would be taken for the time of day.
+        const time = entry.mtimeMs < 0 ? new Date(entry.mtimeMs) : entry.mtimeMs / 1000;
+        futimesSync(this.#fd, time, time);
+      }
       const stamp = statStamp(fstatSync(this.#fd, { bigint: true }));
       closeSync(this.#fd);
       this.#fd = -1;

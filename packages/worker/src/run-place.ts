@@ -116,9 +116,9 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     place,
     async close() {
       place.pace.close();
+      place.destination.close();
       await http.close();
       place.tree.close();
-      place.destination.close();
     },
   };
 }

@@ -3,12 +3,14 @@ import { TransferError } from "@drover/shared/errors";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { Headers } from "@drover/shared/storage/http";
 import type { S3Bucket, Written } from "@drover/shared/storage/s3/bucket";
-import { EMPTY_SHA256 } from "@drover/shared/storage/s3/sigv4";
+import { EMPTY_SHA256, encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 
 /** What is known of a service is asked anew after so long. */
 const REMEMBERED_MS = 24 * 3_600_000;
+/** Finding out may take so long: no file breaks it off, since others wait for it, and it cleans up. */
+const PROBE_MS = 60_000;
 
 /** An operation that publishes an object, or removes it. */
 export type Publishing = "put" | "complete" | "copy" | "remove";
@@ -42,34 +44,36 @@ export class S3Conditions {
   }
 
   /** The headers that bind an operation to what was compared; undefined where the service takes no conditions. */
-  async headers(publishing: Publishing, base: Base, signal: AbortSignal): Promise<Headers | undefined> {
-    const form = await this.#form(publishing, signal);
+  async headers(publishing: Publishing, base: Base): Promise<Headers | undefined> {
+    const form = await this.#form(publishing);
     if (form === "none") return undefined;
     if (base.is === "absent") return { "if-none-match": "*" };
     return { "if-match": form === "bare" ? base.etag.replaceAll('"', "") : base.etag };
   }
 
-  async #form(publishing: Publishing, signal: AbortSignal): Promise<Form> {
+  async #form(publishing: Publishing): Promise<Form> {
     if (this.#trusted) return "quoted";
     let form = this.#known.get(publishing);
     if (!form) {
-      form = this.#recall(publishing, signal);
+      form = this.#recall(publishing);
       this.#known.set(publishing, form);
       form.catch(() => this.#known.delete(publishing));
     }
     return form;
   }
 
-  async #recall(publishing: Publishing, signal: AbortSignal): Promise<Form> {
+  async #recall(publishing: Publishing): Promise<Form> {
     const key = this.keys.service(this.endpoint);
     const known = await this.redis.hget(key, publishing);
     if (known !== null) return known as Form;
-    const form = await this.#probe(publishing, signal);
+    const form = await this.#probe(publishing, AbortSignal.timeout(PROBE_MS));
+    if (form === undefined) return "none";
     await this.redis.multi().hset(key, publishing, form).pexpire(key, REMEMBERED_MS).exec();
     return form;
   }
 
-  async #probe(publishing: Publishing, signal: AbortSignal): Promise<Form> {
+  /** @returns undefined where that cannot be found out here. */
+  async #probe(publishing: Publishing, signal: AbortSignal): Promise<Form | undefined> {
     // Such names are no file's: see STAGING_NAME.
     const key = this.tree.key(`.drover-${randomBytes(12).toString("base64url")}`);
     const put = (headers: Headers) => this.bucket.put(key, Buffer.alloc(0), EMPTY_SHA256, headers, signal);
@@ -78,7 +82,7 @@ export class S3Conditions {
       there = await put({});
     } catch (error) {
       // Whoever may not write such a name may write others.
-      if (error instanceof TransferError && error.class === "forbidden") return "none";
+      if (isForbidden(error)) return undefined;
       throw error;
     }
     try {
@@ -88,7 +92,7 @@ export class S3Conditions {
         copy: (headers: Headers) =>
           this.bucket.copy(
             key,
-            `/${this.bucket.name}/${encodeURI(key)}`,
+            `/${encodeKey(this.bucket.name)}/${encodeKey(key)}`,
             { ...headers, "x-amz-metadata-directive": "REPLACE" },
             signal,
           ),
@@ -100,7 +104,9 @@ export class S3Conditions {
       if (!(await refuses(publish, { "if-match": etag }))) return "quoted";
       return (await refuses(publish, { "if-match": etag.replaceAll('"', "") })) ? "none" : "bare";
     } finally {
-      await this.bucket.remove(key, signal);
+      await this.bucket.remove(key, signal).catch((error) => {
+        if (!isForbidden(error)) throw error; // else it stays: an empty object, once a day
+      });
     }
   }
 
@@ -121,6 +127,10 @@ export class S3Conditions {
       await this.bucket.abortUpload(key, id, signal);
     }
   }
+}
+
+function isForbidden(error: unknown): boolean {
+  return error instanceof TransferError && error.class === "forbidden";
 }
 
 /** Whether an operation is refused for its condition. A service that does not know conditions says so, or takes it. */

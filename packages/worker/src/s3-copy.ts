@@ -2,7 +2,7 @@ import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import type { Part } from "./part.js";
-import { isCopy, isSame, type S3Staging, type Staged } from "./s3-staging.js";
+import { isCopy, type S3Staging, type Staged, sameBy } from "./s3-staging.js";
 import { partBytesOf } from "./s3-upload.js";
 
 /** A part that is copied takes no memory here: large ones mean few requests. */
@@ -20,18 +20,15 @@ export async function receiveCopy(
   part: Part,
 ): Promise<{ received: Received; staged: Staged }> {
   const sizeBytes = entry.sizeBytes as number;
-  const { digest } = entry;
-  const hex = digest && Buffer.from(digest.base64, "base64").toString("hex");
-  const sha256 = copy.sha256 ?? (digest?.algorithm === "sha256" ? (hex as string) : "");
-  // The service vouches for what it copies: its ETags are compared when it is done.
-  const received = { sizeBytes, sha256, sourceDigest: hex, lengthBytes: sizeBytes };
+  const { sha256 = "" } = copy;
+  const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
   const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
-  const head = await staging.look();
-  if (head && (isCopy(head, whole, received) || isSame(head, received, undefined)))
+  const head = await staging.lookAhead();
+  if (head && (isCopy(head, whole, received) || sameBy(head, received, undefined)))
     return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
 
-  const upload = await staging.upload(keptHeaders(copy.headers), entry.version, part);
+  const upload = await staging.upload(keptHeaders(copy.headers), entry.strongEtag, part);
   const partBytes = Math.max(Math.min(PART_BYTES, staging.to.mostCopyBytes), partBytesOf(1, sizeBytes));
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, staging.lease.signal]);

@@ -1,6 +1,6 @@
 import { decodeCatalog } from "@drover/shared/catalog";
 import { catalogKey } from "@drover/shared/catalog-store";
-import { TransferError } from "@drover/shared/errors";
+import { messageOf, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import { destinationHost } from "@drover/shared/job";
 import type { Admitted } from "@drover/shared/protocol";
@@ -24,6 +24,8 @@ import type { WorkFile } from "./work-file.js";
 
 /** A look at a destination may take so long. */
 const LOOK_MS = 60_000;
+/** Uploads that were left behind are looked for so long. */
+const SWEEP_MS = 600_000;
 
 export interface S3DestinationOptions {
   tree: S3Tree;
@@ -48,6 +50,7 @@ export class S3Destination implements Destination {
   readonly leases: Leases;
   readonly budget: Budget;
   readonly mostCopyBytes: number;
+  readonly #closing = new AbortController();
   #swept = false;
 
   constructor(private readonly options: S3DestinationOptions) {
@@ -94,7 +97,12 @@ export class S3Destination implements Destination {
   #sweep(): void {
     if (this.#swept) return;
     this.#swept = true;
-    this.uploads.sweep(AbortSignal.timeout(600_000)).catch(this.options.onError);
+    const { signal } = this.#closing;
+    this.uploads.sweep(AbortSignal.any([signal, AbortSignal.timeout(SWEEP_MS)])).catch((error) => {
+      if (signal.aborted) return; // the next run goes on
+      const why = `uploads that were left below ${this.tree.root} cannot be dropped: ${messageOf(error)}`;
+      this.options.onError(new Error(why, { cause: error }));
+    });
   }
 
   async remove(file: WorkFile, stamp: string, lease: Lease, admitted: Admitted): Promise<void> {
@@ -109,7 +117,7 @@ export class S3Destination implements Destination {
     if (!head) return;
     if (head.etag !== stamp) throw changedMeanwhile(file.path);
     const base = { is: "version", etag: stamp } as const;
-    const headers = await this.conditions.headers("remove", base, lease.signal);
+    const headers = await this.conditions.headers("remove", base);
     // It is trusted where nobody looks: an entry without its object would keep the file away for ever.
     const { redis, keys } = this.options;
     await redis.hdel(catalogKey(keys, this.tree.id, file.name), file.name);
@@ -119,7 +127,9 @@ export class S3Destination implements Destination {
     faultPoint("removed");
   }
 
-  close(): void {}
+  close(): void {
+    this.#closing.abort();
+  }
 
   /** What went wrong with the destination says nothing of the source's host, whose breaker it must not open. */
   blame(thrown: unknown, file: WorkFile): unknown {

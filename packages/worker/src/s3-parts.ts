@@ -59,7 +59,7 @@ export async function receiveParts(
     let upload: S3Upload;
     let known: string | undefined;
     try {
-      const head = await staging.look();
+      const head = await staging.lookAhead();
       const ahead = await hashedAhead(opened, head, lengthBytes, staging.lease.signal);
       known = ahead?.sha256 ?? staging.expected ?? (ofFile ? promised(entry) : undefined);
       if (head && ahead?.same) {

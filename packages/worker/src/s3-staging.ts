@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { TransferError } from "@drover/shared/errors";
+import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
@@ -120,7 +120,6 @@ export class S3Staging implements Staging {
     return await this.at(async () => {
       let upload: S3Upload;
       if (adopted?.metadata === metadata) {
-        await this.to.uploads.goingOn(this.file.name);
         upload = new S3Upload(this, adopted.id, adopted.parts);
       } else {
         const { signal } = this.lease;
@@ -143,10 +142,26 @@ export class S3Staging implements Staging {
     return head;
   }
 
+  /**
+   * Looks at the destination before anything is sent. Where that is forbidden there may be nothing: without
+   * s3:ListBucket that is not told. Then nothing but what is known is replaced.
+   */
+  async lookAhead(): Promise<ObjectHead | undefined> {
+    try {
+      return await this.look();
+    } catch (error) {
+      if (error instanceof TransferError && error.class === "forbidden") return undefined;
+      throw error;
+    }
+  }
+
   async publish(received: Received, entry: SourceEntry): Promise<Published> {
     const staged = this.#staged;
     if (!staged) throw new Error("nothing is staged");
-    if (staged.is === "there") return { outcome: "unchanged", stamp: staged.head.etag };
+    if (staged.is === "there") {
+      await this.discard();
+      return { outcome: "unchanged", stamp: staged.head.etag };
+    }
     return await this.at(() =>
       staged.is === "copy"
         ? this.#publish("copy", received, undefined, (condition) => this.#copy(staged, received, condition))
@@ -163,30 +178,31 @@ export class S3Staging implements Staging {
    * at again; the same bytes are left alone. Without conditions it is looked at right before, and the outcome says so.
    */
   async #publish(
-    by: Publishing,
+    publishing: Publishing,
     received: Received,
     md5: string | undefined,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
     const staged = this.#staged as Staged;
     this.#base ??= { is: "absent" };
-    const conditional = (await this.to.conditions.headers(by, this.#base, this.lease.signal)) !== undefined;
+    const conditional = (await this.to.conditions.headers(publishing, this.#base)) !== undefined;
     const unconditional = conditional ? {} : ({ unconditional: true } as const);
     for (let look = 0; look < MOST_LOOKS; look++) {
       if (!conditional || look > 0) {
         const before: Base = this.#base;
         const head = await this.look();
-        if (head && (isSame(head, received, md5) || isCopy(head, staged, received))) {
+        const by = head && (isCopy(head, staged, received) ? "etag" : sameBy(head, received, md5));
+        if (head && by) {
           await this.discard();
-          return { outcome: "unchanged", stamp: head.etag, verifiedBy: by === "put" ? "etag" : "x-amz-meta" };
+          return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
         }
-        if (by === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
+        if (publishing === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
         // What is there may be our successor's: the clocks alone are not asked.
         await this.to.leases.confirm(this.lease);
       }
       faultPoint("commit");
       this.lease.check();
-      const condition = await this.to.conditions.headers(by, this.#base, this.lease.signal);
+      const condition = await this.to.conditions.headers(publishing, this.#base);
       const written = await write(condition ?? {});
       if (written.is === "refused") continue;
       if (written.is === "gone") {
@@ -196,10 +212,7 @@ export class S3Staging implements Staging {
         await this.#ended();
         return { outcome: "copied", stamp: head.etag, ...unconditional };
       }
-      // A put is held against its ETag, where that is an MD5; so is an upload.
-      const known =
-        by === "complete" ? this.#uploadEtag() : etagMd5({ ...written.headers, etag: written.etag });
-      const verified = known === undefined ? {} : ({ verifiedBy: "etag" } as const);
+      const verified = this.#vouchedFor(written) ? ({ verifiedBy: "etag" } as const) : {};
       await this.#ended();
       return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
     }
@@ -226,8 +239,15 @@ export class S3Staging implements Staging {
     return written;
   }
 
+  /** Whether what was written was held against its ETag. */
+  #vouchedFor({ headers, etag }: Extract<Written, { is: "written" }>): boolean {
+    if (this.#staged?.is === "copy") return etag === this.#staged.etag;
+    if (this.#staged?.is === "parts") return this.#uploadEtag() !== undefined;
+    return etagMd5({ ...headers, etag }) !== undefined;
+  }
+
   #isOurs(head: ObjectHead, received: Received): boolean {
-    return head.etag === this.#uploadEtag() || isSame(head, received, undefined);
+    return head.etag === this.#uploadEtag() || sameBy(head, received, undefined) !== undefined;
   }
 
   #uploadEtag(): string | undefined {
@@ -245,19 +265,21 @@ export class S3Staging implements Staging {
     // Not every service minds the condition on the source.
     const head = await this.to.bucket.head(this.key, this.lease.signal);
     const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
-    if (head?.sizeBytes !== received.sizeBytes || (plain && head.etag !== etag)) throw replaced();
-    return { ...written, etag: head.etag };
+    if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replaced();
+    if (plain && head.etag !== etag) throw replaced();
+    return written;
   }
 
+  /** It is published: what a predecessor had uploaded is of no use any more. */
   async #ended(): Promise<void> {
-    const staged = this.#staged;
+    if (this.#staged?.is !== "parts") return await this.discard();
     this.#staged = undefined;
-    if (staged?.is === "parts") await this.to.uploads.ended(this.file.name);
-    if (staged?.is === "whole") staged.release();
+    await this.to.uploads.ended(this.file.name);
   }
 
-  worthKeeping(): boolean {
-    return this.#staged?.is === "parts" || this.#adopted !== undefined;
+  /** Without the lease nobody comes to go on with it: a successor has begun anew. */
+  worthKeeping(_part: Part, after: ErrorClass | undefined): boolean {
+    return after !== "locked" && (this.#staged?.is === "parts" || this.#adopted !== undefined);
   }
 
   /** The parts stay with the service. */
@@ -266,7 +288,10 @@ export class S3Staging implements Staging {
     this.#staged = undefined;
   }
 
-  /** Drops the upload. Where that fails, it is left to whoever sweeps: it is registered as begun. */
+  /**
+   * Drops the upload. Where that fails, it is left to whoever sweeps: it is registered as begun. Without the lease it
+   * may be the successor's that is.
+   */
   async discard(): Promise<void> {
     const id = this.#staged?.is === "parts" ? this.#staged.upload.id : this.#adopted?.id;
     if (this.#staged?.is === "whole") this.#staged.release();
@@ -275,7 +300,7 @@ export class S3Staging implements Staging {
     if (id === undefined) return;
     try {
       await this.to.bucket.abortUpload(this.key, id, AbortSignal.timeout(CLEANUP_MS));
-      await this.to.uploads.ended(this.file.name);
+      if (this.lease.trusted) await this.to.uploads.ended(this.file.name);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
     }
@@ -320,12 +345,16 @@ export function isCopy(head: ObjectHead, staged: Staged | undefined, { sizeBytes
   return staged?.is === "copy" && head.sizeBytes === sizeBytes && head.etag === staged.etag;
 }
 
-/** Whether an object has the very bytes of a file. */
-export function isSame(head: ObjectHead, { sizeBytes, sha256 }: Received, md5: string | undefined): boolean {
-  if (head.sizeBytes !== sizeBytes) return false;
-  const noted = readMetadata(head.headers);
-  if (md5 !== undefined && etagMd5(head.headers) !== undefined) return etagMd5(head.headers) === md5;
-  return sha256 !== "" && noted.sha256 === sha256;
+/** What shows that an object has the very bytes of a file; undefined where nothing does. */
+export function sameBy(
+  head: ObjectHead,
+  { sizeBytes, sha256 }: Received,
+  md5: string | undefined,
+): "etag" | "x-amz-meta" | undefined {
+  if (head.sizeBytes !== sizeBytes) return undefined;
+  const stored = etagMd5(head.headers);
+  if (md5 !== undefined && stored !== undefined) return stored === md5 ? "etag" : undefined;
+  return sha256 !== "" && readMetadata(head.headers).sha256 === sha256 ? "x-amz-meta" : undefined;
 }
 
 /** Reads the beginning of a body, to its end where it is small. */

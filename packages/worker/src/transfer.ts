@@ -73,7 +73,10 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       // Before anything else: no predecessor may publish once this try has found out anything.
       staging = place.destination.stage(file, job.x, lease, answer);
       const { resume } = place.terms;
-      const adopted = await staging.adopt(answer.predecessors, noted, answer.origin === "expired", resume);
+      // Of one whose successor could not fence it off nobody knows whether it still runs.
+      const ended = answer.origin === "dead" || answer.origin === "released";
+      const alive = !ended || answer.predecessors.length > 1;
+      const adopted = await staging.adopt(answer.predecessors, noted, alive, resume);
       if (noted && adopted) {
         Object.assign(part, noted, { fence: answer.fence });
         lease.note = encodePart(part);

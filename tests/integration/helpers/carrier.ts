@@ -50,6 +50,10 @@ export class Carrier {
   readonly #deliveries = new Map<string, number>();
   readonly #indexes = new Map<string, number>();
   readonly #others: Carrier[] = [];
+  /** Called for what goes wrong besides the files. */
+  onError = (error: Error): void => {
+    throw error;
+  };
   #batch = 0;
 
   private constructor(
@@ -109,9 +113,7 @@ export class Carrier {
             leases,
             budget: new Budget(64 << 20),
             ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
-            onError: (error) => {
-              throw error;
-            },
+            onError: (error) => carrier.onError(error),
           })
         : new LocalDestination(tree);
     const place: Place = {
@@ -129,7 +131,8 @@ export class Carrier {
       flight: (job) => flightHash(place.runId, job.s, job.d, job.g ?? 0),
       source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
     };
-    return new Carrier(member, place.runId, place, client);
+    const carrier: Carrier = new Carrier(member, place.runId, place, client);
+    return carrier;
   }
 
   /** Registers a file with the run. */
@@ -191,6 +194,7 @@ export class Carrier {
     for (const other of this.#others) await other.close();
     this.place.leases.close();
     this.place.pace.close();
+    this.place.destination.close();
     this.place.tree.close();
     await this.#client.close();
   }

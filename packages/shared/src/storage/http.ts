@@ -47,10 +47,15 @@ export interface HttpMessage {
   method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   /** Its length is in the headers. */
   body?: Uint8Array;
+  /** Its answer fails where nothing comes of it for the timeout. Of one that is not short, the reader minds the pace. */
+  short?: true;
 }
 
 /** Bytes of a body that are handed over at a time: the wait for an answer counts from the last of them. */
-const SEND_BYTES = 1 << 20;
+const SEND_BYTES = 64 << 10;
+/** So much may then still be on its way in the system's buffers, at this speed at least. */
+const BUFFERED_BYTES = 4 << 20;
+const LEAST_BYTES_PER_SECOND = 32 << 10;
 
 /** GET over pooled connections: conditions and ranges in, an answer with its body out; redirects followed safely. */
 export class HttpClient {
@@ -159,7 +164,7 @@ export class HttpClient {
     path: string,
     headers: Headers,
     signal: AbortSignal,
-    { method, body: sent }: HttpMessage,
+    { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
     const { timeoutMs } = this.options;
     return new Promise((resolve, reject) => {
@@ -180,6 +185,9 @@ export class HttpClient {
           path,
           method,
           headers,
+          ...(short ? { bodyTimeout: timeoutMs } : {}),
+          headersTimeout:
+            timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000,
           ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
         },
         {

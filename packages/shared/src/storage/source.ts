@@ -49,7 +49,7 @@ export interface ServerCopy {
   source: string;
   /** What the service says of it. */
   headers: Record<string, string | undefined>;
-  /** Hexadecimal, where its uploader noted it. */
+  /** Hexadecimal, where the service knows it or its uploader noted it. */
   sha256: string | undefined;
   /** Throws (class `changed`) when it is another version by now. */
   confirm(): Promise<void>;

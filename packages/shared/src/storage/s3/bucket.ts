@@ -63,7 +63,7 @@ export class S3Bucket {
     }
     answer.body.discard(0);
     if (answer.status === 412) return { is: "refused" };
-    return { is: "written", headers: answer.headers, etag: answer.headers.etag ?? "" };
+    return written(answer.headers, answer.headers.etag);
   }
 
   /** @param headers condition that it is removed under. */
@@ -104,7 +104,7 @@ export class S3Bucket {
         signal,
       );
       answer.body.discard(0);
-      return { is: "written", headers: answer.headers, etag: answer.headers.etag ?? "" };
+      return written(answer.headers, answer.headers.etag);
     } catch (error) {
       return gone(error);
     }
@@ -137,7 +137,7 @@ export class S3Bucket {
   async #copied(request: Omit<S3Request, "bucket">, signal: AbortSignal): Promise<Written> {
     const { status, headers, xml } = await this.#xml(request, signal);
     if (status === 412) return { is: "refused" };
-    return { is: "written", headers, etag: quoted(xml && childText(xml, "ETag")) };
+    return written(headers, xml && childText(xml, "ETag"));
   }
 
   /** @returns what an upload has by part number, or undefined where there is no such upload. */
@@ -191,6 +191,8 @@ export class S3Bucket {
         signal,
       );
       if (answer.status === 412) return { is: "refused" };
+      if (answer.xml?.name !== "CompleteMultipartUploadResult")
+        throw odd("it does not say what was put together");
       const etag = quoted(answer.xml && childText(answer.xml, "ETag"));
       return { is: "written", headers: answer.headers, etag };
     } catch (error) {
@@ -231,7 +233,7 @@ export class S3Bucket {
   }
 
   #send(request: Omit<S3Request, "bucket">, signal: AbortSignal): Promise<HttpAnswer> {
-    return this.client.request({ bucket: this.name, ...request }, signal);
+    return this.client.request({ bucket: this.name, short: true, ...request }, signal);
   }
 
   /** An answer that is XML. One that begins well can still be an error (S3 answers before it is through). */
@@ -264,6 +266,12 @@ export class S3Bucket {
     if (code === "PreconditionFailed") return { status: 412, headers, xml: undefined };
     throw s3CodeError(code, headers, this.name);
   }
+}
+
+/** Whatever else answers "well", it is not S3 that has written something. */
+function written(headers: AnswerHeaders, etag: string | undefined): Written {
+  if (!etag) throw odd("it names no ETag");
+  return { is: "written", headers, etag: quoted(etag) };
 }
 
 function quoted(etag: string | undefined): string {

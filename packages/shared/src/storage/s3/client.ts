@@ -55,11 +55,11 @@ export class S3Client {
    * Sends one request. The answer is as it came: a redirect is not followed, since the signature (and a session token)
    * is for this host alone.
    *
-   * @returns answers that bring something, and those to a condition: 304, 412 and 416.
+   * @returns answers that bring something, and those to a condition: 412, and 304 and 416 to a GET.
    * @throws TransferError for all others.
    */
   async request(request: S3Request, signal: AbortSignal): Promise<HttpAnswer> {
-    const { method, bucket, body } = request;
+    const { method, bucket, body, short } = request;
     const { origin, host, path } = this.#target(bucket, request.key);
     const search = encodeQuery(request.query ?? {});
     const signed: Headers = { host };
@@ -82,8 +82,10 @@ export class S3Client {
       sent["content-type"] ??= "application/octet-stream";
     }
     const target = search === "" ? path : `${path}?${search}`;
-    const answer = await this.http.ask(origin, target, sent, signal, { method, ...(body ? { body } : {}) });
-    if (answer.status === 304 || answer.status === 412 || answer.status === 416) return answer;
+    const message = { method, ...(body ? { body } : {}), ...(short ? { short } : {}) };
+    const answer = await this.http.ask(origin, target, sent, signal, message);
+    if (answer.status === 412) return answer;
+    if (method === "GET" && (answer.status === 304 || answer.status === 416)) return answer;
     if (answer.status >= 200 && answer.status < 300) return answer;
     throw await answerError(answer, bucket);
   }

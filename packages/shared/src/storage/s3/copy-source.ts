@@ -20,7 +20,10 @@ export class S3CopySource implements Source {
     const answer = await this.client.request({ method: "HEAD", bucket, key, headers }, signal);
     answer.body.discard(0);
     const length = answer.headers["content-length"];
-    const entry = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
+    const told = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
+    // Nothing comes that a digest could be held against.
+    const entry: SourceEntry = { ...told, digest: undefined };
+    const { digest } = told;
     if (entry.sizeBytes === undefined || entry.strongEtag === "")
       throw new TransferError("protocol", "the service tells neither size nor ETag of the object", {
         permanent: true,
@@ -29,7 +32,10 @@ export class S3CopySource implements Source {
     const copy = {
       source: `/${encodeKey(bucket)}/${encodeKey(key)}`,
       headers: answer.headers,
-      sha256: readMetadata(answer.headers).sha256,
+      sha256:
+        digest?.algorithm === "sha256"
+          ? Buffer.from(digest.base64, "base64").toString("hex")
+          : readMetadata(answer.headers).sha256,
       confirm: async () => {
         const now = await this.client.request({ method: "HEAD", bucket, key }, signal);
         now.body.discard(0);

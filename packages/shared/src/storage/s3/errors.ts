@@ -5,6 +5,8 @@ import { childText, parseXml } from "./xml.js";
 
 /** An error is described in less than this. */
 const MOST_ERROR_BYTES = 64 << 10;
+/** Its status says enough where its description does not come within this. */
+const READ_MS = 5_000;
 
 /** What an error answer says of itself. */
 interface Said {
@@ -25,6 +27,7 @@ export function s3CodeError(code: string, headers: AnswerHeaders, bucket: string
 async function read(answer: HttpAnswer): Promise<Said> {
   const chunks: Buffer[] = [];
   let bytes = 0;
+  const timer = setTimeout(() => answer.body.abort(new Error("too slow for an error")), READ_MS);
   try {
     for (let part = await answer.body.read(); part; part = await answer.body.read()) {
       chunks.push(...part);
@@ -38,6 +41,8 @@ async function read(answer: HttpAnswer): Promise<Said> {
     return { code: childText(error, "Code") ?? "", region: childText(error, "Region") };
   } catch {
     return { code: "", region: undefined }; // its status says enough
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -56,6 +61,10 @@ function s3Error(status: number, headers: AnswerHeaders, said: Said, bucket: str
     case "InvalidDigest":
     case "XAmzContentSHA256Mismatch":
       return make("checksum", `the bytes that arrived are not those that were sent (${text})`, {
+        permanent: false,
+      });
+    case "InvalidPart":
+      return make("changed", `the service has other parts of the upload than were sent (${text})`, {
         permanent: false,
       });
     case "QuotaExceeded":

@@ -67,10 +67,11 @@ export class Signer {
     const all: Record<string, string> = { ...headers, ...added };
     const names = Object.keys(all).sort();
     const signed = names.join(";");
-    const lines = names.map((name) => `${name}:${all[name]}\n`).join("");
+    const lines = names.map((name) => `${name}:${all[name]?.trim().replace(/ +/g, " ")}\n`).join("");
+    // Headers are the bytes that they are sent as, in ISO 8859-1; everything else is encoded.
     const request = `${method}\n${path}\n${query}\n${lines}\n${signed}\n${bodyHash}`;
     const scope = `${date}/${this.region}/s3/aws4_request`;
-    const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash("sha256", request, "hex")}`;
+    const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash("sha256", Buffer.from(request, "latin1"), "hex")}`;
     const signature = createHmac("sha256", this.#signingKey(identity, date)).update(text).digest("hex");
     added.authorization = `AWS4-HMAC-SHA256 Credential=${identity.accessKeyId}/${scope}, SignedHeaders=${signed}, Signature=${signature}`;
     return added;

@@ -1,0 +1,103 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { describe, expect } from "vitest";
+import { pattern, toBuffer } from "../harness/content.js";
+import { type FakeRequest, sendError } from "../harness/fake-s3.js";
+import { gate, it } from "./helpers/s3.js";
+
+const isProbe = ({ key }: FakeRequest) => key.includes(".drover-");
+const left = (keys: string[]) => keys.filter((key) => key.includes(".drover-"));
+
+describe("what a service can do", () => {
+  it("is not taken to be nothing for a day because one prefix takes no such names", async ({
+    s3,
+    space,
+    to,
+  }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    s3.fault = (request, answer) => {
+      if (isProbe(request)) sendError(answer, 403, "AccessDenied");
+      return isProbe(request);
+    };
+    const outcome = await (await to()).through("f", space.to("f"));
+    expect(outcome).toMatchObject({ outcome: "copied", unconditional: true });
+    s3.fault = () => false;
+    const next = await (await to()).through("g", space.to("f"));
+    expect(next.outcome).toBe("copied");
+    expect(next.unconditional).toBeUndefined();
+  });
+
+  it("is found out where nothing may be removed, and files go there", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    s3.fault = (request, answer) => {
+      if (request.method === "DELETE") sendError(answer, 403, "AccessDenied");
+      return request.method === "DELETE";
+    };
+    const carrier = await to();
+    for (const name of ["f", "g", "h"]) {
+      const outcome = await carrier.through(name, space.to("f"));
+      expect(outcome.outcome).toBe("copied");
+      expect(outcome.unconditional).toBeUndefined();
+    }
+    expect(left(s3.keys)).toHaveLength(1);
+  });
+
+  it("leaves nothing behind where the asking is broken off", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    const carrier = await to();
+    const { arrived, open } = gate(({ headers }) => headers["if-none-match"] !== undefined, s3);
+    const carried = carrier.once("f", space.to("f"));
+    await arrived;
+    carrier.place.leases.cancelHeld(carrier.runId);
+    open();
+    expect(await carried).toMatchObject({ outcome: { outcome: "cancelled" } });
+    expect(s3.keys).toEqual([]);
+  });
+
+  it("is found out below a prefix of any characters", async ({ s3, to }) => {
+    s3.put("from", "content");
+    const carrier = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
+    const outcome = await carrier.through("f", "s3://bucket/from");
+    expect(outcome.error).toBeUndefined();
+    expect(outcome.outcome).toBe("copied");
+    expect(outcome.unconditional).toBeUndefined();
+    expect(s3.keys).toEqual(["from", "to?a+b&c=%41 #ü/f"]);
+  });
+});
+
+describe("an object that may not be looked at", () => {
+  const content = toBuffer(pattern(17 << 20));
+
+  it("is made where there is none, which without s3:ListBucket nobody is told", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.put("from", "content");
+    s3.fault = ({ method, key }, answer) => {
+      const forbidden = method === "HEAD" && s3.stored(key) === undefined;
+      if (forbidden) answer.writeHead(403).end();
+      return forbidden;
+    };
+    const carrier = await to({ mostCopyBytes: 1 << 30 });
+    for (const source of [space.to("f"), "s3://bucket/from"]) {
+      const outcome = await carrier.through(source.slice(-1), source);
+      expect(outcome.error).toBeUndefined();
+      expect(outcome.outcome).toBe("copied");
+    }
+  });
+
+  it("is never replaced", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.put("to/f", "theirs");
+    s3.fault = ({ method }, answer) => {
+      if (method === "HEAD") answer.writeHead(403).end();
+      return method === "HEAD";
+    };
+    const outcome = await (await to()).through("f", space.to("f"));
+    expect(outcome).toMatchObject({ outcome: "failed", error: { class: "forbidden" } });
+    expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
+    expect(s3.writes.uploads.size).toBe(0);
+  });
+});
