@@ -254,6 +254,25 @@ describe("credentials", () => {
     expect(missing.stderr).toMatch(/^drover: no profile other in .*\n$/);
   });
 
+  it("that expire are read again from their file, and no file fails for it", async ({ box, work, s3 }) => {
+    for (let n = 0; n < 20; n++) s3.put(`k/${n}`, "x");
+    const keys = join(work.path, "credentials");
+    const write = (id: string) =>
+      writeFileSync(keys, `[default]\naws_access_key_id = ${id}\naws_secret_access_key = S\n`);
+    write("AKIDOLD");
+    s3.fault = ({ key, headers }, answer) => {
+      if (key === "" || !headers.authorization?.includes("AKIDOLD")) return false;
+      write("AKIDNEW");
+      sendError(answer, 400, "ExpiredToken");
+      return true;
+    };
+    const own = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
+    const env = { ...s3.env, ...own, AWS_SHARED_CREDENTIALS_FILE: keys };
+    const { code, items } = await box.sync(["s3://bucket/k/", "--retries", "1", ...work.into], { env });
+    expect([code, items.length]).toEqual([0, 20]);
+    expect(s3.requests.at(-1)?.headers.authorization).toMatch(/AKIDNEW/);
+  });
+
   it("that are not there are said to be missing, in one line", async ({ box, work, s3 }) => {
     const env = { ...s3.env, AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
     const { code, stderr } = await box.run(["sync", "s3://bucket/k/", ...work.into], { env });

@@ -1,8 +1,8 @@
 import { TransferError } from "../../errors.js";
 import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http.js";
-import type { Credentials } from "./credentials.js";
+import { type Credentials, isSameIdentity } from "./credentials.js";
 import { answerError } from "./errors.js";
-import { EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";
+import { type AwsIdentity, EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
 
 /** Headers that are part of the signature, so that nobody on the way can change them. */
@@ -59,6 +59,22 @@ export class S3Client {
    * @throws TransferError for all others.
    */
   async request(request: S3Request, signal: AbortSignal): Promise<HttpAnswer> {
+    const identity = await this.credentials();
+    try {
+      return await this.#send(request, identity, signal);
+    } catch (error) {
+      if (!identity || !(error instanceof TransferError) || error.class !== "credentials") throw error;
+      const other = await this.credentials(identity);
+      if (isSameIdentity(identity, other)) throw error;
+      return await this.#send(request, other, signal);
+    }
+  }
+
+  async #send(
+    request: S3Request,
+    identity: AwsIdentity | undefined,
+    signal: AbortSignal,
+  ): Promise<HttpAnswer> {
     const { method, bucket, body, short } = request;
     const { origin, host, path } = this.#target(bucket, request.key);
     const search = encodeQuery(request.query ?? {});
@@ -67,7 +83,6 @@ export class S3Client {
     for (const [name, value] of Object.entries(request.headers ?? {}))
       (SIGNED.test(name) ? signed : sent)[name] = value;
     if (this.spec.requesterPays) signed["x-amz-request-payer"] = "requester";
-    const identity = await this.credentials();
     if (identity)
       Object.assign(
         sent,

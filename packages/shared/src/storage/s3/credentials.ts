@@ -2,8 +2,15 @@ import { errnoCode, TransferError } from "../../errors.js";
 import type { AwsIdentity } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
 
-/** Gives what requests are signed with; undefined for requests that are not signed. */
-export type Credentials = () => Promise<AwsIdentity | undefined>;
+/**
+ * Gives what requests are signed with; undefined for requests that are not signed.
+ *
+ * @param refused what the service did not accept: somebody may have put other credentials in its place meanwhile.
+ */
+export type Credentials = (refused?: AwsIdentity) => Promise<AwsIdentity | undefined>;
+
+/** Credentials that are refused are looked for again at most so often, for all requests together. */
+const LOOK_AGAIN_MS = 30_000;
 
 /**
  * The default chain of AWS: environment, shared files and profiles, SSO, processes, web identity, container and
@@ -11,11 +18,19 @@ export type Credentials = () => Promise<AwsIdentity | undefined>;
  */
 export function credentialsOf(spec: S3Spec): Credentials {
   if (spec.anonymous) return async () => undefined;
-  let chain: Promise<Credentials> | undefined;
-  return async () => {
+  let chain: ReturnType<typeof load> | undefined;
+  let renewal: Promise<AwsIdentity> | undefined;
+  let renewed = { for: "", ms: Number.NEGATIVE_INFINITY };
+  return async (refused) => {
+    const nowMs = performance.now();
+    const forceRefresh =
+      refused !== undefined && (renewed.for !== textOf(refused) || nowMs - renewed.ms > LOOK_AGAIN_MS);
+    if (forceRefresh) renewed = { for: textOf(refused), ms: nowMs };
     chain ??= load(spec);
     try {
-      return await (await chain)();
+      const provider = await chain;
+      if (forceRefresh) renewal = provider({ forceRefresh });
+      return await (refused ? renewal : provider());
     } catch (error) {
       // The messages of the chain can quote commands and what they print, so they are not repeated.
       const what = errnoCode(error) ?? (error as Error).name;
@@ -29,11 +44,21 @@ export function credentialsOf(spec: S3Spec): Credentials {
   };
 }
 
-async function load(spec: S3Spec): Promise<Credentials> {
+function textOf({ accessKeyId, secretAccessKey, sessionToken }: AwsIdentity): string {
+  return JSON.stringify([accessKeyId, secretAccessKey, sessionToken]);
+}
+
+/** Whether two are one. */
+export function isSameIdentity(one: AwsIdentity, other: AwsIdentity | undefined): boolean {
+  return other !== undefined && textOf(one) === textOf(other);
+}
+
+async function load(spec: S3Spec) {
   const { defaultProvider } = await import("@aws-sdk/credential-provider-node");
   const quiet = () => {};
   return defaultProvider({
     ...(spec.profile === undefined ? {} : { profile: spec.profile }),
+    ignoreCache: true, // files may change while a worker runs
     clientConfig: { region: spec.region },
     // Else it writes to the console where both a profile and keys are in the environment.
     logger: { trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet },
