@@ -2,7 +2,8 @@ import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import type { Part } from "./part.js";
-import { isCopy, type S3Staging, type Staged, sameBy } from "./s3-staging.js";
+import { isCopy, type Staged, sameBy } from "./s3-staged.js";
+import type { S3Staging } from "./s3-staging.js";
 import { partBytesOf } from "./s3-upload.js";
 
 /** A part that is copied takes no memory here: large ones mean few requests. */

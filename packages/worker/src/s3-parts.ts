@@ -9,7 +9,8 @@ import { HashParts } from "./hash-parts.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { algorithmsFor, tooLarge } from "./receive.js";
-import type { S3Staging, Staged } from "./s3-staging.js";
+import type { Staged } from "./s3-staged.js";
+import type { S3Staging } from "./s3-staging.js";
 import { partBytesOf, type S3Upload } from "./s3-upload.js";
 
 /** Parts of one file that are sent at the same time. */

@@ -2,8 +2,8 @@ import { hash } from "node:crypto";
 import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
-import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
+import { etagMd5, metadataHeaders } from "@drover/shared/storage/s3/metadata";
+import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Published, Received, Staging } from "./destination.js";
 import { digestOf } from "./digest.js";
 import type { Lease } from "./leases.js";
@@ -14,6 +14,7 @@ import type { Base, Publishing } from "./s3-conditions.js";
 import { receiveCopy } from "./s3-copy.js";
 import type { S3Destination } from "./s3-destination.js";
 import { receiveParts } from "./s3-parts.js";
+import { isCopy, type Staged, sameBy } from "./s3-staged.js";
 import { type Adopted, S3Upload } from "./s3-upload.js";
 import type { WorkFile } from "./work-file.js";
 
@@ -23,14 +24,6 @@ const SMALL_BYTES = 512 << 10;
 const MOST_LOOKS = 3;
 /** What is left of an upload is dropped within this, whatever the lease says. */
 const CLEANUP_MS = 60_000;
-
-/** What is to become an object. */
-export type Staged =
-  | { is: "whole"; bytes: Uint8Array; md5: string; release(): void }
-  | { is: "parts"; upload: S3Upload }
-  | { is: "copy"; copy: ServerCopy; etag: string }
-  /** Found at the destination before anything was sent. */
-  | { is: "there"; head: ObjectHead };
 
 /** One file on its way to an object: in memory where it is small, else in a multipart upload. */
 export class S3Staging implements Staging {
@@ -338,23 +331,6 @@ function replaced(): TransferError {
 
 function dropped(): TransferError {
   return new TransferError("changed", "the upload was dropped by somebody else", { verdict: "ok" });
-}
-
-/** Whether an object is what a copy would make: ETags are of bytes, or of the same parts. */
-export function isCopy(head: ObjectHead, staged: Staged | undefined, { sizeBytes }: Received): boolean {
-  return staged?.is === "copy" && head.sizeBytes === sizeBytes && head.etag === staged.etag;
-}
-
-/** What shows that an object has the very bytes of a file; undefined where nothing does. */
-export function sameBy(
-  head: ObjectHead,
-  { sizeBytes, sha256 }: Received,
-  md5: string | undefined,
-): "etag" | "x-amz-meta" | undefined {
-  if (head.sizeBytes !== sizeBytes) return undefined;
-  const stored = etagMd5(head.headers);
-  if (md5 !== undefined && stored !== undefined) return stored === md5 ? "etag" : undefined;
-  return sha256 !== "" && readMetadata(head.headers).sha256 === sha256 ? "x-amz-meta" : undefined;
 }
 
 /** Reads the beginning of a body, to its end where it is small. */
