@@ -23,7 +23,7 @@ import * as does from "../harness/behaviours.js";
 import { pattern, toBuffer } from "../harness/content.js";
 import { FaultOrigin } from "../harness/fault-origin.js";
 import { Gate } from "../harness/gate.js";
-import { namedS3, type S3Place, TestS3 } from "../harness/s3.js";
+import { realS3, type S3Place, TestS3 } from "../harness/s3.js";
 
 /** One file of one storage, which a test may replace and remove. */
 interface Subject {
@@ -111,8 +111,13 @@ function s3(name: string, place: S3Place | undefined): Kind {
   };
 }
 
-const named = namedS3();
-const kinds = [http, local, s3("S3Source", undefined), ...(named ? [s3("S3Source, as named", named)] : [])];
+const real = await realS3();
+const kinds = [
+  http,
+  local,
+  s3("S3Source", undefined),
+  ...(real ? [s3("S3Source, of a real service", real)] : []),
+];
 
 const never = () => new AbortController().signal;
 

@@ -7,10 +7,10 @@ import { FakeS3 } from "../harness/fake-s3.js";
 import { it as base } from "../harness/fixtures.js";
 import { TestFleet } from "../harness/fleet.js";
 import { latestRun } from "../harness/runs.js";
-import { namedS3, TestS3 } from "../harness/s3.js";
+import { realS3, TestS3 } from "../harness/s3.js";
 
 /** What says so only where a real service does: see TestS3 for what the one in this process takes for granted. */
-const real = namedS3() !== undefined;
+const real = await realS3();
 
 const it = base.extend<{ s3: TestS3; fake: FakeS3 }>({
   // biome-ignore lint/correctness/noEmptyPattern: see below
@@ -21,7 +21,7 @@ const it = base.extend<{ s3: TestS3; fake: FakeS3 }>({
   },
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
   s3: async ({}, use) => {
-    const s3 = await TestS3.start(namedS3());
+    const s3 = await TestS3.start(real);
     await use(s3);
     await s3.stop();
   },

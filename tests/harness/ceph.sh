@@ -67,7 +67,8 @@ while True:
 }
 
 mon_port=$(free_port)
-rgw_port=$(free_port)
+# Where a container is its home it listens to the outside.
+rgw_listen=${CEPH_LISTEN:-127.0.0.1:$(free_port)}
 fsid=$(cat /proc/sys/kernel/random/uuid)
 export CEPH_CONF=$home/ceph.conf
 mkdir -p "$home"/{mon,mgr,osd,rgw,run}
@@ -101,7 +102,7 @@ run dir = $home/run
 log file = $home/\$name.log
 admin socket = $home/run/\$name.\$pid.asok
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:$rgw_port
+rgw frontends = beast endpoint=$rgw_listen
 CONF
 
 background() {
@@ -118,7 +119,7 @@ timeout 60 ceph osd new "$osd" >/dev/null 2>&1 || give_up "the monitor does not 
 ceph-osd -i 0 --mkfs --osd-uuid "$osd" >>"$home/out.log" 2>&1 || give_up "the store cannot be made"
 background ceph-osd -i 0
 background radosgw -n client.rgw
-endpoint=http://127.0.0.1:$rgw_port
+endpoint=http://127.0.0.1:${rgw_listen##*:}
 for _ in $(seq 600); do
   curl -fs "$endpoint/" >/dev/null && break
   kill -0 "${started[3]}" 2>/dev/null || give_up "the gateway ended: $(tail -n 3 "$home/out.log")"

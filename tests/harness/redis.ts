@@ -1,9 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { request } from "node:http";
-import { homedir } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { connect, type RedisAddress } from "@drover/shared/redis/connect";
@@ -11,14 +9,11 @@ import { findRedisServer } from "@drover/shared/redis/embedded";
 import { Keys } from "@drover/shared/redis/keys";
 import type { Redis } from "ioredis";
 import { test as base } from "vitest";
+import { CONTAINER_LIFE_SECONDS, dockerAnswers, testcontainers } from "./docker.js";
 import { until } from "./gate.js";
 
 /** Overridden by DROVER_TEST_IMAGE. */
 const IMAGE = "valkey/valkey:9.0-alpine";
-/** A Docker engine that does not answer within this is none. */
-const PROBE_MS = 1_000;
-/** A container that nobody stopped stops itself: its test run was killed. */
-const CONTAINER_LIFE_SECONDS = 1_200;
 
 /** Durable against a kill -9 of the server: what it has acknowledged is with the kernel. */
 const SETTINGS = [
@@ -62,35 +57,6 @@ export async function startRedis(): Promise<TestRedis> {
     console.warn(`no Redis from Docker (${String(error)}): using the local one`);
     return LocalRedis.launch();
   }
-}
-
-/** Asks the engine that DOCKER_HOST names, or the usual sockets. */
-async function dockerAnswers(): Promise<boolean> {
-  const named = process.env.DOCKER_HOST;
-  if (named?.startsWith("tcp://")) return ping({ host: new URL(named).hostname, port: new URL(named).port });
-  const runtime = process.env.XDG_RUNTIME_DIR;
-  const sockets = named
-    ? [named.replace(/^unix:\/\//, "")]
-    : [
-        "/var/run/docker.sock",
-        join(homedir(), ".docker/run/docker.sock"),
-        ...(runtime ? [join(runtime, "docker.sock")] : []),
-      ];
-  const answers = await Promise.all(sockets.filter(existsSync).map((socketPath) => ping({ socketPath })));
-  return answers.includes(true);
-}
-
-function ping(where: { socketPath: string } | { host: string; port: string }): Promise<boolean> {
-  return new Promise((resolve) => {
-    const asked = request({ ...where, path: "/_ping", timeout: PROBE_MS }, (answer) => {
-      answer.resume();
-      resolve(answer.statusCode === 200);
-    });
-    asked.on("timeout", () => asked.destroy());
-    asked.on("error", () => resolve(false));
-    asked.on("close", () => resolve(false));
-    asked.end();
-  });
 }
 
 class LocalRedis implements TestRedis {
@@ -182,9 +148,7 @@ class DockerRedis implements TestRedis {
   ) {}
 
   static async launch(): Promise<DockerRedis> {
-    // Its reaper is one more image to pull; the supervisor bounds the container's life instead.
-    process.env.TESTCONTAINERS_RYUK_DISABLED ??= "true";
-    const { GenericContainer, Wait } = await import("testcontainers");
+    const { GenericContainer, Wait } = await testcontainers();
     const container = await new GenericContainer(process.env.DROVER_TEST_IMAGE ?? IMAGE)
       .withEntrypoint(["sh", "-c", SUPERVISOR, "sh", ...SETTINGS])
       .withExposedPorts(6379)

@@ -11,6 +11,8 @@ import {
   S3Client,
 } from "@aws-sdk/client-s3";
 import { type FauxqsServer, startFauxqs } from "fauxqs";
+import { afterAll } from "vitest";
+import { CONTAINER_LIFE_SECONDS, dockerAnswers, testcontainers } from "./docker.js";
 
 /** Where a test's S3 is, and what signs for it. */
 export interface S3Place {
@@ -19,14 +21,51 @@ export interface S3Place {
   secretAccessKey: string;
 }
 
-/** The service that the environment names (DROVER_TEST_S3_ENDPOINT, …_KEY, …_SECRET), or undefined. */
-export function namedS3(): S3Place | undefined {
+/**
+ * A real service: the one that the environment names (DROVER_TEST_S3_ENDPOINT, …_KEY, …_SECRET), else one in a container
+ * where a Docker engine answers, else undefined. DROVER_TEST_S3=local wants no container, =docker insists on it. To be
+ * called once per test file, before its tests are declared.
+ */
+export async function realS3(): Promise<S3Place | undefined> {
   const { DROVER_TEST_S3_ENDPOINT, DROVER_TEST_S3_KEY, DROVER_TEST_S3_SECRET } = process.env;
-  if (!DROVER_TEST_S3_ENDPOINT) return undefined;
+  if (DROVER_TEST_S3_ENDPOINT)
+    return {
+      endpoint: DROVER_TEST_S3_ENDPOINT,
+      accessKeyId: DROVER_TEST_S3_KEY ?? "",
+      secretAccessKey: DROVER_TEST_S3_SECRET ?? "",
+    };
+  const wanted = process.env.DROVER_TEST_S3 ?? "";
+  if (!["", "docker", "local"].includes(wanted))
+    throw new Error(`DROVER_TEST_S3 must be docker or local, not ${JSON.stringify(wanted)}`);
+  if (wanted === "docker") return await launch();
+  if (wanted === "local" || !(await dockerAnswers())) return undefined;
+  try {
+    return await launch();
+  } catch (error) {
+    // An engine that cannot have the image, such as one without a network, is as good as none.
+    console.warn(`no S3 service from Docker (${String(error)}): using the one in this process`);
+    return undefined;
+  }
+}
+
+/** Ceph's gateway in a container, which ends with the test file. Its image is made on the first call. */
+async function launch(): Promise<S3Place> {
+  const { GenericContainer, Wait } = await testcontainers();
+  const image = await GenericContainer.fromDockerfile(import.meta.dirname, "ceph.Dockerfile").build(
+    "drover-test-ceph",
+    { deleteOnExit: false },
+  );
+  const container = await image
+    .withCommand([String(CONTAINER_LIFE_SECONDS)])
+    .withExposedPorts(8000)
+    .withWaitStrategy(Wait.forLogMessage(/S3 is ready/))
+    .withStartupTimeout(120_000)
+    .start();
+  afterAll(async () => void (await container.stop({ remove: true, timeout: 0 })));
   return {
-    endpoint: DROVER_TEST_S3_ENDPOINT,
-    accessKeyId: DROVER_TEST_S3_KEY ?? "",
-    secretAccessKey: DROVER_TEST_S3_SECRET ?? "",
+    endpoint: `http://${container.getHost()}:${container.getMappedPort(8000)}`,
+    accessKeyId: "DROVERTEST",
+    secretAccessKey: "DROVERTESTSECRET",
   };
 }
 
