@@ -77,8 +77,8 @@ export class Batches {
         const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, fleet, claims);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;
-        // It was taken, so all before it are there.
-        this.#recent = this.#recent.filter((each) => each.ackedMs === 0 || each.ackedMs > nowMs - KEPT_MS);
+        // It was taken, so all before it are there; those after it may have been forgotten with it.
+        this.#recent = this.#recent.filter((each) => each.number > number || each.ackedMs > nowMs - KEPT_MS);
         return answers;
       } catch (error) {
         if (!(error instanceof ForgottenError)) throw error;
