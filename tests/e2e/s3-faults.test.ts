@@ -273,6 +273,27 @@ describe("credentials", () => {
     expect(s3.requests.at(-1)?.headers.authorization).toMatch(/AKIDNEW/);
   });
 
+  it("of one service come from variables of their own, and go to no other", async ({ box, work, s3 }) => {
+    s3.put("k/1", "x");
+    const env = {
+      ...{ AWS_ACCESS_KEY_ID: "AKIDOTHER", AWS_SECRET_ACCESS_KEY: "S", AWS_EC2_METADATA_DISABLED: "true" },
+      ...{ CUSTOMER_S3_ENDPOINT: `${s3.endpoint}/`, CUSTOMER_S3_BUCKET: "bucket" },
+      ...{ CUSTOMER_S3_ACCESS_KEY: "AKIDCUSTOMER", CUSTOMER_S3_SECRET_KEY: "S" },
+    };
+    const { code } = await box.sync(["s3:///k/", ...work.into], { env });
+    expect(code).toBe(0);
+    expect(s3.requests.every(({ headers }) => /AKIDCUSTOMER/.test(headers.authorization ?? ""))).toBe(true);
+    const elsewhere = s3.endpoint.replace("127.0.0.1", "localhost");
+    const asked = s3.requests.length;
+    await box.sync(["s3:///k/", "--s3-endpoint", elsewhere, ...work.into], { env });
+    expect(s3.requests.length).toBeGreaterThan(asked);
+    expect(s3.requests.at(-1)?.headers.authorization).toMatch(/AKIDOTHER/);
+    const unnamed = await box.run(["sync", "s3:///k/", ...work.into], {
+      env: { ...env, CUSTOMER_S3_BUCKET: undefined },
+    });
+    expect([unnamed.code, unnamed.stderr]).toEqual([2, expect.stringMatching(/names no bucket/)]);
+  });
+
   it("that are not there are said to be missing, in one line", async ({ box, work, s3 }) => {
     const env = { ...s3.env, AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
     const { code, stderr } = await box.run(["sync", "s3://bucket/k/", ...work.into], { env });

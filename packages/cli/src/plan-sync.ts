@@ -58,7 +58,10 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   const scriptName = settings["script-name"];
   if (scriptName !== "") checkScriptName(scriptName);
 
-  const { names, texts } = checkSources(sources, settings);
+  const { names, texts } = checkSources(
+    sources.map((source) => withBucket(source, settings["s3-bucket"])),
+    settings,
+  );
   for (const source of names) refuseSame(source, settings);
   if (limited(limits) && names.some((source) => source.is === "url")) throw new SettingsError(URL_LIMITS);
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
@@ -128,6 +131,14 @@ function checkScriptName(name: string): void {
   } catch (error) {
     throw new SettingsError(`--script-name: ${(error as Error).message}`);
   }
+}
+
+/** `s3:///key` leaves the bucket to the settings. */
+function withBucket(source: string, bucket: string | undefined): string {
+  if (!/^s3:\/\/\//i.test(source)) return source;
+  if (bucket === undefined)
+    throw new SettingsError(`${source} names no bucket: write s3://bucket/key, or set --s3-bucket`);
+  return `s3://${bucket}${source.slice("s3://".length)}`;
 }
 
 /** The sources, each once; two that would land on one destination are refused by name. */

@@ -21,6 +21,7 @@ export const TRANSFER: SettingName[] = [
 ];
 export const S3: SettingName[] = [
   "s3-endpoint",
+  "s3-bucket",
   "s3-region",
   "s3-path-style",
   "s3-anonymous",
@@ -43,6 +44,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   bwlimit: "RATE",
   durability: "fsync|rename",
   "s3-endpoint": "URL",
+  "s3-bucket": "NAME",
   "s3-region": "NAME",
   "s3-profile": "NAME",
   "backlog-high-water": "FILES",

@@ -184,6 +184,14 @@ export const SETTINGS = {
     "S3 service of s3:// sources (default: that of AWS)",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
+    "CUSTOMER_S3_ENDPOINT",
+  ),
+  "s3-bucket": setting(
+    text,
+    undefined,
+    "bucket of s3:///key, which names none",
+    "S3_BUCKET_NAME",
+    "CUSTOMER_S3_BUCKET",
   ),
   "s3-region": setting(
     text,

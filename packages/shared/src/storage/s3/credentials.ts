@@ -13,11 +13,13 @@ export type Credentials = (refused?: AwsIdentity) => Promise<AwsIdentity | undef
 const LOOK_AGAIN_MS = 30_000;
 
 /**
- * The default chain of AWS: environment, shared files and profiles, SSO, processes, web identity, container and
+ * Those of {@link customers}, else the default chain of AWS: environment, shared files and profiles, SSO, processes, web identity, container and
  * machine. Nothing is loaded or asked before the first request; what expires is asked for anew in time.
  */
 export function credentialsOf(spec: S3Spec): Credentials {
   if (spec.anonymous) return async () => undefined;
+  const given = customers(spec);
+  if (given) return async () => given;
   let chain: ReturnType<typeof load> | undefined;
   let renewal: Promise<AwsIdentity> | undefined;
   let renewed = { for: "", ms: Number.NEGATIVE_INFINITY };
@@ -42,6 +44,22 @@ export function credentialsOf(spec: S3Spec): Credentials {
       );
     }
   };
+}
+
+/**
+ * Keys of one service alone: CUSTOMER_S3_ACCESS_KEY and CUSTOMER_S3_SECRET_KEY are those of CUSTOMER_S3_ENDPOINT, and are
+ * sent nowhere else. A profile that is named goes before them.
+ */
+function customers({ endpoint, profile }: S3Spec): AwsIdentity | undefined {
+  const {
+    CUSTOMER_S3_ENDPOINT: of,
+    CUSTOMER_S3_ACCESS_KEY: accessKeyId,
+    CUSTOMER_S3_SECRET_KEY: secretAccessKey,
+  } = process.env;
+  if (!of || !accessKeyId || !secretAccessKey || profile !== undefined) return undefined;
+  return URL.canParse(of) && new URL(of).href === new URL(endpoint).href
+    ? { accessKeyId, secretAccessKey }
+    : undefined;
 }
 
 function textOf({ accessKeyId, secretAccessKey, sessionToken }: AwsIdentity): string {
