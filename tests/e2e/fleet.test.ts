@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { connect } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
 import { Queue } from "bullmq";
@@ -358,6 +359,37 @@ describe("a fleet", () => {
     expect(await ask("/healthz")).toBe(200); // being killed would not help
     await fleet.redis.start();
     await until("readiness again", async () => (await ask("/readyz")) === 200);
+  });
+
+  it("has no worker whose port of health is taken", async ({ box, work, fleet }) => {
+    const taken = createServer().listen(0);
+    const { port } = taken.address() as AddressInfo;
+    const args = ["worker", "--root", work.out, "--health-port", `${port}`, ...fleet.own];
+    const { code, stderr } = await box.run(args);
+    taken.close();
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/^drover: cannot listen on --health-port .*\n$/),
+    ]);
+  });
+
+  it("tells who follows a run that Redis is away, and that it is back", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    const gate = new Gate();
+    const url = origin.route("/a", does.gated(gate, does.file("a")));
+    const run = box.start(["sync", url, ...work.into, ...fleet.own]);
+    await fleet.worker();
+    await gate.reached;
+    await fleet.redis.kill();
+    await run.waitFor("stderr", /Redis is away/);
+    await fleet.redis.start();
+    await run.waitFor("stderr", /Redis is back/);
+    gate.open();
+    expect((await run.result).code).toBe(0);
   });
 
   it("cancels at once what waits for a host that is down", async ({ box, work, fleet }) => {

@@ -3,7 +3,7 @@ import { describe, expect } from "vitest";
 import { file, status } from "../harness/behaviours.js";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
-import { FakeS3 } from "../harness/fake-s3.js";
+import { FakeS3, sendError } from "../harness/fake-s3.js";
 import { it as base } from "../harness/fixtures.js";
 import { TestFleet } from "../harness/fleet.js";
 import { latestRun } from "../harness/runs.js";
@@ -203,6 +203,32 @@ describe("drover sync --artifact-root s3://", () => {
     await box.sync([s3.url("to/"), ...work.into], { env: s3.env });
     const { mode, mtimeMs } = statSync(work.to("a"));
     expect([mode & 0o777, mtimeMs]).toEqual([0o600, 1_577_934_245_500]);
+  });
+
+  it("says once that there is no such bucket, or that its keys are refused, before anything begins", async ({
+    box,
+    work,
+    fake,
+  }) => {
+    work.write({ "in/a": "one", "in/b": "two" });
+    const to = (root: string) => box.run(["sync", work.at("in"), "--artifact-root", root], { env: fake.env });
+    const missing = await to("s3://nothere/to");
+    expect([missing.code, missing.stdout]).toEqual([2, ""]);
+    expect(missing.stderr).toMatch(
+      /^drover: cannot write to s3:\/\/nothere\/to: no such bucket: nothere .*\n$/,
+    );
+    fake.fault = (_request, answer) => {
+      sendError(answer, 403, "InvalidAccessKeyId");
+      return true;
+    };
+    const refused = await to("s3://bucket/to");
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      expect.stringMatching(/credentials are not accepted/),
+    ]);
+    const root = ["--root", "s3://bucket/to", "--redis", "redis://127.0.0.1:1"];
+    const worker = await box.run(["worker", ...root], { env: fake.env });
+    expect([worker.code, worker.stderr]).toEqual([2, expect.stringMatching(/credentials are not accepted/)]);
   });
 
   it("says which files could not be written and why, and takes up exactly these", async ({

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
 import { etagOf, file, MutableFile } from "../harness/behaviours.js";
 import { sha256 } from "../harness/content.js";
@@ -130,6 +130,20 @@ describe("a changed file is copied", () => {
     expect(items[0]).toMatchObject({ outcome: "copied", verified_by: "sha256" });
     expect(readFileSync(work.to("a.txt"), "utf8")).toBe("two");
   });
+});
+
+it("a mode and a time that change alone arrive, too", async ({ box, work }) => {
+  work.write({ "in/a": "content" });
+  chmodSync(work.at("in/a"), 0o644);
+  const command = [work.at("in"), ...work.into];
+  await box.sync(command);
+  chmodSync(work.at("in/a"), 0o600);
+  utimesSync(work.at("in/a"), 1_500_000_000, 1_500_000_000);
+  const { items } = await box.sync(command);
+  expect(items[0]?.outcome).toBe("copied");
+  const { mode, mtimeMs } = statSync(work.to("a"));
+  expect([mode & 0o777, mtimeMs]).toEqual([0o600, 1_500_000_000_000]);
+  expect((await box.sync(command)).items[0]?.outcome).toBe("unchanged");
 });
 
 describe("a destination that is not what was put there is put right", () => {

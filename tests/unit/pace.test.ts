@@ -98,13 +98,24 @@ describe("a limit of speed", () => {
     const ends: number[] = [];
     for (const [at, size] of sizes.entries()) {
       if (apart > 0) await vi.advanceTimersByTimeAsync(apart);
-      void pace.take(size).then(() => {
+      void pace.take(size, { signal: new AbortController().signal }).then(() => {
         ends[at] = Math.round(performance.now() - started);
       });
     }
     await vi.advanceTimersByTimeAsync(60_000);
     return ends;
   }
+
+  test("holds up nobody who is stopped", async () => {
+    const pace = new Pace(1_000, 1_000);
+    const stop = new AbortController();
+    const taking = pace.take(100_000, { signal: stop.signal });
+    const stopped = expect(taking).rejects.toThrow("cancelled");
+    await vi.advanceTimersByTimeAsync(10);
+    stop.abort(new Error("cancelled"));
+    await stopped;
+    expect(vi.getTimerCount()).toBe(0);
+  });
 
   test("holds back what is beyond it, in order", async () => {
     expect(await times(new Pace(1_000, 1_000), [1_000, 500, 2_000, 500])).toEqual([

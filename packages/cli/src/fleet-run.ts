@@ -21,7 +21,7 @@ import { stampOf } from "./list-stamp.js";
 import { reportError, setLive, warn } from "./output.js";
 import type { Plan } from "./plan-sync.js";
 import { type Format, Report } from "./report.js";
-import { conclude, EXIT } from "./run-here.js";
+import { conclude, EXIT, watchRedis } from "./run-here.js";
 import type { Settings } from "./settings.js";
 
 const LOOK_MS = 50;
@@ -152,6 +152,7 @@ async function follow(
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   report.start(title);
+  const unwatch = watchRedis(engine);
   try {
     const result = await follower.run(secrets, stdin);
     await report.end(result.counts);
@@ -162,6 +163,7 @@ async function follow(
     warn(left);
     return EXIT.interrupted;
   } finally {
+    unwatch();
     progress?.stop();
     setLive(undefined);
     if (signals === 0) {

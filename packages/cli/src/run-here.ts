@@ -109,7 +109,7 @@ export function exitCode(counts: RunCounts, cancelled = false, undeleted = ""): 
 }
 
 /** Says once that Redis is away, and that it is back. */
-function watchRedis(engine: Engine): () => void {
+export function watchRedis(engine: Engine): () => void {
   let away = false;
   const onClose = () => {
     if (!away) warn("Redis is away: waiting for it");

@@ -56,7 +56,7 @@ async function receiveBody(
     if (complete) {
       held = complete;
       count(held);
-      await place.pace.take(sizeBytes, lease.share);
+      await place.pace.take(sizeBytes, lease);
       ended = true;
     }
     while (!ended && sizeBytes <= SMALL_BYTES) {
@@ -69,7 +69,7 @@ async function receiveBody(
       held.push(...chunks);
       await place.pace.take(
         chunks.reduce((sum, chunk) => sum + chunk.length, 0),
-        lease.share,
+        lease,
       );
     }
     staging.create(entry.mode);
@@ -103,7 +103,7 @@ async function receiveBody(
       if (chunks !== held)
         await place.pace.take(
           chunks.reduce((sum, chunk) => sum + chunk.length, 0),
-          lease.share,
+          lease,
         );
       chunks = await body.read();
     }

@@ -126,7 +126,7 @@ async function copyPiece(
     const before = at;
     at = await staging.write(wanted, at);
     part.receivedBytes += at - before;
-    await place.pace.take(at - before, staging.lease.share);
+    await place.pace.take(at - before, staging.lease);
   }
 }
 

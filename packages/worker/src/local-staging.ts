@@ -168,7 +168,7 @@ export class LocalStaging implements Staging {
   }
 
   async publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published> {
-    const same = await this.#sameAsDestination(received);
+    const same = await this.#sameAsDestination(received, entry);
     if (same !== undefined) {
       this.discard();
       return { outcome: "unchanged", stamp: same };
@@ -177,11 +177,19 @@ export class LocalStaging implements Staging {
     return { outcome: "copied", stamp };
   }
 
-  /** The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. */
-  async #sameAsDestination({ sizeBytes, sha256 }: Received): Promise<string | undefined> {
+  /**
+   * The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. Not so where the
+   * source is a file with a mode, and mode or mtime are others by now: they are part of what is copied.
+   */
+  async #sameAsDestination({ sizeBytes, sha256 }: Received, entry: SourceEntry): Promise<string | undefined> {
     const path = this.tree.path(this.destination);
     const stat = this.tree.stat(path);
     if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
+    const { mode, mtimeMs } = entry;
+    if (mode !== undefined) {
+      if (fstatSync(this.#fd).mode !== Number(stat.mode)) return undefined;
+      if (mtimeMs !== undefined && Math.abs(mtimeMs - Number(stat.mtimeNs) / 1e6) > 1) return undefined;
+    }
     return (await sha256OfFile(path)) === sha256 ? statStamp(stat) : undefined;
   }
 

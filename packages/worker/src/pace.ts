@@ -53,8 +53,12 @@ export class Pace {
     }
   }
 
-  /** Waits until so many bytes more keep within the limit, and within the share of a limit that a file has for itself. */
-  async take(bytes: number, share?: Share): Promise<void> {
+  /**
+   * Waits until so many bytes more keep within the limit, and within the share of a limit that a file has for itself.
+   *
+   * @throws the reason of the file's signal.
+   */
+  async take(bytes: number, { share, signal }: { share?: Share; signal: AbortSignal }): Promise<void> {
     if (this.bytesPerSecond === undefined && share === undefined) return;
     const nowMs = performance.now();
     let dueMs = nowMs;
@@ -65,7 +69,18 @@ export class Pace {
       dueMs = Math.max(dueMs, share.dueMs);
     }
     const wait = dueMs - nowMs;
-    if (wait > 1) await new Promise((resolve) => setTimeout(resolve, wait));
+    if (wait <= 1) return;
+    signal.throwIfAborted();
+    await new Promise<void>((resolve) => {
+      const over = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", over);
+        resolve();
+      };
+      const timer = setTimeout(over, wait);
+      signal.addEventListener("abort", over);
+    });
+    signal.throwIfAborted();
   }
 
   close(): void {

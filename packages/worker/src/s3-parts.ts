@@ -198,7 +198,7 @@ class Reader {
     this.part.receivedBytes = this.#heldBytes;
     const limit = this.place.terms.maxFileSizeBytes;
     if (limit !== undefined && this.#heldBytes > limit) throw tooLarge(this.#heldBytes, limit);
-    await this.place.pace.take(bytes, this.staging.lease.share);
+    await this.place.pace.take(bytes, this.staging.lease);
   }
 }
 

@@ -348,7 +348,7 @@ async function readSmall(
     for (const chunk of more) bytes += chunk.length;
     part.receivedBytes = bytes;
     if (limit !== undefined && bytes > limit) throw tooLarge(bytes, limit);
-    await place.pace.take(bytes - before, lease.share);
+    await place.pace.take(bytes - before, lease);
   };
   const complete = body.takeIfComplete();
   if (complete) {

@@ -33,7 +33,9 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   }
   const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
   if (fleets) throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
-  if (!toS3) prepareRoot(plan.spec.root);
+  const service = plan.spec.s3Destination ?? plan.spec.s3;
+  if (toS3 && service) await (await import("../check-bucket.js")).checkBucket(plan.spec.root, service);
+  else prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.
   const { openEngine } = await import("../engine.js");
   const opening = openEngine(resolved.values);

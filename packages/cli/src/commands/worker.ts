@@ -7,9 +7,10 @@ import { parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { redactText } from "@drover/shared/redact";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { aliveWorkers } from "@drover/shared/workers";
 import { FleetCarrier } from "@drover/worker/fleet-carrier";
-import { Health } from "@drover/worker/health";
+import { Health, type HealthChecks } from "@drover/worker/health";
 import { Presence } from "@drover/worker/presence";
 import { destination as fileDescriptor, pino } from "pino";
 import prettyBytes from "pretty-bytes";
@@ -45,7 +46,19 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     },
     fileDescriptor({ dest: 2, sync: true }),
   );
-  const engine = await openEngine(settings);
+  for (const root of roots)
+    if (isS3(root)) await (await import("../check-bucket.js")).checkBucket(root, s3 as S3Spec);
+  let ready = () => false;
+  let carrying: () => { receivedBytes: number }[] = () => [];
+  const health = await listen(settings["health-port"], {
+    progress: () => carrying().map((each) => each.receivedBytes),
+    stuckMs: STUCK_MS,
+    ready: () => ready(),
+  });
+  const engine = await openEngine(settings).catch((error) => {
+    health?.close();
+    throw error;
+  });
   const { redis, keys, ledger } = engine;
   await setHostLimits(redis, keys, limits);
   const onError = (error: Error) => {
@@ -87,6 +100,8 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     },
     onError,
   });
+  carrying = () => carrier.carrying;
+  ready = () => redis.status === "ready" && carrier.running && !draining;
   const leader = new Leader(
     workerId(),
     { redis, keys, ledger, owner: PROCESS_NAME, log: (message, fields) => log.info(fields ?? {}, message) },
@@ -99,15 +114,6 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     draining,
     carrying: carrier.carrying,
   }));
-  const port = settings["health-port"];
-  const health =
-    port === undefined
-      ? undefined
-      : await Health.listen(port, {
-          progress: () => carrier.carrying.map((each) => each.receivedBytes),
-          stuckMs: STUCK_MS,
-          ready: () => redis.status === "ready" && carrier.running && !draining,
-        });
   await presence.tell();
   log.info(
     { concurrency: settings.concurrency, roots, ...(health ? { health_port: health.port } : {}) },
@@ -125,6 +131,15 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   engine.close();
   log.info("stopped");
   return EXIT.ok;
+}
+
+async function listen(port: number | undefined, checks: HealthChecks): Promise<Health | undefined> {
+  if (port === undefined) return undefined;
+  try {
+    return await Health.listen(port, checks);
+  } catch (error) {
+    throw new SettingsError(`cannot listen on --health-port ${port} (${errnoCode(error)}): choose another`);
+  }
 }
 
 function nextSignal(): Promise<string> {
@@ -165,6 +180,8 @@ function checkRoots(given: string[]): string[] {
 
 /** `drover workers`: who is alive, and what each carries. */
 export async function workers(settings: Settings, flags: { json?: boolean }): Promise<number> {
+  if (settings.redis === undefined)
+    throw new SettingsError("only a fleet has workers: name its Redis with --redis or REDIS_URL");
   const engine = await openEngine(settings);
   try {
     const alive = await aliveWorkers(engine.redis, engine.keys);
