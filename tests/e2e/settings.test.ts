@@ -72,6 +72,11 @@ it("warns of a misspelt variable, in a line of JSON for fetch", async ({ box, wo
   expect(JSON.parse(fetched.stderr)).toMatchObject({ level: "warn", message: line });
 });
 
+it("--dry-run counts one file as one", async ({ box, work }) => {
+  const { stdout } = await box.run(["sync", work.write({ a: "a" }), ...work.into, "--dry-run"]);
+  expect(stdout).toMatch(/^1 file would be copied, 0 left unchanged; nothing was changed$/m);
+});
+
 it("a file of filters that is not there is named once", async ({ box, work }) => {
   const flags = ["--filter-from", "norules"];
   const { code, stderr } = await box.run(["sync", work.at("in"), ...work.into, ...flags], { cwd: work.path });
