@@ -290,6 +290,20 @@ describe("drover catalog import", () => {
   });
 });
 
+it("an export to a file whose ending names no format needs --format", async ({ box, work }) => {
+  work.write({ "in/a": "a" });
+  await syncIn(box, work);
+  const output = work.at("x.parquet");
+  const refused = await catalog(box, work, "export", "--output", output);
+  expect(refused).toMatchObject({ code: 2, stdout: "" });
+  expect(refused.stderr).toContain(".parquet");
+  expect(existsSync(output)).toBe(false);
+  const flags = ["--output", output, "--format", "csv"];
+  expect((await catalog(box, work, "export", ...flags)).code).toBe(0);
+  expect((await catalog(box, work, "export", "--output", work.at("plain"))).code).toBe(0);
+  expect(readFileSync(work.at("plain"))).toEqual(readFileSync(output));
+});
+
 it.for<[string, string[], Record<string, string>]>([
   ["a flag", ["--no-check-destination"], {}],
   ["the environment", [], { DROVER_CHECK_DESTINATION: "false" }],
@@ -297,7 +311,9 @@ it.for<[string, string[], Record<string, string>]>([
   work.write({ "in/a": "a" });
   const refused = await box.run(["sync", work.at("in"), ...work.into, ...own(work), ...args], { env });
   expect(refused).toMatchObject({ code: 2, stdout: "" });
-  expect(refused.stderr).toBe("drover: --no-check-destination: a local destination is always checked\n");
+  expect(refused.stderr).toBe(
+    "drover: check-destination cannot be false: a local destination is always checked\n",
+  );
   expect(existsSync(work.out)).toBe(false);
   expect((await syncIn(box, work, ["--check-destination"])).code).toBe(0);
   work.write({ "out/a": "b" });

@@ -61,6 +61,29 @@ describe("where a setting comes from", () => {
   });
 });
 
+it("warns of a misspelt variable, in a line of JSON for fetch", async ({ box, work }) => {
+  const env = { DROVER_RETRYS: "1" };
+  const line = "DROVER_RETRYS in the environment is no setting: did you mean DROVER_RETRIES?";
+  const synced = await box.run(["sync", work.write({ a: "a" }), ...work.into], { env });
+  expect(synced).toMatchObject({ code: 0, stderr: `warning: ${line}\n` });
+  const files = ["--source-url", work.at("a"), "--destination", work.at("b")];
+  const fetched = await box.run(["fetch", ...files], { env });
+  expect(fetched.code).toBe(0);
+  expect(JSON.parse(fetched.stderr)).toMatchObject({ level: "warn", message: line });
+});
+
+it("--dry-run counts one file as one", async ({ box, work }) => {
+  const { stdout } = await box.run(["sync", work.write({ a: "a" }), ...work.into, "--dry-run"]);
+  expect(stdout).toMatch(/^1 file would be copied, 0 left unchanged; nothing was changed$/m);
+});
+
+it("a file of filters that is not there is named once", async ({ box, work }) => {
+  const flags = ["--filter-from", "norules"];
+  const { code, stderr } = await box.run(["sync", work.at("in"), ...work.into, ...flags], { cwd: work.path });
+  expect(code).toBe(2);
+  expect(stderr).toBe("drover: cannot read the filters in norules (ENOENT)\n");
+});
+
 it("--bwlimit holds for all files together", async ({ box, origin, work }) => {
   const urls = [1, 2, 3].map((i) => origin.route(`/f${i}`, does.file(pattern(700_000, i))));
   const started = performance.now();

@@ -295,6 +295,32 @@ describe("pruning", () => {
     const names = Object.keys(await dump(redis, keys)).filter((name) => name.includes(second));
     expect(names).toEqual([]);
   });
+
+  it("by age forgets interrupted runs by the time they began, but none that somebody may work on", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const { ledger } = fleet;
+    const began = async (spec: Parameters<typeof specOf>[0], owner: string, hoursAgo: number) => {
+      const id = await ledger.create(specOf({ fleet: false, ...spec }), { headers: {}, sources: [] });
+      await redis.hset(keys.run(id), "owner", owner, "started", Date.now() - hoursAgo * 3_600_000);
+      return id;
+    };
+    const listed = { listIsStdin: true, list: "/state/lists/x" };
+    const old = [await began({}, "", 2), await began(listed, DEAD_PROCESS, 2)];
+    const kept = [
+      await began({}, DEAD_PROCESS, 0),
+      await began({}, PROCESS_NAME, 2),
+      await began({}, FAR_PROCESS, 2),
+      await began({ fleet: true }, DEAD_PROCESS, 2),
+    ];
+    expect(await ledger.forgetOlderThan(3_600_000)).toEqual({ runs: 2, lists: ["/state/lists/x"] });
+    const left = (await ledger.list()).map((run) => run.id);
+    expect(left.sort()).toEqual(kept.sort());
+    const names = Object.keys(await dump(redis, keys));
+    expect(names.filter((name) => old.some((id) => name.includes(id)))).toEqual([]);
+  });
 });
 
 describe("keys", () => {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { resolveSettings, SETTINGS, showSettings } from "@drover/cli/settings";
+import { resolveSettings, SETTINGS, showSettings, unknownVariables } from "@drover/cli/settings";
 import { SettingsError } from "@drover/shared/errors";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
@@ -153,7 +153,46 @@ test("an address of Redis that cannot be right is not repeated: it may hold a pa
   await expect(answer).rejects.not.toThrow(/CANARY/);
 });
 
+test.for([
+  ["s3://N/w", '--artifact-root: invalid bucket name "N": write s3://bucket/key'],
+  [
+    "s3:/bucket/w",
+    "--artifact-root: s3:/ has one slash too few: write s3://bucket/key, or ./s3:/… for a path",
+  ],
+])("an artifact root %s is refused with one clear line", async ([root, line]) => {
+  await expect(resolveSettings({ "artifact-root": root }, undefined)).rejects.toThrow(
+    new SettingsError(line),
+  );
+});
+
+describe("a variable", () => {
+  test("that is no setting is told, with the one that may have been meant", () => {
+    expect(unknownVariables({ DROVER_RETRYS: "1", DROVER_ZZZ: "1" })).toEqual([
+      "DROVER_RETRYS in the environment is no setting: did you mean DROVER_RETRIES?",
+      "DROVER_ZZZ in the environment is no setting",
+    ]);
+  });
+
+  test("that Drover reads, or Kubernetes makes for services, is not", () => {
+    const names = Object.keys(SETTINGS).map((name) => `DROVER_${name.toUpperCase().replaceAll("-", "_")}`);
+    const others = [
+      "DROVER_REDIS_CA",
+      "DROVER_EMBEDDED_IDLE_MS",
+      "DROVER_FAULT",
+      "DROVER_TEST_S3",
+      "DROVER_BENCH",
+    ];
+    const made = ["DROVER_SERVICE_HOST", "DROVER_REDIS_SERVICE_PORT", "DROVER_PORT_6379_TCP_ADDR", "PATH"];
+    const env = Object.fromEntries([...names, ...others, ...made].map((name) => [name, "1"]));
+    expect(unknownVariables({ ...env, DROVER_REDIS_PORT: "tcp://10.0.0.1:6379" })).toEqual([]);
+  });
+});
+
 describe("a configuration file", () => {
+  test("that is broken is told in a whole line", async () => {
+    await expect(resolveSettings({}, config("retries: 1: 2\n"))).rejects.toThrow(/ at line 1, column \d+$/);
+  });
+
   test("that is empty or holds comments only is fine", async () => {
     for (const text of ["", "# nothing\n", "---\n"]) {
       expect((await resolveSettings({}, config(text))).values.retries).toBe(5);
@@ -188,7 +227,7 @@ describe("a configuration file", () => {
   );
 
   test("that was named and is not there is refused", async () => {
-    await expect(resolveSettings({}, join(directory, "none.yaml"))).rejects.toThrow(/none\.yaml/);
+    await expect(resolveSettings({}, join(directory, "none.yaml"))).rejects.toThrow(/none\.yaml \(ENOENT\)$/);
   });
 
   test.for([

@@ -15,6 +15,7 @@ describe("a source", () => {
     ["file:///abs/a%20b", "/abs/a b"],
     ["C:thing", "/base/C:thing"],
     ["http:/typo", "/base/http:/typo"],
+    ["./s3:/there", "/base/s3:/there"],
     ["100%", "/base/100%"],
   ])("%s is %s", ([text, expected]) => {
     expect(sourceText(parseSource(text, "/base"))).toBe(expected);
@@ -26,6 +27,7 @@ describe("a source", () => {
     "s3://",
     "s3://b",
     "s3:///key",
+    "s3:/bucket/key",
     "s3://buck et/key",
     "s3://arn:aws:s3:eu-west-1:1:accesspoint/x",
     "s3://bucket/%ff",
@@ -40,6 +42,7 @@ describe("a source", () => {
   test.for([
     "ftp://user:CANARY@host/x",
     "s3://key:CANARY@bucket/x",
+    "s3:/key:CANARY@bucket/x",
     "http://user:CANARY@[bad/x",
     "http://u:CANARY@host:99999/x?token=CANARY",
   ])("%s is refused without showing its secret", (text) => {

@@ -65,7 +65,8 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
     let refused = "";
     if (spec.delete) {
       if (incomplete) refused = incomplete.message;
-      else if (counts.none > 0) refused = `${counts.none} files cannot be copied`;
+      else if (counts.none > 0)
+        refused = `${counts.none} ${counts.none === 1 ? "file" : "files"} cannot be copied`;
       else if (tree) {
         const signal = new AbortController().signal; // Ctrl-C ends the process
         const besides = { removed: 0, added, coming: isS3(spec.root) ? files : 0 };
@@ -80,7 +81,7 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
     }
     const deleted = spec.delete ? `, ${counts.delete} deleted` : "";
     output.end(
-      `${counts.copy} files would be copied, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
+      `${counts.copy} ${counts.copy === 1 ? "file" : "files"} would be copied, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
     );
     if (incomplete) throw incomplete;
     if (refused !== "") reportError(`nothing would be deleted in ${spec.root}: ${refused}`);

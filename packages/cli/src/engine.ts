@@ -40,7 +40,12 @@ export async function openEngine(
     redis,
     address,
     keys,
-    ledger: new Ledger(redis, keys, PROCESS_NAME),
+    ledger: new Ledger(
+      redis,
+      keys,
+      PROCESS_NAME,
+      embedded ? " in Drover's own Redis: --redis names a fleet's" : "",
+    ),
     close() {
       redis.disconnect();
       embedded?.close();

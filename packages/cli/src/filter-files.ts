@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { messageOf, SettingsError } from "@drover/shared/errors";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
 
 /**
  * Rules of a file, one a line, in the place of the option that names it. Empty lines and those that begin with `#` or
@@ -13,7 +13,7 @@ export function readFilters(path: string, sign: "+" | "-" | undefined): string[]
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new SettingsError(`cannot read the filters in ${path}: ${messageOf(error)}`);
+    throw new SettingsError(`cannot read the filters in ${path} (${errnoCode(error)})`);
   }
   const rules: string[] = [];
   for (const [at, line] of text.split(/\r?\n/).entries()) {

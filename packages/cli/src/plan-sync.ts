@@ -67,7 +67,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
   const list = flags.fromFile === undefined ? undefined : checkList(flags.fromFile);
   const root = rootOf(settings);
   if (settings["check-destination"] === false && !isS3(root))
-    throw new SettingsError("--no-check-destination: a local destination is always checked");
+    throw new SettingsError("check-destination cannot be false: a local destination is always checked");
   const spec: RunSpec = {
     root,
     directory: process.cwd(),

@@ -125,7 +125,7 @@ function build(exit: (code: number) => void): Command {
     const log = new FetchLog(version());
     let settings: Resolved;
     try {
-      settings = await settingsOf(command);
+      settings = await settingsOf(command, (message) => log.say("warn", message));
     } catch (error) {
       log.say("error", messageOf(error));
       return exit(FETCH_EXIT.usage);
@@ -194,8 +194,15 @@ function build(exit: (code: number) => void): Command {
     const { worker } = await import("./commands/worker.js");
     exit(await worker(flags, await settingsOf(command)));
   });
-  addSettings(program.command("gc").description("forget runs that ended long ago"), STATE)
-    .option("--older-than <DAYS>", "days since they ended (default: 7)", "7")
+  addSettings(
+    program.command("gc").description("forget runs that ended, or were interrupted, long ago"),
+    STATE,
+  )
+    .option(
+      "--older-than <DAYS>",
+      "days since they ended, or began where they were interrupted (default: 7)",
+      "7",
+    )
     .action(async (flags: { olderThan: string }, command: Command) => {
       const { gc } = await import("./commands/runs.js");
       exit(await gc(flags.olderThan, (await settingsOf(command)).values));
@@ -234,7 +241,10 @@ function addCatalog(program: Command, exit: (code: number) => void): void {
       .command("export")
       .description("write what is known of a tree, sorted by path")
       .argument("[tree]", TREE)
-      .option("--format <csv|ndjson|sqlite>", "(default: as the output's name ends, else csv)")
+      .option(
+        "--format <csv|ndjson|sqlite>",
+        "(default: as the output's name ends; csv where it has no ending)",
+      )
       .option("--output <FILE>", "(default: standard output)"),
     STATE,
   ).action(

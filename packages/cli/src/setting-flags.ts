@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { type Resolved, resolveSettings, SETTINGS, type SettingName } from "./settings.js";
+import { warn } from "./output.js";
+import { type Resolved, resolveSettings, SETTINGS, type SettingName, unknownVariables } from "./settings.js";
 
 /** Settings of commands that carry files. */
 export const TRANSFER: SettingName[] = [
@@ -73,8 +74,16 @@ export function addSettings(command: Command, names: SettingName[]): Command {
 
 const camel = (name: string) => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
-/** The settings of a command: what its flags say, then environment, file and defaults. */
-export async function settingsOf(command: Command): Promise<Resolved> {
+/**
+ * The settings of a command: what its flags say, then environment, file and defaults.
+ *
+ * @param tell is told of variables that look like settings and are none.
+ */
+export async function settingsOf(
+  command: Command,
+  tell: (message: string) => void = warn,
+): Promise<Resolved> {
+  for (const message of unknownVariables()) tell(message);
   const options = command.opts<Record<string, unknown>>();
   const flags: Record<string, unknown> = {};
   for (const name of Object.keys(SETTINGS)) {

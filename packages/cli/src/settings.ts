@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { SettingsError } from "@drover/shared/errors";
+import { refuseOneSlash } from "@drover/producer/expand/source-name";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
@@ -10,7 +11,7 @@ import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 export type Origin = "flag" | "environment" | "file" | "default";
 
 interface Kind<T> {
-  /** @throws Error saying what is expected. */
+  /** @throws Error saying what is expected; SettingsError saying what is wrong. */
   read(text: string): T;
   show(value: T): string;
 }
@@ -34,6 +35,7 @@ const path: Kind<string> = {
 /** A directory, or `s3://bucket/prefix`. */
 const root: Kind<string> = {
   read: (value) => {
+    refuseOneSlash(value);
     if (!isS3(value)) return path.read(value);
     const { bucket, key } = parseS3(value);
     return s3Text({ bucket, key: key.replace(/\/$/, "") }).replace(/\/$/, "");
@@ -263,6 +265,7 @@ export async function resolveSettings(
       try {
         return entry.kind.read(value);
       } catch (error) {
+        if (error instanceof SettingsError) throw new SettingsError(`${where}: ${error.message}`);
         const given = /^(redis|s3-endpoint|s3-dest-endpoint|artifact-root)$/.test(name)
           ? "this"
           : JSON.stringify(value); // may hold a password
@@ -272,10 +275,9 @@ export async function resolveSettings(
     const flag = flags[name];
     // AWS's own way to say that endpoints of its variables are for others.
     const ignored = name === "s3-endpoint" && process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === "true";
-    const variable = [
-      `DROVER_${name.toUpperCase().replaceAll("-", "_")}`,
-      ...(ignored ? [] : entry.environment),
-    ].find((each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"));
+    const variable = [variableOf(name), ...(ignored ? [] : entry.environment)].find(
+      (each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"),
+    );
     if (flag !== undefined) {
       values[name] = read(String(flag), `--${name}`);
       origins[name] = "flag";
@@ -298,6 +300,30 @@ export async function resolveSettings(
   return { values: values as Settings, origins };
 }
 
+/** A setting's own name in the environment. */
+function variableOf(name: string): string {
+  return `DROVER_${name.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** Variables that are no settings: documented ones, and those of Drover's own tests and benchmarks. */
+const OTHER_VARIABLES =
+  /^DROVER_(REDIS_CA|EMBEDDED_IDLE_MS|FAULT|BENCH|OPTS|BIG_OPTS|TEST_.*)$|_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP)/;
+
+/**
+ * A line about each variable that looks like a setting and is none, so that a misspelt one is noticed. What Kubernetes
+ * tells of services called drover is no setting either, and nobody's slip.
+ */
+export function unknownVariables(env: NodeJS.ProcessEnv = process.env): string[] {
+  const known = Object.keys(SETTINGS).map(variableOf);
+  return Object.keys(env)
+    .filter((name) => name.startsWith("DROVER_") && !known.includes(name) && !OTHER_VARIABLES.test(name))
+    .filter((name) => !/^(tcp|udp):/.test(env[name] ?? ""))
+    .map((name) => {
+      const near = nearest(name.slice("DROVER_".length), Object.keys(SETTINGS));
+      return `${name} in the environment is no setting${near ? `: did you mean ${variableOf(near)}?` : ""}`;
+    });
+}
+
 function plain(value: unknown, name: string, path: string): string {
   if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
     return String(value);
@@ -314,7 +340,13 @@ async function readConfig(
   try {
     values = parse(readFileSync(file, "utf8"));
   } catch (error) {
-    throw new SettingsError(`cannot read ${file}: ${(error as Error).message.split("\n")[0]}`);
+    const { message } = error as Error;
+    // What YAML says of the place is in lines of its own.
+    const why =
+      "errno" in (error as Error)
+        ? ` (${errnoCode(error)})`
+        : `: ${message.split("\n")[0]?.replace(/:$/, "")}`;
+    throw new SettingsError(`cannot read ${file}${why}`);
   }
   if (values === null || values === undefined) return { path: file, values: {} };
   if (typeof values !== "object" || Array.isArray(values))

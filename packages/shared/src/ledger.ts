@@ -45,10 +45,12 @@ export interface Standing {
 
 /** Runs and what became of their files. The bitmaps are the truth about files; the hash is about the run. */
 export class Ledger {
+  /** @param place where a run was looked for in vain, for people, with what they can do; "" to say nothing. */
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
     private readonly owner: string,
+    private readonly place = "",
   ) {}
 
   /** @param id of a run that Redis has forgotten; a new one otherwise. */
@@ -92,17 +94,32 @@ export class Ledger {
     }
   }
 
-  /** Forgets runs that ended longer ago. @returns how many. */
-  async forgetOlderThan(ageMs: number): Promise<number> {
-    let forgotten = 0;
+  /**
+   * Forgets runs that ended longer ago; of runs of one machine also those that began longer ago, were interrupted, and
+   * that nobody works on.
+   *
+   * @returns how many, and the lists that were kept for those who would go on with them.
+   */
+  async forgetOlderThan(ageMs: number): Promise<{ runs: number; lists: string[] }> {
+    const beforeMs = Date.now() - ageMs;
+    const lists: string[] = [];
+    let runs = 0;
     for (const id of await this.redis.zrange(this.keys.runs(), "0", "-1")) {
-      const [ended, owner] = await this.redis.hmget(this.keys.run(id), "ended", "owner");
-      if (!ended || Number(ended) > Date.now() - ageMs || (owner && !isProcessDead(owner))) continue;
-      if (await this.redis.sismember(this.keys.active(), id)) continue;
+      const hash = await this.redis.hgetall(this.keys.run(id));
+      if (hash.ended) {
+        if (Number(hash.ended) > beforeMs || (hash.owner && !isProcessDead(hash.owner))) continue;
+        if (await this.redis.sismember(this.keys.active(), id)) continue;
+      } else {
+        const run = readRun(id, hash);
+        if (run?.state !== "interrupted" || run.spec.fleet || run.startedMs > beforeMs) continue;
+        // Somebody may be about to go on with it: it is forgotten by who has it.
+        if ((await this.#tryTake(run)) !== "OK") continue;
+        if (run.spec.listIsStdin && run.spec.list !== undefined) lists.push(run.spec.list);
+      }
       await this.#forget(id);
-      forgotten++;
+      runs++;
     }
-    return forgotten;
+    return { runs, lists };
   }
 
   async #forget(id: string): Promise<void> {
@@ -148,7 +165,7 @@ export class Ledger {
   /** @throws SettingsError when there is no such run. */
   async get(id: string): Promise<Run> {
     const hash = await this.redis.hgetall(this.keys.run(id));
-    if (!hash.spec) throw new SettingsError(`no such run: ${id} (drover runs lists them)`);
+    if (!hash.spec) throw new SettingsError(`no such run: ${id}${this.place} (drover runs lists them)`);
     const run = readRun(id, hash);
     if (!run) throw new SettingsError(`run ${id} was made by another version of Drover: start a new sync`);
     return run;
@@ -220,15 +237,22 @@ export class Ledger {
    * @throws SettingsError when another live process has it.
    */
   async take(run: Run): Promise<void> {
-    const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
-    const answer = await takeScript.run(
-      this.redis,
-      [this.keys.run(run.id), this.keys.active()],
-      [this.owner, dead, run.spec.fleet ? run.id : "", PRODUCER_MS],
-    );
+    const answer = await this.#tryTake(run);
     if (answer === "OK") return;
     throw new SettingsError(
-      `run ${run.id} is being worked on by process ${processNumber(String(answer))}: let it finish`,
+      `run ${run.id} is being worked on by process ${processNumber(answer)}: let it finish`,
+    );
+  }
+
+  /** @returns `OK`, or who has it. */
+  async #tryTake(run: Run): Promise<string> {
+    const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
+    return String(
+      await takeScript.run(
+        this.redis,
+        [this.keys.run(run.id), this.keys.active()],
+        [this.owner, dead, run.spec.fleet ? run.id : "", PRODUCER_MS],
+      ),
     );
   }
 

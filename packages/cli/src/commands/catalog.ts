@@ -34,6 +34,11 @@ export async function exportCatalog(
   flags: { format?: string; output?: string },
   settings: Settings,
 ): Promise<number> {
+  const ending = extname(flags.output ?? "").slice(1);
+  if (flags.format === undefined && ending !== "" && !isFormat(ending))
+    throw new SettingsError(
+      `.${ending} at the end of ${flags.output} names no format: use .${FORMATS.join(", .")}, or --format`,
+    );
   const format = formatOf(flags.format, flags.output);
   if (format === "sqlite" && flags.output === undefined)
     throw new SettingsError("--format sqlite needs --output: a database is no text");
@@ -231,16 +236,19 @@ function filesText(files: number): string {
   return files === 1 ? "1 file" : `${files} files`;
 }
 
+function isFormat(text: string): text is ExportFormat {
+  return (FORMATS as readonly string[]).includes(text);
+}
+
 /** @param file says by its name what it is, where the person does not. */
 function formatOf(given: string | undefined, file: string | undefined): ExportFormat {
   if (given === undefined) {
     const end = extname(file ?? "").slice(1);
-    return FORMATS.find((format) => format === end) ?? "csv";
+    return isFormat(end) ? end : "csv";
   }
-  const format = FORMATS.find((each) => each === given);
-  if (!format)
+  if (!isFormat(given))
     throw new SettingsError(`--format must be ${FORMATS.join(", ")}, not ${JSON.stringify(given)}`);
-  return format;
+  return given;
 }
 
 /** @throws SettingsError where there is no such tree in the catalog, or several and none is named. */

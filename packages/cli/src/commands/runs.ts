@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { openEngine } from "../engine.js";
@@ -92,14 +93,15 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
   }
 }
 
-/** `drover gc`: forgets runs that ended long ago. */
+/** `drover gc`: forgets runs that ended, or were interrupted, long ago. */
 export async function gc(days: string, settings: Settings): Promise<number> {
   const age = Number(days);
   if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
   const engine = await openEngine(settings);
   try {
-    const forgotten = await engine.ledger.forgetOlderThan(age * 86_400_000);
-    process.stdout.write(`${forgotten} ${forgotten === 1 ? "run" : "runs"} forgotten\n`);
+    const { runs, lists } = await engine.ledger.forgetOlderThan(age * 86_400_000);
+    for (const list of lists) rmSync(list, { force: true });
+    process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
     return EXIT.ok;
   } finally {
     engine.close();
@@ -121,10 +123,11 @@ export async function goOn(
     if (run.state === "cancelled" && !retry)
       throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
     const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
-    if (run.state === "done" && !retry) {
+    const counts = await engine.ledger.counts(id);
+    const clean = successful(counts) === counts.files && run.undeleted === "";
+    if (run.state === "done" && (!retry || clean)) {
       const report = new Report(format, undefined);
-      const counts = await engine.ledger.counts(id);
-      report.start(`Run ${id} is done: nothing is left to resume`);
+      report.start(`Run ${id} is done: nothing is left to ${retry ? "retry" : "resume"}`);
       await report.end(counts);
       if (run.undeleted !== "") warn(`nothing was deleted in ${run.spec.root}: ${run.undeleted}`);
       return exitCode(counts, false, run.undeleted);

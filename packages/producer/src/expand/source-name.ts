@@ -7,6 +7,12 @@ import { baseName, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s
 /** A source as it was written, understood. */
 export type SourceName = { is: "url"; url: string } | { is: "path"; path: string } | ({ is: "s3" } & S3Name);
 
+/** @throws SettingsError for `s3:/bucket`, which would be a directory called `s3:`; never showing what it holds. */
+export function refuseOneSlash(text: string): void {
+  if (/^s3:\/(?!\/)/i.test(text))
+    throw new SettingsError("s3:/ has one slash too few: write s3://bucket/key, or ./s3:/… for a path");
+}
+
 /**
  * Understands one source.
  *
@@ -16,6 +22,7 @@ export type SourceName = { is: "url"; url: string } | { is: "path"; path: string
 export function parseSource(text: string, directory: string): SourceName {
   if (text === "") throw new SettingsError("an empty source: name a URL, a file or a directory");
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
+  refuseOneSlash(text);
   if (scheme === undefined) return { is: "path", path: resolve(directory, text) };
   if (scheme === "file") {
     try {
