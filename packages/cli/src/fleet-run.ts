@@ -10,7 +10,7 @@ import { Backlog, RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
-import { OutcomeStream } from "@drover/shared/outcome-stream";
+import { MOST_READ, OutcomeStream } from "@drover/shared/outcome-stream";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { openTree } from "@drover/shared/storage/open-tree";
@@ -322,13 +322,16 @@ class Follower {
 
   /** Shows outcomes as they come. */
   async #watch(): Promise<void> {
-    while (!this.#stop.signal.aborted) if (!(await this.#tell())) await sleep(LOOK_MS);
-    while (await this.#tell());
+    const { signal } = this.#stop;
+    // Many at once: every look costs Redis as much as a file does.
+    while (!signal.aborted)
+      if ((await this.#tell()) < MOST_READ) await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
+    while ((await this.#tell()) > 0);
     await this.#outcomes.leave();
   }
 
-  /** @returns whether there was anything to tell. */
-  async #tell(): Promise<boolean> {
+  /** @returns how many were told of. */
+  async #tell(): Promise<number> {
     const outcomes = await this.#outcomes.read();
     for (const [index, outcome] of outcomes) {
       if (this.#told.has(index)) continue;
@@ -336,7 +339,7 @@ class Follower {
       this.progress?.settled(outcome);
       this.report.outcome({ ...outcome, index });
     }
-    return outcomes.length > 0;
+    return outcomes.length;
   }
 }
 

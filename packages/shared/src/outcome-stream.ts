@@ -9,7 +9,7 @@ import { Script } from "./redis/script.js";
  */
 export const FOLLOW_MS = 180_000;
 /** Outcomes that are read at once. */
-const MOST_READ = 1_000;
+export const MOST_READ = 1_000;
 
 /**
  * Reads on for one of those who follow a run. What all of them have read is trimmed.
