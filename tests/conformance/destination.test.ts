@@ -277,6 +277,19 @@ describe("taking over", () => {
     },
   );
 
+  it("leaves nothing of the part where the file is begun anew, its mode neither", async ({ ground }) => {
+    const { fence, part } = ground.leave("file", "0123456789");
+    const staging = ground.stage("file");
+    expect(staging.adopt([fence], part, false)).toBe(true);
+    staging.create(0o600); // the source has another version by now
+    staging.writeWhole([Buffer.from("new")], 3);
+    await staging.commit(ENTRY, false, () => {});
+    staging.close();
+    expect(ground.read("file")).toBe("new");
+    expect(statSync(ground.to("file")).mode & 0o777).toBe(0o600);
+    expect(ground.names()).toEqual(["file"]);
+  });
+
   it("gets a copy that its predecessor, still alive, cannot write to", async ({ ground }) => {
     const { fence, part, path } = ground.leave("file", "0123456789");
     const alive = openSync(path, "r+");

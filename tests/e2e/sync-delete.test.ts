@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { relative } from "node:path";
 import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
@@ -135,13 +144,19 @@ describe("sync --delete", () => {
     await synced(box, work, ["a", "b"]);
     rmSync(work.at("in/b"));
     const kept = `/dev/shm/drover-test-${process.pid}`;
+    const left = [".drover-left_long_ago___", ".drover-left_just_now___"];
     try {
+      mkdirSync(kept);
+      for (const name of left) writeFileSync(`${kept}/${name}`, "of a worker that was killed");
+      utimesSync(`${kept}/${left[0]}`, 0, 0);
+      utimesSync(work.to("b"), 1_500_000_000, 1_500_000_000);
       const { code } = await box.run([
         ...["sync", work.at("in"), ...work.into, ...all],
         ...["--backup-dir", kept],
       ]);
       expect(code).toBe(0);
-      expect([here(work.out), here(kept)]).toEqual([["a"], ["b"]]);
+      expect([here(work.out), here(kept)]).toEqual([["a"], [left[1], "b"]]);
+      expect(statSync(`${kept}/b`).mtimeMs).toBe(1_500_000_000_000);
     } finally {
       rmSync(kept, { recursive: true, force: true });
     }

@@ -19,6 +19,13 @@ export interface Before {
   expected: boolean;
 }
 
+/** What is known of a destination that is as its catalog entry says. */
+export function vouchedFor(entry: CatalogEntry, file: WorkFile, expected: string | undefined): Before {
+  const version = entry.source === file.sourceHash ? entry.version : "";
+  if (expected === undefined) return { entry, known: version, expected: false };
+  return { entry: { ...entry, version }, known: "", expected: entry.sha256 === expected };
+}
+
 export interface Received extends Evidence {
   /** What the file must measure, where the source says so of the bytes that are staged. */
   lengthBytes: number | undefined;

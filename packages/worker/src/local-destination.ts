@@ -1,9 +1,9 @@
-import { type CatalogEntry, decodeCatalog, statStamp } from "@drover/shared/catalog";
+import { decodeCatalog, statStamp } from "@drover/shared/catalog";
 import { faultPoint } from "@drover/shared/fault";
 import type { Admitted } from "@drover/shared/protocol";
 import { LocalRemoval } from "@drover/shared/storage/local-removal";
 import { LocalTree } from "@drover/shared/storage/local-tree";
-import type { Before, Destination } from "./destination.js";
+import { type Before, type Destination, vouchedFor } from "./destination.js";
 import { sha256OfFile } from "./hash-file.js";
 import type { Lease } from "./leases.js";
 import { LocalStaging } from "./local-staging.js";
@@ -66,11 +66,4 @@ export class LocalDestination implements Destination {
   close(): void {
     this.#backup?.close();
   }
-}
-
-/** What is known of a destination that is as its catalog entry says. */
-export function vouchedFor(entry: CatalogEntry, file: WorkFile, expected: string | undefined): Before {
-  const version = entry.source === file.sourceHash ? entry.version : "";
-  if (expected === undefined) return { entry, known: version, expected: false };
-  return { entry: { ...entry, version }, known: "", expected: entry.sha256 === expected };
 }

@@ -110,12 +110,9 @@ export class LocalStaging implements Staging {
     return receiveLocally(source, opened, lengthBytes, this, part, place);
   }
 
-  /** Makes the staging file, empty. */
+  /** Makes the staging file, empty. Of a part that was taken over nothing is left: it may be of another mode, too. */
   create(mode: number | undefined): void {
-    if (this.#fd >= 0) {
-      ftruncateSync(this.#fd, 0);
-      return;
-    }
+    this.discard();
     this.lease.check();
     try {
       this.#fd = openSync(

@@ -10,6 +10,7 @@ import { partBytesOf } from "./s3-upload.js";
 const PART_BYTES = 512 << 20;
 /** Parts of one object that are copied at the same time. */
 const COPIERS = 4;
+
 /**
  * Has an object copied by its service. One that can be copied at once is, when it is published; a larger one goes in
  * parts to a multipart upload.

@@ -47,11 +47,11 @@ export async function findExtraneous(
   besides: { removed: number; added: number; coming?: number; arrived?: number },
   signal: AbortSignal,
 ): Promise<Removals> {
+  const extraneous = new Spool<Extraneous>();
+  if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = compilePatterns(spec.patterns, spec.filters);
   const s3 = new S3Sources(spec, signal);
   const there = new S3Sources({ ...spec, s3: spec.s3Destination ?? spec.s3 }, signal);
-  const extraneous = new Spool<Extraneous>();
-  if (sources.length === 0) return { refused: "there is no source", extraneous };
   const listed = sources.map((source) => ({
     source,
     names: new SortedSource(namesOfSource(source, spec, s3), wanted),

@@ -19,6 +19,7 @@ import { errnoCode, fileError, TransferError } from "../errors.js";
 import { type Directory, discardEmpty, type LocalTree, putBack, stagingName } from "./local-tree.js";
 
 const fsyncAsync = promisify(fsync);
+
 /**
  * Removes one file of a local tree. It is first taken away, to a directory whose name carries the fence and which a
  * successor removes before it does anything else: so who lost the lease takes nothing away any more. What was taken is
@@ -128,6 +129,7 @@ export class LocalRemoval {
         renameSync(taken, directory.at(this.#base));
       } catch (error) {
         if (errnoCode(error) !== "EXDEV") throw error;
+        await backup.sweep(directory); // of those who were killed while they copied
         await this.#copy(taken, directory, durable);
       }
       if (durable) await directory.sync();
@@ -144,12 +146,14 @@ export class LocalRemoval {
       await copyFile(taken, staged, constants.COPYFILE_FICLONE);
       const fd = openSync(staged, constants.O_RDONLY | constants.O_NOFOLLOW); // the file may be read-only
       try {
-        futimesSync(fd, stat.atime, stat.mtime);
+        if (durable) await fsyncAsync(fd);
+        renameSync(staged, directory.at(this.#base));
+        futimesSync(fd, stat.atime, stat.mtime); // only now: with an old date it would look abandoned
         if (durable) await fsyncAsync(fd);
       } finally {
         closeSync(fd);
       }
-      renameSync(staged, directory.at(this.#base));
+      if (durable) await directory.sync(); // before it is gone here
     } catch (error) {
       rmSync(staged, { force: true });
       throw error;
