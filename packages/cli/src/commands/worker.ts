@@ -12,9 +12,9 @@ import { aliveWorkers } from "@drover/shared/workers";
 import { FleetCarrier } from "@drover/worker/fleet-carrier";
 import { Health, type HealthChecks } from "@drover/worker/health";
 import { Presence } from "@drover/worker/presence";
-import { destination as fileDescriptor, pino } from "pino";
+import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
-import { openEngine } from "../engine.js";
+import { type Engine, openEngine } from "../engine.js";
 import { showDuration } from "../report.js";
 import { EXIT } from "../run-here.js";
 import type { Resolved, Settings } from "../settings.js";
@@ -36,9 +36,47 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   const roots = checkRoots(flags.root);
   const s3 = roots.some(isS3) ? await (await import("../s3-spec.js")).s3SpecOf(resolved) : undefined;
   const limits = (flags.hostLimit ?? []).map(parseHostLimit);
-  const log = pino(
+  for (const root of roots)
+    if (isS3(root)) await (await import("../check-bucket.js")).checkBucket(root, s3 as S3Spec);
+  const engine = await openEngine(settings);
+  let health: Health | undefined;
+  try {
+    let serving: Serving | undefined;
+    // Nothing is carried before its port is had.
+    health = await listen(settings["health-port"], {
+      progress: () => serving?.carrier.carrying.map((each) => each.receivedBytes) ?? [],
+      stuckMs: STUCK_MS,
+      ready: () =>
+        serving !== undefined &&
+        engine.redis.status === "ready" &&
+        serving.carrier.running &&
+        !serving.draining,
+    });
+    await setHostLimits(engine.redis, engine.keys, limits);
+    const log = logger(flags.verbose ?? false);
+    serving = serve(engine, { concurrency: settings.concurrency, roots, ...(s3 ? { s3 } : {}) }, log);
+    const { concurrency } = settings;
+    await serving.presence.tell();
+    log.info({ concurrency, roots, ...(health ? { health_port: health.port } : {}) }, "worker ready");
+    await drain(serving, settings["drain-deadline"], log);
+    return EXIT.ok;
+  } finally {
+    health?.close();
+    engine.close();
+  }
+}
+
+interface Serving {
+  carrier: FleetCarrier;
+  leader: Leader;
+  presence: Presence;
+  draining: boolean;
+}
+
+function logger(verbose: boolean): Logger {
+  return pino(
     {
-      level: flags.verbose ? "debug" : "info",
+      level: verbose ? "debug" : "info",
       base: { worker: workerId() },
       messageKey: "message",
       timestamp: () => `,"ts":"${new Date().toISOString()}"`,
@@ -46,30 +84,22 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     },
     fileDescriptor({ dest: 2, sync: true }),
   );
-  for (const root of roots)
-    if (isS3(root)) await (await import("../check-bucket.js")).checkBucket(root, s3 as S3Spec);
-  let ready = () => false;
-  let carrying: () => { receivedBytes: number }[] = () => [];
-  const health = await listen(settings["health-port"], {
-    progress: () => carrying().map((each) => each.receivedBytes),
-    stuckMs: STUCK_MS,
-    ready: () => ready(),
-  });
-  const engine = await openEngine(settings).catch((error) => {
-    health?.close();
-    throw error;
-  });
-  const { redis, keys, ledger } = engine;
-  await setHostLimits(redis, keys, limits);
+}
+
+/** Takes files of the fleet's runs from here on, and leads the fleet where nobody does. */
+function serve(
+  { redis, keys, ledger }: Engine,
+  work: { concurrency: number; roots: string[]; s3?: S3Spec },
+  log: Logger,
+): Serving {
   const onError = (error: Error) => {
     // That Redis is away is said once, below.
     if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
     log.warn({ error: redactText(error.message) }, "error");
   };
-  let draining = false;
   let away = false;
   redis.on("close", () => {
-    if (!away && !draining) log.warn("Redis is away: waiting for it");
+    if (!away && !serving.draining) log.warn("Redis is away: waiting for it");
     away = true;
   });
   redis.on("ready", () => {
@@ -79,9 +109,7 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   const carrier = new FleetCarrier({
     redis,
     keys,
-    concurrency: settings.concurrency,
-    roots,
-    ...(s3 ? { s3 } : {}),
+    ...work,
     events: {
       started: (job, attempt) => log.debug({ run: job.r, source: job.s, attempt }, "started"),
       waiting: () => {},
@@ -100,37 +128,34 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     },
     onError,
   });
-  carrying = () => carrier.carrying;
-  ready = () => redis.status === "ready" && carrier.running && !draining;
   const leader = new Leader(
     workerId(),
     { redis, keys, ledger, owner: PROCESS_NAME, log: (message, fields) => log.info(fields ?? {}, message) },
     onError,
   );
   const presence = new Presence(redis, keys, workerId(), () => ({
-    concurrency: settings.concurrency,
-    roots,
+    concurrency: work.concurrency,
+    roots: work.roots,
     leads: leader.leads,
-    draining,
+    draining: serving.draining,
     carrying: carrier.carrying,
   }));
-  await presence.tell();
-  log.info(
-    { concurrency: settings.concurrency, roots, ...(health ? { health_port: health.port } : {}) },
-    "worker ready",
-  );
+  const serving: Serving = { carrier, leader, presence, draining: false };
+  return serving;
+}
 
+/** Waits for a signal, then stops in order. */
+async function drain(serving: Serving, deadlineSeconds: number, log: Logger): Promise<void> {
+  const { carrier, leader, presence } = serving;
   const signal = await nextSignal();
-  draining = true;
-  const deadline = settings["drain-deadline"];
-  log.info({ signal, deadline_s: deadline, files: carrier.carrying.length }, "stopping");
+  serving.draining = true;
+  log.info({ signal, deadline_s: deadlineSeconds, files: carrier.carrying.length }, "stopping");
   nextSignal().then(() => process.exit(EXIT.interrupted));
-  await Promise.all([leader.stop(), carrier.stop(deadline * 1000)]);
-  await presence.end().catch(onError);
-  health?.close();
-  engine.close();
+  await Promise.all([leader.stop(), carrier.stop(deadlineSeconds * 1000)]);
+  await presence.end().catch((error: Error) => {
+    log.warn({ error: redactText(error.message) }, "it is listed for a while yet");
+  });
   log.info("stopped");
-  return EXIT.ok;
 }
 
 async function listen(port: number | undefined, checks: HealthChecks): Promise<Health | undefined> {
