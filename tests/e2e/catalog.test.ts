@@ -15,17 +15,8 @@ import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
 import { sha256 } from "../harness/content.js";
 import type { Sandbox } from "../harness/drover.js";
-import { FakeS3, sendError } from "../harness/fake-s3.js";
-import { it as base, type Work } from "../harness/fixtures.js";
-
-const it = base.extend<{ s3: FakeS3 }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
-  s3: async ({}, use) => {
-    const s3 = await FakeS3.start();
-    await use(s3);
-    await s3.stop();
-  },
-});
+import { type FakeS3, sendError } from "../harness/fake-s3.js";
+import { itWithFakeS3 as it, type Work } from "../harness/fixtures.js";
 
 /** Names that a format, a shell or a spreadsheet could take for something else. */
 const HOSTILE = [

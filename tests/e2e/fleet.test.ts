@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { connect } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
@@ -7,19 +7,9 @@ import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
 import { pattern } from "../harness/content.js";
 import type { Item } from "../harness/drover.js";
-import { it as base } from "../harness/fixtures.js";
-import { TestFleet } from "../harness/fleet.js";
+import { it } from "../harness/fixtures.js";
 import { Gate, until } from "../harness/gate.js";
 import { listRuns, onlyRun, statusOf } from "../harness/runs.js";
-
-const it = base.extend<{ fleet: TestFleet }>({
-  fleet: async ({ box, work }, use) => {
-    mkdirSync(work.out, { recursive: true });
-    const fleet = await TestFleet.start(box, [work.out]);
-    await use(fleet);
-    await fleet.stop();
-  },
-});
 
 const names = (count: number) => Array.from({ length: count }, (_, at) => `f${at}`);
 

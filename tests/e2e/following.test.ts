@@ -6,17 +6,10 @@ import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
 import type { Item } from "../harness/drover.js";
 import { it as base } from "../harness/fixtures.js";
-import { TestFleet } from "../harness/fleet.js";
 import { Gate, until } from "../harness/gate.js";
 import { onlyRun, statusOf } from "../harness/runs.js";
 
-const it = base.extend<{ fleet: TestFleet; redis: Redis }>({
-  fleet: async ({ box, work }, use) => {
-    mkdirSync(work.out, { recursive: true });
-    const fleet = await TestFleet.start(box, [work.out]);
-    await use(fleet);
-    await fleet.stop();
-  },
+const it = base.extend<{ redis: Redis }>({
   redis: async ({ fleet }, use) => {
     const redis = await connect(fleet.redis.address);
     await use(redis);

@@ -4,28 +4,9 @@ import { file, status } from "../harness/behaviours.js";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
 import { FakeS3, sendError } from "../harness/fake-s3.js";
-import { it as base } from "../harness/fixtures.js";
 import { TestFleet } from "../harness/fleet.js";
 import { latestRun } from "../harness/runs.js";
-import { realS3, TestS3 } from "../harness/s3.js";
-
-/** What says so only where a real service does: see TestS3 for what the one in this process takes for granted. */
-const real = await realS3();
-
-const it = base.extend<{ s3: TestS3; fake: FakeS3 }>({
-  // biome-ignore lint/correctness/noEmptyPattern: see below
-  fake: async ({}, use) => {
-    const fake = await FakeS3.start();
-    await use(fake);
-    await fake.stop();
-  },
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
-  s3: async ({}, use) => {
-    const s3 = await TestS3.start(real);
-    await use(s3);
-    await s3.stop();
-  },
-});
+import { it, real } from "../harness/s3-fixtures.js";
 
 const names = (directory: string) => filesBelow(directory).map((path) => path.slice(directory.length + 1));
 

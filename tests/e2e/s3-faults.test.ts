@@ -1,23 +1,14 @@
-import { statSync, writeFileSync } from "node:fs";
+import { renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
 import { sha256 } from "../harness/content.js";
 import { filesBelow, leftovers } from "../harness/drover.js";
-import { FakeS3, sendError } from "../harness/fake-s3.js";
-import { it as base, type Work } from "../harness/fixtures.js";
+import { sendError } from "../harness/fake-s3.js";
+import { itWithFakeS3 as it, type Work } from "../harness/fixtures.js";
 import { Gate } from "../harness/gate.js";
 import { listRuns, statusOf } from "../harness/runs.js";
-
-const it = base.extend<{ s3: FakeS3 }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
-  s3: async ({}, use) => {
-    const s3 = await FakeS3.start();
-    await use(s3);
-    await s3.stop();
-  },
-});
 
 const name = (n: number) => String(n).padStart(5, "0");
 const here = (work: Work) => filesBelow(work.out).length;
@@ -257,8 +248,10 @@ describe("credentials", () => {
   it("that expire are read again from their file, and no file fails for it", async ({ box, work, s3 }) => {
     for (let n = 0; n < 20; n++) s3.put(`k/${n}`, "x");
     const keys = join(work.path, "credentials");
-    const write = (id: string) =>
-      writeFileSync(keys, `[default]\naws_access_key_id = ${id}\naws_secret_access_key = S\n`);
+    const write = (id: string) => {
+      writeFileSync(`${keys}.new`, `[default]\naws_access_key_id = ${id}\naws_secret_access_key = S\n`);
+      renameSync(`${keys}.new`, keys); // whole at any moment, as whatever renews keys does it
+    };
     write("AKIDOLD");
     s3.fault = ({ key, headers }, answer) => {
       if (key === "" || !headers.authorization?.includes("AKIDOLD")) return false;

@@ -3,28 +3,9 @@ import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
 import { sha256 } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
-import { FakeS3 } from "../harness/fake-s3.js";
-import { it as base } from "../harness/fixtures.js";
 import { TestFleet } from "../harness/fleet.js";
 import { onlyRun } from "../harness/runs.js";
-import { realS3, TestS3 } from "../harness/s3.js";
-
-const real = await realS3();
-
-const it = base.extend<{ s3: TestS3; fake: FakeS3 }>({
-  // biome-ignore lint/correctness/noEmptyPattern: see below
-  fake: async ({}, use) => {
-    const fake = await FakeS3.start();
-    await use(fake);
-    await fake.stop();
-  },
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
-  s3: async ({}, use) => {
-    const s3 = await TestS3.start(real);
-    await use(s3);
-    await s3.stop();
-  },
-});
+import { it } from "../harness/s3-fixtures.js";
 
 const names = (directory: string) => filesBelow(directory).map((path) => path.slice(directory.length + 1));
 

@@ -1,29 +1,12 @@
-import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { utimesSync, writeFileSync } from "node:fs";
 import { relative } from "node:path";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { file } from "../harness/behaviours.js";
 import { filesBelow } from "../harness/drover.js";
-import { FakeS3 } from "../harness/fake-s3.js";
-import { it as base, type Work } from "../harness/fixtures.js";
-import { TestFleet } from "../harness/fleet.js";
+import { itWithFakeS3 as it, type Work } from "../harness/fixtures.js";
 import { Gate, until } from "../harness/gate.js";
 import { listRuns, statusOf } from "../harness/runs.js";
-
-const it = base.extend<{ s3: FakeS3; fleet: TestFleet }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
-  s3: async ({}, use) => {
-    const s3 = await FakeS3.start();
-    await use(s3);
-    await s3.stop();
-  },
-  fleet: async ({ box, work }, use) => {
-    mkdirSync(work.out);
-    const fleet = await TestFleet.start(box, [work.out]);
-    await use(fleet);
-    await fleet.stop();
-  },
-});
 
 const here = (work: Work) => filesBelow(work.out).map((path) => relative(work.out, path));
 const name = (n: number) => String(n).padStart(5, "0");

@@ -2,7 +2,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test as base } from "vitest";
 import { Sandbox } from "./drover.js";
+import { FakeS3 } from "./fake-s3.js";
 import { FaultOrigin } from "./fault-origin.js";
+import { TestFleet } from "./fleet.js";
 
 /** A directory of one test: what it syncs from and to. */
 export class Work {
@@ -46,6 +48,8 @@ interface Fixtures {
   origin: FaultOrigin;
   /** One per test. */
   work: Work;
+  /** A fleet of the test's own that writes below {@link Work.out}; it has no worker yet. */
+  fleet: TestFleet;
 }
 
 export const it = base.extend<Fixtures>({
@@ -66,5 +70,21 @@ export const it = base.extend<Fixtures>({
   },
   work: async ({ box }, use) => {
     await use(new Work(box.work()));
+  },
+  fleet: async ({ box, work }, use) => {
+    mkdirSync(work.out, { recursive: true });
+    const fleet = await TestFleet.start(box, [work.out]);
+    await use(fleet);
+    await fleet.stop();
+  },
+});
+
+/** The same, and an S3 service in this process, one per test, that does what the test wants. */
+export const itWithFakeS3 = it.extend<{ s3: FakeS3 }>({
+  // biome-ignore lint/correctness/noEmptyPattern: see above
+  s3: async ({}, use) => {
+    const s3 = await FakeS3.start();
+    await use(s3);
+    await s3.stop();
   },
 });
