@@ -6,8 +6,38 @@ import type { HashAnswer } from "./hash-worker.js";
 /** Bytes that are handed to the thread at least at a time. */
 const STEP_BYTES = 4 << 20;
 
-/** Hashes a growing file in another thread, close behind its writer. */
+/** Hashes a growing file in other threads, one for each digest, close behind its writer. */
 export class HashBehind {
+  readonly #digests: DigestBehind[];
+
+  constructor(fd: number, algorithms: Algorithm[]) {
+    this.#digests = algorithms.map((algorithm) => new DigestBehind(fd, algorithm));
+  }
+
+  /** All bytes before `endByte` are written. */
+  advance(endByte: number): void {
+    for (const each of this.#digests) each.advance(endByte);
+  }
+
+  /** @returns digests in hexadecimal, in the order of the algorithms. */
+  async finish(sizeBytes: number): Promise<string[]> {
+    const digests = this.#digests.map((each) => each.finish(sizeBytes));
+    await Promise.allSettled(digests); // nobody reads the file any more, whatever went wrong
+    return await Promise.all(digests);
+  }
+
+  /** Waits until all that was handed over is hashed. */
+  async caughtUp(): Promise<void> {
+    await Promise.all(this.#digests.map((each) => each.caughtUp()));
+  }
+
+  /** Gives up; resolves when no thread reads the file any more, so that it can be closed. */
+  async drop(): Promise<void> {
+    await Promise.all(this.#digests.map((each) => each.drop()));
+  }
+}
+
+class DigestBehind {
   readonly #id = listen((answer) => this.#hear(answer));
   #sentBytes = 0;
   #hashedBytes = 0;
@@ -16,7 +46,7 @@ export class HashBehind {
 
   constructor(
     private readonly fd: number,
-    private readonly algorithms: Algorithm[],
+    private readonly algorithm: Algorithm,
   ) {}
 
   #hear(answer: HashAnswer): void {
@@ -25,36 +55,32 @@ export class HashBehind {
     this.#wake?.();
   }
 
-  /** All bytes before `endByte` are written. */
   advance(endByte: number): void {
     if (endByte - this.#sentBytes >= STEP_BYTES) this.#send(endByte);
   }
 
   #send(endByte: number): void {
     this.#sentBytes = endByte;
-    post({ id: this.#id, is: "upTo", fd: this.fd, algorithms: this.algorithms, endByte });
+    post({ id: this.#id, is: "upTo", fd: this.fd, algorithms: [this.algorithm], endByte });
   }
 
-  /** @returns digests in hexadecimal, in the order of the algorithms. */
-  async finish(sizeBytes: number): Promise<string[]> {
+  async finish(sizeBytes: number): Promise<string> {
     this.#send(sizeBytes);
     post({ id: this.#id, is: "finish" });
-    expectAnswer();
+    expectAnswer(this.#id);
     try {
       while (!this.#answer) await this.#change();
     } finally {
       forget(this.#id);
     }
     if (this.#answer.error !== undefined) throw new TransferError("io", `cannot hash: ${this.#answer.error}`);
-    return this.#answer.digests ?? [];
+    return this.#answer.digests?.[0] as string;
   }
 
-  /** Waits until all that was handed over is hashed. */
   async caughtUp(): Promise<void> {
     while (this.#hashedBytes < this.#sentBytes && !this.#answer) await this.#change();
   }
 
-  /** Gives up; resolves when the thread does not read the file any more, so that it can be closed. */
   async drop(): Promise<void> {
     if (!isListening(this.#id)) return;
     await this.caughtUp();

@@ -39,7 +39,7 @@ export class HashParts {
   async finish(): Promise<string[]> {
     const answer = this.#ask();
     post({ id: this.#id, is: "finish" });
-    expectAnswer();
+    expectAnswer(this.#id);
     try {
       return (await answer).digests ?? [];
     } finally {

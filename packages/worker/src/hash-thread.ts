@@ -1,37 +1,48 @@
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { HashAnswer, HashRequest } from "./hash-worker.js";
 
-let thread: Worker | undefined;
+/** Threads that hash, each started when it is first needed. */
+const threads: (Worker | undefined)[] = Array.from({ length: Math.min(availableParallelism(), 4) });
 let lastId = 0;
 const listeners = new Map<number, (answer: HashAnswer) => void>();
 
-/** Announces who hears the answers to requests of a new id. */
+/** Ids are numbered, so those that follow each other are of different threads. */
+const threadOf = (id: number) => id % threads.length;
+
+/** Announces who hears the answers to requests of a new id. All of them are dealt with by the same thread, in order. */
 export function listen(hear: (answer: HashAnswer) => void): number {
   listeners.set(++lastId, hear);
   return lastId;
 }
 
 export function post(request: HashRequest): void {
-  if (!thread) {
-    thread = new Worker(new URL("./hash-worker.js", import.meta.url));
-    thread.on("message", (answer: HashAnswer) => listeners.get(answer.id)?.(answer));
-    thread.on("error", (error) => {
-      thread = undefined;
-      for (const hear of listeners.values()) hear({ id: 0, error: error.message });
-    });
-    thread.unref();
-  }
-  thread.postMessage(request);
+  const at = threadOf(request.id);
+  threads[at] ??= start(at);
+  threads[at].postMessage(request);
+}
+
+function start(at: number): Worker {
+  const thread = new Worker(new URL("./hash-worker.js", import.meta.url));
+  thread.on("message", (answer: HashAnswer) => listeners.get(answer.id)?.(answer));
+  thread.on("error", (error) => {
+    threads[at] = undefined;
+    for (const [id, hear] of listeners) if (threadOf(id) === at) hear({ id, error: error.message });
+  });
+  thread.unref();
+  return thread;
 }
 
 /** Keeps the process alive for an answer. */
-export function expectAnswer(): void {
-  thread?.ref();
+export function expectAnswer(id: number): void {
+  threads[threadOf(id)]?.ref();
 }
 
 export function forget(id: number): void {
   listeners.delete(id);
-  if (listeners.size === 0) thread?.unref();
+  const at = threadOf(id);
+  for (const other of listeners.keys()) if (threadOf(other) === at) return;
+  threads[at]?.unref();
 }
 
 export function isListening(id: number): boolean {
