@@ -19,6 +19,28 @@ describe("a connection", () => {
     expect(await redis.get(key)).toBe("before and after");
   });
 
+  it("sends text and bytes as they are, side by side and empty too", async ({ redis, keys }) => {
+    const key = `${keys.namespace}:list`;
+    const bytes = Buffer.from([0, 13, 10, 36, 255, 128]);
+    const args = ["", "plain", bytes, "é€😀", Buffer.alloc(0), Buffer.from("*1\r\n"), "\r\n", bytes];
+    const wanted = args.map((arg) => Buffer.from(arg as string));
+    await redis.rpush(key, ...args);
+    expect(await redis.lrangeBuffer(key, 0, -1)).toEqual(wanted);
+    const script = "redis.call('DEL', KEYS[1]) return redis.call('RPUSH', KEYS[1], unpack(ARGV))";
+    for (let time = 0; time < 2; time++) {
+      expect(await redis.eval(script, 1, key, ...args)).toBe(args.length);
+      expect(await redis.lrangeBuffer(key, 0, -1)).toEqual(wanted);
+    }
+    for (const several of [redis.pipeline(), redis.multi()]) {
+      const answers = await several
+        .del(key)
+        .rpush(key, ...args)
+        .lrangeBuffer(key, 0, -1)
+        .exec();
+      expect(answers?.at(-1)).toEqual([null, wanted]);
+    }
+  });
+
   it("waits for a server that hangs", async ({ server, redis, keys }) => {
     await server.pause();
     let answered = false;

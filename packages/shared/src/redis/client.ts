@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ConnectionOptions } from "node:tls";
-import { Cluster, Redis, type RedisOptions } from "ioredis";
+import { Cluster, Command, Redis, type RedisOptions } from "ioredis";
 import { errnoCode, messageOf, UnavailableError } from "../errors.js";
 import { parseRedisUrl, type RedisAddress, type RedisNode, type RedisTarget } from "./address.js";
 
@@ -204,6 +204,26 @@ function dressedCluster(cluster: Cluster, state: { established: boolean }): Clus
   });
   return cluster;
 }
+
+/**
+ * A command as it is sent. ioredis puts each argument of one that has binary ones into a piece of its own and measures
+ * each three times, which is a tenth of what a small file costs; here neighbours that are text stay together.
+ */
+Command.prototype.toWritable = function toWritable(this: { name: string; args: (string | Buffer)[] }) {
+  const parts: Buffer[] = [];
+  let text = `*${this.args.length + 1}\r\n$${Buffer.byteLength(this.name)}\r\n${this.name}\r\n`;
+  for (const arg of this.args) {
+    if (typeof arg === "string") {
+      text += `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`;
+      continue;
+    }
+    parts.push(Buffer.from(`${text}$${arg.length}\r\n`), arg);
+    text = "\r\n";
+  }
+  if (parts.length === 0) return text;
+  parts.push(Buffer.from(text));
+  return Buffer.concat(parts);
+};
 
 interface Writable {
   write: (data: string | Buffer) => boolean;
