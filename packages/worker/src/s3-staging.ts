@@ -3,7 +3,7 @@ import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders } from "@drover/shared/storage/s3/metadata";
-import type { Source, SourceEntry } from "@drover/shared/storage/source";
+import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Published, Received, Staging } from "./destination.js";
 import { digestOf } from "./digest.js";
 import type { Lease } from "./leases.js";
@@ -14,7 +14,7 @@ import type { Base, Publishing } from "./s3-conditions.js";
 import { receiveCopy } from "./s3-copy.js";
 import type { S3Destination } from "./s3-destination.js";
 import { receiveParts } from "./s3-parts.js";
-import { isCopy, type Staged, sameBy } from "./s3-staged.js";
+import { type Staged, sameBy } from "./s3-staged.js";
 import { type Adopted, S3Upload } from "./s3-upload.js";
 import type { WorkFile } from "./work-file.js";
 
@@ -28,6 +28,8 @@ const CLEANUP_MS = 60_000;
 /** One file on its way to an object: in memory where it is small, else in a multipart upload. */
 export class S3Staging implements Staging {
   readonly key: string;
+  /** Hash of the object, as leases have it. */
+  readonly #object: string;
   #staged: Staged | undefined;
   #adopted: Adopted | undefined;
   /** What the destination was when it was last looked at, or "" where nothing is known of it. */
@@ -42,12 +44,13 @@ export class S3Staging implements Staging {
     stamp: string | undefined,
   ) {
     this.key = to.tree.key(file.name);
+    this.#object = to.tree.leaseOf(file.name);
     if (stamp) this.#base = { is: "version", etag: stamp };
   }
 
   async adopt(_fences: string[], noted: Part | undefined, alive: boolean, resume: boolean): Promise<boolean> {
     const upload = noted?.upload;
-    if (!upload) return false;
+    if (!upload || (upload.object ?? this.lease.key) !== this.#object) return false;
     return await this.at(async () => {
       if (resume && !alive) {
         const parts = await this.#partsOf(upload.id);
@@ -77,11 +80,7 @@ export class S3Staging implements Staging {
     part: Part,
     place: Place,
   ): Promise<Received> {
-    if (opened.copy) {
-      const { received, staged } = await receiveCopy(this, opened, opened.copy, part);
-      this.#staged = staged;
-      return received;
-    }
+    if (opened.copy) return await this.receiveCopy(opened, opened.copy, part);
     const small = await readSmall(opened, part, this.lease, place);
     if (!small.ended) {
       const ofFile = source !== undefined;
@@ -98,6 +97,13 @@ export class S3Staging implements Staging {
     const other = opened.entry.digest?.algorithm ?? "sha256";
     const sourceDigest = other === "sha256" ? sha256 : other === "md5" ? md5 : await digestOf(other, bytes);
     return { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
+  }
+
+  /** Has another object copied by its service. */
+  async receiveCopy(opened: OpenedBody, copy: ServerCopy, part: Part): Promise<Received> {
+    const { received, staged } = await receiveCopy(this, opened, copy, part);
+    this.#staged = staged;
+    return received;
   }
 
   /**
@@ -122,6 +128,7 @@ export class S3Staging implements Staging {
       }
       this.#staged = { is: "parts", upload };
       part.upload = { id: upload.id, metadata };
+      if (this.#object !== this.lease.key) part.upload.object = this.#object;
       faultPoint("upload");
       await this.to.leases.confirm(this.lease, encodePart(part));
       return upload;
@@ -157,12 +164,12 @@ export class S3Staging implements Staging {
     }
     return await this.at(() =>
       staged.is === "copy"
-        ? this.#publish("copy", received, undefined, (condition) => this.#copy(staged, received, condition))
+        ? this.#publish("copy", received, (condition) => this.#copy(staged, received, condition))
         : staged.is === "whole"
-          ? this.#publish("put", received, staged.md5, (condition) =>
+          ? this.#publish("put", received, (condition) =>
               this.#put(staged.bytes, staged.md5, received, entry, condition),
             )
-          : this.#publish("complete", received, undefined, (condition) => staged.upload.complete(condition)),
+          : this.#publish("complete", received, (condition) => staged.upload.complete(condition)),
     );
   }
 
@@ -173,7 +180,6 @@ export class S3Staging implements Staging {
   async #publish(
     publishing: Publishing,
     received: Received,
-    md5: string | undefined,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
     const staged = this.#staged as Staged;
@@ -184,7 +190,7 @@ export class S3Staging implements Staging {
       if (!conditional || look > 0) {
         const before: Base = this.#base;
         const head = await this.look();
-        const by = head && (isCopy(head, staged, received) ? "etag" : sameBy(head, received, md5));
+        const by = head && sameBy(head, staged, received);
         if (head && by) {
           await this.discard();
           return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
@@ -240,7 +246,7 @@ export class S3Staging implements Staging {
   }
 
   #isOurs(head: ObjectHead, received: Received): boolean {
-    return head.etag === this.#uploadEtag() || sameBy(head, received, undefined) !== undefined;
+    return head.etag === this.#uploadEtag() || sameBy(head, this.#staged, received) !== undefined;
   }
 
   #uploadEtag(): string | undefined {
