@@ -69,6 +69,26 @@ describe("drover sync --artifact-root s3://", () => {
     expect(await s3.get("to/a")).toBe("two");
   });
 
+  it("brings a mode and a time that change alone", async ({ box, work, s3 }) => {
+    work.write({ "in/a": "one", ...(real ? { "in/large": toBuffer(pattern(20 << 20)) } : {}) });
+    const command = [work.at("in"), "--artifact-root", s3.url("to")];
+    await box.sync(command, { env: s3.env });
+    const files = names(work.at("in"));
+    for (const name of files) {
+      chmodSync(work.at("in", name), 0o600);
+      utimesSync(work.at("in", name), 1_500_000_000, 1_500_000_000.25);
+    }
+    const { items } = await box.sync(command, { env: s3.env });
+    expect(items.map(({ outcome }) => outcome)).toEqual(files.map(() => "copied"));
+    for (const name of files)
+      expect((await s3.head(`to/${name}`)).metadata).toMatchObject({
+        mode: "100600",
+        mtime: "1500000000.25",
+      });
+    const again = await box.sync([...command, "--check-destination"], { env: s3.env });
+    expect(again.items.map(({ outcome }) => outcome)).toEqual(files.map(() => "unchanged"));
+  });
+
   it("sees what happened behind its back where it is asked to look", async ({ box, work, s3 }) => {
     work.write({ "in/changed": "one", "in/gone": "two", "in/same": "three" });
     const command = [work.at("in"), "--artifact-root", s3.url("to")];

@@ -26,7 +26,7 @@ export async function receiveCopy(
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
   const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
   const head = await staging.lookAhead();
-  if (head && sameBy(head, whole, received)) return { received, staged: { is: "there", head } };
+  if (head && sameBy(head, whole, received, entry)) return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
 
   const upload = await staging.upload(keptHeaders(copy.headers), entry.strongEtag, part);

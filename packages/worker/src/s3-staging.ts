@@ -13,8 +13,9 @@ import { tooLarge } from "./receive.js";
 import type { Base, Publishing } from "./s3-conditions.js";
 import { receiveCopy } from "./s3-copy.js";
 import type { S3Destination } from "./s3-destination.js";
+import { copyOntoItself } from "./s3-noted.js";
 import { receiveParts } from "./s3-parts.js";
-import { type Staged, sameBy } from "./s3-staged.js";
+import { replacedMeanwhile, type Staged, sameBy } from "./s3-staged.js";
 import { type Adopted, S3Upload } from "./s3-upload.js";
 import type { WorkFile } from "./work-file.js";
 
@@ -164,12 +165,16 @@ export class S3Staging implements Staging {
     }
     return await this.at(() =>
       staged.is === "copy"
-        ? this.#publish("copy", received, (condition) => this.#copy(staged, received, condition))
-        : staged.is === "whole"
-          ? this.#publish("put", received, (condition) =>
-              this.#put(staged.bytes, staged.md5, received, entry, condition),
+        ? this.#publish("copy", received, entry, (condition) => this.#copy(staged, received, condition))
+        : staged.is === "noted"
+          ? this.#publish("copy", received, entry, (condition) =>
+              copyOntoItself(this, staged, received, condition),
             )
-          : this.#publish("complete", received, (condition) => staged.upload.complete(condition)),
+          : staged.is === "whole"
+            ? this.#publish("put", received, entry, (condition) =>
+                this.#put(staged.bytes, staged.md5, received, entry, condition),
+              )
+            : this.#publish("complete", received, entry, (condition) => staged.upload.complete(condition)),
     );
   }
 
@@ -180,6 +185,7 @@ export class S3Staging implements Staging {
   async #publish(
     publishing: Publishing,
     received: Received,
+    entry: SourceEntry,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
     const staged = this.#staged as Staged;
@@ -190,12 +196,13 @@ export class S3Staging implements Staging {
       if (!conditional || look > 0) {
         const before: Base = this.#base;
         const head = await this.look();
-        const by = head && sameBy(head, staged, received);
+        const by = head && sameBy(head, staged, received, entry);
         if (head && by) {
           await this.discard();
           return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
         }
-        if (publishing === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
+        const compared = publishing === "complete" || staged.is === "noted";
+        if (compared && etagOf(before) !== (head?.etag ?? "")) throw replacedMeanwhile();
         // What is there may be our successor's: the clocks alone are not asked.
         await this.to.leases.confirm(this.lease);
       }
@@ -207,7 +214,7 @@ export class S3Staging implements Staging {
       if (written.is === "gone") {
         // Our own success, whose answer was lost; or somebody has dropped the upload.
         const head = await this.look();
-        if (!head || !this.#isOurs(head, received)) throw dropped();
+        if (!head || !this.#isOurs(head, received, entry)) throw dropped();
         await this.#ended();
         return { outcome: "copied", stamp: head.etag, ...unconditional };
       }
@@ -215,7 +222,7 @@ export class S3Staging implements Staging {
       await this.#ended();
       return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
     }
-    throw replaced();
+    throw replacedMeanwhile();
   }
 
   async #put(
@@ -240,13 +247,13 @@ export class S3Staging implements Staging {
 
   /** Whether what was written was held against its ETag. */
   #vouchedFor({ headers, etag }: Extract<Written, { is: "written" }>): boolean {
-    if (this.#staged?.is === "copy") return etag === this.#staged.etag;
+    if (this.#staged?.is === "copy" || this.#staged?.is === "noted") return etag === this.#staged.etag;
     if (this.#staged?.is === "parts") return this.#uploadEtag() !== undefined;
     return etagMd5({ ...headers, etag }) !== undefined;
   }
 
-  #isOurs(head: ObjectHead, received: Received): boolean {
-    return head.etag === this.#uploadEtag() || sameBy(head, this.#staged, received) !== undefined;
+  #isOurs(head: ObjectHead, received: Received, entry: SourceEntry): boolean {
+    return head.etag === this.#uploadEtag() || sameBy(head, this.#staged, received, entry) !== undefined;
   }
 
   #uploadEtag(): string | undefined {
@@ -264,8 +271,8 @@ export class S3Staging implements Staging {
     // Not every service minds the condition on the source.
     const head = await this.to.bucket.head(this.key, this.lease.signal);
     const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
-    if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replaced();
-    if (plain && head.etag !== etag) throw replaced();
+    if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replacedMeanwhile();
+    if (plain && head.etag !== etag) throw replacedMeanwhile();
     return written;
   }
 
@@ -323,16 +330,6 @@ type Headers = Record<string, string>;
 
 function etagOf(base: Base): string {
   return base.is === "version" ? base.etag : "";
-}
-
-function replaced(): TransferError {
-  return new TransferError(
-    "changed",
-    "another writer replaced the destination while the file was on its way",
-    {
-      verdict: "ok",
-    },
-  );
 }
 
 function dropped(): TransferError {
