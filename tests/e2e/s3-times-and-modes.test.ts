@@ -60,6 +60,21 @@ describe("a time and a mode that change alone", () => {
     expect(s3.requests.filter(isCopy)).toEqual([]);
   });
 
+  it("arrive with the bytes where the object is archived, and could not be read", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    work.write({ "in/f": large });
+    touch(work);
+    s3.put("to/f", large, { "x-amz-meta-mtime": "1", "x-amz-storage-class": "GLACIER" });
+    const fresh = ["--state-dir", work.at("state")];
+    const { items } = await box.sync([work.at("in"), ...to, ...fresh], { env: s3.env });
+    expect(items[0]?.outcome).toBe("copied");
+    expect(s3.stored("to/f")?.headers).toMatchObject(touched);
+    expect(s3.requests.filter(isCopy)).toEqual([]);
+  });
+
   it("never come to what another writer put there meanwhile", async ({ box, work, s3 }) => {
     work.write({ "in/f": large });
     const command = [work.at("in"), ...to];
