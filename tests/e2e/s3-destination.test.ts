@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
 import { file, status } from "../harness/behaviours.js";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
@@ -67,6 +67,26 @@ describe("drover sync --artifact-root s3://", () => {
     const { items } = await box.sync(command, { env: s3.env });
     expect(items.map((item) => item.outcome).sort()).toEqual(["copied", "unchanged"]);
     expect(await s3.get("to/a")).toBe("two");
+  });
+
+  it("brings a mode and a time that change alone", async ({ box, work, s3 }) => {
+    work.write({ "in/a": "one", ...(real ? { "in/large": toBuffer(pattern(20 << 20)) } : {}) });
+    const command = [work.at("in"), "--artifact-root", s3.url("to")];
+    await box.sync(command, { env: s3.env });
+    const files = names(work.at("in"));
+    for (const name of files) {
+      chmodSync(work.at("in", name), 0o600);
+      utimesSync(work.at("in", name), 1_500_000_000, 1_500_000_000.25);
+    }
+    const { items } = await box.sync(command, { env: s3.env });
+    expect(items.map(({ outcome }) => outcome)).toEqual(files.map(() => "copied"));
+    for (const name of files)
+      expect((await s3.head(`to/${name}`)).metadata).toMatchObject({
+        mode: "100600",
+        mtime: "1500000000.25",
+      });
+    const again = await box.sync([...command, "--check-destination"], { env: s3.env });
+    expect(again.items.map(({ outcome }) => outcome)).toEqual(files.map(() => "unchanged"));
   });
 
   it("sees what happened behind its back where it is asked to look", async ({ box, work, s3 }) => {
@@ -320,6 +340,29 @@ describe("drover sync --artifact-root s3://", () => {
       expect(await s3.get("to/a")).toBe("two");
     },
   );
+
+  it("keeps what it deletes below another prefix, as it was", async ({ box, work, s3 }) => {
+    const large = toBuffer(pattern(20 << 20));
+    work.write({ "in/a": "one", "in/page.html": "<p>", "in/deep/ü +%?#": "two" });
+    if (real) work.write({ "in/large.csv": large });
+    const gone = ["deep/ü +%?#", ...(real ? ["large.csv"] : []), "page.html"];
+    for (const name of gone) utimesSync(work.at("in", name), 1_500_000_000, 1_500_000_000.25);
+    const command = [work.at("in"), "--pattern", "**", "--artifact-root", s3.url("to")];
+    expect((await box.sync(command, { env: s3.env })).code).toBe(0);
+    const heads = (prefix: string) => Promise.all(gone.map((name) => s3.head(`${prefix}/${name}`)));
+    const before = await heads("to");
+    for (const name of gone) rmSync(work.at("in", name));
+    const backup = ["--delete", "--max-delete", "100%", "--backup-dir", s3.url("keep/1")];
+    const { code, items } = await box.sync([...command, ...backup], { env: s3.env });
+    expect([code, items.filter(({ outcome }) => outcome === "deleted").length]).toEqual([0, gone.length]);
+    expect(await s3.list()).toEqual([...gone.map((name) => `keep/1/${name}`), "to/a"]);
+    expect(await heads("keep/1")).toEqual(before);
+
+    await box.sync([s3.url("keep/1/"), "--pattern", "**", ...work.into], { env: s3.env });
+    expect(names(work.out).sort()).toEqual([...gone].sort());
+    expect(statSync(work.to("page.html")).mtimeMs).toBe(1_500_000_000_250);
+    if (real) expect(readFileSync(work.to("large.csv")).equals(large)).toBe(true);
+  });
 
   it("is carried by workers whose roots it is below, at their own service, and by no others", async ({
     box,

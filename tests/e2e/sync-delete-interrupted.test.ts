@@ -141,22 +141,7 @@ describe("a fleet", () => {
       expect(here(work.out)).toEqual(["a", "b", "d/c"]);
       expect(here(work.at("kept"))).toEqual(["d/old2", "e/old3", "old1"]);
       rmSync(work.at("in/b"));
-      const outside = [
-        "sync",
-        work.at("in"),
-        ...work.into,
-        ...all,
-        "--backup-dir",
-        work.at("no"),
-        ...fleet.own,
-      ];
       writeFileSync(work.to("old4"), "old4");
-      const refused = await box.run(outside);
-      expect([refused.code, refused.stdout]).toEqual([
-        1,
-        expect.stringMatching(/old4 .*no is outside of the/),
-      ]);
-      expect(here(work.out)).toContain("old4");
       const again = await box.sync([work.at("in"), ...work.into, "--delete", ...fleet.own]);
       expect([again.code, again.stderr]).toEqual([0, ""]);
       expect(here(work.out)).toEqual(["a", "d/c"]);
@@ -183,6 +168,21 @@ describe("a fleet", () => {
     } finally {
       await fleet.stop();
     }
+  });
+
+  it("keeps nothing outside of its workers' roots, whenever they come", async ({ box, work, fleet }) => {
+    work.write(named("in", ["a"]));
+    work.write(named("out", ["old"]));
+    const args = ["sync", work.at("in"), ...work.into, ...all, "--backup-dir", work.at("no"), ...fleet.own];
+    const early = box.start(args);
+    await early.waitFor("stderr", /no worker of this fleet is alive/);
+    await fleet.worker();
+    const failed = await early.result;
+    expect([failed.code, failed.stdout]).toEqual([3, expect.stringMatching(/✗ a .*no is outside of the/)]);
+    const refused = await box.run(args);
+    expect([refused.code, refused.stdout]).toEqual([2, ""]);
+    expect(refused.stderr).toMatch(/no worker writes to .*out and to .*no: choose a --backup-dir below/);
+    expect(here(work.out)).toEqual(["old"]);
   });
 
   it("resumes and retries removals that are decided, and decides on nothing else", async ({ box, work }) => {

@@ -148,6 +148,8 @@ export class FakeS3Writes {
 }
 
 function kept(headers: IncomingMessage["headers"]): Record<string, string> {
-  const names = Object.keys(headers).filter((name) => /^x-amz-meta-/.test(name));
+  const names = Object.keys(headers).filter((name) =>
+    /^(x-amz-meta-|cache-control$|content-type$)/.test(name),
+  );
   return Object.fromEntries(names.map((name) => [name, String(headers[name])]));
 }

@@ -1,3 +1,4 @@
+import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
 import { pattern, sha256, toBuffer } from "../harness/content.js";
 import type { FakeRequest } from "../harness/fake-s3.js";
@@ -40,6 +41,18 @@ describe("a copy by the service", () => {
     const outcome = await (await to()).through("f", "s3://bucket/from");
     expect(outcome).toMatchObject({ outcome: "copied", attempts: 2 });
     expect(s3.stored("to/f")?.content.toString()).toBe("content");
+  });
+
+  it("brings no time or mode to an object that can only be copied in parts", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), toBuffer(pattern(17 << 20)));
+    const carrier = await to({ mostCopyBytes: 16 << 20 });
+    expect((await carrier.through("f", space.to("f"))).outcome).toBe("copied");
+    const before = s3.stored("to/f");
+    utimesSync(space.to("f"), 1_500_000_000, 1_500_000_000);
+    const next = await to({ mostCopyBytes: 16 << 20 });
+    expect((await next.through("f", space.to("f"))).outcome).toBe("unchanged");
+    expect(s3.stored("to/f")).toEqual(before);
   });
 
   it("in parts goes on with parts of the same version alone, whatever the service tells of times", async ({

@@ -11,8 +11,9 @@ import { SettingsError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { MOST_READ, OutcomeStream } from "@drover/shared/outcome-stream";
+import { isBelow } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import type { Run, RunSecrets } from "@drover/shared/run";
+import { type Run, type RunSecrets, type RunSpec, rootsWritten } from "@drover/shared/run";
 import { openTree } from "@drover/shared/storage/open-tree";
 import { aliveWorkers } from "@drover/shared/workers";
 import type { CarryResult } from "./carry-run.js";
@@ -39,7 +40,7 @@ export async function submit(
 ): Promise<number> {
   const engine = await openEngine(settings);
   try {
-    await lookForWorkers(engine, plan.spec.root);
+    await lookForWorkers(engine, plan.spec);
     await setHostLimits(engine.redis, engine.keys, limits);
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
@@ -77,7 +78,7 @@ export async function goOnInFleet(
   format: Format,
   retry: boolean,
 ): Promise<number> {
-  await lookForWorkers(engine, run.spec.root);
+  await lookForWorkers(engine, run.spec);
   if (retry) {
     const backlog = new Backlog(engine.redis, engine.keys, PROCESS_NAME);
     await requeueFailed(run, engine.ledger, backlog);
@@ -106,16 +107,21 @@ export async function wait(
   }
 }
 
-async function lookForWorkers(engine: Engine, root: string): Promise<void> {
+async function lookForWorkers(engine: Engine, spec: RunSpec): Promise<void> {
   const workers = await aliveWorkers(engine.redis, engine.keys);
   if (workers.length === 0) {
     warn("no worker of this fleet is alive: the files wait until one is started (drover worker)");
     return;
   }
-  const serves = (each: string) => root === each || root.startsWith(each.endsWith("/") ? each : `${each}/`);
-  if (workers.some((worker) => worker.roots.some(serves))) return;
-  const roots = [...new Set(workers.flatMap((worker) => worker.roots))].join(", ");
-  throw new SettingsError(`no worker writes to ${root}: choose an --artifact-root below ${roots}`);
+  let serving = workers;
+  for (const root of rootsWritten(spec)) {
+    serving = serving.filter(({ roots }) => roots.some((each) => isBelow(root, each)));
+    if (serving.length > 0) continue;
+    const roots = [...new Set(workers.flatMap((worker) => worker.roots))].join(", ");
+    const [flag, where] =
+      root === spec.root ? ["an --artifact-root", root] : ["a --backup-dir", `${spec.root} and to ${root}`];
+    throw new SettingsError(`no worker writes to ${where}: choose ${flag} below ${roots}`);
+  }
 }
 
 /** Where Redis can say so, everything is on its disk; else it has been given the second that it may take. */

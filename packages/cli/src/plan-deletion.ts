@@ -1,12 +1,12 @@
 import { statSync } from "node:fs";
-import { resolve } from "node:path";
 import type { SourceName } from "@drover/producer/expand/source-name";
 import { sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
-import { liesWithin } from "@drover/shared/paths";
+import { isBelow, liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { isS3 } from "@drover/shared/storage/s3/name";
+import { root as rootKind, type Settings } from "./settings.js";
 import { parseMostDeleted } from "./units.js";
 
 /** Flags of `drover sync` that have to do with deleting. */
@@ -28,7 +28,7 @@ export function planDeletion(
   flags: DeletionFlags,
   sources: SourceName[],
   root: string,
-  stateDir: string,
+  settings: Settings,
 ): RunSpec["delete"] {
   if (!flags.delete) {
     const alone =
@@ -39,23 +39,51 @@ export function planDeletion(
   if (flags.fromFile !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
   for (const source of sources) checkTree(source, root);
-  if (isS3(root)) {
-    if (flags.backupDir === undefined) return { most: parseMostDeleted(flags.maxDelete ?? "50%") };
-    throw new SettingsError("--backup-dir is for local destinations: let the bucket keep versions instead");
-  }
-  if (liesWithin(stateDir, root))
+  const stateDir = settings["state-dir"] as string;
+  if (!isS3(root) && liesWithin(stateDir, root))
     throw new SettingsError(
       `--delete would remove Drover's own state in ${stateDir}: choose another --state-dir`,
     );
   const most = parseMostDeleted(flags.maxDelete ?? "50%");
   if (flags.backupDir === undefined) return { most };
-  if (flags.backupDir === "") throw new SettingsError("--backup-dir must be a directory");
-  const backupDir = resolve(flags.backupDir);
-  if (liesWithin(backupDir, root) || liesWithin(root, backupDir))
+  return { most, backupDir: planBackup(flags.backupDir, sources, root, settings) };
+}
+
+/** Where what is removed is kept: of the kind of the destination, and apart from it and from the sources. */
+function planBackup(given: string, sources: SourceName[], root: string, settings: Settings): string {
+  if (given === "") throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
+  const backup = readRoot(given);
+  if (isS3(backup) !== isS3(root)) {
+    const remedy = isS3(root) ? "s3://bucket/prefix at the service of the destination" : "a directory";
     throw new SettingsError(
-      `--backup-dir ${backupDir} and the destination ${root} lie in each other: keep them apart`,
+      `--backup-dir ${backup} cannot keep what is removed from ${root}: name ${remedy}`,
     );
-  return { most, backupDir };
+  }
+  const refuse = (what: string) => {
+    throw new SettingsError(`--backup-dir ${backup} and ${what} lie in each other: keep them apart`);
+  };
+  if (overlap(backup, root)) refuse(`the destination ${root}`);
+  const { "s3-endpoint": theirs, "s3-dest-endpoint": ours = theirs } = settings;
+  for (const source of sources) {
+    const text = sourceText(source).replace(/(?<=[^/])\/$/, "");
+    if (source.is === "url" || isS3(text) !== isS3(backup) || (isS3(text) && theirs !== ours)) continue;
+    if (overlap(backup, text)) refuse(`the source ${text}`);
+  }
+  return backup;
+}
+
+function readRoot(given: string): string {
+  try {
+    return rootKind.read(given);
+  } catch (error) {
+    throw error instanceof SettingsError ? new SettingsError(`--backup-dir: ${error.message}`) : error;
+  }
+}
+
+/** Whether one of two roots of the same kind lies in the other. */
+function overlap(one: string, other: string): boolean {
+  const within = isS3(one) ? isBelow : liesWithin;
+  return within(one, other) || within(other, one);
 }
 
 /** Only of a tree can be said what it does not have. */

@@ -19,6 +19,7 @@ export type FaultPoint =
   | "committed"
   | "delete"
   | "taken"
+  | "kept"
   | "removed"
   | "settled";
 

@@ -50,6 +50,11 @@ export function safeRelative(name: string): string {
   return name;
 }
 
+/** Whether a path, or `s3://bucket/key`, is a root or lies below it, by its name. */
+export function isBelow(path: string, root: string): boolean {
+  return path === root || path.startsWith(root.endsWith("/") ? root : `${root}/`);
+}
+
 /** Whether a path is a directory or lies below it, links of both being resolved as far as they exist. */
 export function liesWithin(path: string, directory: string): boolean {
   const way = relative(realAncestor(directory), realAncestor(path));

@@ -27,7 +27,7 @@ export const runSpecSchema = z.object({
     .object({
       /** Nothing is removed where there is more to remove: files, or percent of the files that are there. */
       most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
-      /** Directory that keeps what is removed, absolute. */
+      /** What keeps what is removed: of the kind of the root, and at its service. */
       backupDir: z.string().optional(),
     })
     .optional(),
@@ -65,6 +65,11 @@ export const runSpecSchema = z.object({
 });
 
 export type RunSpec = z.infer<typeof runSpecSchema>;
+
+/** Everything that a run writes below. */
+export function rootsWritten({ root, delete: deletion }: Pick<RunSpec, "root" | "delete">): string[] {
+  return deletion?.backupDir === undefined ? [root] : [root, deletion.backupDir];
+}
 
 /** What of a run must stay secret: it lives in one expiring key. */
 export interface RunSecrets {

@@ -5,7 +5,7 @@ import type { Admitted } from "@drover/shared/protocol";
 import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { Lease } from "./leases.js";
 import type { Part } from "./part.js";
-import type { Place } from "./place.js";
+import type { Place, Terms } from "./place.js";
 import type { Evidence } from "./verify.js";
 import type { WorkFile } from "./work-file.js";
 
@@ -57,9 +57,23 @@ export interface Destination {
    * Removes a file, where it is there, once no former carrier can change it any more.
    *
    * @param stamp it is left alone where it is not as this says.
+   * @param part what is staged, of a former carrier at first; updated, so that whoever comes after a failure knows.
    * @throws TransferError class `changed` where it is another one by now.
    */
-  remove(file: WorkFile, stamp: string, lease: Lease, admitted: Admitted, durable: boolean): Promise<void>;
+  remove(
+    file: WorkFile,
+    stamp: string,
+    lease: Lease,
+    admitted: Admitted,
+    part: Part,
+    terms: Pick<Terms, "durable" | "resume">,
+  ): Promise<void>;
+}
+
+/** Whether a predecessor may still run. Of one whose successor could not fence it off nobody knows. */
+export function mayRun({ origin, predecessors }: Admitted): boolean {
+  const ended = origin === "dead" || origin === "released";
+  return !ended || predecessors.length > 1;
 }
 
 /** What is at a destination is not what was found to be removed. */

@@ -2,11 +2,11 @@ import { realpathSync } from "node:fs";
 import { SettingsError, TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import { Ledger } from "@drover/shared/ledger";
-import { liesWithin } from "@drover/shared/paths";
+import { isBelow, liesWithin } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Protocol } from "@drover/shared/protocol";
 import type { Keys } from "@drover/shared/redis/keys";
-import type { RunSpec } from "@drover/shared/run";
+import { type RunSpec, rootsWritten } from "@drover/shared/run";
 import { destinationService } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
@@ -179,26 +179,25 @@ export class FleetCarrier {
 
   /** Whatever a run asks for, nothing is written outside of this worker's roots. */
   #refuse(spec: RunSpec): TransferError | undefined {
-    if (isS3(spec.root)) return this.#refuseS3(spec);
-    for (const directory of [spec.root, spec.delete?.backupDir]) {
-      if (directory === undefined) continue;
-      if (this.#roots.some((root) => liesWithin(directory, root))) continue;
-      const why = `${directory} is outside of the directories that this worker writes to`;
-      return new TransferError("path", why, { permanent: true });
+    for (const root of rootsWritten(spec)) {
+      const why = isS3(root) ? this.#refusedS3(root, spec) : this.#refusedDirectory(root);
+      if (why !== undefined) return new TransferError("path", why, { permanent: true });
     }
     return undefined;
   }
 
-  #refuseS3(spec: RunSpec): TransferError | undefined {
+  #refusedDirectory(directory: string): string | undefined {
+    if (this.#roots.some((root) => liesWithin(directory, root))) return undefined;
+    return `${directory} is outside of the directories that this worker writes to`;
+  }
+
+  #refusedS3(written: string, spec: RunSpec): string | undefined {
     const { roots, s3 } = this.options;
     const { endpoint } = destinationService(spec);
-    const below = roots.some(
-      (root) => isS3(root) && (spec.root === root || spec.root.startsWith(`${root}/`)),
-    );
+    const below = roots.some((root) => isS3(root) && isBelow(written, root));
     if (below && endpoint === s3?.endpoint) return undefined;
-    const where = below ? `${spec.root} at ${endpoint}` : spec.root;
-    const why = `${where} is outside of what this worker writes to`;
-    return new TransferError("path", why, { permanent: true });
+    const where = below ? `${written} at ${endpoint}` : written;
+    return `${where} is outside of what this worker writes to`;
   }
 
   /** Gives up files of runs that were cancelled, and closes what is not used any more. */

@@ -7,6 +7,8 @@ import { type Before, type Destination, vouchedFor } from "./destination.js";
 import { sha256OfFile } from "./hash-file.js";
 import type { Lease } from "./leases.js";
 import { LocalStaging } from "./local-staging.js";
+import type { Part } from "./part.js";
+import type { Terms } from "./place.js";
 import type { WorkFile } from "./work-file.js";
 
 /** A tree on a local file system. */
@@ -42,7 +44,8 @@ export class LocalDestination implements Destination {
     stamp: string,
     lease: Lease,
     admitted: Admitted,
-    durable: boolean,
+    _part: Part,
+    { durable }: Pick<Terms, "durable">,
   ): Promise<void> {
     const removal = new LocalRemoval(this.tree, file.name, stamp, file.lease, admitted.fence);
     try {

@@ -21,8 +21,25 @@ export interface Part {
   receivedBytes: number;
   /** Tries that ended with a wrong checksum. */
   mismatches: number;
-  /** Multipart upload that holds the bytes, where the destination is S3: it may be there. */
-  upload?: { id: string; metadata: string };
+  /**
+   * Multipart upload that holds the bytes, where the destination is S3: it may be there. `object` is the hash of the
+   * object that it is to become, where that is not the destination: a backup of it.
+   */
+  upload?: { id: string; metadata: string; object?: string };
+}
+
+/** Of a file that nothing is staged of. */
+export function newPart(fence: string): Part {
+  return {
+    fence,
+    version: "",
+    strongEtag: "",
+    sizeBytes: undefined,
+    contiguousBytes: 0,
+    pieces: [],
+    receivedBytes: 0,
+    mismatches: 0,
+  };
 }
 
 const BOOT = bootId();
@@ -38,7 +55,7 @@ export function encodePart(part: Part): string {
     pieces,
     mismatches,
     BOOT,
-    ...(upload ? [upload.id, upload.metadata] : []),
+    ...(upload ? [upload.id, upload.metadata, ...(upload.object ? [upload.object] : [])] : []),
   ]);
 }
 
@@ -56,6 +73,7 @@ export function decodePart(note: string): Part | undefined {
     boot,
     uploadId,
     metadata = "",
+    object,
   ] = JSON.parse(note) as [
     string,
     string,
@@ -65,6 +83,7 @@ export function decodePart(note: string): Part | undefined {
     number[],
     number,
     string,
+    string | undefined,
     string | undefined,
     string | undefined,
   ];
@@ -77,7 +96,7 @@ export function decodePart(note: string): Part | undefined {
     pieces,
     receivedBytes: contiguousBytes,
     mismatches,
-    ...(uploadId === undefined ? {} : { upload: { id: uploadId, metadata } }),
+    ...(uploadId === undefined ? {} : { upload: { id: uploadId, metadata, ...(object ? { object } : {}) } }),
   };
   return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };
 }

@@ -1,15 +1,16 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import { lost, now } from "./leases.js";
+import { decodePart, encodePart, newPart } from "./part.js";
 import type { Place } from "./place.js";
 import { settleDeleted, settleFailed } from "./settle.js";
 import { admit, StoppingError } from "./transfer.js";
 import { type Carried, type Delivery, workFile } from "./work-file.js";
 
 /**
- * The way of a file that is to be removed: admit → check → remove → settle. What is at the destination is removed only
- * where it is the version that was seen when the removal was decided, and under the lease: a worker that lost it
- * removes nothing of its successor's.
+ * The way of a file that is to be removed: admit → check → keep, where it is to be kept → remove → settle. What is at the
+ * destination is removed only where it is the version that was seen when the removal was decided, and under the lease: a
+ * worker that lost it removes nothing of its successor's.
  */
 export async function carryRemoval(delivery: Delivery, place: Place): Promise<Carried> {
   const { job } = delivery;
@@ -23,9 +24,10 @@ export async function carryRemoval(delivery: Delivery, place: Place): Promise<Ca
     return settleFailed(delivery, file, undefined, error, place, "cancelled");
   }
   faultPoint("admit");
+  const part = decodePart(answer.staged) ?? newPart(answer.fence);
   const lease = place.leases.hold(file.lease, answer.fence, askedAt, file.host, place.runId);
   try {
-    await place.destination.remove(file, job.v ?? "", lease, answer, place.terms.durable);
+    await place.destination.remove(file, job.v ?? "", lease, answer, part, place.terms);
     return await settleDeleted(delivery, file, answer, place);
   } catch (thrown) {
     const reason: unknown = lease.signal.aborted ? lease.signal.reason : thrown;
@@ -37,7 +39,8 @@ export async function carryRemoval(delivery: Delivery, place: Place): Promise<Ca
       return await settleFailed(delivery, file, answer, error, place, outcome, true);
     }
     const { rules } = place.terms;
-    await place.protocol.release(file, answer.fence, answer.staged, "none", answer.epoch, rules, 0, false);
+    const staged = encodePart(part);
+    await place.protocol.release(file, answer.fence, staged, "none", answer.epoch, rules, 0, false);
     return stopping ? { is: "returned" } : { is: "retry", error, blockedUntilMs: 0 };
   } finally {
     place.leases.drop(lease);

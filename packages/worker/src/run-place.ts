@@ -73,7 +73,11 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     const service = destinationService(spec);
     const client = new S3Client(http, service, credentialsOf(service));
     const { leases, budget, onError } = options;
-    return new S3Destination({ tree, spec, client, redis, keys, leases, budget, onError });
+    const backup = spec.delete?.backupDir;
+    return new S3Destination({
+      ...{ tree, spec, client, redis, keys, leases, budget, onError },
+      ...(backup === undefined ? {} : { backup: new S3Tree(backup, service) }),
+    });
   };
   const s3Source = (job: TransferJob) => {
     if (!spec.s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });

@@ -2,7 +2,7 @@ import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import type { Part } from "./part.js";
-import { isCopy, type Staged, sameBy } from "./s3-staged.js";
+import { type Staged, sameBy } from "./s3-staged.js";
 import type { S3Staging } from "./s3-staging.js";
 import { partBytesOf } from "./s3-upload.js";
 
@@ -26,8 +26,7 @@ export async function receiveCopy(
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
   const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
   const head = await staging.lookAhead();
-  if (head && (isCopy(head, whole, received) || sameBy(head, received, undefined)))
-    return { received, staged: { is: "there", head } };
+  if (head && sameBy(head, whole, received, entry)) return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
 
   const upload = await staging.upload(keptHeaders(copy.headers), entry.strongEtag, part);
@@ -55,5 +54,5 @@ export async function receiveCopy(
   }
   // Not every service minds the condition on the source: no mixture of versions is published.
   await copy.confirm();
-  return { received, staged: { is: "parts", upload } };
+  return { received, staged: { is: "parts", upload, copy } };
 }

@@ -9,13 +9,16 @@ import type { RunSpec } from "@drover/shared/run";
 import { destinationService } from "@drover/shared/storage/open-tree";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Client } from "@drover/shared/storage/s3/client";
+import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 import type { Budget } from "./budget.js";
 import { type Before, changedMeanwhile, type Destination, type Staging, vouchedFor } from "./destination.js";
 import type { Lease, Leases } from "./leases.js";
-import { decodePart } from "./part.js";
+import type { Part } from "./part.js";
+import type { Terms } from "./place.js";
+import { keepObject } from "./s3-backup.js";
 import { S3Conditions } from "./s3-conditions.js";
 import { S3Staging } from "./s3-staging.js";
 import { S3Uploads } from "./s3-uploads.js";
@@ -37,6 +40,10 @@ export interface S3DestinationOptions {
   budget: Budget;
   /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
   mostCopyBytes?: number;
+  /** What is removed is kept there first, by its name. */
+  backup?: S3Tree;
+  /** The tree that this one keeps what is removed of. */
+  backupOf?: S3Tree;
   onError(error: Error): void;
 }
 
@@ -49,18 +56,23 @@ export class S3Destination implements Destination {
   readonly leases: Leases;
   readonly budget: Budget;
   readonly mostCopyBytes: number;
+  readonly #backup: S3Destination | undefined;
   readonly #closing = new AbortController();
   #swept = false;
 
   constructor(private readonly options: S3DestinationOptions) {
-    const { tree, client, redis, keys, spec } = options;
+    const { tree, client, redis, keys, spec, backup, backupOf } = options;
     this.tree = tree;
     this.leases = options.leases;
     this.budget = options.budget;
     this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
     this.bucket = new S3Bucket(client, tree.bucket);
     this.conditions = new S3Conditions(this.bucket, tree, destinationService(spec).endpoint, redis, keys);
-    this.uploads = new S3Uploads(redis, keys, this.bucket, tree);
+    this.uploads = new S3Uploads(redis, keys, client, tree, backupOf);
+    if (backup) {
+      const { backup: _, ...same } = options;
+      this.#backup = new S3Destination({ ...same, tree: backup, backupOf: tree });
+    }
   }
 
   async before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before> {
@@ -104,26 +116,56 @@ export class S3Destination implements Destination {
     });
   }
 
-  async remove(file: WorkFile, stamp: string, lease: Lease, admitted: Admitted): Promise<void> {
-    if (admitted.predecessors.length > 0) {
+  async remove(
+    file: WorkFile,
+    stamp: string,
+    lease: Lease,
+    admitted: Admitted,
+    part: Part,
+    { resume }: Pick<Terms, "resume">,
+  ): Promise<void> {
+    this.#sweep();
+    if (admitted.predecessors.length > 0 && part.upload?.object === undefined) {
       const staging = this.stage(file, undefined, lease, admitted);
-      await staging.adopt(admitted.predecessors, decodePart(admitted.staged), true, false);
+      await staging.adopt(admitted.predecessors, part, true, false);
       await staging.discard();
       staging.close();
+      delete part.upload;
     }
     const key = this.tree.key(file.name);
-    const head = await this.bucket.head(key, lease.signal);
-    if (!head) return;
-    if (head.etag !== stamp) throw changedMeanwhile(file.path);
+    const isThere = async () => {
+      const head = await this.bucket.head(key, lease.signal);
+      if (head && head.etag !== stamp) throw changedMeanwhile(file.path);
+      return head !== undefined;
+    };
+    const backup = this.#backup;
+    if (backup) {
+      const from = new S3CopySource(this.options.client, { bucket: this.tree.bucket, key });
+      try {
+        await keepObject(backup, file, from, stamp, lease, admitted, part, resume);
+      } catch (error) {
+        // It may have been removed, or replaced, just now.
+        const about = error instanceof TransferError && /^(not-found|changed)$/.test(error.class);
+        if (about && !(await isThere())) return;
+        throw error;
+      }
+      faultPoint("kept");
+    } else if (!(await isThere())) return;
     const base = { is: "version", etag: stamp } as const;
     const headers = await this.conditions.headers("remove", base);
-    // It is trusted where nobody looks: an entry without its object would keep the file away for ever.
-    const { redis, keys } = this.options;
-    await redis.hdel(catalogKey(keys, this.tree.id, file.name), file.name);
+    // Keeping it took its time.
+    if (backup && !headers && !(await isThere())) return;
+    await this.forget(file.name);
     lease.check();
     const removed = await this.bucket.remove(key, lease.signal, headers);
     if (removed.is === "refused") throw changedMeanwhile(file.path);
     faultPoint("removed");
+  }
+
+  /** What is in the catalog is trusted where nobody looks: an entry without its object would keep a file away for ever. */
+  async forget(name: string): Promise<void> {
+    const { redis, keys } = this.options;
+    await redis.hdel(catalogKey(keys, this.tree.id, name), name);
   }
 
   close(): void {

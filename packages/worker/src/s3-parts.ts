@@ -9,6 +9,7 @@ import { HashParts } from "./hash-parts.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { algorithmsFor, tooLarge } from "./receive.js";
+import { asThere } from "./s3-noted.js";
 import type { Staged } from "./s3-staged.js";
 import type { S3Staging } from "./s3-staging.js";
 import { partBytesOf, type S3Upload } from "./s3-upload.js";
@@ -63,7 +64,9 @@ export async function receiveParts(
       const head = await staging.lookAhead();
       const ahead = await hashedAhead(opened, head, lengthBytes, staging.lease.signal);
       known = ahead?.sha256 ?? staging.expected ?? (ofFile ? promised(entry) : undefined);
-      if (head && ahead?.same) {
+      const there =
+        head && ahead?.same && (await staging.at(() => asThere(staging, head, entry, ahead.sha256)));
+      if (there) {
         opened.body.abort(new Error("it is there"));
         filled.release();
         const received = {
@@ -72,7 +75,7 @@ export async function receiveParts(
           sourceDigest: ahead.sha256,
           lengthBytes,
         };
-        return { received, staged: { is: "there", head } };
+        return { received, staged: there };
       }
       upload = await staging.upload(metadataHeaders(entry, known, staging.key), "", part);
     } catch (error) {

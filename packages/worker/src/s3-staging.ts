@@ -3,7 +3,7 @@ import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import { faultPoint } from "@drover/shared/fault";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders } from "@drover/shared/storage/s3/metadata";
-import type { Source, SourceEntry } from "@drover/shared/storage/source";
+import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Published, Received, Staging } from "./destination.js";
 import { digestOf } from "./digest.js";
 import type { Lease } from "./leases.js";
@@ -13,8 +13,9 @@ import { tooLarge } from "./receive.js";
 import type { Base, Publishing } from "./s3-conditions.js";
 import { receiveCopy } from "./s3-copy.js";
 import type { S3Destination } from "./s3-destination.js";
+import { copyOntoItself } from "./s3-noted.js";
 import { receiveParts } from "./s3-parts.js";
-import { isCopy, type Staged, sameBy } from "./s3-staged.js";
+import { replacedMeanwhile, type Staged, sameBy } from "./s3-staged.js";
 import { type Adopted, S3Upload } from "./s3-upload.js";
 import type { WorkFile } from "./work-file.js";
 
@@ -28,6 +29,8 @@ const CLEANUP_MS = 60_000;
 /** One file on its way to an object: in memory where it is small, else in a multipart upload. */
 export class S3Staging implements Staging {
   readonly key: string;
+  /** Hash of the object, as leases have it. */
+  readonly #object: string;
   #staged: Staged | undefined;
   #adopted: Adopted | undefined;
   /** What the destination was when it was last looked at, or "" where nothing is known of it. */
@@ -42,12 +45,13 @@ export class S3Staging implements Staging {
     stamp: string | undefined,
   ) {
     this.key = to.tree.key(file.name);
+    this.#object = to.tree.leaseOf(file.name);
     if (stamp) this.#base = { is: "version", etag: stamp };
   }
 
   async adopt(_fences: string[], noted: Part | undefined, alive: boolean, resume: boolean): Promise<boolean> {
     const upload = noted?.upload;
-    if (!upload) return false;
+    if (!upload || (upload.object ?? this.lease.key) !== this.#object) return false;
     return await this.at(async () => {
       if (resume && !alive) {
         const parts = await this.#partsOf(upload.id);
@@ -77,11 +81,7 @@ export class S3Staging implements Staging {
     part: Part,
     place: Place,
   ): Promise<Received> {
-    if (opened.copy) {
-      const { received, staged } = await receiveCopy(this, opened, opened.copy, part);
-      this.#staged = staged;
-      return received;
-    }
+    if (opened.copy) return await this.receiveCopy(opened, opened.copy, part);
     const small = await readSmall(opened, part, this.lease, place);
     if (!small.ended) {
       const ofFile = source !== undefined;
@@ -98,6 +98,13 @@ export class S3Staging implements Staging {
     const other = opened.entry.digest?.algorithm ?? "sha256";
     const sourceDigest = other === "sha256" ? sha256 : other === "md5" ? md5 : await digestOf(other, bytes);
     return { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
+  }
+
+  /** Has another object copied by its service. */
+  async receiveCopy(opened: OpenedBody, copy: ServerCopy, part: Part): Promise<Received> {
+    const { received, staged } = await receiveCopy(this, opened, copy, part);
+    this.#staged = staged;
+    return received;
   }
 
   /**
@@ -122,6 +129,7 @@ export class S3Staging implements Staging {
       }
       this.#staged = { is: "parts", upload };
       part.upload = { id: upload.id, metadata };
+      if (this.#object !== this.lease.key) part.upload.object = this.#object;
       faultPoint("upload");
       await this.to.leases.confirm(this.lease, encodePart(part));
       return upload;
@@ -157,12 +165,16 @@ export class S3Staging implements Staging {
     }
     return await this.at(() =>
       staged.is === "copy"
-        ? this.#publish("copy", received, undefined, (condition) => this.#copy(staged, received, condition))
-        : staged.is === "whole"
-          ? this.#publish("put", received, staged.md5, (condition) =>
-              this.#put(staged.bytes, staged.md5, received, entry, condition),
+        ? this.#publish("copy", received, entry, (condition) => this.#copy(staged, received, condition))
+        : staged.is === "noted"
+          ? this.#publish("copy", received, entry, (condition) =>
+              copyOntoItself(this, staged, received, condition),
             )
-          : this.#publish("complete", received, undefined, (condition) => staged.upload.complete(condition)),
+          : staged.is === "whole"
+            ? this.#publish("put", received, entry, (condition) =>
+                this.#put(staged.bytes, staged.md5, received, entry, condition),
+              )
+            : this.#publish("complete", received, entry, (condition) => staged.upload.complete(condition)),
     );
   }
 
@@ -173,7 +185,7 @@ export class S3Staging implements Staging {
   async #publish(
     publishing: Publishing,
     received: Received,
-    md5: string | undefined,
+    entry: SourceEntry,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
     const staged = this.#staged as Staged;
@@ -184,12 +196,13 @@ export class S3Staging implements Staging {
       if (!conditional || look > 0) {
         const before: Base = this.#base;
         const head = await this.look();
-        const by = head && (isCopy(head, staged, received) ? "etag" : sameBy(head, received, md5));
+        const by = head && sameBy(head, staged, received, entry);
         if (head && by) {
           await this.discard();
           return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
         }
-        if (publishing === "complete" && etagOf(before) !== (head?.etag ?? "")) throw replaced();
+        const compared = publishing === "complete" || staged.is === "noted";
+        if (compared && etagOf(before) !== (head?.etag ?? "")) throw replacedMeanwhile();
         // What is there may be our successor's: the clocks alone are not asked.
         await this.to.leases.confirm(this.lease);
       }
@@ -201,7 +214,7 @@ export class S3Staging implements Staging {
       if (written.is === "gone") {
         // Our own success, whose answer was lost; or somebody has dropped the upload.
         const head = await this.look();
-        if (!head || !this.#isOurs(head, received)) throw dropped();
+        if (!head || !this.#isOurs(head, received, entry)) throw dropped();
         await this.#ended();
         return { outcome: "copied", stamp: head.etag, ...unconditional };
       }
@@ -209,7 +222,7 @@ export class S3Staging implements Staging {
       await this.#ended();
       return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
     }
-    throw replaced();
+    throw replacedMeanwhile();
   }
 
   async #put(
@@ -234,13 +247,13 @@ export class S3Staging implements Staging {
 
   /** Whether what was written was held against its ETag. */
   #vouchedFor({ headers, etag }: Extract<Written, { is: "written" }>): boolean {
-    if (this.#staged?.is === "copy") return etag === this.#staged.etag;
+    if (this.#staged?.is === "copy" || this.#staged?.is === "noted") return etag === this.#staged.etag;
     if (this.#staged?.is === "parts") return this.#uploadEtag() !== undefined;
     return etagMd5({ ...headers, etag }) !== undefined;
   }
 
-  #isOurs(head: ObjectHead, received: Received): boolean {
-    return head.etag === this.#uploadEtag() || sameBy(head, received, undefined) !== undefined;
+  #isOurs(head: ObjectHead, received: Received, entry: SourceEntry): boolean {
+    return head.etag === this.#uploadEtag() || sameBy(head, this.#staged, received, entry) !== undefined;
   }
 
   #uploadEtag(): string | undefined {
@@ -258,8 +271,8 @@ export class S3Staging implements Staging {
     // Not every service minds the condition on the source.
     const head = await this.to.bucket.head(this.key, this.lease.signal);
     const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
-    if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replaced();
-    if (plain && head.etag !== etag) throw replaced();
+    if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replacedMeanwhile();
+    if (plain && head.etag !== etag) throw replacedMeanwhile();
     return written;
   }
 
@@ -317,16 +330,6 @@ type Headers = Record<string, string>;
 
 function etagOf(base: Base): string {
   return base.is === "version" ? base.etag : "";
-}
-
-function replaced(): TransferError {
-  return new TransferError(
-    "changed",
-    "another writer replaced the destination while the file was on its way",
-    {
-      verdict: "ok",
-    },
-  );
 }
 
 function dropped(): TransferError {

@@ -6,9 +6,9 @@ import type { VerifiedBy } from "@drover/shared/outcome";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import { type Admitted, hostVerdict } from "@drover/shared/protocol";
 import type { Opened } from "@drover/shared/storage/source";
-import type { Staging } from "./destination.js";
+import { mayRun, type Staging } from "./destination.js";
 import { type Lease, lost, now } from "./leases.js";
-import { decodePart, encodePart, type Part } from "./part.js";
+import { decodePart, encodePart, newPart, type Part } from "./part.js";
 import type { Place } from "./place.js";
 import { receive } from "./receive.js";
 import { settle, settleFailed } from "./settle.js";
@@ -55,13 +55,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     lease.share = { bytesPerSecond: answer.bytesPerSecond / Math.max(answer.others, 1), dueMs: 0 };
   const noted = decodePart(answer.staged);
   const part: Part = {
-    fence: answer.fence,
-    version: "",
-    strongEtag: "",
-    sizeBytes: undefined,
-    contiguousBytes: 0,
-    pieces: [],
-    receivedBytes: 0,
+    ...newPart(answer.fence),
     mismatches: noted?.mismatches ?? 0,
     ...(noted?.upload ? { upload: noted.upload } : {}),
   };
@@ -73,10 +67,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       // Before anything else: no predecessor may publish once this try has found out anything.
       staging = place.destination.stage(file, job.x, lease, answer);
       const { resume } = place.terms;
-      // Of one whose successor could not fence it off nobody knows whether it still runs.
-      const ended = answer.origin === "dead" || answer.origin === "released";
-      const alive = !ended || answer.predecessors.length > 1;
-      const adopted = await staging.adopt(answer.predecessors, noted, alive, resume);
+      const adopted = await staging.adopt(answer.predecessors, noted, mayRun(answer), resume);
       if (noted && adopted) {
         Object.assign(part, noted, { fence: answer.fence });
         lease.note = encodePart(part);

@@ -22,6 +22,7 @@ import { Leases } from "@drover/worker/leases";
 import { LocalDestination } from "@drover/worker/local-destination";
 import { Pace } from "@drover/worker/pace";
 import type { Place, Terms } from "@drover/worker/place";
+import { carryRemoval } from "@drover/worker/removal";
 import { S3Destination } from "@drover/worker/s3-destination";
 import { carry } from "@drover/worker/transfer";
 import type { Carried } from "@drover/worker/work-file";
@@ -42,6 +43,8 @@ export interface CarrierOptions extends Partial<Terms> {
   s3?: S3Spec;
   /** Objects over this are copied in parts. */
   mostCopyBytes?: number;
+  /** `s3://bucket/prefix` that keeps what is removed. */
+  backup?: string;
 }
 
 /** A worker without its queue: what carries the files of one run to one tree. */
@@ -74,6 +77,7 @@ export class Carrier {
       wrap,
       s3,
       mostCopyBytes,
+      backup,
       ...over
     } = options;
     const member = new Member(redis, keys, owner);
@@ -113,6 +117,7 @@ export class Carrier {
             leases,
             budget: new Budget(64 << 20),
             ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
+            ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),
             onError: (error) => carrier.onError(error),
           })
         : new LocalDestination(tree);
@@ -161,6 +166,16 @@ export class Carrier {
       { job, attempt: over.attempt ?? started, sinceMs: Date.now(), through() {} },
       this.place,
     );
+  }
+
+  /** One delivery of the job that removes a file, which is registered where it is not yet. */
+  async removal(name: string, version: string): Promise<Carried> {
+    if (!this.#indexes.has(name)) await this.add(name, name);
+    const started = (this.#deliveries.get(name) ?? 0) + 1;
+    this.#deliveries.set(name, started);
+    const index = this.#indexes.get(name) as number;
+    const job: TransferJob = { op: "remove", i: index, s: name, d: name, v: version };
+    return await carryRemoval({ job, attempt: started, sinceMs: Date.now(), through() {} }, this.place);
   }
 
   /** As a queue would do it, without its delays: again and again until it is settled. */

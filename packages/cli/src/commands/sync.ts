@@ -22,6 +22,10 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
     const other = toS3 ? await s3DestinationOf(resolved, plan.spec.s3) : undefined;
     if (other) plan.spec.s3Destination = other;
   }
+  const service = plan.spec.s3Destination ?? plan.spec.s3;
+  const backup = plan.spec.delete?.backupDir;
+  if (service && backup !== undefined && isS3(backup))
+    await (await import("../check-bucket.js")).checkBucket(backup, service);
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan, resolved.values);
   if (resolved.values.redis !== undefined) {
     // A fleet has limits of its own: only what the person asked for is another.
@@ -33,7 +37,6 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   }
   const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
   if (fleets) throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
-  const service = plan.spec.s3Destination ?? plan.spec.s3;
   if (toS3 && service) await (await import("../check-bucket.js")).checkBucket(plan.spec.root, service);
   else prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.

@@ -51,6 +51,8 @@ export interface ServerCopy {
   headers: Record<string, string | undefined>;
   /** Hexadecimal, where the service knows it or its uploader noted it. */
   sha256: string | undefined;
+  /** What has the same bytes is no copy of it where its metadata are others. */
+  exact?: true;
   /** Throws (class `changed`) when it is another version by now. */
   confirm(): Promise<void>;
 }

@@ -54,6 +54,20 @@ export function metadataHeaders(entry: SourceEntry, sha256: string | undefined, 
   return headers;
 }
 
+/**
+ * Whether an object notes another time or mode than the file has that it is a copy of, where that is one with a mode. An
+ * object that notes none is as its uploader wanted it.
+ */
+export function isOutdated(headers: AnswerHeaders, entry: SourceEntry): boolean {
+  if (entry.mode === undefined) return false;
+  const noted = readMetadata(headers);
+  const own = readMetadata(metadataHeaders(entry, undefined, ""));
+  return (
+    (noted.mode !== undefined && noted.mode !== own.mode) ||
+    (noted.mtimeNs !== undefined && noted.mtimeNs !== own.mtimeNs)
+  );
+}
+
 function secondsOf(ns: bigint): string {
   const sign = ns < 0n ? "-" : "";
   const positive = ns < 0n ? -ns : ns;
