@@ -56,6 +56,21 @@ describe("what a service can do", () => {
     expect(s3.keys).toEqual([]);
   });
 
+  it("leaves nothing behind where the answers are lost", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    const carrier = await to();
+    s3.fault = ({ method, key }, answer) => {
+      if (method !== "PUT" || !isProbe({ key } as FakeRequest)) return false;
+      s3.put(key, "");
+      answer.destroy();
+      return true;
+    };
+    expect(await carrier.once("f", space.to("f"))).toMatchObject({ is: "retry" });
+    s3.fault = () => false;
+    expect(s3.keys).toEqual([]);
+  });
+
   it("is found out below a prefix of any characters", async ({ s3, to }) => {
     s3.put("from", "content");
     const carrier = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });

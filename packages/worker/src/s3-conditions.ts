@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { TransferError } from "@drover/shared/errors";
+import { faultPoint } from "@drover/shared/fault";
+import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import type { Keys } from "@drover/shared/redis/keys";
 import type { Headers } from "@drover/shared/storage/http";
 import type { S3Bucket, Written } from "@drover/shared/storage/s3/bucket";
@@ -11,6 +13,8 @@ import type { Redis } from "ioredis";
 const REMEMBERED_MS = 24 * 3_600_000;
 /** Finding out may take so long: no file breaks it off, since others wait for it, and it cleans up. */
 const PROBE_MS = 60_000;
+/** Whoever began so long ago is not finding out any more, whatever the clocks of two machines differ by. */
+const BROKEN_OFF_MS = 15 * 60_000;
 
 /** An operation that publishes an object, or removes it. */
 export type Publishing = "put" | "complete" | "copy" | "remove";
@@ -74,18 +78,21 @@ export class S3Conditions {
 
   /** @returns undefined where that cannot be found out here. */
   async #probe(publishing: Publishing, signal: AbortSignal): Promise<Form | undefined> {
+    await this.sweep(signal);
     // Such names are no file's: see STAGING_NAME.
     const key = this.tree.key(`.drover-${randomBytes(12).toString("base64url")}`);
     const put = (headers: Headers) => this.bucket.put(key, Buffer.alloc(0), EMPTY_SHA256, headers, signal);
-    let there: Written;
+    await this.redis.hset(this.keys.probes(this.tree.id), key, `${PROCESS_NAME} ${Date.now()}`);
     try {
-      there = await put({});
-    } catch (error) {
-      // Whoever may not write such a name may write others.
-      if (isForbidden(error)) return undefined;
-      throw error;
-    }
-    try {
+      let there: Written;
+      try {
+        there = await put({});
+      } catch (error) {
+        // Whoever may not write such a name may write others.
+        if (isForbidden(error)) return undefined;
+        throw error;
+      }
+      faultPoint("probe");
       const etag = there.is === "written" ? there.etag : "";
       const publish = {
         put,
@@ -104,9 +111,39 @@ export class S3Conditions {
       if (!(await refuses(publish, { "if-match": etag }))) return "quoted";
       return (await refuses(publish, { "if-match": etag.replaceAll('"', "") })) ? "none" : "bare";
     } finally {
-      await this.bucket.remove(key, signal).catch((error) => {
-        if (!isForbidden(error)) throw error; // else it stays: an empty object, once a day
-      });
+      await this.#remove(key, signal);
+    }
+  }
+
+  /** Removes an object that a service was tried with. */
+  async #remove(key: string, signal: AbortSignal): Promise<void> {
+    await this.bucket.remove(key, signal).catch((error) => {
+      if (!isForbidden(error)) throw error; // else it stays: an empty object, once a day
+    });
+    await this.redis.hdel(this.keys.probes(this.tree.id), key);
+  }
+
+  /**
+   * Removes what was left below the prefix by whoever was killed, or cut off, while it tried the service.
+   *
+   * @throws TransferError
+   */
+  async sweep(signal: AbortSignal): Promise<void> {
+    for (const [key, by] of Object.entries(await this.redis.hgetall(this.keys.probes(this.tree.id)))) {
+      const [owner = "", begunMs] = by.split(" ");
+      if (!isProcessDead(owner) && Date.now() - Number(begunMs) < BROKEN_OFF_MS) continue;
+      await this.#dropUploads(key, signal);
+      await this.#remove(key, signal);
+    }
+  }
+
+  async #dropUploads(key: string, signal: AbortSignal): Promise<void> {
+    try {
+      for (const { uploadId } of await this.bucket.listUploads(key, signal))
+        await this.bucket.abortUpload(key, uploadId, signal);
+    } catch (error) {
+      // Where uploads cannot be listed, they are the bucket's own rules' business.
+      if (!(error instanceof TransferError) || !error.permanent) throw error;
     }
   }
 
