@@ -102,16 +102,20 @@ describe("an object that may not be looked at", () => {
     }
   });
 
-  it("is never replaced", async ({ s3, space, to }) => {
+  it.for([
+    ["small", Buffer.from("mine")],
+    ["large", content],
+  ] as const)("is never replaced by a %s one", async ([, mine], { s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
-    writeFileSync(space.to("f"), content);
+    writeFileSync(space.to("f"), mine);
     s3.put("to/f", "theirs");
     s3.fault = ({ method }, answer) => {
       if (method === "HEAD") answer.writeHead(403).end();
       return method === "HEAD";
     };
     const outcome = await (await to()).through("f", space.to("f"));
-    expect(outcome).toMatchObject({ outcome: "failed", error: { class: "forbidden" } });
+    const message = expect.stringMatching(/^cannot write to s3:\/\/bucket\/to: access denied/);
+    expect(outcome).toMatchObject({ outcome: "failed", error: { class: "forbidden", message } });
     expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
     expect(s3.writes.uploads.size).toBe(0);
   });
