@@ -71,6 +71,34 @@ describe("what a service can do", () => {
     expect(s3.keys).toEqual([]);
   });
 
+  it.for(["f", "big"])(
+    "is found out where each request is one too many at first: %s",
+    async (name, { s3, space, to }) => {
+      mkdirSync(space.root, { recursive: true });
+      writeFileSync(space.to(name), name === "f" ? "mine" : toBuffer(pattern(17 << 20)));
+      const asked = new Set<string>();
+      s3.fault = (request, answer) => {
+        const { method, key, query, headers } = request;
+        const asking = [
+          method,
+          key,
+          query.has("uploads"),
+          query.has("partNumber"),
+          headers["if-match"],
+          headers["if-none-match"],
+        ].join();
+        if (!isProbe(request) || asked.has(asking)) return false;
+        asked.add(asking);
+        sendError(answer, 503, "SlowDown");
+        return true;
+      };
+      const outcome = await (await to()).through(name, space.to(name));
+      expect(outcome).toMatchObject({ outcome: "copied", attempts: 1 });
+      expect(outcome.unconditional).toBeUndefined();
+      expect([s3.keys, s3.writes.uploads.size]).toEqual([[`to/${name}`], 0]);
+    },
+  );
+
   it("is found out below a prefix of any characters", async ({ s3, to }) => {
     s3.put("from", "content");
     const carrier = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
