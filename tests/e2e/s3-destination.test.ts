@@ -5,7 +5,7 @@ import { pattern, sha256, toBuffer } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
 import { FakeS3, sendError } from "../harness/fake-s3.js";
 import { TestFleet } from "../harness/fleet.js";
-import { latestRun } from "../harness/runs.js";
+import { latestRun, listRuns } from "../harness/runs.js";
 import { it, real } from "../harness/s3-fixtures.js";
 
 const names = (directory: string) => filesBelow(directory).map((path) => path.slice(directory.length + 1));
@@ -306,6 +306,24 @@ describe("drover sync --artifact-root s3://", () => {
       expect([begun, sent().length <= 6]).toEqual([point === "upload" ? 2 : 1, true]);
     },
   );
+
+  it("leaves nothing of its own behind when it is killed while it tries the service", async ({
+    box,
+    work,
+    fake,
+  }) => {
+    work.write({ "in/a": "a" });
+    const own = ["--state-dir", work.at("s")];
+    const command = ["sync", work.at("in"), "--artifact-root", "s3://bucket/to", ...own];
+    const killed = await box.run(command, { env: { ...fake.env, DROVER_FAULT: "probe" } });
+    expect([killed.signal, fake.keys]).toEqual(["SIGKILL", [expect.stringMatching(/^to\/\.drover-/)]]);
+    // It is no file of anybody's.
+    const elsewhere = await box.sync(["s3://bucket/to/", ...work.into], { env: fake.env });
+    expect([elsewhere.code, elsewhere.items]).toEqual([0, []]);
+    const [run] = await listRuns(box, own);
+    const resumed = await box.run(["resume", run?.run ?? "", ...own], { env: fake.env });
+    expect([resumed.code, fake.keys]).toEqual([0, ["to/a"]]);
+  });
 
   it.skipIf(!real)(
     "goes on after a kill where a real service has the parts",

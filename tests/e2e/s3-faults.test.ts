@@ -67,6 +67,20 @@ describe("a listing that breaks off", () => {
     expect(s3.requests.filter(({ key }) => key === "k/00001")).toEqual([]);
   });
 
+  it("is not taken for an empty one where a page of nothing comes first", async ({ box, work, s3 }) => {
+    s3.put("p/a/one", "1");
+    s3.put("p/two", "2");
+    s3.fault = ({ query }, answer) => {
+      if (!query.has("list-type") || query.has("continuation-token")) return false;
+      const token = "<NextContinuationToken>!</NextContinuationToken>"; // comes before all keys
+      answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${token}</ListBucketResult>`);
+      return true;
+    };
+    const sources = ["s3://bucket/p/a", "s3://bucket/p/two"];
+    const { code, items } = await box.sync([...sources, ...work.into], { env: s3.env });
+    expect([code, items.map(({ destination }) => basename(destination)).sort()]).toEqual([0, ["one", "two"]]);
+  });
+
   it("goes on where a killed producer was", async ({ box, work, s3 }) => {
     s3.pageKeys = 100;
     for (let n = 0; n < 2_000; n++) s3.put(`k/${name(n)}`, `${n}`);

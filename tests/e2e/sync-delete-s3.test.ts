@@ -1,5 +1,5 @@
 import { describe, expect } from "vitest";
-import { sendError } from "../harness/fake-s3.js";
+import { FakeS3, sendError } from "../harness/fake-s3.js";
 import { itWithFakeS3 as it } from "../harness/fixtures.js";
 import { named } from "../harness/named-trees.js";
 
@@ -88,6 +88,22 @@ describe("sync --delete to S3", () => {
     const { code, stderr } = await box.run(["sync", "s3://bucket/", ...to()], { env: s3.env });
     expect([code, stderr]).toEqual([1, expect.stringMatching(/nothing was found in s3:/)]);
     expect(s3.keys).toEqual(["dst/a", "dst/b"]);
+  });
+
+  it("makes a bucket what one of the same name on another service is", async ({ box, s3 }) => {
+    const other = await FakeS3.start();
+    for (const key of ["a", "b"]) s3.put(key, key);
+    for (const key of ["a", "old"]) other.put(key, key);
+    const mirror = ["s3://bucket/", "--artifact-root", "s3://bucket", ...all];
+    const there = [...mirror, "--s3-dest-endpoint", other.endpoint];
+    const { code, stderr } = await box.sync(there, { env: s3.env });
+    expect([code, stderr, other.keys, s3.keys]).toEqual([0, "", ["a", "b"], ["a", "b"]]);
+    await other.stop();
+    const here = ["s3://bucket/a/", "--artifact-root", "s3://bucket/", ...all];
+    for (const more of [[], ["--s3-dest-endpoint", `${s3.endpoint}/`]]) {
+      const same = await box.run(["sync", ...here, ...more], { env: s3.env });
+      expect([same.code, same.stderr]).toEqual([2, expect.stringMatching(/would remove the source/)]);
+    }
   });
 
   it("refuses as it does elsewhere", async ({ box, work, s3 }) => {

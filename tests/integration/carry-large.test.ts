@@ -39,6 +39,18 @@ describe("a large file", () => {
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(origin.requests).toHaveLength(1);
   });
+
+  it("comes in one go where the server says that it takes ranges, and does not", async ({
+    carrier,
+    origin,
+    space,
+  }) => {
+    const boasting = does.file(ONE, { ranges: false, headers: { "accept-ranges": "bytes" } });
+    const url = origin.route("/file", boasting);
+    expect(await carrier.through("file", url)).toMatchObject({ checksum: SHA_ONE, attempts: 1 });
+    expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
+    expect(space.files()).toEqual(["file"]);
+  });
 });
 
 describe("a large file that is replaced while its pieces are fetched", () => {

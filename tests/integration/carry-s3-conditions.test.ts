@@ -56,6 +56,49 @@ describe("what a service can do", () => {
     expect(s3.keys).toEqual([]);
   });
 
+  it("leaves nothing behind where the answers are lost", async ({ s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), "mine");
+    const carrier = await to();
+    s3.fault = ({ method, key }, answer) => {
+      if (method !== "PUT" || !isProbe({ key } as FakeRequest)) return false;
+      s3.put(key, "");
+      answer.destroy();
+      return true;
+    };
+    expect(await carrier.once("f", space.to("f"))).toMatchObject({ is: "retry" });
+    s3.fault = () => false;
+    expect(s3.keys).toEqual([]);
+  });
+
+  it.for(["f", "big"])(
+    "is found out where each request is one too many at first: %s",
+    async (name, { s3, space, to }) => {
+      mkdirSync(space.root, { recursive: true });
+      writeFileSync(space.to(name), name === "f" ? "mine" : toBuffer(pattern(17 << 20)));
+      const asked = new Set<string>();
+      s3.fault = (request, answer) => {
+        const { method, key, query, headers } = request;
+        const asking = [
+          method,
+          key,
+          query.has("uploads"),
+          query.has("partNumber"),
+          headers["if-match"],
+          headers["if-none-match"],
+        ].join();
+        if (!isProbe(request) || asked.has(asking)) return false;
+        asked.add(asking);
+        sendError(answer, 503, "SlowDown");
+        return true;
+      };
+      const outcome = await (await to()).through(name, space.to(name));
+      expect(outcome).toMatchObject({ outcome: "copied", attempts: 1 });
+      expect(outcome.unconditional).toBeUndefined();
+      expect([s3.keys, s3.writes.uploads.size]).toEqual([[`to/${name}`], 0]);
+    },
+  );
+
   it("is found out below a prefix of any characters", async ({ s3, to }) => {
     s3.put("from", "content");
     const carrier = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
@@ -87,16 +130,20 @@ describe("an object that may not be looked at", () => {
     }
   });
 
-  it("is never replaced", async ({ s3, space, to }) => {
+  it.for([
+    ["small", Buffer.from("mine")],
+    ["large", content],
+  ] as const)("is never replaced by a %s one", async ([, mine], { s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
-    writeFileSync(space.to("f"), content);
+    writeFileSync(space.to("f"), mine);
     s3.put("to/f", "theirs");
     s3.fault = ({ method }, answer) => {
       if (method === "HEAD") answer.writeHead(403).end();
       return method === "HEAD";
     };
     const outcome = await (await to()).through("f", space.to("f"));
-    expect(outcome).toMatchObject({ outcome: "failed", error: { class: "forbidden" } });
+    const message = expect.stringMatching(/^cannot write to s3:\/\/bucket\/to: access denied/);
+    expect(outcome).toMatchObject({ outcome: "failed", error: { class: "forbidden", message } });
     expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
     expect(s3.writes.uploads.size).toBe(0);
   });

@@ -70,8 +70,9 @@ describe("--pattern", () => {
     expect(wanted("my/path2/a")).toBe(false);
   });
 
-  test.for(["", "/", "!"])("%j is refused", (pattern) => {
+  test.for(["", "/", "!", "[z-a]", "sub/{a,b", "\\"])("%j is refused", (pattern) => {
     expect(() => compilePatterns([pattern], [])).toThrow(SettingsError);
+    if (pattern !== "!") expect(() => compilePatterns([], [`- ${pattern}`])).toThrow(SettingsError);
   });
 });
 

@@ -5,6 +5,7 @@ import { SettingsError } from "@drover/shared/errors";
 import { isBelow, liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
+import { destinationService } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { root as rootKind, type Settings } from "./settings.js";
 import { parseMostDeleted } from "./units.js";
@@ -90,20 +91,32 @@ function overlap(one: string, other: string): boolean {
 function checkTree(source: SourceName, root: string): void {
   const shown = redactUrl(sourceText(source));
   if (source.is === "s3") {
-    if (source.key === "" || source.key.endsWith("/")) {
-      if (!`${shown.replace(/\/$/, "")}/`.startsWith(`${root}/`)) return;
-      throw new SettingsError(
-        `--delete would remove the source ${shown}, which lies in the destination ${root}`,
-      );
-    }
+    if (source.key === "" || source.key.endsWith("/")) return;
     throw new SettingsError(`--delete needs whole trees: write ${shown}/ for everything below ${shown}`);
   }
   if (source.is === "url")
     throw new SettingsError(`--delete needs directories or S3 prefixes, which ${shown} is not`);
   if (!statSync(source.path, { throwIfNoEntry: false })?.isDirectory())
     throw new SettingsError(`--delete needs directories or S3 prefixes: ${shown} is no directory`);
-  if (!isS3(root) && liesWithin(source.path, root))
-    throw new SettingsError(
-      `--delete would remove the source ${shown}, which lies in the destination ${root}`,
-    );
+  if (!isS3(root) && liesWithin(source.path, root)) throw sourceWithin(shown, root);
+}
+
+/**
+ * Refuses to delete where an S3 source lies in the destination: on the same service, that is.
+ *
+ * @throws SettingsError
+ */
+export function checkSourcesApart(spec: RunSpec): void {
+  const { root, sources } = spec;
+  if (!spec.delete || !isS3(root) || destinationService(spec).endpoint !== spec.s3?.endpoint) return;
+  const within = sources.find(
+    (source) => isS3(source) && `${source.replace(/\/$/, "")}/`.startsWith(`${root}/`),
+  );
+  if (within !== undefined) throw sourceWithin(within, root);
+}
+
+function sourceWithin(source: string, root: string): SettingsError {
+  return new SettingsError(
+    `--delete would remove the source ${source}, which lies in the destination ${root}`,
+  );
 }

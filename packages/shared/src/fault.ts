@@ -11,6 +11,7 @@ export type FaultPoint =
   | "dispatch"
   | "admit"
   | "open"
+  | "probe"
   | "upload"
   | "part"
   | "stage"

@@ -14,11 +14,17 @@ const FETCHERS = 4;
 /** A piece that comes faster costs more time in the HTTP parser than a new connection for the next piece does. */
 const FAST_PIECE_MS = 1000;
 
+/** The server answered with all of the file: it is to be fetched in one go. */
+export class NotARange extends Error {
+  override name = "NotARange";
+}
+
 /**
  * Fetches a large file in pieces, several at a time and in order, each under the version that was opened (If-Match).
  * The hash follows close behind. The first answer serves the first pieces; pieces that `part` has are kept.
  *
  * @param first the open answer, from the first byte that `part` does not have.
+ * @throws NotARange, or TransferError.
  */
 export async function fetchPieces(
   source: Source,
@@ -71,10 +77,9 @@ export async function fetchPieces(
       } else {
         const opened = await source.openRange(entry, start, end - 1, signal);
         if (opened.is !== "body" || opened.offset !== start) {
-          if (opened.is === "body") opened.body.abort(new Error("not a range"));
-          throw new TransferError("changed", "the server stopped taking ranges while the file was read", {
-            verdict: "ok",
-          });
+          const error = new NotARange("the server takes no ranges, although it says so");
+          if (opened.is === "body") opened.body.abort(error);
+          throw error;
         }
         const unwatch = place.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();

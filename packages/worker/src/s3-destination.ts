@@ -109,9 +109,14 @@ export class S3Destination implements Destination {
     if (this.#swept) return;
     this.#swept = true;
     const { signal } = this.#closing;
-    this.uploads.sweep(AbortSignal.any([signal, AbortSignal.timeout(SWEEP_MS)])).catch((error) => {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(SWEEP_MS)]);
+    const sweep = async () => {
+      await this.conditions.sweep(within);
+      await this.uploads.sweep(within);
+    };
+    sweep().catch((error) => {
       if (signal.aborted) return; // the next run goes on
-      const why = `uploads that were left below ${this.tree.root} cannot be dropped: ${messageOf(error)}`;
+      const why = `what was left below ${this.tree.root} cannot be dropped: ${messageOf(error)}`;
       this.options.onError(new Error(why, { cause: error }));
     });
   }

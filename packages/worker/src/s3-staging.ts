@@ -138,7 +138,7 @@ export class S3Staging implements Staging {
 
   /** Looks at the destination: what is published afterwards replaces this version, or nothing. */
   async look(): Promise<ObjectHead | undefined> {
-    const head = await this.at(() => this.to.bucket.head(this.key, this.lease.signal));
+    const head = await this.to.bucket.head(this.key, this.lease.signal);
     this.#base = head ? { is: "version", etag: head.etag } : { is: "absent" };
     return head;
   }
@@ -149,7 +149,7 @@ export class S3Staging implements Staging {
    */
   async lookAhead(): Promise<ObjectHead | undefined> {
     try {
-      return await this.look();
+      return await this.at(() => this.look());
     } catch (error) {
       if (error instanceof TransferError && error.class === "forbidden") return undefined;
       throw error;

@@ -112,7 +112,8 @@ function columnsOf(names: string[], needed: Column[], file: string): Map<Column,
 function readable(error: unknown, file: string): unknown {
   const { code, lines } = error as CsvError & { lines?: number };
   if (/^(CSV_|INVALID_OPENING_QUOTE)/.test(code ?? "")) {
-    const what = (error as Error).message.replace(/ (on|at) line \d+/, "");
+    // What was read is left out: it may be a megabyte of anything.
+    const what = (error as Error).message.replace(/ (on|at) line \d+/, "").replace(/, value is .*/s, "");
     return new SettingsError(`${file}, line ${lines}: ${what}`);
   }
   if (errnoCode(error) !== undefined) return new SettingsError(`cannot read ${file} (${errnoCode(error)})`);

@@ -145,7 +145,7 @@ function takeBySum(records: Generator<string>): (State & { path: string }) | und
 function isChanged(old: Row, now: Row): boolean {
   if (old.sizeBytes !== now.sizeBytes) return true;
   if (old.sha256 !== "" && now.sha256 !== "") return old.sha256 !== now.sha256;
-  return old.version !== now.version;
+  return old.version !== "" && now.version !== "" && old.version !== now.version;
 }
 
 async function compare(olds: AsyncGenerator<Row>, nows: AsyncGenerator<Row>, into: Collected): Promise<void> {

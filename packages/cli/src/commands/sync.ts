@@ -4,6 +4,7 @@ import { parseHostLimit } from "@drover/shared/limits";
 import { makeDirectory } from "@drover/shared/make-directory";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { detail } from "../output.js";
+import { checkSourcesApart } from "../plan-deletion.js";
 import { planSync, type SyncFlags } from "../plan-sync.js";
 import type { Resolved } from "../settings.js";
 
@@ -21,6 +22,7 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
     plan.spec.s3 = await s3SpecOf(resolved);
     const other = toS3 ? await s3DestinationOf(resolved, plan.spec.s3) : undefined;
     if (other) plan.spec.s3Destination = other;
+    checkSourcesApart(plan.spec);
   }
   const service = plan.spec.s3Destination ?? plan.spec.s3;
   const backup = plan.spec.delete?.backupDir;

@@ -1,11 +1,11 @@
 import { type BigIntStats, realpathSync, statSync } from "node:fs";
 import { relative, sep } from "node:path";
 import { fileError, messageOf, TransferError } from "@drover/shared/errors";
-import { safeKey, safeRelative } from "@drover/shared/paths";
+import { STAGING_NAME, safeKey, safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { localVersion } from "@drover/shared/storage/local-source";
-import { isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
+import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { readList } from "./list.js";
@@ -294,6 +294,7 @@ async function* expandS3(
       for (const object of page.value) {
         const { key, unreadable } = object;
         if (own !== undefined && key.startsWith(own)) continue;
+        if (object.sizeBytes === 0 && STAGING_NAME.test(baseName(key))) continue; // as in a directory
         const text = s3Text({ bucket, key });
         if (unreadable) {
           const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {

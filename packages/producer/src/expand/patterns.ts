@@ -1,8 +1,11 @@
 import { SettingsError } from "@drover/shared/errors";
 import picomatch from "picomatch";
 
-/** With `s`: else a wildcard that begins a name would match no line break there. */
-const OPTIONS = { dot: true, nonegate: true, flags: "s" } as const;
+/**
+ * With `s`: else a wildcard that begins a name would match no line break there. With `debug`: else what cannot be
+ * understood would match nothing.
+ */
+const OPTIONS = { dot: true, nonegate: true, flags: "s", debug: true } as const;
 
 /** Whether a path relative to a source directory (with `/`) is wanted. */
 export type Wanted = (relative: string) => boolean;

@@ -35,6 +35,8 @@ export class Keys {
   catalogTrees = () => `${this.namespace}:catalog`;
   /** Sorted set of objects of a destination tree that a multipart upload was begun for, by when it was (ms). */
   uploads = (tree: string) => `${this.namespace}:uploads:${tree}`;
+  /** Hash key of an object that a service is tried with below a destination tree → who tries, and since when (ms). */
+  probes = (tree: string) => `${this.namespace}:probes:${tree}`;
   /** Hash: what is known of an S3 service; expires. */
   service = (endpoint: string) => `${this.namespace}:s3:${endpoint}`;
   /** Stream of outcomes of a run that somebody follows; what all have read is trimmed. And who has read how far. */

@@ -84,7 +84,7 @@ export async function* listObjects(
       const { keys } = page.objects;
       const readable = page.unreadable.size === 0 ? keys : keys.filter((_, at) => !page.unreadable.has(at));
       checkOrder(readable, prefix, range.last);
-      if (page.next !== undefined && page.next === token) throw unusable("the token of a page came again");
+      checkToken(page, token);
       splitter.learn(readable);
       fetched++;
       const { end } = range; // it may have come nearer while the page was on its way
@@ -228,6 +228,11 @@ function isBetween(key: string, low: string, high: string | undefined): boolean 
 
 function unusable(why: string): TransferError {
   return new TransferError("protocol", `the listing cannot be trusted: ${why}`, { permanent: true });
+}
+
+/** @param token that the page was asked for with. */
+export function checkToken({ next }: ListedPage, token: string | undefined): void {
+  if (next !== undefined && next === token) throw unusable("the token of a page came again");
 }
 
 /** @param keys those whose place in the order can be known. */

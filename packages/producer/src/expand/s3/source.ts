@@ -5,7 +5,7 @@ import { S3Client } from "@drover/shared/storage/s3/client";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";
 import type { S3Name } from "@drover/shared/storage/s3/name";
 import { type Lister, listerOf } from "./lister.js";
-import { listObjects } from "./listing.js";
+import { checkToken, listObjects } from "./listing.js";
 import { type ListedObject, objectsOf } from "./page.js";
 
 const CONNECTIONS = 20;
@@ -46,16 +46,28 @@ export class S3Sources {
     if (key === "" || key.endsWith("/")) return { is: "prefix", prefix: key };
     try {
       // The name itself is the first of all that begin with it.
-      const page = await this.#list({ bucket, prefix: key, maxKeys: 1 }, this.signal);
-      if (page.objects.keys[0] === key) return { is: "object", object: objectsOf(page, 1)[0] };
-      const below = await this.#list({ bucket, prefix: `${key}/`, maxKeys: 1 }, this.signal);
-      return below.objects.keys.length > 0 ? { is: "prefix", prefix: `${key}/` } : { is: "nothing" };
+      const first = await this.#first(bucket, key);
+      if (first?.key === key) return { is: "object", object: first };
+      const prefix = `${key}/`;
+      return (await this.#first(bucket, prefix)) ? { is: "prefix", prefix } : { is: "nothing" };
     } catch (error) {
       // Who may not list may still be allowed to read: asking for the object will tell.
       if (error instanceof TransferError && error.class === "forbidden")
         return { is: "object", object: undefined };
       throw error;
     }
+  }
+
+  /** The first object below a prefix: pages may come before it that have none. */
+  async #first(bucket: string, prefix: string): Promise<ListedObject | undefined> {
+    const one = { bucket, prefix, maxKeys: 1 };
+    let page = await this.#list(one, this.signal);
+    while (page.objects.keys.length === 0 && page.next !== undefined) {
+      const token = page.next;
+      page = await this.#list({ ...one, token }, this.signal);
+      checkToken(page, token);
+    }
+    return page.objects.keys.length > 0 ? objectsOf(page, 1)[0] : undefined;
   }
 
   /** Pages of everything below a prefix, in the order of keys. */
