@@ -23,7 +23,7 @@ export async function receiveLocally(
   part: Part,
   place: Place,
 ): Promise<Received> {
-  if (source && opened.offset % PIECE_BYTES === 0 && canSegment(opened.entry))
+  if (source && opened.offset % PIECE_BYTES === 0 && !part.oneStream && canSegment(opened.entry))
     return fetchPieces(source, opened, staging, part, place);
   return receiveBody(opened, lengthBytes, staging, part, place);
 }

@@ -21,6 +21,8 @@ export interface Part {
   receivedBytes: number;
   /** Tries that ended with a wrong checksum. */
   mismatches: number;
+  /** The source did not give the ranges that it announced: from now on it is asked for the whole. */
+  oneStream: boolean;
   /** Multipart upload that holds the bytes, where the destination is S3: it may be there. */
   upload?: { id: string; metadata: string };
 }
@@ -28,7 +30,8 @@ export interface Part {
 const BOOT = bootId();
 
 export function encodePart(part: Part): string {
-  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches, upload } = part;
+  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = part;
+  const { oneStream, upload } = part;
   return JSON.stringify([
     fence,
     version,
@@ -38,7 +41,8 @@ export function encodePart(part: Part): string {
     pieces,
     mismatches,
     BOOT,
-    ...(upload ? [upload.id, upload.metadata] : []),
+    ...(upload || oneStream ? [upload?.id ?? null, upload?.metadata ?? ""] : []),
+    ...(oneStream ? [1] : []),
   ]);
 }
 
@@ -56,6 +60,7 @@ export function decodePart(note: string): Part | undefined {
     boot,
     uploadId,
     metadata = "",
+    oneStream = 0,
   ] = JSON.parse(note) as [
     string,
     string,
@@ -65,8 +70,9 @@ export function decodePart(note: string): Part | undefined {
     number[],
     number,
     string,
+    string | null | undefined,
     string | undefined,
-    string | undefined,
+    number | undefined,
   ];
   const part: Part = {
     fence,
@@ -77,7 +83,8 @@ export function decodePart(note: string): Part | undefined {
     pieces,
     receivedBytes: contiguousBytes,
     mismatches,
-    ...(uploadId === undefined ? {} : { upload: { id: uploadId, metadata } }),
+    oneStream: oneStream === 1,
+    ...(uploadId === undefined || uploadId === null ? {} : { upload: { id: uploadId, metadata } }),
   };
   return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };
 }
