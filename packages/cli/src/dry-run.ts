@@ -11,7 +11,7 @@ import { openTree } from "@drover/shared/storage/open-tree";
 import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Tree } from "@drover/shared/storage/tree";
 import { type Engine, openEngine } from "./engine.js";
-import { reportError, warn } from "./output.js";
+import { printable, reportError, warn } from "./output.js";
 import { openPipe } from "./piped-list.js";
 import type { Plan } from "./plan-sync.js";
 import type { Format } from "./report.js";
@@ -225,7 +225,7 @@ class Output {
     if (this.format === "human") {
       const verb = action === "unchanged" ? "leave" : action;
       const what = source === null || action === "unchanged" ? destination : `${source} -> ${destination}`;
-      this.#print(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`);
+      this.#print(printable(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`));
       return;
     }
     const status = error ? "failed" : "planned";
