@@ -248,6 +248,34 @@ function chunkOf(body: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from("\r\n0\r\n\r\n")]);
 }
 
+describe("a digest behind the body", () => {
+  for (const size of [1_000, 3 << 20]) {
+    const content = pattern(size);
+    const behind = (digest: does.Headers) => {
+      const [[name, value] = ["", ""]] = Object.entries(digest);
+      const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: ${name}\r\n\r\n`;
+      const body = chunkOf(toBuffer(content));
+      const trailer = Buffer.from(`${name}: ${value}\r\n\r\n`);
+      return Buffer.concat([Buffer.from(head), body.subarray(0, -2), trailer]);
+    };
+
+    it(`of ${size} bytes vouches for them`, async ({ carrier, origin }) => {
+      const url = origin.route("/file", does.garbage(behind(does.digests.repr(content))));
+      expect(await carrier.through("file", url)).toMatchObject({
+        outcome: "copied",
+        checksum: sha256(content),
+        verifiedBy: "repr-digest",
+      });
+    });
+
+    it(`of ${size} bytes that are others is told from theirs`, async ({ carrier, origin, space }) => {
+      const url = origin.route("/file", does.garbage(behind(does.digests.old("others"))));
+      expect(await settledError(carrier, "file", url)).toMatchObject({ class: "checksum" });
+      expect(space.files()).toEqual([]);
+    });
+  }
+});
+
 describe("a body that is encoded although nobody asked for it", () => {
   const TEXT = "some text, again and again. ".repeat(4_000);
   it.for(["gzip", "br", "deflate"] as const)(

@@ -45,7 +45,7 @@ export class HttpSource implements Source {
       discard(answer);
       return { is: "unchanged", entry };
     }
-    return { is: "body", entry, body: answer.body, offset: 0 };
+    return whole(answer, entry);
   }
 
   async openRange(
@@ -60,9 +60,7 @@ export class HttpSource implements Source {
     else extra["if-match"] = entry.strongEtag;
     const answer = await this.client.get(this.url, this.headers, extra, signal);
     if (answer.status === 200 || answer.status === 206) checkCodings(answer);
-    if (answer.status === 200) {
-      return { is: "body", entry: entryOf(answer, versionOf(answer.headers)), body: answer.body, offset: 0 };
-    }
+    if (answer.status === 200) return whole(answer, entryOf(answer, versionOf(answer.headers)));
     if (answer.status === 412 || answer.status === 416) {
       discard(answer);
       throw changedWhileRead();
@@ -72,6 +70,16 @@ export class HttpSource implements Source {
     const opened = entryOf(answer, versionOf(answer.headers));
     return { is: "body", entry: { ...opened, sizeBytes: total }, body: answer.body, offset: startByte };
   }
+}
+
+/** A body that is the whole file. Who makes it while sending it can tell its digest only behind it. */
+function whole({ body }: HttpAnswer, entry: SourceEntry): Opened {
+  const confirm = () => {
+    if (entry.digest || entry.encoding !== "") return;
+    const digest = digestOf(body.trailers, true);
+    if (digest?.algorithm === "sha256") entry.digest = digest; // another one would have had to be computed
+  };
+  return { is: "body", entry, body, offset: 0, confirm };
 }
 
 function refuse(answer: HttpAnswer): TransferError {

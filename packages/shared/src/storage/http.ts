@@ -205,9 +205,11 @@ export class HttpClient {
           onResponseData(_control, chunk) {
             body?.push(chunk);
           },
-          onResponseEnd() {
+          onResponseEnd(_control, trailers) {
             done();
-            body?.end();
+            if (!body) return;
+            body.trailers = joined(trailers);
+            body.end();
           },
           onResponseError(_control, error) {
             done();
