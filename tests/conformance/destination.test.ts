@@ -88,6 +88,7 @@ class Ground {
       contiguousBytes: content.length,
       pieces: [],
       mismatches: 0,
+      oneStream: false,
       receivedBytes: 0,
     };
     return { fence: lease.fence, part, path };
@@ -366,6 +367,7 @@ describe("taking over", () => {
         contiguousBytes: 5,
         pieces: [],
         mismatches: 0,
+        oneStream: false,
         receivedBytes: 0,
       };
       let begun = false;

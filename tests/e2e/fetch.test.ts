@@ -254,6 +254,22 @@ describe("exit 70: the file could not be had", () => {
     expect(statSync(work.to("a")).isDirectory()).toBe(true);
   });
 
+  it("because its directory cannot be made", async ({ box, origin, work }) => {
+    const to = `${work.write({ "a-file": "x" })}/a.csv`;
+    const { code, lines } = await fetchFile(box, origin.route("/a", does.file("a")), to);
+    expect(code).toBe(70);
+    expect(lines).toEqual([
+      expect.objectContaining({
+        level: "error",
+        error_class: "path",
+        destination: to,
+        source: origin.url("/a"),
+      }),
+    ]);
+    expect(lines[0]?.message).toMatch(/^download failed: cannot use .*a-file/);
+    expect(origin.requests).toEqual([]);
+  });
+
   it("because it took too long", async ({ box, origin, work }) => {
     const options = ["--timeout", "1", "--max-retries", "1"];
     const { code } = await fetchFile(box, origin.route("/a", does.silence), work.to("a"), options);

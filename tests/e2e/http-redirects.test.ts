@@ -94,6 +94,14 @@ describe("credentials", () => {
     expect(sent).toBe(`Basic ${Buffer.from("user:p@ss").toString("base64")}`);
   });
 
+  it("of a URL that are no percent-encoding are sent as they are", async ({ box, origin, work }) => {
+    const url = origin.route("/a", does.file("content")).replace("http://", "http://us%er:100%@");
+    const { items } = await box.sync([url, ...work.into]);
+    expect(items[0]?.outcome).toBe("copied");
+    const sent = origin.requests[0]?.headers.authorization;
+    expect(sent).toBe(`Basic ${Buffer.from("us%er:100%").toString("base64")}`);
+  });
+
   it("do not go to another origin", async ({ box, origin, work }) => {
     const other = await FaultOrigin.start();
     const there = other.route("/b", does.file("content"));

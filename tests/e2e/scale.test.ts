@@ -3,8 +3,9 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
-import { pattern, sha256, sha256OfFile } from "../harness/content.js";
-import { filesBelow } from "../harness/drover.js";
+import { type Content, pattern, sha256, sha256OfFile } from "../harness/content.js";
+import { filesBelow, leftovers } from "../harness/drover.js";
+import type { Behaviour } from "../harness/fault-origin.js";
 import { it, type Work } from "../harness/fixtures.js";
 
 /** Many small files in directories of 1,000, and the list that names them. */
@@ -17,6 +18,23 @@ function manyFiles(work: Work, count: number): string {
     lines.push(`${work.at(directory, `${i}.txt`)}\t${directory}/${i}.txt`);
   }
   return work.write({ list: `${lines.join("\n")}\n` });
+}
+
+/** Answers a range with the whole file. */
+function withoutRange(then: Behaviour): Behaviour {
+  return (exchange) => {
+    for (const name of ["range", "if-match"]) delete exchange.request.headers[name];
+    return then(exchange);
+  };
+}
+
+/** Answers a range with a shorter one, and says so. */
+function lessThanAsked(body: Content): Behaviour {
+  return (exchange) => {
+    const { headers } = exchange.request;
+    headers.range = headers.range?.replace(/-(\d+)$/, (_, end) => `-${Number(end) - 1000}`);
+    return does.file(body)(exchange);
+  };
 }
 
 const GIB = 1024 ** 3;
@@ -97,6 +115,37 @@ describe("large files", () => {
     const url = origin.route("/big.bin", does.file(content, { ranges: false }));
     const { code } = await box.sync([url, ...work.into]);
     expect(code).toBe(0);
+    expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
+  });
+
+  const content = pattern(66 * 1024 * 1024);
+  const served = does.file(content);
+  const rangesAnswered: { name: string; behaviour: Behaviour }[] = [
+    { name: "with the whole file", behaviour: withoutRange(served) },
+    { name: "with another part than was asked for", behaviour: does.wrongContentRange(content) },
+    { name: "with less than was asked for", behaviour: lessThanAsked(content) },
+    { name: "with 403", behaviour: does.status(403) },
+    { name: "with 400", behaviour: does.status(400) },
+  ];
+  it.for(rangesAnswered)(
+    "from a server that announces ranges and answers them $name come in one stream",
+    async ({ behaviour }, { box, origin, work }) => {
+      const url = origin.route("/big.bin", (exchange) =>
+        (exchange.request.headers.range === undefined ? served : behaviour)(exchange),
+      );
+      const { code, items } = await box.sync([url, ...work.into, "--retries", "2"]);
+      expect(code, JSON.stringify(items)).toBe(0);
+      expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
+      expect(leftovers(work.out)).toEqual([]);
+    },
+  );
+
+  it("from servers that each have an ETag of their own come in one stream", async ({ box, origin, work }) => {
+    const url = origin.route("/big.bin", (exchange) =>
+      does.file(content, { etag: `"server-${exchange.nth}"` })(exchange),
+    );
+    const { code, items } = await box.sync([url, ...work.into, "--retries", "2"]);
+    expect(code, JSON.stringify(items)).toBe(0);
     expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
   });
 

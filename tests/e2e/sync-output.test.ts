@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { resolve } from "node:path";
 import { describe, expect } from "vitest";
 import { file, gated, status } from "../harness/behaviours.js";
@@ -196,11 +196,50 @@ describe("a command that cannot be carried out ends with 2, one clear error, and
     expect(result.stdout).toBe("");
     expect(result.stderr).toMatch(says);
     expect(result.stderr).not.toMatch(/^\s+at /m);
-    // The error, and for a slip of the fingers what may have been meant and where help is.
-    expect(result.stderr.trimEnd().split("\n").length).toBeLessThanOrEqual(3);
+    expect(result.stderr).toMatch(/^drover: .*\n$/); // one line
     expect(filesBelow(work.out)).toEqual([]);
     expect(origin.requests).toEqual([]);
   });
+});
+
+it("a slip of the fingers is told in one line, with what may have been meant", async ({ box }) => {
+  const told = async (line: string) => (await box.run(line.split(" "))).stderr;
+  const where = "(drover --help lists commands and options)";
+  expect(await told("sync x --retrys 3")).toBe(
+    `drover: unknown option '--retrys' (Did you mean --retries?) ${where}\n`,
+  );
+  expect(await told("synch x")).toBe(`drover: unknown command 'synch' (Did you mean sync?) ${where}\n`);
+  expect(await told("status")).toBe(`drover: missing required argument 'run' ${where}\n`);
+  expect(await told("catalog exprt")).toBe(
+    "drover: unknown command 'exprt' (Did you mean export?) (drover catalog --help lists its commands)\n",
+  );
+});
+
+it.skipIf(!existsSync("/dev/full"))(
+  "results that cannot be written fail the command, not its files",
+  async ({ box, origin, work }) => {
+    const urls = ["/a", "/b"].map((path) => origin.route(path, file(path)));
+    const result = await box.run(["sync", ...urls, ...work.into, "--json"], { stdoutTo: "/dev/full" });
+    expect(result.stderr).toBe("drover: cannot write to standard output (ENOSPC)\n");
+    expect(result.code).toBe(1);
+    expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("b")]);
+    const runs = await box.run(["runs"], { stdoutTo: "/dev/full" });
+    expect(runs).toMatchObject({ code: 1, stderr: "drover: cannot write to standard output (ENOSPC)\n" });
+  },
+);
+
+it("no control character of a name reaches the terminal", async ({ box, work }) => {
+  work.write({ "in/a\u001b[2Jb": "x", "gone\nx": "x" });
+  symlinkSync(work.at("nowhere"), work.at("in/l\u001bk"));
+  const sources = [work.at("in"), work.at("none\u001b"), ...work.into];
+  const dry = await box.run(["sync", ...sources, "--dry-run"]);
+  expect(dry.stdout).toContain("would copy");
+  const real = await box.run(["sync", ...sources, "--verbose"]);
+  expect(real.stdout).toContain("✓ a\ufffd[2Jb");
+  const runs = JSON.parse((await box.run(["runs", "--json"])).stdout) as { run: string }[];
+  const status = await box.run(["status", runs[0]?.run as string]);
+  expect(status.stdout).toContain("✗");
+  for (const { stdout, stderr } of [dry, real, status]) expect(stdout + stderr).not.toContain("\u001b");
 });
 
 it.for(["--help", "sync --help", "fetch --help", "runs --help"])(

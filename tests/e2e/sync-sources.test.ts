@@ -1,11 +1,14 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect } from "vitest";
-import { after, file, status } from "../harness/behaviours.js";
+import { after, file, gated, status } from "../harness/behaviours.js";
 import { pattern, sha256, sha256OfFile } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
 import { it, type Work } from "../harness/fixtures.js";
+import { Gate } from "../harness/gate.js";
 
 /** What lies in the output directory: relative path → content. */
 function tree(work: Work): Record<string, string> {
@@ -239,6 +242,30 @@ describe("lists", () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^3\/3 successful$/m);
     expect(tree(work)).toEqual({ a: "x", bee: "x", c: "x" });
+  });
+
+  it("takes a list from a pipe, as <(command) gives it, and can go on with it", async ({
+    box,
+    origin,
+    work,
+  }) => {
+    const pipe = work.at("pipe");
+    execFileSync("mkfifo", [pipe]);
+    const gate = new Gate();
+    const [a, b] = [origin.route("/a", file("a")), origin.route("/b", gated(gate, file("b")), file("b"))];
+    const own = [...work.into, "--state-dir", work.at("state")];
+    const run = box.start(["sync", "--from-file", pipe, ...own]);
+    await writeFile(pipe, `${a}\n${b}\n`);
+    await gate.reached;
+    run.interrupt();
+    expect((await run.result).code).toBe(130);
+    const id = /resume (\S+)/.exec((await run.result).stderr)?.[1] as string;
+    const resumed = await box.run(["resume", id, "--state-dir", work.at("state")]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(tree(work)).toEqual({ a: "a", b: "b" });
+    const dry = box.start(["sync", "--from-file", pipe, ...own, "--dry-run"]);
+    await writeFile(pipe, `${a}\n`);
+    expect((await dry.result).stdout).toMatch(/1 file/);
   });
 
   it("is done at once with an empty one", async ({ box, work }) => {

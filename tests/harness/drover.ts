@@ -1,5 +1,14 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { until } from "./gate.js";
@@ -16,6 +25,8 @@ export interface StartOptions {
   readonly timeoutMs?: number;
   /** Runs the process as this user. Needs root. */
   readonly uid?: number;
+  /** Standard output goes to this file; `stdout` of the result is then empty. */
+  readonly stdoutTo?: string;
   /** Gives it a terminal: both of its streams come as `stdout`, with all that moves the cursor. Needs python3. */
   readonly terminal?: boolean;
 }
@@ -71,19 +82,21 @@ export class DroverProcess {
     const { uid, terminal = false } = options;
     const started = performance.now();
     const [program = "", ...rest] = [...(terminal ? IN_TERMINAL : []), process.execPath, MAIN, ...args];
-    const child = spawn(program, rest, {
+    const output = options.stdoutTo === undefined ? "pipe" : openSync(options.stdoutTo, "w");
+    const child: ChildProcess = spawn(program, rest, {
       cwd: options.cwd,
       env,
       detached: true,
-      stdio: ["pipe", "pipe", "pipe"],
+      stdio: ["pipe", output, "pipe"],
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     this.#child = child;
     this.#terminal = terminal;
-    child.stdin.on("error", () => {}); // it may leave without reading its input
-    if (!terminal) child.stdin.end(options.input ?? "");
-    child.stdout.setEncoding("utf8").on("data", (text: string) => this.#heard("stdout", text));
-    child.stderr.setEncoding("utf8").on("data", (text: string) => this.#heard("stderr", text));
+    if (typeof output === "number") closeSync(output);
+    child.stdin?.on("error", () => {}); // it may leave without reading its input
+    if (!terminal) child.stdin?.end(options.input ?? "");
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => this.#heard("stdout", text));
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => this.#heard("stderr", text));
     const memory = setInterval(() => this.#look(), 50);
     const timeoutMs = options.timeoutMs ?? 60_000;
     this.result = new Promise((fulfil, reject) => {

@@ -1,4 +1,5 @@
 import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 import { describe, expect } from "vitest";
 import * as does from "../harness/behaviours.js";
 import { hashOf, pattern, sha256, sha256OfFile, toBuffer } from "../harness/content.js";
@@ -242,6 +243,39 @@ describe("a body that is not whole", () => {
   });
 });
 
+/** A chunked body of one chunk. */
+function chunkOf(body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from("\r\n0\r\n\r\n")]);
+}
+
+describe("a digest behind the body", () => {
+  for (const size of [1_000, 3 << 20]) {
+    const content = pattern(size);
+    const behind = (digest: does.Headers) => {
+      const [[name, value] = ["", ""]] = Object.entries(digest);
+      const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: ${name}\r\n\r\n`;
+      const body = chunkOf(toBuffer(content));
+      const trailer = Buffer.from(`${name}: ${value}\r\n\r\n`);
+      return Buffer.concat([Buffer.from(head), body.subarray(0, -2), trailer]);
+    };
+
+    it(`of ${size} bytes vouches for them`, async ({ carrier, origin }) => {
+      const url = origin.route("/file", does.garbage(behind(does.digests.repr(content))));
+      expect(await carrier.through("file", url)).toMatchObject({
+        outcome: "copied",
+        checksum: sha256(content),
+        verifiedBy: "repr-digest",
+      });
+    });
+
+    it(`of ${size} bytes that are others is told from theirs`, async ({ carrier, origin, space }) => {
+      const url = origin.route("/file", does.garbage(behind(does.digests.old("others"))));
+      expect(await settledError(carrier, "file", url)).toMatchObject({ class: "checksum" });
+      expect(space.files()).toEqual([]);
+    });
+  }
+});
+
 describe("a body that is encoded although nobody asked for it", () => {
   const TEXT = "some text, again and again. ".repeat(4_000);
   it.for(["gzip", "br", "deflate"] as const)(
@@ -284,6 +318,24 @@ describe("a body that is encoded although nobody asked for it", () => {
     expect(await settledError(carrier, "file", url)).toMatchObject({ class: "encoding", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
+
+  it.for([
+    ["for the way, in chunks", "gzip, chunked", (body: Buffer) => chunkOf(body)],
+    ["for the way, to the end of the connection", "gzip", (body: Buffer) => body],
+  ] as const)(
+    "%s is refused: its bytes are not the file's",
+    async ([, coding, framed], { carrier, origin, space }) => {
+      const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n`;
+      const answer = Buffer.concat([Buffer.from(head), framed(gzipSync(TEXT))]);
+      const url = origin.route("/file", does.garbage(answer));
+      expect(await settledError(carrier, "file", url)).toMatchObject({
+        class: "encoding",
+        attempts: 1,
+        message: `unsupported Transfer-Encoding ${coding}`,
+      });
+      expect(space.files()).toEqual([]);
+    },
+  );
 
   it("that is no gzip after all is refused", async ({ make, origin, space }) => {
     const carrier = await make({ retries: 2 });
@@ -337,6 +389,14 @@ describe("a redirect", () => {
       expect(there?.headers["user-agent"]).toBe("me");
     },
   );
+
+  it("to a name that is not encoded is read as UTF-8", async ({ carrier, origin, space }) => {
+    const location = Buffer.from("/ü b.csv").toString("latin1"); // its bytes, as a header holds them
+    const url = origin.route("/first", does.redirect(location));
+    origin.route("/%C3%BC%20b.csv", does.file("text"));
+    expect((await carrier.through("file", url)).outcome).toBe("copied");
+    expect(space.read("file")).toBe("text");
+  });
 
   it2("does not give the headers back after it went away and came home", async ({ make, origin, second }) => {
     const carrier = await make({ headers: secrets });

@@ -126,6 +126,14 @@ describe("a part of a file", () => {
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
   });
 
+  it("that is refused with 403 begins anew at once", async ({ carrier, origin, space }) => {
+    const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), does.status(403), does.file(ONE));
+    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await carrier.once("file", url)).toMatchObject({ is: "settled", outcome: { outcome: "copied" } });
+    expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
+    expect(ranges(origin.requests)).toEqual([undefined, expect.stringMatching(/^bytes=\d+-$/), undefined]);
+  });
+
   it.for<[string, does.FileOptions, { resume?: boolean }, number]>([
     ["without a strong ETag", { etag: null }, {}, 5 * MIB],
     ["with a weak ETag", { etag: 'W/"x"' }, {}, 5 * MIB],

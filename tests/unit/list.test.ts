@@ -32,6 +32,8 @@ describe("a list", () => {
     ["\n", [""]],
     ["ü\t文件\n", ["ü\t文件"]],
     ["a\r", ["a"]],
+    ["\ufeffa\n\ufeffb\n", ["a", "\ufeffb"]],
+    ["\ufeff", [""]],
   ])("%j", async ([text, expected]) => {
     expect(texts(await lines(Readable.from([Buffer.from(text)])))).toEqual(expected);
   });

@@ -98,11 +98,19 @@ describe("the note of a staged part", () => {
     contiguousBytes: 2 ** 33,
     pieces: [700, 900],
     mismatches: 1,
+    oneStream: false,
     receivedBytes: 2 ** 33,
   };
 
   test("is read back as it was written", () => {
-    expect(decodePart(encodePart(part))).toEqual(part);
+    const upload = { id: "u", metadata: "m" };
+    for (const oneStream of [false, true]) {
+      for (const each of [
+        { ...part, oneStream },
+        { ...part, oneStream, upload },
+      ])
+        expect(decodePart(encodePart(each))).toEqual(each);
+    }
     expect(decodePart(encodePart({ ...part, sizeBytes: undefined }))?.sizeBytes).toBeUndefined();
     expect(decodePart("")).toBeUndefined();
   });

@@ -22,6 +22,7 @@ import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/car
 import type { FileEvents } from "@drover/worker/processor";
 import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
+import { IndexSet } from "./index-set.js";
 import { stampOf } from "./list-stamp.js";
 
 /** A run of more files than this is carried by several threads: starting them pays. */
@@ -101,8 +102,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     bytesPerSecond: spec.bytesPerSecond,
     uploadBytes: UPLOAD_BYTES,
   };
+  const told = new IndexSet();
   const settled = (outcome: Outcome) => {
-    watcher.settled(outcome);
+    // One that lost its lease and one that took over may both have it settled: the first to come is right.
+    if (told.add(outcome.index)) watcher.settled(outcome);
     left();
   };
   const carrierSettled = (outcome: Outcome) => {

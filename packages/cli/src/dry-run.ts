@@ -11,7 +11,8 @@ import { openTree } from "@drover/shared/storage/open-tree";
 import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Tree } from "@drover/shared/storage/tree";
 import { type Engine, openEngine } from "./engine.js";
-import { reportError, warn } from "./output.js";
+import { printable, reportError, warn } from "./output.js";
+import { openPipe } from "./piped-list.js";
 import type { Plan } from "./plan-sync.js";
 import type { Format } from "./report.js";
 import type { Settings } from "./settings.js";
@@ -95,12 +96,9 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
   }
 }
 
-async function* batches({ spec, secrets }: Plan): AsyncGenerator<Entry[]> {
-  const list = spec.listIsStdin
-    ? process.stdin
-    : spec.list === undefined
-      ? undefined
-      : createReadStream(spec.list);
+async function* batches({ spec, secrets, pipe }: Plan): AsyncGenerator<Entry[]> {
+  const list =
+    pipe !== undefined ? openPipe(pipe) : spec.list === undefined ? undefined : createReadStream(spec.list);
   const onSkipped = (path: string, why: string) => warn(`left out ${path}: ${why}`);
   const { signal } = new AbortController();
   let entries: Entry[] = [];
@@ -227,7 +225,7 @@ class Output {
     if (this.format === "human") {
       const verb = action === "unchanged" ? "leave" : action;
       const what = source === null || action === "unchanged" ? destination : `${source} -> ${destination}`;
-      this.#print(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`);
+      this.#print(printable(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`));
       return;
     }
     const status = error ? "failed" : "planned";

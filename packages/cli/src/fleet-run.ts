@@ -44,9 +44,9 @@ export async function submit(
     await setHostLimits(engine.redis, engine.keys, limits);
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
-    if (plan.spec.listIsStdin) {
-      const { keepStdin } = await import("./stdin-list.js");
-      const kept = keepStdin(settings["state-dir"] as string);
+    if (plan.pipe !== undefined) {
+      const { keepPipe } = await import("./piped-list.js");
+      const kept = keepPipe(plan.pipe, settings["state-dir"] as string);
       plan.spec.list = kept.path;
       stdin = kept.stream;
     }

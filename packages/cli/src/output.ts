@@ -8,11 +8,31 @@ export function setVerbose(value: boolean): void {
   verbose = value;
 }
 
-/** Whoever read standard output may go (`| head`): what is still to be done matters more than telling them. */
+let unwritten = false;
+
+/**
+ * Whoever read standard output may go (`| head`): what is still to be done matters more than telling them. So it does
+ * where it cannot be written, on a full disk say; but then that is told, and {@link isOutputWhole} is false.
+ */
 export function tolerateClosedOutput(): void {
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
+  process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => {
+    if (unwritten || code === "EPIPE" || code === "ERR_STREAM_DESTROYED") return;
+    unwritten = true;
+    line(`drover: cannot write to standard output (${code})`);
   });
+  process.stderr.on("error", () => {}); // there is nobody to tell
+}
+
+/** Whether everything could be written that somebody was there to read; waits until it is. */
+export async function isOutputWhole(): Promise<boolean> {
+  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  return !unwritten;
+}
+
+/** Control characters of a file's name could move the cursor or worse. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
 }
 
 /** A live display on the same terminal makes room for lines. */
@@ -28,16 +48,16 @@ function line(text: string): void {
 
 /** Something that a person should know; goes to standard error, without secrets. */
 export function warn(message: string): void {
-  line(`warning: ${message}`);
+  line(`warning: ${printable(message)}`);
 }
 
 /** Only with --verbose. */
 export function detail(message: string): void {
-  if (verbose) line(message);
+  if (verbose) line(printable(message));
 }
 
 /** One clear line; the stack only with --verbose. */
 export function reportError(error: unknown): void {
-  line(`drover: ${messageOf(error)}`);
+  line(`drover: ${printable(messageOf(error))}`);
   if (verbose && error instanceof Error && error.stack) line(error.stack);
 }

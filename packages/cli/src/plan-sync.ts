@@ -40,6 +40,8 @@ export interface Plan {
   secrets: RunSecrets;
   title: string;
   format: Format;
+  /** The list, where it can be read only once: `-` for standard input, or the path of a pipe. */
+  pipe?: string;
 }
 
 /** Understands what is asked for. @throws SettingsError for whatever cannot be right. */
@@ -72,8 +74,8 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     root,
     directory: process.cwd(),
     sources: texts.map(redactUrl),
-    ...(list ?? {}),
-    listIsStdin: flags.fromFile === "-",
+    ...(list && "list" in list ? list : {}),
+    listIsStdin: list !== undefined && "pipe" in list,
     patterns,
     filters,
     ...limits,
@@ -107,6 +109,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     secrets: { headers: parseHeaders(flags.header ?? []), sources: texts },
     title: `Syncing ${what}...`,
     format: flags.json ? "json" : flags.ndjson ? "ndjson" : "human",
+    ...(list && "pipe" in list ? list : {}),
   };
 }
 
@@ -210,14 +213,14 @@ function checkReadable(directory: string): void {
   }
 }
 
-function checkList(file: string): { list: string; listStamp: string } | undefined {
-  if (file === "-") return undefined;
+function checkList(file: string): { list: string; listStamp: string } | { pipe: string } {
+  if (file === "-") return { pipe: file };
   const path = resolve(file);
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new SettingsError(`no such list: ${path}`);
   if (stat.isDirectory())
     throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
-  return { list: path, listStamp: stampOf(stat) };
+  return stat.isFile() ? { list: path, listStamp: stampOf(stat) } : { pipe: path };
 }
 
 function checkChecksums(given: string[], sources: SourceName[], hasList: boolean): Record<string, string> {

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { messageOf } from "@drover/shared/errors";
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, InvalidArgumentError, type OutputConfiguration } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
 import type { WorkerFlags } from "./commands/worker.js";
 import { readFilters } from "./filter-files.js";
-import { reportError, setVerbose, tolerateClosedOutput } from "./output.js";
+import { isOutputWhole, reportError, setVerbose, tolerateClosedOutput } from "./output.js";
 import type { SyncFlags } from "./plan-sync.js";
 import { addSettings, S3, STATE, settingsOf, TRANSFER, WORKER } from "./setting-flags.js";
 import type { Resolved } from "./settings.js";
@@ -16,13 +16,26 @@ function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 
+/** Errors of the command line in one line, with where help is. */
+function oneLine(where: string): OutputConfiguration {
+  return {
+    outputError: (text, write) =>
+      write(
+        `drover: ${text
+          .replace(/^error: /, "")
+          .trim()
+          .replace(/\s*\n\s*/g, " ")} (${where})\n`,
+      ),
+  };
+}
+
 function build(exit: (code: number) => void): Command {
   const program = new Command("drover");
   program
     .description("Moves files: one job per file, each locked, verified, retried and published whole.")
     .version(version(), "--version")
     .enablePositionalOptions()
-    .showHelpAfterError("(drover --help lists commands and options)")
+    .configureOutput(oneLine("drover --help lists commands and options"))
     .exitOverride()
     .configureHelp({ showGlobalOptions: true });
 
@@ -234,7 +247,7 @@ function addCatalog(program: Command, exit: (code: number) => void): void {
   const catalog = program
     .command("catalog")
     .description("what is known of the files of each destination tree")
-    .showHelpAfterError("(drover catalog --help lists its commands)");
+    .configureOutput(oneLine("drover catalog --help lists its commands"));
   const TREE = "its directory or id, as `drover catalog stats` lists them (default: the only one there is)";
   addSettings(
     catalog
@@ -322,7 +335,7 @@ export async function main(args: string[]): Promise<number> {
     reportError(error);
     return isSettings(error) ? 2 : 1;
   }
-  return code;
+  return (await isOutputWhole()) || code !== 0 ? code : 1;
 }
 
 /** Usage errors of `drover fetch` are JSON lines too. */
@@ -330,9 +343,7 @@ async function logUsageErrors(program: Command): Promise<void> {
   const fetch = program.commands.find((command) => command.name() === "fetch");
   const { FetchLog } = await import("./commands/fetch.js");
   const log = new FetchLog(version());
-  fetch?.showHelpAfterError(false).configureOutput({
-    outputError: (text) => log.say("error", text.replace(/^error: /, "").trim()),
-  });
+  fetch?.configureOutput({ outputError: (text) => log.say("error", text.replace(/^error: /, "").trim()) });
 }
 
 /** Wrong settings and a Redis that is not there: nothing has changed. */

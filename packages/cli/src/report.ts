@@ -1,6 +1,7 @@
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import type { RunCounts } from "@drover/shared/run";
 import prettyBytes from "pretty-bytes";
+import { printable } from "./output.js";
 import type { Progress } from "./progress.js";
 
 /** Files of a run that are as they are meant to be. */
@@ -16,12 +17,6 @@ export function showDuration(ms: number): string {
   const seconds = Math.round(ms / 1000);
   const minutes = Math.floor(seconds / 60);
   return minutes < 60 ? `${minutes}m${seconds % 60}s` : `${Math.floor(minutes / 60)}h${minutes % 60}m`;
-}
-
-/** Control characters of a file's name could move the cursor or worse. */
-function printable(name: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  return name.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
 }
 
 /** The machine form of an outcome. */

@@ -13,6 +13,7 @@ export const runSpecSchema = z.object({
   list: z.string().optional(),
   /** Size and time of the list when the run began. */
   listStamp: z.string().optional(),
+  /** The list came through standard input or another pipe: what was read is kept in the state directory. */
   listIsStdin: z.boolean().default(false),
   patterns: z.array(z.string()),
   /** `+ pattern` and `- pattern`, in order. */

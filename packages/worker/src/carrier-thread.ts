@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { connect, type RedisAddress } from "@drover/shared/redis/connect";
+import { connect, isAway, type RedisAddress } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
 import { Carrier, type CarrierWork } from "./carrier.js";
 import type { ThreadEvent, ThreadRequest } from "./carrier-threads.js";
@@ -52,7 +52,7 @@ async function main(): Promise<void> {
       blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
       receiving: (job, part) => live && parts.set(job.i, part),
     },
-    (error) => tell(["warn", error.message]),
+    (error) => isAway(error) || tell(["warn", error.message]),
   );
   const progress = setInterval(() => {
     for (const [index, part] of parts) tell(["progress", index, part.receivedBytes, part.sizeBytes]);

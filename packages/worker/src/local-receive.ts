@@ -1,10 +1,9 @@
 import { hash } from "node:crypto";
-import { changedWhileRead } from "@drover/shared/storage/http-range";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import { digestOf } from "./digest.js";
 import { HashBehind } from "./hash-behind.js";
-import { fetchPieces, NotARange, SEGMENTED_BYTES } from "./local-segments.js";
+import { fetchPieces, SEGMENTED_BYTES } from "./local-segments.js";
 import type { LocalStaging } from "./local-staging.js";
 import { encodePart, type Part, PIECE_BYTES } from "./part.js";
 import type { Place } from "./place.js";
@@ -24,40 +23,9 @@ export async function receiveLocally(
   part: Part,
   place: Place,
 ): Promise<Received> {
-  if (source && opened.offset % PIECE_BYTES === 0 && canSegment(opened.entry))
-    try {
-      return await fetchPieces(source, opened, staging, part, place);
-    } catch (error) {
-      if (!(error instanceof NotARange)) throw error;
-      return await receiveAnew(source, opened, lengthBytes, staging, part, place);
-    }
+  if (source && opened.offset % PIECE_BYTES === 0 && !part.oneStream && canSegment(opened.entry))
+    return fetchPieces(source, opened, staging, part, place);
   return receiveBody(opened, lengthBytes, staging, part, place);
-}
-
-/** Opens the same version once more and fetches it in one go. */
-async function receiveAnew(
-  source: Source,
-  first: OpenedBody,
-  lengthBytes: number | undefined,
-  staging: LocalStaging,
-  part: Part,
-  place: Place,
-): Promise<Received> {
-  const opened = await source.open("", staging.lease.signal);
-  if (opened.is !== "body") throw changedWhileRead();
-  const unwatch = place.pace.watch(opened.body);
-  try {
-    if (opened.entry.strongEtag !== first.entry.strongEtag) throw changedWhileRead();
-    // No successor may look for the pieces in a file that is begun anew.
-    Object.assign(part, { contiguousBytes: 0, pieces: [] });
-    await place.leases.confirm(staging.lease, encodePart(part));
-    return await receiveBody(opened, lengthBytes, staging, part, place);
-  } catch (error) {
-    opened.body.abort(error as Error);
-    throw error;
-  } finally {
-    unwatch();
-  }
 }
 
 function canSegment(entry: SourceEntry): boolean {

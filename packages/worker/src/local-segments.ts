@@ -1,5 +1,5 @@
 import { TransferError } from "@drover/shared/errors";
-import type { Body, Source } from "@drover/shared/storage/source";
+import type { Body, Opened, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { OpenedBody, Received } from "./destination.js";
 import { HashBehind } from "./hash-behind.js";
 import type { LocalStaging } from "./local-staging.js";
@@ -14,17 +14,11 @@ const FETCHERS = 4;
 /** A piece that comes faster costs more time in the HTTP parser than a new connection for the next piece does. */
 const FAST_PIECE_MS = 1000;
 
-/** The server answered with all of the file: it is to be fetched in one go. */
-export class NotARange extends Error {
-  override name = "NotARange";
-}
-
 /**
  * Fetches a large file in pieces, several at a time and in order, each under the version that was opened (If-Match).
  * The hash follows close behind. The first answer serves the first pieces; pieces that `part` has are kept.
  *
  * @param first the open answer, from the first byte that `part` does not have.
- * @throws NotARange, or TransferError.
  */
 export async function fetchPieces(
   source: Source,
@@ -75,12 +69,7 @@ export async function fetchPieces(
         await copyPiece(body, start, end, staging, part, place);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
-        const opened = await source.openRange(entry, start, end - 1, signal);
-        if (opened.is !== "body" || opened.offset !== start) {
-          const error = new NotARange("the server takes no ranges, although it says so");
-          if (opened.is === "body") opened.body.abort(error);
-          throw error;
-        }
+        const opened = await openPiece(source, entry, start, end, part, signal);
         const unwatch = place.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
@@ -114,6 +103,32 @@ export async function fetchPieces(
   }
 }
 
+/** Opens a piece. A server that answers, but not with the piece, is not asked for pieces of this file again. */
+async function openPiece(
+  source: Source,
+  entry: SourceEntry,
+  start: number,
+  end: number,
+  part: Part,
+  signal: AbortSignal,
+): Promise<OpenedBody> {
+  let opened: Opened;
+  try {
+    opened = await source.openRange(entry, start, end - 1, signal);
+  } catch (error) {
+    if (!(error instanceof TransferError) || error.verdict !== "ok") throw error;
+    part.oneStream = true;
+    if (!error.permanent) throw error;
+    throw new TransferError("changed", `a part of the file was refused: ${error.message}`, { verdict: "ok" });
+  }
+  if (opened.is === "body" && opened.offset === start) return opened;
+  part.oneStream = true;
+  if (opened.is === "body") opened.body.abort(new Error("not a range"));
+  throw new TransferError("changed", "the server stopped taking ranges while the file was read", {
+    verdict: "ok",
+  });
+}
+
 async function copyPiece(
   body: Body,
   start: number,
@@ -125,8 +140,10 @@ async function copyPiece(
   let at = start;
   while (at < end) {
     const chunks = await body.read();
-    if (!chunks)
+    if (!chunks) {
+      part.oneStream = true;
       throw new TransferError("truncated", `a piece ended at byte ${at} of ${end}`, { verdict: "fail" });
+    }
     const wanted = trim(chunks, end - at);
     const before = at;
     at = await staging.write(wanted, at);

@@ -21,6 +21,8 @@ export interface Part {
   receivedBytes: number;
   /** Tries that ended with a wrong checksum. */
   mismatches: number;
+  /** The source did not give the ranges that it announced: from now on it is asked for the whole. */
+  oneStream: boolean;
   /**
    * Multipart upload that holds the bytes, where the destination is S3: it may be there. `object` is the hash of the
    * object that it is to become, where that is not the destination: a backup of it.
@@ -39,13 +41,15 @@ export function newPart(fence: string): Part {
     pieces: [],
     receivedBytes: 0,
     mismatches: 0,
+    oneStream: false,
   };
 }
 
 const BOOT = bootId();
 
 export function encodePart(part: Part): string {
-  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches, upload } = part;
+  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = part;
+  const { oneStream, upload } = part;
   return JSON.stringify([
     fence,
     version,
@@ -55,7 +59,9 @@ export function encodePart(part: Part): string {
     pieces,
     mismatches,
     BOOT,
-    ...(upload ? [upload.id, upload.metadata, ...(upload.object ? [upload.object] : [])] : []),
+    ...(upload || oneStream
+      ? [upload?.id ?? null, upload?.metadata ?? "", upload?.object ?? "", oneStream ? 1 : 0]
+      : []),
   ]);
 }
 
@@ -73,7 +79,8 @@ export function decodePart(note: string): Part | undefined {
     boot,
     uploadId,
     metadata = "",
-    object,
+    object = "",
+    oneStream = 0,
   ] = JSON.parse(note) as [
     string,
     string,
@@ -83,9 +90,10 @@ export function decodePart(note: string): Part | undefined {
     number[],
     number,
     string,
+    string | null | undefined,
     string | undefined,
     string | undefined,
-    string | undefined,
+    number | undefined,
   ];
   const part: Part = {
     fence,
@@ -96,7 +104,10 @@ export function decodePart(note: string): Part | undefined {
     pieces,
     receivedBytes: contiguousBytes,
     mismatches,
-    ...(uploadId === undefined ? {} : { upload: { id: uploadId, metadata, ...(object ? { object } : {}) } }),
+    oneStream: oneStream === 1,
+    ...(uploadId === undefined || uploadId === null
+      ? {}
+      : { upload: { id: uploadId, metadata, ...(object ? { object } : {}) } }),
   };
   return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };
 }

@@ -28,6 +28,9 @@ const NEVER = 1_000_000_000;
 const LOCK_MS = 20_000;
 const STALLED_MS = 5_000;
 
+/** What BullMQ says of a lock that ran out while Redis was away. The job is delivered again; our lease and flight decide. */
+const LOCK_LOST = /^(could not renew lock|Missing lock) for job /;
+
 /** What happens to files, for whoever shows or follows it. */
 export interface FileEvents {
   started(job: TransferJob, attempt: number): void;
@@ -113,7 +116,7 @@ export class Processor {
         backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
       },
     });
-    worker.on("error", options.onError);
+    worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
     return worker;
   }
 
@@ -214,7 +217,7 @@ export class Processor {
     } finally {
       delivery.through();
     }
-    const ended = await this.#resolve(carried, delivery, id, place);
+    const ended = ours(await this.#resolve(carried, delivery, id, place), place);
     if (ended.is === "settled") {
       this.#since.delete(id);
       this.#busySince.delete(id);
@@ -296,6 +299,15 @@ function backoff(place: Place, attempt: number, error: TransferError): number {
   const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
   const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
   return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
+}
+
+/**
+ * Without a fleet nobody else settles a file of this run. One that was open and then settled already was settled by us:
+ * the answer was lost with the connection, and the command sent again.
+ */
+function ours<T extends Ended | { is: "later" }>(ended: T, place: Place): T | Ended {
+  if (ended.is !== "done" || !ended.outcome || place.fleet || place.refused) return ended;
+  return { is: "settled", outcome: ended.outcome, blockedUntilMs: 0 };
 }
 
 /** Settling without a lease never waits. */

@@ -49,7 +49,7 @@ export async function settle(
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
-  if (answer.is === "already") return { is: "done" };
+  if (answer.is === "already") return { is: "done", outcome: ended };
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
 }
 
@@ -86,7 +86,7 @@ export async function settleDeleted(
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
-  if (answer.is === "already") return { is: "done" };
+  if (answer.is === "already") return { is: "done", outcome: ended };
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
 }
 
@@ -145,6 +145,6 @@ export async function settleFailed(
   });
   faultPoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
-  if (answer.is === "already") return { is: "done" };
+  if (answer.is === "already") return { is: "done", outcome: ended };
   return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: ended };
 }

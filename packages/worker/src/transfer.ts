@@ -57,6 +57,7 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   const part: Part = {
     ...newPart(answer.fence),
     mismatches: noted?.mismatches ?? 0,
+    oneStream: noted?.oneStream ?? false,
     ...(noted?.upload ? { upload: noted.upload } : {}),
   };
   let staging: Staging | undefined;
@@ -184,7 +185,9 @@ async function open(
     part.pieces = [];
     return opened;
   } catch (error) {
-    if (!(error instanceof TransferError) || error.class !== "changed") throw error;
+    // Asked for the rest, the source answers with something else: it is asked for the whole.
+    if (!(error instanceof TransferError)) throw error;
+    if (error.class !== "changed" && error.verdict !== "ok") throw error;
     part.contiguousBytes = 0;
     part.pieces = [];
     return source.open(known, lease.signal);

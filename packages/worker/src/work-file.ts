@@ -18,8 +18,8 @@ export interface Delivery {
 /** What became of one delivery. */
 export type Carried =
   | { is: "settled"; outcome: Outcome; blockedUntilMs: number }
-  /** Settled before: nothing was done. */
-  | { is: "done" }
+  /** Settled before: nothing was done. With an outcome where it was open when this delivery began. */
+  | { is: "done"; outcome?: Outcome }
   | { is: "busy"; sameSource: boolean }
   | { is: "blocked"; waitMs: number }
   /** Its host is asked enough at the moment: its turn is then. */

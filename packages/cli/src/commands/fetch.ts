@@ -3,11 +3,11 @@ import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseSource, sourceText } from "@drover/producer/expand/source-name";
-import { messageOf, SettingsError, UnavailableError } from "@drover/shared/errors";
+import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
 import { makeDirectory } from "@drover/shared/make-directory";
-import type { Outcome } from "@drover/shared/outcome";
+import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
@@ -191,6 +191,7 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
       engine.close();
     }
   } catch (error) {
+    if (error instanceof TransferError) return sayFailed(error, aboutOf(plan.spec), log);
     log.say("error", messageOf(error));
     const missing = error instanceof UnavailableError || (error as Error).name === "EmbeddedError";
     return missing
@@ -215,9 +216,7 @@ async function fetchWith(
   log: FetchLog,
 ): Promise<number> {
   const { spec, secrets } = plan;
-  const source = spec.sources[0] as string;
-  const destination = join(spec.root, spec.destination as string);
-  const about = { source, destination };
+  const about = aboutOf(spec);
   await engine.ledger.prune();
   const id = await engine.ledger.create(spec, secrets);
   const run = await engine.ledger.get(id);
@@ -273,7 +272,7 @@ async function fetchWith(
     log.say("warn", "interrupted", about);
     return FETCH_EXIT.interrupted;
   }
-  return conclude(outcome, lastError, gates.blockedUntil(hostOf(source)), about, log);
+  return conclude(outcome, lastError, gates.blockedUntil(hostOf(about.source)), about, log);
 }
 
 function conclude(
@@ -318,11 +317,19 @@ function conclude(
       return FETCH_EXIT.open;
     }
     default:
-      log.say("error", `download failed: ${outcome?.error?.message ?? "cancelled"}`, {
-        ...about,
-        error: outcome?.error?.message,
-        error_class: outcome?.error?.class,
-      });
-      return FETCH_EXIT.failed;
+      return sayFailed(outcome?.error ?? { class: "cancelled", message: "cancelled" }, about, log);
   }
+}
+
+function aboutOf(spec: RunSpec): { source: string; destination: string } {
+  return { source: spec.sources[0] as string, destination: join(spec.root, spec.destination as string) };
+}
+
+function sayFailed(error: BriefError, about: Record<string, unknown>, log: FetchLog): number {
+  log.say("error", `download failed: ${error.message}`, {
+    ...about,
+    error: error.message,
+    error_class: error.class,
+  });
+  return FETCH_EXIT.failed;
 }

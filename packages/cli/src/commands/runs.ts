@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { openEngine } from "../engine.js";
-import { warn } from "../output.js";
+import { printable, warn } from "../output.js";
 import { Report, showDuration, successful } from "../report.js";
 import { EXIT, exitCode, runHere } from "../run-here.js";
 import type { Settings } from "../settings.js";
@@ -81,7 +81,7 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
           const text = JSON.stringify({ source: failure.job.s, destination: failure.job.d, error });
           process.stdout.write(`${first ? "" : ","}${text}`);
           first = false;
-        } else process.stdout.write(`✗ ${failure.job.s} (${error.message})\n`);
+        } else process.stdout.write(`${printable(`✗ ${failure.job.s} (${error.message})`)}\n`);
       }
     }
     if (flags.json) process.stdout.write("]}\n");

@@ -50,9 +50,9 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   try {
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
-    if (plan.spec.listIsStdin) {
-      const { keepStdin } = await import("../stdin-list.js");
-      const kept = keepStdin(resolved.values["state-dir"] as string);
+    if (plan.pipe !== undefined) {
+      const { keepPipe } = await import("../piped-list.js");
+      const kept = keepPipe(plan.pipe, resolved.values["state-dir"] as string);
       plan.spec.list = kept.path;
       stdin = kept.stream;
     }

@@ -4,6 +4,9 @@ import { UnavailableError } from "@drover/shared/errors";
 /** A line may not be longer: a binary file given as a list must not fill the memory. */
 const MOST_LINE_BYTES = 64 << 10;
 
+/** How some editors begin a file in UTF-8. */
+const MARK = Buffer.from("\ufeff");
+
 export interface ListLine {
   text: string;
   /** Where the line starts, in bytes. */
@@ -13,7 +16,8 @@ export interface ListLine {
 }
 
 /**
- * Lines of a list, one after the other, without their ends (LF or CRLF). A last line without an end counts.
+ * Lines of a list, one after the other, without their ends (LF or CRLF). A last line without an end counts; a byte
+ * order mark at the beginning does not.
  *
  * @param startByte where a former reader stopped.
  * @throws UnavailableError when the list cannot be read, or holds a line over 64 KiB.
@@ -28,7 +32,8 @@ export async function* readList(
   let at = startByte;
   const line = (bytes: Buffer, start: number, next: number): ListLine => {
     const end = bytes.at(-1) === 13 ? bytes.length - 1 : bytes.length;
-    return { text: bytes.toString("utf8", 0, end), startByte: start, nextByte: next };
+    const begin = start === 0 && bytes.subarray(0, MARK.length).equals(MARK) ? MARK.length : 0;
+    return { text: bytes.toString("utf8", begin, end), startByte: start, nextByte: next };
   };
   try {
     for await (const piece of stream) {
@@ -46,8 +51,8 @@ export async function* readList(
         throw new Error(`a line over ${MOST_LINE_BYTES} bytes at byte ${at}`);
     }
   } catch (error) {
-    const name = typeof input === "string" ? input : "standard input";
-    throw new UnavailableError(`cannot read the list ${name}: ${(error as Error).message}`);
+    const name = typeof input === "string" ? ` ${input}` : "";
+    throw new UnavailableError(`cannot read the list${name}: ${(error as Error).message}`);
   }
   if (rest.length > 0) yield line(rest, at, at + rest.length);
 }

@@ -21,6 +21,8 @@ export class HttpBody implements Body {
   #paused = false;
   /** Bytes received so far. */
   receivedBytes = 0;
+  /** What was sent behind the body; known at its end. */
+  trailers: Record<string, string | undefined> = {};
 
   /** @param direct where the body may pass by the parser. */
   constructor(

@@ -1,4 +1,4 @@
-import type { TransferError } from "../errors.js";
+import { TransferError } from "../errors.js";
 import type { AnswerHeaders, Headers, HttpAnswer, HttpClient } from "./http.js";
 import { statusError } from "./http-errors.js";
 import { changedWhileRead, discard, rangeOf } from "./http-range.js";
@@ -39,12 +39,13 @@ export class HttpSource implements Source {
       return { is: "unchanged", entry: entryOf(answer, known) };
     }
     if (answer.status !== 200 && answer.status !== 203) throw refuse(answer);
+    checkCodings(answer);
     const entry = entryOf(answer, versionOf(answer.headers));
     if (known !== "" && entry.version === known) {
       discard(answer);
       return { is: "unchanged", entry };
     }
-    return { is: "body", entry, body: answer.body, offset: 0 };
+    return whole(answer, entry);
   }
 
   async openRange(
@@ -58,9 +59,8 @@ export class HttpSource implements Source {
     if (endByte === undefined) extra["if-range"] = entry.strongEtag;
     else extra["if-match"] = entry.strongEtag;
     const answer = await this.client.get(this.url, this.headers, extra, signal);
-    if (answer.status === 200) {
-      return { is: "body", entry: entryOf(answer, versionOf(answer.headers)), body: answer.body, offset: 0 };
-    }
+    if (answer.status === 200 || answer.status === 206) checkCodings(answer);
+    if (answer.status === 200) return whole(answer, entryOf(answer, versionOf(answer.headers)));
     if (answer.status === 412 || answer.status === 416) {
       discard(answer);
       throw changedWhileRead();
@@ -72,9 +72,30 @@ export class HttpSource implements Source {
   }
 }
 
+/** A body that is the whole file. Who makes it while sending it can tell its digest only behind it. */
+function whole({ body }: HttpAnswer, entry: SourceEntry): Opened {
+  const confirm = () => {
+    if (entry.digest || entry.encoding !== "") return;
+    const digest = digestOf(body.trailers, true);
+    if (digest?.algorithm === "sha256") entry.digest = digest; // another one would have had to be computed
+  };
+  return { is: "body", entry, body, offset: 0, confirm };
+}
+
 function refuse(answer: HttpAnswer): TransferError {
   discard(answer);
   return statusError(answer.status, answer.headers);
+}
+
+/** Any transfer coding but chunked must be undone to get the file. None was asked for (TE), so none is known here. */
+function checkCodings(answer: HttpAnswer): void {
+  const codings = answer.headers["transfer-encoding"] ?? "";
+  if (/^[\s,]*((chunked|identity)[\s,]*)*$/i.test(codings)) return;
+  discard(answer);
+  throw new TransferError("encoding", `unsupported Transfer-Encoding ${codings}`, {
+    permanent: true,
+    verdict: "ok",
+  });
 }
 
 function entryOf(answer: HttpAnswer, version: string): SourceEntry {

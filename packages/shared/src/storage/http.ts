@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { isIP } from "node:net";
 import { Readable } from "node:stream";
 import { Agent, buildConnector, type Dispatcher } from "undici";
@@ -204,9 +205,11 @@ export class HttpClient {
           onResponseData(_control, chunk) {
             body?.push(chunk);
           },
-          onResponseEnd() {
+          onResponseEnd(_control, trailers) {
             done();
-            body?.end();
+            if (!body) return;
+            body.trailers = joined(trailers);
+            body.end();
           },
           onResponseError(_control, error) {
             done();
@@ -256,8 +259,16 @@ export function parseUrl(text: string): URL {
 }
 
 function basicAuth(url: URL): string {
-  const plain = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  const plain = `${decode(url.username)}:${decode(url.password)}`;
   return `Basic ${Buffer.from(plain).toString("base64")}`;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // not percent-encoding after all
+  }
 }
 
 function isRedirect(status: number): boolean {
@@ -267,7 +278,9 @@ function isRedirect(status: number): boolean {
 function redirectTarget(from: URL, location: string): URL {
   let next: URL;
   try {
-    next = new URL(location, from);
+    // Headers come byte for byte. What is not encoded in them is UTF-8, as servers send it.
+    const bytes = Buffer.from(location, "latin1");
+    next = new URL(isUtf8(bytes) ? bytes.toString() : location, from);
   } catch {
     throw redirectError("redirect to an invalid URL");
   }

@@ -69,7 +69,10 @@ export type Opened =
       path?: string;
       /** How its own service copies it; then there are no bytes to be read. */
       copy?: ServerCopy;
-      /** After the last byte: throws (class `changed`) when what was read is not one version of the file. */
+      /**
+       * After the last byte, before the entry's digest is looked at, which may be known only now. Throws (class
+       * `changed`) when what was read is not one version of the file.
+       */
       confirm?: () => void;
     };
 

@@ -1,16 +1,21 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { UnavailableError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
 
+/** Opens a list that can be read only once: `-` is standard input, all else the path of a pipe or the like. */
+export function openPipe(pipe: string): NodeJS.ReadableStream {
+  return pipe === "-" ? process.stdin : createReadStream(pipe);
+}
+
 /**
- * Keeps what is read from standard input in the state directory, so that a killed run can go on with it.
+ * Keeps what is read from a pipe in the state directory, so that a killed run can go on with it.
  *
- * @returns the file, and the stream to read instead of standard input.
+ * @returns the file, and the stream to read instead of the pipe.
  */
-export function keepStdin(stateDir: string): { path: string; stream: NodeJS.ReadableStream } {
+export function keepPipe(pipe: string, stateDir: string): { path: string; stream: NodeJS.ReadableStream } {
   const directory = join(stateDir, "lists");
   const path = join(directory, randomBytes(8).toString("hex"));
   let fd: number;
@@ -22,7 +27,7 @@ export function keepStdin(stateDir: string): { path: string; stream: NodeJS.Read
   }
   async function* kept(): AsyncGenerator<Buffer> {
     try {
-      for await (const chunk of process.stdin) {
+      for await (const chunk of openPipe(pipe)) {
         const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
         writeSync(fd, bytes);
         yield bytes;
