@@ -5,6 +5,7 @@ import { Agent, buildConnector, type Dispatcher } from "undici";
 import { TransferError } from "../errors.js";
 import { redactUrl } from "../redact.js";
 import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
+import { Connections } from "./connections.js";
 import { DirectReceive, socketReader } from "./direct-receive.js";
 import { HttpBody } from "./http-body.js";
 import { connectionError } from "./http-errors.js";
@@ -65,30 +66,37 @@ export class HttpClient {
   /** For hosts that a redirect led to: public addresses only, plus loopback where the person named one. */
   #guarded: Agent | undefined;
   #guardedLoopback: Agent | undefined;
+  #services: Connections | undefined;
 
   constructor(private readonly options: HttpOptions) {
     this.#direct = this.#agent();
   }
 
   #agent(lookup?: ReturnType<typeof guardedLookup>): Agent {
-    return new Agent({
-      connections: this.options.connections,
+    return new Agent({ connections: this.options.connections, ...this.#connection(lookup) });
+  }
+
+  /** Options of a connection. */
+  #connection(lookup?: ReturnType<typeof guardedLookup>) {
+    const { timeoutMs } = this.options;
+    return {
       pipelining: 1,
       allowH2: false,
       keepAliveTimeout: 10_000,
-      headersTimeout: this.options.timeoutMs,
+      headersTimeout: timeoutMs,
       bodyTimeout: 0, // the slow-body rule watches bytes per window instead
       connect: buildConnector({
-        timeout: this.options.timeoutMs,
+        timeout: timeoutMs,
         allowH2: false,
         onread: socketReader,
         ...(lookup ? { lookup } : {}),
       }),
-    });
+    };
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#direct, this.#guarded, this.#guardedLoopback].map((agent) => agent?.destroy()));
+    const all = [this.#direct, this.#guarded, this.#guardedLoopback, this.#services];
+    await Promise.all(all.map((each) => each?.destroy()));
   }
 
   /**
@@ -131,7 +139,7 @@ export class HttpClient {
   }
 
   /**
-   * Sends one request to exactly this target. A redirect is an answer like any other.
+   * Sends one request to exactly this target of a service. A redirect is an answer like any other.
    *
    * @param path with its query, as it is to be sent: nothing in it is normalised.
    * @throws TransferError for whatever kept an answer away.
@@ -143,7 +151,8 @@ export class HttpClient {
     signal: AbortSignal,
     message: HttpMessage = { method: "GET" },
   ): Promise<HttpAnswer> {
-    return this.#request(this.#direct, origin, path, headers, signal, message);
+    this.#services ??= new Connections(this.options.connections, this.#connection());
+    return this.#request(this.#services, origin, path, headers, signal, message);
   }
 
   #agentFor(asked: URL, target: URL): Agent {
@@ -160,7 +169,7 @@ export class HttpClient {
   }
 
   #request(
-    agent: Agent,
+    agent: Agent | Connections,
     origin: string,
     path: string,
     headers: Headers,

@@ -1,0 +1,137 @@
+import { Client, type Dispatcher } from "undici";
+
+/** After so long without a request Linux acknowledges what comes on a connection at once, and not 40 ms later. */
+const REST_MS = 45;
+/** Connections that may rest beside those that are used. */
+const SPARE = 128;
+/** An answer that is so small should come whole. */
+const SMALL_BYTES = 64 << 10;
+/** A body that comes so long after its header was held back. */
+const HELD_MS = 30;
+/** So many more answers that were held back than others say that the service does so. */
+const SURE = 4;
+
+interface Asked {
+  options: Dispatcher.DispatchOptions;
+  handler: Dispatcher.DispatchHandler;
+}
+
+/**
+ * Connections to services. Of each, the one that has rested longest is used next.
+ *
+ * A service that writes header and body of an answer one after the other, and lets the system wait before it sends
+ * small packets (Nagle's algorithm, RFC 896), sends the body when the header is acknowledged; Ceph's gateway does so
+ * unless it is told otherwise. The acknowledgement is delayed by 40 ms on a connection that goes to and fro (RFC 1122,
+ * 4.2.3.2), and no program here can ask for it earlier; but not on a connection that has rested. So for a service that
+ * is found to do this more connections are opened than there are requests.
+ */
+export class Connections {
+  readonly #origins = new Map<string, OriginConnections>();
+
+  /**
+   * @param most requests at once per origin; others wait.
+   * @param options of each connection.
+   */
+  constructor(
+    private readonly most: number,
+    private readonly options: Client.Options,
+  ) {}
+
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    const name = String(options.origin);
+    let origin = this.#origins.get(name);
+    if (!origin) {
+      origin = new OriginConnections(this.most, () => new Client(name, this.options));
+      this.#origins.set(name, origin);
+    }
+    origin.dispatch({ options, handler });
+  }
+
+  /** Ends all requests. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#origins.values()].map((origin) => origin.destroy()));
+  }
+}
+
+class OriginConnections {
+  readonly #all: Client[] = [];
+  /** Those that nobody uses, and since when (performance.now()), the longest first. */
+  readonly #resting: { client: Client; sinceMs: number }[] = [];
+  readonly #waiting: Asked[] = [];
+  #under = 0;
+  #held = 0;
+  #destroyed = false;
+
+  constructor(
+    private readonly most: number,
+    private readonly open: () => Client,
+  ) {}
+
+  dispatch(asked: Asked): void {
+    if (this.#under >= this.most) {
+      this.#waiting.push(asked);
+      return;
+    }
+    this.#under++;
+    const first = this.#resting[0];
+    const restedMs = first ? performance.now() - first.sinceMs : 0;
+    const another = restedMs < REST_MS && this.#held >= SURE && this.#all.length < this.most + SPARE;
+    if (first && !another) {
+      this.#resting.shift();
+      this.#use(first.client, restedMs, asked);
+      return;
+    }
+    const client = this.open();
+    this.#all.push(client);
+    this.#use(client, REST_MS, asked); // a new one acknowledges at once too
+  }
+
+  #use(client: Client, restedMs: number, { options, handler }: Asked): void {
+    let headerMs = 0;
+    let bytes = 0;
+    let ended = false;
+    const end = () => {
+      if (ended) return;
+      ended = true;
+      this.#under--;
+      this.#resting.push({ client, sinceMs: performance.now() });
+      const next = this.#destroyed ? undefined : this.#waiting.shift();
+      if (next) this.dispatch(next);
+    };
+    client.dispatch(options, {
+      onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+      onResponseStart: (controller, status, headers, message) => {
+        headerMs = performance.now();
+        handler.onResponseStart?.(controller, status, headers, message);
+      },
+      onResponseData: (controller, chunk) => {
+        bytes += chunk.length;
+        handler.onResponseData?.(controller, chunk);
+      },
+      onResponseEnd: (controller, trailers) => {
+        if (restedMs < REST_MS && bytes > 0 && bytes <= SMALL_BYTES)
+          this.#learn(performance.now() - headerMs);
+        end();
+        handler.onResponseEnd?.(controller, trailers);
+      },
+      onResponseError: (controller, error) => {
+        end();
+        handler.onResponseError?.(controller, error);
+      },
+    });
+  }
+
+  /** @param ms from the header of an answer to its end. */
+  #learn(ms: number): void {
+    this.#held += ms >= HELD_MS ? 1 : -1;
+    this.#held = Math.min(Math.max(this.#held, 0), 2 * SURE);
+  }
+
+  async destroy(): Promise<void> {
+    this.#destroyed = true;
+    await Promise.all(this.#all.map((client) => client.destroy()));
+    // undici gives no controller to what was never sent; no handler here reads it.
+    for (const { handler } of this.#waiting.splice(0))
+      handler.onResponseError?.(undefined as never, new Error("closed"));
+  }
+}
