@@ -150,20 +150,8 @@ const parts = {
           checkSmall(name, out, files);
         },
       },
-      {
-        name: "drover, 192 at once",
-        prepare: fresh,
-        command: drover(`${s3("small")}/`, out, "--max-workers", "192"),
-        check(name) {
-          said(name, "copied");
-          checkSmall(name, out, files);
-        },
-      },
     ],
-    wanted: [
-      ["drover, 192 at once", "rclone", 1],
-      ["drover", "rclone", 1],
-    ],
+    wanted: [["drover", "rclone", 1]],
   },
   again: {
     title: "the same again, nothing changed",
