@@ -107,8 +107,13 @@ const servers = {
   },
 };
 
+/** Memory of Redis, when it has freed what was dropped before. */
 async function used(redis) {
-  return Number(/^used_memory:(\d+)/m.exec(await redis.info("memory"))[1]);
+  for (;;) {
+    const memory = await redis.info("memory");
+    if (/^lazyfree_pending_objects:0/m.test(memory)) return Number(/^used_memory:(\d+)/m.exec(memory)[1]);
+    await sleep(20);
+  }
 }
 
 async function measure(redis, entryOf, files) {
