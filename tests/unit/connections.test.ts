@@ -80,6 +80,13 @@ describe("connections to a service", () => {
     expect(service.connections.size).toBe(1);
   });
 
+  it("are the same few when there is little to ask, after there was much", async ({ service }) => {
+    await Promise.all(Array.from({ length: CONNECTIONS }, () => service.ask()));
+    service.connections.clear();
+    for (let time = 0; time < 10; time++) await service.ask();
+    expect(service.connections.size).toBe(1);
+  });
+
   it("are more where bodies are held back on those that have not rested", async ({ service }) => {
     service.answer = holdsBack();
     for (let time = 0; time < 40; time++) expect(await service.ask()).toBe("whole");

@@ -17,13 +17,13 @@ interface Asked {
 }
 
 /**
- * Connections to services. Of each, the one that has rested longest is used next.
+ * Connections to services.
  *
  * A service that writes header and body of an answer one after the other, and lets the system wait before it sends
  * small packets (Nagle's algorithm, RFC 896), sends the body when the header is acknowledged; Ceph's gateway does so
  * unless it is told otherwise. The acknowledgement is delayed by 40 ms on a connection that goes to and fro (RFC 1122,
  * 4.2.3.2), and no program here can ask for it earlier; but not on a connection that has rested. So for a service that
- * is found to do this more connections are opened than there are requests.
+ * is found to do this more connections are opened than there are requests, and each rests before it is used again.
  */
 export class Connections {
   readonly #origins = new Map<string, OriginConnections>();
@@ -55,7 +55,7 @@ export class Connections {
 
 class OriginConnections {
   readonly #all: Client[] = [];
-  /** Those that nobody uses, and since when (performance.now()), the longest first. */
+  /** Those that nobody uses, and since when (performance.now()), in that order. */
   readonly #resting: { client: Client; sinceMs: number }[] = [];
   readonly #waiting: Asked[] = [];
   #under = 0;
@@ -73,17 +73,24 @@ class OriginConnections {
       return;
     }
     this.#under++;
-    const first = this.#resting[0];
-    const restedMs = first ? performance.now() - first.sinceMs : 0;
-    const another = restedMs < REST_MS && this.#held >= SURE && this.#all.length < this.most + SPARE;
-    if (first && !another) {
-      this.#resting.shift();
-      this.#use(first.client, restedMs, asked);
+    const nowMs = performance.now();
+    const [used] = this.#resting.splice(this.#best(nowMs), 1);
+    if (used) {
+      this.#use(used.client, nowMs - used.sinceMs, asked);
       return;
     }
     const client = this.open();
     this.#all.push(client);
     this.#use(client, REST_MS, asked); // a new one acknowledges at once too
+  }
+
+  /** Index of the connection to use: the latest that will do, so that those that are not needed time out. Or of none. */
+  #best(nowMs: number): number {
+    const resting = this.#resting;
+    if (this.#held < SURE) return resting.length - 1;
+    const rested = resting.findLastIndex(({ sinceMs }) => nowMs - sinceMs >= REST_MS);
+    if (rested >= 0) return rested;
+    return this.#all.length < this.most + SPARE ? resting.length : 0;
   }
 
   #use(client: Client, restedMs: number, { options, handler }: Asked): void {
