@@ -22,7 +22,8 @@ export async function checkBucket(root: string, spec: S3Spec): Promise<void> {
     const answer = await client.get(bucket, "", query, {}, AbortSignal.timeout(TIMEOUT_MS));
     answer.body.discard(0);
   } catch (error) {
-    if (error instanceof TransferError && ["not-found", "redirect", "credentials"].includes(error.class))
+    if (!(error instanceof TransferError)) throw error;
+    if (["not-found", "redirect", "credentials"].includes(error.class))
       throw new SettingsError(`cannot write to ${root}: ${error.message}`);
   } finally {
     await http.close();

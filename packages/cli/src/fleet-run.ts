@@ -18,6 +18,7 @@ import { openTree } from "@drover/shared/storage/open-tree";
 import { aliveWorkers } from "@drover/shared/workers";
 import type { CarryResult } from "./carry-run.js";
 import { type Engine, openEngine } from "./engine.js";
+import { IndexSet } from "./index-set.js";
 import { stampOf } from "./list-stamp.js";
 import { reportError, setLive, warn } from "./output.js";
 import type { Plan } from "./plan-sync.js";
@@ -340,33 +341,11 @@ class Follower {
   async #tell(): Promise<number> {
     const outcomes = await this.#outcomes.read();
     for (const [index, outcome] of outcomes) {
-      if (this.#told.has(index)) continue;
-      this.#told.add(index);
+      if (!this.#told.add(index)) continue;
       this.progress?.settled(outcome);
       this.report.outcome({ ...outcome, index });
     }
     return outcomes.length;
-  }
-}
-
-/** Indexes of files, a bit each. */
-class IndexSet {
-  #bytes = new Uint8Array(1024);
-  size = 0;
-
-  has(index: number): boolean {
-    return ((this.#bytes[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
-  }
-
-  add(index: number): void {
-    if (this.has(index)) return;
-    this.size++;
-    if (index >> 3 >= this.#bytes.length) {
-      const more = new Uint8Array(Math.max(this.#bytes.length * 2, (index >> 3) + 1));
-      more.set(this.#bytes);
-      this.#bytes = more;
-    }
-    this.#bytes[index >> 3] = (this.#bytes[index >> 3] ?? 0) | (1 << (index & 7));
   }
 }
 

@@ -31,8 +31,7 @@ export async function isOutputWhole(): Promise<boolean> {
 
 /** Control characters of a file's name could move the cursor or worse. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+  return text.replace(/\p{Cc}/gu, "\ufffd");
 }
 
 /** A live display on the same terminal makes room for lines. */

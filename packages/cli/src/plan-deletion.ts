@@ -7,7 +7,7 @@ import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { destinationService } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
-import { root as rootKind, type Settings } from "./settings.js";
+import { SETTINGS } from "./settings.js";
 import { parseMostDeleted } from "./units.js";
 
 /** Flags of `drover sync` that have to do with deleting. */
@@ -29,7 +29,7 @@ export function planDeletion(
   flags: DeletionFlags,
   sources: SourceName[],
   root: string,
-  settings: Settings,
+  stateDir: string,
 ): RunSpec["delete"] {
   if (!flags.delete) {
     const alone =
@@ -40,18 +40,17 @@ export function planDeletion(
   if (flags.fromFile !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
   for (const source of sources) checkTree(source, root);
-  const stateDir = settings["state-dir"] as string;
   if (!isS3(root) && liesWithin(stateDir, root))
     throw new SettingsError(
       `--delete would remove Drover's own state in ${stateDir}: choose another --state-dir`,
     );
   const most = parseMostDeleted(flags.maxDelete ?? "50%");
   if (flags.backupDir === undefined) return { most };
-  return { most, backupDir: planBackup(flags.backupDir, sources, root, settings) };
+  return { most, backupDir: planBackup(flags.backupDir, sources, root) };
 }
 
 /** Where what is removed is kept: of the kind of the destination, and apart from it and from the sources. */
-function planBackup(given: string, sources: SourceName[], root: string, settings: Settings): string {
+function planBackup(given: string, sources: SourceName[], root: string): string {
   if (given === "") throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
   const backup = readRoot(given);
   if (isS3(backup) !== isS3(root)) {
@@ -60,22 +59,20 @@ function planBackup(given: string, sources: SourceName[], root: string, settings
       `--backup-dir ${backup} cannot keep what is removed from ${root}: name ${remedy}`,
     );
   }
-  const refuse = (what: string) => {
-    throw new SettingsError(`--backup-dir ${backup} and ${what} lie in each other: keep them apart`);
-  };
-  if (overlap(backup, root)) refuse(`the destination ${root}`);
-  const { "s3-endpoint": theirs, "s3-dest-endpoint": ours = theirs } = settings;
-  for (const source of sources) {
-    const text = sourceText(source).replace(/(?<=[^/])\/$/, "");
-    if (source.is === "url" || isS3(text) !== isS3(backup) || (isS3(text) && theirs !== ours)) continue;
-    if (overlap(backup, text)) refuse(`the source ${text}`);
-  }
+  if (overlap(backup, root)) throw apart(backup, `the destination ${root}`);
+  for (const source of sources)
+    if (source.is === "path" && !isS3(backup) && overlap(backup, source.path))
+      throw apart(backup, `the source ${source.path}`);
   return backup;
+}
+
+function apart(backup: string, what: string): SettingsError {
+  return new SettingsError(`--backup-dir ${backup} and ${what} lie in each other: keep them apart`);
 }
 
 function readRoot(given: string): string {
   try {
-    return rootKind.read(given);
+    return SETTINGS["artifact-root"].kind.read(given);
   } catch (error) {
     throw error instanceof SettingsError ? new SettingsError(`--backup-dir: ${error.message}`) : error;
   }
@@ -102,17 +99,20 @@ function checkTree(source: SourceName, root: string): void {
 }
 
 /**
- * Refuses to delete where an S3 source lies in the destination: on the same service, that is.
+ * Refuses to delete where an S3 source lies in the destination, or overlaps with the backup: on the same service, that
+ * is, which is known only when the profiles are read.
  *
  * @throws SettingsError
  */
 export function checkSourcesApart(spec: RunSpec): void {
-  const { root, sources } = spec;
-  if (!spec.delete || !isS3(root) || destinationService(spec).endpoint !== spec.s3?.endpoint) return;
-  const within = sources.find(
-    (source) => isS3(source) && `${source.replace(/\/$/, "")}/`.startsWith(`${root}/`),
-  );
-  if (within !== undefined) throw sourceWithin(within, root);
+  const { root, delete: deletion } = spec;
+  if (!deletion || !isS3(root) || destinationService(spec).endpoint !== spec.s3?.endpoint) return;
+  for (const source of spec.sources.filter(isS3)) {
+    const text = source.replace(/\/$/, "");
+    if (isBelow(text, root)) throw sourceWithin(source, root);
+    if (deletion.backupDir !== undefined && overlap(deletion.backupDir, text))
+      throw apart(deletion.backupDir, `the source ${text}`);
+  }
 }
 
 function sourceWithin(source: string, root: string): SettingsError {

@@ -97,7 +97,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     fleet: false,
     ownFlights: false,
   };
-  const deletion = planDeletion(flags, names, root, settings);
+  const deletion = planDeletion(flags, names, root, settings["state-dir"] as string);
   if (deletion) spec.delete = deletion;
   if (settings["max-file-size"] !== undefined) spec.maxFileSizeBytes = settings["max-file-size"];
   if (settings["check-destination"] && isS3(root)) spec.checkDestination = true;

@@ -33,7 +33,7 @@ const path: Kind<string> = {
 };
 
 /** A directory, or `s3://bucket/prefix`. */
-export const root: Kind<string> = {
+const root: Kind<string> = {
   read: (value) => {
     refuseOneSlash(value);
     if (!isS3(value)) return path.read(value);
