@@ -1,0 +1,17 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { expect } from "vitest";
+import type { Carrier, Space } from "./carrier.js";
+
+export const OLD = "what was there before";
+
+/** There is an old file, and it must be there afterwards. */
+export function withOld(space: Space, name = "file"): void {
+  mkdirSync(space.root, { recursive: true });
+  writeFileSync(space.to(name), OLD);
+}
+
+export async function settledError(carrier: Carrier, name: string, url: string, sha?: string) {
+  const outcome = await carrier.through(name, url, sha === undefined ? {} : { sha256: sha });
+  expect(outcome).toMatchObject({ outcome: "failed", checksum: null, bytes: 0, verifiedBy: null });
+  return { ...outcome.error, attempts: outcome.attempts };
+}
