@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type RequestListener, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -92,6 +93,17 @@ describe("connections to a service", () => {
     for (let time = 0; time < 40; time++) expect(await service.ask()).toBe("whole");
     expect(service.connections.size).toBeGreaterThan(CONNECTIONS);
     expect(service.most).toBe(1);
+  });
+
+  it("that the service has closed are opened again", async ({ service }) => {
+    service.answer = ({ socket }, response) => response.end("whole", () => socket.end());
+    for (let time = 0; time < 3; time++) {
+      expect(await service.ask()).toBe("whole");
+      const [socket] = service.connections;
+      if (!socket?.closed) await once(socket as Socket, "close"); // both sides know
+      expect(service.connections.size).toBe(1);
+      service.connections.clear();
+    }
   });
 
   it("go on to the next request when one is given up, sent or not", async ({ service }) => {
