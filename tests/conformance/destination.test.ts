@@ -21,12 +21,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { statStamp } from "@drover/shared/catalog";
 import { TransferError } from "@drover/shared/errors";
+import { shortHash } from "@drover/shared/ids";
 import { LocalTree, stagingName } from "@drover/shared/storage/local-tree";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import { Lease, lost, now } from "@drover/worker/leases";
 import { LocalStaging } from "@drover/worker/local-staging";
 import type { Part } from "@drover/worker/part";
 import { test as base, describe, expect } from "vitest";
+
+/** Of some destination. */
+const LEASE = shortHash("destination");
 
 const ENTRY: SourceEntry = {
   sizeBytes: undefined,
@@ -54,7 +58,7 @@ class Ground {
     return readFileSync(this.to(name), "utf8");
   }
 
-  lease(fence = String(++this.#fences), key = "lease"): Lease {
+  lease(fence = String(++this.#fences), key = LEASE): Lease {
     return new Lease(key, fence, now());
   }
 
@@ -239,7 +243,11 @@ describe("staging and publishing", () => {
     ground,
   }) => {
     const all = Array.from({ length: 300 }, (_, at) => {
-      const staging = ground.stage(`d${at}/file`, `content ${at}`, ground.lease(String(at), `lease-${at}`));
+      const staging = ground.stage(
+        `d${at}/file`,
+        `content ${at}`,
+        ground.lease(String(at), shortHash(`lease-${at}`)),
+      );
       return { at, staging };
     });
     await Promise.all(all.map(({ staging }) => staging.commit(ENTRY, at300(staging), () => {})));
@@ -548,14 +556,14 @@ describe("a tree", () => {
   it("is swept of staging that nobody has touched for a day and more, and of nothing else", async ({
     ground,
   }) => {
-    const names = [stagingName("l", "1"), stagingName("l", "2"), ".drover-mine", "old.csv"];
+    const names = [stagingName(LEASE, "1"), stagingName(LEASE, "2"), ".drover-mine", "old.csv"];
     const [old, young] = names as [string, string];
     for (const name of names) writeFileSync(ground.to(name), "x");
-    const directory = stagingName("l", "3");
-    const link = stagingName("l", "4");
+    const directory = stagingName(LEASE, "3");
+    const link = stagingName(LEASE, "4");
     mkdirSync(ground.to(directory));
     // What somebody took away to remove it, and never came back for.
-    const left = stagingName("l", "5");
+    const left = stagingName(LEASE, "5");
     mkdirSync(ground.to(left));
     for (const name of ["taken", "rewritten"]) writeFileSync(ground.to(`${left}/${name}`), "taken");
     writeFileSync(ground.to("rewritten"), "anew");
@@ -581,7 +589,8 @@ describe("a staging name", () => {
   it("is another for every destination and fence, and short", () => {
     const names = new Set<string>();
     for (let lease = 0; lease < 50; lease++) {
-      for (let fence = 0; fence < 50; fence++) names.add(stagingName(`l${lease}`, `17636000000000${fence}`));
+      for (let fence = 0; fence < 50; fence++)
+        names.add(stagingName(shortHash(`l${lease}`), `17636000000000${fence}`));
     }
     expect(names.size).toBe(2_500);
     for (const name of names) expect(Buffer.byteLength(name)).toBeLessThan(30);

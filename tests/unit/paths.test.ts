@@ -1,7 +1,10 @@
 import { TransferError } from "@drover/shared/errors";
+import { shortHash } from "@drover/shared/ids";
 import { safeRelative } from "@drover/shared/paths";
 import { stagingName } from "@drover/shared/storage/local-tree";
 import { describe, expect, test } from "vitest";
+
+const LEASE = shortHash("destination");
 
 describe("a name that is refused", () => {
   test.for([
@@ -33,9 +36,9 @@ describe("a name that is refused", () => {
     `dir/${"ü".repeat(128)}`,
     `${"a".repeat(256)}/b`,
     `${"a/".repeat(2_048)}a`,
-    stagingName("lease", "1"),
-    `dir/${stagingName("lease", "2")}`,
-    `${stagingName("lease", "2")}/file`,
+    stagingName(LEASE, "1"),
+    `dir/${stagingName(LEASE, "2")}`,
+    `${stagingName(LEASE, "2")}/file`,
   ])("%j", (name) => {
     const refused = (): unknown => {
       try {

@@ -120,6 +120,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   };
   const dispatcher: Dispatcher = new Dispatcher({
     runId: run.id,
+    redis,
     queue,
     backlog,
     gates,

@@ -2,15 +2,16 @@ import type { Backlog } from "@drover/shared/backlog";
 import { faultPoint } from "@drover/shared/fault";
 import type { Gates } from "@drover/shared/gates";
 import { jobId, type TransferJob } from "@drover/shared/job";
-import { flightHash } from "@drover/shared/protocol";
-import { resent } from "@drover/shared/redis/script";
+import { addJobs } from "@drover/shared/queue";
 import type { Queue } from "bullmq";
+import type { Redis } from "ioredis";
 
 /** Files of a host that may bounce off a breaker which has just closed. */
 const PROBES = 4;
 
 export interface DispatcherOptions {
   runId: string;
+  redis: Redis;
   queue: Queue;
   backlog: Backlog;
   gates: Gates;
@@ -179,31 +180,12 @@ export class Dispatcher {
 
   async #add(host: Host, jobs: TransferJob[]): Promise<void> {
     host.inQueue += jobs.length;
-    const { queue } = this.options;
-    const redis = await queue.backend.client;
-    let left = jobs;
-    // A deduplication key that is about to go swallows a job now and then, and says so only by the id it returns.
-    for (let round = 0; left.length > 0; round++) {
-      const batch = left.map((job) => this.#bullJob(job));
-      const added = await resent(redis, () => queue.addBulk(batch));
-      left = left.filter((job, at) => added[at]?.id !== jobId(this.options.runId, job.i, job.g));
-      if (round > 10)
-        throw new Error(`BullMQ does not take ${left.length} jobs of run ${this.options.runId}`);
-    }
-  }
-
-  #bullJob(job: TransferJob) {
-    const { runId } = this.options;
-    return {
-      name: "copy",
-      data: job,
-      opts: {
-        jobId: jobId(runId, job.i, job.g),
-        deduplication: { id: flightHash(runId, job.s, job.d, job.g ?? 0) },
-        removeOnComplete: true,
-        removeOnFail: true,
-      },
-    };
+    const { redis, queue, runId } = this.options;
+    await addJobs(
+      redis,
+      queue,
+      jobs.map((data) => ({ id: jobId(runId, data.i, data.g), data })),
+    );
   }
 
   #wakeAt(unixMs: number): void {

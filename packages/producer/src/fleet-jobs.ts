@@ -1,8 +1,8 @@
 import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { flightOf, waiterOf } from "@drover/shared/protocol";
+import { addJobs } from "@drover/shared/queue";
 import type { Keys } from "@drover/shared/redis/keys";
-import { resent } from "@drover/shared/redis/script";
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { type Chunk, type FleetRun, fleetJobId, type Pending } from "./flow.js";
@@ -25,12 +25,11 @@ export class FleetJobs {
 
   /** Harmless for jobs that are there. */
   async add(jobs: Pending[]): Promise<void> {
-    const bulk = jobs.map(({ job, priority }) => ({
-      name: "copy",
-      data: job,
-      opts: { jobId: fleetJobId(job), priority, removeOnComplete: true, removeOnFail: true },
-    }));
-    if (bulk.length > 0) await resent(this.redis, () => this.#queue.addBulk(bulk));
+    await addJobs(
+      this.redis,
+      this.#queue,
+      jobs.map(({ job, priority }) => ({ id: fleetJobId(job), data: job, priority })),
+    );
   }
 
   /**

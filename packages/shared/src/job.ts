@@ -70,11 +70,21 @@ export function destinationHost({ root, s3, s3Destination }: Hosts): string {
   return originHost((s3Destination ?? s3)?.endpoint ?? awsEndpoint("us-east-1"));
 }
 
+/** Scheme and authority that were looked at last, with the slash behind them: as a rule those of the next URL. */
+let lastOrigin = "";
+let lastHost = "";
+
 function originHost(url: string): string {
+  if (lastOrigin !== "" && url.startsWith(lastOrigin)) return lastHost;
   const match = /^(https?):\/\/(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d+))?/i.exec(url);
   if (!match) return "";
   const port = match[3] ?? (match[1]?.toLowerCase() === "https" ? "443" : "80");
-  return `${match[2]?.toLowerCase()}:${port}`;
+  const host = `${match[2]?.toLowerCase()}:${port}`;
+  if (url[match[0].length] === "/") {
+    lastOrigin = `${match[0]}/`;
+    lastHost = host;
+  }
+  return host;
 }
 
 /** Identifies a source in leases and in the catalog: the same name at another S3 service is another source. */

@@ -1,6 +1,6 @@
 /**
  * The scripts behind protocol.ts. Each takes a list of files and handles them one after the other, so that files
- * which are asked for in the same moment share one call. Times come from Redis alone; numbers above 1e14 are
+ * which are asked for in the same moment share one call; what they have in common is in it once. Times come from Redis alone; numbers above 1e14 are
  * formatted by hand because Lua's own conversion keeps 14 digits.
  */
 
@@ -88,19 +88,22 @@ end
  * predecessors whose staging may still be there, comma-separated), m (what is known of the staged part), r (1 when
  * it was given back in order), c (how many of its holders died).
  *
- * KEYS: default limit; per file: flight, lease, breaker, catalog, run, limit, slots, turns (see limits.lua.ts).
- * ARGV: lease ms, probe ms, owner; per file: delivery, source, fence of an owner known dead or '', host or '',
- *   field in the catalog.
+ * KEYS: default limit; per place (a run and a host): run, breaker, limit, slots, turns (see limits.lua.ts); per file: flight,
+ *   lease, catalog.
+ * ARGV: lease ms, probe ms, owner, number of places; per place its host or ''; per file: number of its place, delivery,
+ *   source, fence of an owner known dead or '', field in the catalog.
  * Returns per file {'DONE'} | {'CANCELLED'} | {'BUSY', owner, source, fence, ms left} | {'BLOCKED', ms} |
  *   {'WAIT', ms until its turn} | {'OK', fence, epoch, catalog entry or '', how, predecessors, staged part or '', files that wait for it (the
  *   flight's value), holders that died, bytes per second for its host or 0, files on their way from it}.
  */
 export const ADMIT = `${CLOCK}${BREAKER}${LIMITS}
-local answers, states, closed = {}, {}, {}
-for file = 1, (#KEYS - 1) / 8 do
-  local k, a = 1 + (file - 1) * 8, 3 + (file - 1) * 5
-  local flight, lease, breaker, catalog, run = KEYS[k+1], KEYS[k+2], KEYS[k+3], KEYS[k+4], KEYS[k+5]
-  local delivery, source, dead, host, field = ARGV[a+1], ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
+local answers, states, closed, places = {}, {}, {}, tonumber(ARGV[4])
+for file = 1, (#KEYS - 1 - places * 5) / 3 do
+  local k, a = 1 + places * 5 + (file - 1) * 3, 4 + places + (file - 1) * 5
+  local place, delivery, source, dead, field = tonumber(ARGV[a+1]), ARGV[a+2], ARGV[a+3], ARGV[a+4], ARGV[a+5]
+  local p, host = 1 + (place - 1) * 5, ARGV[4 + place]
+  local run, breaker, limitKey, slots, turns = KEYS[p+1], KEYS[p+2], KEYS[p+3], KEYS[p+4], KEYS[p+5]
+  local flight, lease, catalog = KEYS[k+1], KEYS[k+2], KEYS[k+3]
   local answer
   if not states[run] then states[run] = redis.call('HGET', run, 'state') or '' end
   local waiting = redis.call('GET', flight)
@@ -122,7 +125,7 @@ for file = 1, (#KEYS - 1) / 8 do
       local wait, epoch, limit = nil, '0', nil
       if host ~= '' and how ~= 'same' then
         local turn
-        turn, limit = limitAsk(KEYS[1], KEYS[k+6], KEYS[k+7], KEYS[k+8], lease)
+        turn, limit = limitAsk(KEYS[1], limitKey, slots, turns, lease)
         if turn then answer = {'WAIT', turn} end
       end
       if answer then wait = nil
@@ -136,7 +139,7 @@ for file = 1, (#KEYS - 1) / 8 do
         answer = {'BLOCKED', wait - nowMs}
       elseif not answer then
         local bytesPerSecond, others = 0, 0
-        if limit then bytesPerSecond, others = limitTake(limit, KEYS[k+7], KEYS[k+8], lease, tonumber(ARGV[1])) end
+        if limit then bytesPerSecond, others = limitTake(limit, slots, turns, lease, tonumber(ARGV[1])) end
         if host ~= '' and how == 'same' then epoch = redis.call('HGET', breaker, 'ep') or '0' end
         local fence, before = l[3], l[6] or ''
         if how ~= 'same' then
@@ -169,64 +172,68 @@ return answers
  * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller says whom it
  * knows of: where there are others the answer names them, and nothing is done.
  *
- * KEYS: default limit; per file: flight, lease, breaker, catalog, limit, slots, the run's secrets; then per waiting file:
- *   run, done, is:<outcome>, failed, outcomes.
- * ARGV per file (17): fence or '' (ends without a lease), number of files that wait, outcome, bytes, what failed (JSON) or '',
- *   field in the catalog, catalog entry, '' (stays as it is) or '-' (is dropped), verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold, breaker ms,
- *   Retry-After ms, force ('1' opens the breaker at once),
- *   keep ('1' keeps the lease's record, because what its predecessors staged could not be removed),
- *   who waits (the flight's value), the outcome for who follows the run (JSON) or '', a secret that is not needed any more or
- *   ''; after these 17 the index of each waiting file.
+ * KEYS: default limit; per news (what a breaker is told): breaker, limit, slots; per end (a run and an outcome): run, done,
+ *   is:<outcome>, failed, outcomes, secrets; per file: flight, lease, catalog.
+ * ARGV: number of news, number of ends; per news: verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold,
+ *   breaker ms, Retry-After ms, force ('1' opens the breaker at once); per end its outcome; per file (12): number of its news,
+ *   number of its end, fence or '' (ends without a lease), bytes, what failed (JSON) or '', field in the catalog, catalog
+ *   entry, '' (stays as it is) or '-' (is dropped), keep ('1' keeps the lease's record, because what its predecessors staged
+ *   could not be removed), who waits (the flight's value), the outcome for who follows the run (JSON) or '', a secret that
+ *   is not needed any more or '', number of files that wait; then per waiting file the number of its end, and its index.
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0} or {'WAITING', the flight's value}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}${LIMITS}
-local answers, well, bytes, follows, file, k, a = {}, {}, {}, {}, 0, 1, 0
+local allNews, allEnds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local endKeys = 1 + allNews * 3
+local answers, well, bytes, follows, file = {}, {}, {}, {}, 0
+local k, a = endKeys + allEnds * 6, 2 + allNews * 6 + allEnds
 while k < #KEYS do
   file = file + 1
-  local flight, lease, count = KEYS[k+1], KEYS[k+2], tonumber(ARGV[a+2])
-  local fence, outcome = ARGV[a+1], ARGV[a+3]
+  local flight, lease, catalog = KEYS[k+1], KEYS[k+2], KEYS[k+3]
+  local news, ending, fence, count = tonumber(ARGV[a+1]), tonumber(ARGV[a+2]), ARGV[a+3], tonumber(ARGV[a+12])
+  local outcome, entry = ARGV[2 + allNews * 6 + ending], ARGV[a+7]
   local waiting = redis.call('GET', flight)
   if not waiting then
     answers[file] = {'ALREADY', 0}
-  elseif waiting ~= ARGV[a+15] then
+  elseif waiting ~= ARGV[a+9] then
     answers[file] = {'WAITING', waiting}
   elseif fence ~= '' and redis.call('HGET', lease, 'f') ~= fence then
     answers[file] = {'STALE', 0}
   else
     local blocked = 0
-    local breaker = KEYS[k+3]
-    local verdict = ARGV[a+8]
-    if verdict ~= '' and (verdict ~= 'none' or fence ~= '') and not (verdict == 'ok' and well[breaker] == ARGV[a+9]) then
-      blocked = breakerTell(breaker, ARGV[a+9], ARGV[a+8], tonumber(ARGV[a+10]), tonumber(ARGV[a+11]),
-        tonumber(ARGV[a+12]), ARGV[a+13] == '1')
-      well[breaker] = ARGV[a+8] == 'ok' and ARGV[a+9] -- good news of one epoch is told once
+    local n, v = 1 + (news - 1) * 3, 2 + (news - 1) * 6
+    local breaker, verdict, epoch, retryAfterMs = KEYS[n+1], ARGV[v+1], ARGV[v+2], tonumber(ARGV[v+5])
+    if verdict ~= '' and (verdict ~= 'none' or fence ~= '') and not (verdict == 'ok' and well[breaker] == epoch) then
+      blocked = breakerTell(breaker, epoch, verdict, tonumber(ARGV[v+3]), tonumber(ARGV[v+4]), retryAfterMs,
+        ARGV[v+6] == '1')
+      well[breaker] = verdict == 'ok' and epoch -- good news of one epoch is told once
     end
     if fence ~= '' and verdict ~= '' then
-      limitGive(KEYS[1], KEYS[k+5], KEYS[k+6], lease, fence, ARGV[a+8], tonumber(ARGV[a+12]))
+      limitGive(KEYS[1], KEYS[n+2], KEYS[n+3], lease, fence, verdict, retryAfterMs)
     end
-    if ARGV[a+7] == '-' then redis.call('HDEL', KEYS[k+4], ARGV[a+6])
-    elseif ARGV[a+7] ~= '' then redis.call('HSET', KEYS[k+4], ARGV[a+6], ARGV[a+7]) end
+    if entry == '-' then redis.call('HDEL', catalog, ARGV[a+6])
+    elseif entry ~= '' then redis.call('HSET', catalog, ARGV[a+6], entry) end
     for waiter = 1, count do
-      local w, index = k + waiter * 5 + 2, ARGV[a+17+waiter]
-      local run = KEYS[w+1]
+      local w = endKeys + (tonumber(ARGV[a+11+waiter*2]) - 1) * 6
+      local run, index = KEYS[w+1], ARGV[a+12+waiter*2]
       redis.call('SETBIT', KEYS[w+2], index, 1)
       if outcome ~= 'copied' then redis.call('SETBIT', KEYS[w+3], index, 1) end
       if ARGV[a+5] ~= '' then redis.call('HSET', KEYS[w+4], index, ARGV[a+5]) end
       bytes[run] = (bytes[run] or 0) + tonumber(ARGV[a+4])
-      if ARGV[a+16] ~= '' then
+      if ARGV[a+10] ~= '' then
         if follows[run] == nil then follows[run] = tonumber(redis.call('HGET', run, 'follow') or '0') > nowMs end
-        if follows[run] then redis.call('XADD', KEYS[w+5], '*', 'i', index, 'o', ARGV[a+16]) end
+        if follows[run] then redis.call('XADD', KEYS[w+5], '*', 'i', index, 'o', ARGV[a+10]) end
       end
     end
-    if ARGV[a+17] ~= '' then redis.call('HDEL', KEYS[k+7], ARGV[a+17]) end
+    if ARGV[a+11] ~= '' then redis.call('HDEL', KEYS[endKeys + ending * 6], ARGV[a+11]) end
     if fence == '' then redis.call('DEL', flight)
-    elseif ARGV[a+14] == '1' then
+    elseif ARGV[a+8] == '1' then
       redis.call('DEL', flight)
       redis.call('HSET', lease, 'r', '1')
     else redis.call('DEL', flight, lease) end
     answers[file] = {'OK', blocked}
   end
-  k, a = k + 7 + count * 5, a + 17 + count
+  k, a = k + 3, a + 12 + count * 2
 end
 for run, sum in pairs(bytes) do
   if sum > 0 then redis.call('HINCRBY', run, 'bytes', string.format('%.0f', sum)) end

@@ -155,6 +155,31 @@ const settleScript = new Script(SETTLE);
 const releaseScript = new Script(RELEASE);
 const renewScript = new Script(RENEW);
 
+/** What several files of a call have in common: sent once, and numbered from 1. */
+class Common {
+  readonly keys: string[] = [];
+  readonly args: (string | number)[] = [];
+  readonly #numbers = new Map<string, number>();
+
+  get size(): number {
+    return this.#numbers.size;
+  }
+
+  /**
+   * @param name tells it from others.
+   * @param make its keys and arguments.
+   */
+  number(name: string, make: () => [keys: string[], args: (string | number)[]]): number {
+    const known = this.#numbers.get(name);
+    if (known !== undefined) return known;
+    const [keys, args] = make();
+    this.keys.push(...keys);
+    this.args.push(...args);
+    this.#numbers.set(name, this.size + 1);
+    return this.size;
+  }
+}
+
 /** The steps of a file that Redis decides: flights, leases with fences, breaker, ledger and catalog, atomically. */
 export class Protocol {
   readonly #admits: Gather<AdmitRequest, AdmitAnswer>;
@@ -185,22 +210,31 @@ export class Protocol {
   }
 
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
-    const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
-    const args: (string | number)[] = [LEASE_MS, this.probeMs, this.owner];
+    const places = new Common();
+    const keys: string[] = [];
+    const args: (string | number)[] = [];
     for (const each of requests) {
+      const { runId, host } = each;
+      const place = places.number(`${runId} ${host}`, () => [
+        [
+          this.keys.run(runId),
+          this.keys.breaker(host),
+          this.keys.limit(host),
+          this.keys.slots(host),
+          this.keys.turns(host),
+        ],
+        [host],
+      ]);
       keys.push(
         this.keys.flight(each.flight),
         this.keys.lease(each.lease),
-        this.keys.breaker(each.host),
         catalogKey(this.keys, each.tree, each.name),
-        this.keys.run(each.runId),
-        this.keys.limit(each.host),
-        this.keys.slots(each.host),
-        this.keys.turns(each.host),
       );
-      args.push(each.delivery, each.sourceHash, each.deadFence ?? "", each.host, each.name);
+      args.push(place, each.delivery, each.sourceHash, each.deadFence ?? "", each.name);
     }
-    return ((await admitScript.runForBytes(this.redis, keys, args)) as unknown[][]).map(readAdmit);
+    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...places.keys, ...keys];
+    const allArgs = [LEASE_MS, this.probeMs, this.owner, places.size, ...places.args, ...args];
+    return ((await admitScript.runForBytes(this.redis, allKeys, allArgs)) as unknown[][]).map(readAdmit);
   }
 
   /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
@@ -209,52 +243,58 @@ export class Protocol {
   }
 
   async #settleAll(requests: SettleRequest[]) {
-    const keys: string[] = [this.keys.limit(DEFAULT_LIMIT)];
+    const news = new Common();
+    const ends = new Common();
+    const keys: string[] = [];
     const args: (string | number | Buffer)[] = [];
     for (const each of requests) {
+      const { host, epoch, rules, retryAfterMs, outcome } = each;
+      const verdict = host === "" ? "" : each.verdict;
+      const told = [verdict, epoch, rules.threshold, rules.ttlMs, retryAfterMs, each.openBreaker ? "1" : ""];
+      const itsNews = news.number(`${host} ${told.join(" ")}`, () => [
+        [this.keys.breaker(host), this.keys.limit(host), this.keys.slots(host)],
+        told,
+      ]);
+      const endOf = (runId: string) =>
+        ends.number(`${runId} ${outcome}`, () => [
+          [
+            this.keys.run(runId),
+            this.keys.done(runId),
+            this.keys.outcome(runId, outcome),
+            this.keys.failed(runId),
+            this.keys.outcomes(runId),
+            this.keys.secrets(runId),
+          ],
+          [outcome],
+        ]);
       keys.push(
         this.keys.flight(each.flight),
         this.keys.lease(each.lease),
-        this.keys.breaker(each.host),
         catalogKey(this.keys, each.tree, each.name),
-        this.keys.limit(each.host),
-        this.keys.slots(each.host),
-        this.keys.secrets(each.runId),
       );
       const waiting = each.waiting.split(",");
       args.push(
+        itsNews,
+        endOf(each.runId),
         each.fence ?? "",
-        waiting.length,
-        each.outcome,
         each.bytes,
         each.failure,
         each.name,
         each.catalog,
-        each.host === "" ? "" : each.verdict,
-        each.epoch,
-        each.rules.threshold,
-        each.rules.ttlMs,
-        each.retryAfterMs,
-        each.openBreaker ? "1" : "",
         each.keepLease ? "1" : "",
         each.waiting,
         each.followed,
         each.forget ?? "",
+        waiting.length,
       );
       for (const waiter of waiting) {
         const colon = waiter.indexOf(":");
-        const runId = colon < 0 ? each.runId : waiter.slice(0, colon);
-        keys.push(
-          this.keys.run(runId),
-          this.keys.done(runId),
-          this.keys.outcome(runId, each.outcome),
-          this.keys.failed(runId),
-          this.keys.outcomes(runId),
-        );
-        args.push(waiter.slice(colon + 1));
+        args.push(endOf(colon < 0 ? each.runId : waiter.slice(0, colon)), waiter.slice(colon + 1));
       }
     }
-    return ((await settleScript.run(this.redis, keys, args)) as [string, unknown][]).map((answer) =>
+    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...news.keys, ...ends.keys, ...keys];
+    const allArgs = [news.size, ends.size, ...news.args, ...ends.args, ...args];
+    return ((await settleScript.run(this.redis, allKeys, allArgs)) as [string, unknown][]).map((answer) =>
       answer[0] === "WAITING"
         ? ({ is: "waiting", waiting: String(answer[1]) } as const)
         : readSettled(answer),

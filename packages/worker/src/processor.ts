@@ -3,6 +3,7 @@ import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol";
+import { gatheredBackend } from "@drover/shared/queue";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
@@ -102,20 +103,25 @@ export class Processor {
 
   #make(): Worker<unknown> {
     const { options } = this;
-    const worker = new Worker<unknown>(options.queue, (job, token) => this.#process(job, token as string), {
-      connection: options.redis,
-      prefix: options.prefix,
-      concurrency: this.#fetched(),
-      autorun: false,
-      lockDuration: LOCK_MS,
-      stalledInterval: STALLED_MS,
-      maxStalledCount: NEVER,
-      removeOnComplete: { count: 0 },
-      removeOnFail: { count: 0 },
-      settings: {
-        backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
+    const worker = new Worker<unknown>(
+      options.queue,
+      (job, token) => this.#process(job, token as string),
+      {
+        connection: options.redis,
+        prefix: options.prefix,
+        concurrency: this.#fetched(),
+        autorun: false,
+        lockDuration: LOCK_MS,
+        stalledInterval: STALLED_MS,
+        maxStalledCount: NEVER,
+        removeOnComplete: { count: 0 },
+        removeOnFail: { count: 0 },
+        settings: {
+          backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
+        },
       },
-    });
+      gatheredBackend(options.redis),
+    );
     worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
     return worker;
   }

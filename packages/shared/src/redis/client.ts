@@ -1,9 +1,10 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ConnectionOptions } from "node:tls";
-import { Cluster, Command, Redis, type RedisOptions } from "ioredis";
+import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { errnoCode, messageOf, UnavailableError } from "../errors.js";
 import { parseRedisUrl, type RedisAddress, type RedisNode, type RedisTarget } from "./address.js";
+import { gatherWrites } from "./wire.js";
 
 /** Options of a client of one node, without those that change its type. */
 export type NodeOptions = Omit<RedisOptions, "replyMapping">;
@@ -203,60 +204,4 @@ function dressedCluster(cluster: Cluster, state: { established: boolean }): Clus
     if (ended) cluster.status = "end";
   });
   return cluster;
-}
-
-/**
- * A command as it is sent. ioredis puts each argument of one that has binary ones into a piece of its own and measures
- * each three times, which is a tenth of what a small file costs; here neighbours that are text stay together.
- */
-Command.prototype.toWritable = function toWritable(this: { name: string; args: (string | Buffer)[] }) {
-  const parts: Buffer[] = [];
-  let text = `*${this.args.length + 1}\r\n$${Buffer.byteLength(this.name)}\r\n${this.name}\r\n`;
-  for (const arg of this.args) {
-    if (typeof arg === "string") {
-      text += `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`;
-      continue;
-    }
-    parts.push(Buffer.from(`${text}$${arg.length}\r\n`), arg);
-    text = "\r\n";
-  }
-  if (parts.length === 0) return text;
-  parts.push(Buffer.from(text));
-  return Buffer.concat(parts);
-};
-
-interface Writable {
-  write: (data: string | Buffer) => boolean;
-  writableEnded: boolean;
-  setMaxListeners(most: number): void;
-}
-
-/** Joins what is written in one turn of the event loop: one system call then carries the commands of many files. */
-function gatherWrites(redis: Redis): void {
-  const { stream } = redis as unknown as { stream?: Writable };
-  if (!stream) return;
-  // ioredis adds a listener for each command that a master refuses: Node would warn of more than ten.
-  stream.setMaxListeners(0);
-  const write = stream.write.bind(stream);
-  let waiting: (string | Buffer)[] = [];
-  stream.write = (data) => {
-    if (waiting.push(data) === 1) {
-      setImmediate(() => {
-        const all = waiting;
-        waiting = [];
-        // What is being closed takes nothing; the commands are sent again.
-        if (!stream.writableEnded) write(joined(all));
-      });
-    }
-    return true;
-  };
-}
-
-function joined(parts: (string | Buffer)[]): Buffer {
-  let bytes = 0;
-  for (const part of parts) bytes += typeof part === "string" ? Buffer.byteLength(part) : part.length;
-  const all = Buffer.allocUnsafe(bytes);
-  let at = 0;
-  for (const part of parts) at += typeof part === "string" ? all.write(part, at) : part.copy(all, at);
-  return all;
 }

@@ -118,8 +118,11 @@ function entryOf(answer: HttpAnswer, version: string): SourceEntry {
   };
 }
 
+const DIGEST_HEADERS = ["repr-digest", "content-digest", "digest", "content-md5"];
+
 /** Structured-field digests, SHA-256 first since it is computed anyway: RFC 9530 (Repr-Digest, Content-Digest), RFC 3230 (Digest), RFC 1864. */
 function digestOf(headers: AnswerHeaders, whole: boolean): SourceDigest | undefined {
+  if (DIGEST_HEADERS.every((name) => headers[name] === undefined)) return undefined;
   const fields: [SourceDigest["by"], string | undefined][] = [["repr-digest", headers["repr-digest"]]];
   // These speak of what is sent, so they mean the file only when all of it is.
   if (whole) fields.push(["content-digest", headers["content-digest"]]);

@@ -283,9 +283,16 @@ function openOrMake(path: string): number {
   return openSync(path, flags);
 }
 
-/** What the staged bytes of a destination under a fence are called: who has another fence writes another file. */
+/** Fences whose last characters are the same are so many microseconds apart: 32 days. */
+const FENCE_ROUND = 36 ** 8;
+
+/**
+ * What the staged bytes of a destination under a fence are called: who has another fence writes another file.
+ *
+ * @param lease hash of the destination.
+ */
 export function stagingName(lease: string, fence: string): string {
-  return `.drover-${shortHash("staging", lease, fence)}`;
+  return `.drover-${lease.slice(0, 8)}${(Number(fence) % FENCE_ROUND).toString(36).padStart(8, "0")}`;
 }
 
 /** Removes an entry if it is there. */

@@ -1,0 +1,135 @@
+import { type BackendFactory, createRedisBackend, type RedisQueueBackend, raw2NextJobData } from "bullmq";
+import { addPrioritizedJob } from "bullmq/dist/esm/scripts/addPrioritizedJob-9.js";
+import { addStandardJob } from "bullmq/dist/esm/scripts/addStandardJob-9.js";
+import { moveToFinished } from "bullmq/dist/esm/scripts/moveToFinished-14.js";
+import type { Redis } from "ioredis";
+import type { TransferJob } from "./job.js";
+import { Gather, Script } from "./redis/script.js";
+
+/*
+ * BullMQ calls a script for each job that it adds or finishes. For small files this is a large part of all work, and
+ * most of that is not the script but the call: its fourteen keys and nine arguments, put together, sent, parsed, packed
+ * and unpacked. Here BullMQ's own scripts, as they come with it, run for many jobs in one call. What BullMQ packs is
+ * given to them unpacked.
+ */
+
+/** A script of BullMQ's as a Lua function of the keys and arguments of one job. */
+function asFunction(name: string, script: { content: string }): string {
+  return `
+local unpacked = {unpack = function(value) return value end}
+local function ${name}(KEYS, ARGV, cmsgpack)
+${script.content}
+end`;
+}
+
+/** KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job its id, data (JSON) and priority, or 0. */
+function addScript(script: { content: string }): Script {
+  return new Script(`${asFunction("add", script)}
+local opts = cjson.decode(ARGV[2])
+for at = 4, #ARGV, 3 do
+  local priority = tonumber(ARGV[at + 2])
+  if priority > 0 then opts.priority = priority end
+  local answer = add(KEYS, {{ARGV[1], ARGV[at], 'copy', ARGV[3]}, ARGV[at + 1], opts}, unpacked)
+  if answer ~= ARGV[at] then return redis.error_reply('ERR job ' .. ARGV[at] .. ' was not added: ' .. tostring(answer)) end
+end`);
+}
+
+const addStandard = addScript(addStandardJob);
+const addPrioritized = addScript(addPrioritizedJob);
+
+/**
+ * KEYS: BullMQ's, that of the job left out. ARGV: prefix, options (packed), now (Unix ms), value that is returned
+ * (JSON); per job its id, the token of its lock, and 1 where another job is wanted. Returns what BullMQ's script
+ * returns for each, as one JSON text.
+ */
+const finishScript = new Script(`${asFunction("finish", moveToFinished)}
+local opts = cmsgpack.unpack(ARGV[2])
+local keys = {unpack(KEYS)}
+local answers = {}
+for at = 5, #ARGV, 3 do
+  keys[12] = ARGV[1] .. ARGV[at]
+  opts.token = ARGV[at + 1]
+  local args = {ARGV[at], ARGV[3], 'returnvalue', ARGV[4], 'completed', ARGV[at + 2], ARGV[1], opts}
+  answers[#answers + 1] = finish(keys, args, unpacked)
+end
+return cjson.encode(answers)`);
+
+/** Where the job's own key is among those of {@link moveToFinished}. */
+const JOB_KEY = 11;
+
+/** Jobs leave nothing behind: what became of a file is in the ledger. */
+const OPTIONS = { removeOnComplete: true, removeOnFail: true };
+
+export interface QueuedJob {
+  id: string;
+  data: TransferJob;
+  /** The smallest comes first, from 1 on. All jobs of a queue have one, or none has. */
+  priority?: number;
+}
+
+/** A queue, as far as adding jobs is concerned. */
+interface JobQueue {
+  backend: Pick<RedisQueueBackend, "keys">;
+}
+
+/** Adds jobs in one call, all or none. One that is there already is left as it is. */
+export async function addJobs(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promise<void> {
+  if (jobs.length === 0) return;
+  const key = (name: string) => queue.backend.keys[name] as string;
+  const args = [key(""), JSON.stringify(OPTIONS), Date.now()];
+  for (const { id, data, priority } of jobs) args.push(id, JSON.stringify(data), priority ?? 0);
+  const prioritized = jobs[0]?.priority !== undefined;
+  const names = prioritized
+    ? ["marker", "meta", "id", "prioritized", "delayed", "completed", "active", "events", "pc"]
+    : ["wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker"];
+  await (prioritized ? addPrioritized : addStandard).run(redis, names.map(key), args);
+}
+
+type FinishedJob = Parameters<RedisQueueBackend["moveToCompleted"]>[0];
+
+interface Finish {
+  job: FinishedJob;
+  token: string;
+  fetchNext: boolean;
+}
+
+/** For workers: what is finished in one turn of the event loop is finished, and the next jobs fetched, in one call. */
+export function gatheredBackend(redis: Redis): BackendFactory<RedisQueueBackend> {
+  return (name, options, context) => {
+    const backend = createRedisBackend(name, options, context);
+    const single = backend.moveToCompleted.bind(backend);
+    const finishes = new Gather((requests: Finish[]) => finishAll(redis, backend, requests));
+    backend.moveToCompleted = async (job, value, remove, token, fetchNext) => {
+      const plain = value === undefined && remove === true && !job.parentKey;
+      if (!plain) return single(job, value, remove, token, fetchNext);
+      const { answer, finishedOn } = await finishes.ask({ job, token, fetchNext });
+      if (typeof answer === "number" && answer < 0)
+        throw backend.finishedErrors({
+          code: answer,
+          jobId: job.id as string,
+          command: "moveToFinished",
+          state: "active",
+        });
+      return { result: raw2NextJobData(answer as unknown[]), finishedOn };
+    };
+    return backend;
+  };
+}
+
+async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Finish[]) {
+  const { job } = requests[0] as Finish;
+  // What is the same for all, as the library makes it: keys, then id, now, kind and value, state, fetch, prefix, options.
+  const made = backend.moveToCompletedArgs(job, undefined, true, "", true);
+  const keys = made.slice(0, moveToFinished.keys) as string[];
+  const [, now, , value, , , prefix, packed] = made.slice(moveToFinished.keys) as [
+    string,
+    number,
+    ...string[],
+  ];
+  keys[JOB_KEY] = prefix as string;
+  const args = [prefix, packed, now, value] as (string | number | Buffer)[];
+  for (const { job, token, fetchNext } of requests)
+    args.push(job.id as string, token, fetchNext && !backend.closing ? 1 : 0);
+  const answers = JSON.parse((await finishScript.run(redis, keys, args)) as string) as unknown[];
+  return answers.map((answer) => ({ answer, finishedOn: now }));
+}
