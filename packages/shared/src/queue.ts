@@ -72,9 +72,18 @@ interface JobQueue {
   backend: Pick<RedisQueueBackend, "keys">;
 }
 
-/** Adds jobs in one call, all or none. One that is there already is left as it is. */
+/** Jobs that are added in one call: Redis does nothing else meanwhile, about 2 ms. */
+const ADDED_AT_ONCE = 100;
+
+/** Adds jobs. One that is there already is left as it is. */
 export async function addJobs(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promise<void> {
-  if (jobs.length === 0) return;
+  const calls: Promise<void>[] = [];
+  for (let from = 0; from < jobs.length; from += ADDED_AT_ONCE)
+    calls.push(addSome(redis, queue, jobs.slice(from, from + ADDED_AT_ONCE)));
+  await Promise.all(calls);
+}
+
+async function addSome(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promise<void> {
   const key = (name: string) => queue.backend.keys[name] as string;
   const args = [key(""), JSON.stringify(OPTIONS), Date.now()];
   for (const { id, data, priority } of jobs) args.push(id, JSON.stringify(data), priority ?? 0);
