@@ -134,10 +134,14 @@ describe("an open breaker", () => {
       "--breaker-wait",
       "30",
     ];
-    const { items, code } = await box.sync([...urls(origin, 12), ...options]);
+    const { items, code, stderr } = await box.sync([...urls(origin, 12), ...options]);
     expect(code).toBe(1);
     expect(items.filter((item) => item.status === "failed")).toHaveLength(5);
     expect(items.filter((item) => item.outcome === "copied")).toHaveLength(7);
+    // Nobody has to wonder why nothing goes on, and it is said once.
+    expect(stderr.match(/circuit breaker open for 127\.0\.0\.1:\d+ .*503.*: its files wait/g)).toHaveLength(
+      1,
+    );
     const [fifth, sixth] = origin.requests.slice(4);
     expect((sixth?.at ?? 0) - (fifth?.at ?? 0)).toBeGreaterThan(1500);
   });

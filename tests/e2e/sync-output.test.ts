@@ -101,6 +101,15 @@ describe("--json", () => {
     expect(items.map((item) => item.source)).toEqual([quick, slow]);
   });
 
+  it("has a warning for each of several sources of which nothing comes", async ({ box, work }) => {
+    work.write({ "a/x.csv": "x", "b/y.txt": "y" });
+    const options = ["--pattern", "*.csv", ...work.into];
+    const { items, code, stderr } = await box.sync([work.at("a"), work.at("b"), ...options]);
+    expect(items.map(({ status }) => status)).toEqual(["ok"]);
+    expect(code).toBe(0);
+    expect(stderr.trim()).toBe(`warning: left out ${work.at("b")}: no file in it is wanted`);
+  });
+
   it("is an empty array, with a warning, where nothing matched", async ({ box, work }) => {
     work.write({ "in/a.txt": "a" });
     const { items, code, stderr } = await box.sync([work.at("in"), "--pattern", "*.csv", ...work.into]);

@@ -1,10 +1,11 @@
+import type { Gates } from "@drover/shared/gates";
 import type { Outcome } from "@drover/shared/outcome";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { gatesOf } from "@drover/worker/run-place";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
 import { detail, reportError, setLive, warn } from "./output.js";
-import { type Format, Report, successful } from "./report.js";
+import { type Format, Report, showDuration, successful } from "./report.js";
 
 export interface ShowOptions {
   format: Format;
@@ -54,6 +55,7 @@ export async function runHere(
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   const unwatch = watchRedis(engine);
+  if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(gates);
   report.start(show.title);
   try {
     const result = await carryRun({
@@ -106,6 +108,20 @@ export function exitCode(counts: RunCounts, cancelled = false, undeleted = ""): 
   const good = successful(counts);
   if (good === counts.files) return cancelled || undeleted !== "" ? EXIT.some : EXIT.ok;
   return good === 0 ? EXIT.none : EXIT.some;
+}
+
+/** Without a live display: says of each host once that its files wait, and again when it was well in between. */
+function sayBlocked(gates: Gates): void {
+  const said = new Set<string>();
+  gates.onChange((host) => {
+    const untilMs = gates.blockedUntil(host);
+    if (untilMs === 0) said.delete(host);
+    if (untilMs === 0 || said.has(host)) return;
+    said.add(host);
+    warn(
+      `${gates.describe(host)}: its files wait and are tried again in ${showDuration(untilMs - Date.now())}`,
+    );
+  });
 }
 
 /** Says once that Redis is away, and that it is back. */

@@ -7,7 +7,7 @@ const SLACK_MS = 2_000;
  */
 export class Gates {
   readonly #blocked = new Map<string, { sinceMs: number; untilMs: number }>();
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners: ((host: string) => void)[] = [];
 
   /**
    * @param waitMs how long a run waits for an open breaker.
@@ -31,7 +31,8 @@ export class Gates {
     return `circuit breaker open for ${host}${reason === undefined ? "" : ` (last: ${reason})`}`;
   }
 
-  onChange(listener: () => void): void {
+  /** @param listener told the host of which something else is known. */
+  onChange(listener: (host: string) => void): void {
     this.#listeners.push(listener);
   }
 
@@ -47,7 +48,7 @@ export class Gates {
     if (untilMs > 0) this.#blocked.set(host, { sinceMs: before?.sinceMs ?? Date.now(), untilMs });
     else if (passed && before && before.untilMs <= Date.now()) this.#blocked.delete(host);
     else return;
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener(host);
   }
 
   /** A file was refused: whether the run still waits for this host. */
@@ -57,7 +58,7 @@ export class Gates {
     const sinceMs = before?.sinceMs ?? nowMs;
     const untilMs = Math.max(before?.untilMs ?? 0, nowMs + waitMs);
     this.#blocked.set(host, { sinceMs, untilMs });
-    if (!before) for (const listener of this.#listeners) listener();
+    if (!before) for (const listener of this.#listeners) listener(host);
     const halfOpen = waitMs <= 1000 && before !== undefined && before.untilMs <= nowMs + waitMs;
     const patienceMs = this.waitMs + (this.waitMs > 0 ? SLACK_MS : 0) + (halfOpen ? this.probeMs : 0);
     return nowMs + waitMs <= sinceMs + patienceMs;

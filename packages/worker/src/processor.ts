@@ -227,9 +227,7 @@ export class Processor {
     if (ended.is === "settled") {
       this.#since.delete(id);
       this.#busySince.delete(id);
-      const { error, outcome } = ended.outcome;
-      if (ended.blockedUntilMs > 0 && error) place.gates.blame(hostOf(transfer.s, place), error.message);
-      this.#tell(place, transfer, ended.blockedUntilMs, outcome !== "blocked");
+      this.#tell(place, transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
       events.settled(ended.outcome, transfer);
       return;
     }
@@ -245,7 +243,6 @@ export class Processor {
       throw new DelayedError();
     }
     const delayMs = backoff(place, delivery.attempt, ended.error);
-    if (ended.error.verdict === "fail") place.gates.blame(hostOf(transfer.s, place), ended.error.message);
     this.#tell(place, transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     throw new TryAgain(ended.error.message, delayMs);

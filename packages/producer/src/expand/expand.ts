@@ -75,15 +75,19 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed
   try {
     for await (const one of sourcesOf(input)) {
       let { cursor } = one;
+      let empty = one.cursor.after === undefined;
       try {
         for await (const entry of one.expand(s3)) {
           cursor = entry.cursor;
+          if (!("passed" in entry)) empty = false;
           yield failed ? { ...entry, cursor: failed.cursor } : entry;
         }
       } catch (error) {
         if (!(error instanceof ListingError)) throw error;
         failed ??= { error, cursor };
+        empty = false;
       }
+      if (empty && one.named !== undefined) input.onSkipped(one.named, "no file in it is wanted");
     }
   } finally {
     await s3.close();
@@ -95,6 +99,8 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed
 interface Expandable {
   /** Where it begins. */
   cursor: Cursor;
+  /** One of several of the command line, as it may be shown: who named it is told when nothing comes of it. */
+  named?: string;
   expand(s3: S3Sources): AsyncGenerator<Entry | Passed>;
 }
 
@@ -102,6 +108,7 @@ interface Expandable {
 async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
   const { spec, from } = input;
   const wanted = compilePatterns(spec.patterns, spec.filters);
+  const several = input.sources.length > 1 || input.list !== undefined;
   let startAfter = from.after;
   for (let at = from.sources; at < input.sources.length; at++) {
     const inside: Cursor = {
@@ -114,6 +121,7 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     const source = parseSource(input.sources[at] as string, "/");
     yield {
       cursor: inside,
+      ...(several ? { named: redactUrl(sourceText(source)) } : {}),
       expand: (s3) => expandOne(source, spec.destination, undefined, { wanted, input, inside, after, s3 }),
     };
   }
