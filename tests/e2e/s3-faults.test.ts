@@ -217,6 +217,18 @@ describe("an object", () => {
     expect([code, items[0]?.attempts]).toEqual([0, 2]);
   });
 
+  it("that tells a listing to come much later is waited for, and says so", async ({ box, work, s3 }) => {
+    s3.put("k/1", "x");
+    s3.fault = (_request, answer) => {
+      sendError(answer, 503, "SlowDown", { "retry-after": "600" });
+      return true;
+    };
+    const run = box.start(["sync", "s3://bucket/k/", ...work.into, "--json"], { env: s3.env });
+    await run.waitFor("stderr", /warning: the listing of s3:\/\/bucket\/k\/ waits 600 s: .*503/);
+    run.kill("SIGINT");
+    expect((await run.result).code).toBe(130);
+  });
+
   it("of any bucket is blocked by the one breaker of its service", async ({ box, work, s3 }) => {
     s3.fault = ({ query }, answer) => {
       if (query.has("list-type")) return false;

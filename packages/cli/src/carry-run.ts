@@ -39,7 +39,6 @@ export interface Watcher extends Omit<FileEvents, "retrying" | "blocked" | "sett
   sealed(): void;
   /** A file's bytes come in; the part's count grows. */
   receiving(index: number, part: { receivedBytes: number; sizeBytes: number | undefined }): void;
-  skipped(path: string, why: string): void;
   warn(message: string): void;
 }
 
@@ -281,7 +280,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           list: options.stdin ?? openList(run),
           from: cursorOf(run),
           signal: stopProducing.signal,
-          onSkipped: (path, why) => watcher.skipped(path, why),
+          warn: (message) => watcher.warn(message),
         },
         batch: run.batch,
         signal: stopProducing.signal,

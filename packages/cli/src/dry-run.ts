@@ -71,7 +71,7 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
       else if (tree) {
         const signal = new AbortController().signal; // Ctrl-C ends the process
         const besides = { removed: 0, added, coming: isS3(spec.root) ? files : 0 };
-        const found = await findExtraneous(spec, plan.secrets.sources, tree, besides, signal);
+        const found = await findExtraneous(spec, plan.secrets.sources, tree, besides, signal, warn);
         refused = found.refused;
         for await (const each of refused === "" ? found.extraneous.all() : []) {
           counts.delete++;
@@ -99,7 +99,6 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
 async function* batches({ spec, secrets, pipe }: Plan): AsyncGenerator<Entry[]> {
   const list =
     pipe !== undefined ? openPipe(pipe) : spec.list === undefined ? undefined : createReadStream(spec.list);
-  const onSkipped = (path: string, why: string) => warn(`left out ${path}: ${why}`);
   const { signal } = new AbortController();
   let entries: Entry[] = [];
   try {
@@ -109,7 +108,7 @@ async function* batches({ spec, secrets, pipe }: Plan): AsyncGenerator<Entry[]> 
       list,
       from: START,
       signal,
-      onSkipped,
+      warn,
     })) {
       if ("passed" in found || entries.push(found) < BATCH) continue;
       yield entries;

@@ -279,7 +279,7 @@ class Follower {
           list: stdin ?? openList(run),
           from: run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor),
           signal: this.#stop.signal,
-          onSkipped: (path, why) => warn(`left out ${path}: ${why}`),
+          warn,
         },
         batch: run.batch,
         signal: this.#stop.signal,

@@ -42,7 +42,6 @@ export async function runHere(
       progress?.settled(outcome);
       report.outcome(outcome);
     },
-    skipped: (path, why) => warn(`left out ${path}: ${why}`),
     warn,
   };
   const interrupt = new AbortController();

@@ -247,7 +247,6 @@ async function fetchWith(
       receiving: nothing,
       waiting: nothing,
       dropped: nothing,
-      skipped: nothing,
       started: (_job, attempt) => {
         log.attempt = attempt;
       },

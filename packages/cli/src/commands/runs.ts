@@ -177,7 +177,6 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
       dropped: nothing,
       retrying: nothing,
       settled: nothing,
-      skipped: nothing,
       warn: nothing,
     };
     await carryRun({

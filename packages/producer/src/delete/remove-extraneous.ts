@@ -46,12 +46,13 @@ export async function findExtraneous(
   tree: Tree,
   besides: { removed: number; added: number; coming?: number; arrived?: number },
   signal: AbortSignal,
+  warn: (message: string) => void,
 ): Promise<Removals> {
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = compilePatterns(spec.patterns, spec.filters);
-  const s3 = new S3Sources(spec, signal);
-  const there = new S3Sources({ ...spec, s3: spec.s3Destination ?? spec.s3 }, signal);
+  const s3 = new S3Sources(spec, signal, warn);
+  const there = new S3Sources({ ...spec, s3: spec.s3Destination ?? spec.s3 }, signal, warn);
   const listed = sources.map((source) => ({
     source,
     names: new SortedSource(namesOfSource(source, spec, s3), wanted),
@@ -112,7 +113,7 @@ function incomplete(counts: RunCounts): string {
 export interface RemoveOptions {
   runId: string;
   spec: RunSpec;
-  input: { sources: readonly string[] };
+  input: { sources: readonly string[]; warn(message: string): void };
   tree: Tree;
   batches: Batches;
   /** Of the run, everything being settled. */
@@ -132,7 +133,7 @@ export async function removeExtraneous(options: RemoveOptions): Promise<string> 
   const why = incomplete(counts);
   if (why !== "") return why;
   const besides = { removed: counts.deleted, added: 0, arrived: counts.copied + counts.unchanged };
-  const found = await findExtraneous(spec, options.input.sources, tree, besides, signal);
+  const found = await findExtraneous(spec, options.input.sources, tree, besides, signal, options.input.warn);
   try {
     faultPoint("delete");
     if (found.refused !== "") return found.refused;

@@ -57,8 +57,8 @@ export interface ExpandInput {
   from: Cursor;
   /** Stops listings that are under way. */
   signal: AbortSignal;
-  /** Told what is left out, for people. */
-  onSkipped(path: string, why: string): void;
+  /** Told what is left out, and what is waited for, for people. */
+  warn(message: string): void;
 }
 
 /**
@@ -70,7 +70,7 @@ export interface ExpandInput {
  * @throws ListingError at the end, for the first such source.
  */
 export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed> {
-  const s3 = new S3Sources(input.spec, input.signal);
+  const s3 = new S3Sources(input.spec, input.signal, input.warn);
   let failed: { error: ListingError; cursor: Cursor } | undefined;
   try {
     for await (const one of sourcesOf(input)) {
@@ -87,7 +87,7 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed
         failed ??= { error, cursor };
         empty = false;
       }
-      if (empty && one.named !== undefined) input.onSkipped(one.named, "no file in it is wanted");
+      if (empty && one.named !== undefined) input.warn(`left out ${one.named}: no file in it is wanted`);
     }
   } finally {
     await s3.close();
@@ -239,7 +239,7 @@ async function* expandOne(
     after: inside.after,
   };
   for await (const found of walk(source.path, options)) {
-    if (found.is === "skipped") input.onSkipped(found.path, found.why);
+    if (found.is === "skipped") input.warn(`left out ${found.path}: ${found.why}`);
     else if (found.is === "failed") {
       if (found.name !== "") cursor = { ...inside, after: found.name };
       yield { ...failure(found.path, found.error, cursor), destination: found.name };
@@ -313,7 +313,7 @@ async function* expandS3(
         }
         cursor = { ...inside, after: key };
         if (key.endsWith("/")) {
-          if (object.sizeBytes > 0) input.onSkipped(text, "its name ends in /, as a directory's does");
+          if (object.sizeBytes > 0) input.warn(`left out ${text}: its name ends in /, as a directory's does`);
           continue;
         }
         const relative = key.slice(prefix.length);

@@ -22,8 +22,19 @@ export interface PageRequest {
 /** Asks for one page of a listing. @throws TransferError */
 export type Lister = (request: PageRequest, signal: AbortSignal) => Promise<ListedPage>;
 
-/** @param retries tries per page in all, with growing random delays between them. */
-export function listerOf(client: S3Client, retries: number, timeoutMs: number): Lister {
+/** A wait that is longer is spoken of. */
+const LONG_MS = 5_000;
+
+/**
+ * @param retries tries per page in all, with growing random delays between them.
+ * @param warn told of a long wait, for people.
+ */
+export function listerOf(
+  client: S3Client,
+  retries: number,
+  timeoutMs: number,
+  warn: (message: string) => void = () => {},
+): Lister {
   return async (request, signal) => {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -32,8 +43,15 @@ export function listerOf(client: S3Client, retries: number, timeoutMs: number): 
         signal.throwIfAborted();
         const error = asTransferError(thrown, timeoutMs);
         if (error.permanent || attempt >= retries) throw error;
-        const delayMs = Math.random() * Math.min(500 * 2 ** (attempt - 1), MOST_DELAY_MS);
-        await sleep(Math.max(delayMs, error.retryAfterMs ?? 0), undefined, { signal });
+        const backoffMs = Math.random() * Math.min(500 * 2 ** (attempt - 1), MOST_DELAY_MS);
+        const delayMs = Math.max(backoffMs, error.retryAfterMs ?? 0);
+        if (delayMs > LONG_MS) {
+          const seconds = Math.round(delayMs / 1000);
+          warn(
+            `the listing of s3://${request.bucket}/${request.prefix} waits ${seconds} s: ${error.message}`,
+          );
+        }
+        await sleep(delayMs, undefined, { signal });
       }
     }
   };

@@ -26,6 +26,7 @@ export class S3Sources {
   constructor(
     private readonly spec: RunSpec,
     private readonly signal: AbortSignal,
+    private readonly warn: (message: string) => void,
   ) {}
 
   get #list(): Lister {
@@ -33,7 +34,8 @@ export class S3Sources {
     if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     if (!this.#lister) {
       this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
-      this.#lister = listerOf(new S3Client(this.#client, s3, credentialsOf(s3)), retries, timeoutMs);
+      const client = new S3Client(this.#client, s3, credentialsOf(s3));
+      this.#lister = listerOf(client, retries, timeoutMs, this.warn);
     }
     return this.#lister;
   }
