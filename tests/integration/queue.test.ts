@@ -40,7 +40,11 @@ async function work(
     { connection: redis, prefix, concurrency: 32, autorun: false, ...OPTIONS },
     gatheredBackend(redis),
   );
-  worker.on("completed", end);
+  let completed = 0;
+  worker.on("completed", () => {
+    completed++;
+    end();
+  });
   worker.on("failed", end);
   worker.on("error", (error) => {
     errors.push(error.message);
@@ -51,7 +55,7 @@ async function work(
   await ended.promise;
   await worker.close();
   await running;
-  return { begun, errors };
+  return { begun, completed, errors };
 }
 
 async function scriptCalls(redis: Redis): Promise<number> {
@@ -135,6 +139,26 @@ describe("jobs that are finished in the same moment", () => {
     });
     expect(errors).toEqual([expect.stringMatching(/Missing lock for job run-3/)]);
     expect(await queue.getActiveCount()).toBe(1); // it is delivered again when it is found stalled
+  });
+
+  it("do not suffer where what one of them fetches cannot be read", async ({ redis, keys }) => {
+    const prefix = keys.queuePrefix();
+    const queue = await openQueue(redis, prefix);
+    const jobs = Array.from({ length: 32 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
+    await addJobs(redis, queue, jobs);
+    await redis.lpush(`${prefix}:jobs:wait`, "bad");
+    await redis.set(`${prefix}:jobs:bad`, "no hash");
+    const all = Promise.withResolvers<void>();
+    let here = 0;
+    const { begun, completed, errors } = await work(redis, prefix, 32, async () => {
+      if (++here === 32) all.resolve();
+      await all.promise;
+    });
+    expect([begun.length, completed]).toEqual([32, 31]);
+    expect(errors[0]).toMatch(/^WRONGTYPE/);
+    // That one is finished, too: only its worker does not know.
+    expect(errors.slice(1).filter((message) => !/Missing key for job run-0/.test(message))).toEqual([]);
+    expect(await redis.keys(`${prefix}:jobs:run-*`)).toEqual([]);
   });
 
   it("that are not Drover's go the library's way", async ({ redis, keys }) => {

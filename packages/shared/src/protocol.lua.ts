@@ -143,7 +143,7 @@ for file = 1, (#KEYS - 1 - places * 5) / 3 do
         if host ~= '' and how == 'same' then epoch = redis.call('HGET', breaker, 'ep') or '0' end
         local fence, before = l[3], l[6] or ''
         if how ~= 'same' then
-          local next = nowUs
+          local next = nowUs + file - 1 -- another one for each file of a call: names of what they stage hang on it
           if l[3] and tonumber(l[3]) >= next then next = tonumber(l[3]) + 1 end
           if l[3] then before = before == '' and l[3] or before .. ',' .. l[3] end
           fence = string.format('%.0f', next)

@@ -22,13 +22,16 @@ ${script.content}
 end`;
 }
 
-/** KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job its id, data (JSON) and priority, or 0. */
+/**
+ * KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job its id, data (JSON) and priority, or 0. The error is
+ * for what cannot be: a job is refused for its parent's or its deduplication's sake alone.
+ */
 function addScript(script: { content: string }): Script {
   return new Script(`${asFunction("add", script)}
 local opts = cjson.decode(ARGV[2])
 for at = 4, #ARGV, 3 do
   local priority = tonumber(ARGV[at + 2])
-  if priority > 0 then opts.priority = priority end
+  opts.priority = priority > 0 and priority or nil
   local answer = add(KEYS, {{ARGV[1], ARGV[at], 'copy', ARGV[3]}, ARGV[at + 1], opts}, unpacked)
   if answer ~= ARGV[at] then return redis.error_reply('ERR job ' .. ARGV[at] .. ' was not added: ' .. tostring(answer)) end
 end`);
@@ -38,20 +41,27 @@ const addStandard = addScript(addStandardJob);
 const addPrioritized = addScript(addPrioritizedJob);
 
 /**
- * KEYS: BullMQ's, that of the job left out. ARGV: prefix, options (packed), now (Unix ms), value that is returned
+ * KEYS: BullMQ's, with the prefix in the place of the job's own. ARGV: prefix, options (packed), now (Unix ms), value that is returned
  * (JSON); per job its id, the token of its lock, and 1 where another job is wanted. Returns what BullMQ's script
- * returns for each, as one JSON text.
+ * returns for each, or {error}, as one JSON text; where all go wrong it is the call that does, as it must where Redis
+ * does not write any more.
  */
 const finishScript = new Script(`${asFunction("finish", moveToFinished)}
 local opts = cmsgpack.unpack(ARGV[2])
 local keys = {unpack(KEYS)}
-local answers = {}
+local answers, failed = {}, 0
 for at = 5, #ARGV, 3 do
   keys[12] = ARGV[1] .. ARGV[at]
   opts.token = ARGV[at + 1]
   local args = {ARGV[at], ARGV[3], 'returnvalue', ARGV[4], 'completed', ARGV[at + 2], ARGV[1], opts}
-  answers[#answers + 1] = finish(keys, args, unpacked)
+  local well, answer = pcall(finish, keys, args, unpacked)
+  if not well then
+    answer = {error = type(answer) == 'table' and answer.err or tostring(answer)}
+    failed = failed + 1
+  end
+  answers[#answers + 1] = answer
 end
+if failed == #answers then return redis.error_reply(answers[1].error) end
 return cjson.encode(answers)`);
 
 /** Where the job's own key is among those of {@link moveToFinished}. */
@@ -75,7 +85,10 @@ interface JobQueue {
 /** Jobs that are added in one call: Redis does nothing else meanwhile, about 2 ms. */
 const ADDED_AT_ONCE = 100;
 
-/** Adds jobs. One that is there already is left as it is. */
+/**
+ * Adds jobs. One that is there already is left as it is, so that a call may be sent again, as ioredis does where a
+ * connection broke.
+ */
 export async function addJobs(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promise<void> {
   const calls: Promise<void>[] = [];
   for (let from = 0; from < jobs.length; from += ADDED_AT_ONCE)
@@ -93,6 +106,9 @@ async function addSome(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promis
     : ["wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker"];
   await (prioritized ? addPrioritized : addStandard).run(redis, names.map(key), args);
 }
+
+/** A job (fields and values) or 0, its id or 0, ms of a rate limit, when the next one is due. */
+type Next = [job: string[] | 0, id: string | 0, limitMs: number, nextMs: number];
 
 type FinishedJob = Parameters<RedisQueueBackend["moveToCompleted"]>[0];
 
@@ -112,6 +128,7 @@ export function gatheredBackend(redis: Redis): BackendFactory<RedisQueueBackend>
       const plain = value === undefined && remove === true && !job.parentKey;
       if (!plain) return single(job, value, remove, token, fetchNext);
       const { answer, finishedOn } = await finishes.ask({ job, token, fetchNext });
+      if (typeof answer === "object" && "error" in answer) throw new Error(answer.error);
       if (typeof answer === "number" && answer < 0)
         throw backend.finishedErrors({
           code: answer,
@@ -119,16 +136,16 @@ export function gatheredBackend(redis: Redis): BackendFactory<RedisQueueBackend>
           command: "moveToFinished",
           state: "active",
         });
-      return { result: raw2NextJobData(answer as unknown[]), finishedOn };
+      return { result: raw2NextJobData(answer as Next), finishedOn };
     };
     return backend;
   };
 }
 
 async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Finish[]) {
-  const { job } = requests[0] as Finish;
+  const [first] = requests as [Finish];
   // What is the same for all, as the library makes it: keys, then id, now, kind and value, state, fetch, prefix, options.
-  const made = backend.moveToCompletedArgs(job, undefined, true, "", true);
+  const made = backend.moveToCompletedArgs(first.job, undefined, true, "", true);
   const keys = made.slice(0, moveToFinished.keys) as string[];
   const [, now, , value, , , prefix, packed] = made.slice(moveToFinished.keys) as [
     string,
@@ -139,6 +156,10 @@ async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Fin
   const args = [prefix, packed, now, value] as (string | number | Buffer)[];
   for (const { job, token, fetchNext } of requests)
     args.push(job.id as string, token, fetchNext && !backend.closing ? 1 : 0);
-  const answers = JSON.parse((await finishScript.run(redis, keys, args)) as string) as unknown[];
+  const answers = JSON.parse((await finishScript.run(redis, keys, args)) as string) as (
+    | Next
+    | number
+    | { error: string }
+  )[];
   return answers.map((answer) => ({ answer, finishedOn: now }));
 }

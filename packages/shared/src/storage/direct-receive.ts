@@ -44,7 +44,7 @@ let copiedBytes = 0;
 
 function copied(from: Uint8Array, count: number): Buffer {
   if (copiedBytes + count > copies.length) {
-    copies = Buffer.allocUnsafeSlow(COPY_BYTES);
+    copies = Buffer.allocUnsafeSlow(Math.max(COPY_BYTES, count));
     copiedBytes = 0;
   }
   const copy = copies.subarray(copiedBytes, copiedBytes + count);
