@@ -439,7 +439,7 @@ async function blockedHost() {
 // --- hundred-thousand: what a file costs ------------------------------------------------------------------------
 
 /** Submits so many files, no worker running, and measures the producer and Redis' memory. */
-async function enqueued(list, to, total, { drop = false } = {}) {
+async function enqueued(list, to, total) {
   const { redis, keys } = fleet;
   const before = await fleet.dataBytes();
   let [most, sealedMs, busy] = [0, undefined, true];
@@ -449,14 +449,14 @@ async function enqueued(list, to, total, { drop = false } = {}) {
       most = Math.max(most, await fleet.dataBytes());
       const id = await fleet.lastRun();
       if (id === undefined) continue;
-      // The producer waits at 200,000 files: a leader would take them out of the backlog meanwhile.
-      if (drop) await redis.unlink(keys.backlog(id));
       if ((await redis.hget(keys.run(id), "sealed")) === "1") sealedMs ??= performance.now() - started;
     }
   })();
   let id;
   const result = await measured(async () => {
-    const taken = await command(fleet.sync(list, to, "--detach"), "sync --detach");
+    // Nobody carries any: the producer would wait at 200,000.
+    const all = ["--detach", "--backlog-high-water", String(total + 10_000)];
+    const taken = await command(fleet.sync(list, to, ...all), "sync --detach");
     id = taken.stdout.trim();
     return taken;
   });
@@ -573,7 +573,7 @@ async function hundredThousand() {
       "million.txt",
       Array.from({ length: enqueueOnly }, (_, at) => line(`many/${at % 10}/file-${at}.bin`)),
     );
-    result.million = await withFleet(() => enqueued(longList, fresh(), enqueueOnly, { drop: true }));
+    result.million = await withFleet(() => enqueued(longList, fresh(), enqueueOnly));
     rmSync(longList);
   }
   progress("");
