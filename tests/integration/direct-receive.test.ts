@@ -130,3 +130,30 @@ describe("a body that passes by the parser", () => {
     expect(sha256(await readAll(body))).toBe(sha256(LARGE));
   });
 });
+
+it("a slow body keeps no more in memory than came of it, whatever comes beside it", async ({ client }) => {
+  const PIECES = 12;
+  const PIECE = Buffer.alloc(5_000, "x");
+  const origin = await start();
+  let more = Promise.withResolvers<void>();
+  const slow = origin.route("/slow", async ({ response }) => {
+    response.writeHead(200, { "content-length": PIECES * PIECE.length }).flushHeaders();
+    for (let piece = 0; piece < PIECES; piece++) {
+      await more.promise;
+      more = Promise.withResolvers();
+      response.write(PIECE);
+    }
+    response.end();
+  });
+  const beside = origin.route("/beside", does.file(LARGE.subarray(0, 900_000)));
+  const { body } = await get(client, slow);
+  const kept: Buffer[] = [];
+  for (let piece = 0; piece < PIECES; piece++) {
+    await readAll((await get(client, beside)).body);
+    more.resolve();
+    kept.push(...((await body.read()) as Buffer[]));
+  }
+  const memories = new Set(kept.map(({ buffer }) => buffer));
+  const keptBytes = [...memories].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  expect(keptBytes).toBeLessThan(2 * PIECES * (PIECE.length + Buffer.poolSize));
+});

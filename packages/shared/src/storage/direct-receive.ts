@@ -33,25 +33,9 @@ export const socketReader = {
       return more;
     }
     parsing = socket;
-    return socket.push(copied(buffer, count));
+    return socket.push(Buffer.from(buffer.subarray(0, count)));
   },
 };
-
-/** Copies are made in blocks of so many bytes, which many small answers share: memory of its own costs each more than the copy. */
-const COPY_BYTES = 256 << 10;
-let copies = Buffer.allocUnsafeSlow(COPY_BYTES);
-let copiedBytes = 0;
-
-function copied(from: Uint8Array, count: number): Buffer {
-  if (copiedBytes + count > copies.length) {
-    copies = Buffer.allocUnsafeSlow(Math.max(COPY_BYTES, count));
-    copiedBytes = 0;
-  }
-  const copy = copies.subarray(copiedBytes, copiedBytes + count);
-  copiedBytes += count;
-  copy.set(count === from.length ? from : from.subarray(0, count));
-  return copy;
-}
 
 interface Block {
   bytes: Buffer;
@@ -125,7 +109,7 @@ export class DirectReceive {
     const wanted = Math.min(count, this.#leftBytes); // what the server sends behind the body is dropped with the connection
     this.#leftBytes -= wanted;
     if (buffer.buffer !== this.#filling.bytes.buffer) {
-      this.#push(copied(buffer, wanted)); // the first: it was read for the parser
+      this.#push(Buffer.from(buffer.subarray(0, wanted))); // the first: it was read for the parser
       return true;
     }
     const block = this.#filling;
