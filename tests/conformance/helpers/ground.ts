@@ -1,0 +1,96 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { shortHash } from "@drover/shared/ids";
+import { LocalTree, stagingName } from "@drover/shared/storage/local-tree";
+import type { SourceEntry } from "@drover/shared/storage/source";
+import { Lease, now } from "@drover/worker/leases";
+import { LocalStaging } from "@drover/worker/local-staging";
+import type { Part } from "@drover/worker/part";
+import { test as base, expect } from "vitest";
+
+/** Of some destination. */
+export const LEASE = shortHash("destination");
+
+export const ENTRY: SourceEntry = {
+  sizeBytes: undefined,
+  version: "",
+  strongEtag: "",
+  mtimeMs: 1_600_000_000_000,
+  framed: true,
+  ranges: false,
+  encoding: "",
+  digest: undefined,
+};
+
+/** A destination tree with what is around it, and short ways to stage in it. */
+class Ground {
+  readonly path = mkdtempSync(join(tmpdir(), "drover-tree-"));
+  readonly root = join(this.path, "root");
+  readonly tree = new LocalTree(this.root);
+  #fences = 0;
+
+  to(name: string): string {
+    return join(this.root, name);
+  }
+
+  read(name: string): string {
+    return readFileSync(this.to(name), "utf8");
+  }
+
+  lease(fence = String(++this.#fences), key = LEASE): Lease {
+    return new Lease(key, fence, now());
+  }
+
+  stage(name: string, content?: string, lease = this.lease()): LocalStaging {
+    const staging = new LocalStaging(this.tree, name, lease);
+    if (content === undefined) return staging;
+    staging.create(undefined);
+    staging.writeWhole([Buffer.from(content)], Buffer.byteLength(content));
+    return staging;
+  }
+
+  async put(name: string, content: string, durable = false): Promise<void> {
+    const staging = this.stage(name, content);
+    await staging.commit(ENTRY, durable, () => {});
+    staging.close();
+  }
+
+  /** Leaves a staged part behind, as a predecessor does; answers with its fence and the note of it. */
+  leave(name: string, content: string): { fence: string; part: Part; path: string } {
+    const lease = this.lease();
+    const staging = this.stage(name, content, lease);
+    staging.keep();
+    staging.close();
+    const directory = name.includes("/") ? name.slice(0, name.lastIndexOf("/") + 1) : "";
+    const path = this.to(`${directory}${stagingName(lease.key, lease.fence)}`);
+    const part: Part = {
+      fence: lease.fence,
+      version: "v",
+      strongEtag: '"v"',
+      sizeBytes: undefined,
+      contiguousBytes: content.length,
+      pieces: [],
+      mismatches: 0,
+      oneStream: false,
+      receivedBytes: 0,
+    };
+    return { fence: lease.fence, part, path };
+  }
+
+  names(directory = this.root): string[] {
+    return readdirSync(directory).sort();
+  }
+}
+
+export const it = base.extend<{ ground: Ground }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
+  ground: async ({}, use) => {
+    const ground = new Ground();
+    await use(ground);
+    ground.tree.close();
+    rmSync(ground.path, { recursive: true, force: true });
+  },
+});
+
+export const pathError = expect.objectContaining({ name: "TransferError", class: "path", permanent: true });
