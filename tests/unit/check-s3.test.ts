@@ -27,6 +27,7 @@ function checkOf(s3: FakeS3, root = "s3://bucket/to"): S3Check {
     new S3Tree(root, service),
     { service, timeoutMs: 5_000, retries: 1 },
     new AbortController().signal,
+    () => {},
   );
   onTestFinished(() => check.close());
   return check;

@@ -27,7 +27,7 @@ const it = base.extend<{ listing: Listing }>({
       anonymous: true,
       requesterPays: false,
     };
-    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000);
+    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000, () => {});
     const list = async function* (prefix: string, startAfter = "") {
       const pages = listObjects(lister, "bucket", prefix, startAfter, new AbortController().signal);
       for await (const page of pages) yield page.map(({ key }) => key);

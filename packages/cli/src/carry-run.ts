@@ -264,7 +264,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const all = async (): Promise<"done" | "cancelled" | "incomplete"> => {
     if (!run.sealed) {
       const asker = new Asker(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, gates);
-      const check = openCheck(spec, tree, stopProducing.signal);
+      const check = openCheck(spec, tree, stopProducing.signal, watcher.warn);
       await produce({
         asker,
         check,
@@ -280,7 +280,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           list: options.stdin ?? openList(run),
           from: cursorOf(run),
           signal: stopProducing.signal,
-          warn: (message) => watcher.warn(message),
+          warn: watcher.warn,
         },
         batch: run.batch,
         signal: stopProducing.signal,

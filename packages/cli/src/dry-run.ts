@@ -42,7 +42,7 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
   const tree = there ? openTree(spec) : undefined;
   const noted = settings.redis !== undefined || existsSync(join(settings["state-dir"] as string, "redis"));
   const engine = tree && noted ? await openEngine(settings) : undefined;
-  const check = engine && tree ? openCheck(spec, tree, new AbortController().signal) : undefined;
+  const check = engine && tree ? openCheck(spec, tree, new AbortController().signal, warn) : undefined;
   try {
     const counts = { copy: 0, unchanged: 0, delete: 0, none: 0 };
     let added = 0;

@@ -256,7 +256,7 @@ class Follower {
     const { spec } = run;
     const backlog = new Backlog(redis, keys, PROCESS_NAME);
     const tree = openTree(spec);
-    const check = openCheck(spec, tree, this.#stop.signal);
+    const check = openCheck(spec, tree, this.#stop.signal, warn);
     let left = 0;
     let lost = false;
     const hold = async () => {

@@ -21,10 +21,15 @@ const WORTH_LISTING = 16;
 const MOST_SKIPPED = 4_000;
 
 /** What looks at a run's destination where it is to be looked at and the tree itself cannot; to be closed. */
-export function openCheck(spec: RunSpec, tree: Tree, signal: AbortSignal): S3Check | undefined {
+export function openCheck(
+  spec: RunSpec,
+  tree: Tree,
+  signal: AbortSignal,
+  warn: (message: string) => void,
+): S3Check | undefined {
   if (!spec.checkDestination || !(tree instanceof S3Tree)) return undefined;
   const { timeoutMs, retries } = spec;
-  return new S3Check(tree, { service: destinationService(spec), timeoutMs, retries }, signal);
+  return new S3Check(tree, { service: destinationService(spec), timeoutMs, retries }, signal, warn);
 }
 
 /**
@@ -44,17 +49,19 @@ export class S3Check {
   /**
    * @param options.service how the destination is reached.
    * @param options.retries tries per page of the listing.
+   * @param warn told when the listing waits for long.
    */
   constructor(
     private readonly tree: S3Tree,
     private readonly options: { service: S3Spec; timeoutMs: number; retries: number },
     private readonly signal: AbortSignal,
+    warn: (message: string) => void,
   ) {
     const { service, timeoutMs, retries } = options;
     this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
     const client = new S3Client(this.#client, service, credentialsOf(service));
     this.#bucket = new S3Bucket(client, tree.bucket);
-    this.#list = listerOf(client, retries, timeoutMs);
+    this.#list = listerOf(client, retries, timeoutMs, warn);
   }
 
   /**

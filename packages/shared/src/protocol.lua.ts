@@ -88,8 +88,8 @@ end
  * predecessors whose staging may still be there, comma-separated), m (what is known of the staged part), r (1 when
  * it was given back in order), c (how many of its holders died).
  *
- * KEYS: default limit; per place (a run and a host): run, breaker, limit, slots, turns (see limits.lua.ts); per file: flight,
- *   lease, catalog.
+ * KEYS: default limit; per place (a run and a host): run, breaker, limit, slots, turns (see limits.lua.ts); per file:
+ *   flight, lease, catalog.
  * ARGV: lease ms, probe ms, owner, number of places; per place its host or ''; per file: number of its place, delivery,
  *   source, fence of an owner known dead or '', field in the catalog.
  * Returns per file {'DONE'} | {'CANCELLED'} | {'BUSY', owner, source, fence, ms left} | {'BLOCKED', ms} |
@@ -174,12 +174,13 @@ return answers
  *
  * KEYS: default limit; per news (what a breaker is told): breaker, limit, slots; per end (a run and an outcome): run, done,
  *   is:<outcome>, failed, outcomes, secrets; per file: flight, lease, catalog.
- * ARGV: number of news, number of ends; per news: verdict (ok | slow | fail | none, '' where there is no host), epoch, threshold,
- *   breaker ms, Retry-After ms, force ('1' opens the breaker at once); per end its outcome; per file (12): number of its news,
- *   number of its end, fence or '' (ends without a lease), bytes, what failed (JSON) or '', field in the catalog, catalog
- *   entry, '' (stays as it is) or '-' (is dropped), keep ('1' keeps the lease's record, because what its predecessors staged
- *   could not be removed), who waits (the flight's value), the outcome for who follows the run (JSON) or '', a secret that
- *   is not needed any more or '', number of files that wait; then per waiting file the number of its end, and its index.
+ * ARGV: number of news, number of ends; per news: verdict (ok | slow | fail | none, '' where there is no host), epoch,
+ *   threshold, breaker ms, Retry-After ms, force ('1' opens the breaker at once); per end its outcome; per file (12):
+ *   number of its news, number of its end, fence or '' (ends without a lease), bytes, what failed (JSON) or '', field in
+ *   the catalog, catalog entry, '' (stays as it is) or '-' (is dropped), keep ('1' keeps the lease's record, because what
+ *   its predecessors staged could not be removed), who waits (the flight's value), the outcome for who follows the run
+ *   (JSON) or '', a secret that is not needed any more or '', number of files that wait; then per waiting file the number
+ *   of its end, and its index.
  * Returns per file {'OK' | 'ALREADY' | 'STALE', host blocked until (ms) or 0} or {'WAITING', the flight's value}.
  */
 export const SETTLE = `${CLOCK}${BREAKER}${LIMITS}

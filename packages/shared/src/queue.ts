@@ -23,8 +23,8 @@ end`;
 }
 
 /**
- * KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job its id, data (JSON) and priority, or 0. The error is
- * for what cannot be: a job is refused for its parent's or its deduplication's sake alone.
+ * KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job its id, data (JSON) and priority, or 0. The error
+ * is for what cannot be: a job is refused for its parent's or its deduplication's sake alone.
  */
 function addScript(script: { content: string }): Script {
   return new Script(`${asFunction("add", script)}
@@ -41,10 +41,10 @@ const addStandard = addScript(addStandardJob);
 const addPrioritized = addScript(addPrioritizedJob);
 
 /**
- * KEYS: BullMQ's, with the prefix in the place of the job's own. ARGV: prefix, options (packed), now (Unix ms), value that is returned
- * (JSON); per job its id, the token of its lock, and 1 where another job is wanted. Returns what BullMQ's script
- * returns for each, or {error}, as one JSON text; where all go wrong it is the call that does, as it must where Redis
- * does not write any more.
+ * KEYS: BullMQ's, with the prefix in the place of the job's own. ARGV: prefix, options (packed), now (Unix ms), value that
+ * is returned (JSON); per job its id, the token of its lock, and 1 where another job is wanted. Returns what BullMQ's
+ * script returns for each, or {error}, as one JSON text; where all go wrong it is the call that does, as it must where
+ * Redis does not write any more.
  */
 const finishScript = new Script(`${asFunction("finish", moveToFinished)}
 local opts = cmsgpack.unpack(ARGV[2])

@@ -12,7 +12,7 @@ import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "../cat
 import { importTree } from "../catalog/import.js";
 import { toText } from "../catalog/rows.js";
 import { openEngine } from "../engine.js";
-import { reportError } from "../output.js";
+import { reportError, warn } from "../output.js";
 import { EXIT } from "../run-here.js";
 import { type Resolved, SETTINGS, type Settings } from "../settings.js";
 
@@ -307,5 +307,5 @@ async function s3Tree(root: string, resolved: Resolved): Promise<{ tree: Catalog
   const tree = new S3Tree(root, service);
   const { timeout, retries } = SETTINGS;
   const options = { service, timeoutMs: timeout.default * 1000, retries: retries.default };
-  return { tree, check: new S3Check(tree, options, new AbortController().signal) };
+  return { tree, check: new S3Check(tree, options, new AbortController().signal, warn) };
 }

@@ -33,7 +33,7 @@ export function listerOf(
   client: S3Client,
   retries: number,
   timeoutMs: number,
-  warn: (message: string) => void = () => {},
+  warn: (message: string) => void,
 ): Lister {
   return async (request, signal) => {
     for (let attempt = 1; ; attempt++) {
