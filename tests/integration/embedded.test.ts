@@ -12,6 +12,7 @@ import {
   readlinkSync,
   realpathSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -111,6 +112,18 @@ test("it stops when idle, leaves no socket, and has the data the next time", asy
   await until(() => processes().length === 0);
   expect(existsSync(dirname(redis.socketPath))).toBe(false);
   expect(await client(await open()).hget("hash", "field")).toBe("x".repeat(1000));
+});
+
+test("what was written over and over is tidied up when nobody uses it", async () => {
+  const redis = await open();
+  const connection = client(redis);
+  for (let i = 0; i < 32; i++) await connection.set("key", `${i}${"x".repeat(100_000)}`);
+  const dir = join(stateDir, "redis", "appendonlydir");
+  const bytes = () => readdirSync(dir).reduce((sum, name) => sum + sizeOf(join(dir, name)), 0);
+  await until(() => bytes() > 3_000_000);
+  closeAll();
+  await until(() => bytes() < 200_000);
+  expect(await client(await open()).get("key")).toBe(`31${"x".repeat(100_000)}`);
 });
 
 test("it does not stop while a process uses it, and a process killed with -9 uses it no longer", async () => {
@@ -406,6 +419,9 @@ async function runIdOf(redis: EmbeddedRedis): Promise<string> {
     connection.disconnect();
   }
 }
+
+/** 0 for what is gone by now. */
+const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 /** Waits for a state that tells nobody when it is reached. */
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {

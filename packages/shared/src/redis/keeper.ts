@@ -29,7 +29,7 @@ import {
 import { connect, createServer, type Socket } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import { adoptRedis, type LocalRedis, startRedis } from "./local-redis.js";
+import { adoptRedis, compactAof, type LocalRedis, startRedis } from "./local-redis.js";
 import {
   checkSocketDir,
   codeOf,
@@ -52,6 +52,8 @@ const FIRST_USER_MS = 2_000;
 /** More deaths of Redis than this within DEATH_WINDOW_MS, and it is given up. */
 const MAX_DEATHS = 5;
 const DEATH_WINDOW_MS = 30_000;
+/** When the last user has been gone for so long, in ms, Redis may tidy up. */
+const COMPACT_MS = 500;
 const MAX_LOG_BYTES = 1 << 20;
 /** setTimeout fires at once for anything longer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -63,6 +65,7 @@ class Keeper {
   private readonly stopping = new AbortController();
   private readonly deaths: number[] = [];
   private idleTimer: NodeJS.Timeout | undefined;
+  private compactTimer: NodeJS.Timeout | undefined;
   private ready = false;
   /** Whether there was a user yet, and not only another keeper that looked whether we serve. */
   private used = false;
@@ -137,7 +140,7 @@ class Keeper {
 
   private admit(user: Socket): void {
     this.users.add(user);
-    clearTimeout(this.idleTimer);
+    this.clearTimers();
     user.on("error", () => {});
     user.on("close", () => {
       this.users.delete(user);
@@ -155,9 +158,15 @@ class Keeper {
   }
 
   private armIdleTimer(): void {
-    clearTimeout(this.idleTimer);
+    this.clearTimers();
     const idleMs = this.used ? this.idleMs : Math.max(this.idleMs, FIRST_USER_MS);
     this.idleTimer = setTimeout(() => this.stop("idle"), idleMs);
+    this.compactTimer = setTimeout(() => this.ready && compactAof(redisSocket(this.socketDir)), COMPACT_MS);
+  }
+
+  private clearTimers(): void {
+    clearTimeout(this.idleTimer);
+    clearTimeout(this.compactTimer);
   }
 
   /**
@@ -174,7 +183,7 @@ class Keeper {
   }
 
   private close(): void {
-    clearTimeout(this.idleTimer);
+    this.clearTimers();
     if (this.door.listening) this.door.close(); // Removes k.sock as well.
   }
 

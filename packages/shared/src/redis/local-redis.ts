@@ -31,6 +31,8 @@ export interface RedisTask {
 const SHUTDOWN_MS = 15_000;
 /** How long a Redis that accepted a connection may keep silent, in ms. */
 const SILENCE_MS = 5_000;
+/** An append-only file that has grown by less is loaded in no time. */
+const MIN_GROWTH_BYTES = 1 << 20;
 /** The log starts anew above this size, in bytes. */
 const MAX_LOG_BYTES = 1 << 20;
 
@@ -116,6 +118,28 @@ export async function startRedis(task: RedisTask, server: string): Promise<Local
   }
   if (child.signalCode !== null || signal.aborted) return undefined;
   throw new Error(`${basename(server)} does not start: ${endOfLog(layout, logStart)}`);
+}
+
+/**
+ * Has Redis write its data anew, in a process of its own, where its append-only file has grown much. What that holds is
+ * executed at the next start, 0.3 s and more for what a run of 10,000 files leaves behind. Nothing is lost where this fails.
+ */
+export function compactAof(socketPath: string): void {
+  let text = "";
+  const socket = connect(socketPath)
+    .setEncoding("utf8")
+    .setTimeout(SILENCE_MS, () => socket.destroy());
+  socket.on("error", () => {});
+  socket.on("connect", () => socket.write("INFO persistence\r\n"));
+  socket.on("data", (part: string) => {
+    text += part;
+    const [, currentBytes, baseBytes] =
+      /\r\naof_current_size:(\d+)\r\naof_base_size:(\d+)\r\n/.exec(text) ?? [];
+    if (currentBytes === undefined) return;
+    const grown = Number(currentBytes) - Number(baseBytes);
+    socket.end(grown > Math.max(Number(baseBytes) / 4, MIN_GROWTH_BYTES) ? "BGREWRITEAOF\r\n" : "");
+    text = "";
+  });
 }
 
 /** Waits until the Redis of this pid executes commands; false if it exits before that. */
