@@ -8,6 +8,7 @@ import { filesBelow, leftovers, type Result, type Sandbox, type StartOptions } f
 import { FaultOrigin, refusedUrl } from "../harness/fault-origin.js";
 import { it } from "../harness/fixtures.js";
 import { until } from "../harness/gate.js";
+import { listRuns } from "../harness/runs.js";
 
 interface Line {
   readonly ts: string;
@@ -256,7 +257,8 @@ describe("exit 70: the file could not be had", () => {
 
   it("because its directory cannot be made", async ({ box, origin, work }) => {
     const to = `${work.write({ "a-file": "x" })}/a.csv`;
-    const { code, lines } = await fetchFile(box, origin.route("/a", does.file("a")), to);
+    const own = ["--state-dir", work.at("state")];
+    const { code, lines } = await fetchFile(box, origin.route("/a", does.file("a")), to, own);
     expect(code).toBe(70);
     expect(lines).toEqual([
       expect.objectContaining({
@@ -268,6 +270,7 @@ describe("exit 70: the file could not be had", () => {
     ]);
     expect(lines[0]?.message).toMatch(/^download failed: cannot use .*a-file/);
     expect(origin.requests).toEqual([]);
+    expect(await listRuns(box, own)).toEqual([]);
   });
 
   it("because it took too long", async ({ box, origin, work }) => {

@@ -12,6 +12,7 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
+import { openTree } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { gatesOf } from "@drover/worker/run-place";
 import { pino } from "pino";
@@ -184,6 +185,7 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
   const namespace =
     redis !== undefined && plan.lockDir !== undefined ? `{drover-${shortHash(plan.lockDir)}}` : undefined;
   try {
+    openTree(plan.spec).close(); // a directory that cannot be made is refused before a run begins
     const engine = await openEngine({ redis, "state-dir": plan.lockDir ?? settings["state-dir"] }, namespace);
     try {
       return await fetchWith(engine, plan, log);
