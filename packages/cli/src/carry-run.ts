@@ -11,35 +11,25 @@ import { Backlog, RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
-import { type BriefError, isSuccess, type Outcome } from "@drover/shared/outcome";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { isAway } from "@drover/shared/redis/connect";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { openTree } from "@drover/shared/storage/open-tree";
-import { UPLOAD_BYTES } from "@drover/worker/budget";
-import { Carrier, type CarrierWork } from "@drover/worker/carrier";
-import { CarrierThreads, type ThreadEvent, threadsFor } from "@drover/worker/carrier-threads";
-import type { FileEvents } from "@drover/worker/processor";
+import { RunCarriers, type RunEvents } from "@drover/worker/run-carriers";
 import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 import { IndexSet } from "./index-set.js";
 import { stampOf } from "./list-stamp.js";
 
-/** A run of more files than this is carried by several threads: starting them pays. */
-const THREADED_FILES = 10_000;
 const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
 
-export interface Watcher extends Omit<FileEvents, "retrying" | "blocked" | "settled"> {
-  settled(outcome: Outcome): void;
-  retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
+/** Who follows a run. */
+export interface Watcher extends Omit<RunEvents, "failed"> {
   /** So many files more are on their way. */
   queued(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
-  /** A file's bytes come in; the part's count grows. */
-  receiving(index: number, part: { receivedBytes: number; sizeBytes: number | undefined }): void;
-  warn(message: string): void;
 }
 
 export interface CarryOptions {
@@ -92,27 +82,18 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   const left = () => {
     if (--open <= 0) quiet.resolve();
   };
-  const work: CarrierWork = {
-    runId: run.id,
-    queue: queueName,
-    spec,
-    headers: options.secrets.headers,
-    concurrency: spec.maxWorkers,
-    bytesPerSecond: spec.bytesPerSecond,
-    uploadBytes: UPLOAD_BYTES,
-  };
   const told = new IndexSet();
   const settled = (outcome: Outcome) => {
     // One that lost its lease and one that took over may both have it settled: the first to come is right.
     if (told.add(outcome.index)) watcher.settled(outcome);
     left();
   };
-  const carrierSettled = (outcome: Outcome) => {
+  const carried = (outcome: Outcome) => {
     if (isSuccess(outcome.outcome)) gates.told(hostOf(outcome.source, spec), 0, true);
     dispatcher.settled(hostOf(outcome.source, spec), outcome.index);
     settled(outcome);
   };
-  const carrierDropped = (job: TransferJob) => {
+  const dropped = (job: TransferJob) => {
     watcher.dropped(job);
     dispatcher.settled(hostOf(job.s, spec), job.i);
     left();
@@ -125,7 +106,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     gates,
     window: Math.max(spec.maxWorkers * 8, 1000),
     endBlocked: async (job) => {
-      const outcome = await carrier.endBlocked(job);
+      const outcome = await carriers.endBlocked(job);
       if (outcome) settled(outcome);
       else left();
     },
@@ -136,71 +117,24 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     open += files;
     watcher.queued(files);
     dispatcher.offer(chunk, chunk.slice(chunk.indexOf("|") + 1), files);
-    if (open > THREADED_FILES && !threads) startThreads();
+    carriers.expect(open);
   };
 
   // What an earlier process left: first its queue, then what was never in one.
   const chunkSizes = await leftOver(options, backlog, prefix);
   watcher.queued((await ledger.counts(run.id)).settled);
 
-  const onQueueError = (error: Error) => {
-    // That Redis is away is said once, by the connection.
-    if (isAway(error)) return;
-    watcher.warn(`queue: ${error.message}`);
-  };
-  const carrier = new Carrier(
+  const carriers = new RunCarriers({
+    run,
+    queue: queueName,
+    headers: options.secrets.headers,
     redis,
+    address: engine.address,
     keys,
-    work,
     gates,
-    {
-      started: (job, attempt) => watcher.started(job, attempt),
-      waiting: (job) => watcher.waiting(job),
-      retrying: (job, attempt, error, delayMs) => watcher.retrying(job, attempt, error, delayMs),
-      settled: carrierSettled,
-      dropped: carrierDropped,
-      blocked: () => {}, // the gates are shared
-      receiving: (job, part) => watcher.receiving(job.i, part),
-    },
-    onQueueError,
-  );
-
-  let threads: CarrierThreads | undefined;
-  const startThreads = () => {
-    const count = threadsFor(spec.maxWorkers);
-    if (count < 2) return;
-    const share = Math.floor(spec.maxWorkers / count);
-    const bytesPerSecond = spec.bytesPerSecond === undefined ? undefined : spec.bytesPerSecond / count;
-    const uploadBytes = UPLOAD_BYTES / count;
-    carrier.limit(spec.maxWorkers - share * (count - 1), bytesPerSecond, uploadBytes);
-    const data = {
-      address: engine.address,
-      namespace: keys.namespace,
-      work: { ...work, concurrency: share, bytesPerSecond, uploadBytes },
-      live: options.live,
-    };
-    threads = new CarrierThreads(data, count - 1, onThreadEvent, (error) => failure.reject(error));
-  };
-  const onThreadEvent = (event: ThreadEvent) => {
-    switch (event[0]) {
-      case "settled":
-        return carrierSettled(event[1]);
-      case "started":
-        return watcher.started(event[1], event[2]);
-      case "waiting":
-        return watcher.waiting(event[1]);
-      case "dropped":
-        return carrierDropped(event[1]);
-      case "retrying":
-        return watcher.retrying(event[1], event[2], event[3], event[4]);
-      case "blocked":
-        return gates.told(event[1], event[2], false);
-      case "progress":
-        return watcher.receiving(event[1], { receivedBytes: event[2], sizeBytes: event[3] });
-      case "warn":
-        return watcher.warn(`queue: ${event[1]}`);
-    }
-  };
+    live: options.live,
+    events: { ...watcher, settled: carried, dropped, failed: (error) => failure.reject(error) },
+  });
   for (const [chunk, files] of chunkSizes) offer(chunk, files);
 
   let cancelled = false;
@@ -208,8 +142,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     if (cancelled) return;
     cancelled = true;
     stopProducing.abort();
-    carrier.cancel();
-    threads?.cancel();
+    carriers.cancel();
     dispatcher.drain();
     queue.promoteJobs().catch((error: Error) => watcher.warn(`queue: ${error.message}`));
   };
@@ -315,7 +248,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     const end = await Promise.race([all(), stopped, failure.promise]);
     stopProducing.abort();
     dispatcher.stop();
-    await Promise.all([carrier.stop(), threads?.stop()]);
+    await carriers.stop();
     if (end === "stopped") await ledger.leave(run.id);
     else if (end === "incomplete") {
       await queue.obliterate({ force: true });
@@ -329,7 +262,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   } catch (error) {
     stopProducing.abort();
     dispatcher.stop();
-    await Promise.all([carrier.stop(), threads?.stop()]);
+    await carriers.stop();
     if (!(error instanceof RunLostError)) await ledger.leave(run.id);
     throw error;
   } finally {

@@ -2,8 +2,8 @@ import { parentPort, workerData } from "node:worker_threads";
 import { connect, isAway, type RedisAddress } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
 import { Carrier, type CarrierWork } from "./carrier.js";
-import type { ThreadEvent, ThreadRequest } from "./carrier-threads.js";
 import type { Part } from "./part.js";
+import type { ThreadEvent, ThreadRequest } from "./run-carriers.js";
 import { gatesOf } from "./run-place.js";
 
 /** How often the progress of large files is told, in milliseconds. */
@@ -52,10 +52,11 @@ async function main(): Promise<void> {
       blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
       receiving: (job, part) => live && parts.set(job.i, part),
     },
-    (error) => isAway(error) || tell(["warn", error.message]),
+    (error) => isAway(error) || tell(["warn", `queue: ${error.message}`]),
   );
   const progress = setInterval(() => {
-    for (const [index, part] of parts) tell(["progress", index, part.receivedBytes, part.sizeBytes]);
+    for (const [index, part] of parts)
+      tell(["receiving", index, { receivedBytes: part.receivedBytes, sizeBytes: part.sizeBytes }]);
   }, PROGRESS_MS);
   parentPort?.on("message", async (request: ThreadRequest) => {
     if (request === "cancel") return carrier.cancel();
