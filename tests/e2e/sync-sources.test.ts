@@ -295,6 +295,20 @@ describe("lists", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
+  it("fails a line that is too long and carries the others", async ({ box, origin, work }) => {
+    origin.route("/*", file("fine"));
+    const lines = Array.from({ length: 800 }, (_, i) => origin.url(`/${i}`));
+    lines[700] = `http://user:secret@${"x".repeat(600_000)}`;
+    const list = work.write({ list: lines.join("\n") });
+    const { items, code, stdout } = await box.sync(["--from-file", list, ...work.into]);
+    expect(code).toBe(1);
+    expect(items.filter((item) => item.outcome === "copied")).toHaveLength(799);
+    const [bad] = items.filter((item) => item.status === "failed");
+    expect(bad?.error).toEqual({ class: "unsupported", message: "the line is over 65536 bytes" });
+    expect(bad?.source).toBe(`the line at byte ${lines.slice(0, 700).join("\n").length + 1} of the list`);
+    expect(stdout).not.toContain("secret");
+  });
+
   it("fails what failed and keeps the rest of a long one", async ({ box, origin, work }) => {
     origin.route("/ok/*", file("fine"));
     origin.route("/bad/*", status(404));

@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import type { S3Check } from "@drover/producer/check-s3";
-import { readList } from "@drover/producer/expand/list";
+import { MOST_LINE_BYTES, readList } from "@drover/producer/expand/list";
 import type { CatalogEntry } from "@drover/shared/catalog";
 import type { Catalog, CatalogTree, NamedEntry } from "@drover/shared/catalog-store";
 import { messageOf, SettingsError } from "@drover/shared/errors";
@@ -97,9 +97,10 @@ function entryOf({ row }: Read, checkName: (name: string) => unknown, where: str
 
 async function* readNdjson(file: string): AsyncGenerator<Read> {
   let line = 0;
-  for await (const { text } of readList(file)) {
+  for await (const { text, tooLong } of readList(file)) {
     line++;
     const where = `${file}, line ${line}`;
+    if (tooLong) throw new SettingsError(`${where}: it is over ${MOST_LINE_BYTES} bytes`);
     if (text.trim() === "") continue;
     let value: unknown;
     try {

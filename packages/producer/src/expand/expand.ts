@@ -8,7 +8,7 @@ import { localVersion } from "@drover/shared/storage/local-source";
 import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
-import { readList } from "./list.js";
+import { type ListLine, MOST_LINE_BYTES, readList } from "./list.js";
 import { ListingError } from "./listing-error.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
 import type { ListedObject } from "./s3/page.js";
@@ -52,8 +52,8 @@ export interface ExpandInput {
   spec: RunSpec;
   /** Sources of the command line with their secrets. */
   sources: string[];
-  /** The list: a path, or standard input. */
-  list: string | NodeJS.ReadableStream | undefined;
+  /** The list: a path, or its bytes. */
+  list: string | AsyncIterable<string | Buffer> | undefined;
   from: Cursor;
   /** Stops listings that are under way. */
   signal: AbortSignal;
@@ -126,8 +126,8 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     };
   }
   if (input.list === undefined) return;
-  for await (const line of readList(input.list, from.listByte)) {
-    if (line.text.trim() === "") continue;
+  for await (const line of linesOf(input.list, from.listByte)) {
+    if (line.text.trim() === "" && !line.tooLong) continue;
     const sources = input.sources.length;
     const inside: Cursor = {
       sources,
@@ -138,8 +138,23 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     const after: Cursor = { sources, listByte: line.nextByte };
     yield {
       cursor: inside,
-      expand: (s3) => expandLine(line.text, { wanted, input, inside, after, s3 }),
+      expand: (s3) => expandLine(line, { wanted, input, inside, after, s3 }),
     };
+  }
+}
+
+/** @throws ListingError when the list cannot be read to its end. */
+async function* linesOf(list: ExpandInput["list"] & {}, startByte: number): AsyncGenerator<ListLine> {
+  try {
+    yield* readList(list, startByte);
+  } catch (error) {
+    const { cause } = error as Error;
+    throw cause instanceof ListingError
+      ? cause
+      : new ListingError(
+          "the sources in the list",
+          new TransferError("io", messageOf(error), { cause: error }),
+        );
   }
 }
 
@@ -153,7 +168,15 @@ interface Context {
   s3: S3Sources;
 }
 
-async function* expandLine(text: string, context: Context): AsyncGenerator<Entry | Passed> {
+async function* expandLine(line: ListLine, context: Context): AsyncGenerator<Entry | Passed> {
+  const { text, tooLong, startByte } = line;
+  if (tooLong) {
+    const error = new TransferError("unsupported", `the line is over ${MOST_LINE_BYTES} bytes`, {
+      permanent: true,
+    });
+    yield failure(`the line at byte ${startByte} of the list`, error, context.after);
+    return;
+  }
   const [name = "", destination = "", sha256 = ""] = text.split("\t");
   let source: SourceName;
   try {

@@ -2,13 +2,16 @@ import { createReadStream } from "node:fs";
 import { UnavailableError } from "@drover/shared/errors";
 
 /** A line may not be longer: a binary file given as a list must not fill the memory. */
-const MOST_LINE_BYTES = 64 << 10;
+export const MOST_LINE_BYTES = 64 << 10;
 
 /** How some editors begin a file in UTF-8. */
 const MARK = Buffer.from("\ufeff");
 
 export interface ListLine {
+  /** Empty for a line that is too long. */
   text: string;
+  /** It is over {@link MOST_LINE_BYTES}. */
+  tooLong?: true;
   /** Where the line starts, in bytes. */
   startByte: number;
   /** Where the next line starts, in bytes: the cursor of whoever goes on after this line. */
@@ -20,17 +23,21 @@ export interface ListLine {
  * order mark at the beginning does not.
  *
  * @param startByte where a former reader stopped.
- * @throws UnavailableError when the list cannot be read, or holds a line over 64 KiB.
+ * @throws UnavailableError when the list cannot be read.
  */
 export async function* readList(
-  input: string | NodeJS.ReadableStream,
+  input: string | AsyncIterable<string | Buffer>,
   startByte = 0,
 ): AsyncGenerator<ListLine> {
   const stream =
     typeof input === "string" ? createReadStream(input, { start: startByte, highWaterMark: 1 << 18 }) : input;
   let rest: Buffer = Buffer.alloc(0);
   let at = startByte;
-  const line = (bytes: Buffer, start: number, next: number): ListLine => {
+  let dropped = 0; // bytes before `at` of a line that is too long to be kept
+  const line = (bytes: Buffer, next: number): ListLine => {
+    const start = at - dropped;
+    if (dropped + bytes.length > MOST_LINE_BYTES)
+      return { text: "", tooLong: true, startByte: start, nextByte: next };
     const end = bytes.at(-1) === 13 ? bytes.length - 1 : bytes.length;
     const begin = start === 0 && bytes.subarray(0, MARK.length).equals(MARK) ? MARK.length : 0;
     return { text: bytes.toString("utf8", begin, end), startByte: start, nextByte: next };
@@ -41,18 +48,21 @@ export async function* readList(
       const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
       let from = 0;
       for (let end = data.indexOf(10, from); end >= 0; end = data.indexOf(10, from)) {
-        const start = at;
-        at += end + 1 - from;
-        yield line(data.subarray(from, end), start, at);
+        const next = at + end + 1 - from;
+        yield line(data.subarray(from, end), next);
+        at = next;
+        dropped = 0;
         from = end + 1;
       }
       rest = Buffer.from(data.subarray(from)); // a copy: the chunk it is part of can go
-      if (rest.length > MOST_LINE_BYTES)
-        throw new Error(`a line over ${MOST_LINE_BYTES} bytes at byte ${at}`);
+      if (dropped + rest.length <= MOST_LINE_BYTES) continue;
+      dropped += rest.length;
+      at += rest.length;
+      rest = Buffer.alloc(0);
     }
   } catch (error) {
     const name = typeof input === "string" ? ` ${input}` : "";
-    throw new UnavailableError(`cannot read the list${name}: ${(error as Error).message}`);
+    throw new UnavailableError(`cannot read the list${name}: ${(error as Error).message}`, { cause: error });
   }
-  if (rest.length > 0) yield line(rest, at, at + rest.length);
+  if (rest.length + dropped > 0) yield line(rest, at + rest.length);
 }

@@ -4,10 +4,14 @@ import type { TransferError } from "@drover/shared/errors";
 export class ListingError extends Error {
   override name = "ListingError";
 
-  /** @param source as it may be shown. */
+  /**
+   * @param source as it may be shown.
+   * @param remedy what to do where to resume the run does not help.
+   */
   constructor(
     readonly source: string,
     override readonly cause: TransferError,
+    readonly remedy?: string,
   ) {
     super(`cannot list ${source}: ${cause.message}`);
   }
