@@ -62,6 +62,22 @@ const canMount = (() => {
   return able;
 })();
 
+it.skipIf(!permissionsHold)(
+  "a list that may not be read is refused before there is a run",
+  async ({ box, work }) => {
+    chmodSync(work.write({ list: "a\n" }), 0o000);
+    const user = asPlainUser(box, work);
+    const { code, stdout, stderr } = await box.run(
+      ["sync", "--from-file", work.at("list"), ...work.into],
+      user,
+    );
+    expect(code).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toBe(`drover: cannot read the list ${work.at("list")} (EACCES)\n`);
+    expect((await box.run(["runs"], user)).stdout).toBe("no runs yet\n");
+  },
+);
+
 describe("a file that may not be read", () => {
   it.skipIf(!permissionsHold)("fails, and the others are carried", async ({ box, work }) => {
     work.write({ "in/a.txt": "a", "in/secret.txt": "secret", "in/z.txt": "z", "in/closed/x.txt": "x" });

@@ -297,6 +297,21 @@ describe("drover resume", () => {
     expect((await onlyRun(box, own)).state).toBe("done");
   });
 
+  it("refuses a run whose list has changed, and says nothing else", async ({ box, origin, work }) => {
+    const own = ["--state-dir", work.at("state")];
+    const list = work.write({ list: `${origin.route("/a", mute)}\n${origin.url("/b")}\n` });
+    const few = ["--backlog-high-water", "1"]; // so it does not read the list to its end
+    const run = box.start(["sync", "--from-file", list, ...few, ...work.into, ...own]);
+    await origin.waitFor(1, "/a");
+    run.kill("SIGKILL");
+    await run.result;
+    const { run: id } = await onlyRun(box, own);
+    work.write({ list: "another\n" });
+    const { code, stdout, stderr } = await box.run(["resume", id, ...own]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(/^drover: the list .* has changed since run .*: start a new sync\n$/);
+  });
+
   it("does not take a run away from a process that lives", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const gate = new Gate();

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { open, writeFile } from "node:fs/promises";
 import { relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect } from "vitest";
@@ -8,7 +8,7 @@ import { after, file, gated, status } from "../harness/behaviours.js";
 import { pattern, sha256, sha256OfFile } from "../harness/content.js";
 import { filesBelow } from "../harness/drover.js";
 import { it, type Work } from "../harness/fixtures.js";
-import { Gate } from "../harness/gate.js";
+import { Gate, until } from "../harness/gate.js";
 
 /** What lies in the output directory: relative path → content. */
 function tree(work: Work): Record<string, string> {
@@ -257,6 +257,9 @@ describe("lists", () => {
     const run = box.start(["sync", "--from-file", pipe, ...own]);
     await writeFile(pipe, `${a}\n${b}\n`);
     await gate.reached;
+    await until("the pipe to be read to its end", () =>
+      readdirSync(work.at("state/lists")).every((name) => !name.endsWith(".part")),
+    );
     run.interrupt();
     expect((await run.result).code).toBe(130);
     const id = /resume (\S+)/.exec((await run.result).stderr)?.[1] as string;
@@ -266,6 +269,32 @@ describe("lists", () => {
     const dry = box.start(["sync", "--from-file", pipe, ...own, "--dry-run"]);
     await writeFile(pipe, `${a}\n`);
     expect((await dry.result).stdout).toMatch(/1 file/);
+  });
+
+  it("never takes what it has read of a pipe for all of it", async ({ box, origin, work }) => {
+    const pipe = work.at("pipe");
+    execFileSync("mkfifo", [pipe]);
+    const gate = new Gate();
+    const [a, b] = [origin.route("/a", gated(gate, file("a")), file("a")), origin.route("/b", file("b"))];
+    const torn = origin.route("/torn", file("not this one"));
+    const own = ["--state-dir", work.at("state")];
+    const run = box.start(["sync", "--from-file", pipe, ...work.into, ...own]);
+    const writer = await open(pipe, "w");
+    await writer.write(`${a}\n${b}\n${torn}`);
+    await gate.reached;
+    run.kill("SIGKILL");
+    await run.result;
+    await writer.close();
+    const [{ run: id }] = JSON.parse((await box.run(["runs", "--json", ...own])).stdout);
+    for (const _again of [false, true]) {
+      const { code, stdout, stderr } = await box.run(["resume", id, ...own]);
+      expect(code).toBe(1);
+      expect(stdout).toMatch(/^2\/2 successful$/m);
+      expect(stderr).toMatch(/still in the pipe.*: give the whole list to a new drover sync\n$/);
+      expect(tree(work)).toEqual({ a: "a", b: "b" });
+    }
+    expect(origin.requestsTo("/torn")).toEqual([]);
+    await box.run(["cancel", id, ...own]);
   });
 
   it("is done at once with an empty one", async ({ box, work }) => {

@@ -1,14 +1,11 @@
-import { createReadStream, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Asker } from "@drover/producer/ask";
 import { openCheck } from "@drover/producer/check-s3";
 import { Dispatcher } from "@drover/producer/dispatcher";
-import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed, requeueLeft } from "@drover/producer/requeue";
 import { Backlog, RunLostError } from "@drover/shared/backlog";
-import { SettingsError } from "@drover/shared/errors";
 import type { Gates } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
@@ -19,7 +16,8 @@ import { RunCarriers, type RunEvents } from "@drover/worker/run-carriers";
 import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 import { IndexSet } from "./index-set.js";
-import { stampOf } from "./list-stamp.js";
+import { dropKept } from "./piped-list.js";
+import { cursorOf, openRunList } from "./run-list.js";
 
 const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
@@ -210,7 +208,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
         input: {
           spec,
           sources: options.secrets.sources,
-          list: options.stdin ?? openList(run),
+          list: options.stdin ?? openRunList(run),
           from: cursorOf(run),
           signal: stopProducing.signal,
           warn: watcher.warn,
@@ -255,7 +253,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       await ledger.leave(run.id);
     } else {
       await queue.obliterate({ force: true });
-      if (spec.listIsStdin && spec.list !== undefined) rmSync(spec.list, { force: true });
+      if (spec.listIsStdin && spec.list !== undefined) dropKept(spec.list);
     }
     const { undeleted } = await ledger.get(run.id);
     return { counts: await ledger.counts(run.id), end, undeleted, ...(listing ? { listing } : {}) };
@@ -292,20 +290,4 @@ async function leftOver(
       sizes.set(chunk, (await backlog.chunk(run.id, chunk)).length);
   }
   return sizes;
-}
-
-function cursorOf(run: Run): Cursor {
-  return run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor);
-}
-
-/** @throws SettingsError when the list is not the one that the run began with. */
-function openList(run: Run): NodeJS.ReadableStream | undefined {
-  const { list, listStamp } = run.spec;
-  if (list === undefined) return undefined;
-  const stat = statSync(list, { throwIfNoEntry: false });
-  if (!stat) throw new SettingsError(`the list ${list} is not there any more: start a new sync`);
-  if (listStamp !== undefined && stampOf(stat) !== listStamp) {
-    throw new SettingsError(`the list ${list} has changed since run ${run.id} began: start a new sync`);
-  }
-  return createReadStream(list, { start: cursorOf(run).listByte, highWaterMark: 1 << 18 });
 }

@@ -1,8 +1,6 @@
-import { createReadStream, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Batches } from "@drover/producer/batches";
 import { openCheck } from "@drover/producer/check-s3";
-import { type Cursor, START } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { produce } from "@drover/producer/produce";
 import { requeueFailed } from "@drover/producer/requeue";
@@ -19,11 +17,11 @@ import { aliveWorkers } from "@drover/shared/workers";
 import type { CarryResult } from "./carry-run.js";
 import { type Engine, openEngine } from "./engine.js";
 import { IndexSet } from "./index-set.js";
-import { stampOf } from "./list-stamp.js";
 import { reportError, setLive, warn } from "./output.js";
 import type { Plan } from "./plan-sync.js";
 import { type Format, Report } from "./report.js";
 import { conclude, EXIT, watchRedis } from "./run-here.js";
+import { cursorOf, openRunList } from "./run-list.js";
 import type { Settings } from "./settings.js";
 
 const LOOK_MS = 50;
@@ -59,7 +57,9 @@ export async function submit(
       const batches = await follower.expand(plan.secrets, stdin).catch(asListing);
       process.stdout.write(`${id}\n`);
       if (batches instanceof ListingError) {
-        reportError(`${batches.message}; not everything was found: drover resume ${id} lists on`);
+        reportError(
+          `${batches.message}; not everything was found: ${batches.remedy ?? `drover resume ${id} lists on`}`,
+        );
         return EXIT.some;
       }
       await settle(engine, batches);
@@ -276,8 +276,8 @@ class Follower {
         input: {
           spec,
           sources: secrets.sources,
-          list: stdin ?? openList(run),
-          from: run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor),
+          list: stdin ?? openRunList(run),
+          from: cursorOf(run),
           signal: this.#stop.signal,
           warn,
         },
@@ -347,16 +347,4 @@ class Follower {
     }
     return outcomes.length;
   }
-}
-
-/** @throws SettingsError when the list is not the one that the run began with, or not on this machine. */
-function openList(run: Run): NodeJS.ReadableStream | undefined {
-  const { list, listStamp } = run.spec;
-  if (list === undefined) return undefined;
-  const stat = statSync(list, { throwIfNoEntry: false });
-  if (!stat) throw new SettingsError(`the list ${list} is not there any more: start a new sync`);
-  if (listStamp !== undefined && stampOf(stat) !== listStamp)
-    throw new SettingsError(`the list ${list} has changed since run ${run.id} began: start a new sync`);
-  const start = run.cursor === "" ? 0 : (JSON.parse(run.cursor) as Cursor).listByte;
-  return createReadStream(list, { start, highWaterMark: 1 << 18 });
 }

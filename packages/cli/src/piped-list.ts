@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, createReadStream, openSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { UnavailableError } from "@drover/shared/errors";
@@ -8,6 +8,17 @@ import { makeDirectory } from "@drover/shared/make-directory";
 /** Opens a list that can be read only once: `-` is standard input, all else the path of a pipe or the like. */
 export function openPipe(pipe: string): NodeJS.ReadableStream {
   return pipe === "-" ? process.stdin : createReadStream(pipe);
+}
+
+/** Where a list is kept until its pipe has come to its end: what is not whole must not pass for it. */
+export function unfinished(list: string): string {
+  return `${list}.part`;
+}
+
+/** Removes a list that was kept. */
+export function dropKept(list: string): void {
+  rmSync(list, { force: true });
+  rmSync(unfinished(list), { force: true });
 }
 
 /**
@@ -21,7 +32,7 @@ export function keepPipe(pipe: string, stateDir: string): { path: string; stream
   let fd: number;
   try {
     makeDirectory(directory, 0o700);
-    fd = openSync(path, "wx", 0o600);
+    fd = openSync(unfinished(path), "wx", 0o600);
   } catch (error) {
     throw new UnavailableError(`cannot keep the list in ${directory}: ${(error as Error).message}`);
   }
@@ -32,6 +43,7 @@ export function keepPipe(pipe: string, stateDir: string): { path: string; stream
         writeSync(fd, bytes);
         yield bytes;
       }
+      renameSync(unfinished(path), path);
     } finally {
       closeSync(fd);
     }

@@ -9,9 +9,9 @@ import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { checkHeader } from "@drover/shared/storage/http";
 import { below, isS3 } from "@drover/shared/storage/s3/name";
-import { stampOf } from "./list-stamp.js";
 import { type DeletionFlags, planDeletion } from "./plan-deletion.js";
 import type { Format } from "./report.js";
+import { checkReadable, stampOf } from "./run-list.js";
 import type { Settings } from "./settings.js";
 import { parseAge, parseBinarySize } from "./units.js";
 
@@ -154,7 +154,7 @@ function checkSources(sources: string[], settings: Settings): { names: SourceNam
     if (byText.has(text)) continue;
     byText.set(text, source);
     if (source.is === "path" && isDirectory(source.path)) {
-      checkReadable(source.path);
+      checkListable(source.path);
       continue;
     }
     if (source.is === "s3") continue; // a prefix or an object: listing it will tell
@@ -203,7 +203,7 @@ function isDirectory(path: string): boolean {
   }
 }
 
-function checkReadable(directory: string): void {
+function checkListable(directory: string): void {
   try {
     opendirSync(directory).closeSync();
   } catch (error) {
@@ -220,6 +220,7 @@ function checkList(file: string): { list: string; listStamp: string } | { pipe: 
   if (!stat) throw new SettingsError(`no such list: ${path}`);
   if (stat.isDirectory())
     throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
+  checkReadable(path);
   return stat.isFile() ? { list: path, listStamp: stampOf(stat) } : { pipe: path };
 }
 

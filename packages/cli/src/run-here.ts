@@ -89,7 +89,8 @@ export function conclude(run: Run, { end, counts, listing, undeleted }: CarryRes
   }
   if (listing && end === "incomplete") {
     const kept = run.spec.delete ? "; nothing was deleted" : "";
-    reportError(`${listing.message}; not everything was found${kept}: drover resume ${run.id} lists on`);
+    const remedy = listing.remedy ?? `drover resume ${run.id} lists on`;
+    reportError(`${listing.message}; not everything was found${kept}: ${remedy}`);
     return counts.files === 0 ? EXIT.settings : EXIT.some;
   }
   if (end === "cancelled") warn(`run ${run.id} was cancelled`);

@@ -1,10 +1,11 @@
-import { rmSync } from "node:fs";
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { openEngine } from "../engine.js";
 import { printable, warn } from "../output.js";
+import { dropKept } from "../piped-list.js";
 import { Report, showDuration, successful } from "../report.js";
 import { EXIT, exitCode, runHere } from "../run-here.js";
+import { checkRunList } from "../run-list.js";
 import type { Settings } from "../settings.js";
 
 interface OutputFlags {
@@ -100,7 +101,7 @@ export async function gc(days: string, settings: Settings): Promise<number> {
   const engine = await openEngine(settings);
   try {
     const { runs, lists } = await engine.ledger.forgetOlderThan(age * 86_400_000);
-    for (const list of lists) rmSync(list, { force: true });
+    for (const list of lists) dropKept(list);
     process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
     return EXIT.ok;
   } finally {
@@ -132,6 +133,7 @@ export async function goOn(
       if (run.undeleted !== "") warn(`nothing was deleted in ${run.spec.root}: ${run.undeleted}`);
       return exitCode(counts, false, run.undeleted);
     }
+    checkRunList(run); // before anything is said of going on
     const secrets = await engine.ledger.secrets(id);
     await engine.ledger.take(run);
     if (run.undeleted !== "") await engine.ledger.reopenDeletion(id);
