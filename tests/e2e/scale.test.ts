@@ -126,6 +126,8 @@ describe("large files", () => {
     { name: "with less than was asked for", behaviour: lessThanAsked(content) },
     { name: "with 403", behaviour: does.status(403) },
     { name: "with 400", behaviour: does.status(400) },
+    { name: "with 503", behaviour: does.status(503) },
+    { name: "by closing the connection", behaviour: does.reset },
   ];
   it.for(rangesAnswered)(
     "from a server that announces ranges and answers them $name come in one stream",
@@ -139,6 +141,19 @@ describe("large files", () => {
       expect(leftovers(work.out)).toEqual([]);
     },
   );
+
+  it("from a server that takes one request at a time come in one stream", async ({ box, origin, work }) => {
+    let busy = 0;
+    const url = origin.route("/big.bin", async (exchange) => {
+      if (busy > 0) return does.status(429)(exchange);
+      busy++;
+      exchange.response.once("close", () => busy--);
+      await served(exchange);
+    });
+    const { code, items } = await box.sync([url, ...work.into]);
+    expect(code, JSON.stringify(items)).toBe(0);
+    expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
+  });
 
   it("from servers that each have an ETag of their own come in one stream", async ({ box, origin, work }) => {
     const url = origin.route("/big.bin", (exchange) =>

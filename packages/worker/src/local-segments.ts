@@ -103,7 +103,10 @@ export async function fetchPieces(
   }
 }
 
-/** Opens a piece. A server that answers, but not with the piece, is not asked for pieces of this file again. */
+/**
+ * Opens a piece. A server that does not give it is not asked for pieces of this file again: it may take ranges, but not
+ * several requests at once.
+ */
 async function openPiece(
   source: Source,
   entry: SourceEntry,
@@ -116,9 +119,9 @@ async function openPiece(
   try {
     opened = await source.openRange(entry, start, end - 1, signal);
   } catch (error) {
-    if (!(error instanceof TransferError) || error.verdict !== "ok") throw error;
+    if (!(error instanceof TransferError)) throw error;
     part.oneStream = true;
-    if (!error.permanent) throw error;
+    if (error.verdict !== "ok" || !error.permanent) throw error;
     throw new TransferError("changed", `a part of the file was refused: ${error.message}`, { verdict: "ok" });
   }
   if (opened.is === "body" && opened.offset === start) return opened;
