@@ -26,7 +26,7 @@ export class HashBehind {
     return await Promise.all(digests);
   }
 
-  /** Waits until all that was handed over is hashed. */
+  /** Waits until all that was handed over is hashed, or cannot be: then {@link finish} says why. */
   async caughtUp(): Promise<void> {
     await Promise.all(this.#digests.map((each) => each.caughtUp()));
   }

@@ -4,8 +4,8 @@ import { parentPort } from "node:worker_threads";
 import { type Algorithm, createDigest, type Digest } from "./digest.js";
 
 /**
- * Thread that hashes staged files behind their writer, where it reads what was just written, and the parts of uploads,
- * which it shares the memory of: nothing is handed over.
+ * Thread that hashes files (staged ones behind their writer, where it reads what was just written, and local sources),
+ * and the parts of uploads, which it shares the memory of: nothing is handed over.
  */
 export type HashRequest =
   | { id: number; is: "upTo"; fd: number; algorithms: Algorithm[]; endByte: number }
@@ -59,16 +59,20 @@ parentPort?.on("message", (request: HashRequest) => {
     parentPort?.postMessage({ id: request.id, md5 } satisfies HashAnswer);
     return;
   }
+  const { id } = request;
   try {
-    while (file.atByte < request.endByte) {
+    // Whoever was told of an error once may have closed the file by now.
+    while (file.error === undefined && file.atByte < request.endByte) {
       const want = Math.min(buffer.length, request.endByte - file.atByte);
       const count = readSync(request.fd, buffer, 0, want, file.atByte);
-      if (count === 0) throw new Error(`the staged file ends at ${file.atByte}`);
+      if (count === 0) throw new Error(`the file ends at ${file.atByte}`);
       for (const hash of file.hashes) hash.update(buffer.subarray(0, count));
       file.atByte += count;
     }
   } catch (error) {
-    file.error ??= (error as Error).message;
+    file.error = (error as Error).message;
   }
-  parentPort?.postMessage({ id: request.id, atByte: file.atByte } satisfies HashAnswer);
+  const answer: HashAnswer =
+    file.error === undefined ? { id, atByte: file.atByte } : { id, error: file.error };
+  parentPort?.postMessage(answer);
 });
