@@ -382,7 +382,8 @@ function versionOf(object: ListedObject | undefined): string | undefined {
 export function destinationInside(directory: string, root: string): string | undefined {
   try {
     const inside = relative(realpathSync(directory), realpathSync(root));
-    return inside === "" || inside.startsWith("..") ? undefined : inside.split(sep).join("/");
+    const outside = inside === "" || inside === ".." || inside.startsWith(`..${sep}`);
+    return outside ? undefined : inside.split(sep).join("/");
   } catch {
     return undefined; // one of them is not there
   }
