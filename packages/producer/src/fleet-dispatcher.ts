@@ -1,4 +1,5 @@
 import { Backlog } from "@drover/shared/backlog";
+import { SettingsError } from "@drover/shared/errors";
 import { Gates } from "@drover/shared/gates";
 import type { Ledger } from "@drover/shared/ledger";
 import { DEFAULT_LIMIT } from "@drover/shared/limits";
@@ -102,7 +103,9 @@ export class FleetDispatcher {
     const { redis, keys, ledger, owner } = this.options;
     const spec = await ledger.get(id).then(
       (run) => run.spec,
-      () => undefined, // forgotten, or of another version
+      (error) => {
+        if (!(error instanceof SettingsError)) throw error; // else it is forgotten, or of another version
+      },
     );
     if (!spec) return undefined;
     const run: FleetRun = {

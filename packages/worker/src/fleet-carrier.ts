@@ -151,7 +151,11 @@ export class FleetCarrier {
   async #open(id: string): Promise<{ place: Place; close(): Promise<void> }> {
     const { redis, keys, concurrency, onError } = this.options;
     const { spec } = await this.#ledger.get(id);
-    const secrets = spec.ownFlights ? await this.#ledger.secrets(id).catch(() => undefined) : { headers: {} };
+    const secrets = spec.ownFlights
+      ? await this.#ledger.secrets(id).catch((error) => {
+          if (!(error instanceof SettingsError)) throw error; // else they have expired
+        })
+      : { headers: {} };
     const opened = openPlace({
       redis,
       keys,
