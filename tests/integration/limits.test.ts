@@ -2,7 +2,7 @@ import { type HostLimit, setHostLimits } from "@drover/shared/limits";
 import type { Admitted, FileKeys, HostVerdict } from "@drover/shared/protocol";
 import { describe, expect } from "vitest";
 import { it as base } from "../harness/redis.js";
-import { Member, request, settling } from "./helpers/fleet.js";
+import { expireLease, Member, request, settling } from "./helpers/fleet.js";
 
 const HOST = "host:80";
 
@@ -113,6 +113,46 @@ describe("files at once", () => {
     expect(Number(await redis.zscore(keys.slots(HOST), keys.lease(a.lease)))).toBeGreaterThan(Date.now());
   });
 
+  it("count the file of a worker that died but once: its successor takes its place", async ({
+    fleet,
+    run,
+    limit,
+  }) => {
+    await limit({ files: 1 });
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    await fleet.admit(a, "d:1");
+    await expireLease(fleet, a);
+    expect(await fleet.admit(a, "d:2")).toMatchObject({ origin: "expired" });
+  });
+
+  it("do not wait for one whose turn has come and who has not", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 1 });
+    const [a, b, c] = (await files(fleet, run, 3)) as [FileKeys, FileKeys, FileKeys];
+    const first = await fleet.admit(a);
+    expect((await asked(fleet, b)).is).toBe("wait");
+    await redis.zadd(keys.turns(HOST), Date.now() - 10_000, keys.lease(b.lease));
+    await ended(fleet, a, first, "ok");
+    expect((await asked(fleet, c)).is).toBe("admitted");
+  });
+
+  it("are counted by who is on its way: a lease that is renewed without a limit counts nothing", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    const { fence } = await fleet.admit(a);
+    await fleet.protocol.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
+    expect(await redis.exists(keys.slots(HOST))).toBe(0);
+  });
+
   it("are free again when a file is over, however it ended", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
@@ -155,6 +195,16 @@ describe("requests per second", () => {
     expect((await asked(fleet, all[3] as FileKeys)).is).toBe("admitted");
     expect((await asked(fleet, all[2] as FileKeys)).is).toBe("wait"); // too early: it keeps its turn
   });
+
+  it("count no file twice whose answer was lost and is asked for again", async ({ fleet, run, limit }) => {
+    await limit({ requestsPerSecond: 1 });
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    const { fence } = await fleet.admit(a, "d:1");
+    expect(await fleet.admit(a, "d:1")).toMatchObject({ origin: "same", fence });
+    const next = await asked(fleet, b);
+    if (next.is !== "wait") throw new Error(next.is);
+    expect(next.waitMs).toBeLessThanOrEqual(1_000);
+  });
 });
 
 describe("a host that asks for less", () => {
@@ -196,6 +246,21 @@ describe("a host that asks for less", () => {
     expect(answer.waitMs).toBeGreaterThan(15_000);
     expect(answer.waitMs).toBeLessThanOrEqual(20_000);
     expect(await redis.pttl(keys.limit(HOST))).toBeGreaterThan(0);
+  });
+
+  it("is not left alone for more than a minute, whatever it says to one file", async ({ fleet, run }) => {
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "slow", 3_600_000);
+    const answer = await asked(fleet, b);
+    if (answer.is !== "wait") throw new Error(answer.is);
+    expect(answer.waitMs).toBeLessThanOrEqual(60_000);
+  });
+
+  it("keeps the limit that a person set for it", async ({ fleet, run, limit, redis, keys }) => {
+    await limit({ files: 8 });
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "slow");
+    expect(await redis.pttl(keys.limit(HOST))).toBe(-1);
   });
 });
 

@@ -125,6 +125,37 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:5")).predecessors).toEqual([fourth.fence]);
   });
 
+  it("still names them after one who could not fence them off has given back", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const second = await fleet.admit(file, "d:2");
+    await fleet.protocol.release(file, second.fence, "", "none", "0", RULES, 0, false);
+    expect((await fleet.admit(file, "d:3")).predecessors).toEqual([first.fence, second.fence]);
+  });
+
+  it("names them no more once something of the successor's own is noted", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const { fence } = await fleet.admit(file, "d:2");
+    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "note" }]);
+    await expireLease(fleet, file);
+    expect((await fleet.admit(file, "d:3")).predecessors).toEqual([fence]);
+  });
+
+  it("counts the holders that died over the file, and nobody who gave it back", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const dead = await fleet.admit(file, "d:1");
+    expect(dead.crashes).toBe(0);
+    expect((await fleet.admit(file, "d:2", { deadFence: dead.fence })).crashes).toBe(1);
+    await expireLease(fleet, file);
+    const third = await fleet.admit(file, "d:3");
+    expect(third.crashes).toBe(2);
+    await fleet.protocol.release(file, third.fence, "", "none", "0", RULES, 0);
+    expect((await fleet.admit(file, "d:4")).crashes).toBe(2);
+  });
+
   it("keeps its record for a day after it ran out, so that a successor knows its predecessor", async ({
     fleet,
     run,
@@ -140,6 +171,13 @@ describe("a lease", () => {
 });
 
 describe("a fence only grows", () => {
+  it("and is another for each file of a call: what they stage is named by it", async ({ fleet, run }) => {
+    const names = Array.from({ length: 100 }, (_, at) => [`f${at}`, `http://host/${at}`]);
+    const files = await fleet.files(run, Object.fromEntries(names));
+    const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
+    expect(new Set(admitted.map(({ fence }) => fence)).size).toBe(100);
+  });
+
   it("when the lease's record is gone", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     let last = 0n;
@@ -336,6 +374,14 @@ describe("giving back and renewing", () => {
     await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }]);
     await expireLease(fleet, file);
     expect((await fleet.admit(file, "d:2")).staged).toBe("note");
+  });
+
+  it("renews the record for a day, too", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    const { fence } = await fleet.admit(file);
+    await redis.pexpire(keys.lease(file.lease), 60_000);
+    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }]);
+    expect(await redis.pttl(keys.lease(file.lease))).toBeGreaterThan(86_000_000);
   });
 
   it("of nothing is nothing", async ({ fleet }) => {

@@ -231,11 +231,18 @@ describe("an open breaker", () => {
     expect(await redis.pttl(keys.breaker(HOST))).toBeGreaterThan(RULES.ttlMs + 80_000_000);
   });
 
-  it("still gives the holder of a lease its answer again", async ({ fleet, run }) => {
+  it("still gives the holder of a lease its answer again, with the epoch of now", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await open(fleet, run);
-    expect(await fleet.admit(file, "d:1")).toMatchObject({ origin: "same", fence: first.fence });
+    const again = await fleet.admit(file, "d:1");
+    expect(again).toMatchObject({ origin: "same", fence: first.fence });
+    expect(again.epoch).toBe(await redis.hget(keys.breaker(HOST), "ep"));
   });
 });
 
@@ -296,6 +303,41 @@ describe("a half-open breaker", () => {
     await fleet.protocol.settle(settling(file, early, { verdict: "ok" }));
     await ask(fleet, run);
     await ask(fleet, run);
+    expect(await ask(fleet, run)).not.toBe("through");
+  });
+
+  it("closes with a success of its own although one of before it opened is told in the same call", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const before = await fleet.file(run, "before");
+    const early = await fleet.admit(before);
+    await open(fleet, run);
+    await cool(fleet);
+    const probe = await fleet.file(run, "probe");
+    const late = await fleet.admit(probe);
+    await Promise.all([
+      fleet.protocol.settle(settling(before, early, { index: 0, verdict: "ok" })),
+      fleet.protocol.settle(settling(probe, late, { index: 2, verdict: "ok" })),
+    ]);
+    expect(await redis.hget(keys.breaker(HOST), "st")).toBeNull();
+  });
+
+  it("gets no probe back from a file that ends without having been admitted", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    await open(fleet, run);
+    await cool(fleet);
+    for (let probe = 0; probe < 3; probe++) expect(await ask(fleet, run)).toBe("through");
+    const file = await fleet.file(run, "locked");
+    const epoch = (await redis.hget(keys.breaker(HOST), "ep")) as string;
+    const over = { index: 4, outcome: "locked", failure: "{}", epoch } as const;
+    await fleet.protocol.settle(settling(file, undefined, over));
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
