@@ -94,12 +94,12 @@ describe("a large file that is replaced while its pieces are fetched", () => {
 });
 
 describe("a large file whose pieces break", () => {
-  it("goes on with the pieces that are missing, and no other", async ({ carrier, origin, space }) => {
+  /** The second piece waits and then breaks, when the three others are there. */
+  function brokenInTheMiddle(): Behaviour {
     const good = does.file(ONE);
     const gate = new Gate();
     let over = 0;
-    const url = origin.route("/file", (exchange) => {
-      // The second piece waits and then breaks, when the three others are there.
+    return (exchange) => {
       if (exchange.request.headers.range?.startsWith(`bytes=${PIECE_BYTES}-`)) {
         return gate.opened.then(() => void exchange.request.socket.resetAndDestroy());
       }
@@ -107,20 +107,37 @@ describe("a large file whose pieces break", () => {
         if (++over === 3) gate.open();
       });
       return good(exchange);
-    });
+    };
+  }
+
+  it("goes on with the pieces that are missing, and no other", async ({ carrier, origin, space }) => {
+    const url = origin.route("/file", brokenInTheMiddle());
     const carried = await carrier.once("file", url);
     expect(carried).toMatchObject({ is: "retry", error: { class: "connect" } });
     expect(space.files().filter((name) => name === "file")).toEqual([]);
     expect(space.staged()).toHaveLength(1);
 
     const before = origin.requests.length;
-    origin.route("/file", good);
+    origin.route("/file", does.file(ONE));
     expect((await carrier.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(space.staged()).toEqual([]);
     const asked = origin.requests.slice(before).map((request) => request.headers.range);
     expect(asked[0]).toBe(`bytes=${PIECE_BYTES}-`);
     expect(asked.length).toBeLessThanOrEqual(2);
+  });
+
+  it("takes none of its pieces for those of the version that is there by then", async ({
+    carrier,
+    origin,
+    space,
+  }) => {
+    const url = origin.route("/file", brokenInTheMiddle());
+    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(space.staged()).toHaveLength(1);
+    origin.route("/file", does.file(TWO));
+    expect((await carrier.through("file", url)).checksum).toBe(SHA_TWO);
+    expect(await sha256OfFile(space.to("file"))).toBe(SHA_TWO);
   });
 
   it("starts anew, whole, where the file was replaced meanwhile", async ({ carrier, origin, space }) => {

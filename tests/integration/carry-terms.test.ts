@@ -1,4 +1,5 @@
-import { describe, expect } from "vitest";
+import { flightHash, LEASE_MS } from "@drover/shared/protocol";
+import { describe, expect, vi } from "vitest";
 import * as does from "../harness/behaviours.js";
 import { pattern, toBuffer } from "../harness/content.js";
 import { refusedUrl } from "../harness/fault-origin.js";
@@ -146,5 +147,32 @@ describe("a file of a cancelled run", () => {
     expect(space.read("file")).toBe(OLD);
     expect(space.files()).toEqual(["file"]);
     expect(await carrier.counts()).toMatchObject({ settled: 1, cancelled: 1 });
+  });
+
+  it("goes on for other runs that wait for it", async ({ carrier, origin, space }) => {
+    const gate = new Gate();
+    const url = origin.route("/file", does.gated(gate, does.file("text")));
+    await carrier.add("file", url);
+    const flight = carrier.member.keys.flight(flightHash(carrier.runId, url, "file", 0));
+    await carrier.member.redis.append(flight, ",another:0");
+    const carrying = carrier.once("file", url);
+    await gate.reached;
+    carrier.place.leases.cancelHeld(carrier.runId);
+    gate.open();
+    expect(await carrying).toMatchObject({ is: "settled", outcome: { outcome: "copied" } });
+    expect(space.read("file")).toBe("text");
+  });
+});
+
+describe("a file whose lease has run out", () => {
+  it("is said nothing of, whatever its server answers", async ({ carrier, origin }) => {
+    const url = origin.route("/file", (exchange) => {
+      vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
+      return does.status(404)(exchange);
+    });
+    const carried = await carrier.once("file", url);
+    vi.restoreAllMocks();
+    expect(carried).toMatchObject({ is: "retry", error: { class: "locked" } });
+    expect(await carrier.counts()).toMatchObject({ settled: 0 });
   });
 });

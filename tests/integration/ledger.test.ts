@@ -149,6 +149,15 @@ describe("finishing", () => {
     expect((await fleet.ledger.get(run)).state).toBe("cancelled");
   });
 
+  it("a fleet's run is not done while its producer may add to it", async ({ fleet }) => {
+    const run = await fleet.newRun({ fleet: true });
+    await fleet.ledger.seal(run);
+    expect(await fleet.ledger.finishFleet(run)).toBe(false);
+    await fleet.ledger.leave(run);
+    expect(await fleet.ledger.finishFleet(run)).toBe(true);
+    expect((await fleet.ledger.get(run)).state).toBe("done");
+  });
+
   it("is not for who lost the run", async ({ fleet, run, redis, keys }) => {
     await fleet.ledger.seal(run);
     expect(await new Member(redis, keys, FAR_PROCESS).ledger.finish(run)).toBe("lost");
@@ -187,6 +196,22 @@ describe("taking a run", () => {
     const far = await other.newRun();
     const mine = new Member(redis, keys);
     await expect(mine.ledger.take(await mine.ledger.get(far))).rejects.toThrow(SettingsError);
+  });
+
+  it("of a fleet is refused while its producer says that it lives, wherever it is", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const far = new Member(redis, keys, FAR_PROCESS);
+    const run = await far.newRun({ fleet: true });
+    await expect(fleet.ledger.take(await fleet.ledger.get(run))).rejects.toThrow(/being worked on/);
+    expect(await fleet.ledger.hold(run)).toBe(false);
+    expect(await far.ledger.hold(run)).toBe(true);
+    await redis.hset(keys.run(run), "ownerUntil", "1"); // it has said nothing for long
+    await fleet.ledger.take(await fleet.ledger.get(run));
+    expect(await far.ledger.hold(run)).toBe(false);
+    expect(await fleet.ledger.hold(run)).toBe(true);
   });
 
   it("by many at once is had by one", async ({ redis, keys }) => {

@@ -87,6 +87,17 @@ describe("the leases of a process", () => {
     leases.close();
   });
 
+  test("are not lost for having ended while they were renewed", async () => {
+    const { leases } = renewing(async (asked) => {
+      leases.drop(lease);
+      return asked.map(() => false);
+    });
+    const lease = leases.hold("a", "1", now());
+    await vi.advanceTimersByTimeAsync(LEASE_MS / 2);
+    expect(lease.signal.aborted).toBe(false);
+    leases.close();
+  });
+
   test("stop all work in time when Redis does not answer: before anybody else may have them", async () => {
     for (const silent of [() => new Promise<never>(() => {}), () => Promise.reject(new Error("away"))]) {
       const { leases } = renewing(silent);
