@@ -6,7 +6,7 @@ import { produce } from "@drover/producer/produce";
 import { requeueFailed } from "@drover/producer/requeue";
 import { Backlog, RunLostError } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
-import { Gates } from "@drover/shared/gates";
+import { gatesOf } from "@drover/shared/gates";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { MOST_READ, OutcomeStream } from "@drover/shared/outcome-stream";
 import { isBelow } from "@drover/shared/paths";
@@ -145,9 +145,7 @@ async function follow(
   stdin?: NodeJS.ReadableStream,
 ): Promise<number> {
   const terminal = format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
-  const progress = terminal
-    ? new (await import("./progress.js")).Progress(new Gates(run.spec.breakerWaitMs, run.spec.timeoutMs))
-    : undefined;
+  const progress = terminal ? new (await import("./progress.js")).Progress(gatesOf(run.spec)) : undefined;
   setLive(progress);
   const report = new Report(format, progress);
   const follower = new Follower(engine, run, report, false, progress);

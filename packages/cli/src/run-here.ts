@@ -1,7 +1,6 @@
-import type { Gates } from "@drover/shared/gates";
+import { type Gates, gatesOf } from "@drover/shared/gates";
 import type { Outcome } from "@drover/shared/outcome";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { gatesOf } from "@drover/worker/run-place";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
 import { detail, reportError, setLive, warn } from "./output.js";

@@ -1,6 +1,6 @@
 import { Backlog } from "@drover/shared/backlog";
 import { SettingsError } from "@drover/shared/errors";
-import { Gates } from "@drover/shared/gates";
+import { gatesOf } from "@drover/shared/gates";
 import type { Ledger } from "@drover/shared/ledger";
 import { DEFAULT_LIMIT } from "@drover/shared/limits";
 import { Protocol } from "@drover/shared/protocol";
@@ -112,7 +112,7 @@ export class FleetDispatcher {
       id,
       spec,
       protocol: new Protocol(redis, keys, owner, 0),
-      gates: new Gates(spec.breakerWaitMs, Math.min(spec.timeoutMs * 2, 60_000)),
+      gates: gatesOf(spec),
       tree: openTree(spec),
       flows: new Map(),
       seen: 0,

@@ -1,5 +1,18 @@
+import type { RunSpec } from "./run.js";
+
+/** A probe of a half-open breaker is given up after so long, however patient the run is. */
+const MOST_PROBE_MS = 60_000;
 /** A little more than a run's own wait, so that a breaker which opens for exactly that long is waited for. */
 const SLACK_MS = 2_000;
+
+/** How long a probe of a half-open breaker may take in a run, in milliseconds. */
+export function probeMsOf(spec: RunSpec): number {
+  return Math.min(spec.timeoutMs * 2, MOST_PROBE_MS);
+}
+
+export function gatesOf(spec: RunSpec): Gates {
+  return new Gates(spec.breakerWaitMs, probeMsOf(spec));
+}
 
 /**
  * What this process knows of blocked hosts in its run: the dispatcher feeds no files to a blocked host, and a file

@@ -1,10 +1,10 @@
 import { parentPort, workerData } from "node:worker_threads";
+import { gatesOf } from "@drover/shared/gates";
 import { connect, isAway, type RedisAddress } from "@drover/shared/redis/connect";
 import { Keys } from "@drover/shared/redis/keys";
 import { Carrier, type CarrierWork } from "./carrier.js";
 import type { Part } from "./part.js";
 import type { ThreadEvent, ThreadRequest } from "./run-carriers.js";
-import { gatesOf } from "./run-place.js";
 
 /** How often the progress of large files is told, in milliseconds. */
 const PROGRESS_MS = 250;

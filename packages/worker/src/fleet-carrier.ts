@@ -1,5 +1,6 @@
 import { realpathSync } from "node:fs";
 import { SettingsError, TransferError } from "@drover/shared/errors";
+import { gatesOf } from "@drover/shared/gates";
 import type { TransferJob } from "@drover/shared/job";
 import { Ledger } from "@drover/shared/ledger";
 import { isBelow, liesWithin } from "@drover/shared/paths";
@@ -16,7 +17,7 @@ import { Leases } from "./leases.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { type FileEvents, Processor } from "./processor.js";
-import { gatesOf, openPlace } from "./run-place.js";
+import { openPlace } from "./run-place.js";
 
 const CANCEL_POLL_MS = 1_000;
 /** What a run needs is closed when none of its files came for so long. */

@@ -1,5 +1,5 @@
 import { TransferError } from "@drover/shared/errors";
-import { Gates } from "@drover/shared/gates";
+import { type Gates, probeMsOf } from "@drover/shared/gates";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
@@ -25,18 +25,6 @@ import { Pace } from "./pace.js";
 import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { S3Destination } from "./s3-destination.js";
-
-/** A probe of a half-open breaker is given up after so long, however patient the run is. */
-const MOST_PROBE_MS = 60_000;
-
-/** How long a probe of a half-open breaker may take in a run. */
-export function probeMsOf(spec: RunSpec): number {
-  return Math.min(spec.timeoutMs * 2, MOST_PROBE_MS);
-}
-
-export function gatesOf(spec: RunSpec): Gates {
-  return new Gates(spec.breakerWaitMs, probeMsOf(spec));
-}
 
 export interface RunPlaceOptions {
   redis: Redis;

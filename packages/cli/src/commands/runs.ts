@@ -168,7 +168,7 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
     await engine.ledger.cancel(id);
     const taken = await engine.ledger.get(id);
     const { carryRun } = await import("../carry-run.js");
-    const { gatesOf } = await import("@drover/worker/run-place");
+    const { gatesOf } = await import("@drover/shared/gates");
     const nothing = () => {};
     const watcher = {
       queued: nothing,
