@@ -103,6 +103,14 @@ describe("a removal", () => {
     expect(readdirSync(tree.root)).toEqual(["a"]);
   });
 
+  it("takes nothing from a directory that was moved elsewhere meanwhile", ({ tree }) => {
+    const version = tree.write("d/a", "old");
+    const removal = tree.removal("d/a", version, "1");
+    renameSync(join(tree.root, "d"), join(tree.root, "aside"));
+    expect(() => removal.take(trusted)).toThrow(/was moved or replaced/);
+    expect(readdirSync(join(tree.root, "aside"))).toEqual(["a"]);
+  });
+
   it("puts back what a predecessor had taken wrongly when it died", ({ tree }) => {
     const version = tree.write("a", "old");
     const dead = tree.removal("a", version, "1");
