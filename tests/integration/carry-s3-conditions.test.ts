@@ -1,8 +1,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import { describe, expect } from "vitest";
+import { LEASE_MS } from "@drover/shared/protocol";
+import { describe, expect, vi } from "vitest";
+import { file } from "../harness/behaviours.js";
 import { pattern, toBuffer } from "../harness/content.js";
 import { type FakeRequest, sendError } from "../harness/fake-s3.js";
-import { gate, it } from "./helpers/s3.js";
+import { gate, isComplete, isPart, it } from "./helpers/s3.js";
 
 const isProbe = ({ key }: FakeRequest) => key.includes(".drover-");
 const left = (keys: string[]) => keys.filter((key) => key.includes(".drover-"));
@@ -107,6 +109,62 @@ describe("what a service can do", () => {
     expect(outcome.outcome).toBe("copied");
     expect(outcome.unconditional).toBeUndefined();
     expect(s3.keys).toEqual(["from", "to?a+b&c=%41 #ü/f"]);
+  });
+});
+
+describe("an object that others write, too", () => {
+  const content = toBuffer(pattern(17 << 20));
+
+  it("is not replaced by an upload that began before theirs came, where the service takes no conditions", async ({
+    s3,
+    space,
+    to,
+  }) => {
+    s3.writes.conditions = "none";
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.before = (request) => {
+      if (isPart(request)) s3.put("to/f", "theirs");
+      return undefined;
+    };
+    const carried = await (await to()).once("f", space.to("f"));
+    expect(carried).toMatchObject({ is: "retry", error: { class: "changed", message: /another writer/ } });
+    expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
+  });
+
+  it("is not taken for ours where the service says that an upload which is gone is complete", async ({
+    s3,
+    space,
+    to,
+  }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.fault = (request, answer) => {
+      if (!isComplete(request)) return false;
+      s3.writes.uploads.clear();
+      s3.put("to/f", "theirs");
+      const etag = s3.stored("to/f")?.etag;
+      answer.end(`<CompleteMultipartUploadResult><ETag>${etag}</ETag></CompleteMultipartUploadResult>`);
+      return true;
+    };
+    const carried = await (await to()).once("f", space.to("f"));
+    expect(carried).toMatchObject({ is: "retry", error: { class: "changed" } });
+  });
+
+  it("is not written by a worker whose lease has run out", async ({ s3, origin, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("warm"), "warm");
+    const carrier = await to();
+    await carrier.through("warm", space.to("warm"));
+    s3.requests.length = 0;
+    const url = origin.route("/f", (exchange) => {
+      vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
+      return file("mine")(exchange);
+    });
+    const carried = await carrier.once("f", url);
+    vi.restoreAllMocks();
+    expect(carried).toMatchObject({ is: "retry", error: { class: "locked" } });
+    expect(s3.requests).toEqual([]);
   });
 });
 

@@ -72,4 +72,27 @@ describe("a copy by the service", () => {
     expect(outcome.outcome).toBe("copied");
     expect(s3.stored("to/f")?.content.equals(young)).toBe(true);
   });
+
+  it("in parts is never of two versions, although the service minds no condition on the source", async ({
+    s3,
+    to,
+  }) => {
+    const size = 33 << 20;
+    const [old, young] = [toBuffer(pattern(size, 1)), toBuffer(pattern(size, 2))];
+    s3.put("from", old);
+    let parts = 0;
+    s3.before = (request) => {
+      delete request.headers["x-amz-copy-source-if-match"];
+      if (isPart(request) && ++parts === 3) s3.put("from", young);
+      return undefined;
+    };
+    const carrier = await to({ mostCopyBytes: 16 << 20 });
+    expect(await carrier.once("f", "s3://bucket/from")).toMatchObject({
+      is: "retry",
+      error: { class: "changed" },
+    });
+    expect(s3.stored("to/f")).toBeUndefined();
+    expect((await carrier.through("f", "s3://bucket/from")).outcome).toBe("copied");
+    expect(s3.stored("to/f")?.content.equals(young)).toBe(true);
+  });
 });
