@@ -11,6 +11,7 @@ import { openTree } from "@drover/shared/storage/open-tree";
 import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Tree } from "@drover/shared/storage/tree";
 import { type Engine, openEngine } from "./engine.js";
+import { EXIT } from "./exit.js";
 import { printable, reportError, warn } from "./output.js";
 import { openPipe } from "./piped-list.js";
 import type { Plan } from "./plan-sync.js";
@@ -87,8 +88,8 @@ export async function dryRun(plan: Plan, settings: Settings): Promise<number> {
     if (incomplete) throw incomplete;
     if (refused !== "") reportError(`nothing would be deleted in ${spec.root}: ${refused}`);
     else if (files === 0) warn("nothing matched: there is no file to sync");
-    if (counts.none > 0) return counts.none === files ? 3 : 1;
-    return refused === "" ? 0 : 1;
+    if (counts.none > 0) return counts.none === files ? EXIT.none : EXIT.some;
+    return refused === "" ? EXIT.ok : EXIT.some;
   } finally {
     await check?.close();
     tree?.close();

@@ -16,11 +16,12 @@ import { openTree } from "@drover/shared/storage/open-tree";
 import { aliveWorkers } from "@drover/shared/workers";
 import type { CarryResult } from "./carry-run.js";
 import { type Engine, openEngine } from "./engine.js";
+import { EXIT } from "./exit.js";
 import { IndexSet } from "./index-set.js";
 import { reportError, setLive, warn } from "./output.js";
 import type { Plan } from "./plan-sync.js";
-import { type Format, Report } from "./report.js";
-import { conclude, EXIT, watchRedis } from "./run-here.js";
+import { type Format, formatOf, Report } from "./report.js";
+import { conclude, watchRedis } from "./run-here.js";
 import { cursorOf, openRunList } from "./run-list.js";
 import type { Settings } from "./settings.js";
 
@@ -94,14 +95,12 @@ export async function wait(
   settings: Settings,
   flags: { json?: boolean; ndjson?: boolean },
 ): Promise<number> {
-  if (flags.json && flags.ndjson)
-    throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  const format = formatOf(flags);
   const engine = await openEngine(settings);
   try {
     const run = await engine.ledger.get(id);
     if (!run.spec.fleet)
       throw new SettingsError(`run ${id} is no fleet's: the command that began it carries it`);
-    const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
     return await follow(engine, run, format, `Waiting for run ${id}...`);
   } finally {
     engine.close();

@@ -10,7 +10,7 @@ import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { checkHeader } from "@drover/shared/storage/http";
 import { below, isS3 } from "@drover/shared/storage/s3/name";
 import { type DeletionFlags, planDeletion } from "./plan-deletion.js";
-import type { Format } from "./report.js";
+import { type Format, formatOf } from "./report.js";
 import { checkReadable, stampOf } from "./run-list.js";
 import type { Settings } from "./settings.js";
 import { parseAge, parseBinarySize } from "./units.js";
@@ -51,8 +51,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
       "nothing to sync: name a URL, an s3:// source, a file or a directory, or a list with --from-file",
     );
   }
-  if (flags.json && flags.ndjson)
-    throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  const format = formatOf(flags);
   const patterns = flags.pattern ?? ["*"];
   const filters = flags.filters ?? [];
   compilePatterns(patterns, filters);
@@ -108,7 +107,7 @@ export function planSync(sources: string[], flags: SyncFlags, settings: Settings
     spec,
     secrets: { headers: parseHeaders(flags.header ?? []), sources: texts },
     title: `Syncing ${what}...`,
-    format: flags.json ? "json" : flags.ndjson ? "ndjson" : "human",
+    format,
     ...(list && "pipe" in list ? list : {}),
   };
 }

@@ -1,3 +1,4 @@
+import { SettingsError } from "@drover/shared/errors";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import type { RunCounts } from "@drover/shared/run";
 import prettyBytes from "pretty-bytes";
@@ -10,6 +11,13 @@ export function successful(counts: RunCounts): number {
 }
 
 export type Format = "human" | "json" | "ndjson";
+
+/** How outcomes are to be shown. @throws SettingsError where two ways are asked for. */
+export function formatOf(flags: { json?: boolean; ndjson?: boolean }): Format {
+  if (flags.json && flags.ndjson)
+    throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  return flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
+}
 
 /** Seconds as people read them: `2.3s`, `1m20s`. */
 export function showDuration(ms: number): string {

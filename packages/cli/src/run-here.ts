@@ -1,19 +1,17 @@
 import { type Gates, gatesOf } from "@drover/shared/gates";
 import type { Outcome } from "@drover/shared/outcome";
-import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import type { Run, RunSecrets } from "@drover/shared/run";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import type { Engine } from "./engine.js";
+import { EXIT, exitCode } from "./exit.js";
 import { detail, reportError, setLive, warn } from "./output.js";
-import { type Format, Report, showDuration, successful } from "./report.js";
+import { type Format, Report, showDuration } from "./report.js";
 
 export interface ShowOptions {
   format: Format;
   /** First line of the human form. */
   title: string;
 }
-
-/** Exit codes of commands that carry files. */
-export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;
 
 /** Carries a run and shows it; answers the exit code. */
 export async function runHere(
@@ -96,17 +94,6 @@ export function conclude(run: Run, { end, counts, listing, undeleted }: CarryRes
   else if (counts.files === 0 && undeleted === "") warn("nothing matched: there is no file to sync");
   if (undeleted !== "") reportError(`nothing was deleted in ${run.spec.root}: ${undeleted}`);
   return exitCode(counts, end === "cancelled", undeleted);
-}
-
-/**
- * Unchanged counts as success; blocked, locked and cancelled as not synced.
- *
- * @param undeleted why nothing was removed although it was asked for, or "".
- */
-export function exitCode(counts: RunCounts, cancelled = false, undeleted = ""): number {
-  const good = successful(counts);
-  if (good === counts.files) return cancelled || undeleted !== "" ? EXIT.some : EXIT.ok;
-  return good === 0 ? EXIT.none : EXIT.some;
 }
 
 /** Without a live display: says of each host once that its files wait, and again when it was well in between. */

@@ -12,8 +12,8 @@ import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "../cat
 import { importTree } from "../catalog/import.js";
 import { toText } from "../catalog/rows.js";
 import { openEngine } from "../engine.js";
+import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";
-import { EXIT } from "../run-here.js";
 import { type Resolved, SETTINGS, type Settings } from "../settings.js";
 
 /** Exit codes of `drover catalog diff`, which are those of diff(1). */

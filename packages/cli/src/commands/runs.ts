@@ -1,10 +1,10 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { openEngine } from "../engine.js";
+import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
 import { dropKept } from "../piped-list.js";
-import { Report, showDuration, successful } from "../report.js";
-import { EXIT, exitCode, runHere } from "../run-here.js";
+import { formatOf, Report, showDuration, successful } from "../report.js";
 import { checkRunList } from "../run-list.js";
 import type { Settings } from "../settings.js";
 
@@ -116,14 +116,12 @@ export async function goOn(
   settings: Settings,
   flags: OutputFlags,
 ): Promise<number> {
-  if (flags.json && flags.ndjson)
-    throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  const format = formatOf(flags);
   const engine = await openEngine(settings);
   try {
     const run = await engine.ledger.get(id);
     if (run.state === "cancelled" && !retry)
       throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
-    const format = flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
     const counts = await engine.ledger.counts(id);
     const clean = successful(counts) === counts.files && run.undeleted === "";
     if (run.state === "done" && (!retry || clean)) {
@@ -143,6 +141,7 @@ export async function goOn(
       return await goOnInFleet(engine, taken, secrets, format, retry);
     }
     const title = retry ? `Retrying run ${id}...` : `Resuming run ${id}...`;
+    const { runHere } = await import("../run-here.js");
     return await runHere(engine, taken, secrets, { format, title }, { retry });
   } finally {
     engine.close();

@@ -15,8 +15,8 @@ import { Presence } from "@drover/worker/presence";
 import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
 import { type Engine, openEngine } from "../engine.js";
+import { EXIT } from "../exit.js";
 import { showDuration } from "../report.js";
-import { EXIT } from "../run-here.js";
 import type { Resolved, Settings } from "../settings.js";
 
 export interface WorkerFlags {

@@ -1,0 +1,16 @@
+import type { RunCounts } from "@drover/shared/run";
+import { successful } from "./report.js";
+
+/** Exit codes of commands that carry files. */
+export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;
+
+/**
+ * Unchanged counts as success; blocked, locked and cancelled as not synced.
+ *
+ * @param undeleted why nothing was removed although it was asked for, or "".
+ */
+export function exitCode(counts: RunCounts, cancelled = false, undeleted = ""): number {
+  const good = successful(counts);
+  if (good === counts.files) return cancelled || undeleted !== "" ? EXIT.some : EXIT.ok;
+  return good === 0 ? EXIT.none : EXIT.some;
+}
