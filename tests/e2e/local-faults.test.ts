@@ -228,6 +228,20 @@ describe("a full disk", () => {
       execFileSync("umount", [work.out]);
     }
   });
+
+  it.skipIf(!canMount)("keeps no half of a list that comes through a pipe", async ({ box, work }) => {
+    const lists = work.at("state/lists");
+    expect(mountTmpfs(lists, "size=80k")).toBe(true);
+    try {
+      const input = `${`${" ".repeat(99)}\n`.repeat(1_000)}${work.write({ "a.txt": "a" })}\n`;
+      const own = [...work.into, "--state-dir", work.at("state")];
+      const { code, stderr } = await box.run(["sync", "--from-file", "-", ...own], { input });
+      expect(stderr).toMatch(/^drover: cannot read the list: ENOSPC/m);
+      expect(code).toBe(2);
+    } finally {
+      execFileSync("umount", [lists]);
+    }
+  });
 });
 
 describe("what is no file", () => {

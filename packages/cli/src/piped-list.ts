@@ -40,7 +40,7 @@ export function keepPipe(pipe: string, stateDir: string): { path: string; stream
     try {
       for await (const chunk of openPipe(pipe)) {
         const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
-        writeSync(fd, bytes);
+        for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
         yield bytes;
       }
       renameSync(unfinished(path), path);
