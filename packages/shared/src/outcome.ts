@@ -38,7 +38,7 @@ export interface Outcome {
   index: number;
   /** Without secrets; of a file that was removed, its name. */
   source: string;
-  /** Absolute path. */
+  /** Absolute path, or `s3://bucket/key`; "" where there is none. */
   destination: string;
   /** Relative to the run's root. */
   name: string;

@@ -33,7 +33,7 @@ export class S3Staging implements Staging {
   readonly #object: string;
   #staged: Staged | undefined;
   #adopted: Adopted | undefined;
-  /** What the destination was when it was last looked at, or "" where nothing is known of it. */
+  /** What the destination was when it was last looked at; undefined where nothing is known of it. */
   #base: Base | undefined;
 
   /** @param stamp of the destination in the catalog. */

@@ -206,8 +206,7 @@ async function failed(
   fencedOff: boolean,
   place: Place,
 ): Promise<Carried> {
-  const stopping = thrown instanceof StoppingError;
-  const error = stopping || lease.trusted ? thrown : lost(); // without the lease nothing more may be said of the file
+  const error = thrown instanceof StoppingError || lease.trusted ? thrown : lost(); // without the lease nothing more may be said of the file
   // Before Redis is told: others may hear of an open breaker first.
   if (error instanceof TransferError && error.verdict === "fail") place.gates.blame(file.host, error.message);
   const mismatch = error instanceof TransferError && error.class === "checksum";

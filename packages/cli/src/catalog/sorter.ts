@@ -1,6 +1,6 @@
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { closeSync, readSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { openTemporary } from "@drover/producer/temporary-file";
 import { fileError } from "@drover/shared/errors";
 
 /** Records that are held at once, in bytes, with what a string costs beside its characters. */
@@ -59,7 +59,7 @@ export class Sorter {
 
 /** Sorted records in a temporary file: each its length in four bytes, then itself. */
 class Run {
-  readonly #fd = openTemporary();
+  readonly #fd = openRun();
 
   write(records: Iterable<string>): void {
     let block = Buffer.allocUnsafe(BLOCK_BYTES);
@@ -120,14 +120,9 @@ class Run {
   }
 }
 
-function openTemporary(): number {
+function openRun(): number {
   try {
-    const directory = mkdtempSync(join(tmpdir(), "drover-"));
-    try {
-      return openSync(join(directory, "run"), "wx+", 0o600);
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
+    return openTemporary();
   } catch (error) {
     throw fileError(error, `make a temporary file in ${tmpdir()}`);
   }

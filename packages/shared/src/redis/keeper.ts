@@ -29,10 +29,10 @@ import {
 import { connect, createServer, type Socket } from "node:net";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { errnoCode } from "../errors.js";
 import { adoptRedis, compactAof, type LocalRedis, startRedis } from "./local-redis.js";
 import {
   checkSocketDir,
-  codeOf,
   keeperSocket,
   type Layout,
   layoutOf,
@@ -264,7 +264,7 @@ async function isServed(...socketDirs: (string | undefined)[]): Promise<boolean>
         socket.destroy();
       });
       // A queue that is full is a queue.
-      socket.on("error", (error) => resolve(codeOf(error) === "EAGAIN"));
+      socket.on("error", (error) => resolve(errnoCode(error) === "EAGAIN"));
     });
     if (served) return true;
   }

@@ -17,7 +17,7 @@ export class Keys {
   failed = (id: string) => `${this.namespace}:run:${id}:failed`;
   /** Hash chunk id → packed files that are not in BullMQ yet. */
   backlog = (id: string) => `${this.namespace}:run:${id}:backlog`;
-  /** Hash index → source with its secrets, and `headers`; expires. */
+  /** Hash flight → source with its secrets; and `headers` and `sources` of the command line; expires. */
   secrets = (id: string) => `${this.namespace}:run:${id}:secrets`;
   /** Hashes destination → source, so that two files of a run never share a destination. */
   claims = (id: string, bucket: number) => `${this.namespace}:run:${id}:claim:${bucket}`;

@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
+import { errnoCode } from "../errors.js";
 import { makeDirectory } from "../make-directory.js";
 
 /** The embedded Redis cannot be had. The message is one line: what, which file, what to do about it. */
@@ -103,7 +104,7 @@ export function checkSocketDir(socketDir: string, create = false): boolean {
     try {
       if (create) mkdirSync(dir, { mode: 0o700 });
     } catch (error) {
-      if (codeOf(error) !== "EEXIST") {
+      if (errnoCode(error) !== "EEXIST") {
         throw new EmbeddedError(`cannot create the socket directory ${dir}: ${reasonOf(error)}`);
       }
     }
@@ -168,10 +169,6 @@ export function recordedSocketDir(layout: Layout): string | undefined {
   return record?.host === hostname() ? record.socketDir : undefined;
 }
 
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-}
-
 /** The message of an error as one line, in plain words for the common causes. */
 export function reasonOf(error: unknown): string {
   const plain: Record<string, string> = {
@@ -184,7 +181,7 @@ export function reasonOf(error: unknown): string {
     EEXIST: "it is not a directory",
   };
   const message = error instanceof Error ? error.message : String(error);
-  return plain[codeOf(error) ?? ""] ?? message.replace(/\s*\n\s*/g, "; ");
+  return plain[errnoCode(error) ?? ""] ?? message.replace(/\s*\n\s*/g, "; ");
 }
 
 function isOwnDirectory(path: string): boolean {
