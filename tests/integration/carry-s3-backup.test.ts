@@ -1,6 +1,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
+import { catalogKey } from "@drover/shared/catalog-store";
+import { LEASE_MS } from "@drover/shared/protocol";
 import { StoppingError } from "@drover/worker/transfer";
-import { describe, expect } from "vitest";
+import { describe, expect, vi } from "vitest";
 import { pattern, toBuffer } from "../harness/content.js";
 import { type FakeRequest, type FakeS3, sendError } from "../harness/fake-s3.js";
 import { until } from "../harness/gate.js";
@@ -178,5 +180,39 @@ describe("an object that is removed", () => {
     expect((await stale).is).not.toBe("settled");
     expect(s3.keys).toEqual(["keep/f"]);
     expect(s3.requests.filter(isCopy)).toHaveLength(1);
+  });
+
+  it("is left alone, and another version of it not kept, where it is not the one that was found", async ({
+    s3,
+    to,
+  }) => {
+    const etag = put(s3, "content");
+    put(s3, "another");
+    const carried = await (await to(small)).removal("f", etag);
+    expect(carried).toMatchObject({ outcome: { outcome: "failed", error: { class: "changed" } } });
+    expect(s3.keys).toEqual(["to/f"]);
+  });
+
+  it("is not removed by a worker whose lease has run out", async ({ s3, to }) => {
+    const etag = put(s3, "content");
+    const carrier = await to();
+    const isLook = ({ method, key }: FakeRequest) => method === "HEAD" && key === "to/f";
+    s3.before = (request) => {
+      if (isLook(request)) vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
+      return undefined;
+    };
+    const carried = await carrier.removal("f", etag);
+    vi.restoreAllMocks();
+    expect(carried).toMatchObject({ is: "retry", error: { class: "locked" } });
+    expect(s3.requests.filter(isRemoval)).toEqual([]);
+  });
+
+  it("is kept in a place that whoever syncs there, too, looks at anew", async ({ s3, to, redis, keys }) => {
+    const etag = put(s3, "content");
+    const there = await to({ root: "s3://bucket/keep" });
+    const key = catalogKey(keys, there.place.tree.id, "f");
+    await redis.hset(key, "f", "what a sync has noted");
+    expect(await (await to(small)).removal("f", etag)).toMatchObject(deleted);
+    expect(await redis.exists(key)).toBe(0);
   });
 });
