@@ -111,6 +111,14 @@ describe("a changed file is copied", () => {
     },
   );
 
+  it("from another URL that gives the same ETag", async ({ box, origin, work }) => {
+    const options = { etag: '"1"' };
+    await box.sync([origin.route("/one/a.csv", file("one", options)), ...work.into]);
+    const { items } = await box.sync([origin.route("/two/a.csv", file("two", options)), ...work.into]);
+    expect(items[0]?.outcome).toBe("copied");
+    expect(readFileSync(work.to("a.csv"), "utf8")).toBe("two");
+  });
+
   it("from a server without validators", async ({ box, origin, work }) => {
     const served = new MutableFile("one", { etag: null, lastModified: null });
     const url = origin.route("/a.txt", served.serve);
