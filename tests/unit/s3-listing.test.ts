@@ -218,6 +218,49 @@ describe("a listing with many requests at once", () => {
     expect(keys.length).toBeLessThanOrEqual(1000);
   });
 
+  /** Pages behind a key that say they were the last ones. @param empty nothing is on them. */
+  const endsBehind = (s3: FakeS3, first: string, last: string, empty: boolean): Fault => {
+    return (request, answer) => {
+      const after = request.query.get("continuation-token") ?? request.query.get("start-after") ?? "";
+      if (after < first || after > last) return false;
+      const xml = s3.page(empty ? new URLSearchParams({ prefix: "nothing" }) : request.query);
+      answer.end(xml.replace(/<IsTruncated>true.*Token>/, "<IsTruncated>false</IsTruncated>"));
+      return true;
+    };
+  };
+
+  it("lists on behind a page that says it was the last one, where others have seen more", async ({
+    listing,
+  }) => {
+    for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
+    listing.s3.delayMs = 2;
+    listing.s3.fault = endsBehind(listing.s3, "p/000990", "p/001010", false);
+    expect(await listing.all("p/")).toEqual(SHAPES.flat);
+  });
+
+  it("fails where nothing is said to be behind a key, and there is", async ({ listing }) => {
+    for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
+    listing.s3.delayMs = 2;
+    listing.s3.fault = endsBehind(listing.s3, "p/000990", "p/001100", true);
+    const keys: string[] = [];
+    const listed = (async () => {
+      for await (const some of listing.list("p/")) keys.push(...some);
+    })();
+    await expect(listed).rejects.toThrow(/nothing is said to come behind/);
+    expect(keys).toEqual((SHAPES.flat as string[]).slice(0, keys.length));
+    expect(keys.length).toBeGreaterThan(900);
+    expect(keys.length).toBeLessThanOrEqual(1000);
+  });
+
+  it("takes in what is added at the end while it lists", async ({ listing }) => {
+    for (let i = 0; i < 300; i++) listing.s3.put(`p/${pad(i)}`, "x");
+    let added = 300;
+    listing.s3.before = async () => listing.s3.put(`p/${pad(added++)}`, "x");
+    const keys = await listing.all("p/");
+    expect(keys).toEqual(Array.from({ length: keys.length }, (_, i) => `p/${pad(i)}`));
+    expect(keys.length).toBeGreaterThanOrEqual(300);
+  });
+
   it("fails for a token that comes again", async ({ listing }) => {
     for (let i = 0; i < 30; i++) listing.s3.put(`p/${pad(i)}`, "x");
     listing.s3.fault = (request, answer) => {

@@ -34,6 +34,12 @@ interface Range {
   pages: { page: ListedPage; count: number }[];
   busy: boolean;
   done: boolean;
+  /** Its last page says that nothing is behind it, in the whole listing. */
+  final: boolean;
+  /** It was done without being asked for, for such a page before it. */
+  skipped: boolean;
+  /** Last key behind which it was asked for again, since others had seen more. */
+  doubted: string | undefined;
   error: unknown;
   /** Where it was guessed to start, until that has shown to be right or wrong. */
   guess: string | undefined;
@@ -45,7 +51,8 @@ interface Range {
  * pages, however long the listing is.
  *
  * It ends only when every range has ended, in order and without a gap. A page out of order, a token that comes again
- * or a page that cannot be had makes it fail, after everything before was given.
+ * or a page that cannot be had makes it fail, after everything before was given. Where a page says that nothing is
+ * behind it, and another has keys from there, it is asked for again, and fails if that is said again.
  *
  * @param startAfter key behind which it starts.
  * @throws TransferError
@@ -65,13 +72,34 @@ export async function* listObjects(
   let looking = false;
   let mayLook = true;
   let fetched = 0;
+  /** Greatest key that was seen. */
+  let greatest = startAfter;
   let wake: (() => void) | undefined;
 
   /** Nothing is between a range and the key that was seen behind it (undefined: the end): it need not be asked for. */
   const skipEmpty = (range: Range, seen: string | undefined) => {
     for (const next of ranges.slice(ranges.indexOf(range) + 1)) {
       if (seen !== undefined && (next.end === undefined || compareKeys(next.end, seen) >= 0)) return;
-      if (!next.busy && next.span === undefined) next.done = true;
+      if (next.busy || next.span !== undefined || next.done) continue;
+      next.done = true;
+      next.skipped = seen === undefined;
+    }
+  };
+
+  /** Goes on behind pages that say they were the last ones, and were not. */
+  const doubt = () => {
+    for (const range of ranges) {
+      if (!range.final || range.last === range.end || compareKeys(range.last, greatest) >= 0) continue;
+      range.final = false;
+      if (range.doubted === range.last) {
+        const why = `nothing is said to come behind ${JSON.stringify(range.last)}, and ${JSON.stringify(greatest)} does`;
+        range.error = unusable(why);
+        continue;
+      }
+      range.doubted = range.last;
+      range.token = undefined;
+      range.done = false;
+      for (const each of ranges) if (each.skipped) each.done = each.skipped = false;
     }
   };
 
@@ -102,8 +130,11 @@ export async function* listObjects(
       if (count > 0) range.pages.push({ page, count });
       else if (range.guess !== undefined) splitter.miss(range.guess, first);
       range.guess = undefined;
-      range.done = beyond !== undefined || page.next === undefined || range.last === end;
-      if (beyond !== undefined || page.next === undefined) skipEmpty(range, beyond);
+      range.final = beyond === undefined && page.next === undefined;
+      range.done = beyond !== undefined || range.final || range.last === end;
+      if (final !== undefined && compareKeys(final, greatest) > 0) greatest = final;
+      if (beyond !== undefined || range.final) skipEmpty(range, beyond);
+      doubt();
       if (page.next !== undefined && final !== undefined) look(splitter.strange(final), final);
     } catch (error) {
       range.error = error;
@@ -191,7 +222,8 @@ export async function* listObjects(
         continue;
       }
       if (head.error !== undefined) throw head.error;
-      if (head.done) {
+      // What is on its way may show that the listing does not end here.
+      if (head.done && !(head.final && ranges.some(({ busy }) => busy))) {
         ranges.shift();
         continue;
       }
@@ -216,6 +248,9 @@ function newRange(last: string, end: string | undefined): Range {
     pages: [],
     busy: false,
     done: false,
+    final: false,
+    skipped: false,
+    doubted: undefined,
     error: undefined,
     guess: undefined,
   };
