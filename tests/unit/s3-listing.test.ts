@@ -252,6 +252,14 @@ describe("a listing with many requests at once", () => {
     expect(keys.length).toBeLessThanOrEqual(1000);
   });
 
+  it("asks again behind a full page that says it was the last one", async ({ listing }) => {
+    listing.s3.pageKeys = 1000;
+    for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
+    listing.s3.fault = endsBehind(listing.s3, "", "", false);
+    expect(await listing.all("p/")).toEqual(SHAPES.flat);
+    expect(listing.s3.requests.filter(({ query }) => !query.has("delimiter"))).toHaveLength(3);
+  });
+
   it("takes in what is added at the end while it lists", async ({ listing }) => {
     for (let i = 0; i < 300; i++) listing.s3.put(`p/${pad(i)}`, "x");
     let added = 300;

@@ -4,6 +4,8 @@ import type { Lister } from "./lister.js";
 import { type ListedObject, type ListedPage, objectsOf } from "./page.js";
 import { type Span, Splitter } from "./split.js";
 
+/** Keys on a page, at most: one that is full is seldom the last one. */
+const FULL_PAGE = 1_000;
 /** Requests at once. */
 const FETCHERS = 16;
 /** Pages that a range may be ahead of the one whose turn it is. */
@@ -36,9 +38,11 @@ interface Range {
   done: boolean;
   /** Its last page says that nothing is behind it, in the whole listing. */
   final: boolean;
+  /** That page could hold no more. */
+  full: boolean;
   /** It was done without being asked for, for such a page before it. */
   skipped: boolean;
-  /** Last key behind which it was asked for again, since others had seen more. */
+  /** Last key behind which it was asked for again, since more was likely. */
   doubted: string | undefined;
   error: unknown;
   /** Where it was guessed to start, until that has shown to be right or wrong. */
@@ -52,7 +56,8 @@ interface Range {
  *
  * It ends only when every range has ended, in order and without a gap. A page out of order, a token that comes again
  * or a page that cannot be had makes it fail, after everything before was given. Where a page says that nothing is
- * behind it, and another has keys from there, it is asked for again, and fails if that is said again.
+ * behind it, and another has keys from there, it is asked for again, and fails if that is said again. A full page is
+ * not believed at once, either.
  *
  * @param startAfter key behind which it starts.
  * @throws TransferError
@@ -89,9 +94,11 @@ export async function* listObjects(
   /** Goes on behind pages that say they were the last ones, and were not. */
   const doubt = () => {
     for (const range of ranges) {
-      if (!range.final || range.last === range.end || compareKeys(range.last, greatest) >= 0) continue;
+      const wrong = compareKeys(range.last, greatest) < 0;
+      const again = range.doubted === range.last;
+      if (!range.final || range.last === range.end || !(wrong || (range.full && !again))) continue;
       range.final = false;
-      if (range.doubted === range.last) {
+      if (again) {
         const why = `nothing is said to come behind ${JSON.stringify(range.last)}, and ${JSON.stringify(greatest)} does`;
         range.error = unusable(why);
         continue;
@@ -131,6 +138,7 @@ export async function* listObjects(
       else if (range.guess !== undefined) splitter.miss(range.guess, first);
       range.guess = undefined;
       range.final = beyond === undefined && page.next === undefined;
+      range.full = keys.length >= FULL_PAGE;
       range.done = beyond !== undefined || range.final || range.last === end;
       if (final !== undefined && compareKeys(final, greatest) > 0) greatest = final;
       if (beyond !== undefined || range.final) skipEmpty(range, beyond);
@@ -249,6 +257,7 @@ function newRange(last: string, end: string | undefined): Range {
     busy: false,
     done: false,
     final: false,
+    full: false,
     skipped: false,
     doubted: undefined,
     error: undefined,
