@@ -155,6 +155,23 @@ describe("large files", () => {
     expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
   });
 
+  it("whose parts are of other content than its digest says come in one stream", async ({
+    box,
+    origin,
+    work,
+  }) => {
+    const headers = does.digests.repr(content);
+    const whole = does.file(content, { headers });
+    const parts = does.file(pattern(content.size, 2), { etag: does.etagOf(content) });
+    const url = origin.route("/big.bin", (exchange) =>
+      (exchange.request.headers.range === undefined ? whole : parts)(exchange),
+    );
+    const { code, items } = await box.sync([url, ...work.into, "--retries", "2"]);
+    expect(code, JSON.stringify(items)).toBe(0);
+    expect(items[0]).toMatchObject({ verified_by: "repr-digest", attempts: 2 });
+    expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
+  });
+
   it("from servers that each have an ETag of their own come in one stream", async ({ box, origin, work }) => {
     const url = origin.route("/big.bin", (exchange) =>
       does.file(content, { etag: `"server-${exchange.nth}"` })(exchange),

@@ -210,7 +210,10 @@ async function failed(
   // Before Redis is told: others may hear of an open breaker first.
   if (error instanceof TransferError && error.verdict === "fail") place.gates.blame(file.host, error.message);
   const mismatch = error instanceof TransferError && error.class === "checksum";
-  if (mismatch) part.mismatches++;
+  if (mismatch) {
+    part.mismatches++;
+    part.oneStream = true; // pieces may have come from servers that do not agree
+  }
   const stopped = error instanceof StoppingError;
   const spent =
     !stopped && (error.permanent || part.mismatches >= 2 || delivery.attempt >= place.terms.retries);
