@@ -134,6 +134,19 @@ describe("a part of a file", () => {
     expect(ranges(origin.requests)).toEqual([undefined, expect.stringMatching(/^bytes=\d+-$/), undefined]);
   });
 
+  it("that a server fails over again and again is begun anew in the last try", async ({
+    carrier,
+    origin,
+  }) => {
+    const failsOverRanges: ReturnType<typeof does.file> = (exchange) =>
+      (exchange.request.headers.range ? does.status(500) : does.file(ONE))(exchange);
+    const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), failsOverRanges);
+    expect(await carrier.through("file", url)).toMatchObject({ outcome: "copied", checksum: sha256(ONE) });
+    const asked = ranges(origin.requests);
+    expect(asked.slice(1, -1)).not.toContain(undefined);
+    expect(asked.at(-1)).toBeUndefined();
+  });
+
   it.for<[string, does.FileOptions, { resume?: boolean }, number]>([
     ["without a strong ETag", { etag: null }, {}, 5 * MIB],
     ["with a weak ETag", { etag: 'W/"x"' }, {}, 5 * MIB],

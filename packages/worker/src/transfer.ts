@@ -83,7 +83,8 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     }
 
     const source = await place.source(job);
-    const opened = await open(source, part, before.known, lease);
+    const lastTry = delivery.attempt >= place.terms.retries;
+    const opened = await open(source, part, before.known, lease, lastTry);
     faultPoint("open");
     if (opened.is === "unchanged") {
       await staging?.discard();
@@ -161,6 +162,7 @@ async function open(
   part: Part,
   known: string,
   lease: Lease,
+  lastTry: boolean,
 ): Promise<Opened> {
   if (part.contiguousBytes === 0) return source.open(known, lease.signal);
   if (part.contiguousBytes === part.sizeBytes) {
@@ -187,7 +189,9 @@ async function open(
   } catch (error) {
     // Asked for the rest, the source answers with something else: it is asked for the whole.
     if (!(error instanceof TransferError)) throw error;
-    if (error.class !== "changed" && error.verdict !== "ok") throw error;
+    // Some servers fail over a range, and over no more. In the last try there is nothing to lose.
+    const hopeless = lastTry && error.class === "server" && !error.throttled;
+    if (error.class !== "changed" && error.verdict !== "ok" && !hopeless) throw error;
     part.contiguousBytes = 0;
     part.pieces = [];
     return source.open(known, lease.signal);
