@@ -8,7 +8,7 @@ import { localVersion } from "@drover/shared/storage/local-source";
 import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
-import { type ListLine, MOST_LINE_BYTES, readList } from "./list.js";
+import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
 import { ListingError } from "./listing-error.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
 import type { ListedObject } from "./s3/page.js";
@@ -126,7 +126,7 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     };
   }
   if (input.list === undefined) return;
-  for await (const line of linesOf(input.list, from.listByte)) {
+  for await (const line of sourceLines(input.list, from.listByte)) {
     if (line.text.trim() === "" && !line.tooLong) continue;
     const sources = input.sources.length;
     const inside: Cursor = {
@@ -140,21 +140,6 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
       cursor: inside,
       expand: (s3) => expandLine(line, { wanted, input, inside, after, s3 }),
     };
-  }
-}
-
-/** @throws ListingError when the list cannot be read to its end. */
-async function* linesOf(list: ExpandInput["list"] & {}, startByte: number): AsyncGenerator<ListLine> {
-  try {
-    yield* readList(list, startByte);
-  } catch (error) {
-    const { cause } = error as Error;
-    throw cause instanceof ListingError
-      ? cause
-      : new ListingError(
-          "the sources in the list",
-          new TransferError("io", messageOf(error), { cause: error }),
-        );
   }
 }
 

@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
-import { UnavailableError } from "@drover/shared/errors";
+import { messageOf, TransferError, UnavailableError } from "@drover/shared/errors";
+import { ListingError } from "./listing-error.js";
 
 /** A line may not be longer: a binary file given as a list must not fill the memory. */
 export const MOST_LINE_BYTES = 64 << 10;
@@ -65,4 +66,25 @@ export async function* readList(
     throw new UnavailableError(`cannot read the list${name}: ${(error as Error).message}`, { cause: error });
   }
   if (rest.length + dropped > 0) yield line(rest, at + rest.length);
+}
+
+/**
+ * Lines of a list of sources.
+ *
+ * @throws ListingError when it cannot be read to its end.
+ */
+export async function* sourceLines(
+  list: string | AsyncIterable<string | Buffer>,
+  startByte: number,
+): AsyncGenerator<ListLine> {
+  try {
+    yield* readList(list, startByte);
+  } catch (error) {
+    const { cause } = error as Error;
+    if (cause instanceof ListingError) throw cause;
+    throw new ListingError(
+      "the sources in the list",
+      new TransferError("io", messageOf(error), { cause: error }),
+    );
+  }
 }
