@@ -204,12 +204,14 @@ describe("exit 64: arguments and settings that cannot be used", () => {
     ["a stray argument", ["stray"]],
     ["an option without its value", ["--timeout"]],
     ["retries that are no number", ["--max-retries", "x"]],
+    ["retries that are no decimal number", ["--max-retries", "0x2"]],
     ["no tries", ["--max-retries", "0"]],
     ["a negative timeout", ["--timeout", "-3"]],
     ["a TTL that is no number", ["--circuit-ttl", "long"]],
     ["a checksum that is none", ["--checksum", "abc"]],
     ["an unsupported scheme", ["--source-url", "gopher://example.org/x"]],
     ["an invalid URL", ["--source-url", "http://[bad/"]],
+    ["a URL with one slash", ["--source-url", "http:/host/file"]],
   ];
   it.for(cases)("%s", async ([, args], { box, work }) => {
     work.write({ "sample.csv": "x" });

@@ -166,6 +166,9 @@ async function follow(
       : `not everything was submitted: drover resume ${run.id} goes on`;
     warn(left);
     return EXIT.interrupted;
+  } catch (error) {
+    report.breakOff();
+    throw error;
   } finally {
     unwatch();
     progress?.stop();

@@ -87,6 +87,12 @@ export class Report {
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   }
 
+  /** For a run that broke off, without counts: what was told until then stays whole. */
+  breakOff(): void {
+    if (this.format === "json" && !this.#first) this.#write("\n]\n");
+    this.#flush();
+  }
+
   #write(text: string): void {
     this.#buffer.push(text);
     this.#timer ??= setTimeout(() => this.#flush(), 50);

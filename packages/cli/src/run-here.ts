@@ -67,6 +67,9 @@ export async function runHere(
     });
     await report.end(result.counts);
     return conclude(run, result);
+  } catch (error) {
+    report.breakOff();
+    throw error;
   } finally {
     progress?.stop();
     setLive(undefined);

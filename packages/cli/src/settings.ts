@@ -6,6 +6,7 @@ import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import { parseDecimal } from "./units.js";
 
 /** Where a setting's value came from, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
@@ -46,9 +47,8 @@ const root: Kind<string> = {
 function number(least: number, most: number, whole = false): Kind<number> {
   return {
     read: (value) => {
-      const parsed = Number(value);
-      if (value.trim() !== "" && parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed)))
-        return parsed;
+      const parsed = parseDecimal(value);
+      if (parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed))) return parsed;
       throw new Error(`a ${whole ? "whole " : ""}number from ${least} to ${most}`);
     },
     show: String,

@@ -14,6 +14,11 @@ const TIMES: Record<string, number> = {
   y: 365 * 86_400_000,
 };
 
+/** A number in decimal digits, such as `2`, `1.5` or `.5`; NaN for any other text, `0x2` and `1e3` among them. */
+export function parseDecimal(text: string): number {
+  return /^(\d+\.?\d*|\.\d+)$/.test(text.trim()) ? Number(text) : Number.NaN;
+}
+
 /**
  * A size as rclone's filters take it: a number is KiB, `B`, `K`, `M`, `G`, `T` and `P` go up by 1,024; `Ki` and `KiB`
  * mean the same as `K`.

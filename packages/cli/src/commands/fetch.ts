@@ -19,6 +19,7 @@ import { pino } from "pino";
 import { carryRun } from "../carry-run.js";
 import { openEngine } from "../engine.js";
 import type { Settings } from "../settings.js";
+import { parseDecimal } from "../units.js";
 
 /** Exit codes of `drover fetch`. */
 export const FETCH_EXIT = { ok: 0, missing: 42, usage: 64, failed: 70, open: 75, interrupted: 130 } as const;
@@ -84,9 +85,8 @@ function numberFlag(
   whole: boolean,
 ): number {
   if (text === undefined) return fallback;
-  const value = Number(text);
-  if (text.trim() !== "" && value >= least && value <= 86_400 && (!whole || Number.isInteger(value)))
-    return value;
+  const value = parseDecimal(text);
+  if (value >= least && value <= 86_400 && (!whole || Number.isInteger(value))) return value;
   throw new SettingsError(
     `${flag} must be a ${whole ? "whole " : ""}number of at least ${least}, not ${JSON.stringify(text)}`,
   );

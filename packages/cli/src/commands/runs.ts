@@ -40,10 +40,10 @@ export async function runs(settings: Settings, flags: OutputFlags): Promise<numb
     }
     if (rows.length === 0) process.stdout.write("no runs yet\n");
     for (const row of rows) {
-      const failed = row.settled - successful(row);
       const open = row.files - row.settled;
       const parts = [`${successful(row)}/${row.files} successful`];
-      if (failed > 0) parts.push(`${failed} failed`);
+      for (const outcome of ["failed", "blocked", "locked", "cancelled"] as const)
+        if (row[outcome] > 0) parts.push(`${row[outcome]} ${outcome}`);
       if (open > 0) parts.push(`${open} open`);
       if (row.undeleted !== undefined) parts.push("nothing deleted");
       process.stdout.write(

@@ -9,8 +9,12 @@ export type SourceName = { is: "url"; url: string } | { is: "path"; path: string
 
 /** @throws SettingsError for `s3:/bucket`, which would be a directory called `s3:`; never showing what it holds. */
 export function refuseOneSlash(text: string): void {
-  if (/^s3:\/(?!\/)/i.test(text))
-    throw new SettingsError("s3:/ has one slash too few: write s3://bucket/key, or ./s3:/… for a path");
+  const scheme = /^(s3|https?):\/(?!\/)/i.exec(text)?.[1]?.toLowerCase();
+  if (scheme === undefined) return;
+  const example = scheme === "s3" ? "bucket/key" : "host/path";
+  throw new SettingsError(
+    `${scheme}:/ has one slash too few: write ${scheme}://${example}, or ./${scheme}:/… for a path`,
+  );
 }
 
 /**
