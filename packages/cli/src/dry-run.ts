@@ -2,7 +2,8 @@ import { createReadStream, existsSync, lstatSync, type Stats, statSync } from "n
 import { join } from "node:path";
 import { openCheck, type S3Check } from "@drover/producer/check-s3";
 import { type Extraneous, findExtraneous } from "@drover/producer/delete/remove-extraneous";
-import { type Entry, expand, START } from "@drover/producer/expand/expand";
+import { START } from "@drover/producer/expand/cursor";
+import { type Entry, expand } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { compare } from "@drover/producer/produce";
 import { TransferError } from "@drover/shared/errors";

@@ -1,5 +1,5 @@
 import { accessSync, constants, createReadStream, existsSync, statSync } from "node:fs";
-import { type Cursor, START } from "@drover/producer/expand/expand";
+import { type Cursor, START } from "@drover/producer/expand/cursor";
 import { ListingError } from "@drover/producer/expand/listing-error";
 import { errnoCode, SettingsError, TransferError } from "@drover/shared/errors";
 import type { Run } from "@drover/shared/run";

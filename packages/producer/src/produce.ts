@@ -15,7 +15,8 @@ import type { Asker } from "./ask.js";
 import { Batches } from "./batches.js";
 import type { S3Check } from "./check-s3.js";
 import { removeExtraneous } from "./delete/remove-extraneous.js";
-import { type Cursor, type Entry, type ExpandInput, expand } from "./expand/expand.js";
+import type { Cursor } from "./expand/cursor.js";
+import { type Entry, type ExpandInput, expand } from "./expand/expand.js";
 import { ListingError } from "./expand/listing-error.js";
 
 /** Files per call to Redis. */

@@ -6,7 +6,7 @@ import { flightHash } from "@drover/shared/protocol";
 import type { RunCounts, RunSpec } from "@drover/shared/run";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Batches } from "../batches.js";
-import type { Cursor } from "../expand/expand.js";
+import type { Cursor } from "../expand/cursor.js";
 import { ListingError } from "../expand/listing-error.js";
 import { compilePatterns } from "../expand/patterns.js";
 import { S3Sources } from "../expand/s3/source.js";

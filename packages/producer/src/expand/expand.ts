@@ -7,6 +7,7 @@ import type { RunSpec } from "@drover/shared/run";
 import { localVersion } from "@drover/shared/storage/local-source";
 import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
+import type { Cursor } from "./cursor.js";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
 import { ListingError } from "./listing-error.js";
@@ -37,16 +38,6 @@ export interface Passed {
   passed: true;
   cursor: Cursor;
 }
-
-/** Where an expansion stands: sources of the command line that are finished, then bytes of the list. */
-export interface Cursor {
-  sources: number;
-  listByte: number;
-  /** Last key or path of the source that comes next that is done with: its listing goes on behind it. */
-  after?: string;
-}
-
-export const START: Cursor = { sources: 0, listByte: 0 };
 
 export interface ExpandInput {
   spec: RunSpec;
