@@ -14,8 +14,8 @@ describe("a source", () => {
     ["/abs/x", "/abs/x"],
     ["file:///abs/a%20b", "/abs/a b"],
     ["C:thing", "/base/C:thing"],
-    ["http:/typo", "/base/http:/typo"],
     ["./s3:/there", "/base/s3:/there"],
+    ["./http:/there", "/base/http:/there"],
     ["100%", "/base/100%"],
   ])("%s is %s", ([text, expected]) => {
     expect(sourceText(parseSource(text, "/base"))).toBe(expected);
@@ -43,6 +43,8 @@ describe("a source", () => {
     "ftp://user:CANARY@host/x",
     "s3://key:CANARY@bucket/x",
     "s3:/key:CANARY@bucket/x",
+    "http:/user:CANARY@host/x",
+    "HTTPS:/user:CANARY@host/x",
     "http://user:CANARY@[bad/x",
     "http://u:CANARY@host:99999/x?token=CANARY",
   ])("%s is refused without showing its secret", (text) => {
