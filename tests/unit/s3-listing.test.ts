@@ -260,6 +260,15 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.requests.filter(({ query }) => !query.has("delimiter"))).toHaveLength(3);
   });
 
+  it("does not guess on where there is nothing any more", async ({ listing }) => {
+    listing.s3.pageKeys = 1000;
+    listing.s3.delayMs = 30;
+    const wanted = Array.from({ length: 300_000 }, (_, i) => `p/k${String(i).padStart(8, "0")}.csv`);
+    for (const key of wanted) listing.s3.put(key, "x");
+    expect(await listing.all("p/")).toEqual(wanted);
+    expect(listing.s3.requests.length).toBeLessThan(300 * 1.1);
+  });
+
   it("takes in what is added at the end while it lists", async ({ listing }) => {
     for (let i = 0; i < 300; i++) listing.s3.put(`p/${pad(i)}`, "x");
     let added = 300;

@@ -104,10 +104,15 @@ export async function* listObjects(
         continue;
       }
       range.doubted = range.last;
+      range.whole = range.last; // no guess is worth a request
       range.token = undefined;
       range.done = false;
-      for (const each of ranges) if (each.skipped) each.done = each.skipped = false;
+      if (wrong) unskip();
     }
+  };
+
+  const unskip = () => {
+    for (const each of ranges) if (each.skipped) each.done = each.skipped = false;
   };
 
   const fetch = async (range: Range): Promise<void> => {
@@ -115,8 +120,10 @@ export async function* listObjects(
     try {
       const { token } = range;
       const start = token === undefined ? { startAfter: range.last } : { token };
+      const doubted = range.doubted === range.last;
       const page = await list({ bucket, prefix, ...start }, signal);
       const { keys } = page.objects;
+      if (doubted && keys.length > 0) unskip();
       const readable = page.unreadable.size === 0 ? keys : keys.filter((_, at) => !page.unreadable.has(at));
       checkOrder(readable, prefix, range.last);
       checkToken(page, token);
@@ -181,7 +188,7 @@ export async function* listObjects(
     let span: Span | undefined;
     let before = 0;
     for (const [at, range] of ranges.entries()) {
-      if (before >= MOST_PAGES) return undefined;
+      if (before >= MOST_PAGES || range.final) return undefined;
       before += held([range]);
       span = range.span ?? span;
       if (range.done || span === undefined || range.whole === range.last) continue;
