@@ -118,12 +118,19 @@ describe("a large file whose pieces break", () => {
     expect(space.staged()).toHaveLength(1);
 
     const before = origin.requests.length;
-    origin.route("/file", does.file(ONE));
+    const closed = Promise.withResolvers<{ toItsEnd: boolean }>();
+    origin.route("/file", (exchange) => {
+      const { request, response } = exchange;
+      if (request.headers.range === `bytes=${PIECE_BYTES}-`)
+        response.once("close", () => closed.resolve({ toItsEnd: response.writableFinished }));
+      return does.file(ONE)(exchange);
+    });
     expect((await carrier.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(space.staged()).toEqual([]);
     const asked = origin.requests.slice(before).map((request) => request.headers.range);
     expect(asked[0]).toBe(`bytes=${PIECE_BYTES}-`);
+    expect(await closed.promise).toEqual({ toItsEnd: false }); // the pieces behind it are here
     expect(asked.length).toBeLessThanOrEqual(2);
   });
 

@@ -58,6 +58,7 @@ export async function fetchPieces(
     while (done.has(next)) next++;
     return next < count ? next++ : undefined;
   };
+  let given = false;
   const fetcher = async (body: Body | undefined): Promise<void> => {
     let fast = true;
     for (let piece = take(); piece !== undefined; piece = take()) {
@@ -69,7 +70,8 @@ export async function fetchPieces(
         await copyPiece(body, start, end, staging, part, place);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
-        const opened = await openPiece(source, entry, start, end, part, signal);
+        const opened = await openPiece(source, entry, start, end, part, () => given, signal);
+        given = true;
         const unwatch = place.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
@@ -104,8 +106,10 @@ export async function fetchPieces(
 }
 
 /**
- * Opens a piece. A server that does not give it is not asked for pieces of this file again: it may take ranges, but not
- * several requests at once.
+ * Opens a piece. A server that answers with something else is not asked for pieces of this file again; nor is one that has
+ * given none beside the first and does not answer as it should: it may take ranges, but not several requests at once.
+ *
+ * @param given whether it has given a piece: then what goes wrong will pass, and the pieces that are here are kept.
  */
 async function openPiece(
   source: Source,
@@ -113,6 +117,7 @@ async function openPiece(
   start: number,
   end: number,
   part: Part,
+  given: () => boolean,
   signal: AbortSignal,
 ): Promise<OpenedBody> {
   let opened: Opened;
@@ -120,8 +125,9 @@ async function openPiece(
     opened = await source.openRange(entry, start, end - 1, signal);
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
-    part.oneStream = true;
-    if (error.verdict !== "ok" || !error.permanent) throw error;
+    const refused = error.verdict === "ok";
+    if (refused || (!given() && !signal.aborted)) part.oneStream = true;
+    if (!refused || !error.permanent) throw error;
     throw new TransferError("changed", `a part of the file was refused: ${error.message}`, { verdict: "ok" });
   }
   if (opened.is === "body" && opened.offset === start) return opened;
