@@ -25,7 +25,7 @@ async function list(endpoint, how) {
   const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/client.js"));
   const http = new HttpClient({ timeoutMs: 60_000, connections: 20 });
   const spec = { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false };
-  const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 60_000);
+  const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 60_000, console.warn);
   const { signal } = new AbortController();
   const started = performance.now();
   let files = 0;
