@@ -73,6 +73,18 @@ test("a killed redis-server comes back by itself, with its data", async () => {
   expect(keepers()).toEqual([keeper]);
 });
 
+test("a redis-server that is killed while it tidies up has its data, what came meanwhile too", async () => {
+  const connection = client(await open());
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 20; i++) await connection.set(`${round}.${i}`, "x".repeat(100_000));
+    await connection.bgrewriteaof();
+    await connection.set("last", round);
+    for (const pid of servers()) kill(pid);
+    expect(await connection.get("last")).toBe(String(round));
+    expect(await connection.dbsize()).toBe((round + 1) * 20 + 1);
+  }
+});
+
 test("keeper and redis-server killed at once come back, with the data", async () => {
   const redis = await open();
   const connection = client(redis);
