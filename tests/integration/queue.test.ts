@@ -38,7 +38,7 @@ async function work(
       return process(worker, job.id as string);
     },
     { connection: redis, prefix, concurrency: 32, autorun: false, ...OPTIONS },
-    gatheredBackend(redis),
+    gatheredBackend(redis, "told"),
   );
   let completed = 0;
   worker.on("completed", () => {
@@ -70,8 +70,8 @@ describe("jobs that are added", () => {
   }) => {
     const queue = await openQueue(redis, keys.queuePrefix());
     const jobs = Array.from({ length: 250 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs);
-    await addJobs(redis, queue, jobs);
+    await addJobs(redis, queue, jobs, "told");
+    await addJobs(redis, queue, jobs, "told");
     expect(await queue.getJobCounts("wait", "active", "delayed")).toEqual({
       wait: 250,
       active: 0,
@@ -91,6 +91,7 @@ describe("jobs that are added", () => {
       redis,
       queue,
       priorities.map((priority, at) => ({ id: `run-${at}`, data: jobOf(at), priority })),
+      "told",
     );
     expect((await queue.getJob("run-0"))?.opts.priority).toBe(3);
     const { begun } = await work(redis, keys.queuePrefix(), 4);
@@ -103,7 +104,7 @@ describe("jobs that are finished in the same moment", () => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 320 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs);
+    await addJobs(redis, queue, jobs, "told");
     const before = await scriptCalls(redis);
     // So that they end together: each waits until all that can be carried at once are there.
     let waiting: (() => void)[] = [];
@@ -129,7 +130,7 @@ describe("jobs that are finished in the same moment", () => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 8 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs);
+    await addJobs(redis, queue, jobs, "told");
     const all = Promise.withResolvers<void>();
     let here = 0;
     const { errors } = await work(redis, prefix, 8, async (_worker, id) => {
@@ -145,7 +146,7 @@ describe("jobs that are finished in the same moment", () => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 32 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs);
+    await addJobs(redis, queue, jobs, "told");
     await redis.lpush(`${prefix}:jobs:wait`, "bad");
     await redis.set(`${prefix}:jobs:bad`, "no hash");
     const all = Promise.withResolvers<void>();
@@ -183,13 +184,13 @@ describe("jobs that are finished in the same moment", () => {
       "jobs",
       async () => undefined,
       { connection: redis, prefix, concurrency: 4, ...OPTIONS },
-      gatheredBackend(redis),
+      gatheredBackend(redis, "told"),
     );
     await worker.waitUntilReady();
     onTestFinished(() => worker.close());
     for (let round = 0; round < 3; round++) {
       const completed = once(worker, "completed");
-      await addJobs(redis, queue, [{ id: `run-${round}`, data: jobOf(round) }]);
+      await addJobs(redis, queue, [{ id: `run-${round}`, data: jobOf(round) }], "told");
       await completed;
     }
   });

@@ -185,6 +185,7 @@ export class Dispatcher {
       redis,
       queue,
       jobs.map((data) => ({ id: jobId(runId, data.i, data.g), data })),
+      "untold",
     );
   }
 

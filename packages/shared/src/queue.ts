@@ -13,28 +13,57 @@ import { Gather, Script } from "./redis/script.js";
  * given to them unpacked.
  */
 
-/** A script of BullMQ's as a Lua function of the keys and arguments of one job. */
-function asFunction(name: string, script: { content: string }): string {
+/**
+ * Whether BullMQ tells of each step of a job in the queue's event stream. In a queue that one process has for itself
+ * nobody listens, and the four events of a job are an eighth of what it costs in Redis.
+ */
+export type Events = "told" | "untold";
+
+/**
+ * A script of BullMQ's as a Lua function of the keys and arguments of one job. The functions that it brings (each is made
+ * of its parameters alone) are made once for all jobs of a call.
+ */
+function asFunction(name: string, script: { content: string }, events: Events): string {
+  const content =
+    events === "told" ? script.content : script.content.replace(/\brcall\("X(ADD|TRIM)"/g, 'untold("X$1"');
+  const functions = content.indexOf("\nlocal function ");
+  const rest = content.indexOf("\nend\n", content.lastIndexOf("\nlocal function ")) + "\nend\n".length;
   return `
 local unpacked = {unpack = function(value) return value end}
+local rcall = redis.call
+local function untold() end
+${content.slice(functions, rest)}
 local function ${name}(KEYS, ARGV, cmsgpack)
-${script.content}
+${content.slice(0, functions)}
+${content.slice(rest)}
 end`;
+}
+
+/** The two ways of a script, each made when it is first needed. */
+function bothWays(make: (events: Events) => Script): (events: Events) => Script {
+  const made: { [way in Events]?: Script } = {};
+  return (events) => {
+    made[events] ??= make(events);
+    return made[events];
+  };
 }
 
 /**
  * KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job its id, data (JSON) and priority, or 0. The error
  * is for what cannot be: a job is refused for its parent's or its deduplication's sake alone.
  */
-function addScript(script: { content: string }): Script {
-  return new Script(`${asFunction("add", script)}
+function addScript(script: { content: string }): (events: Events) => Script {
+  return bothWays(
+    (events) =>
+      new Script(`${asFunction("add", script, events)}
 local opts = cjson.decode(ARGV[2])
 for at = 4, #ARGV, 3 do
   local priority = tonumber(ARGV[at + 2])
   opts.priority = priority > 0 and priority or nil
   local answer = add(KEYS, {{ARGV[1], ARGV[at], 'copy', ARGV[3]}, ARGV[at + 1], opts}, unpacked)
   if answer ~= ARGV[at] then return redis.error_reply('ERR job ' .. ARGV[at] .. ' was not added: ' .. tostring(answer)) end
-end`);
+end`),
+  );
 }
 
 const addStandard = addScript(addStandardJob);
@@ -46,7 +75,9 @@ const addPrioritized = addScript(addPrioritizedJob);
  * script returns for each, or {error}, as one JSON text; where all go wrong it is the call that does, as it must where
  * Redis does not write any more.
  */
-const finishScript = new Script(`${asFunction("finish", moveToFinished)}
+const finishScript = bothWays(
+  (events) =>
+    new Script(`${asFunction("finish", moveToFinished, events)}
 local opts = cmsgpack.unpack(ARGV[2])
 local keys = {unpack(KEYS)}
 local answers, failed = {}, 0
@@ -62,7 +93,8 @@ for at = 5, #ARGV, 3 do
   answers[#answers + 1] = answer
 end
 if failed == #answers then return redis.error_reply(answers[1].error) end
-return cjson.encode(answers)`);
+return cjson.encode(answers)`),
+);
 
 /** Where the job's own key is among those of {@link moveToFinished}. */
 const JOB_KEY = 11;
@@ -89,14 +121,19 @@ const ADDED_AT_ONCE = 100;
  * Adds jobs. One that is there already is left as it is, so that a call may be sent again, as ioredis does where a
  * connection broke.
  */
-export async function addJobs(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promise<void> {
+export async function addJobs(
+  redis: Redis,
+  queue: JobQueue,
+  jobs: QueuedJob[],
+  events: Events,
+): Promise<void> {
   const calls: Promise<void>[] = [];
   for (let from = 0; from < jobs.length; from += ADDED_AT_ONCE)
-    calls.push(addSome(redis, queue, jobs.slice(from, from + ADDED_AT_ONCE)));
+    calls.push(addSome(redis, queue, jobs.slice(from, from + ADDED_AT_ONCE), events));
   await Promise.all(calls);
 }
 
-async function addSome(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promise<void> {
+async function addSome(redis: Redis, queue: JobQueue, jobs: QueuedJob[], events: Events): Promise<void> {
   const key = (name: string) => queue.backend.keys[name] as string;
   const args = [key(""), JSON.stringify(OPTIONS), Date.now()];
   for (const { id, data, priority } of jobs) args.push(id, JSON.stringify(data), priority ?? 0);
@@ -104,7 +141,7 @@ async function addSome(redis: Redis, queue: JobQueue, jobs: QueuedJob[]): Promis
   const names = prioritized
     ? ["marker", "meta", "id", "prioritized", "delayed", "completed", "active", "events", "pc"]
     : ["wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker"];
-  await (prioritized ? addPrioritized : addStandard).run(redis, names.map(key), args);
+  await (prioritized ? addPrioritized : addStandard)(events).run(redis, names.map(key), args);
 }
 
 /** A job (fields and values) or 0, its id or 0, ms of a rate limit, when the next one is due. */
@@ -119,11 +156,11 @@ interface Finish {
 }
 
 /** For workers: what is finished in one turn of the event loop is finished, and the next jobs fetched, in one call. */
-export function gatheredBackend(redis: Redis): BackendFactory<RedisQueueBackend> {
+export function gatheredBackend(redis: Redis, events: Events): BackendFactory<RedisQueueBackend> {
   return (name, options, context) => {
     const backend = createRedisBackend(name, options, context);
     const single = backend.moveToCompleted.bind(backend);
-    const finishes = new Gather((requests: Finish[]) => finishAll(redis, backend, requests));
+    const finishes = new Gather((requests: Finish[]) => finishAll(redis, backend, requests, events));
     backend.moveToCompleted = async (job, value, remove, token, fetchNext) => {
       const plain = value === undefined && remove === true && !job.parentKey;
       if (!plain) return single(job, value, remove, token, fetchNext);
@@ -142,7 +179,7 @@ export function gatheredBackend(redis: Redis): BackendFactory<RedisQueueBackend>
   };
 }
 
-async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Finish[]) {
+async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Finish[], events: Events) {
   const [first] = requests as [Finish];
   // What is the same for all, as the library makes it: keys, then id, now, kind and value, state, fetch, prefix, options.
   const made = backend.moveToCompletedArgs(first.job, undefined, true, "", true);
@@ -156,7 +193,7 @@ async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Fin
   const args = [prefix, packed, now, value] as (string | number | Buffer)[];
   for (const { job, token, fetchNext } of requests)
     args.push(job.id as string, token, fetchNext && !backend.closing ? 1 : 0);
-  const answers = JSON.parse((await finishScript.run(redis, keys, args)) as string) as (
+  const answers = JSON.parse((await finishScript(events).run(redis, keys, args)) as string) as (
     | Next
     | number
     | { error: string }

@@ -74,6 +74,7 @@ export class Carrier {
       leases,
       place: () => opened.place,
       events,
+      queueEvents: "untold",
       onError,
     });
   }

@@ -74,6 +74,7 @@ export class FleetCarrier {
       concurrency: options.concurrency,
       leases: this.#leases,
       place: (job) => this.#place(job.r as string),
+      queueEvents: "told",
       events: {
         started: (job, attempt) => {
           this.#carrying.set(keyOf(job), { job, sinceMs: Date.now() });

@@ -3,7 +3,7 @@ import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol";
-import { gatheredBackend } from "@drover/shared/queue";
+import { type Events, gatheredBackend } from "@drover/shared/queue";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Leases } from "./leases.js";
@@ -54,6 +54,8 @@ export interface ProcessorOptions {
   /** The place of a job's run; undefined where there is no such run any more. */
   place(job: TransferJob): Place | Promise<Place | undefined>;
   events: FileEvents;
+  /** Whether others may listen to what the queue itself tells of its jobs. */
+  queueEvents: Events;
   /** Errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
 }
@@ -120,7 +122,7 @@ export class Processor {
           backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
         },
       },
-      gatheredBackend(options.redis),
+      gatheredBackend(options.redis, options.queueEvents),
     );
     worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
     return worker;
