@@ -4,7 +4,7 @@
  * the death of any, and stops by itself when nobody uses it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, closeSync, constants, openSync, readFileSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { delimiter, isAbsolute, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -145,7 +145,11 @@ class KeeperLink {
     for (let pause = 5; !this.closed; pause = Math.min(pause * 1.1, 100)) {
       // Looked up anew each time: the next keeper may listen elsewhere.
       const socketDir = locate(this.layout);
-      const greeting = await greet(keeperSocket(socketDir), startTimeoutMs, background);
+      const path = keeperSocket(socketDir);
+      // Where there is surely none it is started in this turn of the event loop: it comes up while the caller goes on.
+      const greeting: Greeting = existsSync(path)
+        ? await greet(path, startTimeoutMs, background)
+        : { outcome: "absent" };
       switch (greeting.outcome) {
         case "ready":
           this.hold(greeting.socket, socketDir);

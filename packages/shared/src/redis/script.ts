@@ -76,12 +76,17 @@ export function pipelined(redis: Redis, make: (redis: Redis) => ChainableCommand
   });
 }
 
+/** Calls of one kind begin so far apart at least, where there is always something to ask. */
+const APART_MS = 2;
+
 /**
- * Gathers the requests of one turn of the event loop into one call: many files in flight then share one round trip
- * and one script start. A request waits for nothing but the end of the turn.
+ * Gathers requests into calls: many files in flight then share one round trip and one script start. A request that comes
+ * alone waits for the end of its turn of the event loop; one that comes close behind a call waits for others a moment.
  */
 export class Gather<Request, Answer> {
   #waiting: { request: Request; resolve: (answer: Answer) => void; reject: (error: unknown) => void }[] = [];
+  /** When the last call began (monotonic ms). */
+  #calledMs = Number.NEGATIVE_INFINITY;
 
   /** @param send answers in the order of the requests. */
   constructor(
@@ -91,11 +96,15 @@ export class Gather<Request, Answer> {
 
   ask(request: Request): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.push({ request, resolve, reject }) === 1) setImmediate(() => this.#flush());
+      if (this.#waiting.push({ request, resolve, reject }) > 1) return;
+      const waitMs = this.#calledMs + APART_MS - performance.now();
+      if (waitMs > 0) setTimeout(() => this.#flush(), waitMs);
+      else setImmediate(() => this.#flush());
     });
   }
 
   #flush(): void {
+    this.#calledMs = performance.now();
     const all = this.#waiting;
     this.#waiting = [];
     for (let from = 0; from < all.length; from += this.most) {

@@ -13,13 +13,13 @@ export type Credentials = (refused?: AwsIdentity) => Promise<AwsIdentity | undef
 const LOOK_AGAIN_MS = 30_000;
 
 /**
- * Those of {@link customers}, else the default chain of AWS: environment, shared files and profiles, SSO, processes, web
+ * Those of {@link customers} or {@link ofEnvironment}, else the default chain of AWS: environment, shared files and profiles, SSO, processes, web
  * identity, container and machine. Nothing is loaded or asked before the first request; what expires is asked for anew in
  * time.
  */
 export function credentialsOf(spec: S3Spec): Credentials {
   if (spec.anonymous) return async () => undefined;
-  const given = customers(spec);
+  const given = customers(spec) ?? ofEnvironment(spec);
   if (given) return async () => given;
   let chain: ReturnType<typeof load> | undefined;
   let renewal: Promise<AwsIdentity> | undefined;
@@ -61,6 +61,22 @@ function customers({ endpoint, profile }: S3Spec): AwsIdentity | undefined {
   return URL.canParse(of) && new URL(of).href === new URL(endpoint).href
     ? { accessKeyId, secretAccessKey }
     : undefined;
+}
+
+/**
+ * The first link of the chain, where it has something that does not expire: loading the others takes as long as a
+ * hundred requests.
+ */
+function ofEnvironment({ profile }: S3Spec): AwsIdentity | undefined {
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+    AWS_CREDENTIAL_EXPIRATION: expires,
+    AWS_PROFILE,
+  } = process.env;
+  if (!accessKeyId || !secretAccessKey || expires || (profile ?? AWS_PROFILE)) return undefined;
+  return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
 }
 
 function textOf({ accessKeyId, secretAccessKey, sessionToken }: AwsIdentity): string {
