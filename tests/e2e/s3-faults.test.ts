@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -242,6 +243,36 @@ describe("an object", () => {
     const blocked = items.filter((item) => item.outcome === "blocked");
     expect(blocked.length).toBeGreaterThan(0);
     expect(blocked[0]?.error?.message).toContain(new URL(s3.endpoint).host);
+  });
+});
+
+describe("a checksum that the service keeps", () => {
+  it.for([
+    ["is not asked of another service than AWS", [], {}, "", false],
+    ["goes with an upload where it is wanted", ["--s3-checksums", "when-supported"], {}, "", true],
+    ["is wanted by AWS's variable", [], { AWS_REQUEST_CHECKSUM_CALCULATION: "WHEN_SUPPORTED" }, "", true],
+    ["or by a profile", [], {}, "request_checksum_calculation = when_supported", true],
+    [
+      "which a flag overrides",
+      ["--s3-checksums", "when-required"],
+      {},
+      "request_checksum_calculation = when_supported",
+      false,
+    ],
+  ] as const)("%s", async ([, flags, more, profile, sent], { box, work, s3 }) => {
+    const from = work.write({ "f.txt": "text" });
+    const config = join(work.path, "config");
+    writeFileSync(config, `[default]\n${profile}\n`);
+    const env = { ...s3.env, AWS_CONFIG_FILE: config, ...more };
+    const to = ["--artifact-root", "s3://bucket/out"];
+    const up = await box.sync([from, ...to, ...flags], { env });
+    expect(up.code).toBe(0);
+    const checksum = createHash("sha256").update("text").digest("base64");
+    const put = s3.requests.find(({ method, key }) => method === "PUT" && key === "out/f.txt");
+    expect(put?.headers["x-amz-checksum-sha256"]).toBe(sent ? checksum : undefined);
+    expect(put?.headers["content-md5"] === undefined).toBe(sent);
+    const { items } = await box.sync(["s3://bucket/out/f.txt", ...work.into], { env });
+    expect(items).toMatchObject([{ verified_by: sent ? "x-amz-checksum" : "etag" }]);
   });
 });
 

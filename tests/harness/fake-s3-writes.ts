@@ -30,8 +30,12 @@ export class FakeS3Writes {
     const uploadId = query.get("uploadId");
     if (headers["content-md5"] !== undefined && md5(body).toString("base64") !== headers["content-md5"])
       return sendError(answer, 400, "BadDigest");
+    const sha256 = createHash("sha256").update(body);
+    const checksum = headers["x-amz-checksum-sha256"];
+    if (checksum !== undefined && checksum !== sha256.copy().digest("base64"))
+      return sendError(answer, 400, "BadDigest");
     const hashed = headers["x-amz-content-sha256"];
-    if (hashed !== "UNSIGNED-PAYLOAD" && hashed !== createHash("sha256").update(body).digest("hex"))
+    if (hashed !== "UNSIGNED-PAYLOAD" && hashed !== sha256.digest("hex"))
       return sendError(answer, 400, "XAmzContentSHA256Mismatch");
     if (request.method === "POST" && query.has("uploads")) return this.#create(request, answer);
     if (uploadId !== null) {
@@ -149,7 +153,7 @@ export class FakeS3Writes {
 
 function kept(headers: IncomingMessage["headers"]): Record<string, string> {
   const names = Object.keys(headers).filter((name) =>
-    /^(x-amz-meta-|cache-control$|content-type$)/.test(name),
+    /^(x-amz-meta-|x-amz-checksum-|cache-control$|content-type$)/.test(name),
   );
   return Object.fromEntries(names.map((name) => [name, String(headers[name])]));
 }

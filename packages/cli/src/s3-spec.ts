@@ -20,10 +20,13 @@ export async function s3SpecOf({ values, origins }: Resolved): Promise<S3Spec> {
   const region = values["s3-region"] ?? configured.region ?? "us-east-1";
   if (!/^[a-z0-9-]{1,64}$/i.test(region))
     throw new SettingsError(`--s3-region must be a name such as eu-west-1, not ${JSON.stringify(region)}`);
+  const another = ownEndpoint !== undefined && !isAws(ownEndpoint);
+  const checksums = values["s3-checksums"] ?? configured.checksums;
   return {
     endpoint: ownEndpoint ?? awsEndpoint(region),
     region,
-    pathStyle: values["s3-path-style"] ?? (ownEndpoint !== undefined && !isAws(ownEndpoint)),
+    pathStyle: values["s3-path-style"] ?? another,
+    checksums: checksums === undefined ? !another : checksums === "when-supported",
     anonymous: values["s3-anonymous"],
     requesterPays: values["s3-requester-pays"],
     ...(profile === undefined ? {} : { profile }),
@@ -65,10 +68,16 @@ function isAws(endpoint: string): boolean {
   return /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
 }
 
-/** Region and endpoint of a profile. What reads the files is loaded only where there is one. */
+interface Configured {
+  region?: string | undefined;
+  endpoint?: string | undefined;
+  checksums?: string | undefined;
+}
+
+/** What a profile says of a service. What reads the files is loaded only where there is one. */
 async function fromProfile(
   named: string | undefined,
-): Promise<{ region?: string | undefined; endpoint?: string | undefined }> {
+): Promise<Configured> {
   const config = process.env.AWS_CONFIG_FILE ?? join(homedir(), ".aws", "config");
   const keys = process.env.AWS_SHARED_CREDENTIALS_FILE ?? join(homedir(), ".aws", "credentials");
   const name = named ?? "default";
@@ -92,5 +101,9 @@ async function fromProfile(
   const endpoint = ignored ? undefined : (services?.["s3.endpoint_url"] ?? profile.endpoint_url);
   if (endpoint !== undefined && !/^https?:\/\//.test(endpoint))
     throw new SettingsError(`endpoint_url of profile ${name} in ${config} must be an http(s) URL`);
-  return { region: profile.region, endpoint: endpoint?.replace(/\/$/, "") };
+  return {
+    region: profile.region,
+    endpoint: endpoint?.replace(/\/$/, ""),
+    checksums: profile.request_checksum_calculation?.toLowerCase().replaceAll("_", "-"),
+  };
 }

@@ -56,6 +56,8 @@ export class S3Destination implements Destination {
   readonly leases: Leases;
   readonly budget: Budget;
   readonly mostCopyBytes: number;
+  /** Whether uploads carry a checksum that the service keeps. */
+  readonly checksums: boolean;
   readonly #backup: S3Destination | undefined;
   readonly #closing = new AbortController();
   #swept = false;
@@ -67,7 +69,9 @@ export class S3Destination implements Destination {
     this.budget = options.budget;
     this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
     this.bucket = new S3Bucket(client, tree.bucket);
-    this.conditions = new S3Conditions(this.bucket, tree, destinationService(spec).endpoint, redis, keys);
+    const service = destinationService(spec);
+    this.checksums = service.checksums ?? false;
+    this.conditions = new S3Conditions(this.bucket, tree, service.endpoint, redis, keys);
     this.uploads = new S3Uploads(redis, keys, client, tree, backupOf);
     if (backup) {
       const { backup: _, ...same } = options;

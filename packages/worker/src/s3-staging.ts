@@ -234,7 +234,10 @@ export class S3Staging implements Staging {
   ): Promise<Written> {
     const headers = {
       ...metadataHeaders(entry, received.sha256, this.key),
-      "content-md5": Buffer.from(md5, "hex").toString("base64"),
+      // One is enough for the service to refuse other bytes, and the ETag that it answers is held against the MD5 here.
+      ...(this.to.checksums
+        ? { "x-amz-checksum-sha256": Buffer.from(received.sha256, "hex").toString("base64") }
+        : { "content-md5": Buffer.from(md5, "hex").toString("base64") }),
       ...condition,
     };
     const written = await this.to.bucket.put(this.key, bytes, received.sha256, headers, this.lease.signal);

@@ -7,6 +7,8 @@ export const s3SpecSchema = z.object({
   region: z.string(),
   /** `endpoint/bucket/key` instead of `bucket.endpoint/key`. */
   pathStyle: z.boolean(),
+  /** Uploads carry a checksum that the service keeps (x-amz-checksum-sha256), and not an MD5. */
+  checksums: z.boolean().optional(),
   /** Requests are not signed. */
   anonymous: z.boolean(),
   /** The requests of this run are paid by whoever signs them, not by the bucket's owner. */
