@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { transferJobSchema } from "@drover/shared/job";
-import { addJobs, gatheredBackend } from "@drover/shared/queue";
+import { addJobs, type Events, gatheredBackend } from "@drover/shared/queue";
 import { Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { describe, expect, onTestFinished } from "vitest";
@@ -25,6 +25,7 @@ async function work(
   prefix: string,
   count: number,
   process: (worker: Worker, id: string) => Promise<unknown> = async () => undefined,
+  told: Events = "told",
 ) {
   const begun: string[] = [];
   const errors: string[] = [];
@@ -38,7 +39,7 @@ async function work(
       return process(worker, job.id as string);
     },
     { connection: redis, prefix, concurrency: 32, autorun: false, ...OPTIONS },
-    gatheredBackend(redis, "told"),
+    gatheredBackend(redis, told),
   );
   let completed = 0;
   worker.on("completed", () => {
@@ -125,6 +126,25 @@ describe("jobs that are finished in the same moment", () => {
     const completed = events.filter((fields) => fields.includes("completed"));
     expect(completed).toHaveLength(320);
   });
+
+  it.for([undefined, 3])(
+    "in a queue that tells nothing are the same, priority %s",
+    async (priority, { redis, keys }) => {
+      const prefix = keys.queuePrefix();
+      const queue = await openQueue(redis, prefix);
+      const jobs = Array.from({ length: 250 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
+      const all = priority === undefined ? jobs : jobs.map((job) => ({ ...job, priority }));
+      await addJobs(redis, queue, all, "untold");
+      await addJobs(redis, queue, all, "untold");
+      const { begun, completed, errors } = await work(redis, prefix, 250, undefined, "untold");
+      expect([begun, completed, errors]).toEqual([jobs.map(({ id }) => id), 250, []]);
+      expect(await redis.keys(`${prefix}:jobs:run-*`)).toEqual([]);
+      const events = (await redis.xrange(`${prefix}:jobs:events`, "-", "+")).map(([, fields]) => fields[1]);
+      // The first jobs are fetched one by one, as the library does it.
+      expect(events.filter((event) => event !== "active" && event !== "drained")).toEqual([]);
+      expect(events.length).toBeLessThan(40);
+    },
+  );
 
   it("do not suffer where the lock of one of them is lost", async ({ redis, keys }) => {
     const prefix = keys.queuePrefix();

@@ -75,9 +75,7 @@ interface Configured {
 }
 
 /** What a profile says of a service. What reads the files is loaded only where there is one. */
-async function fromProfile(
-  named: string | undefined,
-): Promise<Configured> {
+async function fromProfile(named: string | undefined): Promise<Configured> {
   const config = process.env.AWS_CONFIG_FILE ?? join(homedir(), ".aws", "config");
   const keys = process.env.AWS_SHARED_CREDENTIALS_FILE ?? join(homedir(), ".aws", "credentials");
   const name = named ?? "default";
