@@ -120,6 +120,25 @@ describe("a closed breaker", () => {
   });
 });
 
+describe("who is admitted right after a file has ended", () => {
+  it("finds its news, however many ended just before", async ({ fleet, run }) => {
+    const names = Array.from({ length: 30 }, (_, at) => `n${at}`);
+    const sources = names.map((name, at) => [name, `http://host${at % 10}/${at}`] as const);
+    const files = await fleet.files(run, Object.fromEntries(sources));
+    const [before, failing, next] = [files.slice(0, 10), files.slice(10, 20), files.slice(20)];
+    const held = await Promise.all([...before, ...failing].map((file) => fleet.admit(file)));
+    const options = { outcome: "failed", failure: "", verdict: "fail", openBreaker: true } as const;
+    for (let at = 0; at < 10; at++) {
+      await fleet.protocol.settle(settling(before[at] as FileKeys, held[at], { index: at }));
+      const settled = fleet.protocol.settle(
+        settling(failing[at] as FileKeys, held[10 + at], { ...options, index: 10 + at }),
+      );
+      const answer = await fleet.protocol.admit(request(next[at] as FileKeys));
+      expect([(await settled).is, answer.is]).toEqual(["ok", "blocked"]);
+    }
+  });
+});
+
 describe("settles of one call", () => {
   it.for([
     ["fail fail ok fail fail", false],

@@ -7,6 +7,7 @@ describe("a host's limit", () => {
     ["example.com=conn:8", ["example.com:443", "example.com:80"], { files: 8 }],
     ["Example.com:8080=rps:0.5", ["example.com:8080"], { requestsPerSecond: 0.5 }],
     ["[::1]:80=bw:20MB", ["[::1]:80"], { bytesPerSecond: 20e6 }],
+    ["h:1=bw:1TB", ["h:1"], { bytesPerSecond: 1e12 }],
     [
       "*=conn:16,rps:100,bw:1.5MiB/s",
       ["*"],

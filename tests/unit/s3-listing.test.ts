@@ -12,6 +12,8 @@ interface Listing {
   /** Keys below a prefix, page by page. */
   list(prefix: string, startAfter?: string): AsyncGenerator<string[]>;
   all(prefix: string, startAfter?: string): Promise<string[]>;
+  /** What a person was told. */
+  warnings: string[];
 }
 
 const it = base.extend<{ listing: Listing }>({
@@ -27,7 +29,9 @@ const it = base.extend<{ listing: Listing }>({
       anonymous: true,
       requesterPays: false,
     };
-    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000, () => {});
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000, warn);
     const list = async function* (prefix: string, startAfter = "") {
       const pages = listObjects(lister, "bucket", prefix, startAfter, new AbortController().signal);
       for await (const page of pages) yield page.map(({ key }) => key);
@@ -37,7 +41,7 @@ const it = base.extend<{ listing: Listing }>({
       for await (const page of list(prefix, startAfter)) keys.push(...page);
       return keys;
     };
-    await use({ s3, list, all });
+    await use({ s3, list, all, warnings });
     await http.close();
     await s3.stop();
   },
@@ -276,6 +280,40 @@ describe("a listing with many requests at once", () => {
     const keys = await listing.all("p/");
     expect(keys).toEqual(Array.from({ length: keys.length }, (_, i) => `p/${pad(i)}`));
     expect(keys.length).toBeGreaterThanOrEqual(300);
+  });
+
+  it("fails for pages that bring nothing and never end, and says so before", async ({ listing }) => {
+    const { s3, all, warnings } = listing;
+    let token = 0;
+    s3.fault = ({ query }, answer) => {
+      if (!query.has("list-type")) return false;
+      const next = `<NextContinuationToken>${++token}</NextContinuationToken>`;
+      answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${next}</ListBucketResult>`);
+      return true;
+    };
+    await expect(all("p/")).rejects.toThrow(
+      "the listing has no end: 5000 pages in a row bring no key and say that there is more",
+    );
+    expect(warnings).toHaveLength(9);
+    expect(warnings[0]).toMatch(
+      /^the listing of s3:\/\/bucket\/p\/ goes on: 500 pages in a row bring no key/,
+    );
+  });
+
+  it("takes some pages that bring nothing, as a bucket with removed versions has them", async ({
+    listing,
+  }) => {
+    const { s3, all, warnings } = listing;
+    s3.put("p/1", "x");
+    let token = 0;
+    s3.fault = ({ query }, answer) => {
+      if (!query.has("list-type") || token === 20) return false;
+      const next = `<NextContinuationToken>${" ".repeat(++token)}!</NextContinuationToken>`; // comes before all keys
+      answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${next}</ListBucketResult>`);
+      return true;
+    };
+    expect(await all("p/")).toEqual(["p/1"]);
+    expect(warnings).toEqual([]);
   });
 
   it("fails for a token that comes again", async ({ listing }) => {

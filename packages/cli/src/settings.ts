@@ -5,6 +5,7 @@ import { refuseOneSlash } from "@drover/producer/expand/source-name";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
+import { parseSize } from "@drover/shared/size";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import { parseDecimal } from "./units.js";
 
@@ -55,22 +56,9 @@ function number(least: number, most: number, whole = false): Kind<number> {
   };
 }
 
-const UNITS: Record<string, number> = {
-  "": 1,
-  k: 1e3,
-  m: 1e6,
-  g: 1e9,
-  t: 1e12,
-  ki: 2 ** 10,
-  mi: 2 ** 20,
-  gi: 2 ** 30,
-  ti: 2 ** 40,
-};
-
 const size: Kind<number> = {
   read: (value) => {
-    const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?(?:\/s)?\s*$/i.exec(value);
-    const bytes = Number(match?.[1]) * (UNITS[(match?.[2] ?? "").toLowerCase()] ?? Number.NaN);
+    const bytes = parseSize(value);
     if (bytes >= 1 && bytes <= 2 ** 53) return Math.round(bytes);
     throw new Error("a size such as 500000, 20MB or 1.5GiB");
   },

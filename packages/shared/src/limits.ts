@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { SettingsError } from "./errors.js";
 import type { Keys } from "./redis/keys.js";
+import { parseSize } from "./size.js";
 
 /** Stands for every host that has no limit of its own. */
 export const DEFAULT_LIMIT = "*";
@@ -12,16 +13,6 @@ export interface HostLimit {
   requestsPerSecond?: number;
   bytesPerSecond?: number;
 }
-
-const UNITS: Record<string, number> = {
-  "": 1,
-  k: 1e3,
-  m: 1e6,
-  g: 1e9,
-  ki: 2 ** 10,
-  mi: 2 ** 20,
-  gi: 2 ** 30,
-};
 
 /**
  * Reads `HOST=conn:8,rps:50,bw:20MB`; HOST is `*` for the default, a name (its ports 80 and 443) or `name:port`; `none`
@@ -45,8 +36,7 @@ export function parseHostLimit(text: string): { hosts: string[]; limit: HostLimi
   if (rest === "none") return { hosts, limit };
   for (const part of rest.split(",")) {
     const [name, value = ""] = part.trim().split(":");
-    const match = /^(\d+(?:\.\d+)?)\s*([kmg]i?)?b?(?:\/s)?$/i.exec(value.trim());
-    const number = Number(match?.[1]) * (UNITS[(match?.[2] ?? "").toLowerCase()] ?? Number.NaN);
+    const number = parseSize(value);
     if (!(number > 0)) throw bad(`${part} has no number`);
     if (name === "conn" && Number.isInteger(number)) limit.files = number;
     else if (name === "rps") limit.requestsPerSecond = number;

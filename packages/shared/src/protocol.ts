@@ -14,6 +14,12 @@ import { isS3 } from "./storage/s3/name.js";
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
 
+/**
+ * Files that are admitted within this share a call, where there are always some: half as many calls. Settling does not
+ * wait, so that whoever is admitted after a file has ended finds what it left, its place at its host and its news.
+ */
+const ADMITS_APART_MS = 2;
+
 /** In the place of a catalog entry: the file is gone. */
 export const NO_ENTRY = "-";
 
@@ -192,7 +198,7 @@ export class Protocol {
     private readonly owner: string,
     private readonly probeMs: number,
   ) {
-    this.#admits = new Gather((requests) => this.#admitAll(requests));
+    this.#admits = new Gather((requests) => this.#admitAll(requests), ADMITS_APART_MS);
     this.#settles = new Gather((requests) => this.#settleAll(requests));
   }
 

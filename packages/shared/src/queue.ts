@@ -155,12 +155,18 @@ interface Finish {
   fetchNext: boolean;
 }
 
-/** For workers: what is finished in one turn of the event loop is finished, and the next jobs fetched, in one call. */
+/** Jobs that are finished within this share a call, where there are always some. */
+const FINISHES_APART_MS = 2;
+
+/** For workers: jobs that end at about the same time are finished, and the next ones fetched, in one call. */
 export function gatheredBackend(redis: Redis, events: Events): BackendFactory<RedisQueueBackend> {
   return (name, options, context) => {
     const backend = createRedisBackend(name, options, context);
     const single = backend.moveToCompleted.bind(backend);
-    const finishes = new Gather((requests: Finish[]) => finishAll(redis, backend, requests, events));
+    const finishes = new Gather(
+      (requests: Finish[]) => finishAll(redis, backend, requests, events),
+      FINISHES_APART_MS,
+    );
     backend.moveToCompleted = async (job, value, remove, token, fetchNext) => {
       const plain = value === undefined && remove === true && !job.parentKey;
       if (!plain) return single(job, value, remove, token, fetchNext);

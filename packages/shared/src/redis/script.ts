@@ -76,28 +76,29 @@ export function pipelined(redis: Redis, make: (redis: Redis) => ChainableCommand
   });
 }
 
-/** Calls of one kind begin so far apart at least, where there is always something to ask. */
-const APART_MS = 2;
-
 /**
  * Gathers requests into calls: many files in flight then share one round trip and one script start. A request that comes
- * alone waits for the end of its turn of the event loop; one that comes close behind a call waits for others a moment.
+ * alone waits for the end of its turn of the event loop.
  */
 export class Gather<Request, Answer> {
   #waiting: { request: Request; resolve: (answer: Answer) => void; reject: (error: unknown) => void }[] = [];
   /** When the last call began (monotonic ms). */
   #calledMs = Number.NEGATIVE_INFINITY;
 
-  /** @param send answers in the order of the requests. */
+  /**
+   * @param send answers in the order of the requests.
+   * @param apartMs calls begin so far apart at least: a request that comes close behind a call waits for others.
+   */
   constructor(
     private readonly send: (requests: Request[]) => Promise<Answer[]>,
+    private readonly apartMs = 0,
     private readonly most = 128,
   ) {}
 
   ask(request: Request): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.push({ request, resolve, reject }) > 1) return;
-      const waitMs = this.#calledMs + APART_MS - performance.now();
+      const waitMs = this.apartMs === 0 ? 0 : this.#calledMs + this.apartMs - performance.now();
       if (waitMs > 0) setTimeout(() => this.#flush(), waitMs);
       else setImmediate(() => this.#flush());
     });

@@ -26,6 +26,13 @@ export type Lister = (request: PageRequest, signal: AbortSignal) => Promise<List
 const LONG_MS = 5_000;
 
 /**
+ * Pages in a row, of all ranges, that bring no key and say that there is more: a person hears of so many, and so many more
+ * are not believed. A bucket with versions can have some, one for a thousand removed objects or so.
+ */
+const EMPTY_PAGES = 500;
+const MOST_EMPTY_PAGES = 5_000;
+
+/**
  * @param retries tries per page in all, with growing random delays between them.
  * @param warn told of a long wait, for people.
  */
@@ -35,10 +42,22 @@ export function listerOf(
   timeoutMs: number,
   warn: (message: string) => void,
 ): Lister {
+  let empty = 0;
+  const count = ({ objects, prefixes, next }: ListedPage, { bucket, prefix }: PageRequest) => {
+    empty = next === undefined || objects.keys.length + prefixes.length > 0 ? 0 : empty + 1;
+    if (empty === 0 || empty % EMPTY_PAGES !== 0) return;
+    const what = `${empty} pages in a row bring no key and say that there is more`;
+    if (empty >= MOST_EMPTY_PAGES)
+      throw new TransferError("protocol", `the listing has no end: ${what}`, { permanent: true });
+    warn(`the listing of s3://${bucket}/${prefix} goes on: ${what}`);
+  };
   return async (request, signal) => {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await onePage(client, request, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+        const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+        const page = await onePage(client, request, within);
+        count(page, request);
+        return page;
       } catch (thrown) {
         signal.throwIfAborted();
         const error = asTransferError(thrown, timeoutMs);

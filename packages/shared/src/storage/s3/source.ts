@@ -120,13 +120,13 @@ export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, w
 
 /** Checksums that a service may keep, and the length of each in base64: those that are as good as an MD5, and others. */
 const STRONG = [
-  ["sha256", 44],
-  ["sha1", 28],
+  ["sha256", "x-amz-checksum-sha256", 44],
+  ["sha1", "x-amz-checksum-sha1", 28],
 ] as const;
 const WEAK = [
-  ["crc64nvme", 12],
-  ["crc32c", 8],
-  ["crc32", 8],
+  ["crc64nvme", "x-amz-checksum-crc64nvme", 12],
+  ["crc32c", "x-amz-checksum-crc32c", 8],
+  ["crc32", "x-amz-checksum-crc32", 8],
 ] as const;
 
 /** What vouches for the whole object: its service, its uploader, or the service with no more than a CRC. */
@@ -145,11 +145,11 @@ function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
 /** A checksum that the service keeps. One with `-N` is of the parts' checksums, and says nothing of the whole. */
 function keptChecksum(
   headers: AnswerHeaders,
-  of: readonly (readonly [SourceDigest["algorithm"], number])[],
+  of: readonly (readonly [SourceDigest["algorithm"], header: string, length: number])[],
 ): SourceDigest | undefined {
   if (headers["x-amz-checksum-type"] === "COMPOSITE") return undefined;
-  for (const [algorithm, length] of of) {
-    const base64 = headers[`x-amz-checksum-${algorithm}`];
+  for (const [algorithm, header, length] of of) {
+    const base64 = headers[header];
     if (base64?.length === length && /^[A-Za-z0-9+/]+=+$/.test(base64))
       return { by: "x-amz-checksum", algorithm, base64 };
   }
