@@ -80,6 +80,13 @@ const AHEAD = 64;
 const QUICK_MS = 500;
 const PATIENCE_MS = 1_000;
 
+/**
+ * BullMQ's worker fetches all that it may have, one after the other, before it begins with the first of them. So it may
+ * have a few at first, and with each that has begun so many more.
+ */
+const FIRST_FETCHED = 4;
+const MORE_FETCHED = 2;
+
 /** What became of a delivery, waiting apart. */
 type Ended = Exclude<Carried, { is: "busy" | "blocked" | "wait" }>;
 
@@ -89,6 +96,8 @@ export class Processor {
   readonly #slots: Slots;
   #concurrency: number;
   #stopping = false;
+  /** Jobs that may be fetched, while that still grows. */
+  #most = FIRST_FETCHED;
   /** How long files were carried of late, the newest counting most. */
   #carryingMs = QUICK_MS;
   /** When a file was first taken up, where that was not in its last delivery. */
@@ -157,7 +166,14 @@ export class Processor {
   }
 
   #fetched(): number {
-    return this.#concurrency + (this.#carryingMs < QUICK_MS ? Math.min(this.#concurrency, AHEAD) : 0);
+    const ahead = this.#carryingMs < QUICK_MS ? Math.min(this.#concurrency, AHEAD) : 0;
+    return Math.min(this.#concurrency + ahead, this.#most);
+  }
+
+  #begun(): void {
+    if (this.#most >= this.#concurrency + AHEAD) return;
+    this.#most += MORE_FETCHED;
+    this.#worker.concurrency = this.#fetched();
   }
 
   #took(carryingMs: number): void {
@@ -186,6 +202,7 @@ export class Processor {
 
   async #process(job: Job<unknown>, token: string): Promise<void> {
     const { events } = this.options;
+    this.#begun();
     const parsed = transferJobSchema.safeParse(job.data);
     const id = job.id as string;
     if (!parsed.success) throw new UnrecoverableError(`job ${id} is not a transfer job`);
