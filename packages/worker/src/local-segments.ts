@@ -54,6 +54,10 @@ export async function fetchPieces(
     lease.note = encodePart(part);
     hashing.advance(part.contiguousBytes);
   };
+  /** A piece that is first of those not done is hashed while it comes: the others by then wait for it. */
+  const written = (start: number, atByte: number) => {
+    if (start === part.contiguousBytes) hashing.advance(atByte);
+  };
   const take = () => {
     while (done.has(next)) next++;
     return next < count ? next++ : undefined;
@@ -67,7 +71,7 @@ export async function fetchPieces(
       const startedMs = performance.now();
       if (body && piece === startPiece) {
         body.reuseMemory?.();
-        await copyPiece(body, start, end, staging, part, place);
+        await copyPiece(body, start, end, staging, part, place, written);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
         const opened = await openPiece(source, entry, start, end, part, () => given, signal);
@@ -75,7 +79,7 @@ export async function fetchPieces(
         const unwatch = place.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
-          await copyPiece(opened.body, start, end, staging, part, place);
+          await copyPiece(opened.body, start, end, staging, part, place, written);
         } catch (error) {
           opened.body.abort(error as Error);
           throw error;
@@ -145,6 +149,7 @@ async function copyPiece(
   staging: LocalStaging,
   part: Part,
   place: Place,
+  written: (start: number, atByte: number) => void,
 ): Promise<void> {
   let at = start;
   while (at < end) {
@@ -157,6 +162,7 @@ async function copyPiece(
     const before = at;
     at = await staging.write(wanted, at);
     part.receivedBytes += at - before;
+    written(start, at);
     await place.pace.take(at - before, staging.lease);
   }
 }
