@@ -71,6 +71,26 @@ describe("files at once", () => {
     expect((await asked(other, c)).is).toBe("admitted");
   });
 
+  it("are asked for again within seconds, however long files took of late: a slot that is free stays so no longer", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 2 });
+    const all = await files(fleet, run, 42);
+    for (const file of all.slice(0, 2)) await fleet.admit(file);
+    await redis.hset(keys.limit(HOST), "v", 40_000); // workers stood still, with files in their hands
+    const waits: number[] = [];
+    for (const file of all.slice(2)) {
+      const answer = await asked(fleet, file);
+      if (answer.is !== "wait") throw new Error(answer.is);
+      waits.push(answer.waitMs);
+    }
+    expect(Math.max(...waits)).toBeLessThanOrEqual(5_000);
+  });
+
   it("of other hosts and of local files do not count", async ({ fleet, run, limit }) => {
     await limit({ files: 1 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];

@@ -39,7 +39,7 @@ async function work(
       return process(worker, job.id as string);
     },
     { connection: redis, prefix, concurrency: 32, autorun: false, ...OPTIONS },
-    gatheredBackend(redis, told),
+    gatheredBackend(redis, told, 32),
   );
   let completed = 0;
   worker.on("completed", () => {
@@ -204,7 +204,7 @@ describe("jobs that are finished in the same moment", () => {
       "jobs",
       async () => undefined,
       { connection: redis, prefix, concurrency: 4, ...OPTIONS },
-      gatheredBackend(redis, "told"),
+      gatheredBackend(redis, "told", 4),
     );
     await worker.waitUntilReady();
     onTestFinished(() => worker.close());

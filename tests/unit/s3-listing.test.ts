@@ -31,7 +31,7 @@ const it = base.extend<{ listing: Listing }>({
     };
     const warnings: string[] = [];
     const warn = (message: string) => warnings.push(message);
-    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000, warn);
+    const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 5_000, warn, 1_500);
     const list = async function* (prefix: string, startAfter = "") {
       const pages = listObjects(lister, "bucket", prefix, startAfter, new AbortController().signal);
       for await (const page of pages) yield page.map(({ key }) => key);
@@ -292,9 +292,9 @@ describe("a listing with many requests at once", () => {
       return true;
     };
     await expect(all("p/")).rejects.toThrow(
-      "the listing has no end: 5000 pages in a row bring no key and say that there is more",
+      "the listing has no end: 1500 pages in a row bring no key and say that there is more; list narrower prefixes",
     );
-    expect(warnings).toHaveLength(9);
+    expect(warnings).toHaveLength(2);
     expect(warnings[0]).toMatch(
       /^the listing of s3:\/\/bucket\/p\/ goes on: 500 pages in a row bring no key/,
     );

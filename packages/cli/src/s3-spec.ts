@@ -71,16 +71,30 @@ function isAws(endpoint: string): boolean {
 interface Configured {
   region?: string | undefined;
   endpoint?: string | undefined;
-  checksums?: string | undefined;
+  checksums?: "when-supported" | "when-required" | undefined;
 }
 
-/** What a profile says of a service. What reads the files is loaded only where there is one. */
+/**
+ * AWS's own setting, as its variable and its files have it.
+ *
+ * @param where it is written.
+ */
+function checksumsOf(value: string | undefined, where: string): Configured["checksums"] {
+  if (!value) return undefined;
+  const mode = value.toLowerCase().replaceAll("_", "-");
+  if (mode === "when-supported" || mode === "when-required") return mode;
+  throw new SettingsError(`${where} must be WHEN_SUPPORTED or WHEN_REQUIRED, not ${JSON.stringify(value)}`);
+}
+
+/** What AWS's variable and a profile say of a service. What reads the files is loaded only where there is one. */
 async function fromProfile(named: string | undefined): Promise<Configured> {
   const config = process.env.AWS_CONFIG_FILE ?? join(homedir(), ".aws", "config");
   const keys = process.env.AWS_SHARED_CREDENTIALS_FILE ?? join(homedir(), ".aws", "credentials");
   const name = named ?? "default";
+  const variable = "AWS_REQUEST_CHECKSUM_CALCULATION";
+  const ofEnvironment = checksumsOf(process.env[variable], variable);
   if (!existsSync(config) && !existsSync(keys)) {
-    if (named === undefined) return {};
+    if (named === undefined) return { checksums: ofEnvironment };
     throw new SettingsError(`no profile ${named}: neither ${config} nor ${keys} is there`);
   }
   const { loadSharedConfigFiles } = await import("@smithy/core/config");
@@ -90,7 +104,7 @@ async function fromProfile(named: string | undefined): Promise<Configured> {
     throw new SettingsError(
       `no profile ${named} in ${config} or ${keys}: check --s3-profile and AWS_PROFILE`,
     );
-  if (!profile) return {};
+  if (!profile) return { checksums: ofEnvironment };
   const services =
     profile.services === undefined ? undefined : files.configFile[`services.${profile.services}`];
   const ignored = /^true$/i.test(
@@ -102,6 +116,11 @@ async function fromProfile(named: string | undefined): Promise<Configured> {
   return {
     region: profile.region,
     endpoint: endpoint?.replace(/\/$/, ""),
-    checksums: profile.request_checksum_calculation?.toLowerCase().replaceAll("_", "-"),
+    checksums:
+      ofEnvironment ??
+      checksumsOf(
+        profile.request_checksum_calculation,
+        `request_checksum_calculation of profile ${name} in ${config}`,
+      ),
   };
 }

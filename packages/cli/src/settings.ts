@@ -84,12 +84,6 @@ function oneOf<T extends string>(...words: T[]): Kind<T> {
   };
 }
 
-/** As the flag has it, and as AWS's own variable and file have it. */
-const checksums: Kind<"when-supported" | "when-required"> = {
-  ...oneOf("when-supported", "when-required"),
-  read: (value) => oneOf("when-supported", "when-required").read(value.toLowerCase().replaceAll("_", "-")),
-};
-
 const serviceUrl: Kind<string> = {
   read: (value) => {
     const url = URL.canParse(value) ? new URL(value) : undefined;
@@ -202,10 +196,9 @@ export const SETTINGS = {
     "ask for endpoint/bucket/key, not bucket.endpoint/key (default: for any service but AWS)",
   ),
   "s3-checksums": setting(
-    checksums,
+    oneOf("when-supported", "when-required"),
     undefined,
     "send an x-amz-checksum with uploads, or a Content-MD5 (default: when-supported at AWS, else when-required)",
-    "AWS_REQUEST_CHECKSUM_CALCULATION",
   ),
   "s3-anonymous": setting(yesNo, false, "do not sign the requests"),
   "s3-requester-pays": setting(yesNo, false, "pay for the requests and the traffic of the bucket"),

@@ -12,6 +12,8 @@
  */
 export const LIMITS = `
 local LEAST_HALVING_MS, ADAPTED_MS, MOST_ADAPTED, KEPT_TURN_MS, LATE_TURN_MS, MOST_HOLD_MS = 1000, 3600000, 64, 60000, 2000, 60000
+-- When a slot will be free is a guess: who is told too late a time leaves it empty, who comes too early asks again.
+local MOST_GUESS_MS = 5000
 local limits = {}
 local function limitOf(default, key)
   if limits[key] == nil then
@@ -45,7 +47,7 @@ local function limitAsk(default, key, slots, turns, lease)
     -- Those whose turn came before go first; one that does not come is not waited for.
     used = used + redis.call('ZCOUNT', turns, nowMs - LATE_TURN_MS, mine > 0 and '(' .. mine or nowMs)
     if used >= files then
-      l.t = math.max(turn, l.t) + math.max(l.v, 10) / files
+      l.t = math.min(math.max(turn, l.t) + math.max(l.v, 10) / files, math.max(turn, nowMs + MOST_GUESS_MS))
       turn = l.t
       redis.call('HSET', key, 't', l.t)
     end

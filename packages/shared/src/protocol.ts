@@ -7,18 +7,12 @@ import { DEFAULT_LIMIT } from "./limits.js";
 import type { OutcomeName } from "./outcome.js";
 import { ADMIT, RELEASE, RENEW, SETTLE } from "./protocol.lua.js";
 import type { Keys } from "./redis/keys.js";
-import { Gather, Script } from "./redis/script.js";
+import { callsApartMs, Gather, Script } from "./redis/script.js";
 import type { RunSpec } from "./run.js";
 import { isS3 } from "./storage/s3/name.js";
 
 /** How long a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
-
-/**
- * Files that are admitted within this share a call, where there are always some: half as many calls. Settling does not
- * wait, so that whoever is admitted after a file has ended finds what it left, its place at its host and its news.
- */
-const ADMITS_APART_MS = 2;
 
 /** In the place of a catalog entry: the file is gone. */
 export const NO_ENTRY = "-";
@@ -191,14 +185,19 @@ export class Protocol {
   readonly #admits: Gather<AdmitRequest, AdmitAnswer>;
   readonly #settles: Gather<SettleRequest, SettleAnswer | { is: "waiting"; waiting: string }>;
 
-  /** @param owner name of this process, see process-name.ts. */
+  /**
+   * @param owner name of this process, see process-name.ts.
+   * @param filesAtOnce that are carried.
+   */
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
     private readonly owner: string,
     private readonly probeMs: number,
+    filesAtOnce = 1,
   ) {
-    this.#admits = new Gather((requests) => this.#admitAll(requests), ADMITS_APART_MS);
+    // Settling never waits: whoever is admitted after a file has ended finds what it left, its place at its host and its news.
+    this.#admits = new Gather((requests) => this.#admitAll(requests), callsApartMs(filesAtOnce));
     this.#settles = new Gather((requests) => this.#settleAll(requests));
   }
 

@@ -4,7 +4,7 @@ import { addStandardJob } from "bullmq/dist/esm/scripts/addStandardJob-9.js";
 import { moveToFinished } from "bullmq/dist/esm/scripts/moveToFinished-14.js";
 import type { Redis } from "ioredis";
 import type { TransferJob } from "./job.js";
-import { Gather, Script } from "./redis/script.js";
+import { callsApartMs, Gather, Script } from "./redis/script.js";
 
 /*
  * BullMQ calls a script for each job that it adds or finishes. For small files this is a large part of all work, and
@@ -155,17 +155,22 @@ interface Finish {
   fetchNext: boolean;
 }
 
-/** Jobs that are finished within this share a call, where there are always some. */
-const FINISHES_APART_MS = 2;
-
-/** For workers: jobs that end at about the same time are finished, and the next ones fetched, in one call. */
-export function gatheredBackend(redis: Redis, events: Events): BackendFactory<RedisQueueBackend> {
+/**
+ * For workers: jobs that end at about the same time are finished, and the next ones fetched, in one call.
+ *
+ * @param filesAtOnce that are carried.
+ */
+export function gatheredBackend(
+  redis: Redis,
+  events: Events,
+  filesAtOnce: number,
+): BackendFactory<RedisQueueBackend> {
   return (name, options, context) => {
     const backend = createRedisBackend(name, options, context);
     const single = backend.moveToCompleted.bind(backend);
     const finishes = new Gather(
       (requests: Finish[]) => finishAll(redis, backend, requests, events),
-      FINISHES_APART_MS,
+      callsApartMs(filesAtOnce),
     );
     backend.moveToCompleted = async (job, value, remove, token, fetchNext) => {
       const plain = value === undefined && remove === true && !job.parentKey;

@@ -57,7 +57,7 @@ export class Carrier {
       ...work,
       redis,
       keys,
-      connections: work.concurrency * 4,
+      filesAtOnce: work.concurrency,
       leases,
       gates,
       budget: this.#budget,

@@ -164,7 +164,7 @@ export class FleetCarrier {
       runId: id,
       spec,
       headers: secrets?.headers ?? {},
-      connections: concurrency * 4,
+      filesAtOnce: concurrency,
       bytesPerSecond: spec.bytesPerSecond,
       leases: this.#leases,
       gates: gatesOf(spec),

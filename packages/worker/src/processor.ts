@@ -131,7 +131,7 @@ export class Processor {
           backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
         },
       },
-      gatheredBackend(options.redis, options.queueEvents),
+      gatheredBackend(options.redis, options.queueEvents, options.concurrency),
     );
     worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
     return worker;

@@ -26,6 +26,9 @@ import type { Part } from "./part.js";
 import type { Place } from "./place.js";
 import { S3Destination } from "./s3-destination.js";
 
+/** To one origin: a large file comes in several pieces at once. */
+const CONNECTIONS_PER_FILE = 4;
+
 export interface RunPlaceOptions {
   redis: Redis;
   keys: Keys;
@@ -33,8 +36,8 @@ export interface RunPlaceOptions {
   spec: RunSpec;
   /** The person's request headers. */
   headers: Record<string, string>;
-  /** Connections per origin. */
-  connections: number;
+  /** Files that are carried at once. */
+  filesAtOnce: number;
   bytesPerSecond: number | undefined;
   leases: Leases;
   gates: Gates;
@@ -49,7 +52,8 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
   const { redis, keys, runId, spec, headers } = options;
   const probeMs = probeMsOf(spec);
   const ledger = new Ledger(redis, keys, PROCESS_NAME);
-  const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections: options.connections });
+  const connections = options.filesAtOnce * CONNECTIONS_PER_FILE;
+  const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections });
   const secretSource = async (job: TransferJob) => {
     const url = await ledger.secretSource(runId, flightHash(runId, job.s, job.d, 0));
     if (url !== undefined) return new HttpSource(http, url, headers);
@@ -79,7 +83,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
   const place: Place = {
     runId,
     fleet: spec.fleet,
-    protocol: new Protocol(redis, keys, PROCESS_NAME, probeMs),
+    protocol: new Protocol(redis, keys, PROCESS_NAME, probeMs, options.filesAtOnce),
     leases: options.leases,
     pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
     tree,

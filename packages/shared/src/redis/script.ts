@@ -77,6 +77,14 @@ export function pipelined(redis: Redis, make: (redis: Redis) => ChainableCommand
 }
 
 /**
+ * How far calls for files begin apart, in milliseconds. Where many are carried at once there are always some to share a
+ * call with, which halves the number of calls; where few are, each would only wait.
+ */
+export function callsApartMs(filesAtOnce: number): number {
+  return filesAtOnce >= 32 ? 2 : 0;
+}
+
+/**
  * Gathers requests into calls: many files in flight then share one round trip and one script start. A request that comes
  * alone waits for the end of its turn of the event loop.
  */

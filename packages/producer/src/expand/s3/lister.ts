@@ -30,25 +30,29 @@ const LONG_MS = 5_000;
  * are not believed. A bucket with versions can have some, one for a thousand removed objects or so.
  */
 const EMPTY_PAGES = 500;
-const MOST_EMPTY_PAGES = 5_000;
+const MOST_EMPTY_PAGES = 100_000;
 
 /**
  * @param retries tries per page in all, with growing random delays between them.
  * @param warn told of a long wait, for people.
+ * @param mostEmptyPages in a row.
  */
 export function listerOf(
   client: S3Client,
   retries: number,
   timeoutMs: number,
   warn: (message: string) => void,
+  mostEmptyPages = MOST_EMPTY_PAGES,
 ): Lister {
   let empty = 0;
   const count = ({ objects, prefixes, next }: ListedPage, { bucket, prefix }: PageRequest) => {
     empty = next === undefined || objects.keys.length + prefixes.length > 0 ? 0 : empty + 1;
     if (empty === 0 || empty % EMPTY_PAGES !== 0) return;
     const what = `${empty} pages in a row bring no key and say that there is more`;
-    if (empty >= MOST_EMPTY_PAGES)
-      throw new TransferError("protocol", `the listing has no end: ${what}`, { permanent: true });
+    if (empty >= mostEmptyPages)
+      throw new TransferError("protocol", `the listing has no end: ${what}; list narrower prefixes`, {
+        permanent: true,
+      });
     warn(`the listing of s3://${bucket}/${prefix} goes on: ${what}`);
   };
   return async (request, signal) => {
