@@ -110,6 +110,21 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.requests.length).toBeLessThan((wanted.length / listing.s3.pageKeys) * 1.7);
   });
 
+  it("guesses less where guesses find nothing: directories of a page, whose files count on from one to the next", async ({
+    listing,
+  }) => {
+    const { s3, all } = listing;
+    s3.pageKeys = 100;
+    s3.delayMs = 5;
+    const keys = Array.from({ length: 10_000 }, (_, i) => {
+      const directory = pad(Math.floor(i / 100), 4);
+      return `p/${directory.slice(0, 2)}/${directory.slice(2)}/${pad(i)}.csv`;
+    });
+    for (const key of keys) s3.put(key, "x");
+    expect(await all("p/")).toEqual(keys);
+    expect(s3.requests.length).toBeLessThan(100 * 4);
+  });
+
   it("asks for no directories where that is refused, and lists all the same", async ({ listing }) => {
     for (const key of SHAPES["one level"] as string[]) listing.s3.put(key, "x");
     let refused = 0;

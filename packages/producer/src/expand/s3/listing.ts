@@ -21,6 +21,14 @@ const FIRST_LOOKS = 8;
 /** Later, one that is unlike the others is looked into for so many pages. */
 const PAGES_PER_LOOK = 16;
 
+/**
+ * Guesses that may be open at once: {@link FETCHERS} at first, fewer by so many with each that finds nothing of its own
+ * (directories whose names do not go on as they began, say), and more with each that does, and a little with any page.
+ */
+const MISSED = 4;
+const FOUND = 1;
+const ANY_PAGE = 0.1;
+
 /** The keys behind `last`, up to and with `end`. Ranges are in order and leave no key out between them. */
 interface Range {
   /** Last key that was listed, or where the range starts. */
@@ -77,6 +85,7 @@ export async function* listObjects(
   let looking = false;
   let mayLook = true;
   let fetched = 0;
+  let guesses = FETCHERS;
   /** Greatest key that was seen. */
   let greatest = startAfter;
   let wake: (() => void) | undefined;
@@ -143,6 +152,8 @@ export async function* listObjects(
       range.token = page.next;
       if (count > 0) range.pages.push({ page, count });
       else if (range.guess !== undefined) splitter.miss(range.guess, first);
+      const change = range.guess === undefined ? 0 : count > 0 ? FOUND : -MISSED;
+      guesses = Math.min(Math.max(guesses + change, 0) + ANY_PAGE, FETCHERS);
       range.guess = undefined;
       range.final = beyond === undefined && page.next === undefined;
       range.full = keys.length >= FULL_PAGE;
@@ -219,7 +230,8 @@ export async function* listObjects(
       }
       before += held([range]);
     }
-    for (; busy < FETCHERS && held(ranges) < MOST_HELD; busy++) {
+    let open = ranges.filter(({ guess }) => guess !== undefined).length;
+    for (; busy < FETCHERS && open + 1 <= guesses && held(ranges) < MOST_HELD; busy++, open++) {
       const behind = part();
       if (!behind) return;
       void fetch(behind);
