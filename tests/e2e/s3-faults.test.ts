@@ -276,6 +276,28 @@ describe("a checksum that the service keeps", () => {
   });
 });
 
+describe("a checksum mode that AWS does not know", () => {
+  it("in its variable is refused where S3 is used, and is no matter elsewhere", async ({ box, work, s3 }) => {
+    const env = { ...s3.env, AWS_REQUEST_CHECKSUM_CALCULATION: "bogus" };
+    const from = work.write({ "f.txt": "text" });
+    expect((await box.run(["sync", from, ...work.into], { env })).code).toBe(0);
+    const refused = await box.run(["sync", from, "--artifact-root", "s3://bucket/out"], { env });
+    expect([refused.code, refused.stdout]).toEqual([2, ""]);
+    expect(refused.stderr).toMatch(/^drover: AWS_REQUEST_CHECKSUM_CALCULATION must be .*, not "bogus"\n$/);
+    expect(s3.requests).toEqual([]);
+  });
+
+  it("in a profile is refused with the profile and its file", async ({ box, work, s3 }) => {
+    const config = work.write({ config: "[default]\nrequest_checksum_calculation = whenever\n" });
+    const env = { ...s3.env, AWS_CONFIG_FILE: config };
+    const { code, stderr } = await box.run(["sync", "s3://bucket/k/", ...work.into], { env });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(
+      /^drover: request_checksum_calculation of profile default in .*config must be .*"whenever"\n$/,
+    );
+  });
+});
+
 describe("credentials", () => {
   it("come from a profile, with its region and endpoint, and are seen nowhere", async ({ box, work, s3 }) => {
     s3.put("k/1", "x");

@@ -13,9 +13,9 @@ export type Credentials = (refused?: AwsIdentity) => Promise<AwsIdentity | undef
 const LOOK_AGAIN_MS = 30_000;
 
 /**
- * Those of {@link customers} or {@link ofEnvironment}, else the default chain of AWS: environment, shared files and profiles, SSO, processes, web
- * identity, container and machine. Nothing is loaded or asked before the first request; what expires is asked for anew in
- * time.
+ * Those of {@link customers} or {@link ofEnvironment}, else the default chain of AWS: environment, shared files and
+ * profiles, SSO, processes, web identity, container and machine. Nothing is loaded or asked before the first request; what
+ * expires is asked for anew in time.
  */
 export function credentialsOf(spec: S3Spec): Credentials {
   if (spec.anonymous) return async () => undefined;
