@@ -2,9 +2,9 @@
 export default {
   input: {
     main: "packages/cli/dist/main.js",
-    "hash-worker": "packages/worker/dist/hash-worker.js",
-    "carrier-thread": "packages/worker/dist/carrier-thread.js",
-    keeper: "packages/shared/dist/redis/keeper.js",
+    "hash-thread": "packages/worker/dist/bytes/hash/hash-thread.js",
+    "run-worker-thread": "packages/worker/dist/runtime/run-worker-thread.js",
+    supervisor: "packages/shared/dist/redis/embedded/supervisor.js",
   },
   platform: "node",
   logLevel: "warn",

@@ -573,7 +573,7 @@ function report(result) {
         "",
         "command",
         ...(someRedis ? ["redis"] : []),
-        ...(someBackground ? ["keeper"] : []),
+        ...(someBackground ? ["supervisor"] : []),
         "nginx",
         "all",
         "memory",

@@ -5,12 +5,12 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { statStamp } from "@drover/shared/catalog";
-import { Catalog } from "@drover/shared/catalog-store";
+import { Catalog } from "@drover/shared/protocol/catalog";
+import { statStamp } from "@drover/shared/protocol/catalog-entry";
+import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
-import { openEmbedded } from "@drover/shared/redis/embedded";
-import { Keys } from "@drover/shared/redis/keys";
-import { localVersion } from "@drover/shared/storage/local-source";
+import { openEmbedded } from "@drover/shared/redis/embedded/embedded";
+import { localVersion } from "@drover/shared/storage/local/source";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import {
   about,

@@ -3,13 +3,13 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { Ledger } from "@drover/shared/ledger";
-import { Keys } from "@drover/shared/redis/keys";
+import { Keys } from "@drover/shared/protocol/keys";
+import { Ledger } from "@drover/shared/protocol/ledger";
 import { Redis } from "ioredis";
 import { emptyDir, freePort, redisServer, root, sleep, sum, tail } from "./common.mjs";
 import { countersOf, cpuOf, end, isAlive, peakRssOf } from "./system.mjs";
 
-/** As Drover's own Redis is set (packages/shared/src/redis/local-redis.ts). */
+/** As Drover's own Redis is set (packages/shared/src/redis/embedded/local-redis.ts). */
 export const REDIS_OPTIONS = [
   ...["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"],
   ...["--hash-max-ziplist-value", "1024", "--hash-max-ziplist-entries", "512"],

@@ -21,7 +21,7 @@ async function list(endpoint, how) {
   const { listerOf } = await import(join(root, "packages/producer/dist/expand/s3/lister.js"));
   const { listObjects } = await import(join(root, "packages/producer/dist/expand/s3/listing.js"));
   const { objectsOf } = await import(join(root, "packages/producer/dist/expand/s3/page.js"));
-  const { HttpClient } = await import(join(root, "packages/shared/dist/storage/http.js"));
+  const { HttpClient } = await import(join(root, "packages/shared/dist/storage/http/client.js"));
   const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/client.js"));
   const http = new HttpClient({ timeoutMs: 60_000, connections: 20 });
   const spec = { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false };

@@ -71,7 +71,7 @@ end_redis() {
   local pid tries=0
   pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$state/redis/keeper.json" 2>/dev/null) || return 0
   case $(ps -o args= -p "${pid:-0}" 2>/dev/null) in
-    *keeper*"$state"*) kill "$pid" 2>/dev/null ;;
+    *supervisor*"$state"*) kill "$pid" 2>/dev/null ;;
     *) return 0 ;;
   esac
   while kill -0 "$pid" 2>/dev/null && [ "$tries" -lt 200 ]; do

@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { OUTCOMES } from "@drover/shared/outcome";
-import type { Keys } from "@drover/shared/redis/keys";
+import type { Keys } from "@drover/shared/protocol/keys";
 import type { Redis } from "ioredis";
 import type { History } from "./history.js";
 import { Rng } from "./rng.js";

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { connect } from "@drover/shared/redis/connect";
-import { findRedisServer } from "@drover/shared/redis/embedded";
+import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
 import { until } from "../harness/gate.js";
 
 const SETTINGS = [

@@ -1,7 +1,7 @@
 import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
-import { Keys } from "@drover/shared/redis/keys";
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { type DroverProcess, leftovers, Sandbox } from "../harness/drover.js";

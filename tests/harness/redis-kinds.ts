@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { findRedisServer } from "@drover/shared/redis/embedded";
+import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
 import { Redis, type RedisOptions } from "ioredis";
 import type { Certificate } from "./certificate.js";
 import { until } from "./gate.js";

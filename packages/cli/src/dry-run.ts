@@ -1,23 +1,23 @@
 import { createReadStream, existsSync, lstatSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
-import { openCheck, type S3Check } from "@drover/producer/check-s3";
+import { openCheck, type S3Check } from "@drover/producer/compare/check-s3";
 import { type Extraneous, findExtraneous } from "@drover/producer/delete/remove-extraneous";
 import { START } from "@drover/producer/expand/cursor";
 import { type Entry, expand } from "@drover/producer/expand/expand";
 import { ListingError } from "@drover/producer/expand/listing-error";
-import { compare } from "@drover/producer/produce";
+import { compare } from "@drover/producer/runs/expand-run";
+import { openPipe } from "@drover/producer/runs/piped-list";
 import { TransferError } from "@drover/shared/errors";
-import { LocalTree } from "@drover/shared/storage/local-tree";
-import { openTree } from "@drover/shared/storage/open-tree";
+import { LocalTree } from "@drover/shared/storage/local/tree";
+import { openTree } from "@drover/shared/storage/registry";
 import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
 import type { Tree } from "@drover/shared/storage/tree";
+import type { Format } from "./display/report.js";
 import { type Engine, openEngine } from "./engine.js";
 import { EXIT } from "./exit.js";
 import { printable, reportError, warn } from "./output.js";
-import { openPipe } from "./piped-list.js";
 import type { Plan } from "./plan-sync.js";
-import type { Format } from "./report.js";
-import type { Settings } from "./settings.js";
+import type { Settings } from "./settings/settings.js";
 
 const BATCH = 500;
 

@@ -1,11 +1,11 @@
-import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Keys } from "@drover/shared/protocol/keys";
+import { Ledger } from "@drover/shared/protocol/ledger";
 import { parseAddress, type RedisAddress } from "@drover/shared/redis/address";
 import { connect } from "@drover/shared/redis/connect";
-import { openEmbedded } from "@drover/shared/redis/embedded";
-import { Keys } from "@drover/shared/redis/keys";
+import { openEmbedded } from "@drover/shared/redis/embedded/embedded";
 import type { Redis } from "ioredis";
-import type { Settings } from "./settings.js";
+import type { Settings } from "./settings/settings.js";
 
 /** Redis and what is kept in it: what every command works on. */
 export interface Engine {

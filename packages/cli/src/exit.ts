@@ -1,5 +1,5 @@
 import type { RunCounts } from "@drover/shared/run";
-import { successful } from "./report.js";
+import { successful } from "./display/report.js";
 
 /** Exit codes of commands that carry files. */
 export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;

@@ -1,29 +1,29 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Batches } from "@drover/producer/batches";
-import { openCheck } from "@drover/producer/check-s3";
+import { openCheck } from "@drover/producer/compare/check-s3";
+import type { Batches } from "@drover/producer/enqueue/batches";
+import { requeueFailed } from "@drover/producer/enqueue/requeue";
 import { ListingError } from "@drover/producer/expand/listing-error";
-import { produce } from "@drover/producer/produce";
-import { requeueFailed } from "@drover/producer/requeue";
-import { Backlog, RunLostError } from "@drover/shared/backlog";
+import { produce } from "@drover/producer/runs/expand-run";
+import { IndexSet } from "@drover/producer/runs/index-set";
+import { cursorOf, openRunList } from "@drover/producer/runs/run-list";
 import { SettingsError } from "@drover/shared/errors";
-import { gatesOf } from "@drover/shared/gates";
-import { type parseHostLimit, setHostLimits } from "@drover/shared/limits";
-import { MOST_READ, OutcomeStream } from "@drover/shared/outcome-stream";
 import { isBelow } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
+import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { type parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
+import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { type Run, type RunSecrets, type RunSpec, rootsWritten } from "@drover/shared/run";
-import { openTree } from "@drover/shared/storage/open-tree";
-import { aliveWorkers } from "@drover/shared/workers";
+import { openTree } from "@drover/shared/storage/registry";
 import type { CarryResult } from "./carry-run.js";
+import { type Format, formatOf, Report } from "./display/report.js";
 import { type Engine, openEngine } from "./engine.js";
 import { EXIT } from "./exit.js";
-import { IndexSet } from "./index-set.js";
 import { reportError, setLive, warn } from "./output.js";
 import type { Plan } from "./plan-sync.js";
-import { type Format, formatOf, Report } from "./report.js";
 import { conclude, watchRedis } from "./run-here.js";
-import { cursorOf, openRunList } from "./run-list.js";
-import type { Settings } from "./settings.js";
+import type { Settings } from "./settings/settings.js";
 
 const LOOK_MS = 50;
 /** How often who expands a run says that it is there. */
@@ -45,7 +45,7 @@ export async function submit(
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
     if (plan.pipe !== undefined) {
-      const { keepPipe } = await import("./piped-list.js");
+      const { keepPipe } = await import("@drover/producer/runs/piped-list");
       const kept = keepPipe(plan.pipe, settings["state-dir"] as string);
       plan.spec.list = kept.path;
       stdin = kept.stream;
@@ -144,7 +144,9 @@ async function follow(
   stdin?: NodeJS.ReadableStream,
 ): Promise<number> {
   const terminal = format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
-  const progress = terminal ? new (await import("./progress.js")).Progress(gatesOf(run.spec)) : undefined;
+  const progress = terminal
+    ? new (await import("./display/progress.js")).Progress(gatesOf(run.spec))
+    : undefined;
   setLive(progress);
   const report = new Report(format, progress);
   const follower = new Follower(engine, run, report, false, progress);
@@ -186,7 +188,7 @@ function asListing(error: unknown): ListingError {
   throw error;
 }
 
-type Display = InstanceType<typeof import("./progress.js").Progress>;
+type Display = InstanceType<typeof import("./display/progress.js").Progress>;
 
 /** Expands a fleet's run, where that is its part, and sees it through to its end. */
 class Follower {
@@ -310,7 +312,7 @@ class Follower {
       if (!(error instanceof RunLostError)) throw error;
       const now = await ledger.get(run.id);
       if (now.state !== "cancelled") throw error;
-      return new (await import("@drover/producer/batches")).Batches(
+      return new (await import("@drover/producer/enqueue/batches")).Batches(
         backlog,
         ledger,
         run.id,

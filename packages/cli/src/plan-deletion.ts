@@ -5,10 +5,10 @@ import { SettingsError } from "@drover/shared/errors";
 import { isBelow, liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationService } from "@drover/shared/storage/open-tree";
+import { destinationService } from "@drover/shared/storage/registry";
 import { isS3 } from "@drover/shared/storage/s3/name";
-import { SETTINGS } from "./settings.js";
-import { parseMostDeleted } from "./units.js";
+import { SETTINGS } from "./settings/settings.js";
+import { parseMostDeleted } from "./settings/units.js";
 
 /** Flags of `drover sync` that have to do with deleting. */
 export interface DeletionFlags {

@@ -3,17 +3,17 @@ import { resolve } from "node:path";
 import { type Limits, limited, URL_LIMITS } from "@drover/producer/expand/limits";
 import { compilePatterns } from "@drover/producer/expand/patterns";
 import { destinationOf, parseSource, type SourceName, sourceText } from "@drover/producer/expand/source-name";
+import { checkReadable, stampOf } from "@drover/producer/runs/run-list";
 import { SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
-import { checkHeader } from "@drover/shared/storage/http";
+import { checkHeader } from "@drover/shared/storage/http/client";
 import { below, isS3 } from "@drover/shared/storage/s3/name";
+import { type Format, formatOf } from "./display/report.js";
 import { type DeletionFlags, planDeletion } from "./plan-deletion.js";
-import { type Format, formatOf } from "./report.js";
-import { checkReadable, stampOf } from "./run-list.js";
-import type { Settings } from "./settings.js";
-import { parseAge, parseBinarySize } from "./units.js";
+import type { Settings } from "./settings/settings.js";
+import { parseAge, parseBinarySize } from "./settings/units.js";
 
 /** Flags of `drover sync` that are no settings. */
 export interface SyncFlags extends DeletionFlags {

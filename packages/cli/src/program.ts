@@ -3,11 +3,11 @@ import { messageOf } from "@drover/shared/errors";
 import { Command, CommanderError, InvalidArgumentError, type OutputConfiguration } from "commander";
 import type { FetchFlags } from "./commands/fetch.js";
 import type { WorkerFlags } from "./commands/worker.js";
-import { readFilters } from "./filter-files.js";
 import { isOutputWhole, reportError, setVerbose, tolerateClosedOutput } from "./output.js";
 import type { SyncFlags } from "./plan-sync.js";
-import { addSettings, S3, STATE, settingsOf, TRANSFER, WORKER } from "./setting-flags.js";
-import type { Resolved } from "./settings.js";
+import { readFilters } from "./settings/filter-files.js";
+import { addSettings, S3, STATE, settingsOf, TRANSFER, WORKER } from "./settings/flags.js";
+import type { Resolved } from "./settings/settings.js";
 
 const HOST_LIMIT =
   "of the whole fleet, e.g. 'example.com=conn:8,rps:50,bw:20MB', '*=conn:16' or 'example.com=none' (repeatable)";

@@ -1,11 +1,11 @@
-import { type Gates, gatesOf } from "@drover/shared/gates";
 import type { Outcome } from "@drover/shared/outcome";
+import { type Gates, gatesOf } from "@drover/shared/protocol/host-breakers";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
+import { type Format, Report, showDuration } from "./display/report.js";
 import type { Engine } from "./engine.js";
 import { EXIT, exitCode } from "./exit.js";
 import { detail, reportError, setLive, warn } from "./output.js";
-import { type Format, Report, showDuration } from "./report.js";
 
 export interface ShowOptions {
   format: Format;
@@ -23,7 +23,7 @@ export async function runHere(
 ): Promise<number> {
   const gates = gatesOf(run.spec);
   const terminal = show.format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
-  const progress = terminal ? new (await import("./progress.js")).Progress(gates) : undefined;
+  const progress = terminal ? new (await import("./display/progress.js")).Progress(gates) : undefined;
   setLive(progress);
   const report = new Report(show.format, progress);
   const watcher: Watcher = {

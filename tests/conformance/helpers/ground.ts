@@ -2,11 +2,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { shortHash } from "@drover/shared/ids";
-import { LocalTree, stagingName } from "@drover/shared/storage/local-tree";
+import { LocalTree, stagingName } from "@drover/shared/storage/local/tree";
 import type { SourceEntry } from "@drover/shared/storage/source";
-import { Lease, now } from "@drover/worker/leases";
-import { LocalStaging } from "@drover/worker/local-staging";
-import type { Part } from "@drover/worker/part";
+import { Lease, now } from "@drover/worker/attempt/leases";
+import type { Part } from "@drover/worker/attempt/resume-record";
+import { LocalStaging } from "@drover/worker/destinations/local/staging";
 import { test as base, expect } from "vitest";
 
 /** Of some destination. */

@@ -17,7 +17,7 @@ import {
   type EmbeddedOptions,
   type EmbeddedRedis,
   openEmbedded,
-} from "@drover/shared/redis/embedded";
+} from "@drover/shared/redis/embedded/embedded";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, vi } from "vitest";
 
@@ -116,8 +116,8 @@ export function processes(): { pid: number; keeper: boolean }[] {
   if (process.platform !== "linux") {
     const list = execFileSync("ps", ["-axww", "-o", "pid=,args="], { encoding: "utf8" });
     for (const [, pid, args = ""] of list.matchAll(/^ *(\d+) (.*)$/gm)) {
-      if (args.includes(base) && /keeper\.js|(redis|valkey)-server/.test(args)) {
-        found.push({ pid: Number(pid), keeper: args.includes("keeper.js") });
+      if (args.includes(base) && /supervisor\.js|(redis|valkey)-server/.test(args)) {
+        found.push({ pid: Number(pid), keeper: args.includes("supervisor.js") });
       }
     }
     return found;
@@ -127,7 +127,7 @@ export function processes(): { pid: number; keeper: boolean }[] {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
       const cwd = readlinkSync(`/proc/${pid}/cwd`);
-      if (command.includes("keeper.js") && command.includes(base)) found.push({ pid, keeper: true });
+      if (command.includes("supervisor.js") && command.includes(base)) found.push({ pid, keeper: true });
       else if (cwd.startsWith(base) && /redis|valkey/.test(command)) found.push({ pid, keeper: false });
     } catch {
       // Not alive any more.
@@ -141,7 +141,7 @@ export class Holder {
   private static readonly program = `
     import { connect } from "node:net";
     import { createInterface } from "node:readline";
-    import { openEmbedded } from "@drover/shared/redis/embedded";
+    import { openEmbedded } from "@drover/shared/redis/embedded/embedded";
     let redis;
     const runId = () => new Promise((resolve, reject) => {
       const socket = connect(redis.socketPath, () => socket.write("INFO server\\r\\n")).on("error", reject);

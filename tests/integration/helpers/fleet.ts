@@ -1,8 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { Backlog, type EnqueueFile } from "@drover/shared/backlog";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
-import { Ledger } from "@drover/shared/ledger";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import {
   type AdmitRequest,
@@ -13,8 +11,10 @@ import {
   Protocol,
   type SettleRequest,
   waiterOf,
-} from "@drover/shared/protocol";
-import type { Keys } from "@drover/shared/redis/keys";
+} from "@drover/shared/protocol/admission";
+import { Backlog, type EnqueueFile } from "@drover/shared/protocol/backlog";
+import type { Keys } from "@drover/shared/protocol/keys";
+import { Ledger } from "@drover/shared/protocol/ledger";
 import type { RunSpec } from "@drover/shared/run";
 import type { Redis } from "ioredis";
 

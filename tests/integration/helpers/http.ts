@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { expect } from "vitest";
-import type { Carrier, Space } from "./carrier.js";
+import type { Carrier, Space } from "./file-worker.js";
 
 export const OLD = "what was there before";
 

@@ -1,6 +1,6 @@
-import type { Keys } from "@drover/shared/redis/keys";
+import type { Keys } from "@drover/shared/protocol/keys";
 import { type FakeRequest, FakeS3 } from "../../harness/fake-s3.js";
-import { it as base, Carrier, type CarrierOptions } from "./carrier.js";
+import { it as base, Carrier, type CarrierOptions } from "./file-worker.js";
 
 /** A service in this process, and carriers to `s3://bucket/to` on it, or to another root. */
 export const it = base.extend<{

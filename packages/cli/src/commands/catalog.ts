@@ -1,20 +1,20 @@
 import { realpathSync, statSync } from "node:fs";
 import { extname, resolve } from "node:path";
-import { S3Check } from "@drover/producer/check-s3";
-import { Catalog, type CatalogTree } from "@drover/shared/catalog-store";
+import { type Change, diff, type State } from "@drover/producer/catalog/diff";
+import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "@drover/producer/catalog/export";
+import { importTree } from "@drover/producer/catalog/import";
+import { toText } from "@drover/producer/catalog/rows";
+import { S3Check } from "@drover/producer/compare/check-s3";
 import { messageOf, SettingsError } from "@drover/shared/errors";
-import { LocalTree } from "@drover/shared/storage/local-tree";
+import { Catalog, type CatalogTree } from "@drover/shared/protocol/catalog";
+import { LocalTree } from "@drover/shared/storage/local/tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import prettyBytes from "pretty-bytes";
-import { type Change, diff, type State } from "../catalog/diff.js";
-import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "../catalog/export.js";
-import { importTree } from "../catalog/import.js";
-import { toText } from "../catalog/rows.js";
 import { openEngine } from "../engine.js";
 import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";
-import { type Resolved, SETTINGS, type Settings } from "../settings.js";
+import { type Resolved, SETTINGS, type Settings } from "../settings/settings.js";
 
 /** Exit codes of `drover catalog diff`, which are those of diff(1). */
 const DIFF_EXIT = { same: 0, different: 1, trouble: 2 } as const;
@@ -301,7 +301,7 @@ function localTree(given: string): CatalogTree {
 
 /** A tree below a prefix, which the catalog need not know yet, and what looks at it. */
 async function s3Tree(root: string, resolved: Resolved): Promise<{ tree: CatalogTree; check: S3Check }> {
-  const { s3DestinationOf, s3SpecOf } = await import("../s3-spec.js");
+  const { s3DestinationOf, s3SpecOf } = await import("../settings/s3-spec.js");
   const sources = await s3SpecOf(resolved);
   const service = (await s3DestinationOf(resolved, sources)) ?? sources;
   const tree = new S3Tree(root, service);

@@ -1,4 +1,4 @@
-import { type Resolved, showSettings } from "../settings.js";
+import { type Resolved, showSettings } from "../settings/settings.js";
 
 /** `drover config`: every setting, its value and where that comes from; secrets hidden. */
 export function config(resolved: Resolved, flags: { json?: boolean }): number {

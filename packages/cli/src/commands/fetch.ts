@@ -4,22 +4,22 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parseSource, sourceText } from "@drover/producer/expand/source-name";
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
-import { gatesOf } from "@drover/shared/gates";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
 import { makeDirectory } from "@drover/shared/make-directory";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
+import { gatesOf } from "@drover/shared/protocol/host-breakers";
 import { redactText, redactUrl } from "@drover/shared/redact";
-import { findRedisServer } from "@drover/shared/redis/embedded";
+import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
-import { openTree } from "@drover/shared/storage/open-tree";
+import { openTree } from "@drover/shared/storage/registry";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { pino } from "pino";
 import { carryRun } from "../carry-run.js";
 import { openEngine } from "../engine.js";
-import type { Settings } from "../settings.js";
-import { parseDecimal } from "../units.js";
+import type { Settings } from "../settings/settings.js";
+import { parseDecimal } from "../settings/units.js";
 
 /** Exit codes of `drover fetch`. */
 export const FETCH_EXIT = { ok: 0, missing: 42, usage: 64, failed: 70, open: 75, interrupted: 130 } as const;

@@ -1,12 +1,12 @@
+import { dropKept } from "@drover/producer/runs/piped-list";
+import { checkRunList } from "@drover/producer/runs/run-list";
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunCounts } from "@drover/shared/run";
+import { formatOf, Report, showDuration, successful } from "../display/report.js";
 import { openEngine } from "../engine.js";
 import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
-import { dropKept } from "../piped-list.js";
-import { formatOf, Report, showDuration, successful } from "../report.js";
-import { checkRunList } from "../run-list.js";
-import type { Settings } from "../settings.js";
+import type { Settings } from "../settings/settings.js";
 
 interface OutputFlags {
   json?: boolean;
@@ -167,7 +167,7 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
     await engine.ledger.cancel(id);
     const taken = await engine.ledger.get(id);
     const { carryRun } = await import("../carry-run.js");
-    const { gatesOf } = await import("@drover/shared/gates");
+    const { gatesOf } = await import("@drover/shared/protocol/host-breakers");
     const nothing = () => {};
     const watcher = {
       queued: nothing,

@@ -1,12 +1,12 @@
 import { accessSync, constants } from "node:fs";
 import { SettingsError } from "@drover/shared/errors";
-import { parseHostLimit } from "@drover/shared/limits";
 import { makeDirectory } from "@drover/shared/make-directory";
+import { parseHostLimit } from "@drover/shared/protocol/host-limits";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { detail } from "../output.js";
 import { checkSourcesApart } from "../plan-deletion.js";
 import { planSync, type SyncFlags } from "../plan-sync.js";
-import type { Resolved } from "../settings.js";
+import type { Resolved } from "../settings/settings.js";
 
 /** `drover sync SOURCE…`: understands everything before anything changes, then carries the run. */
 export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
@@ -18,7 +18,7 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
     );
   const toS3 = isS3(plan.spec.root);
   if (toS3 || plan.secrets.sources.some(isS3) || flags.fromFile !== undefined) {
-    const { s3DestinationOf, s3SpecOf } = await import("../s3-spec.js");
+    const { s3DestinationOf, s3SpecOf } = await import("../settings/s3-spec.js");
     plan.spec.s3 = await s3SpecOf(resolved);
     const other = toS3 ? await s3DestinationOf(resolved, plan.spec.s3) : undefined;
     if (other) plan.spec.s3Destination = other;
@@ -27,7 +27,7 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   const service = plan.spec.s3Destination ?? plan.spec.s3;
   const backup = plan.spec.delete?.backupDir;
   if (service && backup !== undefined && isS3(backup))
-    await (await import("../check-bucket.js")).checkBucket(backup, service);
+    await (await import("@drover/producer/runs/check-bucket")).checkBucket(backup, service);
   if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan, resolved.values);
   if (resolved.values.redis !== undefined) {
     // A fleet has limits of its own: only what the person asked for is another.
@@ -39,7 +39,8 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   }
   const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
   if (fleets) throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
-  if (toS3 && service) await (await import("../check-bucket.js")).checkBucket(plan.spec.root, service);
+  if (toS3 && service)
+    await (await import("@drover/producer/runs/check-bucket")).checkBucket(plan.spec.root, service);
   else prepareRoot(plan.spec.root);
   // Redis starts while the rest is loaded.
   const { openEngine } = await import("../engine.js");
@@ -51,7 +52,7 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
     await engine.ledger.prune();
     let stdin: NodeJS.ReadableStream | undefined;
     if (plan.pipe !== undefined) {
-      const { keepPipe } = await import("../piped-list.js");
+      const { keepPipe } = await import("@drover/producer/runs/piped-list");
       const kept = keepPipe(plan.pipe, resolved.values["state-dir"] as string);
       plan.spec.list = kept.path;
       stdin = kept.stream;

@@ -1,23 +1,23 @@
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { Leader } from "@drover/producer/leader";
+import { Leader } from "@drover/producer/dispatch/leader";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
-import { parseHostLimit, setHostLimits } from "@drover/shared/limits";
 import { PROCESS_NAME } from "@drover/shared/process-name";
+import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
-import { aliveWorkers } from "@drover/shared/workers";
-import { FleetCarrier } from "@drover/worker/fleet-carrier";
-import { Health, type HealthChecks } from "@drover/worker/health";
-import { Presence } from "@drover/worker/presence";
+import { FleetCarrier } from "@drover/worker/runtime/fleet-worker";
+import { Health, type HealthChecks } from "@drover/worker/runtime/health";
+import { Presence } from "@drover/worker/runtime/heartbeat";
 import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
+import { showDuration } from "../display/report.js";
 import { type Engine, openEngine } from "../engine.js";
 import { EXIT } from "../exit.js";
-import { showDuration } from "../report.js";
-import type { Resolved, Settings } from "../settings.js";
+import type { Resolved, Settings } from "../settings/settings.js";
 
 export interface WorkerFlags {
   root: string[];
@@ -34,10 +34,11 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   if (settings.redis === undefined)
     throw new SettingsError("a worker needs the fleet's Redis: name it with --redis or REDIS_URL");
   const roots = checkRoots(flags.root);
-  const s3 = roots.some(isS3) ? await (await import("../s3-spec.js")).s3SpecOf(resolved) : undefined;
+  const s3 = roots.some(isS3) ? await (await import("../settings/s3-spec.js")).s3SpecOf(resolved) : undefined;
   const limits = (flags.hostLimit ?? []).map(parseHostLimit);
   for (const root of roots)
-    if (isS3(root)) await (await import("../check-bucket.js")).checkBucket(root, s3 as S3Spec);
+    if (isS3(root))
+      await (await import("@drover/producer/runs/check-bucket")).checkBucket(root, s3 as S3Spec);
   const engine = await openEngine(settings);
   let health: Health | undefined;
   try {

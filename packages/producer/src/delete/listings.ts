@@ -1,7 +1,7 @@
 import { lstatSync } from "node:fs";
-import { statStamp } from "@drover/shared/catalog";
 import { TransferError } from "@drover/shared/errors";
 import { safeKey } from "@drover/shared/paths";
+import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
 import { type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { S3Tree } from "@drover/shared/storage/s3/tree";

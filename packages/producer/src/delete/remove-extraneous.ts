@@ -1,11 +1,11 @@
-import type { EnqueueFile } from "@drover/shared/backlog";
-import { faultPoint } from "@drover/shared/fault";
+import { faultPoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
 import { destinationHost, type NewJob } from "@drover/shared/job";
-import { flightHash } from "@drover/shared/protocol";
+import { flightHash } from "@drover/shared/protocol/admission";
+import type { EnqueueFile } from "@drover/shared/protocol/backlog";
 import type { RunCounts, RunSpec } from "@drover/shared/run";
 import type { Tree } from "@drover/shared/storage/tree";
-import type { Batches } from "../batches.js";
+import type { Batches } from "../enqueue/batches.js";
 import type { Cursor } from "../expand/cursor.js";
 import { ListingError } from "../expand/listing-error.js";
 import { compilePatterns } from "../expand/patterns.js";

@@ -1,6 +1,6 @@
 import { closeSync, createReadStream, writeSync } from "node:fs";
+import { openTemporary } from "@drover/shared/temporary-file";
 import { readList } from "../expand/list.js";
-import { openTemporary } from "../temporary-file.js";
 
 const FLUSH_LINES = 1_000;
 

@@ -4,7 +4,7 @@ import { fileError, messageOf, TransferError } from "@drover/shared/errors";
 import { STAGING_NAME, safeKey, safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
-import { localVersion } from "@drover/shared/storage/local-source";
+import { localVersion } from "@drover/shared/storage/local/source";
 import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import type { Cursor } from "./cursor.js";

@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import type { RunSpec } from "@drover/shared/run";
-import { HttpClient } from "@drover/shared/storage/http";
+import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";
 import type { S3Name } from "@drover/shared/storage/s3/name";

@@ -1,5 +1,5 @@
 import { messageOf, TransferError } from "../../errors.js";
-import type { AnswerHeaders, Headers, HttpAnswer } from "../http.js";
+import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
 import type { S3Client, S3Request } from "./client.js";
 import { s3CodeError } from "./errors.js";
 import { UNSIGNED } from "./sigv4.js";

@@ -1,5 +1,5 @@
 import { TransferError } from "../../errors.js";
-import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http.js";
+import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http/client.js";
 import { type Credentials, isSameIdentity } from "./credentials.js";
 import { answerError } from "./errors.js";
 import { type AwsIdentity, EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";

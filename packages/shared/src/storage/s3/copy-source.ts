@@ -1,5 +1,5 @@
 import { TransferError } from "../../errors.js";
-import { changedWhileRead } from "../http-range.js";
+import { changedWhileRead } from "../http/range.js";
 import type { Body, Opened, Source, SourceEntry } from "../source.js";
 import type { S3Client } from "./client.js";
 import { readMetadata } from "./metadata.js";

@@ -1,6 +1,6 @@
 import { TransferError, type TransferErrorOptions } from "../../errors.js";
-import type { AnswerHeaders, HttpAnswer } from "../http.js";
-import { retryAfterMs, statusError } from "../http-errors.js";
+import type { AnswerHeaders, HttpAnswer } from "../http/client.js";
+import { retryAfterMs, statusError } from "../http/errors.js";
 import { childText, parseXml } from "./xml.js";
 
 /** An error is described in less than this. */

@@ -1,5 +1,5 @@
 import mime from "mime";
-import type { AnswerHeaders, Headers } from "../http.js";
+import type { AnswerHeaders, Headers } from "../http/client.js";
 import type { SourceEntry } from "../source.js";
 
 const SHA256 = "x-amz-meta-drover-sha256";

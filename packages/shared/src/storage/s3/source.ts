@@ -1,6 +1,6 @@
 import { TransferError } from "../../errors.js";
-import type { AnswerHeaders, Headers, HttpAnswer } from "../http.js";
-import { changedWhileRead, discard, rangeOf } from "../http-range.js";
+import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
+import { changedWhileRead, discard, rangeOf } from "../http/range.js";
 import type { Opened, Source, SourceDigest, SourceEntry } from "../source.js";
 import type { S3Client } from "./client.js";
 import { etagMd5, readMetadata } from "./metadata.js";

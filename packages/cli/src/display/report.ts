@@ -1,0 +1,111 @@
+import { SettingsError } from "@drover/shared/errors";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
+import type { RunCounts } from "@drover/shared/run";
+import prettyBytes from "pretty-bytes";
+import { printable } from "../output.js";
+import type { Progress } from "./progress.js";
+
+/** Files of a run that are as they are meant to be. */
+export function successful(counts: RunCounts): number {
+  return counts.copied + counts.unchanged + counts.deleted;
+}
+
+export type Format = "human" | "json" | "ndjson";
+
+/** How outcomes are to be shown. @throws SettingsError where two ways are asked for. */
+export function formatOf(flags: { json?: boolean; ndjson?: boolean }): Format {
+  if (flags.json && flags.ndjson)
+    throw new SettingsError("--json and --ndjson exclude each other: choose one");
+  return flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
+}
+
+/** Seconds as people read them: `2.3s`, `1m20s`. */
+export function showDuration(ms: number): string {
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)}s`;
+  const seconds = Math.round(ms / 1000);
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes}m${seconds % 60}s` : `${Math.floor(minutes / 60)}h${minutes % 60}m`;
+}
+
+/** The machine form of an outcome. */
+export function toJson(outcome: Outcome): string {
+  return JSON.stringify({
+    source: outcome.outcome === "deleted" ? null : outcome.source,
+    destination: outcome.destination,
+    checksum: outcome.checksum,
+    status: isSuccess(outcome.outcome) ? "ok" : outcome.outcome,
+    outcome: outcome.outcome,
+    bytes: outcome.bytes,
+    verified_by: outcome.verifiedBy,
+    ...(outcome.unconditional ? { unconditional: true } : {}),
+    attempts: outcome.attempts,
+    duration_ms: Math.round(outcome.durationMs),
+    ...(outcome.error ? { error: outcome.error } : {}),
+  });
+}
+
+function toLine(outcome: Outcome): string {
+  const name = printable(outcome.name);
+  if (outcome.outcome === "deleted") return `✓ ${name} (deleted)`;
+  if (outcome.outcome === "unchanged") return `✓ ${name} (unchanged)`;
+  if (!isSuccess(outcome.outcome))
+    return `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`;
+  const doubt = outcome.verifiedBy === "unverified" ? ", unverified: the server gave no length" : "";
+  return `✓ ${name} (${prettyBytes(outcome.bytes)}, ${showDuration(outcome.durationMs)}${doubt})`;
+}
+
+/** Writes outcomes to standard output as they come, many per write. */
+export class Report {
+  #buffer: string[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #first = true;
+
+  constructor(
+    private readonly format: Format,
+    private readonly progress: Progress | undefined,
+  ) {}
+
+  start(line: string): void {
+    if (this.format === "human") this.#write(`${line}\n`);
+  }
+
+  outcome(outcome: Outcome): void {
+    if (this.format === "human") this.#write(`${toLine(outcome)}\n`);
+    else if (this.format === "ndjson") this.#write(`${toJson(outcome)}\n`);
+    else {
+      this.#write(`${this.#first ? "[\n" : ",\n"}  ${toJson(outcome)}`);
+      this.#first = false;
+    }
+  }
+
+  /** Ends the report; resolves when it has left. */
+  async end(counts: RunCounts): Promise<void> {
+    if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
+    this.progress?.stop();
+    if (this.format === "human") this.#write(`${successful(counts)}/${counts.files} successful\n`);
+    this.#flush();
+    await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  }
+
+  /** For a run that broke off, without counts: what was told until then stays whole. */
+  breakOff(): void {
+    if (this.format === "json" && !this.#first) this.#write("\n]\n");
+    this.#flush();
+  }
+
+  #write(text: string): void {
+    this.#buffer.push(text);
+    this.#timer ??= setTimeout(() => this.#flush(), 50);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer); // or it would hold up the end of the command
+    this.#timer = undefined;
+    if (this.#buffer.length === 0) return;
+    const text = this.#buffer.join("");
+    this.#buffer = [];
+    this.progress?.clear();
+    process.stdout.write(text);
+    this.progress?.draw();
+  }
+}

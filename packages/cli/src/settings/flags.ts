@@ -1,0 +1,96 @@
+import type { Command } from "commander";
+import { warn } from "../output.js";
+import { type Resolved, resolveSettings, SETTINGS, type SettingName, unknownVariables } from "./settings.js";
+
+/** Settings of commands that carry files. */
+export const TRANSFER: SettingName[] = [
+  "artifact-root",
+  "script-name",
+  "layout",
+  "max-workers",
+  "retries",
+  "timeout",
+  "backoff-factor",
+  "circuit-ttl",
+  "breaker-wait",
+  "max-file-size",
+  "bwlimit",
+  "check-destination",
+  "resume",
+  "durability",
+  "backlog-high-water",
+];
+export const S3: SettingName[] = [
+  "s3-endpoint",
+  "s3-bucket",
+  "s3-region",
+  "s3-path-style",
+  "s3-checksums",
+  "s3-anonymous",
+  "s3-requester-pays",
+  "s3-profile",
+  "s3-dest-endpoint",
+  "s3-dest-region",
+  "s3-dest-profile",
+];
+/** Where Redis is. */
+export const STATE: SettingName[] = ["state-dir", "redis"];
+export const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
+
+/** What is written after a setting's flag. */
+const VALUES: Partial<Record<SettingName, string>> = {
+  "artifact-root": "DIR|S3",
+  "script-name": "NAME",
+  layout: "name|url",
+  "max-file-size": "SIZE",
+  bwlimit: "RATE",
+  durability: "fsync|rename",
+  "s3-endpoint": "URL",
+  "s3-bucket": "NAME",
+  "s3-region": "NAME",
+  "s3-checksums": "when-supported|when-required",
+  "s3-profile": "NAME",
+  "backlog-high-water": "FILES",
+  "s3-dest-endpoint": "URL",
+  "s3-dest-region": "NAME",
+  "s3-dest-profile": "NAME",
+  "state-dir": "DIR",
+  redis: "URL",
+};
+
+/** Gives a command the flags of settings, and `--config`. */
+export function addSettings(command: Command, names: SettingName[]): Command {
+  for (const name of names) {
+    const { help, default: fallback } = SETTINGS[name];
+    const shown = fallback === undefined || name === "resume" ? help : `${help} (default: ${fallback})`;
+    if (name === "resume") command.option("--no-resume", `do not ${shown}`);
+    else if (name === "s3-path-style") {
+      command.option(`--${name}`, shown).option(`--no-${name}`, "ask for bucket.endpoint/key");
+    } else if (name === "s3-anonymous" || name === "s3-requester-pays") command.option(`--${name}`, help);
+    else if (name === "check-destination")
+      command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
+    else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
+  }
+  return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");
+}
+
+const camel = (name: string) => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+/**
+ * The settings of a command: what its flags say, then environment, file and defaults.
+ *
+ * @param tell is told of variables that look like settings and are none.
+ */
+export async function settingsOf(
+  command: Command,
+  tell: (message: string) => void = warn,
+): Promise<Resolved> {
+  for (const message of unknownVariables()) tell(message);
+  const options = command.opts<Record<string, unknown>>();
+  const flags: Record<string, unknown> = {};
+  for (const name of Object.keys(SETTINGS)) {
+    const key = camel(name);
+    if (command.getOptionValueSource(key) === "cli") flags[name] = options[key];
+  }
+  return resolveSettings(flags, options.config as string | undefined);
+}

@@ -1,0 +1,178 @@
+import { TransferError } from "@drover/shared/errors";
+import type { RunSpec } from "@drover/shared/run";
+import { HttpClient } from "@drover/shared/storage/http/client";
+import { destinationService } from "@drover/shared/storage/registry";
+import { S3Bucket } from "@drover/shared/storage/s3/bucket";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { credentialsOf } from "@drover/shared/storage/s3/credentials";
+import { compareKeys } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Tree } from "@drover/shared/storage/tree";
+import { type Lister, listerOf } from "../expand/s3/lister.js";
+import { listObjects } from "../expand/s3/listing.js";
+import type { ListedObject } from "../expand/s3/page.js";
+
+/** Objects that are asked about at once, one by one. */
+const CONNECTIONS = 16;
+/** Fewer are not worth a listing. */
+const WORTH_LISTING = 16;
+/** So many objects of others in a row make asking one by one cheaper. */
+const MOST_SKIPPED = 4_000;
+
+/** What looks at a run's destination where it is to be looked at and the tree itself cannot; to be closed. */
+export function openCheck(
+  spec: RunSpec,
+  tree: Tree,
+  signal: AbortSignal,
+  warn: (message: string) => void,
+): S3Check | undefined {
+  if (!spec.checkDestination || !(tree instanceof S3Tree)) return undefined;
+  const { timeoutMs, retries } = spec;
+  return new S3Check(tree, { service: destinationService(spec), timeoutMs, retries }, signal, warn);
+}
+
+/**
+ * Looks whether objects are as they were left. Where files come in the order of their keys, one listing of the
+ * destination goes along with them; else, and where it cannot be listed, or holds far more than is asked about, each
+ * object is asked about by itself.
+ */
+export class S3Check {
+  readonly #client: HttpClient;
+  readonly #bucket: S3Bucket;
+  readonly #list: Lister;
+  #listing: Listing | undefined;
+  #listable = true;
+  /** Why an object could not be looked at, the first of them. */
+  trouble: Error | undefined;
+
+  /**
+   * @param options.service how the destination is reached.
+   * @param options.retries tries per page of the listing.
+   * @param warn told when the listing waits for long.
+   */
+  constructor(
+    private readonly tree: S3Tree,
+    private readonly options: { service: S3Spec; timeoutMs: number; retries: number },
+    private readonly signal: AbortSignal,
+    warn: (message: string) => void,
+  ) {
+    const { service, timeoutMs, retries } = options;
+    this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
+    const client = new S3Client(this.#client, service, credentialsOf(service));
+    this.#bucket = new S3Bucket(client, tree.bucket);
+    this.#list = listerOf(client, retries, timeoutMs, warn);
+  }
+
+  /**
+   * @returns whether each file is there with its stamp; false too for one that cannot be looked at now: what is wrong
+   *   is met again, and said, when the file is carried.
+   */
+  async asLeft(files: { name: string; stamp: string }[]): Promise<boolean[]> {
+    const keys = files.map(({ name }) => this.tree.key(name));
+    const etags = await this.#listed(keys);
+    let next = etags.length;
+    const one = async () => {
+      while (next < keys.length && !this.signal.aborted) {
+        const at = next++;
+        etags[at] = await this.#head(keys[at] as string);
+      }
+    };
+    await Promise.all(Array.from({ length: CONNECTIONS }, one));
+    return files.map(({ stamp }, at) => stamp !== "" && etags[at] === stamp);
+  }
+
+  /** ETags of the first of the keys, as far as a listing tells them. */
+  async #listed(keys: string[]): Promise<(string | undefined)[]> {
+    const inOrder = keys.every((key, at) => at === 0 || compareKeys(keys[at - 1] as string, key) < 0);
+    if (!this.#listable || !inOrder || keys.length < WORTH_LISTING) return [];
+    const etags: (string | undefined)[] = [];
+    try {
+      if (!this.#listing?.isBefore(keys[0] as string)) {
+        await this.#listing?.close();
+        const { bucket, prefix } = this.tree;
+        this.#listing = new Listing(keys[0] as string, (after) =>
+          listObjects(this.#list, bucket, prefix, after, this.signal),
+        );
+      }
+      for (const key of keys) {
+        const found = await this.#listing.find(key);
+        if (found.is === "far") {
+          await this.#listing.close();
+          this.#listing = undefined;
+          return etags;
+        }
+        etags.push(found.etag);
+      }
+    } catch (error) {
+      if (!this.signal.aborted && !(error instanceof TransferError)) throw error;
+      this.#listable = false; // who may not list may still be allowed to look
+      this.#listing = undefined;
+    }
+    return etags;
+  }
+
+  async #head(key: string): Promise<string | undefined> {
+    try {
+      const signal = AbortSignal.any([this.signal, AbortSignal.timeout(this.options.timeoutMs)]);
+      return (await this.#bucket.head(key, signal))?.etag;
+    } catch (error) {
+      if (!(error instanceof TransferError) && !/^(Timeout|Abort)Error$/.test((error as Error).name))
+        throw error;
+      this.trouble ??= error as Error;
+      return undefined;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#listing?.close();
+    await this.#client.close();
+  }
+}
+
+/** A listing that is read along with keys that are asked for in order. */
+class Listing {
+  readonly #pages: AsyncGenerator<ListedObject[]>;
+  #page: ListedObject[] = [];
+  #at = 0;
+  #passed: string;
+
+  constructor(first: string, open: (after: string) => AsyncGenerator<ListedObject[]>) {
+    this.#passed = [...first].slice(0, -1).join("");
+    this.#pages = open(this.#passed);
+  }
+
+  /** Whether the key comes behind all that were passed. */
+  isBefore(key: string): boolean {
+    return compareKeys(this.#passed, key) < 0;
+  }
+
+  /** `far`: too many objects lie before it. */
+  async find(key: string): Promise<{ is: "known"; etag: string | undefined } | { is: "far" }> {
+    for (let skipped = 0; skipped < MOST_SKIPPED; ) {
+      const object = this.#page[this.#at];
+      if (!object) {
+        const next = await this.#pages.next();
+        if (next.done) return this.#known(key, undefined);
+        this.#page = next.value;
+        this.#at = 0;
+        continue;
+      }
+      const order = compareKeys(object.key, key);
+      if (order > 0) return this.#known(key, undefined);
+      this.#at++;
+      if (order === 0) return this.#known(key, object.etag);
+      skipped++;
+    }
+    return { is: "far" };
+  }
+
+  #known(key: string, etag: string | undefined) {
+    this.#passed = key;
+    return { is: "known", etag } as const;
+  }
+
+  async close(): Promise<void> {
+    await this.#pages.return(undefined);
+  }
+}

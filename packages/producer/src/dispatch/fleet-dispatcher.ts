@@ -1,0 +1,310 @@
+import { SettingsError } from "@drover/shared/errors";
+import { Protocol } from "@drover/shared/protocol/admission";
+import { Backlog } from "@drover/shared/protocol/backlog";
+import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
+import type { Keys } from "@drover/shared/protocol/keys";
+import type { Ledger } from "@drover/shared/protocol/ledger";
+import { pipelined, resent } from "@drover/shared/redis/script";
+import { openTree } from "@drover/shared/storage/registry";
+import type { Redis } from "ioredis";
+import { FleetJobs } from "./fleet-jobs.js";
+import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
+import { Sweeper } from "./sweeper.js";
+
+/** Files per run and host that are in BullMQ at once, where no limit of the host says less. */
+const WINDOW = 1_000;
+/** Files in BullMQ at once in all, however many hosts there are. */
+const MOST_QUEUED = 20_000;
+/** Where a host's limit is lower: twice the limit, so that the next file is there when a slot is. */
+const LEAST_WINDOW = 4;
+/** Files of a host that go into BullMQ at first: it may be down. Then, while it is not, twice as many with each look. */
+const FIRST = 64;
+/** The same for a host that was blocked. */
+const PROBES = 4;
+/** Chunks of a flow that are read at once. */
+const MOST_READ = 64;
+/** BullMQ's limit is 2^21 - 1. */
+const HIGHEST_PRIORITY = 2_000_000;
+
+export interface FleetDispatcherOptions {
+  redis: Redis;
+  keys: Keys;
+  ledger: Ledger;
+  owner: string;
+  log(message: string, fields?: Record<string, unknown>): void;
+}
+
+/**
+ * What one worker of a fleet, its leader, does for all: feeds the backlogs of all runs into BullMQ, a window per run
+ * and host in fair turns, none to a blocked host; finds jobs that were lost or removed; ends runs. All it knows is
+ * read from Redis, and everything it does may be done twice, so that another leader can go on at any moment.
+ */
+export class FleetDispatcher {
+  readonly #runs = new Map<string, FleetRun>();
+  readonly #jobs: FleetJobs;
+  readonly #sweeper: Sweeper;
+
+  readonly #backlog: Backlog;
+
+  constructor(private readonly options: FleetDispatcherOptions) {
+    this.#backlog = new Backlog(options.redis, options.keys, options.owner);
+    this.#jobs = new FleetJobs(options.redis, options.keys);
+    this.#sweeper = new Sweeper(options.redis, options.keys, this.#jobs, options.log);
+  }
+
+  async close(): Promise<void> {
+    for (const run of this.#runs.values()) run.tree.close();
+    await this.#jobs.close();
+  }
+
+  /** One round. @returns whether there was anything to do, so that the next should follow soon. */
+  async tick(): Promise<boolean> {
+    await this.#lookAtRuns();
+    await this.#lookAtSettled();
+    const busy = await this.#feed();
+    await this.#sweeper.sweep(this.#flows(), (id) => this.#runs.get(id));
+    return busy || this.#flows().some((flow) => flow.inQueue > 0);
+  }
+
+  #flows(): Flow[] {
+    return [...this.#runs.values()].flatMap((run) => [...run.flows.values()]);
+  }
+
+  /** Learns of new runs and new chunks, and ends runs that are done. */
+  async #lookAtRuns(): Promise<void> {
+    const { ledger } = this.options;
+    const ids = await ledger.active();
+    for (const id of this.#runs.keys()) if (!ids.includes(id)) this.#forget(id);
+    const standings = await ledger.standings(ids);
+    for (const [at, id] of ids.entries()) {
+      const standing = standings[at];
+      const run = standing && (this.#runs.get(id) ?? (await this.#open(id)));
+      if (!run) {
+        await this.options.redis.srem(this.options.keys.active(), id);
+        continue;
+      }
+      if (standing.chunks !== run.seen) await this.#lookAtBacklog(run);
+      if (standing.cancelled) await this.#settleBacklog(run, undefined, "cancelled");
+      const rests = [...run.flows.values()].some((flow) => flow.hasMore || flow.inQueue > 0);
+      if (!rests && (standing.sealed || standing.cancelled) && (await ledger.finishFleet(id))) {
+        this.options.log("run ended", { run: id });
+        this.#forget(id);
+      }
+    }
+  }
+
+  #forget(id: string): void {
+    this.#runs.get(id)?.tree.close();
+    this.#runs.delete(id);
+  }
+
+  async #open(id: string): Promise<FleetRun | undefined> {
+    const { redis, keys, ledger, owner } = this.options;
+    const spec = await ledger.get(id).then(
+      (run) => run.spec,
+      (error) => {
+        if (!(error instanceof SettingsError)) throw error; // else it is forgotten, or of another version
+      },
+    );
+    if (!spec) return undefined;
+    const run: FleetRun = {
+      id,
+      spec,
+      protocol: new Protocol(redis, keys, owner, 0),
+      gates: gatesOf(spec),
+      tree: openTree(spec),
+      flows: new Map(),
+      seen: 0,
+      shared: new Set(),
+    };
+    for (const [chunk, files] of await this.#backlog.flying(id)) {
+      const known = new Chunk(chunk, []);
+      known.launched = true;
+      known.addedMs = Date.now();
+      for (const job of jobsOf(id, files))
+        known.pending.set(job.i, { job, priority: 1, addedMs: Date.now() });
+      this.#flow(run, hostOfChunk(chunk)).chunks.set(chunk, known);
+    }
+    this.#runs.set(id, run);
+    return run;
+  }
+
+  #flow(run: FleetRun, host: string): Flow {
+    let flow = run.flows.get(host);
+    if (!flow) {
+      flow = new Flow(run.id, host, host === "" ? WINDOW : FIRST);
+      run.flows.set(host, flow);
+    }
+    return flow;
+  }
+
+  async #lookAtBacklog(run: FleetRun): Promise<void> {
+    const chunks = await this.#backlog.chunkIds(run.id);
+    run.seen = chunks.length;
+    for (const flow of run.flows.values()) flow.waiting = [];
+    for (const chunk of chunks) {
+      const flow = this.#flow(run, hostOfChunk(chunk));
+      if (!flow.chunks.has(chunk)) flow.waiting.push(chunk);
+    }
+  }
+
+  /** Drops what is settled. */
+  async #lookAtSettled(): Promise<void> {
+    const { redis, keys } = this.options;
+    const spans = [...this.#runs.values()].flatMap((run) => spansOf(run));
+    if (spans.length > 0) {
+      const answers = await resent(redis, () =>
+        Promise.all(
+          spans.map(({ runId, first, last }) =>
+            redis.getrangeBuffer(keys.done(runId), first >> 3, last >> 3),
+          ),
+        ),
+      );
+      for (const [at, { first, chunks }] of spans.entries())
+        for (const chunk of chunks) chunk.drop(first, answers[at] as Buffer);
+    }
+    for (const flow of this.#flows()) {
+      for (const chunk of flow.chunks.values()) {
+        if (chunk.pending.size > 0 || !chunk.launched) continue;
+        flow.chunks.delete(chunk.id);
+        await this.#backlog.land(flow.runId, chunk.id);
+      }
+    }
+  }
+
+  /** Adds files to BullMQ where there is room, the flow that has had the least first. */
+  async #feed(): Promise<boolean> {
+    const flows = this.#flows().filter((flow) => flow.hasMore);
+    if (flows.length === 0) return false;
+    const blocked = await this.#lookAtBreakers(flows);
+    const oldest = Math.min(...this.#flows().map((flow) => flow.oldestTag));
+    const now = Number.isFinite(oldest) ? oldest : 0;
+    if (Math.max(...flows.map((flow) => flow.nextTag)) >= HIGHEST_PRIORITY) {
+      if (Number.isFinite(oldest)) return true; // what is queued ends first, then the tags begin anew
+      for (const flow of this.#flows()) flow.nextTag = 0;
+    }
+    let fed = false;
+    let left = MOST_QUEUED - this.#flows().reduce((sum, flow) => sum + flow.inQueue, 0);
+    flows.sort((a, b) => a.nextTag - b.nextTag);
+    for (const flow of flows) {
+      const run = this.#runs.get(flow.runId) as FleetRun;
+      if (run.gates.givenUp(flow.host)) {
+        await this.#settleBacklog(run, flow.host, "blocked");
+        continue;
+      }
+      if (blocked.has(flow.host)) continue;
+      flow.nextTag = Math.max(flow.nextTag, now);
+      const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW;
+      const before = flow.inQueue;
+      const room = Math.min(flow.window - before, flow.allowance - before, cap, left);
+      if (room > 0) fed = (await this.#feedFlow(run, flow, room)) || fed;
+      left -= flow.inQueue - before;
+    }
+    return fed;
+  }
+
+  #inRun(run: FleetRun): number {
+    return [...run.flows.values()].reduce((sum, flow) => sum + flow.inQueue, 0);
+  }
+
+  /** @returns hosts whose breakers are open. */
+  async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
+    const { redis, keys } = this.options;
+    const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
+    const answers = await pipelined(redis, () => {
+      const pipeline = redis.pipeline();
+      for (const host of hosts)
+        pipeline.hmget(keys.breaker(host), "st", "until").hmget(keys.limit(host), "c", "x");
+      return pipeline.hget(keys.limit(DEFAULT_LIMIT), "c");
+    });
+    const open = new Set<string>();
+    const nowMs = Date.now();
+    for (const [at, host] of hosts.entries()) {
+      const [state, until] = answers[at * 2] as (string | null)[];
+      const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
+      const limit = Number(adapted ?? files ?? answers.at(-1) ?? 0);
+      const untilMs = state === "o" ? Number(until) : 0;
+      if (untilMs > nowMs) open.add(host);
+      for (const flow of flows) {
+        if (flow.host !== host) continue;
+        const { gates } = this.#runs.get(flow.runId) as FleetRun;
+        flow.window = limit > 0 ? Math.max(2 * Math.ceil(limit), LEAST_WINDOW) : WINDOW;
+        gates.told(host, untilMs, state === null);
+        flow.allowance = state === null ? Math.min(flow.allowance * 2, flow.window) : PROBES;
+      }
+    }
+    return open;
+  }
+
+  async #feedFlow(run: FleetRun, flow: Flow, room: number): Promise<boolean> {
+    let left = room;
+    let toRead = 1;
+    while (left > 0) {
+      if (![...flow.chunks.values()].some((each) => each.rest.length > 0)) {
+        const read = await this.#read(run, flow, toRead);
+        if (read === undefined) break;
+        // A run of many hosts has many small chunks: the next reading brings about as much as there is room for.
+        toRead = Math.min(Math.ceil((left * toRead) / Math.max(read, 1)), MOST_READ);
+      }
+      const ended: Chunk[] = [];
+      const taken: [Chunk, Pending[]][] = [];
+      for (const chunk of flow.chunks.values()) {
+        if (chunk.launched) continue;
+        const jobs = chunk.rest.splice(0, left);
+        left -= jobs.length;
+        taken.push([chunk, jobs.map((job) => ({ job, priority: ++flow.nextTag, addedMs: Date.now() }))]);
+        if (chunk.rest.length === 0) ended.push(chunk);
+        if (left === 0) break;
+      }
+      await this.#jobs.add(taken.flatMap(([, jobs]) => jobs));
+      for (const [chunk, jobs] of taken) {
+        for (const each of jobs) chunk.pending.set(each.job.i, each);
+        chunk.addedMs = Date.now();
+      }
+      await this.#launched(run, ended);
+    }
+    return left < room;
+  }
+
+  /** Reads the next chunks of a flow. @returns how many files they have, undefined where there are no more. */
+  async #read(run: FleetRun, flow: Flow, count: number): Promise<number | undefined> {
+    const ids = flow.waiting.splice(0, count);
+    if (ids.length === 0) return undefined;
+    let files = 0;
+    for (const [at, found] of (await this.#backlog.chunks(run.id, ids)).entries()) {
+      const id = ids[at] as string;
+      flow.chunks.set(id, new Chunk(id, jobsOf(run.id, found)));
+      files += found.length;
+    }
+    return files;
+  }
+
+  async #launched(run: FleetRun, chunks: Chunk[]): Promise<void> {
+    if (chunks.length === 0) return;
+    await this.#backlog.launch(run.id, ...chunks.map((chunk) => chunk.id));
+    run.seen -= chunks.length;
+    for (const chunk of chunks) chunk.launched = true;
+  }
+
+  /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
+  async #settleBacklog(
+    run: FleetRun,
+    host: string | undefined,
+    outcome: "cancelled" | "blocked",
+  ): Promise<void> {
+    for (const flow of run.flows.values()) {
+      if (host !== undefined && flow.host !== host) continue;
+      while ((await this.#read(run, flow, 1)) !== undefined);
+      for (const chunk of flow.chunks.values()) {
+        await this.#jobs.giveUp(run, chunk, outcome);
+        if (!chunk.launched) await this.#launched(run, [chunk]);
+      }
+    }
+  }
+}
+
+/** Chunk ids are `<batch>|<host>`. */
+function hostOfChunk(chunk: string): string {
+  return chunk.slice(chunk.indexOf("|") + 1);
+}

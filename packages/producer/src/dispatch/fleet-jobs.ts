@@ -1,0 +1,114 @@
+import { TransferError } from "@drover/shared/errors";
+import { hostOf, type TransferJob } from "@drover/shared/job";
+import { flightOf, waiterOf } from "@drover/shared/protocol/admission";
+import type { Keys } from "@drover/shared/protocol/keys";
+import { addJobs } from "@drover/shared/queue/bullmq";
+import { Queue } from "bullmq";
+import type { Redis } from "ioredis";
+import { type Chunk, type FleetRun, fleetJobId, type Pending } from "./flow.js";
+
+/** The fleet's queue as its leader uses it: adds jobs, and ends files without carrying them. */
+export class FleetJobs {
+  readonly #queue: Queue;
+
+  constructor(
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+  ) {
+    this.#queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
+    this.#queue.on("error", () => {}); // Redis being away is said where it is met
+  }
+
+  close(): Promise<void> {
+    return this.#queue.close();
+  }
+
+  /** Harmless for jobs that are there. */
+  async add(jobs: Pending[]): Promise<void> {
+    await addJobs(
+      this.redis,
+      this.#queue,
+      jobs.map(({ job, priority }) => ({ id: fleetJobId(job), data: job, priority })),
+      "told",
+    );
+  }
+
+  /**
+   * Ends the files of a chunk that nobody carries: those that are not in the queue, and those that wait in it, perhaps
+   * for long. A file that other runs wait for is carried for them.
+   */
+  async giveUp(run: FleetRun, chunk: Chunk, outcome: "cancelled" | "blocked"): Promise<void> {
+    const waiting = [...chunk.pending.values()].map(({ job }) => job).filter((job) => !run.shared.has(job.i));
+    const out = [...chunk.rest];
+    chunk.rest = [];
+    for (let from = 0; from < waiting.length; from += 100) {
+      const part = waiting.slice(from, from + 100);
+      const gone = await Promise.all(part.map((job) => this.#queue.remove(fleetJobId(job))));
+      out.push(...part.filter((_, at) => gone[at] === 1)); // a job that is carried is locked
+    }
+    const joined: Pending[] = [];
+    await Promise.all(
+      out.map(async (job) => {
+        if (!(await this.end(run, job, outcome))) joined.push({ job, priority: 1, addedMs: Date.now() });
+      }),
+    );
+    for (const each of joined) {
+      run.shared.add(each.job.i);
+      chunk.pending.set(each.job.i, each);
+    }
+    await this.add(joined);
+  }
+
+  async #isSettled(runId: string, index: number): Promise<boolean> {
+    return (await this.redis.getbit(this.keys.done(runId), index)) === 1;
+  }
+
+  /**
+   * @returns false where other runs wait for the file.
+   * @throws Error where what is known of the run cannot be right any more.
+   */
+  async end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
+    const lease = run.tree.leaseOf(job.d);
+    const error =
+      outcome === "cancelled"
+        ? new TransferError("cancelled", "cancelled")
+        : new TransferError("breaker", run.gates.describe(hostOf(job.s, run.spec)));
+    const brief = { class: error.class, message: error.message };
+    const ended = {
+      index: job.i,
+      source: job.s,
+      destination: run.tree.path(job.d),
+      name: job.d,
+      outcome,
+      checksum: null,
+      bytes: 0,
+      verifiedBy: null,
+      attempts: 0,
+      durationMs: 0,
+      error: brief,
+    };
+    const answer = await run.protocol.settleAlone({
+      runId: run.id,
+      flight: flightOf(run.id, run.spec, job, lease),
+      lease,
+      tree: run.tree.id,
+      name: job.d,
+      host: "",
+      waiting: waiterOf(run.id, job.i, true),
+      followed: JSON.stringify(ended),
+      outcome,
+      bytes: 0,
+      failure: JSON.stringify({ job, error: brief, attempts: 0 }),
+      catalog: "",
+      verdict: "none",
+      epoch: "0",
+      rules: { threshold: 1, ttlMs: 0, probeMs: 0 },
+      retryAfterMs: 0,
+      openBreaker: false,
+      keepLease: false,
+    });
+    if (answer.is === "already" && !(await this.#isSettled(run.id, job.i)))
+      throw new Error(`the leader's memory of run ${run.id} is older than Redis: it is read anew`);
+    return answer.is !== "waiting";
+  }
+}

@@ -1,0 +1,141 @@
+import { jobId, type TransferJob } from "@drover/shared/job";
+import type { Protocol } from "@drover/shared/protocol/admission";
+import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { RunSpec } from "@drover/shared/run";
+import type { Tree } from "@drover/shared/storage/tree";
+
+/** A file in BullMQ. */
+export interface Pending {
+  job: TransferJob;
+  priority: number;
+  /** When it was added, as far as is known here. */
+  addedMs: number;
+}
+
+/** A run as the leader sees it. */
+export interface FleetRun {
+  id: string;
+  spec: RunSpec;
+  protocol: Protocol;
+  gates: Gates;
+  tree: Tree;
+  flows: Map<string, Flow>;
+  /** Chunks that were seen in its backlog. */
+  seen: number;
+  /** Files that are carried for other runs although this one has given them up. */
+  shared: Set<number>;
+}
+
+/** A chunk of the backlog with the files of it that are in BullMQ. */
+export class Chunk {
+  /** Files that are not in BullMQ yet. */
+  rest: TransferJob[];
+  /** Files in BullMQ that are not settled, as far as is known, with their priorities. */
+  readonly pending = new Map<number, Pending>();
+  /** All of it is in BullMQ. */
+  launched = false;
+  addedMs = 0;
+
+  constructor(
+    readonly id: string,
+    files: TransferJob[],
+  ) {
+    this.rest = files;
+  }
+
+  /** First and last index of the files that are in BullMQ, of which there must be some. */
+  get range(): { first: number; last: number } {
+    let first = Number.POSITIVE_INFINITY;
+    let last = -1;
+    for (const index of this.pending.keys()) {
+      if (index < first) first = index;
+      if (index > last) last = index;
+    }
+    return { first, last };
+  }
+
+  /** @param bytes the run's bitmap of settled files, from the byte of the index `first` on. */
+  drop(first: number, bytes: Buffer): void {
+    const base = first >> 3;
+    for (const index of this.pending.keys()) {
+      const byte = bytes[(index >> 3) - base] ?? 0;
+      if (byte & (0x80 >> (index & 7))) this.pending.delete(index);
+    }
+  }
+}
+
+/** The files of one run that come from one host: flows take turns. */
+export class Flow {
+  /** Ids of chunks in the backlog, in order. */
+  waiting: string[] = [];
+  /** Chunks of which something is in BullMQ, by id. */
+  readonly chunks = new Map<string, Chunk>();
+  /** Priority of the next file: its start tag (start-time fair queueing, Goyal, Vin and Cheng 1996). */
+  nextTag = 0;
+  /** Files that may be in BullMQ at once. */
+  window = 1_000;
+  constructor(
+    readonly runId: string,
+    readonly host: string,
+    /** Files that may be in BullMQ at once as long as it is not known whether the host lets them through. */
+    public allowance: number,
+  ) {}
+
+  get inQueue(): number {
+    let sum = 0;
+    for (const chunk of this.chunks.values()) sum += chunk.pending.size;
+    return sum;
+  }
+
+  /** Tag of the oldest file that is in BullMQ, or Infinity. */
+  get oldestTag(): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const chunk of this.chunks.values())
+      for (const { priority } of chunk.pending.values()) if (priority < oldest) oldest = priority;
+    return oldest;
+  }
+
+  get hasMore(): boolean {
+    if (this.waiting.length > 0) return true;
+    for (const chunk of this.chunks.values()) if (chunk.rest.length > 0) return true;
+    return false;
+  }
+}
+
+/** Files between two chunks that are looked at for the sake of one question less. */
+const SPAN_FILES = 8_192;
+
+interface Span {
+  runId: string;
+  first: number;
+  last: number;
+  chunks: Chunk[];
+}
+
+/** What is in BullMQ of a run, as few stretches of indexes. */
+export function spansOf(run: FleetRun): Span[] {
+  const pending = [...run.flows.values()]
+    .flatMap((flow) => [...flow.chunks.values()])
+    .filter((chunk) => chunk.pending.size > 0)
+    .map((chunk): Span => ({ runId: run.id, ...chunk.range, chunks: [chunk] }));
+  const spans: Span[] = [];
+  for (const each of pending.sort((a, b) => a.first - b.first)) {
+    const before = spans.at(-1);
+    if (!before || each.first > before.last + SPAN_FILES) {
+      spans.push(each);
+      continue;
+    }
+    before.last = Math.max(before.last, each.last);
+    before.chunks.push(...each.chunks);
+  }
+  return spans;
+}
+
+/** A chunk as it is kept, as jobs of a fleet's queue. */
+export function jobsOf(runId: string, files: [number, Record<string, unknown>, 1?][]): TransferJob[] {
+  return files.map(([i, job, own]) => ({ ...job, i, r: runId, ...(own ? { o: own } : {}) }) as TransferJob);
+}
+
+export function fleetJobId(job: TransferJob): string {
+  return jobId(job.r as string, job.i, job.g);
+}

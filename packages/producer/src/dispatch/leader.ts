@@ -1,0 +1,109 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Keys } from "@drover/shared/protocol/keys";
+import { Script } from "@drover/shared/redis/script";
+import type { Redis } from "ioredis";
+import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher.js";
+
+/** A leader that says nothing for so long is followed by another. */
+const TERM_MS = 5_000;
+const BUSY_MS = 25;
+const IDLE_MS = 50;
+const ERROR_MS = 1_000;
+/** Runs are forgotten so long after they ended. */
+const KEPT_MS = 7 * 86_400_000;
+const TIDY_EVERY_MS = 600_000;
+
+/** KEYS: leader. ARGV: worker, ms. Returns 1 where the worker leads now. */
+const LEAD = new Script(`
+local leader = redis.call('GET', KEYS[1])
+if leader and leader ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+`);
+
+/** KEYS: leader. ARGV: worker. */
+const RESIGN = new Script(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+`);
+
+/**
+ * Has one worker of the fleet dispatch and sweep for all. Two that both think they lead for a moment do no harm: what
+ * the dispatcher does may be done twice.
+ */
+export class Leader {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  #stopped = false;
+  #doubtful = false;
+  #dispatcher: FleetDispatcher | undefined;
+  readonly #running: Promise<void>;
+
+  constructor(
+    private readonly id: string,
+    private readonly options: FleetDispatcherOptions,
+    private readonly onError: (error: Error) => void,
+  ) {
+    this.#redis = options.redis;
+    this.#keys = options.keys;
+    // A Redis that was away may have forgotten its last moments: what is remembered of them here would be wrong.
+    this.#redis.on("close", this.#doubt);
+    this.#running = this.#run();
+  }
+
+  readonly #doubt = () => {
+    this.#doubtful = true;
+  };
+
+  get leads(): boolean {
+    return this.#dispatcher !== undefined;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#redis.off("close", this.#doubt);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    let askedMs = 0;
+    let tidiedMs = 0;
+    while (!this.#stopped) {
+      try {
+        if (this.#doubtful) {
+          this.#doubtful = false;
+          await this.#lead(false);
+          askedMs = 0;
+        }
+        if (askedMs === 0 || performance.now() - askedMs > TERM_MS / 4) {
+          askedMs = performance.now();
+          await this.#lead((await LEAD.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1);
+        }
+        const busy = await this.#dispatcher?.tick();
+        if (this.leads && performance.now() - tidiedMs > TIDY_EVERY_MS) {
+          tidiedMs = performance.now();
+          await this.options.ledger.forgetOlderThan(KEPT_MS);
+        }
+        await sleep(busy ? BUSY_MS : IDLE_MS);
+      } catch (error) {
+        this.onError(error as Error);
+        await this.#lead(false); // whatever it knew may be wrong: the next term starts from what Redis says
+        askedMs = 0;
+        await sleep(ERROR_MS);
+      }
+    }
+    await this.#lead(false);
+    await RESIGN.run(this.#redis, [this.#keys.leader()], [this.id]).catch(() => {}); // or its term ends by itself
+  }
+
+  async #lead(leads: boolean): Promise<void> {
+    if (leads === this.leads) return;
+    if (leads) {
+      this.#dispatcher = new FleetDispatcher(this.options);
+      this.options.log("this worker leads the fleet");
+      return;
+    }
+    const former = this.#dispatcher;
+    this.#dispatcher = undefined;
+    await former?.close().catch(this.onError);
+  }
+}

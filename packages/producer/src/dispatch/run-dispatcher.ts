@@ -1,0 +1,196 @@
+import { faultPoint } from "@drover/shared/failpoint";
+import { jobId, type TransferJob } from "@drover/shared/job";
+import type { Backlog } from "@drover/shared/protocol/backlog";
+import type { Gates } from "@drover/shared/protocol/host-breakers";
+import { addJobs } from "@drover/shared/queue/bullmq";
+import type { Queue } from "bullmq";
+import type { Redis } from "ioredis";
+
+/** Files of a host that may bounce off a breaker which has just closed. */
+const PROBES = 4;
+
+export interface DispatcherOptions {
+  runId: string;
+  redis: Redis;
+  queue: Queue;
+  backlog: Backlog;
+  gates: Gates;
+  /** Files per host that may be in BullMQ at once. */
+  window: number;
+  /** A host was given up: ends its files without carrying them. */
+  endBlocked(job: TransferJob): Promise<void>;
+  onError(error: unknown): void;
+}
+
+interface Host {
+  name: string;
+  chunks: string[];
+  /** Files of the first chunk that are not in BullMQ yet. */
+  rest: TransferJob[];
+  /** Its id: dropped when all its files are. */
+  chunk: string | undefined;
+  inQueue: number;
+  /** Files that may be in BullMQ at once while a host recovers: doubles with each that is settled. */
+  allowance: number;
+}
+
+/** Moves files from the backlog into BullMQ, a window per host, hosts in turn; none to a host that is blocked. */
+export class Dispatcher {
+  readonly #hosts = new Map<string, Host>();
+  #pumping = false;
+  #again = false;
+  #stopped = false;
+  #draining = false;
+  #timer: NodeJS.Timeout | undefined;
+  #waiting: (() => void)[] = [];
+  /** Files in the backlog or in BullMQ. */
+  #open = 0;
+  /** Chunk of each file that is in BullMQ: it is kept until all of its files are settled. */
+  readonly #chunks = new Map<number, { id: string; left: number }>();
+
+  constructor(private readonly options: DispatcherOptions) {
+    options.gates.onChange(() => this.#pump());
+  }
+
+  /** A chunk is in the backlog. */
+  offer(chunk: string, host: string, files: number): void {
+    this.#host(host).chunks.push(chunk);
+    this.#open += files;
+    this.#pump();
+  }
+
+  #host(name: string): Host {
+    let host = this.#hosts.get(name);
+    if (!host) {
+      host = { name, chunks: [], rest: [], chunk: undefined, inQueue: 0, allowance: PROBES };
+      this.#hosts.set(name, host);
+    }
+    return host;
+  }
+
+  /** A file of that host has left BullMQ for good. */
+  settled(of: string, index: number): void {
+    const host = this.#host(of);
+    host.inQueue--;
+    this.#land(index);
+    host.allowance = this.options.gates.recovering(host.name) ? host.allowance * 2 : PROBES;
+    this.#left();
+    if (host.inQueue <= this.options.window / 2) this.#pump();
+  }
+
+  #land(index: number): void {
+    const chunk = this.#chunks.get(index);
+    this.#chunks.delete(index);
+    if (!chunk || --chunk.left > 0) return;
+    this.options.backlog.land(this.options.runId, chunk.id).catch((error) => this.options.onError(error));
+  }
+
+  #left(): void {
+    this.#open--;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  /** Whether there is anything that is not in BullMQ yet. */
+  get busy(): boolean {
+    return [...this.#hosts.values()].some((host) => host.chunks.length > 0 || host.chunk !== undefined);
+  }
+
+  /** Resolves when fewer than so many files are open. */
+  async room(most: number): Promise<void> {
+    while (this.#open >= most && !this.#stopped) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** Feeds everything, blocked hosts too: what is left is only to be settled as cancelled. */
+  drain(): void {
+    this.#draining = true;
+    this.#pump();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    for (const resolve of this.#waiting) resolve();
+  }
+
+  #pump(): void {
+    this.#again = true;
+    if (this.#pumping || this.#stopped) return;
+    this.#pumping = true;
+    this.#run()
+      .catch((error) => this.options.onError(error))
+      .finally(() => {
+        this.#pumping = false;
+        if (this.#again) this.#pump();
+      });
+  }
+
+  async #run(): Promise<void> {
+    while (this.#again && !this.#stopped) {
+      this.#again = false;
+      for (const host of this.#hosts.values()) {
+        if (await this.#feed(host)) this.#again = true; // one chunk, then the next host's turn
+      }
+    }
+  }
+
+  /** @returns whether there may be more to do for this host. */
+  async #feed(host: Host): Promise<boolean> {
+    const { gates, backlog, runId } = this.options;
+    if (host.rest.length === 0 && host.chunks.length === 0) return false;
+    const blockedUntil = this.#draining ? 0 : gates.blockedUntil(host.name);
+    const givenUp = !this.#draining && gates.givenUp(host.name);
+    if (blockedUntil > 0 && !givenUp) {
+      this.#wakeAt(blockedUntil);
+      return false;
+    }
+    const most =
+      gates.recovering(host.name) && !this.#draining
+        ? Math.min(host.allowance, this.options.window)
+        : this.options.window;
+    const room = givenUp ? Number.POSITIVE_INFINITY : most - host.inQueue;
+    if (room <= 0) return false;
+    if (host.chunk === undefined) {
+      host.chunk = host.chunks.shift() as string;
+      const files = await backlog.chunk(runId, host.chunk);
+      host.rest = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
+      const chunk = { id: host.chunk, left: files.length };
+      for (const job of host.rest) this.#chunks.set(job.i, chunk);
+    }
+    const part = host.rest.slice(0, room);
+    if (givenUp) for (const job of part) await this.#giveUp(job);
+    else await this.#add(host, part);
+    host.rest = host.rest.slice(part.length);
+    if (host.rest.length === 0) {
+      faultPoint("dispatch");
+      await backlog.launch(runId, host.chunk);
+      host.chunk = undefined;
+    }
+    return true;
+  }
+
+  async #giveUp(job: TransferJob): Promise<void> {
+    await this.options.endBlocked(job);
+    this.#land(job.i);
+    this.#left();
+  }
+
+  async #add(host: Host, jobs: TransferJob[]): Promise<void> {
+    host.inQueue += jobs.length;
+    const { redis, queue, runId } = this.options;
+    await addJobs(
+      redis,
+      queue,
+      jobs.map((data) => ({ id: jobId(runId, data.i, data.g), data })),
+      "untold",
+    );
+  }
+
+  #wakeAt(unixMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#pump(), Math.max(unixMs - Date.now(), 0) + 20);
+  }
+}

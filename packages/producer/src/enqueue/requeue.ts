@@ -1,0 +1,64 @@
+import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
+import { flightHash } from "@drover/shared/protocol/admission";
+import type { Backlog } from "@drover/shared/protocol/backlog";
+import type { Ledger } from "@drover/shared/protocol/ledger";
+import type { Run } from "@drover/shared/run";
+
+const PAGE = 500;
+
+/** Puts the files that a dead process had in its queue back into the backlog; what is settled is left alone. */
+export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
+  for (const [chunk, files] of await backlog.flying(run.id)) {
+    const jobs = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
+    await requeue(jobs, run, backlog, chunk.slice(0, chunk.indexOf("|")), false);
+    await backlog.land(run.id, chunk);
+  }
+}
+
+/** Takes up again exactly what did not succeed and can: two sources of one destination stay a collision. */
+export async function requeueFailed(run: Run, ledger: Ledger, backlog: Backlog): Promise<void> {
+  const all: TransferJob[] = [];
+  for await (const page of ledger.failures(run.id)) {
+    for (const failure of page) {
+      if (failure.error.class === "collision") continue;
+      const parsed = transferJobSchema.safeParse({ ...failure.job, i: failure.index });
+      if (parsed.success) all.push({ ...parsed.data, g: (parsed.data.g ?? 0) + 1 });
+    }
+  }
+  for (let from = 0; from < all.length; from += PAGE) {
+    await requeue(all.slice(from, from + PAGE), run, backlog, `f${from}`, true);
+  }
+}
+
+async function requeue(
+  jobs: TransferJob[],
+  run: Run,
+  backlog: Backlog,
+  page: string,
+  clear: boolean,
+): Promise<void> {
+  const hosts = groupByHost(jobs, run);
+  for (const [host, files] of hosts) {
+    await backlog.requeue(
+      run.id,
+      `${run.batch}.${run.generation}.${page}|${host}`,
+      files.map((job) => {
+        const { i: index, ...rest } = job;
+        return { index, flight: flightHash(run.id, job.s, job.d, job.g ?? 0), job: JSON.stringify(rest) };
+      }),
+      clear ? ["failed", "blocked", "locked", "cancelled"] : [],
+      run.spec.fleet,
+    );
+  }
+}
+
+function groupByHost(jobs: TransferJob[], run: Run): Map<string, TransferJob[]> {
+  const hosts = new Map<string, TransferJob[]>();
+  for (const job of jobs) {
+    const host = hostOf(job.s, run.spec);
+    const files = hosts.get(host);
+    if (files) files.push(job);
+    else hosts.set(host, [job]);
+  }
+  return hosts;
+}

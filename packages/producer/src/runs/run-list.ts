@@ -1,0 +1,59 @@
+import { accessSync, constants, createReadStream, existsSync, statSync } from "node:fs";
+import { errnoCode, SettingsError, TransferError } from "@drover/shared/errors";
+import type { Run } from "@drover/shared/run";
+import { type Cursor, START } from "../expand/cursor.js";
+import { ListingError } from "../expand/listing-error.js";
+import { unfinished } from "./piped-list.js";
+
+/** Identifies the content of a list well enough to go on in its middle. */
+export function stampOf(stat: { size: number; mtimeMs: number }): string {
+  return `${stat.size}:${stat.mtimeMs}`;
+}
+
+/** @throws SettingsError when the list cannot be read. */
+export function checkReadable(list: string): void {
+  try {
+    accessSync(list, constants.R_OK);
+  } catch (error) {
+    throw new SettingsError(`cannot read the list ${list} (${errnoCode(error)})`);
+  }
+}
+
+/** Where a run's expansion stands. */
+export function cursorOf(run: Run): Cursor {
+  return run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor);
+}
+
+/** @throws SettingsError when the list is not the one that the run began with, or not on this machine. */
+export function checkRunList({ id, sealed, spec: { list, listStamp } }: Run): void {
+  if (list === undefined || sealed) return;
+  const stat = statSync(list, { throwIfNoEntry: false });
+  if (!stat && existsSync(unfinished(list))) return;
+  if (!stat) throw new SettingsError(`the list ${list} is not there any more: start a new sync`);
+  if (listStamp !== undefined && stampOf(stat) !== listStamp)
+    throw new SettingsError(`the list ${list} has changed since run ${id} began: start a new sync`);
+  checkReadable(list);
+}
+
+/**
+ * The rest of a run's list, from where the expansion stands.
+ *
+ * @throws SettingsError as {@link checkRunList}.
+ */
+export function openRunList(run: Run): AsyncIterable<Buffer> | undefined {
+  const { list } = run.spec;
+  if (list === undefined) return undefined;
+  checkRunList(run);
+  const options = { start: cursorOf(run).listByte, highWaterMark: 1 << 18 };
+  return existsSync(list) ? createReadStream(list, options) : cutOff(unfinished(list), options);
+}
+
+/** What is kept of a list whose pipe was not read to its end. A line that is not whole is not given. */
+async function* cutOff(list: string, options: { start: number }): AsyncGenerator<Buffer> {
+  yield* createReadStream(list, options) as AsyncIterable<Buffer>;
+  throw new ListingError(
+    "the sources that were still in the pipe",
+    new TransferError("io", "the run was interrupted before it had read them"),
+    "give the whole list to a new drover sync",
+  );
+}

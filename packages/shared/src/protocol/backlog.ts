@@ -1,0 +1,190 @@
+import type { Redis } from "ioredis";
+import type { OutcomeName } from "../outcome.js";
+import { Script } from "../redis/script.js";
+import { bucketOf, CLAIM_BUCKETS, type Keys } from "./keys.js";
+import { ENQUEUE, LAUNCH, REQUEUE } from "./lua/backlog.lua.js";
+
+export interface EnqueueFile {
+  kind: "queued" | "unchanged" | "failed";
+  host: string;
+  /** Hash of the destination. */
+  destination: string;
+  /** Hash of the source and of what is asked of it. */
+  source: string;
+  job: string;
+  bytes: number;
+  failure: string;
+  /** What runs that want the same may share; else the run's own. */
+  flight: string;
+  ownFlight: string;
+}
+
+export type EnqueueAnswer =
+  | { is: "index"; index: number }
+  | { is: "duplicate" }
+  | { is: "collision"; index: number };
+
+/** Redis has restarted without the last of what it had acknowledged. */
+export class ForgottenError extends Error {
+  override name = "ForgottenError";
+
+  /** @param known the last batch that Redis has; undefined where it does not know the run at all. */
+  constructor(
+    runId: string,
+    readonly known: number | undefined,
+  ) {
+    super(`Redis forgot a part of run ${runId}: start the command again`);
+  }
+}
+
+/** The run is not this process's to work on any more. */
+export class RunLostError extends Error {
+  override name = "RunLostError";
+
+  static takenOver(runId: string): RunLostError {
+    return new RunLostError(`run ${runId} was taken over by another process`);
+  }
+}
+
+const enqueueScript = new Script(ENQUEUE);
+const requeueScript = new Script(REQUEUE);
+const launchScript = new Script(LAUNCH);
+
+/** Files of a chunk: index, job, and 1 where its flight is its run's own. */
+export type ChunkFile = [number, Record<string, unknown>, 1?];
+
+/** Files that are accepted, in chunks per run, batch and host: first those that are not in BullMQ yet, then those that fly. */
+export class Backlog {
+  constructor(
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+    /** Name of this process, see process-name.ts. */
+    private readonly owner: string,
+  ) {}
+
+  /**
+   * Registers a batch of files of a run, all or nothing.
+   *
+   * @param batch 1, 2, 3 …; the same number again is not done again and gets the same answer.
+   * @param fleet whether other runs may have the same files in flight.
+   * @param claims whether two of the run's files could have the same destination: Redis keeps all names for that.
+   * @throws RunLostError when the run was cancelled or another process has taken it over.
+   * @throws ForgottenError when Redis has lost earlier batches: send them again.
+   */
+  async enqueue(
+    runId: string,
+    batch: number,
+    cursor: string,
+    files: EnqueueFile[],
+    fleet = false,
+    claims = true,
+  ): Promise<EnqueueAnswer[]> {
+    const keys = [
+      this.keys.run(runId),
+      this.keys.done(runId),
+      this.keys.outcome(runId, "unchanged"),
+      this.keys.outcome(runId, "failed"),
+      this.keys.failed(runId),
+      this.keys.backlog(runId),
+    ];
+    const args: (string | number)[] = [this.owner, batch, cursor, fleet ? runId : "", claims ? "1" : ""];
+    for (const each of files) {
+      keys.push(
+        this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)),
+        this.keys.flight(each.flight),
+      );
+      if (fleet) keys.push(this.keys.flight(each.ownFlight), this.keys.lease(each.destination));
+      args.push(
+        each.kind[0] as string,
+        each.host,
+        each.destination,
+        each.source,
+        each.job,
+        each.bytes,
+        each.failure,
+      );
+    }
+    const [head, ...answers] = (await enqueueScript.run(this.redis, keys, args)) as [string, ...string[]];
+    if (head === "CANCELLED") throw new RunLostError(`run ${runId} was cancelled`);
+    if (head === "OWNER") throw RunLostError.takenOver(runId);
+    if (head === "GONE") throw new ForgottenError(runId, undefined);
+    if (head !== "OK") throw new ForgottenError(runId, Number(answers[0]));
+    return answers.map((answer) => {
+      if (answer === "dup") return { is: "duplicate" };
+      if (answer.startsWith("col")) return { is: "collision", index: Number(answer.slice(3)) };
+      return { is: "index", index: Number(answer) };
+    });
+  }
+
+  /**
+   * Puts files back into the backlog as one chunk.
+   *
+   * @param clear outcomes that are taken back (retry), or none (resume).
+   * @returns how many were put back.
+   */
+  async requeue(
+    runId: string,
+    chunk: string,
+    files: { index: number; flight: string; job: string }[],
+    clear: readonly OutcomeName[],
+    fleet = false,
+  ): Promise<number> {
+    const count = await requeueScript.run(
+      this.redis,
+      [
+        this.keys.run(runId),
+        this.keys.done(runId),
+        this.keys.failed(runId),
+        this.keys.backlog(runId),
+        ...clear.map((outcome) => this.keys.outcome(runId, outcome)),
+        ...files.map((file) => this.keys.flight(file.flight)),
+      ],
+      [
+        this.owner,
+        chunk,
+        clear.length,
+        clear.length > 0 ? "1" : "",
+        fleet ? `${runId}:` : "",
+        ...files.flatMap((file) => [file.index, `[${file.index},${file.job}]`]),
+      ],
+    );
+    if (count === -1) throw RunLostError.takenOver(runId);
+    return count as number;
+  }
+
+  /** Chunk ids of the backlog, in the order of their batches. */
+  async chunkIds(id: string): Promise<string[]> {
+    const ids = await this.redis.hkeys(this.keys.backlog(id));
+    return ids.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  }
+
+  /** Files of a chunk, as [index, job]. */
+  async chunk(id: string, chunk: string): Promise<ChunkFile[]> {
+    return (await this.chunks(id, [chunk]))[0] as ChunkFile[];
+  }
+
+  /** Many of them, in the order of their ids; empty where one is not there. */
+  async chunks(id: string, chunks: string[]): Promise<ChunkFile[][]> {
+    const found = await this.redis.hmget(this.keys.backlog(id), ...chunks);
+    return found.map((files) => JSON.parse(files ?? "[]"));
+  }
+
+  /** Chunks that are in BullMQ, as {@link chunk}. */
+  async flying(id: string): Promise<Map<string, ChunkFile[]>> {
+    const all = await this.redis.hgetall(this.keys.flying(id));
+    return new Map(Object.entries(all).map(([chunk, files]) => [chunk, JSON.parse(files)]));
+  }
+
+  /** Chunks are in BullMQ: they are kept until their files are settled. */
+  async launch(id: string, ...chunks: string[]): Promise<void> {
+    await launchScript.run(this.redis, [this.keys.backlog(id), this.keys.flying(id)], chunks);
+  }
+
+  async land(id: string, chunk: string): Promise<void> {
+    await this.redis.hdel(this.keys.flying(id), chunk);
+  }
+
+  async dropChunk(id: string, chunk: string): Promise<void> {
+    await this.redis.hdel(this.keys.backlog(id), chunk);
+  }
+}

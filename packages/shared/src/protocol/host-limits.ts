@@ -1,0 +1,70 @@
+import type { Redis } from "ioredis";
+import { SettingsError } from "../errors.js";
+import { parseSize } from "../size.js";
+import type { Keys } from "./keys.js";
+
+/** Stands for every host that has no limit of its own. */
+export const DEFAULT_LIMIT = "*";
+
+/** What a fleet asks of a host at most. */
+export interface HostLimit {
+  /** Files at once. */
+  files?: number;
+  requestsPerSecond?: number;
+  bytesPerSecond?: number;
+}
+
+/**
+ * Reads `HOST=conn:8,rps:50,bw:20MB`; HOST is `*` for the default, a name (its ports 80 and 443) or `name:port`; `none`
+ * instead of limits takes them away.
+ *
+ * @returns the hosts meant, and their limit.
+ * @throws SettingsError
+ */
+export function parseHostLimit(text: string): { hosts: string[]; limit: HostLimit } {
+  const at = text.lastIndexOf("=");
+  const host = text.slice(0, at).trim().toLowerCase();
+  const bad = (why: string) =>
+    new SettingsError(
+      `--host-limit must be 'HOST=conn:8,rps:50,bw:20MB' or 'HOST=none', not ${text}: ${why}`,
+    );
+  if (at <= 0 || !/^(\*|\[[0-9a-f:]+\](:\d+)?|[^\s/:@]+(:\d+)?)$/.test(host)) throw bad("no host");
+  const hasPort = /:\d+$/.test(host) && !host.endsWith("]");
+  const hosts = host === DEFAULT_LIMIT || hasPort ? [host] : [`${host}:443`, `${host}:80`];
+  const limit: HostLimit = {};
+  const rest = text.slice(at + 1).trim();
+  if (rest === "none") return { hosts, limit };
+  for (const part of rest.split(",")) {
+    const [name, value = ""] = part.trim().split(":");
+    const number = parseSize(value);
+    if (!(number > 0)) throw bad(`${part} has no number`);
+    if (name === "conn" && Number.isInteger(number)) limit.files = number;
+    else if (name === "rps") limit.requestsPerSecond = number;
+    else if (name === "bw") limit.bytesPerSecond = number;
+    else throw bad(`${part} is not known`);
+  }
+  return { hosts, limit };
+}
+
+/** Sets the limits of hosts for the whole fleet. */
+export async function setHostLimits(
+  redis: Redis,
+  keys: Keys,
+  given: { hosts: string[]; limit: HostLimit }[],
+): Promise<void> {
+  for (const { hosts, limit } of given) {
+    for (const host of hosts) {
+      const key = keys.limit(host);
+      await redis.hdel(key, "c", "r", "b", "x", "y", "set");
+      const { files, requestsPerSecond, bytesPerSecond } = limit;
+      const fields = {
+        ...(files === undefined ? {} : { c: files }),
+        ...(requestsPerSecond === undefined ? {} : { r: requestsPerSecond }),
+        ...(bytesPerSecond === undefined ? {} : { b: bytesPerSecond }),
+      };
+      if (Object.keys(fields).length === 0) continue;
+      await redis.hset(key, { ...fields, set: 1 });
+      await redis.persist(key);
+    }
+  }
+}

@@ -1,0 +1,39 @@
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import type { Keys } from "./keys.js";
+
+/** A worker that says nothing for so long is not listed any more. */
+export const ALIVE_MS = 15_000;
+
+const presenceSchema = z.object({
+  id: z.string(),
+  host: z.string(),
+  pid: z.number(),
+  startedMs: z.number(),
+  concurrency: z.number(),
+  /** Directories that it writes below. */
+  roots: z.array(z.string()),
+  /** It dispatches and sweeps for the fleet. */
+  leads: z.boolean(),
+  draining: z.boolean(),
+  carrying: z.array(
+    z.object({
+      run: z.string(),
+      source: z.string(),
+      destination: z.string(),
+      sinceMs: z.number(),
+      receivedBytes: z.number(),
+      sizeBytes: z.number().optional(),
+    }),
+  ),
+});
+/** What a worker of a fleet says of itself. */
+export type WorkerPresence = z.infer<typeof presenceSchema>;
+
+/** The workers of a fleet that are alive, by what they last said. */
+export async function aliveWorkers(redis: Redis, keys: Keys): Promise<WorkerPresence[]> {
+  // What a worker says expires by the clock of Redis: those of the machines may differ.
+  const ids = await redis.zrange(keys.workers(), "0", "-1");
+  const all = await Promise.all(ids.map((id) => redis.get(keys.worker(id))));
+  return all.flatMap((text) => (text === null ? [] : [presenceSchema.parse(JSON.parse(text))]));
+}

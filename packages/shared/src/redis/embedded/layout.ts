@@ -1,0 +1,199 @@
+/**
+ * Where the embedded Redis of a state directory keeps its things, and who may touch them. Shared by the
+ * process that opens it (embedded.ts) and the one that keeps it (keeper.ts).
+ */
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { dirname, isAbsolute, join } from "node:path";
+import { errnoCode } from "../../errors.js";
+import { makeDirectory } from "../../make-directory.js";
+
+/** The embedded Redis cannot be had. The message is one line: what, which file, what to do about it. */
+export class EmbeddedError extends Error {
+  override readonly name = "EmbeddedError";
+}
+
+/** The files of one state directory; `stateDir` and `dataDir` are real paths. */
+export interface Layout {
+  readonly stateDir: string;
+  /** The data of Redis, the lock and the logs. */
+  readonly dataDir: string;
+  /** Locked by the keeper for as long as it lives. */
+  readonly lockFile: string;
+  /** Tells who keeps this Redis and where its sockets are: see {@link KeeperRecord}. */
+  readonly recordFile: string;
+  readonly keeperLog: string;
+  readonly redisLog: string;
+  readonly redisPid: string;
+}
+
+export function layoutOf(realStateDir: string): Layout {
+  const dataDir = realpathSync(join(realStateDir, "redis"));
+  return {
+    stateDir: realStateDir,
+    dataDir,
+    lockFile: join(dataDir, "keeper.lock"),
+    recordFile: join(dataDir, "keeper.json"),
+    keeperLog: join(dataDir, "keeper.log"),
+    redisLog: join(dataDir, "redis.log"),
+    redisPid: join(dataDir, "redis.pid"),
+  };
+}
+
+/**
+ * Creates the state directory where it is missing and takes possession of `redis/` in it.
+ * @throws EmbeddedError if it cannot be created, written or made private.
+ */
+export function prepareStateDir(stateDir: string): Layout {
+  try {
+    makeDirectory(stateDir, 0o700);
+    const real = realpathSync(stateDir);
+    makeDirectory(join(real, "redis"), 0o700);
+    const layout = layoutOf(real);
+    const { uid, mode } = statSync(layout.dataDir);
+    // Root could use it, but would leave files that its owner cannot open.
+    if (uid !== userId()) throw new Error(`${layout.dataDir} belongs to another user (uid ${uid})`);
+    // The state directory itself may be one that the user made, as open as they like; ours inside it is not.
+    if ((mode & 0o077) !== 0) chmodSync(layout.dataDir, 0o700);
+    return layout;
+  } catch (error) {
+    throw new EmbeddedError(
+      `cannot use the state directory ${stateDir}: ${reasonOf(error)}; name one of your own`,
+    );
+  }
+}
+
+export const keeperSocket = (socketDir: string): string => join(socketDir, "k.sock");
+export const redisSocket = (socketDir: string): string => join(socketDir, "r.sock");
+
+/** `sun_path` holds 104 bytes on macOS and 108 on Linux, the closing zero included. */
+const MAX_SOCKET_PATH_BYTES = 103;
+
+/**
+ * The directory that this process would choose for the sockets. Not in the state directory: its path may be
+ * too long for a socket, and its file system may not know any.
+ */
+export function chooseSocketDir(realStateDir: string, env: NodeJS.ProcessEnv = process.env): string {
+  const hash = createHash("sha256").update(realStateDir).digest("hex").slice(0, 12);
+  const runtime = env.XDG_RUNTIME_DIR;
+  if (runtime !== undefined && isAbsolute(runtime) && isOwnDirectory(runtime)) {
+    const dir = join(runtime, "drover", hash);
+    if (Buffer.byteLength(keeperSocket(dir)) <= MAX_SOCKET_PATH_BYTES) return dir;
+  }
+  return join(`/tmp/drover-${userId()}`, hash);
+}
+
+/**
+ * Whether the socket directory is there, checked to be private: in `/tmp` anybody may have made it first, to
+ * hand us a Redis of their own. Once it is ours in a sticky directory, nobody else can replace it.
+ * @param create makes it (and its parent) if it is missing.
+ * @throws EmbeddedError if it, or its parent, is not a directory that only we can enter.
+ */
+export function checkSocketDir(socketDir: string, create = false): boolean {
+  for (const dir of [dirname(socketDir), socketDir]) {
+    try {
+      if (create) mkdirSync(dir, { mode: 0o700 });
+    } catch (error) {
+      if (errnoCode(error) !== "EEXIST") {
+        throw new EmbeddedError(`cannot create the socket directory ${dir}: ${reasonOf(error)}`);
+      }
+    }
+    const found = lstatSync(dir, { throwIfNoEntry: false });
+    if (found === undefined) return false;
+    if (!found.isDirectory() || found.uid !== userId() || (found.mode & 0o077) !== 0) {
+      throw new EmbeddedError(
+        `${dir} is not a directory that only you can enter, so no socket in it can be trusted: ` +
+          "remove it, or set XDG_RUNTIME_DIR to a private directory",
+      );
+    }
+  }
+  return true;
+}
+
+/**
+ * Where the sockets really are. The choice above depends on the environment (a cron job has no
+ * XDG_RUNTIME_DIR, a login shell has), but all processes of one state directory must meet: the keeper writes
+ * down where it listens, everybody looks there first, and its successor stays there if it can.
+ */
+export interface KeeperRecord {
+  readonly pid: number;
+  /** The machine; a state directory may sit on a network file system. */
+  readonly host: string;
+  readonly socketDir: string;
+}
+
+/** What the present or the last keeper wrote, or undefined if there is nothing legible. */
+export function readRecord(layout: Layout): KeeperRecord | undefined {
+  try {
+    const record: Partial<KeeperRecord> = JSON.parse(readFileSync(layout.recordFile, "utf8"));
+    const { pid, host, socketDir } = record;
+    if (typeof pid !== "number" || typeof host !== "string" || typeof socketDir !== "string")
+      return undefined;
+    return { pid, host, socketDir };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Only for the keeper that holds the lock. */
+export function writeRecord(layout: Layout, socketDir: string): void {
+  const record: KeeperRecord = { pid: process.pid, host: hostname(), socketDir };
+  // Never half-written: without it, processes that would choose another directory could not find us.
+  const temporary = `${layout.recordFile}.new`;
+  writeSmallFile(temporary, `${JSON.stringify(record)}\n`);
+  renameSync(temporary, layout.recordFile);
+}
+
+/** @throws EmbeddedError that names the file. */
+export function writeSmallFile(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { mode: 0o600 });
+  } catch (error) {
+    throw new EmbeddedError(`cannot write ${path}: ${reasonOf(error)}`);
+  }
+}
+
+/** The socket directory of the record, if it was written on this machine. */
+export function recordedSocketDir(layout: Layout): string | undefined {
+  const record = readRecord(layout);
+  return record?.host === hostname() ? record.socketDir : undefined;
+}
+
+/** The message of an error as one line, in plain words for the common causes. */
+export function reasonOf(error: unknown): string {
+  const plain: Record<string, string> = {
+    EACCES: "permission denied",
+    EPERM: "not permitted",
+    EROFS: "the file system is read-only",
+    ENOSPC: "the disk is full",
+    EDQUOT: "the disk quota is used up",
+    ENOTDIR: "a part of the path is not a directory",
+    EEXIST: "it is not a directory",
+  };
+  const message = error instanceof Error ? error.message : String(error);
+  return plain[errnoCode(error) ?? ""] ?? message.replace(/\s*\n\s*/g, "; ");
+}
+
+function isOwnDirectory(path: string): boolean {
+  try {
+    const found = statSync(path);
+    return found.isDirectory() && found.uid === userId();
+  } catch {
+    return false;
+  }
+}
+
+function userId(): number {
+  // The effective one, because that is who owns the files that this process creates.
+  return process.geteuid?.() ?? -1;
+}

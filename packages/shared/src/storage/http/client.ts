@@ -1,0 +1,311 @@
+import { isUtf8 } from "node:buffer";
+import { isIP } from "node:net";
+import { Readable } from "node:stream";
+import { Agent, buildConnector, type Dispatcher } from "undici";
+import { TransferError } from "../../errors.js";
+import { redactUrl } from "../../redact.js";
+import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
+import { HttpBody } from "./body.js";
+import { Connections } from "./connections.js";
+import { DirectReceive, socketReader } from "./direct-receive.js";
+import { connectionError } from "./errors.js";
+
+const MOST_REDIRECTS = 10;
+/** Headers of the person that may follow a redirect to another origin; all others could be credentials. */
+const CROSS_ORIGIN_HEADERS = new Set(["accept", "accept-language", "user-agent"]);
+/** Headers that Drover must control itself for the transfer to be right. */
+const OWN_HEADERS =
+  /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|keep-alive|expect|range|if-(match|none-match|range|modified-since|unmodified-since)|accept-encoding)$/;
+
+export type Headers = Record<string, string>;
+/** Headers of an answer; a repeated one is joined as RFC 9110 allows. */
+export type AnswerHeaders = Record<string, string | undefined>;
+
+export interface HttpAnswer {
+  status: number;
+  headers: AnswerHeaders;
+  body: HttpBody;
+}
+
+export interface HttpOptions {
+  /** Connect and headers: milliseconds that each may take. */
+  timeoutMs: number;
+  /** Connections per origin. */
+  connections: number;
+}
+
+/** @throws TransferError class `unsupported` for a header that cannot be set by a person. */
+export function checkHeader(name: string): string {
+  const lower = name.toLowerCase();
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower))
+    throw new TransferError("unsupported", `invalid header name ${JSON.stringify(name)}`);
+  if (OWN_HEADERS.test(lower))
+    throw new TransferError("unsupported", `the header ${name} is set by Drover itself`);
+  return lower;
+}
+
+/** What is sent besides a GET. */
+export interface HttpMessage {
+  method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
+  /** Its length is in the headers. */
+  body?: Uint8Array;
+  /** Its answer fails where nothing comes of it for the timeout. Of one that is not short, the reader minds the pace. */
+  short?: true;
+}
+
+/** Bytes of a body that are handed over at a time: the wait for an answer counts from the last of them. */
+const SEND_BYTES = 64 << 10;
+/** So much may then still be on its way in the system's buffers, at this speed at least. */
+const BUFFERED_BYTES = 4 << 20;
+const LEAST_BYTES_PER_SECOND = 32 << 10;
+
+/** GET over pooled connections: conditions and ranges in, an answer with its body out; redirects followed safely. */
+export class HttpClient {
+  /** For hosts that a person named. */
+  readonly #direct: Agent;
+  /** For hosts that a redirect led to: public addresses only, plus loopback where the person named one. */
+  #guarded: Agent | undefined;
+  #guardedLoopback: Agent | undefined;
+  #services: Connections | undefined;
+
+  constructor(private readonly options: HttpOptions) {
+    this.#direct = this.#agent();
+  }
+
+  #agent(lookup?: ReturnType<typeof guardedLookup>): Agent {
+    return new Agent({ connections: this.options.connections, ...this.#connection(lookup) });
+  }
+
+  /** Options of a connection. */
+  #connection(lookup?: ReturnType<typeof guardedLookup>) {
+    const { timeoutMs } = this.options;
+    return {
+      pipelining: 1,
+      allowH2: false,
+      keepAliveTimeout: 10_000,
+      headersTimeout: timeoutMs,
+      bodyTimeout: 0, // the slow-body rule watches bytes per window instead
+      connect: buildConnector({
+        timeout: timeoutMs,
+        allowH2: false,
+        onread: socketReader,
+        ...(lookup ? { lookup } : {}),
+      }),
+    };
+  }
+
+  async close(): Promise<void> {
+    const all = [this.#direct, this.#guarded, this.#guardedLoopback, this.#services];
+    await Promise.all(all.map((each) => each?.destroy()));
+  }
+
+  /**
+   * Sends a GET and follows redirects until an answer that is none.
+   *
+   * @param headers the person's own headers: they stay with the origin of `url`.
+   * @param extra conditions and ranges, sent to every hop.
+   * @throws TransferError for whatever kept an answer away.
+   */
+  async get(url: string, headers: Headers, extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    let target = parseUrl(url);
+    const asked = target;
+    let sent = headers;
+    if (target.username !== "" || target.password !== "") {
+      sent = { ...headers, authorization: basicAuth(target) };
+    }
+    const seen = new Set<string>();
+    for (;;) {
+      const agent = this.#agentFor(asked, target);
+      const answer = await this.#request(
+        agent,
+        target.origin,
+        target.pathname + target.search,
+        { ...sent, ...extra, "accept-encoding": "identity" },
+        signal,
+        { method: "GET" },
+      );
+      const location = answer.headers.location;
+      if (!isRedirect(answer.status) || location === undefined) return answer;
+      answer.body.discard(Number(answer.headers["content-length"] ?? 0));
+      seen.add(target.href);
+      const next = redirectTarget(target, location);
+      if (seen.has(next.href)) throw redirectError(`redirect loop at ${redactUrl(next.href)}`);
+      if (seen.size > MOST_REDIRECTS) throw redirectError(`more than ${MOST_REDIRECTS} redirects`);
+      if (next.origin !== target.origin) {
+        sent = Object.fromEntries(Object.entries(sent).filter(([name]) => CROSS_ORIGIN_HEADERS.has(name)));
+      }
+      target = next;
+    }
+  }
+
+  /**
+   * Sends one request to exactly this target of a service. A redirect is an answer like any other.
+   *
+   * @param path with its query, as it is to be sent: nothing in it is normalised.
+   * @throws TransferError for whatever kept an answer away.
+   */
+  ask(
+    origin: string,
+    path: string,
+    headers: Headers,
+    signal: AbortSignal,
+    message: HttpMessage = { method: "GET" },
+  ): Promise<HttpAnswer> {
+    this.#services ??= new Connections(this.options.connections, this.#connection());
+    return this.#request(this.#services, origin, path, headers, signal, message);
+  }
+
+  #agentFor(asked: URL, target: URL): Agent {
+    if (target.hostname === asked.hostname) return this.#direct;
+    const host = bareHost(asked.hostname);
+    const loopback = host === "localhost" || (isIP(host) !== 0 && isLoopbackAddress(host));
+    checkLiteral(target.hostname, loopback);
+    if (loopback) {
+      this.#guardedLoopback ??= this.#agent(guardedLookup(true));
+      return this.#guardedLoopback;
+    }
+    this.#guarded ??= this.#agent(guardedLookup(false));
+    return this.#guarded;
+  }
+
+  #request(
+    agent: Agent | Connections,
+    origin: string,
+    path: string,
+    headers: Headers,
+    signal: AbortSignal,
+    { method, body: sent, short }: HttpMessage,
+  ): Promise<HttpAnswer> {
+    const { timeoutMs } = this.options;
+    return new Promise((resolve, reject) => {
+      let body: HttpBody | undefined;
+      let controller: Dispatcher.DispatchController | undefined;
+      const onAbort = () => {
+        const reason = reasonOf(signal);
+        if (body) body.abort(reason);
+        else controller?.abort(reason);
+        reject(reason);
+      };
+      if (signal.aborted) return onAbort();
+      signal.addEventListener("abort", onAbort, { once: true });
+      const done = () => signal.removeEventListener("abort", onAbort);
+      agent.dispatch(
+        {
+          origin,
+          path,
+          method,
+          headers,
+          ...(short ? { bodyTimeout: timeoutMs } : {}),
+          headersTimeout:
+            timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000,
+          ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
+        },
+        {
+          onRequestStart(control) {
+            controller = control;
+            if (signal.aborted) onAbort();
+          },
+          onResponseStart(control, status, received) {
+            if (status < 200) return;
+            const answerHeaders = joined(received);
+            body = new HttpBody(control, DirectReceive.of(answerHeaders));
+            resolve({ status, headers: answerHeaders, body });
+          },
+          onResponseData(_control, chunk) {
+            body?.push(chunk);
+          },
+          onResponseEnd(_control, trailers) {
+            done();
+            if (!body) return;
+            body.trailers = joined(trailers);
+            body.end();
+          },
+          onResponseError(_control, error) {
+            done();
+            const known = connectionError(error, timeoutMs);
+            if (body) body.fail(known.class === "connect" ? brokenOff(body.receivedBytes) : known);
+            else reject(known);
+          },
+        },
+      );
+    });
+  }
+}
+
+/** Why a request is given up. */
+function reasonOf({ reason }: AbortSignal): Error {
+  if (!(reason instanceof Error)) return new TransferError("cancelled", "cancelled");
+  if (reason.name !== "TimeoutError") return reason;
+  return new TransferError("timeout", "network timeout: no answer in time", { verdict: "fail" });
+}
+
+async function* slices(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += SEND_BYTES) yield bytes.subarray(at, at + SEND_BYTES);
+}
+
+function joined(received: Record<string, string | string[] | undefined>): AnswerHeaders {
+  for (const name in received) {
+    const value = received[name];
+    if (Array.isArray(value)) received[name] = name === "location" ? value[0] : value.join(", ");
+  }
+  return received as AnswerHeaders;
+}
+
+/** @throws TransferError when the text is no http(s) URL. */
+export function parseUrl(text: string): URL {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new TransferError("unsupported", `invalid URL ${redactUrl(text)}`, { permanent: true });
+  }
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new TransferError("unsupported", `unsupported scheme ${url.protocol}//: use http, https or file`, {
+      permanent: true,
+    });
+  }
+  return url;
+}
+
+function basicAuth(url: URL): string {
+  const plain = `${decode(url.username)}:${decode(url.password)}`;
+  return `Basic ${Buffer.from(plain).toString("base64")}`;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // not percent-encoding after all
+  }
+}
+
+function isRedirect(status: number): boolean {
+  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
+}
+
+function redirectTarget(from: URL, location: string): URL {
+  let next: URL;
+  try {
+    // Headers come byte for byte. What is not encoded in them is UTF-8, as servers send it.
+    const bytes = Buffer.from(location, "latin1");
+    next = new URL(isUtf8(bytes) ? bytes.toString() : location, from);
+  } catch {
+    throw redirectError("redirect to an invalid URL");
+  }
+  if (next.protocol !== "http:" && next.protocol !== "https:") {
+    throw redirectError(`refused redirect to a ${next.protocol} URL`);
+  }
+  next.username = "";
+  next.password = "";
+  next.hash = "";
+  return next;
+}
+
+function brokenOff(bytes: number): TransferError {
+  return new TransferError("truncated", `the connection broke off after ${bytes} bytes`, { verdict: "fail" });
+}
+
+function redirectError(message: string): TransferError {
+  return new TransferError("redirect", message, { permanent: true, verdict: "ok" });
+}

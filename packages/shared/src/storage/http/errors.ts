@@ -1,0 +1,86 @@
+import { errnoCode, messageOf, TransferError } from "../../errors.js";
+
+const TLS = /^(CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/;
+
+/** Seconds as a person says them. */
+const seconds = (ms: number) => `${Number((ms / 1000).toFixed(1))} s`;
+
+/** An error of the connection as a {@link TransferError}: all of them count against the host. */
+export function connectionError(error: unknown, timeoutMs: number): TransferError {
+  if (error instanceof TransferError) return error;
+  const inner = (error as { errors?: unknown[] }).errors?.[0] ?? error; // every address of a name failed
+  const code = errnoCode(error) ?? errnoCode(inner) ?? "";
+  const make = (cls: ConstructorParameters<typeof TransferError>[0], message: string, permanent = false) =>
+    new TransferError(cls, message, { verdict: "fail", permanent, cause: error });
+  switch (code) {
+    case "UND_ERR_CONNECT_TIMEOUT":
+    case "ETIMEDOUT":
+      return make("timeout", `network timeout: no connection within ${seconds(timeoutMs)}`);
+    case "UND_ERR_HEADERS_TIMEOUT":
+      return make("timeout", `network timeout: no answer within ${seconds(timeoutMs)}`);
+    case "UND_ERR_BODY_TIMEOUT":
+      return make("timeout", "network timeout: the body stalled");
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+    case "EAI_FAIL":
+    case "ENODATA":
+      return make("dns", `host name not found (${code})`);
+    case "ECONNREFUSED":
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+    case "EADDRNOTAVAIL":
+      return make("connect", `cannot connect (${code})`);
+    case "ECONNRESET":
+    case "EPIPE":
+    case "UND_ERR_SOCKET":
+      return make("connect", `connection closed by the server (${code})`);
+    case "UND_ERR_RES_CONTENT_LENGTH_MISMATCH":
+      return make("protocol", "the body does not have the length that the answer gives");
+    case "UND_ERR_HEADERS_OVERFLOW":
+      return make("protocol", "the answer's headers are too large");
+  }
+  if (TLS.test(code))
+    return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}`, code !== "EPROTO");
+  if (code.startsWith("HPE_") || (error as Error).name === "HTTPParserError") {
+    const why = /\(([^()]*)\)\s*$/.exec(messageOf(error))?.[1] ?? code;
+    return make("protocol", `the answer is not valid HTTP (${why})`);
+  }
+  return make("connect", `network error (${code || messageOf(error)})`);
+}
+
+/**
+ * Retry-After as milliseconds from now: delta-seconds or an HTTP date (RFC 9110, 10.2.3); undefined when absent or
+ * unreadable. At most an hour: a server's slip must not park a file for years.
+ */
+export function retryAfterMs(value: string | undefined, now = Date.now()): number | undefined {
+  if (value === undefined) return undefined;
+  const wait = /^\s*\d+\s*$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  if (Number.isNaN(wait)) return undefined;
+  return Math.min(Math.max(wait, 0), 3_600_000);
+}
+
+/** The error that an answer stands for, where its status is not one that brings the file. */
+export function statusError(status: number, headers: { "retry-after"?: string | undefined }): TransferError {
+  const text = `HTTP status ${status}`;
+  const retryAfter = retryAfterMs(headers["retry-after"]);
+  const after = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
+  if (status === 404 || status === 410)
+    return new TransferError("not-found", `not found (${text})`, { permanent: true, verdict: "ok" });
+  if (status === 401 || status === 403 || status === 407)
+    return new TransferError("forbidden", `access denied (${text})`, { permanent: true, verdict: "ok" });
+  if (status === 429)
+    return new TransferError("throttled", `too many requests (${text})`, {
+      verdict: "fail",
+      throttled: true,
+      ...after,
+    });
+  if (status === 408 || status === 425)
+    return new TransferError("server", `the server asks to try again (${text})`, { verdict: "ok", ...after });
+  if (status >= 500)
+    return new TransferError("server", `server error (${text})`, {
+      verdict: "fail",
+      throttled: status === 503,
+      ...after,
+    });
+  return new TransferError("http", `unexpected answer (${text})`, { permanent: true, verdict: "ok" });
+}

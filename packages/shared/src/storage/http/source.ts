@@ -1,0 +1,152 @@
+import { TransferError } from "../../errors.js";
+import type { Opened, Source, SourceDigest, SourceEntry } from "../source.js";
+import type { AnswerHeaders, Headers, HttpAnswer, HttpClient } from "./client.js";
+import { statusError } from "./errors.js";
+import { changedWhileRead, discard, rangeOf } from "./range.js";
+
+/**
+ * The validators of an answer as one string: `e<ETag>`, or `m<Last-Modified>;<size>` where the file was last changed
+ * at least two seconds before it was sent (a later change in the same second would keep the date), or "".
+ */
+export function versionOf(headers: AnswerHeaders): string {
+  if (headers.etag) return `e${headers.etag}`;
+  const modified = headers["last-modified"];
+  if (modified === undefined || headers["content-length"] === undefined) return "";
+  const age = Date.parse(headers.date ?? "") - Date.parse(modified);
+  // A date in the future (T4) is as good as one in the past: it is only ever compared for equality.
+  return age >= 2000 || age < 0 ? `m${modified};${headers["content-length"]}` : "";
+}
+
+/** Opens http(s) sources: conditional where a version is known, in the middle where a part is already here. */
+export class HttpSource implements Source {
+  /**
+   * @param url with its secrets.
+   * @param headers the person's own, for the URL's origin.
+   */
+  constructor(
+    private readonly client: HttpClient,
+    private readonly url: string,
+    private readonly headers: Headers,
+  ) {}
+
+  async open(known: string, signal: AbortSignal): Promise<Opened> {
+    // Only an ETag is asked about. A server may answer If-Modified-Since with 304 for a file that was replaced by an
+    // older one, so a date is compared here, and for equality.
+    const extra: Headers = known.startsWith("e") ? { "if-none-match": known.slice(1) } : {};
+    const answer = await this.client.get(this.url, this.headers, extra, signal);
+    if (answer.status === 304 && known.startsWith("e")) {
+      discard(answer);
+      return { is: "unchanged", entry: entryOf(answer, known) };
+    }
+    if (answer.status !== 200 && answer.status !== 203) throw refuse(answer);
+    checkCodings(answer);
+    const entry = entryOf(answer, versionOf(answer.headers));
+    if (known !== "" && entry.version === known) {
+      discard(answer);
+      return { is: "unchanged", entry };
+    }
+    return whole(answer, entry);
+  }
+
+  async openRange(
+    entry: SourceEntry,
+    startByte: number,
+    endByte: number | undefined,
+    signal: AbortSignal,
+  ): Promise<Opened> {
+    const extra: Headers = { range: `bytes=${startByte}-${endByte ?? ""}` };
+    // A segment must be of the version that was opened (If-Match, else 412); a resume may as well start again.
+    if (endByte === undefined) extra["if-range"] = entry.strongEtag;
+    else extra["if-match"] = entry.strongEtag;
+    const answer = await this.client.get(this.url, this.headers, extra, signal);
+    if (answer.status === 200 || answer.status === 206) checkCodings(answer);
+    if (answer.status === 200) return whole(answer, entryOf(answer, versionOf(answer.headers)));
+    if (answer.status === 412 || answer.status === 416) {
+      discard(answer);
+      throw changedWhileRead();
+    }
+    if (answer.status !== 206) throw refuse(answer);
+    const total = rangeOf(answer, entry, startByte);
+    const opened = entryOf(answer, versionOf(answer.headers));
+    return { is: "body", entry: { ...opened, sizeBytes: total }, body: answer.body, offset: startByte };
+  }
+}
+
+/** A body that is the whole file. Who makes it while sending it can tell its digest only behind it. */
+function whole({ body }: HttpAnswer, entry: SourceEntry): Opened {
+  const confirm = () => {
+    if (entry.digest || entry.encoding !== "") return;
+    const digest = digestOf(body.trailers, true);
+    if (digest?.algorithm === "sha256") entry.digest = digest; // another one would have had to be computed
+  };
+  return { is: "body", entry, body, offset: 0, confirm };
+}
+
+function refuse(answer: HttpAnswer): TransferError {
+  discard(answer);
+  return statusError(answer.status, answer.headers);
+}
+
+/** Any transfer coding but chunked must be undone to get the file. None was asked for (TE), so none is known here. */
+function checkCodings(answer: HttpAnswer): void {
+  const codings = answer.headers["transfer-encoding"] ?? "";
+  if (/^[\s,]*((chunked|identity)[\s,]*)*$/i.test(codings)) return;
+  discard(answer);
+  throw new TransferError("encoding", `unsupported Transfer-Encoding ${codings}`, {
+    permanent: true,
+    verdict: "ok",
+  });
+}
+
+function entryOf(answer: HttpAnswer, version: string): SourceEntry {
+  const { headers } = answer;
+  const length = headers["content-length"];
+  const modified = Date.parse(headers["last-modified"] ?? "");
+  const etag = headers.etag ?? "";
+  const encoding = (headers["content-encoding"] ?? "").trim().toLowerCase();
+  return {
+    sizeBytes:
+      length !== undefined && /^\d+$/.test(length) && answer.status !== 304 ? Number(length) : undefined,
+    version,
+    strongEtag: etag.startsWith('"') ? etag : "",
+    mtimeMs: Number.isNaN(modified) ? undefined : modified,
+    framed: length !== undefined || /\bchunked\b/i.test(headers["transfer-encoding"] ?? ""),
+    ranges: /\bbytes\b/i.test(headers["accept-ranges"] ?? "") || answer.status === 206,
+    encoding: encoding === "identity" ? "" : encoding,
+    digest: digestOf(headers, answer.status === 200),
+    headers: { "content-type": headers["content-type"] },
+  };
+}
+
+const DIGEST_HEADERS = ["repr-digest", "content-digest", "digest", "content-md5"];
+
+/** Structured-field digests, SHA-256 first since it is computed anyway: RFC 9530 (Repr-Digest, Content-Digest), RFC 3230 (Digest), RFC 1864. */
+function digestOf(headers: AnswerHeaders, whole: boolean): SourceDigest | undefined {
+  if (DIGEST_HEADERS.every((name) => headers[name] === undefined)) return undefined;
+  const fields: [SourceDigest["by"], string | undefined][] = [["repr-digest", headers["repr-digest"]]];
+  // These speak of what is sent, so they mean the file only when all of it is.
+  if (whole) fields.push(["content-digest", headers["content-digest"]]);
+  for (const [by, value] of fields) {
+    if (value === undefined) continue;
+    for (const [name, algorithm] of [
+      ["sha-256", "sha256"],
+      ["sha-512", "sha512"],
+    ] as const) {
+      const found = new RegExp(`(?:^|[,\\s])${name}=:([A-Za-z0-9+/=]+):`, "i").exec(value);
+      if (found?.[1]) return { by, algorithm, base64: found[1] };
+    }
+  }
+  for (const [name, algorithm] of [
+    ["sha-256", "sha256"],
+    ["sha-512", "sha512"],
+    ["md5", "md5"],
+  ] as const) {
+    if (headers.digest === undefined) break;
+    const found = new RegExp(`(?:^|[,\\s])${name}=([A-Za-z0-9+/=]+)`, "i").exec(headers.digest);
+    if (found?.[1]) return { by: "digest", algorithm, base64: found[1] };
+  }
+  const md5 = headers["content-md5"]?.trim();
+  if (whole && md5 && /^[A-Za-z0-9+/]{22}==$/.test(md5))
+    return { by: "content-md5", algorithm: "md5", base64: md5 };
+  return undefined;
+}

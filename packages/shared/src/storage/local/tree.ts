@@ -1,0 +1,368 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
+import { opendir } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { errnoCode, fileError, TransferError } from "../../errors.js";
+import { shortHash } from "../../ids.js";
+import { makeDirectory } from "../../make-directory.js";
+import { STAGING_NAME } from "../../paths.js";
+import { statStamp } from "../../protocol/catalog-entry.js";
+import type { Tree } from "../tree.js";
+
+const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+const fsyncAsync = promisify(fsync);
+/** Directories kept open at once. */
+const OPEN_DIRECTORIES = 128;
+/** An open directory is trusted for so long before its path is looked at again; each commit looks anyway. */
+const RECHECK_MS = 1000;
+/** Staging that nobody touched for this long belongs to nobody. */
+const ABANDONED_MS = 25 * 3_600_000;
+const LINUX = process.platform === "linux";
+
+/** An open directory below a tree's root. */
+export class Directory {
+  /** In use by so many files: not closed before. */
+  users = 0;
+  /** Not in the tree's cache any more: the last user closes it. */
+  dropped = false;
+  /** When the path was last seen to lead here (monotonic ms). */
+  checkedAt = performance.now();
+  #checkedThisTurn = false;
+  #syncing: Promise<void> | undefined;
+  #syncAgain: Promise<void> | undefined;
+
+  constructor(
+    readonly path: string,
+    readonly fd: number,
+    private readonly dev: bigint,
+    private readonly ino: bigint,
+  ) {}
+
+  /**
+   * Path of an entry, resolved from the open directory rather than from the root: whatever is renamed or linked
+   * above it meanwhile, the entry stays in this directory. Elsewhere than on Linux there is no such path, and the
+   * plain one is used.
+   */
+  at(name: string): string {
+    return LINUX ? `/proc/self/fd/${this.fd}/${name}` : join(this.path, name);
+  }
+
+  /** @throws TransferError class `path` when the directory's path leads somewhere else by now. */
+  check(): void {
+    if (this.#checkedThisTurn) return;
+    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false });
+    if (now?.ino === this.ino && now.dev === this.dev) {
+      this.checkedAt = performance.now();
+      this.#checkedThisTurn = true; // for the small files that are published within the same turn of the event loop
+      setImmediate(() => {
+        this.#checkedThisTurn = false;
+      });
+      return;
+    }
+    throw new TransferError("path", `${this.path} was moved or replaced while a file was written to it`);
+  }
+
+  /** Makes renames in this directory durable. Files that ask in the same moment share one fsync. */
+  sync(): Promise<void> {
+    const start = (): Promise<void> =>
+      fsyncAsync(this.fd).finally(() => {
+        this.#syncing = this.#syncAgain;
+        this.#syncAgain = undefined;
+      });
+    // One that runs already may have begun before our rename: wait for the next.
+    if (this.#syncing === undefined) {
+      this.#syncing = start();
+      return this.#syncing;
+    }
+    this.#syncAgain ??= this.#syncing.then(start, start);
+    return this.#syncAgain;
+  }
+}
+
+/**
+ * A destination tree on a local file system. Nothing outside of its root is ever written or removed: every
+ * component below the root is opened without following links.
+ */
+export class LocalTree implements Tree {
+  readonly root: string;
+  /** Names this tree in the catalog. */
+  readonly id: string;
+  readonly #open = new Map<string, Directory>();
+  readonly #swept = new Set<string>();
+
+  /** @throws TransferError when the root cannot be made or is no directory. */
+  constructor(root: string) {
+    try {
+      makeDirectory(root);
+      this.root = realpathSync(root);
+      if (!statSync(this.root).isDirectory()) throw new TransferError("path", `${root} is not a directory`);
+    } catch (error) {
+      throw fileError(error, `use ${root} as a destination`);
+    }
+    this.id = shortHash("tree", this.root);
+  }
+
+  /** Absolute path of a name in the tree. */
+  path(name: string): string {
+    return this.root === "/" ? `/${name}` : `${this.root}/${name}`;
+  }
+
+  leaseOf(name: string): string {
+    return shortHash(this.path(name));
+  }
+
+  isAsLeft(name: string, stamp: string): boolean {
+    const stat = this.stat(this.path(name));
+    return stat?.isFile() === true && statStamp(stat) === stamp;
+  }
+
+  /** Stat of a destination (absolute path), without following a link; undefined where there is none. */
+  stat(path: string) {
+    try {
+      return lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    } catch (error) {
+      if (errnoCode(error) === "ENOTDIR") return undefined;
+      throw fileError(error, `look at ${path}`);
+    }
+  }
+
+  /**
+   * Opens (and makes) the directory of a destination; give it back with {@link release}.
+   *
+   * @param name relative to the root, checked by {@link safeRelative}.
+   * @throws TransferError class `path` where a component is a link or a file.
+   */
+  directoryOf(name: string): Directory {
+    const slash = name.lastIndexOf("/");
+    const relative = slash < 0 ? "" : name.slice(0, slash);
+    let directory = this.#open.get(relative);
+    if (directory && performance.now() - directory.checkedAt > RECHECK_MS) {
+      try {
+        directory.check();
+      } catch {
+        this.#drop(relative, directory);
+        directory = undefined;
+      }
+    }
+    if (directory) {
+      this.#open.delete(relative); // to the young end
+    } else {
+      directory = this.#openDirectory(relative, openOrMake) as Directory;
+      if (this.#open.size >= OPEN_DIRECTORIES) {
+        const [oldest] = this.#open;
+        if (oldest) this.#drop(...oldest);
+      }
+    }
+    this.#open.set(relative, directory);
+    directory.users++;
+    return directory;
+  }
+
+  /**
+   * Opens the directory of a destination where it is there, as {@link directoryOf}.
+   *
+   * @returns undefined where it is not.
+   */
+  find(name: string): Directory | undefined {
+    const slash = name.lastIndexOf("/");
+    const directory = this.#openDirectory(slash < 0 ? "" : name.slice(0, slash), openThere);
+    if (!directory) return undefined;
+    directory.dropped = true; // not kept open
+    directory.users++;
+    return directory;
+  }
+
+  /** The directory is not what its path leads to any more: whoever comes next opens it anew. */
+  forget(directory: Directory): void {
+    for (const [relative, open] of this.#open) if (open === directory) this.#drop(relative, directory);
+  }
+
+  release(directory: Directory): void {
+    directory.users--;
+    if (directory.dropped && directory.users === 0) closeSync(directory.fd);
+  }
+
+  #drop(relative: string, directory: Directory): void {
+    this.#open.delete(relative);
+    directory.dropped = true;
+    if (directory.users === 0) closeSync(directory.fd);
+  }
+
+  #openDirectory(relative: string, open: (path: string) => number | undefined): Directory | undefined {
+    let path = this.root;
+    let fd = -1;
+    try {
+      fd = openSync(path, O_RDONLY | O_DIRECTORY);
+      for (const part of relative === "" ? [] : relative.split("/")) {
+        const child = LINUX ? `/proc/self/fd/${fd}/${part}` : join(path, part);
+        path = join(path, part);
+        const next = open(child);
+        closeSync(fd);
+        fd = next ?? -1;
+        if (next === undefined) return undefined;
+      }
+      const stat = fstatSync(fd, { bigint: true });
+      return new Directory(path, fd, stat.dev, stat.ino);
+    } catch (error) {
+      if (fd >= 0) closeSync(fd);
+      if (errnoCode(error) === "ELOOP" || errnoCode(error) === "ENOTDIR") {
+        throw new TransferError("path", `${path} is a link or a file, where a directory is needed`, {
+          permanent: true,
+        });
+      }
+      throw fileError(error, `${open === openOrMake ? "make" : "open"} the directory ${path}`);
+    }
+  }
+
+  /**
+   * Removes staging that nobody owns any more, once per directory and process. What was taken away to be removed goes
+   * back: whether it was kept elsewhere nobody can tell, and the next --delete finds it again.
+   */
+  async sweep(directory: Directory): Promise<void> {
+    if (this.#swept.has(directory.path)) return;
+    this.#swept.add(directory.path);
+    try {
+      for await (const entry of await opendir(directory.path)) {
+        if (!STAGING_NAME.test(entry.name)) continue;
+        const stat = lstatSync(directory.at(entry.name), { throwIfNoEntry: false });
+        if (!stat || Date.now() - stat.mtimeMs <= ABANDONED_MS) continue;
+        if (stat.isFile()) remove(directory, entry.name);
+        else if (stat.isDirectory()) {
+          for (const name of readdirSync(directory.at(entry.name))) putBack(directory, entry.name, name);
+          discardEmpty(directory.at(entry.name));
+        }
+      }
+    } catch (error) {
+      // Where the system does not tell types, Node looks at each entry, and others' staging is gone by then. What is
+      // not swept now is swept by the next process: no file fails for it.
+      if (errnoCode(error) === undefined && !(error instanceof TransferError)) throw error;
+    }
+  }
+
+  close(): void {
+    for (const [relative, directory] of this.#open) this.#drop(relative, directory);
+  }
+}
+
+function openThere(path: string): number | undefined {
+  try {
+    return openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function openOrMake(path: string): number {
+  const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  try {
+    return openSync(path, flags);
+  } catch (error) {
+    if (errnoCode(error) !== "ENOENT") throw error;
+  }
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (errnoCode(error) !== "EEXIST") throw error; // another file's directory, made just now
+  }
+  return openSync(path, flags);
+}
+
+/** Fences whose last characters are the same are so many microseconds apart: 32 days. */
+const FENCE_ROUND = 36 ** 8;
+
+/**
+ * What the staged bytes of a destination under a fence are called: who has another fence writes another file.
+ *
+ * @param lease hash of the destination.
+ */
+export function stagingName(lease: string, fence: string): string {
+  return `.drover-${lease.slice(0, 8)}${(Number(fence) % FENCE_ROUND).toString(36).padStart(8, "0")}`;
+}
+
+/** Removes an entry if it is there. */
+export function remove(directory: Directory, name: string): void {
+  try {
+    unlinkSync(directory.at(name));
+  } catch (error) {
+    const code = errnoCode(error) ?? "";
+    if (/^(EISDIR|EPERM)$/.test(code) && discardEmpty(directory.at(name))) return;
+    if (code !== "ENOENT") throw fileError(error, `remove ${join(directory.path, name)}`);
+  }
+}
+
+/**
+ * Removes an empty directory.
+ *
+ * @returns false where it is none; true where it is gone, or is kept because something is in it.
+ */
+export function discardEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    return /^(ENOENT|ENOTEMPTY|EEXIST)$/.test(errnoCode(error) ?? "");
+  }
+}
+
+/**
+ * Puts back what was taken away, unless somebody has written the file anew, and removes what it was in.
+ *
+ * @param staged directory that it was taken to, with its name.
+ */
+export function putBack(directory: Directory, staged: string, name: string): void {
+  const taken = directory.at(`${staged}/${name}`);
+  try {
+    try {
+      linkSync(taken, directory.at(name));
+      unlinkSync(taken);
+    } catch (error) {
+      if (errnoCode(error) === "ENOENT") return; // it is kept already
+      // Not every file may be linked to: others' files often may not, and some file systems know no links.
+      if (lstatSync(directory.at(name), { throwIfNoEntry: false })) unlinkSync(taken);
+      else renameSync(taken, directory.at(name));
+    }
+  } catch (error) {
+    throw fileError(
+      error,
+      `put back ${join(directory.path, name)}: it is ${join(directory.path, staged, name)}`,
+    );
+  }
+  discardEmpty(directory.at(staged));
+}
+
+/** Puts the staged file in the destination's place. A reader sees the old file or the new one, whole. */
+export function publish(directory: Directory, staging: string, name: string): void {
+  directory.check();
+  const base = name.slice(name.lastIndexOf("/") + 1);
+  try {
+    renameSync(directory.at(staging), directory.at(base));
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") {
+      throw new TransferError("locked", `another worker has taken over ${join(directory.path, base)}`, {
+        verdict: "ok",
+      });
+    }
+    if (errnoCode(error) === "EISDIR" || errnoCode(error) === "ENOTEMPTY" || errnoCode(error) === "EEXIST") {
+      throw new TransferError("path", `the destination ${join(directory.path, base)} is a directory`, {
+        permanent: true,
+      });
+    }
+    throw fileError(error, `write ${join(directory.path, base)}`);
+  }
+}

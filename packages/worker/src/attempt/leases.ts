@@ -1,0 +1,174 @@
+import { TransferError } from "@drover/shared/errors";
+import { LEASE_MS, type Protocol } from "@drover/shared/protocol/admission";
+import type { Share } from "../bytes/pace.js";
+
+/** A lease is trusted for less than it lasts: what remains is for the clock and for a rename that is on its way. */
+const MARGIN_MS = 5_000;
+const TICK_MS = 1_000;
+const RENEW_EVERY_MS = LEASE_MS / 3;
+
+/** One lease that this process holds. */
+export class Lease {
+  readonly #abort = new AbortController();
+  #untilMonotonic = 0;
+  #untilWall = 0;
+  /** What is staged (JSON), to be noted in Redis at the next tick; "" when nothing is new. */
+  note = "";
+  /** What the file may take of its host's bandwidth, where that is limited. */
+  share?: Share;
+
+  /** @param runId the run that alone wants the file; undefined where others do too, or it is one that cannot be cancelled apart. */
+  constructor(
+    readonly key: string,
+    readonly fence: string,
+    askedAt: { monotonicMs: number; wallMs: number },
+    readonly host = "",
+    readonly runId?: string,
+  ) {
+    this.extend(askedAt);
+  }
+
+  /** Aborts when the lease cannot be trusted any more, or the work is to stop. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** @param askedAt when the call that was granted was sent. */
+  extend(askedAt: { monotonicMs: number; wallMs: number }): void {
+    this.#untilMonotonic = askedAt.monotonicMs + LEASE_MS - MARGIN_MS;
+    this.#untilWall = askedAt.wallMs + LEASE_MS - MARGIN_MS;
+  }
+
+  /** Both clocks: the monotonic one stops while a machine sleeps, the other one can be set back. */
+  get trusted(): boolean {
+    const inTime = performance.now() < this.#untilMonotonic && Date.now() < this.#untilWall;
+    return inTime && (this.#cancelled || !this.signal.aborted);
+  }
+
+  abort(reason: Error): void {
+    this.#abort.abort(reason);
+  }
+
+  #cancelled = false;
+
+  /** Stops the work, the lease stays ours: the file can be settled under it. */
+  cancel(reason: TransferError): void {
+    this.#cancelled = true;
+    this.#abort.abort(reason);
+  }
+
+  /** @throws TransferError class `locked` when somebody else may hold the destination by now. */
+  check(): void {
+    if (this.trusted && !this.#cancelled) return;
+    throw this.signal.reason instanceof Error ? this.signal.reason : lost();
+  }
+}
+
+/** The lease ran out or was taken over: the file is tried again, its other carrier may have finished it. */
+export function lost(): TransferError {
+  return new TransferError("locked", "lost the lease on the destination");
+}
+
+export function now(): { monotonicMs: number; wallMs: number } {
+  return { monotonicMs: performance.now(), wallMs: Date.now() };
+}
+
+/** All leases of this process, renewed with one call. */
+export class Leases {
+  readonly #held = new Set<Lease>();
+  #timer: NodeJS.Timeout | undefined;
+  #renewing = false;
+  #lastRenewal = performance.now();
+  #stopped: Error | undefined;
+
+  constructor(private readonly protocol: Protocol) {}
+
+  hold(
+    key: string,
+    fence: string,
+    askedAt: { monotonicMs: number; wallMs: number },
+    host = "",
+    runId?: string,
+  ): Lease {
+    const lease = new Lease(key, fence, askedAt, host, runId);
+    if (this.#stopped) lease.abort(this.#stopped);
+    this.#held.add(lease);
+    this.#timer ??= setInterval(() => void this.#tick(), TICK_MS).unref();
+    return lease;
+  }
+
+  /** Whether the lease of this fence is held here. */
+  holds(fence: string): boolean {
+    for (const lease of this.#held) if (lease.fence === fence) return true;
+    return false;
+  }
+
+  drop(lease: Lease): void {
+    this.#held.delete(lease);
+  }
+
+  /**
+   * Asks Redis whether a lease is still ours, now and not at the next tick.
+   *
+   * @param note what is staged (JSON), to be noted before the work goes on.
+   * @throws TransferError class `locked` when it is somebody else's by now.
+   */
+  async confirm(lease: Lease, note = ""): Promise<void> {
+    const askedAt = now();
+    if (note !== "") lease.note = "";
+    const [ours] = await this.protocol.renew([
+      { lease: lease.key, host: lease.host, fence: lease.fence, staged: note },
+    ]);
+    if (!ours) {
+      lease.abort(lost());
+      throw lost();
+    }
+    lease.extend(askedAt);
+  }
+
+  /** Stops all work that holds a lease, and all that will. */
+  abortAll(reason: Error): void {
+    this.#stopped = reason;
+    for (const lease of this.#held) lease.abort(reason);
+  }
+
+  /** Gives up the files of a run that are on their way now. */
+  cancelHeld(runId: string): void {
+    const reason = new TransferError("cancelled", "cancelled", { permanent: true });
+    for (const lease of this.#held) if (lease.runId === runId) lease.cancel(reason);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  async #tick(): Promise<void> {
+    for (const lease of this.#held) if (!lease.trusted) lease.abort(lost());
+    const all = performance.now() - this.#lastRenewal >= RENEW_EVERY_MS;
+    const due = [...this.#held].filter((lease) => (all || lease.note !== "") && !lease.signal.aborted);
+    if (due.length === 0 || this.#renewing) return;
+    const askedAt = now();
+    const asked = due.map((lease) => ({
+      lease: lease.key,
+      host: lease.host,
+      fence: lease.fence,
+      staged: lease.note,
+    }));
+    for (const lease of due) lease.note = "";
+    this.#renewing = true;
+    try {
+      const answers = await this.protocol.renew(asked);
+      if (all) this.#lastRenewal = askedAt.monotonicMs;
+      due.forEach((lease, at) => {
+        if (answers[at]) lease.extend(askedAt);
+        else if (this.#held.has(lease)) lease.abort(lost());
+      });
+    } catch {
+      // Redis is away: the next tick asks again, and what cannot be renewed in time stops being trusted above.
+      for (const [at, lease] of due.entries()) lease.note ||= asked[at]?.staged ?? "";
+    } finally {
+      this.#renewing = false;
+    }
+  }
+}

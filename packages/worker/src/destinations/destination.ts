@@ -1,0 +1,125 @@
+import { type ErrorClass, TransferError } from "@drover/shared/errors";
+import type { VerifiedBy } from "@drover/shared/outcome";
+import type { Admitted } from "@drover/shared/protocol/admission";
+import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
+import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
+import type { Place, Terms } from "../attempt/context.js";
+import type { WorkFile } from "../attempt/delivery.js";
+import type { Lease } from "../attempt/leases.js";
+import type { Part } from "../attempt/resume-record.js";
+import type { Evidence } from "../bytes/verify.js";
+
+/** What is at the destination before anything is asked of the source. */
+export interface Before {
+  /** The copy that is there, where the catalog or its own bytes vouch for it. */
+  entry: CatalogEntry | undefined;
+  /** Its version at the source, where that may be asked about; else "". */
+  known: string;
+  /** It is the very file that the person's checksum names. */
+  expected: boolean;
+}
+
+/** What is known of a destination that is as its catalog entry says. */
+export function vouchedFor(entry: CatalogEntry, file: WorkFile, expected: string | undefined): Before {
+  const version = entry.source === file.sourceHash ? entry.version : "";
+  if (expected === undefined) return { entry, known: version, expected: false };
+  return { entry: { ...entry, version }, known: "", expected: entry.sha256 === expected };
+}
+
+export interface Received extends Evidence {
+  /** What the file must measure, where the source says so of the bytes that are staged. */
+  lengthBytes: number | undefined;
+}
+
+export interface Published {
+  /** `unchanged`: the destination has these very bytes already, and was left alone. */
+  outcome: "copied" | "unchanged";
+  /** Of the destination, for the catalog. */
+  stamp: string;
+  /** What vouches for it now, where that is more than what vouched for the bytes as they came. */
+  verifiedBy?: VerifiedBy;
+  /** It was published under no condition, because the service takes none. */
+  unconditional?: true;
+}
+
+export type OpenedBody = Extract<Opened, { is: "body" }>;
+
+/** Where files go: one tree of a run. */
+export interface Destination {
+  close(): void;
+
+  before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before>;
+
+  /** @param expected SHA-256 that the person gave, hexadecimal. */
+  stage(file: WorkFile, expected: string | undefined, lease: Lease, admitted: Admitted): Staging;
+
+  /**
+   * Removes a file, where it is there, once no former carrier can change it any more.
+   *
+   * @param stamp it is left alone where it is not as this says.
+   * @param part what is staged, of a former carrier at first; updated, so that whoever comes after a failure knows.
+   * @throws TransferError class `changed` where it is another one by now.
+   */
+  remove(
+    file: WorkFile,
+    stamp: string,
+    lease: Lease,
+    admitted: Admitted,
+    part: Part,
+    terms: Pick<Terms, "durable" | "resume">,
+  ): Promise<void>;
+}
+
+/** Whether a predecessor may still run. Of one whose successor could not fence it off nobody knows. */
+export function mayRun({ origin, predecessors }: Admitted): boolean {
+  const ended = origin === "dead" || origin === "released";
+  return !ended || predecessors.length > 1;
+}
+
+/** What is at a destination is not what was found to be removed. */
+export function changedMeanwhile(path: string): TransferError {
+  const why = `${path} changed since it was found to be removed: it is left alone`;
+  return new TransferError("changed", why, { permanent: true });
+}
+
+/** The staged bytes of one file: published whole or not at all. */
+export interface Staging {
+  /**
+   * Makes sure that no former carrier can publish, then takes over what it staged.
+   *
+   * @param noted what is known of it.
+   * @param alive the predecessor may still run.
+   * @param resume it may be taken over.
+   * @returns whether the part is ours now.
+   */
+  adopt(
+    predecessors: string[],
+    noted: Part | undefined,
+    alive: boolean,
+    resume: boolean,
+  ): boolean | Promise<boolean>;
+
+  /**
+   * Brings the bytes of an opened file here, hashing and counting on the way.
+   *
+   * @param source where more of the file can be asked for; undefined where only the body gives the file.
+   * @param lengthBytes what the file must measure, where that is known of the bytes that are staged.
+   * @param part updated as bytes arrive, so that whoever comes after a failure knows what is there.
+   */
+  receive(
+    source: Source | undefined,
+    opened: OpenedBody,
+    lengthBytes: number | undefined,
+    part: Part,
+    place: Place,
+  ): Promise<Received>;
+
+  /** Puts what is staged in the destination's place while the lease is trusted, unless the same is there. */
+  publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published>;
+
+  /** Whether what is staged is worth keeping for the next try, after an error of that class. */
+  worthKeeping(part: Part, after: ErrorClass | undefined): boolean;
+  keep(): void;
+  discard(): void | Promise<void>;
+  close(): void;
+}

@@ -1,0 +1,116 @@
+import { hash } from "node:crypto";
+import type { Source, SourceEntry } from "@drover/shared/storage/source";
+import type { Place } from "../../attempt/context.js";
+import { encodePart, type Part, PIECE_BYTES } from "../../attempt/resume-record.js";
+import { digestOf } from "../../bytes/hash/digest.js";
+import { HashBehind } from "../../bytes/hash/hash-behind.js";
+import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
+import type { OpenedBody, Received } from "../destination.js";
+import { fetchPieces, SEGMENTED_BYTES } from "./segments.js";
+import type { LocalStaging } from "./staging.js";
+
+/** How often the progress of a larger file is noted for a successor, in bytes. */
+const NOTE_BYTES = 8 << 20;
+/** Up to here a file is held in memory, hashed in one call and written in one call. */
+const SMALL_BYTES = 512 << 10;
+
+/** Brings the bytes of an opened file into its staging file. */
+export async function receiveLocally(
+  source: Source | undefined,
+  opened: OpenedBody,
+  lengthBytes: number | undefined,
+  staging: LocalStaging,
+  part: Part,
+  place: Place,
+): Promise<Received> {
+  if (source && opened.offset % PIECE_BYTES === 0 && !part.oneStream && canSegment(opened.entry))
+    return fetchPieces(source, opened, staging, part, place);
+  return receiveBody(opened, lengthBytes, staging, part, place);
+}
+
+function canSegment(entry: SourceEntry): boolean {
+  return entry.ranges && entry.strongEtag !== "" && (entry.sizeBytes ?? 0) >= SEGMENTED_BYTES;
+}
+
+async function receiveBody(
+  opened: OpenedBody,
+  lengthBytes: number | undefined,
+  staging: LocalStaging,
+  part: Part,
+  place: Place,
+): Promise<Received> {
+  const { body, entry } = opened;
+  const { lease } = staging;
+  const limit = place.terms.maxFileSizeBytes;
+  let held: Buffer[] = [];
+  let sizeBytes = opened.offset;
+  const count = (chunks: Buffer[]) => {
+    for (const chunk of chunks) sizeBytes += chunk.length;
+    part.receivedBytes = sizeBytes;
+    if (limit !== undefined && sizeBytes > limit) throw tooLarge(sizeBytes, limit);
+  };
+  let ended = false;
+  if (opened.offset === 0) {
+    // A small file: in memory whole, one hash, one write.
+    const complete = body.takeIfComplete();
+    if (complete) {
+      held = complete;
+      count(held);
+      await place.pace.take(sizeBytes, lease);
+      ended = true;
+    }
+    while (!ended && sizeBytes <= SMALL_BYTES) {
+      const chunks = await body.read();
+      if (!chunks) {
+        ended = true;
+        break;
+      }
+      count(chunks);
+      held.push(...chunks);
+      await place.pace.take(
+        chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+        lease,
+      );
+    }
+    staging.create(entry.mode);
+    if (ended && sizeBytes <= SMALL_BYTES) {
+      opened.confirm?.();
+      const bytes = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held);
+      staging.writeWhole([bytes], sizeBytes);
+      const other = entry.digest && entry.digest.algorithm !== "sha256" ? entry.digest.algorithm : undefined;
+      const sha256 = hash("sha256", bytes, "hex");
+      return { sizeBytes, sha256, sourceDigest: other ? await digestOf(other, bytes) : sha256, lengthBytes };
+    }
+  }
+  body.reuseMemory?.();
+  const hashing = new HashBehind(staging.fd, algorithmsFor(entry));
+  try {
+    let written = opened.offset;
+    let notedBytes = written;
+    part.pieces = [];
+    hashing.advance(written);
+    let chunks: Buffer[] | null = held.length > 0 ? held : await body.read();
+    while (chunks) {
+      if (chunks !== held) count(chunks);
+      written = await staging.write(chunks, written);
+      part.contiguousBytes = written;
+      lease.check();
+      hashing.advance(written);
+      if (written - notedBytes >= NOTE_BYTES && part.strongEtag !== "") {
+        notedBytes = written;
+        lease.note = encodePart(part);
+      }
+      if (chunks !== held)
+        await place.pace.take(
+          chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+          lease,
+        );
+      chunks = await body.read();
+    }
+    opened.confirm?.();
+    const [sha256, other] = await hashing.finish(written);
+    return { sizeBytes: written, sha256: sha256 as string, sourceDigest: other ?? sha256, lengthBytes };
+  } finally {
+    await hashing.drop();
+  }
+}

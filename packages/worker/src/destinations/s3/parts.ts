@@ -1,0 +1,252 @@
+import { TransferError } from "@drover/shared/errors";
+import type { ObjectHead } from "@drover/shared/storage/s3/bucket";
+import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
+import type { SourceEntry } from "@drover/shared/storage/source";
+import type { Place } from "../../attempt/context.js";
+import type { Part } from "../../attempt/resume-record.js";
+import type { Budget } from "../../bytes/buffer-pool.js";
+import { digestsOfSource } from "../../bytes/hash/hash-file.js";
+import { HashParts } from "../../bytes/hash/hash-parts.js";
+import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
+import type { OpenedBody, Received } from "../destination.js";
+import { asThere } from "./noted.js";
+import type { Staged } from "./staged.js";
+import type { S3Staging } from "./staging.js";
+import { partBytesOf, type S3Upload } from "./upload.js";
+
+/** Parts of one file that are sent at the same time. */
+const SENDERS = 4;
+
+/**
+ * Brings a file that is not small to S3: in memory where it is one part, else part by part, several being sent while
+ * the next is read. Hashes are made meanwhile in another thread, which shares the parts' memory.
+ *
+ * The object's metadata, and so its SHA-256, must be named before the first byte is sent. It is known then for local
+ * files, which are hashed ahead, and where the person or the source names it; else the object goes without.
+ *
+ * @param ofFile whether the digest that the source gives is of the bytes that come.
+ */
+export async function receiveParts(
+  staging: S3Staging,
+  opened: OpenedBody,
+  lengthBytes: number | undefined,
+  ofFile: boolean,
+  held: Buffer[],
+  part: Part,
+  place: Place,
+): Promise<{ received: Received; staged: Staged }> {
+  const { entry } = opened;
+  const reader = new Reader(opened, held, staging, part, place);
+  const hashes = new HashParts(algorithmsFor(entry));
+  const { budget } = staging.to;
+  try {
+    const firstBytes = Math.min(
+      partBytesOf(1, lengthBytes),
+      Math.max(lengthBytes ?? Number.POSITIVE_INFINITY, 1),
+    );
+    let filled = await fill(reader, budget, firstBytes);
+    if (reader.ended) {
+      const { bytes, release } = filled;
+      try {
+        const md5 = await hashes.add(bytes);
+        const [sha256, other] = (await hashes.finish()) as [string, string | undefined];
+        opened.confirm?.();
+        const received = { sizeBytes: bytes.length, sha256, sourceDigest: other ?? sha256, lengthBytes };
+        return { received, staged: { is: "whole", bytes, md5, release } };
+      } catch (error) {
+        release();
+        throw error;
+      }
+    }
+    let upload: S3Upload;
+    let known: string | undefined;
+    try {
+      const head = await staging.lookAhead();
+      const ahead = await hashedAhead(opened, head, lengthBytes, staging.lease.signal);
+      known = ahead?.sha256 ?? staging.expected ?? (ofFile ? promised(entry) : undefined);
+      const there =
+        head && ahead?.same && (await staging.at(() => asThere(staging, head, entry, ahead.sha256)));
+      if (there) {
+        opened.body.abort(new Error("it is there"));
+        filled.release();
+        const received = {
+          sizeBytes: head.sizeBytes,
+          sha256: ahead.sha256,
+          sourceDigest: ahead.sha256,
+          lengthBytes,
+        };
+        return { received, staged: there };
+      }
+      upload = await staging.upload(metadataHeaders(entry, known, staging.key), "", part);
+    } catch (error) {
+      filled.release();
+      throw error;
+    }
+    const sending = new Sending(upload, hashes, staging.lease.signal);
+    try {
+      for (let number = 1; ; ) {
+        await sending.add(number, filled);
+        if (reader.ended) break;
+        filled = await fill(reader, budget, partBytesOf(++number, lengthBytes));
+        if (filled.bytes.length > 0) continue;
+        filled.release();
+        break;
+      }
+      await sending.all();
+    } catch (error) {
+      await sending.stop(error);
+      throw error;
+    }
+    opened.confirm?.();
+    const [sha256, other] = (await hashes.finish()) as [string, string | undefined];
+    if (opened.path !== undefined && sha256 !== known)
+      throw new TransferError("changed", `${opened.path} changed while it was read`);
+    const received = { sizeBytes: reader.bytes, sha256, sourceDigest: other ?? sha256, lengthBytes };
+    return { received, staged: { is: "parts", upload } };
+  } finally {
+    hashes.drop();
+  }
+}
+
+/** The SHA-256 (hexadecimal) that a source names beforehand. */
+function promised({ digest }: SourceEntry): string | undefined {
+  return digest?.algorithm === "sha256" ? Buffer.from(digest.base64, "base64").toString("hex") : undefined;
+}
+
+/** Hashes a local file before it is sent; `same` where the destination has these bytes. */
+async function hashedAhead(
+  { path }: OpenedBody,
+  head: ObjectHead | undefined,
+  lengthBytes: number | undefined,
+  signal: AbortSignal,
+): Promise<{ sha256: string; same: boolean } | undefined> {
+  if (path === undefined) return undefined;
+  const candidate = head && head.sizeBytes === lengthBytes ? head : undefined;
+  const noted = candidate && readMetadata(candidate.headers);
+  const md5 =
+    candidate &&
+    (etagMd5(candidate.headers) ?? (noted?.md5 && Buffer.from(noted.md5, "base64").toString("hex")));
+  const wantsMd5 = noted !== undefined && noted.sha256 === undefined && md5 !== undefined;
+  const [sha256, ownMd5] = await digestsOfSource(path, wantsMd5 ? ["sha256", "md5"] : ["sha256"], signal);
+  const same = wantsMd5 ? md5 === ownMd5 : noted?.sha256 === sha256;
+  return { sha256: sha256 as string, same };
+}
+
+/** A part in memory. */
+interface Filled {
+  /** In memory that the hashing thread shares. */
+  bytes: Uint8Array;
+  /** Gives the memory back. */
+  release(): void;
+}
+
+/** Takes memory from the budget and fills it, less only at the end of the body. */
+async function fill(reader: Reader, budget: Budget, capacityBytes: number): Promise<Filled> {
+  const { memory, release } = await budget.take(capacityBytes);
+  try {
+    const bytes = memory.subarray(0, await reader.read(memory.subarray(0, capacityBytes)));
+    return { bytes, release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/** Reads a body into memory that is given. */
+class Reader {
+  ended = false;
+  bytes = 0;
+  #chunks: Buffer[];
+  #heldBytes: number;
+
+  constructor(
+    private readonly opened: OpenedBody,
+    /** What was read already. */
+    held: Buffer[],
+    private readonly staging: S3Staging,
+    private readonly part: Part,
+    private readonly place: Place,
+  ) {
+    this.#chunks = held;
+    this.#heldBytes = held.reduce((sum, chunk) => sum + chunk.length, 0);
+    opened.body.reuseMemory?.();
+  }
+
+  /** @returns bytes that were read: fewer than there is room for only where the body ends. */
+  async read(into: Buffer): Promise<number> {
+    let at = 0;
+    for (;;) {
+      while (this.#chunks.length > 0 && at < into.length) {
+        const chunk = this.#chunks[0] as Buffer;
+        const taken = chunk.copy(into, at);
+        at += taken;
+        if (taken === chunk.length) this.#chunks.shift();
+        else this.#chunks[0] = chunk.subarray(taken);
+      }
+      this.staging.lease.check();
+      if (this.#chunks.length > 0 || this.ended) break;
+      // Looked at once more where the memory is full: whether it was the last decides what becomes of it.
+      const more = await this.opened.body.read();
+      if (more) await this.#count(more);
+      else this.ended = true;
+    }
+    this.bytes += at;
+    return at;
+  }
+
+  async #count(more: Buffer[]): Promise<void> {
+    this.#chunks = more;
+    const bytes = more.reduce((sum, chunk) => sum + chunk.length, 0);
+    this.#heldBytes += bytes;
+    this.part.receivedBytes = this.#heldBytes;
+    const limit = this.place.terms.maxFileSizeBytes;
+    if (limit !== undefined && this.#heldBytes > limit) throw tooLarge(this.#heldBytes, limit);
+    await this.place.pace.take(bytes, this.staging.lease);
+  }
+}
+
+/** Sends parts, a few at a time. */
+class Sending {
+  readonly #under = new Set<Promise<void>>();
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  #error: unknown;
+
+  constructor(
+    private readonly upload: S3Upload,
+    private readonly hashes: HashParts,
+    signal: AbortSignal,
+  ) {
+    this.#signal = AbortSignal.any([this.#stop.signal, signal]);
+  }
+
+  /** Resolves when there is room for another part. */
+  async add(number: number, { bytes, release }: Filled): Promise<void> {
+    const sent: Promise<void> = this.hashes
+      .add(bytes)
+      .then((md5) => this.upload.send(number, bytes, md5, this.#signal))
+      .catch((error) => {
+        this.#error ??= error;
+        this.#stop.abort(error);
+      })
+      .finally(() => {
+        release();
+        this.#under.delete(sent);
+      });
+    this.#under.add(sent);
+    if (this.#under.size >= SENDERS) await Promise.race(this.#under);
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  async all(): Promise<void> {
+    await Promise.all(this.#under);
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async stop(error: unknown): Promise<void> {
+    this.#stop.abort(error);
+    this.hashes.drop();
+    await Promise.all(this.#under);
+  }
+}

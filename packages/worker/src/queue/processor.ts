@@ -1,0 +1,340 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { TransferError } from "@drover/shared/errors";
+import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
+import type { Outcome } from "@drover/shared/outcome";
+import { LEASE_MS } from "@drover/shared/protocol/admission";
+import { type Events, gatheredBackend } from "@drover/shared/queue/bullmq";
+import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
+import type { Place } from "../attempt/context.js";
+import { type Carried, type Delivery, workFile } from "../attempt/delivery.js";
+import type { Leases } from "../attempt/leases.js";
+import { settleFailed } from "../attempt/settle.js";
+import { carry, StoppingError } from "../operations/copy.js";
+import { carryRemoval } from "../operations/remove.js";
+import { Slots } from "./semaphore.js";
+
+const BACKOFF_BASE_MS = 1_000;
+const BACKOFF_CAP_MS = 60_000;
+/** A destination that somebody else holds is asked for again after so long. */
+const BUSY_MS = 300;
+/** After an error that is none of a file's own, such as a command that Redis refused. */
+const ODD_MS = 1_000;
+/** A worker that has not connected after so long is made anew. */
+const READY_MS = 5_000;
+/** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
+const NEVER = 1_000_000_000;
+
+/** A job whose worker says nothing for so long is given to another. */
+const LOCK_MS = 20_000;
+const STALLED_MS = 5_000;
+
+/** What BullMQ says of a lock that ran out while Redis was away. The job is delivered again; our lease and flight decide. */
+const LOCK_LOST = /^(could not renew lock|Missing lock) for job /;
+
+/** What happens to files, for whoever shows or follows it. */
+export interface FileEvents {
+  started(job: TransferJob, attempt: number): void;
+  /** Not settled; will be taken up again. */
+  waiting(job: TransferJob): void;
+  retrying(job: TransferJob, attempt: number, error: TransferError, delayMs: number): void;
+  settled(outcome: Outcome, job: TransferJob): void;
+  /** The host is blocked until then (Unix ms). */
+  blocked(host: string, untilMs: number): void;
+  /** Was settled before: this delivery found nothing to do. */
+  dropped(job: TransferJob): void;
+}
+
+export interface ProcessorOptions {
+  queue: string;
+  prefix: string;
+  redis: Redis;
+  concurrency: number;
+  leases: Leases;
+  /** The place of a job's run; undefined where there is no such run any more. */
+  place(job: TransferJob): Place | Promise<Place | undefined>;
+  events: FileEvents;
+  /** Whether others may listen to what the queue itself tells of its jobs. */
+  queueEvents: Events;
+  /** Errors of the queue itself, such as Redis being away. */
+  onError(error: Error): void;
+}
+
+/** Thrown at BullMQ to have a job tried again: its message is kept in the job, so it holds no secret and no stack. */
+class TryAgain extends Error {
+  constructor(
+    message: string,
+    readonly delayMs: number,
+  ) {
+    super(message);
+    this.stack = "";
+  }
+}
+
+/**
+ * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
+ * to Redis of a file) is no gap in the carrying. None while files take so long that it is no matter: a file that waits
+ * behind others here could be carried by another worker, so it waits for {@link PATIENCE_MS} at most.
+ */
+const AHEAD = 64;
+const QUICK_MS = 500;
+const PATIENCE_MS = 1_000;
+
+/**
+ * BullMQ's worker fetches all that it may have, one after the other, before it begins with the first of them. So it may
+ * have a few at first, and with each that has begun so many more.
+ */
+const FIRST_FETCHED = 4;
+const MORE_FETCHED = 2;
+
+/** What became of a delivery, waiting apart. */
+type Ended = Exclude<Carried, { is: "busy" | "blocked" | "wait" }>;
+
+/** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
+export class Processor {
+  #worker: Worker<unknown>;
+  readonly #slots: Slots;
+  #concurrency: number;
+  #stopping = false;
+  /** Jobs that may be fetched, while that still grows. */
+  #most = FIRST_FETCHED;
+  /** How long files were carried of late, the newest counting most. */
+  #carryingMs = QUICK_MS;
+  /** When a file was first taken up, where that was not in its last delivery. */
+  readonly #since = new Map<string, number>();
+  /** Since when a destination was found held by somebody else. */
+  readonly #busySince = new Map<string, number>();
+
+  constructor(private readonly options: ProcessorOptions) {
+    this.#concurrency = options.concurrency;
+    this.#slots = new Slots(options.concurrency);
+    this.#worker = this.#make();
+    void this.#run();
+  }
+
+  #make(): Worker<unknown> {
+    const { options } = this;
+    const worker = new Worker<unknown>(
+      options.queue,
+      (job, token) => this.#process(job, token as string),
+      {
+        connection: options.redis,
+        prefix: options.prefix,
+        concurrency: this.#fetched(),
+        autorun: false,
+        lockDuration: LOCK_MS,
+        stalledInterval: STALLED_MS,
+        maxStalledCount: NEVER,
+        removeOnComplete: { count: 0 },
+        removeOnFail: { count: 0 },
+        settings: {
+          backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
+        },
+      },
+      gatheredBackend(options.redis, options.queueEvents, options.concurrency),
+    );
+    worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
+    return worker;
+  }
+
+  /** A worker whose connections break while they are being made never starts: then another one is made. */
+  async #run(): Promise<void> {
+    while (!this.#stopping) {
+      const worker = this.#worker;
+      try {
+        await Promise.race([
+          worker.waitUntilReady(),
+          sleep(READY_MS, undefined, { ref: false }).then(() => Promise.reject(new Error("no answer"))),
+        ]);
+        await worker.run();
+        return;
+      } catch (error) {
+        if (this.#stopping) return;
+        this.options.onError(error as Error);
+        this.#worker = this.#make();
+        worker.close(true).catch(this.options.onError);
+        await sleep(ODD_MS);
+      }
+    }
+  }
+
+  /** Changes how many files are carried at once. */
+  limit(concurrency: number): void {
+    this.#concurrency = concurrency;
+    this.#slots.limit(concurrency);
+    this.#worker.concurrency = this.#fetched();
+  }
+
+  #fetched(): number {
+    const ahead = this.#carryingMs < QUICK_MS ? Math.min(this.#concurrency, AHEAD) : 0;
+    return Math.min(this.#concurrency + ahead, this.#most);
+  }
+
+  #begun(): void {
+    if (this.#most >= this.#concurrency + AHEAD) return;
+    this.#most += MORE_FETCHED;
+    this.#worker.concurrency = this.#fetched();
+  }
+
+  #took(carryingMs: number): void {
+    const quick = this.#carryingMs < QUICK_MS;
+    this.#carryingMs += (carryingMs - this.#carryingMs) / 16;
+    if (quick !== this.#carryingMs < QUICK_MS) this.#worker.concurrency = this.#fetched();
+  }
+
+  /** Whether jobs are being taken. */
+  get running(): boolean {
+    return !this.#stopping && this.#worker.isRunning();
+  }
+
+  /**
+   * Stops in order: what is staged is kept, what is unfinished goes back to the queue.
+   *
+   * @param drainMs files that are on their way may finish for so long.
+   */
+  async stop(drainMs = 0): Promise<void> {
+    this.#stopping = true;
+    const closed = this.#worker.close();
+    if (drainMs > 0) await Promise.race([closed, sleep(drainMs, undefined, { ref: false })]);
+    this.options.leases.abortAll(new StoppingError("stopping"));
+    await closed;
+  }
+
+  async #process(job: Job<unknown>, token: string): Promise<void> {
+    const { events } = this.options;
+    this.#begun();
+    const parsed = transferJobSchema.safeParse(job.data);
+    const id = job.id as string;
+    if (!parsed.success) throw new UnrecoverableError(`job ${id} is not a transfer job`);
+    // carry() counts the tries: whatever is thrown here, the job comes back.
+    job.opts.attempts = NEVER;
+    job.opts.backoff = { type: "drover" };
+    const transfer = parsed.data;
+    const place = await this.options.place(transfer);
+    if (!place) throw new UnrecoverableError(`job ${id} is of a run that is forgotten`);
+    if (!(await this.#slots.take(PATIENCE_MS))) {
+      this.#took(2 * QUICK_MS * 16); // something large has come: no more are fetched ahead for a while
+      await this.#giveBack(job, token);
+    }
+    const takenMs = performance.now();
+    let through = false;
+    const delivery: Delivery = {
+      job: transfer,
+      attempt: job.attemptsMade + 1,
+      sinceMs: 0,
+      through: () => {
+        if (through) return;
+        through = true;
+        this.#took(performance.now() - takenMs);
+        this.#slots.give();
+      },
+    };
+    let carried: Carried;
+    try {
+      if (this.#stopping) await this.#giveBack(job, token);
+      delivery.sinceMs = this.#since.get(id) ?? Date.now();
+      events.started(transfer, delivery.attempt);
+      carried = place.refused
+        ? await settleFailed(delivery, workFile(transfer, place), undefined, place.refused, place, "failed")
+        : transfer.op === "remove"
+          ? await carryRemoval(delivery, place)
+          : await carry(delivery, place);
+    } finally {
+      delivery.through();
+    }
+    const ended = ours(await this.#resolve(carried, delivery, id, place), place);
+    if (ended.is === "settled") {
+      this.#since.delete(id);
+      this.#busySince.delete(id);
+      this.#tell(place, transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
+      events.settled(ended.outcome, transfer);
+      return;
+    }
+    events.waiting(transfer);
+    if (ended.is === "done") {
+      events.dropped(transfer);
+      return;
+    }
+    this.#since.set(id, delivery.sinceMs);
+    if (ended.is === "returned") return await this.#giveBack(job, token);
+    if (ended.is === "later") {
+      await job.moveToDelayed(Date.now() + ended.delayMs, token);
+      throw new DelayedError();
+    }
+    const delayMs = backoff(place, delivery.attempt, ended.error);
+    this.#tell(place, transfer, ended.blockedUntilMs, false);
+    events.retrying(transfer, delivery.attempt, ended.error, delayMs);
+    throw new TryAgain(ended.error.message, delayMs);
+  }
+
+  /** Another worker, or this one later, takes it up. */
+  async #giveBack(job: Job<unknown>, token: string): Promise<never> {
+    await job.moveToWait(token);
+    throw new WaitingError();
+  }
+
+  #tell(place: Place, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
+    const host = hostOf(job.s, place);
+    place.gates.told(host, blockedUntilMs, passed);
+    if (blockedUntilMs > 0) this.options.events.blocked(host, blockedUntilMs);
+  }
+
+  /** What is to be done with the job; waiting that has lasted too long ends the file. */
+  async #resolve(
+    carried: Carried,
+    delivery: Delivery,
+    id: string,
+    place: Place,
+  ): Promise<Ended | { is: "later"; delayMs: number }> {
+    const { terms, gates } = place;
+    const { job } = delivery;
+    if (carried.is === "blocked") {
+      const host = hostOf(job.s, place);
+      this.options.events.blocked(host, Date.now() + carried.waitMs);
+      if (gates.mayWait(host, carried.waitMs)) {
+        return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
+      }
+      const error = new TransferError("breaker", gates.describe(host), { permanent: true });
+      return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "blocked"));
+    }
+    if (carried.is === "busy") {
+      const since = this.#busySince.get(id) ?? Date.now();
+      this.#busySince.set(id, since);
+      const skip = terms.whenBusy === "skip-same-source" && carried.sameSource;
+      // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
+      const patienceMs = Math.max(terms.timeoutMs, place.fleet ? LEASE_MS + 5_000 : 0);
+      const waited = Date.now() - since > patienceMs && terms.whenBusy === "wait";
+      if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
+      const error = new TransferError("locked", "another process is writing this destination", {
+        permanent: true,
+      });
+      return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "locked"));
+    }
+    if (carried.is === "wait") return { is: "later", delayMs: carried.waitMs };
+    if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
+    return carried;
+  }
+}
+
+function backoff(place: Place, attempt: number, error: TransferError): number {
+  const { backoffFactor, jitter } = place.terms;
+  const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
+  const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
+  return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
+}
+
+/**
+ * Without a fleet nobody else settles a file of this run. One that was open and then settled already was settled by us:
+ * the answer was lost with the connection, and the command sent again.
+ */
+function ours<T extends Ended | { is: "later" }>(ended: T, place: Place): T | Ended {
+  if (ended.is !== "done" || !ended.outcome || place.fleet || place.refused) return ended;
+  return { is: "settled", outcome: ended.outcome, blockedUntilMs: 0 };
+}
+
+/** Settling without a lease never waits. */
+function settled(carried: Carried): Ended {
+  if (carried.is === "busy" || carried.is === "blocked" || carried.is === "wait")
+    throw new Error("settled files cannot wait");
+  return carried;
+}

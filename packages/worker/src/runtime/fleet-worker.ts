@@ -1,0 +1,224 @@
+import { realpathSync } from "node:fs";
+import { SettingsError, TransferError } from "@drover/shared/errors";
+import type { TransferJob } from "@drover/shared/job";
+import { isBelow, liesWithin } from "@drover/shared/paths";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Protocol } from "@drover/shared/protocol/admission";
+import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import type { Keys } from "@drover/shared/protocol/keys";
+import { Ledger } from "@drover/shared/protocol/ledger";
+import { type RunSpec, rootsWritten } from "@drover/shared/run";
+import { destinationService } from "@drover/shared/storage/registry";
+import { isS3 } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import type { Redis } from "ioredis";
+import type { Place } from "../attempt/context.js";
+import { Leases } from "../attempt/leases.js";
+import { openPlace } from "../attempt/open-context.js";
+import type { Part } from "../attempt/resume-record.js";
+import { Budget, UPLOAD_BYTES } from "../bytes/buffer-pool.js";
+import { type FileEvents, Processor } from "../queue/processor.js";
+
+const CANCEL_POLL_MS = 1_000;
+/** What a run needs is closed when none of its files came for so long. */
+const IDLE_MS = 60_000;
+
+export interface FleetCarrierOptions {
+  redis: Redis;
+  keys: Keys;
+  concurrency: number;
+  /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
+  roots: string[];
+  /** The service that the latter are of. */
+  s3?: S3Spec;
+  events: Omit<FileEvents, "blocked">;
+  onError(error: Error): void;
+}
+
+/** A file on its way, for show. */
+export interface Carrying {
+  run: string;
+  source: string;
+  destination: string;
+  sinceMs: number;
+  receivedBytes: number;
+  sizeBytes: number | undefined;
+}
+
+interface OpenRun {
+  opened: Promise<{ place: Place; close(): Promise<void> }>;
+  active: number;
+  usedMs: number;
+}
+
+/** Carries files of all runs of a fleet. */
+export class FleetCarrier {
+  readonly #leases: Leases;
+  readonly #ledger: Ledger;
+  readonly #budget = new Budget(UPLOAD_BYTES);
+  readonly #runs = new Map<string, OpenRun>();
+  readonly #carrying = new Map<string, { job: TransferJob; sinceMs: number; part?: Part }>();
+  readonly #processor: Processor;
+  readonly #timer: NodeJS.Timeout;
+  readonly #roots: string[];
+
+  constructor(private readonly options: FleetCarrierOptions) {
+    const { redis, keys, events } = options;
+    this.#roots = options.roots.filter((root) => !isS3(root)).map((root) => realpathSync(root));
+    this.#leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
+    this.#ledger = new Ledger(redis, keys, PROCESS_NAME);
+    this.#processor = new Processor({
+      queue: keys.fleetQueue(),
+      prefix: keys.queuePrefix(),
+      redis,
+      concurrency: options.concurrency,
+      leases: this.#leases,
+      place: (job) => this.#place(job.r as string),
+      queueEvents: "told",
+      events: {
+        started: (job, attempt) => {
+          this.#carrying.set(keyOf(job), { job, sinceMs: Date.now() });
+          this.#count(job, 1);
+          events.started(job, attempt);
+        },
+        waiting: (job) => {
+          this.#ended(job);
+          events.waiting(job);
+        },
+        retrying: events.retrying,
+        settled: (outcome, job) => {
+          this.#ended(job);
+          events.settled(outcome, job);
+        },
+        dropped: events.dropped,
+        blocked: () => {}, // the breaker is in Redis
+      },
+      onError: options.onError,
+    });
+    this.#timer = setInterval(() => void this.#look().catch(options.onError), CANCEL_POLL_MS);
+  }
+
+  /** Whether jobs are being taken. */
+  get running(): boolean {
+    return this.#processor.running;
+  }
+
+  get carrying(): Carrying[] {
+    return [...this.#carrying.values()].map(({ job, sinceMs, part }) => ({
+      run: job.r as string,
+      source: job.s,
+      destination: job.d,
+      sinceMs,
+      receivedBytes: part?.receivedBytes ?? 0,
+      sizeBytes: part?.sizeBytes,
+    }));
+  }
+
+  /** @param drainMs files that are on their way may finish for so long; then they go back to the queue. */
+  async stop(drainMs: number): Promise<void> {
+    await this.#processor.stop(drainMs);
+    clearInterval(this.#timer);
+    this.#leases.close();
+    const places = await Promise.allSettled([...this.#runs.values()].map((run) => run.opened));
+    for (const place of places) if (place.status === "fulfilled") await place.value.close();
+  }
+
+  #ended(job: TransferJob): void {
+    if (this.#carrying.delete(keyOf(job))) this.#count(job, -1);
+  }
+
+  #count(job: TransferJob, by: number): void {
+    const run = this.#runs.get(job.r as string);
+    if (!run) return;
+    run.active += by;
+    run.usedMs = Date.now();
+  }
+
+  async #place(id: string): Promise<Place | undefined> {
+    let run = this.#runs.get(id);
+    if (!run) {
+      run = { opened: this.#open(id), active: 0, usedMs: Date.now() };
+      run.opened.catch(() => this.#runs.delete(id));
+      this.#runs.set(id, run);
+    }
+    run.usedMs = Date.now();
+    try {
+      return (await run.opened).place;
+    } catch (error) {
+      if (error instanceof SettingsError) return undefined; // no such run
+      throw error;
+    }
+  }
+
+  async #open(id: string): Promise<{ place: Place; close(): Promise<void> }> {
+    const { redis, keys, concurrency, onError } = this.options;
+    const { spec } = await this.#ledger.get(id);
+    const secrets = spec.ownFlights
+      ? await this.#ledger.secrets(id).catch((error) => {
+          if (!(error instanceof SettingsError)) throw error; // else they have expired
+        })
+      : { headers: {} };
+    const opened = openPlace({
+      redis,
+      keys,
+      runId: id,
+      spec,
+      headers: secrets?.headers ?? {},
+      filesAtOnce: concurrency,
+      bytesPerSecond: spec.bytesPerSecond,
+      leases: this.#leases,
+      gates: gatesOf(spec),
+      budget: this.#budget,
+      receiving: (job, part) => {
+        const carrying = this.#carrying.get(keyOf(job));
+        if (carrying) carrying.part = part;
+      },
+      onError,
+    });
+    const expired = "the credentials of this run have expired: start a new sync";
+    const refused = secrets
+      ? this.#refuse(spec)
+      : new TransferError("credentials", expired, { permanent: true });
+    if (refused) opened.place.refused = refused;
+    return opened;
+  }
+
+  /** Whatever a run asks for, nothing is written outside of this worker's roots. */
+  #refuse(spec: RunSpec): TransferError | undefined {
+    for (const root of rootsWritten(spec)) {
+      const why = isS3(root) ? this.#refusedS3(root, spec) : this.#refusedDirectory(root);
+      if (why !== undefined) return new TransferError("path", why, { permanent: true });
+    }
+    return undefined;
+  }
+
+  #refusedDirectory(directory: string): string | undefined {
+    if (this.#roots.some((root) => liesWithin(directory, root))) return undefined;
+    return `${directory} is outside of the directories that this worker writes to`;
+  }
+
+  #refusedS3(written: string, spec: RunSpec): string | undefined {
+    const { roots, s3 } = this.options;
+    const { endpoint } = destinationService(spec);
+    const below = roots.some((root) => isS3(root) && isBelow(written, root));
+    if (below && endpoint === s3?.endpoint) return undefined;
+    const where = below ? `${written} at ${endpoint}` : written;
+    return `${where} is outside of what this worker writes to`;
+  }
+
+  /** Gives up files of runs that were cancelled, and closes what is not used any more. */
+  async #look(): Promise<void> {
+    for (const [id, run] of this.#runs) {
+      if (run.active > 0) {
+        if (await this.#ledger.isCancelled(id)) this.#leases.cancelHeld(id);
+      } else if (run.usedMs < Date.now() - IDLE_MS) {
+        this.#runs.delete(id);
+        await (await run.opened).close();
+      }
+    }
+  }
+}
+
+function keyOf(job: TransferJob): string {
+  return `${job.r}:${job.i}`;
+}

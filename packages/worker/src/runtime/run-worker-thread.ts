@@ -1,0 +1,73 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { Keys } from "@drover/shared/protocol/keys";
+import { connect, isAway, type RedisAddress } from "@drover/shared/redis/connect";
+import type { Part } from "../attempt/resume-record.js";
+import type { ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
+import { Carrier, type CarrierWork } from "./run-worker.js";
+
+/** How often the progress of large files is told, in milliseconds. */
+const PROGRESS_MS = 250;
+
+export interface ThreadData {
+  address: RedisAddress;
+  namespace: string;
+  work: CarrierWork;
+  /** Somebody watches: tell what is on its way, too. */
+  live: boolean;
+}
+
+/** A thread of the process that carries files of its run beside the first one. */
+async function main(): Promise<void> {
+  const { address, namespace, work, live } = workerData as ThreadData;
+  const redis = await connect(address);
+  let events: ThreadEvent[] = [];
+  const tell = (event: ThreadEvent) => {
+    // Events of one turn of the event loop go together.
+    if (events.push(event) > 1) return;
+    setImmediate(() => {
+      parentPort?.postMessage(events);
+      events = [];
+    });
+  };
+  const parts = new Map<number, Part>();
+  const carrier = new Carrier(
+    redis,
+    new Keys(namespace),
+    work,
+    gatesOf(work.spec),
+    {
+      started: (job, attempt) => live && tell(["started", job, attempt]),
+      waiting: (job) => {
+        parts.delete(job.i);
+        if (live) tell(["waiting", job]);
+      },
+      retrying: (job, attempt, error, delayMs) =>
+        tell(["retrying", job, attempt, { class: error.class, message: error.message }, delayMs]),
+      settled: (outcome) => {
+        parts.delete(outcome.index);
+        tell(["settled", outcome]);
+      },
+      dropped: (job) => tell(["dropped", job]),
+      blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
+      receiving: (job, part) => live && parts.set(job.i, part),
+    },
+    (error) => isAway(error) || tell(["warn", `queue: ${error.message}`]),
+  );
+  const progress = setInterval(() => {
+    for (const [index, part] of parts)
+      tell(["receiving", index, { receivedBytes: part.receivedBytes, sizeBytes: part.sizeBytes }]);
+  }, PROGRESS_MS);
+  parentPort?.on("message", async (request: ThreadRequest) => {
+    if (request === "cancel") return carrier.cancel();
+    clearInterval(progress);
+    await carrier.stop();
+    redis.disconnect();
+    parentPort?.postMessage(events);
+    events = [];
+    parentPort?.postMessage("stopped");
+    parentPort?.close();
+  });
+}
+
+await main();

@@ -1,0 +1,400 @@
+import { existsSync, readFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { Keys } from "@drover/shared/protocol/keys";
+import { connect } from "@drover/shared/redis/connect";
+import { Queue } from "bullmq";
+import { describe, expect } from "vitest";
+import * as does from "../../harness/behaviours.js";
+import { pattern } from "../../harness/content.js";
+import type { Item } from "../../harness/drover.js";
+import { it } from "../../harness/fixtures.js";
+import { Gate, until } from "../../harness/gate.js";
+import { listRuns, onlyRun, statusOf } from "../../harness/runs.js";
+
+const names = (count: number) => Array.from({ length: count }, (_, at) => `f${at}`);
+
+describe("a fleet", () => {
+  it("carries what is submitted, and the one who submitted it sees every file", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    await fleet.worker();
+    await fleet.worker();
+    const urls = names(40).map((name) => origin.route(`/${name}`, does.file(name)));
+    const missing = origin.route("/missing", does.status(404));
+    const { items, code } = await box.sync([...urls, missing, ...work.into, ...fleet.own]);
+    expect(code).toBe(1);
+    expect(items).toHaveLength(41);
+    expect(items.filter((item) => item.outcome === "copied")).toHaveLength(40);
+    expect(items.find((item) => item.source === missing)).toMatchObject({
+      status: "failed",
+      attempts: 1,
+      error: { class: "not-found" },
+    });
+    for (const name of names(40)) expect(readFileSync(work.to(name), "utf8")).toBe(name);
+    const again = await box.sync([...urls, ...work.into, ...fleet.own]);
+    expect(again.items.map(({ outcome }) => outcome)).toEqual(urls.map(() => "unchanged"));
+    expect(await listRuns(box, fleet.own)).toMatchObject([
+      { state: "done", files: 40, unchanged: 40 },
+      { state: "done", files: 41, copied: 40, failed: 1 },
+    ]);
+  });
+
+  it("says at once that no worker is alive, and goes on when one is", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    const url = origin.route("/a", does.file("a"));
+    const run = box.start(["sync", url, ...work.into, ...fleet.own]);
+    await run.waitFor("stderr", /no worker .* alive/);
+    await fleet.worker();
+    expect((await run.result).code).toBe(0);
+    expect(readFileSync(work.to("a"), "utf8")).toBe("a");
+  });
+
+  it("refuses a destination that no worker writes to", async ({ box, origin, work, fleet }) => {
+    await fleet.worker();
+    const url = origin.route("/a", does.file("a"));
+    const { code, stderr, stdout } = await box.run([
+      ...["sync", url, "--artifact-root", work.at("elsewhere"), ...fleet.own],
+    ]);
+    expect(code).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toContain(work.out);
+    expect(existsSync(work.at("elsewhere"))).toBe(false);
+  });
+
+  it("keeps a run that nobody follows; wait, status and runs tell of it", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    const gate = new Gate();
+    const slow = origin.route("/slow", does.gated(gate, does.file("slow")));
+    const detached = await box.run(["sync", slow, ...work.into, ...fleet.own, "--detach"]);
+    expect(detached.code).toBe(0);
+    const id = detached.stdout.trim();
+    await fleet.worker();
+    await gate.reached;
+    expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "running", files: 1, copied: 0 });
+    const { stdout } = await box.run(["workers", "--json", ...fleet.own]);
+    expect(JSON.parse(stdout)).toMatchObject([{ roots: [work.out] }]);
+    const waiting = box.start(["wait", id, ...fleet.own, "--json"]);
+    gate.open();
+    const { code, stdout: json } = await waiting.result;
+    expect(code).toBe(0);
+    expect((JSON.parse(json) as Item[]).length).toBeLessThanOrEqual(1);
+    expect(await onlyRun(box, fleet.own)).toMatchObject({ state: "done", copied: 1 });
+  });
+
+  it("joins what two runs ask for before anybody has taken it up", async ({ box, origin, work, fleet }) => {
+    const urls = names(5).map((name) => origin.route(`/${name}`, does.file(name)));
+    const first = await box.run(["sync", ...urls, ...work.into, ...fleet.own, "--detach"]);
+    const second = await box.run(["sync", ...urls, ...work.into, ...fleet.own, "--detach"]);
+    await fleet.worker();
+    for (const { stdout } of [first, second]) {
+      const id = stdout.trim();
+      expect((await box.run(["wait", id, ...fleet.own])).code).toBe(0);
+      expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "done", files: 5, copied: 5 });
+    }
+    expect(origin.requests).toHaveLength(5);
+  });
+
+  it("gives a run that comes later what is at the source by then", async ({ box, origin, work, fleet }) => {
+    await fleet.worker();
+    const gate = new Gate();
+    const url = origin.route("/a", does.pausedAt(pattern(1_000_000), 500_000, gate), does.file("newer"));
+    const first = box.start(["sync", url, ...work.into, ...fleet.own]);
+    await gate.reached;
+    const second = box.start(["sync", url, ...work.into, ...fleet.own]);
+    await until(
+      "the second run",
+      async () => (await listRuns(box, fleet.own)).filter((run) => run.files === 1).length === 2,
+    );
+    gate.open();
+    expect((await first.result).code).toBe(0);
+    expect((await second.result).code).toBe(0);
+    expect(readFileSync(work.to("a"), "utf8")).toBe("newer");
+  });
+
+  it("goes on with the files of a worker that is killed", async ({ box, origin, work, fleet }) => {
+    const doomed = await fleet.worker();
+    const gate = new Gate();
+    const content = pattern(3_000_000);
+    const url = origin.route("/a", does.pausedAt(content, 2_000_000, gate), does.file(content));
+    const run = box.start(["sync", url, ...work.into, ...fleet.own, "--json"], { timeoutMs: 120_000 });
+    await gate.reached;
+    doomed.kill("SIGKILL");
+    await fleet.worker();
+    gate.open();
+    const { code } = await run.result;
+    expect(code).toBe(0);
+  }, 120_000);
+
+  it("gives back what a worker that is stopped has not finished, without using a try", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    const first = await fleet.worker("--drain-deadline", "0");
+    const gate = new Gate();
+    const content = pattern(30_000_000);
+    const url = origin.route("/a", does.pausedAt(content, 20_000_000, gate), does.file(content));
+    const run = box.start(["sync", url, ...work.into, ...fleet.own, "--json"]);
+    await gate.reached;
+    first.kill("SIGTERM");
+    expect((await first.result).code).toBe(0);
+    await fleet.worker();
+    gate.open();
+    const { stdout, code } = await run.result;
+    expect(code).toBe(0);
+    expect((JSON.parse(stdout) as Item[])[0]).toMatchObject({ outcome: "copied", attempts: 1 });
+    expect(origin.requests[1]?.headers.range).toMatch(/^bytes=\d+-/);
+  });
+
+  it("lets a worker that is stopped finish what it carries", async ({ box, origin, work, fleet }) => {
+    const first = await fleet.worker("--drain-deadline", "60");
+    const gate = new Gate();
+    const url = origin.route("/a", does.pausedAt(pattern(2_000_000), 1_000_000, gate));
+    const run = box.start(["sync", url, ...work.into, ...fleet.own]);
+    await gate.reached;
+    first.kill("SIGTERM");
+    await first.waitFor("stderr", /stopping/);
+    gate.open();
+    expect((await first.result).code).toBe(0);
+    expect((await run.result).code).toBe(0);
+    expect(origin.requests).toHaveLength(1);
+  });
+
+  it("cancels a run: what is on its way and what waits", async ({ box, origin, work, fleet }) => {
+    await fleet.worker("--concurrency", "1");
+    const gate = new Gate();
+    const slow = origin.route("/f0", does.pausedAt(pattern(2_000_000), 1_000_000, gate));
+    const others = names(5)
+      .slice(1)
+      .map((name) => origin.route(`/${name}`, does.file(name)));
+    const run = box.start(["sync", slow, ...others, ...work.into, ...fleet.own, "--json"]);
+    await gate.reached;
+    const { run: id } = await onlyRun(box, fleet.own);
+    expect((await box.run(["cancel", id, ...fleet.own])).code).toBe(0);
+    const { code, stdout } = await run.result;
+    gate.open();
+    expect(code).toBe(3);
+    expect((JSON.parse(stdout) as Item[]).map(({ status }) => status)).toEqual(Array(5).fill("cancelled"));
+  });
+
+  it("retries exactly what failed", async ({ box, origin, work, fleet }) => {
+    await fleet.worker();
+    const good = origin.route("/good", does.file("good"));
+    const bad = origin.route("/bad", does.status(404), does.file("now"));
+    const { code } = await box.sync([good, bad, ...work.into, ...fleet.own]);
+    expect(code).toBe(1);
+    const { run: id } = await onlyRun(box, fleet.own);
+    const retry = await box.run(["retry", id, ...fleet.own, "--json"]);
+    expect(retry.code).toBe(0);
+    expect(JSON.parse(retry.stdout)).toMatchObject([{ source: bad, outcome: "copied" }]);
+    expect(origin.requestsTo("/good")).toHaveLength(1);
+    expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "done", copied: 2, failed: 0 });
+  });
+
+  it("lets a small run pass a large one", async ({ box, origin, work, fleet }) => {
+    await fleet.worker("--concurrency", "2");
+    const list = names(3_000)
+      .map((name) => origin.url(`/big/${name}`))
+      .join("\n");
+    origin.route("/big/*", does.after(2, does.file("big")));
+    const large = box.start(["sync", "--from-file", "-", ...work.into, ...fleet.own], { input: list });
+    await until("the first files", async () => ((await listRuns(box, fleet.own))[0]?.copied ?? 0) > 10);
+    const small = names(10).map((name) => origin.route(`/s${name}`, does.file("small")));
+    expect((await box.run(["sync", ...small, ...work.into, ...fleet.own])).code).toBe(0);
+    const [, big] = await listRuns(box, fleet.own);
+    expect(big?.state).toBe("running");
+    expect(big?.copied).toBeLessThan(2_000);
+    large.kill("SIGKILL");
+  });
+
+  it("lets no file wait behind a long one while another worker is free", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    for (const _ of [1, 2]) await fleet.worker("--concurrency", "1");
+    const gate = new Gate();
+    const quick = names(120).map((name) => origin.route(`/${name}`, does.file(name)));
+    const long = origin.route("/long", does.gated(gate, does.file("long")));
+    const list = work.write({ "list.txt": [...quick.slice(0, 60), long, ...quick.slice(60)].join("\n") });
+    const run = box.start(["sync", "--from-file", list, ...work.into, ...fleet.own, "--json"]);
+    await gate.reached;
+    const { run: id } = await onlyRun(box, fleet.own);
+    await until("all others", async () => (await statusOf(box, id, fleet.own)).copied === quick.length);
+    gate.open();
+    expect((await run.result).code).toBe(0);
+  });
+
+  it("does not let a host that is down hold up the others", async ({ box, origin, work, fleet }) => {
+    await fleet.worker("--concurrency", "4");
+    const down = names(300).map((name) => `http://127.0.0.1:9/${name}`); // nothing listens there
+    const up = names(50).map((name) => origin.route(`/u${name}`, does.file(name)));
+    const options = ["--breaker-wait", "3", "--circuit-ttl", "2", "--retries", "2"];
+    const { items } = await box.sync([...down, ...up, ...work.into, ...fleet.own, ...options]);
+    const status = (urls: string[]) =>
+      new Set(items.filter((item) => urls.includes(item.source)).map((item) => item.status));
+    expect(status(up)).toEqual(new Set(["ok"]));
+    expect(items).toHaveLength(350);
+    const last = items.findLastIndex((item) => up.includes(item.source));
+    expect(last).toBeLessThan(200);
+  });
+
+  it("keeps within a host's limits, all workers together", async ({ box, origin, work, fleet }) => {
+    await fleet.worker("--concurrency", "8");
+    await fleet.worker("--concurrency", "8");
+    let active = 0;
+    let most = 0;
+    origin.route("/*", async (exchange) => {
+      most = Math.max(most, ++active);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      active--;
+      await does.file("x")(exchange);
+    });
+    const urls = names(60).map((name) => origin.url(`/${name}`));
+    const limit = ["--host-limit", `${origin.host}=conn:3`];
+    const { code } = await box.sync([...urls, ...work.into, ...fleet.own, ...limit]);
+    expect(code).toBe(0);
+    expect(most).toBeLessThanOrEqual(3);
+    expect(most).toBeGreaterThan(1);
+    expect(origin.requests).toHaveLength(60);
+  });
+
+  it("goes on when its leader is killed", async ({ box, origin, work, fleet }) => {
+    const first = await fleet.worker();
+    await first.waitFor("stderr", /leads the fleet/);
+    const second = await fleet.worker();
+    const gate = new Gate();
+    const urls = names(20).map((name) => origin.route(`/${name}`, does.gated(gate, does.file(name))));
+    first.kill("SIGKILL");
+    const run = box.start(["sync", ...urls, ...work.into, ...fleet.own, "--json"]);
+    gate.open();
+    expect((await run.result).code).toBe(0);
+    expect(second.stderr).toContain("leads the fleet");
+  });
+
+  it("ends a file whose job somebody removed as cancelled, and brings it back with retry", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    await fleet.worker("--concurrency", "1");
+    const gate = new Gate();
+    const first = origin.route("/a", does.gated(gate, does.file("a")));
+    const second = origin.route("/b", does.file("b"));
+    const run = box.start(["sync", first, second, ...work.into, ...fleet.own, "--json"]);
+    await gate.reached;
+    const redis = await connect(fleet.redis.address);
+    const keys = new Keys();
+    const queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
+    const [waiting] = await until("the second job", async () => {
+      const jobs = await queue.getJobs(["prioritized", "waiting"]);
+      return jobs.length > 0 && jobs;
+    });
+    await waiting?.remove();
+    await queue.close();
+    redis.disconnect();
+    gate.open();
+    const { code, stdout } = await run.result;
+    expect(code).toBe(1);
+    expect((JSON.parse(stdout) as Item[]).find((item) => item.source === second)?.status).toBe("cancelled");
+    const { run: id } = await onlyRun(box, fleet.own);
+    expect((await box.run(["retry", id, ...fleet.own])).code).toBe(0);
+    expect(readFileSync(work.to("b"), "utf8")).toBe("b");
+  });
+
+  it("loses and doubles nothing when who submits is killed and another goes on", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    origin.route("/many/*", does.file("many"));
+    const lines = names(4_000).map((name) => origin.url(`/many/${name}`));
+    const list = work.write({ "list.txt": lines.join("\n") });
+    const args = ["sync", "--from-file", list, ...work.into, ...fleet.own, "--durability", "rename"];
+    const doomed = box.start(args, { env: { DROVER_FAULT: "enqueue:3" } });
+    await doomed.result;
+    const { run: id, state, files } = await onlyRun(box, fleet.own);
+    expect(state).toBe("interrupted");
+    expect(files).toBeLessThan(4_000);
+    await fleet.worker();
+    expect((await box.run(["resume", id, ...fleet.own])).code).toBe(0);
+    expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "done", files: 4_000, copied: 4_000 });
+    expect(origin.requests).toHaveLength(4_000);
+  });
+
+  it("is watched by its workers' health", async ({ fleet }) => {
+    const worker = await fleet.worker("--health-port", "0");
+    const [, port] = await worker.waitFor("stderr", /"health_port":(\d+)/);
+    const ask = async (path: string) => (await fetch(`http://127.0.0.1:${port}${path}`)).status;
+    expect(await ask("/healthz")).toBe(200);
+    await until("readiness", async () => (await ask("/readyz")) === 200);
+    expect(await ask("/other")).toBe(404);
+    await fleet.redis.kill();
+    await until("no readiness", async () => (await ask("/readyz")) === 503);
+    expect(await ask("/healthz")).toBe(200); // being killed would not help
+    await fleet.redis.start();
+    await until("readiness again", async () => (await ask("/readyz")) === 200);
+  });
+
+  it("has no worker whose port of health is taken", async ({ box, work, fleet }) => {
+    const taken = createServer().listen(0);
+    const { port } = taken.address() as AddressInfo;
+    const args = ["worker", "--root", work.out, "--health-port", `${port}`, ...fleet.own];
+    const { code, stderr } = await box.run(args);
+    taken.close();
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/^drover: cannot listen on --health-port .*\n$/),
+    ]);
+  });
+
+  it("tells who follows a run that Redis is away, and that it is back", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
+    const gate = new Gate();
+    const url = origin.route("/a", does.gated(gate, does.file("a")));
+    const run = box.start(["sync", url, ...work.into, ...fleet.own]);
+    await fleet.worker();
+    await gate.reached;
+    await fleet.redis.kill();
+    await run.waitFor("stderr", /Redis is away/);
+    await fleet.redis.start();
+    await run.waitFor("stderr", /Redis is back/);
+    gate.open();
+    expect((await run.result).code).toBe(0);
+  });
+
+  it("cancels at once what waits for a host that is down", async ({ box, work, fleet }) => {
+    await fleet.worker();
+    const down = names(100).map((name) => `http://127.0.0.1:9/${name}`);
+    const run = box.start(["sync", ...down, ...work.into, ...fleet.own, "--json"]); // a breaker is open for 300 s
+    const id = (await until("the run", async () => (await listRuns(box, fleet.own))[0]?.run)) as string;
+    await until("an open breaker", async () => {
+      const redis = await connect(fleet.redis.address);
+      const state = await redis.hget(new Keys().breaker("127.0.0.1:9"), "st");
+      redis.disconnect();
+      return state === "o";
+    });
+    expect((await box.run(["cancel", id, ...fleet.own])).code).toBe(0);
+    const { stdout } = await run.result;
+    expect((JSON.parse(stdout) as Item[]).length).toBe(100);
+  });
+});

@@ -1,0 +1,339 @@
+import { execFileSync } from "node:child_process";
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { describe, expect } from "vitest";
+import * as does from "../../harness/behaviours.js";
+import { pattern, toBuffer } from "../../harness/content.js";
+import { filesBelow, leftovers, REPOSITORY, type Sandbox, type StartOptions } from "../../harness/drover.js";
+import { it, type Work } from "../../harness/fixtures.js";
+import { until } from "../../harness/gate.js";
+
+const isRoot = process.getuid?.() === 0;
+const NOBODY = 65534;
+
+/** Whether a stranger can run the checkout: not where it lies in somebody's private home. */
+function openToAll(path: string): boolean {
+  for (let at = path; ; at = dirname(at)) {
+    if ((statSync(at).mode & 0o001) === 0) return false;
+    if (at === dirname(at)) return true;
+  }
+}
+
+/** To root everything is readable and writable: then the tests of permissions run Drover as somebody else. */
+const canDropRoot = isRoot && openToAll(REPOSITORY) && openToAll(process.execPath);
+const permissionsHold = !isRoot || canDropRoot;
+
+function asPlainUser(box: Sandbox, work: Work): StartOptions {
+  if (!isRoot) return {};
+  const home = work.at("nobody");
+  mkdirSync(home, { mode: 0o700 });
+  execFileSync("chown", ["-R", `${NOBODY}:${NOBODY}`, work.path]);
+  chmodSync(box.root, 0o755);
+  return { uid: NOBODY, env: { HOME: home, XDG_STATE_HOME: home, XDG_RUNTIME_DIR: home } };
+}
+
+/** Mounts need root, and a system that lets root mount: a container often does not. */
+function mountTmpfs(at: string, options: string): boolean {
+  mkdirSync(at, { recursive: true });
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", at], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const canMount = (() => {
+  const at = `/tmp/dv-mount-${process.pid}`;
+  const able = isRoot && process.platform === "linux" && mountTmpfs(at, "size=1m");
+  if (able) execFileSync("umount", [at]);
+  rmSync(at, { recursive: true, force: true });
+  return able;
+})();
+
+it.skipIf(!permissionsHold)(
+  "a list that may not be read is refused before there is a run",
+  async ({ box, work }) => {
+    chmodSync(work.write({ list: "a\n" }), 0o000);
+    const user = asPlainUser(box, work);
+    const { code, stdout, stderr } = await box.run(
+      ["sync", "--from-file", work.at("list"), ...work.into],
+      user,
+    );
+    expect(code).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toBe(`drover: cannot read the list ${work.at("list")} (EACCES)\n`);
+    expect((await box.run(["runs"], user)).stdout).toBe("no runs yet\n");
+  },
+);
+
+describe("a file that may not be read", () => {
+  it.skipIf(!permissionsHold)("fails, and the others are carried", async ({ box, work }) => {
+    work.write({ "in/a.txt": "a", "in/secret.txt": "secret", "in/z.txt": "z", "in/closed/x.txt": "x" });
+    chmodSync(work.at("in/secret.txt"), 0o000);
+    const user = asPlainUser(box, work);
+    const { items, code, stderr } = await box.sync([work.at("in"), ...work.into], user);
+    expect(code).toBe(1);
+    expect(items.find((item) => item.source.endsWith("secret.txt"))).toMatchObject({
+      status: "failed",
+      attempts: 1,
+      error: { class: "permission" },
+    });
+    expect(items.filter((item) => item.outcome === "copied")).toHaveLength(3);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it.skipIf(!permissionsHold)("or a directory that may not be listed, is reported", async ({ box, work }) => {
+    work.write({ "in/a.txt": "a", "in/closed/x.txt": "x" });
+    const user = asPlainUser(box, work);
+    chmodSync(work.at("in/closed"), 0o000);
+    const { stdout, stderr, code } = await box.run(["sync", work.at("in"), ...work.into], user);
+    chmodSync(work.at("in/closed"), 0o755);
+    expect(code).toBe(1);
+    expect(stdout + stderr).toContain("closed");
+    expect(readFileSync(work.to("a.txt"), "utf8")).toBe("a");
+  });
+});
+
+describe("what is to be deleted and kept", () => {
+  it.skipIf(!canDropRoot)("is put back when that cannot be, whoever owns it", async ({ box, work }) => {
+    work.write({ "in/a": "a", "kept/d": "a file where a directory is needed" });
+    const user = asPlainUser(box, work);
+    work.write({ "out/a": "a", "out/d/old": "old" });
+    for (const directory of [work.out, work.to("d")]) chmodSync(directory, 0o777);
+    const kept = ["--delete", "--backup-dir", work.at("kept")];
+    const { code, items } = await box.sync([work.at("in"), ...work.into, ...kept], user);
+    expect([code, items.at(-1)?.error?.class]).toEqual([1, "path"]);
+    expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("d/old")]);
+  });
+
+  it.skipIf(!permissionsHold || !existsSync("/dev/shm"))(
+    "may be read-only, and kept on another file system",
+    async ({ box, work }) => {
+      work.write({ "in/a": "a", "out/old": "old" });
+      chmodSync(work.to("old"), 0o444);
+      const user = asPlainUser(box, work);
+      const kept = mkdtempSync("/dev/shm/drover-test-");
+      if (user.uid !== undefined) chownSync(kept, user.uid, user.uid);
+      try {
+        const command = ["sync", work.at("in"), ...work.into, "--delete", "--backup-dir", kept];
+        const { code, stdout } = await box.run(command, user);
+        expect(code, stdout).toBe(0);
+        expect(filesBelow(work.out)).toEqual([work.to("a")]);
+        expect(readFileSync(`${kept}/old`, "utf8")).toBe("old");
+        expect(statSync(`${kept}/old`).mode & 0o777).toBe(0o444);
+      } finally {
+        rmSync(kept, { recursive: true });
+      }
+    },
+  );
+
+  it.skipIf(!canMount)("stays where the other file system is full", async ({ box, work }) => {
+    work.write({ "in/a": "a", "out/old": "o".repeat(3 << 20) });
+    expect(mountTmpfs(work.at("kept"), "size=1m")).toBe(true);
+    try {
+      const kept = ["--delete", "--backup-dir", work.at("kept")];
+      const { code, items } = await box.sync([work.at("in"), ...work.into, ...kept]);
+      expect([code, items.at(-1)?.error?.class]).toEqual([1, "disk"]);
+      expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("old")]);
+      expect(filesBelow(work.at("kept"))).toEqual([]);
+    } finally {
+      execFileSync("umount", [work.at("kept")]);
+    }
+  });
+});
+
+describe("a destination that may not be written", () => {
+  it.skipIf(!permissionsHold)("for want of permission fails at once, and alone", async ({ box, work }) => {
+    work.write({ "in/closed/a.txt": "a", "in/open.txt": "b" });
+    const user = asPlainUser(box, work);
+    mkdirSync(work.to("closed"), { recursive: true, mode: 0o777 });
+    if (user.uid !== undefined) chownSync(work.out, user.uid, user.uid);
+    chmodSync(work.to("closed"), 0o555);
+    const { items, code } = await box.sync([work.at("in"), ...work.into], user);
+    expect(code).toBe(1);
+    const refused = items.find((item) => item.source.endsWith("a.txt"));
+    expect(refused).toMatchObject({ attempts: 1, error: { class: "permission" } });
+    expect(readFileSync(work.to("open.txt"), "utf8")).toBe("b");
+  });
+
+  it.skipIf(!canMount)(
+    "for being mounted read-only fails at once, and alone",
+    async ({ box, origin, work }) => {
+      expect(mountTmpfs(work.to("fixed"), "ro,size=1m")).toBe(true);
+      try {
+        const urls = [origin.route("/a", does.file("a")), origin.route("/b", does.file("b"))];
+        const input = `${urls[0]}\tfixed/a\n${urls[1]}\tb\n`;
+        const { items, code } = await box.sync(["--from-file", "-", ...work.into], { input });
+        expect(code).toBe(1);
+        const refused = items.find((item) => item.source === urls[0]);
+        expect(refused).toMatchObject({ attempts: 1, error: { class: "permission" } });
+        expect(readFileSync(work.to("b"), "utf8")).toBe("b");
+      } finally {
+        execFileSync("umount", [work.to("fixed")]);
+      }
+    },
+  );
+
+  it.skipIf(!permissionsHold)("from the root on is an error, and nothing worse", async ({ box, work }) => {
+    const path = work.write({ "a.txt": "a" });
+    const user = asPlainUser(box, work);
+    mkdirSync(work.out, { mode: 0o555 });
+    if (user.uid === undefined) chmodSync(work.out, 0o555);
+    const { code, stdout, stderr } = await box.run(["sync", path, ...work.into], user);
+    expect([2, 3]).toContain(code);
+    expect(stdout + stderr).toContain(work.out);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it("for being no place for files is an error and nothing worse", async ({ box, work }) => {
+    const path = work.write({ "a.txt": "a" });
+    const options = ["--artifact-root", "/dev/null/below", "--script-name", ""];
+    const { code, stderr, stdout } = await box.run(["sync", path, ...options]);
+    expect([2, 3]).toContain(code);
+    expect(stderr + stdout).toContain("/dev/null");
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+});
+
+describe("a full disk", () => {
+  it.skipIf(!canMount).for([
+    { name: "while a large file is written", size: 6_000_000 },
+    { name: "while a small file is written", size: 300_000 },
+  ])("$name: class disk, no retries, no leftovers", async ({ size }, { box, origin, work }) => {
+    expect(mountTmpfs(work.out, "size=256k")).toBe(true);
+    try {
+      const big = origin.route("/big.bin", does.file(pattern(size)));
+      const local = work.write({ "local.bin": toBuffer(pattern(size)) });
+      const { items, code } = await box.sync([big, local, ...work.into]);
+      expect(code).toBe(3);
+      for (const item of items) expect(item).toMatchObject({ attempts: 1, error: { class: "disk" } });
+      expect(filesBelow(work.out)).toEqual([]);
+      expect(origin.requests.length).toBeLessThanOrEqual(2);
+      // The room is there again for what does fit.
+      const small = await box.sync([origin.route("/small.bin", does.file(pattern(100_000))), ...work.into]);
+      expect(small.items[0]?.outcome).toBe("copied");
+    } finally {
+      execFileSync("umount", [work.out]);
+    }
+  });
+
+  it.skipIf(!canMount)("keeps no half of a list that comes through a pipe", async ({ box, work }) => {
+    const lists = work.at("state/lists");
+    expect(mountTmpfs(lists, "size=80k")).toBe(true);
+    try {
+      const input = `${`${" ".repeat(99)}\n`.repeat(1_000)}${work.write({ "a.txt": "a" })}\n`;
+      const own = [...work.into, "--state-dir", work.at("state")];
+      const { code, stderr } = await box.run(["sync", "--from-file", "-", ...own], { input });
+      expect(stderr).toMatch(/cannot read the list: ENOSPC/);
+      expect(code).toBe(2);
+    } finally {
+      execFileSync("umount", [lists]);
+    }
+  });
+});
+
+describe("what is no file", () => {
+  it("a FIFO in a directory holds nobody up", async ({ box, work }) => {
+    work.write({ "in/a.txt": "a", "in/z.txt": "z" });
+    execFileSync("mkfifo", [work.at("in/pipe")]);
+    const { code } = await box.run(["sync", work.at("in"), ...work.into], { timeoutMs: 20_000 });
+    expect([0, 1]).toContain(code);
+    expect(filesBelow(work.out)).toEqual([work.to("a.txt"), work.to("z.txt")]);
+  });
+
+  it("a FIFO that is named is an error", async ({ box, work }) => {
+    execFileSync("mkfifo", [work.at("pipe")]);
+    const { code, stdout, stderr } = await box.run(["sync", work.at("pipe"), ...work.into], {
+      timeoutMs: 20_000,
+    });
+    expect([2, 3]).toContain(code);
+    expect(stdout + stderr).toContain("pipe");
+    expect(filesBelow(work.out)).toEqual([]);
+  });
+
+  it("a FIFO at the destination is replaced or refused, never written to", async ({ box, work }) => {
+    mkdirSync(work.out);
+    execFileSync("mkfifo", [work.to("a.txt")]);
+    const options = { timeoutMs: 20_000 };
+    const { items } = await box.sync([work.write({ "a.txt": "a" }), ...work.into], options);
+    if (items[0]?.status === "ok") expect(statSync(work.to("a.txt")).isFile()).toBe(true);
+    else expect(items[0]?.error?.class).toBe("path");
+  });
+});
+
+describe("a source that vanishes", () => {
+  it("between being found and being read fails alone", async ({ box, work }) => {
+    // The first file is slow by decree, so that the rest of the directory can vanish behind it.
+    work.write({ "in/a.bin": toBuffer(pattern(3_000_000)), "in/sub/b.txt": "b", "in/sub/c.txt": "c" });
+    const options = ["--max-workers", "1", "--bwlimit", "1000000", ...work.into, "--json"];
+    const run = box.start(["sync", work.at("in"), ...options]);
+    await until("the first file to be on its way", () => leftovers(work.out).length > 0);
+    rmSync(work.at("in/sub"), { recursive: true });
+    const { code, stdout, stderr } = await run.result;
+    expect(code).toBe(1);
+    const items = JSON.parse(stdout) as { status: string; error?: { class: string } }[];
+    expect(items.filter((item) => item.status === "ok")).toHaveLength(1);
+    expect(items.filter((item) => item.error?.class === "not-found")).toHaveLength(2);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it("while it is walked does not end the walk", async ({ box, work }) => {
+    for (let d = 0; d < 300; d++) work.write({ [`in/d${d}/f.txt`]: "f" });
+    work.write({ "in/zz/last.txt": "last" });
+    const run = box.start(["sync", work.at("in"), ...work.into]);
+    await until("the first file", () => filesBelow(work.out).length > 0);
+    for (let d = 0; d < 300; d += 2) rmSync(work.at(`in/d${d}`), { recursive: true });
+    const { code, stderr } = await run.result;
+    expect([0, 1]).toContain(code);
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(readFileSync(work.to("zz/last.txt"), "utf8")).toBe("last");
+    for (let d = 1; d < 300; d += 2) expect(readFileSync(work.to(`d${d}/f.txt`), "utf8")).toBe("f");
+  });
+
+  it("before it was begun is named", async ({ box, work }) => {
+    const { code, stdout, stderr } = await box.run(["sync", work.at("no-such-directory"), ...work.into]);
+    expect([2, 3]).toContain(code);
+    expect(stdout + stderr).toContain("no-such-directory");
+  });
+});
+
+it("a local file that changes while it is read is whole or failed", async ({ box, work }) => {
+  const path = work.write({ "a.bin": toBuffer(pattern(3_000_000, 1)) });
+  const run = box.start(["sync", path, ...work.into, "--bwlimit", "1000000", "--json"]);
+  await until("staging", () => leftovers(work.out).length > 0);
+  work.write({ "a.bin": toBuffer(pattern(3_000_000, 2)) });
+  await run.result;
+  if (!filesBelow(work.out).includes(work.to("a.bin"))) return;
+  const got = readFileSync(work.to("a.bin"));
+  expect(got.equals(toBuffer(pattern(3_000_000, 2)))).toBe(true);
+});
+
+it("keeps a state directory that cannot be used from doing harm", async ({ box, work }) => {
+  const path = work.write({ "a.txt": "a", "not-a-directory": "" });
+  const options = ["--state-dir", work.at("not-a-directory")];
+  const { code, stdout, stderr } = await box.run(["sync", path, ...work.into, ...options]);
+  expect(code).toBe(2);
+  expect(stdout).toBe("");
+  expect(stderr).toContain("not-a-directory");
+  expect(stderr).not.toMatch(/^\s+at /m);
+});
+
+it("works from a state directory whose path is too long for a socket", async ({ box, work }) => {
+  const path = work.write({ "a.txt": "a" });
+  const state = work.at("s".repeat(100), "t".repeat(100));
+  const { code } = await box.run(["sync", path, ...work.into, "--state-dir", state]);
+  expect(code).toBe(0);
+  accessSync(state, constants.R_OK);
+});

@@ -1,0 +1,281 @@
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { resolve } from "node:path";
+import { describe, expect } from "vitest";
+import { file, gated, status } from "../../harness/behaviours.js";
+import { pattern, sha256 } from "../../harness/content.js";
+import { filesBelow, type Item } from "../../harness/drover.js";
+import { it } from "../../harness/fixtures.js";
+import { Gate } from "../../harness/gate.js";
+
+describe("human output", () => {
+  it("names every file, its size and time, and counts", async ({ box, origin, work }) => {
+    const sources = [
+      origin.route("/data1.csv", file(pattern(1_200_000))),
+      origin.route("/data2.csv", file(pattern(800_000))),
+      origin.route("/data3.csv", status(404)),
+    ];
+    const { code, stdout } = await box.run(["sync", ...sources, ...work.into]);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines[0]).toBe("Syncing 3 sources...");
+    expect(lines.at(-1)).toBe("2/3 successful");
+    expect(lines).toHaveLength(5);
+    expect(lines).toContainEqual(expect.stringMatching(/^✓ data1\.csv \(1\.2 MB, \d+\.\ds\)$/));
+    expect(lines).toContainEqual(
+      expect.stringMatching(/^✓ data2\.csv \((0\.8 MB|800(\.0)? kB), \d+\.\ds\)$/),
+    );
+    expect(lines).toContainEqual(expect.stringMatching(/^✗ data3\.csv \(.*404.*\)$/));
+    expect(code).toBe(1);
+  });
+
+  it("is plain in a pipe", async ({ box, origin, work }) => {
+    const { stdout, stderr } = await box.run(["sync", origin.route("/a", file("a")), ...work.into]);
+    expect(stdout + stderr).not.toContain("\u001b");
+    expect(stdout).not.toContain("\r");
+  });
+
+  it("counts an unchanged file as successful", async ({ box, origin, work }) => {
+    const command = ["sync", origin.route("/a.csv", file("a")), ...work.into];
+    await box.run(command);
+    const again = await box.run(command);
+    expect(again.stdout).toMatch(/^✓ a\.csv/m);
+    expect(again.stdout).toMatch(/^1\/1 successful$/m);
+    expect(again.code).toBe(0);
+  });
+
+  it("puts files where the defaults say", async ({ box, origin, work }) => {
+    const { code } = await box.run(["sync", origin.route("/x/a.csv", file("a"))], { cwd: work.path });
+    expect(code).toBe(0);
+    expect(readFileSync(work.at("reports/scripts/resilient-data-sync/a.csv"), "utf8")).toBe("a");
+  });
+
+  it("keeps logs out of stdout", async ({ box, origin, work }) => {
+    const command = ["sync", origin.route("/a.csv", file("a")), ...work.into, "--verbose"];
+    const { stdout, stderr, code } = await box.run(command);
+    expect(code).toBe(0);
+    expect(stdout.trimEnd().split("\n")).toHaveLength(3);
+    expect(stderr).not.toBe("");
+  });
+});
+
+describe("--json", () => {
+  it("tells everything about copied, unchanged and failed files", async ({ box, origin, work }) => {
+    const same = origin.route("/same.csv", file("same"));
+    await box.sync([same, ...work.into]);
+    const sources = [same, origin.route("/new.csv", file("new")), origin.route("/gone.csv", status(404))];
+    const { items, code } = await box.sync([...sources, ...work.into]);
+    expect(code).toBe(1);
+    const of = (name: string) => items.find((item) => item.source === origin.url(name)) as Item;
+    expect(of("/new.csv")).toMatchObject({
+      checksum: sha256("new"),
+      status: "ok",
+      outcome: "copied",
+      bytes: 3,
+      verified_by: "length",
+      attempts: 1,
+      duration_ms: expect.any(Number),
+    });
+    expect(resolve(of("/new.csv").destination)).toBe(work.to("new.csv"));
+    expect(of("/same.csv")).toMatchObject({ checksum: sha256("same"), status: "ok", outcome: "unchanged" });
+    expect(of("/gone.csv")).toMatchObject({
+      checksum: null,
+      status: "failed",
+      outcome: "failed",
+      bytes: 0,
+      attempts: 1,
+      error: { class: "not-found", message: expect.stringContaining("404") },
+    });
+    expect(of("/new.csv").error).toBeUndefined();
+    expect(items).toHaveLength(3);
+  });
+
+  it("is written while files still move, in the order in which they end", async ({ box, origin, work }) => {
+    const gate = new Gate();
+    const slow = origin.route("/slow", gated(gate, file("slow")));
+    const quick = origin.route("/quick", file("quick"));
+    const run = box.start(["sync", slow, quick, ...work.into, "--json"]);
+    await gate.reached;
+    await run.waitFor("stdout", /"source":\s*"[^"]*\/quick"/);
+    expect(run.running).toBe(true);
+    gate.open();
+    const items = JSON.parse((await run.result).stdout) as Item[];
+    expect(items.map((item) => item.source)).toEqual([quick, slow]);
+  });
+
+  it("has a warning for each of several sources of which nothing comes", async ({ box, work }) => {
+    work.write({ "a/x.csv": "x", "b/y.txt": "y" });
+    const options = ["--pattern", "*.csv", ...work.into];
+    const { items, code, stderr } = await box.sync([work.at("a"), work.at("b"), ...options]);
+    expect(items.map(({ status }) => status)).toEqual(["ok"]);
+    expect(code).toBe(0);
+    expect(stderr.trim()).toBe(`warning: left out ${work.at("b")}: no file in it is wanted`);
+  });
+
+  it("is an empty array, with a warning, where nothing matched", async ({ box, work }) => {
+    work.write({ "in/a.txt": "a" });
+    const { items, code, stderr } = await box.sync([work.at("in"), "--pattern", "*.csv", ...work.into]);
+    expect(items).toEqual([]);
+    expect(code).toBe(0);
+    expect(stderr).not.toBe("");
+  });
+});
+
+it("--ndjson gives one object a line, with the same fields", async ({ box, origin, work }) => {
+  const sources = [origin.route("/a", file("a")), origin.route("/b", status(404))];
+  const { stdout, code } = await box.run(["sync", ...sources, ...work.into, "--ndjson"]);
+  const items = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Item);
+  expect(items).toHaveLength(2);
+  expect(items.find((item) => item.source === sources[0])).toMatchObject({ outcome: "copied", attempts: 1 });
+  expect(items.find((item) => item.source === sources[1])).toMatchObject({ error: { class: "not-found" } });
+  expect(code).toBe(1);
+});
+
+it("--dry-run names what it would do and does nothing", async ({ box, origin, work }) => {
+  work.write({ "in/local.csv": "l" });
+  const url = origin.route("/a.csv", file("a"));
+  const { stdout, code } = await box.run(["sync", url, work.at("in"), ...work.into, "--dry-run"]);
+  expect(code).toBe(0);
+  expect(stdout).toContain("a.csv");
+  expect(stdout).toContain("local.csv");
+  expect(existsSync(work.out)).toBe(false);
+  expect(origin.requests.filter((request) => request.method === "GET")).toEqual([]);
+});
+
+describe("exit codes", () => {
+  const cases: { name: string; paths: string[]; code: number }[] = [
+    { name: "all synced", paths: ["/ok1", "/ok2"], code: 0 },
+    { name: "some failed", paths: ["/ok1", "/gone"], code: 1 },
+    { name: "all failed", paths: ["/gone", "/forbidden"], code: 3 },
+    { name: "the only one failed", paths: ["/gone"], code: 3 },
+  ];
+  it.for(cases)("$name: $code", async ({ paths, code }, { box, origin, work }) => {
+    origin.route("/ok*", file("fine"));
+    origin.route("/forbidden", status(403));
+    const result = await box.run(["sync", ...paths.map((path) => origin.url(path)), ...work.into]);
+    expect(result.code).toBe(code);
+  });
+});
+
+describe("a command that cannot be carried out ends with 2, one clear error, and an empty stdout", () => {
+  const SHA = "0".repeat(64);
+  const cases: { name: string; args: string[]; says: RegExp; env?: Record<string, string> }[] = [
+    { name: "no source", args: [], says: /nothing to sync/ },
+    { name: "an unknown option", args: ["URL", "--retires", "3"], says: /--retires/ },
+    { name: "retries that are no number", args: ["URL", "--retries", "many"], says: /retries/ },
+    { name: "no tries at all", args: ["URL", "--retries", "0"], says: /retries/ },
+    { name: "a negative timeout", args: ["URL", "--timeout", "-1"], says: /timeout/ },
+    { name: "no time at all", args: ["URL", "--timeout", "0"], says: /timeout/ },
+    { name: "no workers", args: ["URL", "--max-workers", "0"], says: /max-workers/ },
+    { name: "half a worker", args: ["URL", "--max-workers", "1.5"], says: /max-workers/ },
+    { name: "a factor that is no number", args: ["URL", "--backoff-factor", "x"], says: /backoff-factor/ },
+    { name: "a checksum without a source", args: ["URL", "--checksum", SHA], says: /checksum/ },
+    { name: "a checksum that is none", args: ["URL", "--checksum", "URL=abc"], says: /checksum/ },
+    { name: "a header without a colon", args: ["URL", "--header", "nonsense"], says: /header/ },
+    { name: "an unknown layout", args: ["URL", "--layout", "tree"], says: /layout/ },
+    { name: "an unknown durability", args: ["URL", "--durability", "maybe"], says: /durability/ },
+    { name: "a size that is none", args: ["URL", "--max-file-size", "big"], says: /max-file-size/ },
+    { name: "a rate that is none", args: ["URL", "--bwlimit", "fast"], says: /bwlimit/ },
+    { name: "two outputs at once", args: ["URL", "--json", "--ndjson"], says: /json/ },
+    { name: "a list that is not there", args: ["--from-file", "no-such-list"], says: /no-such-list/ },
+    {
+      name: "a configuration that is not there",
+      args: ["URL", "--config", "no-such.yaml"],
+      says: /no-such\.yaml/,
+    },
+    { name: "an unsupported scheme", args: ["ftp://example.org/a"], says: /ftp/ },
+    { name: "an invalid URL", args: ["http://"], says: /http:\/\// },
+    { name: "an unreachable Redis", args: ["URL", "--redis", "redis://127.0.0.1:1"], says: /redis/i },
+    { name: "no Redis program", args: ["URL"], says: /redis/i, env: { PATH: "/nonexistent" } },
+    {
+      name: "a bad setting from the environment",
+      args: ["URL"],
+      says: /retries/i,
+      env: { DROVER_RETRIES: "x" },
+    },
+  ];
+  it.for(cases)("$name", async ({ args, says, env }, { box, origin, work }) => {
+    const url = origin.route("/a.csv", file("a"));
+    // A state directory of its own: a Redis that already runs there would need no program.
+    const own = ["--state-dir", work.at("state")];
+    const command = ["sync", ...args.map((arg) => arg.replace("URL", url)), ...work.into, ...own];
+    const result = await box.run(command, { cwd: work.path, ...(env ? { env } : {}) });
+    expect(result.code).toBe(2);
+    expect(result.stdout).toBe("");
+    expect(result.stderr).toMatch(says);
+    expect(result.stderr).not.toMatch(/^\s+at /m);
+    expect(result.stderr).toMatch(/^drover: .*\n$/); // one line
+    expect(filesBelow(work.out)).toEqual([]);
+    expect(origin.requests).toEqual([]);
+  });
+});
+
+it("a slip of the fingers is told in one line, with what may have been meant", async ({ box }) => {
+  const told = async (line: string) => (await box.run(line.split(" "))).stderr;
+  const where = "(drover --help lists commands and options)";
+  expect(await told("sync x --retrys 3")).toBe(
+    `drover: unknown option '--retrys' (Did you mean --retries?) ${where}\n`,
+  );
+  expect(await told("synch x")).toBe(`drover: unknown command 'synch' (Did you mean sync?) ${where}\n`);
+  expect(await told("status")).toBe(`drover: missing required argument 'run' ${where}\n`);
+  expect(await told("catalog exprt")).toBe(
+    "drover: unknown command 'exprt' (Did you mean export?) (drover catalog --help lists its commands)\n",
+  );
+});
+
+it.skipIf(!existsSync("/dev/full"))(
+  "results that cannot be written fail the command, not its files",
+  async ({ box, origin, work }) => {
+    const urls = ["/a", "/b"].map((path) => origin.route(path, file(path)));
+    const result = await box.run(["sync", ...urls, ...work.into, "--json"], { stdoutTo: "/dev/full" });
+    expect(result.stderr).toBe("drover: cannot write to standard output (ENOSPC)\n");
+    expect(result.code).toBe(1);
+    expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("b")]);
+    const runs = await box.run(["runs"], { stdoutTo: "/dev/full" });
+    expect(runs).toMatchObject({ code: 1, stderr: "drover: cannot write to standard output (ENOSPC)\n" });
+  },
+);
+
+it("no control character of a name reaches the terminal", async ({ box, work }) => {
+  work.write({ "in/a\u001b[2Jb": "x", "gone\nx": "x" });
+  symlinkSync(work.at("nowhere"), work.at("in/l\u001bk"));
+  const sources = [work.at("in"), work.at("none\u001b"), ...work.into];
+  const dry = await box.run(["sync", ...sources, "--dry-run"]);
+  expect(dry.stdout).toContain("would copy");
+  const real = await box.run(["sync", ...sources, "--verbose"]);
+  expect(real.stdout).toContain("✓ a\ufffd[2Jb");
+  const runs = JSON.parse((await box.run(["runs", "--json"])).stdout) as { run: string }[];
+  const status = await box.run(["status", runs[0]?.run as string]);
+  expect(status.stdout).toContain("✗");
+  for (const { stdout, stderr } of [dry, real, status]) expect(stdout + stderr).not.toContain("\u001b");
+});
+
+it.for(["--help", "sync --help", "fetch --help", "runs --help"])(
+  "%s explains itself",
+  async (line, { box }) => {
+    const { code, stdout, stderr } = await box.run(line.split(" "));
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/usage/i);
+    expect(stderr).toBe("");
+  },
+);
+
+it("sync --help gives the defaults", async ({ box }) => {
+  const { stdout } = await box.run(["sync", "--help"]);
+  const text = stdout.replace(/\s+/g, " ");
+  for (const [option, value] of Object.entries({
+    "--artifact-root": "reports/scripts",
+    "--script-name": "resilient-data-sync",
+    "--max-workers": "8",
+    "--retries": "5",
+    "--timeout": "300",
+    "--backoff-factor": "1.5",
+    "--circuit-ttl": "300",
+    "--durability": "fsync",
+    "--layout": "name",
+  })) {
+    const about = text.slice(text.indexOf(`${option} <`) + option.length).split(" --")[0];
+    expect(about, option).toContain(value);
+  }
+});

@@ -1,0 +1,73 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { FleetDispatcher } from "@drover/producer/dispatch/fleet-dispatcher";
+import type { Outcome } from "@drover/shared/outcome";
+import { FleetCarrier } from "@drover/worker/runtime/fleet-worker";
+import { describe, expect, vi } from "vitest";
+import { it as base } from "../../harness/redis.js";
+import { Member, queued, specOf } from "../helpers/fleet.js";
+
+const it = base.extend<{ dir: string; fleet: Member; dispatcher: FleetDispatcher }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
+  dir: async ({}, use) => {
+    const dir = mkdtempSync("/tmp/dv-");
+    await use(dir);
+    rmSync(dir, { recursive: true });
+  },
+  fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
+  dispatcher: async ({ redis, keys, fleet }, use) => {
+    const { ledger, owner } = fleet;
+    const dispatcher = new FleetDispatcher({ redis, keys, ledger, owner, log: () => {} });
+    await use(dispatcher);
+    await dispatcher.close();
+  },
+});
+
+/** A run of one file, with headers of its own, that nobody has looked at yet. */
+async function submit(fleet: Member, dir: string): Promise<string> {
+  writeFileSync(join(dir, "source"), "content");
+  const spec = specOf({ root: join(dir, "out"), fleet: true, ownFlights: true });
+  const run = await fleet.ledger.create(spec, { headers: { a: "b" }, sources: [] });
+  await fleet.backlog.enqueue(run, 1, "", [queued(run, join(dir, "source"), "f")], true);
+  return run;
+}
+
+describe("an error of Redis", () => {
+  it("is not taken for a run that is forgotten: it stays to be dispatched", async ({
+    dir,
+    fleet,
+    redis,
+    dispatcher,
+  }) => {
+    const run = await submit(fleet, dir);
+    vi.spyOn(redis, "hgetall").mockRejectedValueOnce(new Error("Connection is closed."));
+    await expect(dispatcher.tick()).rejects.toThrow("Connection is closed.");
+    expect(await fleet.ledger.active()).toEqual([run]);
+    await dispatcher.tick();
+    expect((await fleet.backlog.flying(run)).size).toBe(1);
+  });
+
+  it("is not taken for credentials that have expired: the file is carried a moment later", async ({
+    dir,
+    fleet,
+    redis,
+    keys,
+    dispatcher,
+  }) => {
+    await submit(fleet, dir);
+    await dispatcher.tick();
+    vi.spyOn(redis, "hmget").mockRejectedValueOnce(new Error("Connection is closed."));
+    const settled = Promise.withResolvers<Outcome>();
+    const carrier = new FleetCarrier({
+      redis,
+      keys,
+      concurrency: 1,
+      roots: [dir],
+      events: { started() {}, waiting() {}, retrying() {}, dropped() {}, settled: settled.resolve },
+      onError() {},
+    });
+    expect(await settled.promise).toMatchObject({ outcome: "copied", name: "f" });
+    expect(readFileSync(join(dir, "out/f"), "utf8")).toBe("content");
+    await carrier.stop(0);
+  });
+});

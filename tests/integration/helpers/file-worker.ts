@@ -1,0 +1,281 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hostOf, type TransferJob } from "@drover/shared/job";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { flightHash } from "@drover/shared/protocol/admission";
+import { Gates } from "@drover/shared/protocol/host-breakers";
+import type { Keys } from "@drover/shared/protocol/keys";
+import type { RunSpec } from "@drover/shared/run";
+import { HttpClient } from "@drover/shared/storage/http/client";
+import { HttpSource } from "@drover/shared/storage/http/source";
+import { LocalSource } from "@drover/shared/storage/local/source";
+import { LocalTree } from "@drover/shared/storage/local/tree";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
+import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Source } from "@drover/shared/storage/source";
+import type { Place, Terms } from "@drover/worker/attempt/context";
+import type { Carried } from "@drover/worker/attempt/delivery";
+import { Leases } from "@drover/worker/attempt/leases";
+import { Budget } from "@drover/worker/bytes/buffer-pool";
+import { Pace } from "@drover/worker/bytes/pace";
+import { LocalDestination } from "@drover/worker/destinations/local/destination";
+import { S3Destination } from "@drover/worker/destinations/s3/destination";
+import { carry } from "@drover/worker/operations/copy";
+import { carryRemoval } from "@drover/worker/operations/remove";
+import type { Redis } from "ioredis";
+import { FaultOrigin } from "../../harness/fault-origin.js";
+import { it as base } from "../../harness/redis.js";
+import { FAR_PROCESS, Member, queued } from "./fleet.js";
+
+export interface CarrierOptions extends Partial<Terms> {
+  /** Name of the process, as Redis sees it. */
+  owner?: string;
+  headers?: Record<string, string>;
+  bytesPerSecond?: number;
+  /** Goes on with the run of another one. */
+  runId?: string;
+  wrap?: (source: Source) => Source;
+  /** Service of an s3:// root, and of such sources. */
+  s3?: S3Spec;
+  /** Objects over this are copied in parts. */
+  mostCopyBytes?: number;
+  /** `s3://bucket/prefix` that keeps what is removed. */
+  backup?: string;
+}
+
+/** A worker without its queue: what carries the files of one run to one tree. */
+export class Carrier {
+  readonly #client: HttpClient;
+  readonly #deliveries = new Map<string, number>();
+  readonly #indexes = new Map<string, number>();
+  readonly #others: Carrier[] = [];
+  /** Called for what goes wrong besides the files. */
+  onError = (error: Error): void => {
+    throw error;
+  };
+  #batch = 0;
+
+  private constructor(
+    readonly member: Member,
+    readonly runId: string,
+    readonly place: Place,
+    client: HttpClient,
+  ) {
+    this.#client = client;
+  }
+
+  static async make(redis: Redis, keys: Keys, root: string, options: CarrierOptions = {}): Promise<Carrier> {
+    const {
+      owner = PROCESS_NAME,
+      headers = {},
+      bytesPerSecond,
+      runId,
+      wrap,
+      s3,
+      mostCopyBytes,
+      backup,
+      ...over
+    } = options;
+    const member = new Member(redis, keys, owner);
+    const timeoutMs = over.timeoutMs ?? 10_000;
+    const client = new HttpClient({ timeoutMs, connections: 16 });
+    const s3Client = s3 && new S3Client(client, s3, async () => ({ accessKeyId: "A", secretAccessKey: "S" }));
+    const plain = (job: TransferJob): Source =>
+      isS3(job.s)
+        ? new S3CopySource(s3Client as S3Client, parseS3(job.s))
+        : hostOf(job.s) === ""
+          ? new LocalSource(job.s)
+          : new HttpSource(client, job.s, headers);
+    const terms: Terms = {
+      retries: 5,
+      backoffFactor: 1.5,
+      jitter: "full",
+      timeoutMs,
+      rules: { threshold: 50, ttlMs: 60_000, probeMs: 10_000 },
+      breakerWaitMs: 60_000,
+      openWhenSpent: false,
+      whenBusy: "wait",
+      maxFileSizeBytes: undefined,
+      resume: true,
+      durable: false,
+      ...over,
+    };
+    const tree = s3 && isS3(root) ? new S3Tree(root, s3) : new LocalTree(root);
+    const leases = new Leases(member.protocol);
+    const destination =
+      tree instanceof S3Tree
+        ? new S3Destination({
+            tree,
+            spec: { root, s3 } as RunSpec,
+            client: s3Client as S3Client,
+            redis,
+            keys,
+            leases,
+            budget: new Budget(64 << 20),
+            ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
+            ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),
+            onError: (error) => carrier.onError(error),
+          })
+        : new LocalDestination(tree);
+    const place: Place = {
+      runId: runId ?? (await member.newRun()),
+      protocol: member.protocol,
+      leases,
+      pace: new Pace(timeoutMs, bytesPerSecond),
+      tree,
+      destination,
+      s3,
+      root,
+      terms,
+      fleet: false,
+      gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),
+      flight: (job) => flightHash(place.runId, job.s, job.d, job.g ?? 0),
+      source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
+    };
+    const carrier: Carrier = new Carrier(member, place.runId, place, client);
+    return carrier;
+  }
+
+  /** Registers a file with the run. */
+  async add(name: string, source: string): Promise<void> {
+    const [answer] = await this.member.backlog.enqueue(this.runId, ++this.#batch, "", [
+      queued(this.runId, source, name),
+    ]);
+    if (answer?.is !== "index") throw new Error(`not registered: ${JSON.stringify(answer)}`);
+    this.#indexes.set(name, answer.index);
+  }
+
+  /** One delivery of a file's job, which is registered where it is not yet. */
+  once(name: string, source: string, over: { sha256?: string; attempt?: number } = {}): Promise<Carried> {
+    const carrying = this.#once(name, source, over);
+    carrying.catch(() => {}); // a test that fails before it awaits this must not also fail for that
+    return carrying;
+  }
+
+  async #once(name: string, source: string, over: { sha256?: string; attempt?: number }): Promise<Carried> {
+    if (!this.#indexes.has(name)) await this.add(name, source);
+    const started = (this.#deliveries.get(name) ?? 0) + 1;
+    this.#deliveries.set(name, started);
+    const job: TransferJob = { i: this.#indexes.get(name) as number, s: source, d: name };
+    if (over.sha256 !== undefined) job.x = over.sha256;
+    return await carry(
+      { job, attempt: over.attempt ?? started, sinceMs: Date.now(), through() {} },
+      this.place,
+    );
+  }
+
+  /** One delivery of the job that removes a file, which is registered where it is not yet. */
+  async removal(name: string, version: string): Promise<Carried> {
+    if (!this.#indexes.has(name)) await this.add(name, name);
+    const started = (this.#deliveries.get(name) ?? 0) + 1;
+    this.#deliveries.set(name, started);
+    const index = this.#indexes.get(name) as number;
+    const job: TransferJob = { op: "remove", i: index, s: name, d: name, v: version };
+    return await carryRemoval({ job, attempt: started, sinceMs: Date.now(), through() {} }, this.place);
+  }
+
+  /** As a queue would do it, without its delays: again and again until it is settled. */
+  async through(name: string, source: string, over: { sha256?: string } = {}) {
+    for (let attempt = 1; attempt < 20; attempt++) {
+      const carried = await this.once(name, source, { ...over, attempt });
+      if (carried.is === "settled") return carried.outcome;
+      if (carried.is !== "retry")
+        throw new Error(`neither settled nor to be tried again: ${JSON.stringify(carried)}`);
+    }
+    throw new Error(`${name} was not settled`);
+  }
+
+  /** Another worker of the same run, on another machine as far as anybody can tell. */
+  async other(options: CarrierOptions = {}): Promise<Carrier> {
+    const { redis, keys } = this.member;
+    const { s3 } = this.place;
+    const same = { ...this.place.terms, owner: FAR_PROCESS, runId: this.runId, ...(s3 ? { s3 } : {}) };
+    const carrier = await Carrier.make(redis, keys, this.place.tree.root, { ...same, ...options });
+    for (const [name, index] of this.#indexes) carrier.#indexes.set(name, index);
+    carrier.#batch = this.#batch;
+    this.#others.push(carrier);
+    return carrier;
+  }
+
+  async counts() {
+    return await this.member.ledger.counts(this.runId);
+  }
+
+  async close(): Promise<void> {
+    for (const other of this.#others) await other.close();
+    this.place.leases.close();
+    this.place.pace.close();
+    this.place.destination.close();
+    this.place.tree.close();
+    await this.#client.close();
+  }
+}
+
+/** A directory of one test. */
+export class Space {
+  readonly path = mkdtempSync(join(tmpdir(), "drover-carry-"));
+  /** The destination tree's root. */
+  readonly root = join(this.path, "root");
+
+  at(...names: string[]): string {
+    return join(this.path, ...names);
+  }
+
+  to(name: string): string {
+    return join(this.root, name);
+  }
+
+  read(name: string): string | undefined {
+    return existsSync(this.to(name)) ? readFileSync(this.to(name), "utf8") : undefined;
+  }
+
+  /** Everything below the root but directories. */
+  files(): string[] {
+    return readdirSync(this.root, { recursive: true, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => join(entry.parentPath, entry.name).slice(this.root.length + 1))
+      .sort();
+  }
+
+  /** Staging that is left. */
+  staged(): string[] {
+    return this.files().filter((name) => /(^|\/)\.drover-/.test(name));
+  }
+}
+
+interface Fixtures {
+  space: Space;
+  origin: FaultOrigin;
+  /** Makes carriers to the test's root; they are closed with the test. */
+  make: (options?: CarrierOptions) => Promise<Carrier>;
+  carrier: Carrier;
+}
+
+export const it = base.extend<Fixtures>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
+  space: async ({}, use) => {
+    const space = new Space();
+    await use(space);
+    rmSync(space.path, { recursive: true, force: true });
+  },
+  // biome-ignore lint/correctness/noEmptyPattern: see above
+  origin: async ({}, use) => {
+    const origin = await FaultOrigin.start();
+    await use(origin);
+    await origin.stop();
+  },
+  make: async ({ redis, keys, space }, use) => {
+    const made: Carrier[] = [];
+    await use(async (options) => {
+      const carrier = await Carrier.make(redis, keys, space.root, options);
+      made.push(carrier);
+      return carrier;
+    });
+    for (const carrier of made) await carrier.close();
+  },
+  carrier: async ({ make }, use) => use(await make()),
+});

@@ -1,0 +1,403 @@
+import { shortHash } from "@drover/shared/ids";
+import { LEASE_MS, Protocol } from "@drover/shared/protocol/admission";
+import { encodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import { connect } from "@drover/shared/redis/connect";
+import { describe, expect } from "vitest";
+import { it as base } from "../../harness/redis.js";
+import { expireLease, keysOf, Member, RULES, redisMs, request, settling } from "../helpers/fleet.js";
+
+const ENTRY = encodeCatalog({
+  source: "source-hash_",
+  version: "version",
+  sha256: "ff".repeat(32),
+  stamp: "stamp",
+  sizeBytes: 5,
+});
+
+const it = base.extend<{ fleet: Member; run: string }>({
+  fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
+  run: async ({ fleet }, use) => use(await fleet.newRun()),
+});
+
+describe("a lease", () => {
+  it("is had by the first who asks, with a fence from the clock of Redis", async ({ fleet, run, redis }) => {
+    const file = await fleet.file(run);
+    const before = await redisMs(redis);
+    const admitted = await fleet.admit(file);
+    expect(admitted).toMatchObject({ origin: "new", predecessors: [], staged: "", epoch: "0" });
+    expect(admitted.catalog).toHaveLength(0);
+    expect(admitted.fence).toMatch(/^\d{16}$/);
+    expect(Number(admitted.fence)).toBeGreaterThanOrEqual(before * 1_000);
+  });
+
+  it("is not had by a second: it learns who has it, for which source and how long", async ({
+    fleet,
+    run,
+  }) => {
+    const file = await fleet.file(run);
+    const { fence } = await fleet.admit(file, "d:1", { sourceHash: "mine" });
+    const answer = await fleet.protocol.admit(request(file, "other:1", { sourceHash: "theirs" }));
+    expect(answer).toMatchObject({ is: "busy", owner: fleet.owner, sourceHash: "mine", fence });
+    if (answer.is !== "busy") throw new Error();
+    expect(answer.leftMs).toBeGreaterThan(0);
+    expect(answer.leftMs).toBeLessThanOrEqual(LEASE_MS);
+  });
+
+  it("is the same one, with the same fence, for the same delivery asking again", async ({
+    fleet,
+    run,
+    redis,
+  }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await redis.script("FLUSH");
+    const again = await fleet.admit(file, "d:1");
+    expect(again).toMatchObject({ fence: first.fence, origin: "same", predecessors: [] });
+    expect((await fleet.protocol.admit(request(file, "d:2"))).is).toBe("busy");
+  });
+
+  it("stays the same delivery's even when it has run out, as long as nobody took it", async ({
+    fleet,
+    run,
+  }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    expect(await fleet.admit(file, "d:1")).toMatchObject({ fence: first.fence, origin: "same" });
+  });
+
+  it("that was given back is had at once, with what is known of the staged part", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await fleet.protocol.release(file, first.fence, "part", "none", "0", RULES, 0);
+    const second = await fleet.admit(file, "d:2");
+    expect(second).toMatchObject({ origin: "released", staged: "part", predecessors: [first.fence] });
+    expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
+    expect((await fleet.protocol.admit(request(file, "d:3"))).is).toBe("busy");
+  });
+
+  it("that was given back by this very delivery is a new one, with a new fence", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await fleet.protocol.release(file, first.fence, "", "none", "0", RULES, 0);
+    const again = await fleet.admit(file, "d:1");
+    expect(again.origin).toBe("released");
+    expect(BigInt(again.fence)).toBeGreaterThan(BigInt(first.fence));
+  });
+
+  it("of a dead process is taken over, but only the one that was seen", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    const wrong = await fleet.protocol.admit(request(file, "d:2", { deadFence: "1" }));
+    expect(wrong.is).toBe("busy");
+    const second = await fleet.admit(file, "d:2", { deadFence: first.fence });
+    expect(second).toMatchObject({ origin: "dead", predecessors: [first.fence] });
+    // A third who saw the same dead owner comes too late.
+    expect((await fleet.protocol.admit(request(file, "d:3", { deadFence: first.fence }))).is).toBe("busy");
+  });
+
+  it("that ran out is taken over", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const second = await fleet.admit(file, "d:2");
+    expect(second).toMatchObject({ origin: "expired", predecessors: [first.fence] });
+    expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
+  });
+
+  it("names every predecessor whose staging may still be there, until one gives back in order", async ({
+    fleet,
+    run,
+  }) => {
+    const file = await fleet.file(run);
+    const fences: string[] = [];
+    for (const delivery of ["d:1", "d:2", "d:3"]) {
+      const admitted = await fleet.admit(file, delivery);
+      expect(admitted.predecessors).toEqual(fences);
+      fences.push(admitted.fence);
+      await expireLease(fleet, file);
+    }
+    const fourth = await fleet.admit(file, "d:4");
+    expect(fourth.predecessors).toEqual(fences);
+    // Asking again must not forget them: the first answer may never have arrived.
+    expect((await fleet.admit(file, "d:4")).predecessors).toEqual(fences);
+    await fleet.protocol.release(file, fourth.fence, "", "none", "0", RULES, 0);
+    expect((await fleet.admit(file, "d:5")).predecessors).toEqual([fourth.fence]);
+  });
+
+  it("still names them after one who could not fence them off has given back", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const second = await fleet.admit(file, "d:2");
+    await fleet.protocol.release(file, second.fence, "", "none", "0", RULES, 0, false);
+    expect((await fleet.admit(file, "d:3")).predecessors).toEqual([first.fence, second.fence]);
+  });
+
+  it("names them no more once something of the successor's own is noted", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const { fence } = await fleet.admit(file, "d:2");
+    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "note" }]);
+    await expireLease(fleet, file);
+    expect((await fleet.admit(file, "d:3")).predecessors).toEqual([fence]);
+  });
+
+  it("counts the holders that died over the file, and nobody who gave it back", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const dead = await fleet.admit(file, "d:1");
+    expect(dead.crashes).toBe(0);
+    expect((await fleet.admit(file, "d:2", { deadFence: dead.fence })).crashes).toBe(1);
+    await expireLease(fleet, file);
+    const third = await fleet.admit(file, "d:3");
+    expect(third.crashes).toBe(2);
+    await fleet.protocol.release(file, third.fence, "", "none", "0", RULES, 0);
+    expect((await fleet.admit(file, "d:4")).crashes).toBe(2);
+  });
+
+  it("keeps its record for a day after it ran out, so that a successor knows its predecessor", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    await fleet.admit(file);
+    const ttl = await redis.pttl(keys.lease(file.lease));
+    expect(ttl).toBeGreaterThan(86_000_000);
+    expect(ttl).toBeLessThanOrEqual(86_400_000);
+  });
+});
+
+describe("a fence only grows", () => {
+  it("and is another for each file of a call: what they stage is named by it", async ({ fleet, run }) => {
+    const names = Array.from({ length: 100 }, (_, at) => [`f${at}`, `http://host/${at}`]);
+    const files = await fleet.files(run, Object.fromEntries(names));
+    const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
+    expect(new Set(admitted.map(({ fence }) => fence)).size).toBe(100);
+  });
+
+  it("when the lease's record is gone", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    let last = 0n;
+    for (const delivery of ["d:1", "d:2", "d:3", "d:4"]) {
+      const fence = BigInt((await fleet.admit(file, delivery)).fence);
+      expect(fence).toBeGreaterThan(last);
+      last = fence;
+      await redis.del(keys.lease(file.lease));
+    }
+  });
+
+  it("after a file that was settled, for the next run's file on the same destination", async ({
+    fleet,
+    run,
+  }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file);
+    await fleet.protocol.settle(settling(file, first));
+    const next = await fleet.file(await fleet.newRun());
+    const second = await fleet.admit(next);
+    expect(second.origin).toBe("new");
+    expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
+  });
+
+  it("when the clock of Redis was set back: one more than the last", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    await fleet.admit(file, "d:1");
+    const ahead = "9007199254740000"; // in the year 2255
+    await redis.hset(keys.lease(file.lease), { f: ahead, e: "1" });
+    const second = await fleet.admit(file, "d:2");
+    expect(second.fence).toBe("9007199254740001");
+    expect(second.predecessors).toEqual([ahead]);
+  });
+});
+
+describe("admission", () => {
+  it("of a file that was settled is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file);
+    await fleet.protocol.settle(settling(file, first));
+    expect(await fleet.protocol.admit(request(file, "d:2"))).toEqual({ is: "done" });
+    expect(await redis.exists(keys.lease(file.lease))).toBe(0);
+  });
+
+  it("of a file of a cancelled run is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    await fleet.ledger.cancel(run);
+    expect(await fleet.protocol.admit(request(file))).toEqual({ is: "cancelled" });
+    expect(await redis.exists(keys.lease(file.lease))).toBe(0);
+  });
+
+  it("hands over what the catalog knows", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    await fleet.protocol.settle(settling(file, admitted, { catalog: ENTRY }));
+    await redis.script("FLUSH");
+    const next = await fleet.file(await fleet.newRun());
+    expect((await fleet.admit(next)).catalog).toEqual(ENTRY);
+    // Another name of the same tree, or the same name in another tree, is another file.
+    const other = await fleet.file(run, "b");
+    expect((await fleet.admit(other)).catalog).toHaveLength(0);
+    const elsewhere = { ...(await fleet.file(await fleet.newRun())), tree: "other", lease: shortHash("x") };
+    expect((await fleet.admit(elsewhere)).catalog).toHaveLength(0);
+    expect(await redis.exists(keys.flight(file.flight))).toBe(0);
+  });
+
+  it("of many files in one turn answers each its own", async ({ fleet, run }) => {
+    const names = Object.fromEntries(
+      Array.from({ length: 300 }, (_, at) => [`file-${at}`, `http://host-${at % 7}/${at}`]),
+    );
+    const files = await fleet.files(run, names);
+    await fleet.admit(files[17] as (typeof files)[number], "somebody:1");
+    const answers = await Promise.all(
+      files.map((file, at) => fleet.protocol.admit(request(file, `d-${at}:1`))),
+    );
+    expect(answers.map((answer) => answer.is)).toEqual(
+      files.map((_, at) => (at === 17 ? "busy" : "admitted")),
+    );
+    // Each is asked for with its own fence; a mixed-up answer would be stale.
+    const settled = await Promise.all(
+      files.map((file, at) => {
+        const answer = answers[at];
+        return answer?.is === "admitted"
+          ? fleet.protocol.settle(settling(file, answer, { index: at }))
+          : undefined;
+      }),
+    );
+    expect(settled.filter((answer) => answer?.is === "ok")).toHaveLength(299);
+    expect(await fleet.ledger.counts(run)).toMatchObject({ files: 300, settled: 299, copied: 299 });
+  });
+
+  it("of one destination by many at once, over many connections, gives one holder", async ({
+    server,
+    fleet,
+    run,
+    keys,
+  }) => {
+    const connections = await Promise.all(Array.from({ length: 8 }, () => connect(server.address)));
+    try {
+      for (const name of ["a", "b", "c"]) {
+        const file = await fleet.file(run, name);
+        const all = connections.flatMap((redis, at) => {
+          const protocol = new Protocol(redis, keys, `owner-${at}`, RULES.probeMs);
+          return Array.from({ length: 40 }, (_, nth) => protocol.admit(request(file, `d-${at}-${nth}:1`)));
+        });
+        const answers = await Promise.all(all);
+        const holders = answers.filter((answer) => answer.is === "admitted");
+        expect(holders).toHaveLength(1);
+        const busy = new Set(answers.flatMap((answer) => (answer.is === "busy" ? [answer.fence] : [])));
+        expect([...busy]).toEqual(holders.map((holder) => (holder.is === "admitted" ? holder.fence : "")));
+      }
+    } finally {
+      for (const redis of connections) redis.disconnect();
+    }
+  });
+
+  it("by two files of one batch on the same destination gives one holder", async ({ fleet, run }) => {
+    const other = await fleet.newRun();
+    const [mine, theirs] = [await fleet.file(run), await fleet.file(other)];
+    const answers = await Promise.all([
+      fleet.protocol.admit(request(mine, "d:1")),
+      fleet.protocol.admit(request(theirs, "e:1")),
+    ]);
+    expect(answers.map((answer) => answer.is)).toEqual(["admitted", "busy"]);
+  });
+
+  it("by many who all saw the same owner dead gives one holder", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const { fence } = await fleet.admit(file, "dead:1");
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_, at) =>
+        fleet.protocol.admit(request(file, `d-${at}:1`, { deadFence: fence })),
+      ),
+    );
+    expect(answers.filter((answer) => answer.is === "admitted")).toHaveLength(1);
+  });
+});
+
+describe("giving back and renewing", () => {
+  it("is refused to who was taken over: the successor's lease stays", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const stale = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const holder = await fleet.admit(file, "d:2");
+    const answer = await fleet.protocol.release(file, stale.fence, "stale part", "none", "0", RULES, 0);
+    expect(answer.is).toBe("stale");
+    const third = await fleet.protocol.admit(request(file, "d:3"));
+    expect(third).toMatchObject({ is: "busy", fence: holder.fence });
+    expect((await fleet.admit(file, "d:2")).staged).toBe("");
+  });
+
+  it("is refused where the record is gone: nothing comes back to life", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    const { fence } = await fleet.admit(file, "d:1");
+    await redis.del(keys.lease(file.lease));
+    const answer = await fleet.protocol.release(file, fence, "", "none", "0", RULES, 0);
+    expect(answer.is).toBe("stale");
+    expect(await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }])).toEqual([false]);
+    expect(await redis.exists(keys.lease(file.lease))).toBe(0);
+  });
+
+  it("renews all leases of a process with one call and tells for each whether it is still ours", async ({
+    fleet,
+    run,
+  }) => {
+    const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b", c: "http://h/c" });
+    const [a, b, c] = files as [(typeof files)[0], (typeof files)[0], (typeof files)[0]];
+    const fences = await Promise.all(files.map(async (file) => (await fleet.admit(file)).fence));
+    for (const file of files) await expireLease(fleet, file);
+    const taken = await fleet.admit(b, "thief:1");
+    const asked = files.map((file, at) => ({
+      lease: file.lease,
+      fence: fences[at] as string,
+      staged: at === 2 ? "note" : "",
+    }));
+    expect(await fleet.protocol.renew(asked)).toEqual([true, false, true]);
+    for (const file of [a, c]) expect((await fleet.protocol.admit(request(file, "e:1"))).is).toBe("busy");
+    expect(await fleet.protocol.admit(request(b, "e:1"))).toMatchObject({ is: "busy", fence: taken.fence });
+    for (const file of [a, c]) await expireLease(fleet, file);
+    expect((await fleet.admit(a, "e:1")).staged).toBe("");
+    expect((await fleet.admit(c, "e:1")).staged).toBe("note");
+  });
+
+  it("keeps an older note where there is no new one", async ({ fleet, run, redis }) => {
+    const file = await fleet.file(run);
+    const { fence } = await fleet.admit(file);
+    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "note" }]);
+    await redis.script("FLUSH");
+    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }]);
+    await expireLease(fleet, file);
+    expect((await fleet.admit(file, "d:2")).staged).toBe("note");
+  });
+
+  it("renews the record for a day, too", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    const { fence } = await fleet.admit(file);
+    await redis.pexpire(keys.lease(file.lease), 60_000);
+    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }]);
+    expect(await redis.pttl(keys.lease(file.lease))).toBeGreaterThan(86_000_000);
+  });
+
+  it("of nothing is nothing", async ({ fleet }) => {
+    expect(await fleet.protocol.renew([])).toEqual([]);
+  });
+});
+
+describe("flights", () => {
+  it("are another for another run, source, destination or generation", () => {
+    const flights = [
+      keysOf("r1", "http://h/a", "a"),
+      keysOf("r2", "http://h/a", "a"),
+      keysOf("r1", "http://h/b", "a"),
+      keysOf("r1", "http://h/a", "b"),
+      keysOf("r1", "http://h/a", "a", 1),
+    ].map((file) => file.flight);
+    expect(new Set(flights).size).toBe(5);
+  });
+});

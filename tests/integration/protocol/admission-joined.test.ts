@@ -1,0 +1,94 @@
+import type { FileKeys } from "@drover/shared/protocol/admission";
+import { describe, expect } from "vitest";
+import { it as base } from "../../harness/redis.js";
+import { keysOf, Member, queued, request, settling } from "../helpers/fleet.js";
+
+const it = base.extend<{ fleet: Member; runs: [string, string] }>({
+  fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
+  runs: async ({ fleet }, use) =>
+    use([await fleet.newRun({ fleet: true }), await fleet.newRun({ fleet: true })]),
+});
+
+const SHARED = "shared-flight";
+const SOURCE = "http://host/a";
+
+/** Has a run ask for a file that others may ask for, too. */
+async function ask(fleet: Member, run: string): Promise<void> {
+  await fleet.backlog.enqueue(run, 1, "", [queued(run, SOURCE, "a", { flight: SHARED })], true);
+}
+
+/** The file as a worker carries it for one of the runs. */
+const of = (run: string): FileKeys => ({ ...keysOf(run, SOURCE, "a"), flight: SHARED });
+
+/** Files that a run has in its backlog: index, job, and 1 where the flight is the run's own. */
+async function chunk(fleet: Member, run: string) {
+  return await fleet.backlog.chunk(run, "1|host:80");
+}
+
+const settled = async (fleet: Member, runs: string[]) =>
+  Promise.all(runs.map(async (run) => (await fleet.ledger.counts(run)).settled));
+
+describe("a file that two runs ask for", () => {
+  it("is queued once, and settled for both", async ({ fleet, runs }) => {
+    for (const run of runs) await ask(fleet, run);
+    expect(await chunk(fleet, runs[0])).toHaveLength(1);
+    expect(await fleet.backlog.chunkIds(runs[1])).toEqual([]);
+    const admitted = await fleet.admit(of(runs[0]));
+    expect(admitted.waiting).toBe(`${runs[0]}:0,${runs[1]}:0`);
+    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting: admitted.waiting, bytes: 7 }));
+    expect(await settled(fleet, runs)).toEqual([1, 1]);
+    for (const run of runs) expect((await fleet.ledger.get(run)).bytes).toBe(7);
+  });
+
+  it("is settled for the second although whoever settles knew of the first alone", async ({
+    fleet,
+    runs,
+  }) => {
+    await ask(fleet, runs[0]);
+    const waiting = `${runs[0]}:0`;
+    await ask(fleet, runs[1]);
+    const given = settling(of(runs[0]), undefined, { waiting, outcome: "blocked", failure: "{}" });
+    // Who gives it up for one run alone learns of the other, and has done nothing.
+    expect(await fleet.protocol.settleAlone(given)).toEqual({
+      is: "waiting",
+      waiting: `${runs[0]}:0,${runs[1]}:0`,
+    });
+    expect(await settled(fleet, runs)).toEqual([0, 0]);
+    const admitted = await fleet.admit(of(runs[0]));
+    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting }));
+    expect(await settled(fleet, runs)).toEqual([1, 1]);
+  });
+
+  it("is carried for the second when the first is cancelled", async ({ fleet, runs }) => {
+    for (const run of runs) await ask(fleet, run);
+    await fleet.ledger.cancel(runs[0]);
+    expect(await fleet.protocol.admit(request(of(runs[0])))).toMatchObject({ is: "admitted" });
+  });
+
+  it("is the second's own where the first is on its way: it could be older", async ({ fleet, runs }) => {
+    await ask(fleet, runs[0]);
+    const admitted = await fleet.admit(of(runs[0]));
+    await ask(fleet, runs[1]);
+    expect(await chunk(fleet, runs[1])).toEqual([[0, { s: SOURCE, d: "a" }, 1]]);
+    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting: admitted.waiting }));
+    expect(await settled(fleet, runs)).toEqual([1, 0]);
+    expect((await fleet.admit(keysOf(runs[1], SOURCE, "a"))).waiting).toBe(`${runs[1]}:0`);
+  });
+});
+
+describe("the outcome of a file", () => {
+  it("is kept for those who follow its run, and not where nobody does", async ({
+    fleet,
+    runs,
+    redis,
+    keys,
+  }) => {
+    for (const run of runs) await ask(fleet, run);
+    await redis.hset(keys.run(runs[1]), "follow", "1"); // until long ago
+    const admitted = await fleet.admit(of(runs[0]));
+    const { waiting } = admitted;
+    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting, followed: "{}" }));
+    expect(await settled(fleet, runs)).toEqual([1, 1]);
+    expect(await Promise.all(runs.map((run) => redis.xlen(keys.outcomes(run))))).toEqual([1, 0]);
+  });
+});

@@ -1,0 +1,321 @@
+import { isSuccess, OUTCOMES } from "@drover/shared/outcome";
+import { NO_ENTRY } from "@drover/shared/protocol/admission";
+import { Catalog, catalogKey } from "@drover/shared/protocol/catalog";
+import { encodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import { describe, expect } from "vitest";
+import { it as base } from "../../harness/redis.js";
+import { collect, dump, expireLease, failureOf, Member, RULES, request, settling } from "../helpers/fleet.js";
+
+const KNOWN = {
+  source: "source-hash_",
+  version: "version",
+  sha256: "5".repeat(64),
+  stamp: "stamp",
+  sizeBytes: 5,
+};
+const ENTRY = encodeCatalog(KNOWN);
+const OTHER = encodeCatalog({ ...KNOWN, version: "older", sizeBytes: 4 });
+
+const it = base.extend<{ fleet: Member; run: string }>({
+  fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
+  run: async ({ fleet }, use) => use(await fleet.newRun()),
+});
+
+describe("settling", () => {
+  it("ends a file: outcome, bytes, catalog; flight and lease are free", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    await redis.script("FLUSH");
+    const answer = await fleet.protocol.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
+    expect(answer).toEqual({ is: "ok", blockedUntilMs: 0 });
+    expect(await redis.exists(keys.flight(file.flight), keys.lease(file.lease))).toBe(0);
+    expect(await fleet.ledger.counts(run)).toEqual({
+      files: 1,
+      settled: 1,
+      copied: 1,
+      unchanged: 0,
+      deleted: 0,
+      failed: 0,
+      blocked: 0,
+      locked: 0,
+      cancelled: 0,
+    });
+    expect((await fleet.ledger.get(run)).bytes).toBe(5);
+    expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name, "b"])).toEqual([KNOWN, undefined]);
+  });
+
+  it("forgets the catalog's entry of a file that was removed", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    await fleet.protocol.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
+    const again = await fleet.file(await fleet.newRun());
+    await fleet.protocol.settle(settling(again, await fleet.admit(again), { catalog: NO_ENTRY }));
+    expect(await redis.exists(catalogKey(keys, file.tree, file.name))).toBe(0);
+  });
+
+  it("drops a file's secrets with it, and only with it", async ({ fleet, run }) => {
+    const [file, other] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
+    if (!file || !other) throw new Error("two files");
+    await fleet.ledger.keepSecretSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
+    const stale = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const holder = await fleet.admit(file, "d:2");
+    await fleet.protocol.settle(settling(file, stale, { forget: file.flight }));
+    expect(await fleet.ledger.secretSource(run, file.flight)).toBe("secret");
+    await fleet.protocol.settle(settling(file, holder, { forget: file.flight }));
+    expect(await fleet.ledger.secretSource(run, file.flight)).toBeUndefined();
+    expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
+  });
+
+  it("records every outcome as what it is", async ({ fleet, run }) => {
+    const names = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, `http://host/${outcome}`]));
+    const files = await fleet.files(run, names);
+    await Promise.all(
+      files.map(async (file, index) => {
+        const outcome = OUTCOMES[index] as (typeof OUTCOMES)[number];
+        const good = isSuccess(outcome);
+        const failure = good ? "" : failureOf(names[outcome] as string, outcome);
+        await fleet.protocol.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
+      }),
+    );
+    const ones = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 1]));
+    expect(await fleet.ledger.counts(run)).toEqual({ files: 7, settled: 7, ...ones });
+    const failures = (await collect(fleet.ledger.failures(run))).flat();
+    expect(failures.map((each) => [each.index, each.job.d]).sort()).toEqual([
+      [3, "failed"],
+      [4, "blocked"],
+      [5, "locked"],
+      [6, "cancelled"],
+    ]);
+  });
+
+  it("a second time changes nothing", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    await fleet.protocol.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
+    const before = await dump(redis, keys);
+    const again = settling(file, admitted, {
+      bytes: 9,
+      catalog: OTHER,
+      outcome: "failed",
+      failure: failureOf("http://host/a", "a"),
+      verdict: "fail",
+      openBreaker: true,
+    });
+    expect(await fleet.protocol.settle(again)).toEqual({ is: "already", blockedUntilMs: 0 });
+    expect(await dump(redis, keys)).toEqual(before);
+  });
+
+  it("twice in one batch counts once", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    const answers = await Promise.all([
+      fleet.protocol.settle(settling(file, admitted, { bytes: 5 })),
+      fleet.protocol.settle(settling(file, admitted, { bytes: 5 })),
+      fleet.protocol.settle(settling(file, admitted, { bytes: 5, outcome: "failed", failure: "{}" })),
+    ]);
+    expect(answers.map((answer) => answer.is)).toEqual(["ok", "already", "already"]);
+    expect((await fleet.ledger.get(run)).bytes).toBe(5);
+    expect(await fleet.ledger.counts(run)).toMatchObject({ settled: 1, copied: 1, failed: 0 });
+  });
+
+  it("of several runs in one batch counts the bytes of each", async ({ fleet, run }) => {
+    const runs = [run, await fleet.newRun(), await fleet.newRun()];
+    const all = await Promise.all(
+      runs.map((id, nth) => fleet.files(id, { [`x${nth}`]: "http://host/x", [`y${nth}`]: "http://host/y" })),
+    );
+    const admitted = await Promise.all(
+      all.map((files) => Promise.all(files.map((file) => fleet.admit(file)))),
+    );
+    await Promise.all(
+      all.flatMap((files, nth) =>
+        files.map((file, index) => {
+          const bytes = nth === 2 ? 0 : 10 ** nth * (index + 1);
+          return fleet.protocol.settle(settling(file, admitted[nth]?.[index], { index, bytes }));
+        }),
+      ),
+    );
+    const sums = await Promise.all(runs.map(async (id) => (await fleet.ledger.get(id)).bytes));
+    expect(sums).toEqual([3, 30, 0]);
+  });
+
+  it("frees the destination for the next", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    const next = await fleet.file(await fleet.newRun());
+    expect((await fleet.protocol.admit(request(next, "e:1"))).is).toBe("busy");
+    await fleet.protocol.settle(settling(file, admitted));
+    expect((await fleet.admit(next, "e:1")).origin).toBe("new");
+  });
+
+  it("without a lease ends the file and leaves whoever holds the destination alone", async ({
+    fleet,
+    run,
+  }) => {
+    const held = await fleet.file(run);
+    const holder = await fleet.admit(held);
+    const other = await fleet.newRun();
+    const file = await fleet.file(other);
+    const over = { outcome: "locked", failure: failureOf("http://host/a", "a", "locked") } as const;
+    expect((await fleet.protocol.settle(settling(file, undefined, over))).is).toBe("ok");
+    expect(await fleet.protocol.admit(request(file, "e:1"))).toEqual({ is: "done" });
+    expect(await fleet.ledger.counts(other)).toMatchObject({ settled: 1, locked: 1 });
+    expect((await fleet.admit(held)).fence).toBe(holder.fence);
+    expect((await fleet.protocol.settle(settling(held, holder))).is).toBe("ok");
+  });
+
+  it("of a file that failed frees its destination, whatever was known of its part", async ({
+    fleet,
+    run,
+  }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    await fleet.protocol.renew([{ lease: file.lease, fence: admitted.fence, staged: "part" }]);
+    const over = { outcome: "failed", failure: failureOf("http://host/a", "a") } as const;
+    expect((await fleet.protocol.settle(settling(file, admitted, over))).is).toBe("ok");
+    const next = await fleet.file(await fleet.newRun());
+    expect(await fleet.admit(next, "e:1")).toMatchObject({ origin: "new", staged: "", predecessors: [] });
+  });
+
+  it("is right with indexes and sizes beyond what a script prints by itself", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    const bytes = 6 * 2 ** 40;
+    await redis.set(keys.flight(file.flight), "1000000");
+    await fleet.protocol.settle(settling(file, admitted, { bytes, index: 1_000_000 }));
+    expect((await fleet.ledger.get(run)).bytes).toBe(bytes);
+    expect(await redis.getbit(keys.done(run), 1_000_000)).toBe(1);
+  });
+});
+
+describe("a worker that was taken over", () => {
+  it("cannot settle: outcome, catalog, failure, lease and flight stay as they are", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    const stale = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const holder = await fleet.admit(file, "d:2");
+    const before = await dump(redis, keys);
+    const late = settling(file, stale, {
+      bytes: 7,
+      catalog: OTHER,
+      outcome: "failed",
+      failure: failureOf("http://host/a", "a"),
+    });
+    expect(await fleet.protocol.settle(late)).toEqual({ is: "stale", blockedUntilMs: 0 });
+    expect(await dump(redis, keys)).toEqual(before);
+
+    await fleet.protocol.settle(settling(file, holder, { bytes: 5, catalog: ENTRY }));
+    expect((await fleet.protocol.settle(late)).is).toBe("already");
+    expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
+  });
+
+  it("in the same batch as its successor loses, whoever comes first", async ({ fleet, run, redis, keys }) => {
+    for (const order of ["stale first", "successor first"]) {
+      const file = await fleet.file(run, order);
+      const stale = await fleet.admit(file, "d:1");
+      await expireLease(fleet, file);
+      const holder = await fleet.admit(file, "d:2");
+      const requests = [
+        settling(file, stale, { index: 0, catalog: OTHER }),
+        settling(file, holder, { index: 0, catalog: ENTRY }),
+      ];
+      if (order === "successor first") requests.reverse();
+      const answers = await Promise.all(requests.map((each) => fleet.protocol.settle(each)));
+      expect(answers.filter((answer) => answer.is === "ok")).toHaveLength(1);
+      expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
+    }
+  });
+
+  it("cannot settle after another run's file has been carried to the same destination", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    const stale = await fleet.admit(file, "d:1");
+    await expireLease(fleet, file);
+    const other = await fleet.file(await fleet.newRun());
+    const holder = await fleet.admit(other, "e:1");
+    await fleet.protocol.settle(settling(other, holder, { catalog: ENTRY }));
+    // Its flight is still there and nobody holds the destination now, and yet: no.
+    expect((await fleet.protocol.settle(settling(file, stale, { catalog: OTHER }))).is).toBe("stale");
+    expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
+    expect((await fleet.ledger.counts(run)).settled).toBe(0);
+  });
+
+  it("cannot settle when Redis has lost the lease", async ({ fleet, run, redis, keys }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file, "d:1");
+    await redis.del(keys.lease(file.lease));
+    expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("stale");
+    // The file is not lost: the same delivery starts again.
+    const again = await fleet.admit(file, "d:1");
+    expect(again.origin).toBe("new");
+    expect((await fleet.protocol.settle(settling(file, again))).is).toBe("ok");
+  });
+
+  it("may settle while nobody has taken over: what it published is whole", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const admitted = await fleet.admit(file);
+    await expireLease(fleet, file);
+    expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("ok");
+  });
+
+  it("that had given its lease back cannot settle once another has it", async ({ fleet, run }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    await fleet.protocol.release(file, first.fence, "", "none", "0", RULES, 0);
+    const second = await fleet.admit(file, "d:2");
+    expect((await fleet.protocol.settle(settling(file, first))).is).toBe("stale");
+    expect((await fleet.protocol.settle(settling(file, second))).is).toBe("ok");
+  });
+});
+
+describe("many files at once", () => {
+  it("are each settled exactly once, though every call is made twice and Redis is killed in between", async ({
+    fleet,
+    run,
+    server,
+  }) => {
+    const names = Object.fromEntries(
+      Array.from({ length: 400 }, (_, at) => [`f${at}`, `http://h${at % 5}/${at}`]),
+    );
+    const files = await fleet.files(run, names);
+    const carryAll = (round: number) =>
+      Promise.all(
+        files.map(async (file, index) => {
+          const admitted = await fleet.protocol.admit(request(file, `d${index}:1`));
+          if (admitted.is !== "admitted") return admitted.is;
+          const asked = settling(file, admitted, { index, bytes: 3, catalog: ENTRY, verdict: "ok" });
+          if (round === 0 && index % 3 === 0) return "left";
+          const [once] = await Promise.all([fleet.protocol.settle(asked), fleet.protocol.settle(asked)]);
+          return once?.is;
+        }),
+      );
+    const first = carryAll(0);
+    await server.restart();
+    const ended = (await first).filter((each) => each === "ok").length;
+    expect(ended).toBeGreaterThan(0);
+    const second = await carryAll(1);
+    expect(second.filter((each) => each !== "ok" && each !== "done" && each !== "already")).toEqual([]);
+    expect(await fleet.ledger.counts(run)).toMatchObject({ files: 400, settled: 400, copied: 400 });
+    expect((await fleet.ledger.get(run)).bytes).toBe(1_200);
+    await fleet.ledger.seal(run);
+    expect(await fleet.ledger.finish(run)).toBe("done");
+  });
+});

@@ -1,0 +1,294 @@
+import type { Admitted, FileKeys, HostVerdict } from "@drover/shared/protocol/admission";
+import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { describe, expect } from "vitest";
+import { it as base } from "../../harness/redis.js";
+import { expireLease, Member, request, settling } from "../helpers/fleet.js";
+
+const HOST = "host:80";
+
+const it = base.extend<{
+  fleet: Member;
+  run: string;
+  limit: (limit: HostLimit, host?: string) => Promise<void>;
+}>({
+  fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
+  run: async ({ fleet }, use) => use(await fleet.newRun()),
+  limit: async ({ redis, keys }, use) =>
+    use((limit, host = HOST) => setHostLimits(redis, keys, [{ hosts: [host], limit }])),
+});
+
+const names = (count: number) => Array.from({ length: count }, (_, at) => `f${at}`);
+
+async function files(fleet: Member, run: string, count: number, host = "host"): Promise<FileKeys[]> {
+  return fleet.files(
+    run,
+    Object.fromEntries(names(count).map((name) => [`${host}-${name}`, `http://${host}/${name}`])),
+  );
+}
+
+function asked(fleet: Member, file: FileKeys) {
+  return fleet.protocol.admit(request(file, `${file.name}:1`));
+}
+
+/** Ends a file so. */
+async function ended(
+  fleet: Member,
+  file: FileKeys,
+  admitted: Admitted,
+  verdict: HostVerdict,
+  retryAfterMs = 0,
+) {
+  await fleet.protocol.settle(settling(file, admitted, { verdict, retryAfterMs, waiting: admitted.waiting }));
+}
+
+/** Lets the turn of a file come now. */
+async function hurry(fleet: Member, file: FileKeys): Promise<void> {
+  const { redis, keys } = fleet;
+  await redis.zadd(keys.turns(HOST), Date.now() - 1_000, keys.lease(file.lease));
+}
+
+describe("files at once", () => {
+  it("are no more than the limit, for all workers together; who waits is told when to come", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 2 });
+    const [a, b, c, d] = (await files(fleet, run, 4)) as [FileKeys, FileKeys, FileKeys, FileKeys];
+    const other = new Member(redis, keys, "00000000.elsewhere.1.1");
+    const first = await fleet.admit(a);
+    await other.admit(b);
+    const third = await asked(other, c);
+    const fourth = await asked(fleet, d);
+    if (third.is !== "wait" || fourth.is !== "wait") throw new Error(`${third.is}, ${fourth.is}`);
+    expect(fourth.waitMs).toBeGreaterThan(third.waitMs); // one after the other, not all at once
+    await ended(fleet, a, first, "ok");
+    await hurry(fleet, c);
+    // The one whose turn it is goes before one that comes just then.
+    expect((await asked(fleet, d)).is).toBe("wait");
+    expect((await asked(other, c)).is).toBe("admitted");
+  });
+
+  it("are asked for again within seconds, however long files took of late: a slot that is free stays so no longer", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 2 });
+    const all = await files(fleet, run, 42);
+    for (const file of all.slice(0, 2)) await fleet.admit(file);
+    await redis.hset(keys.limit(HOST), "v", 40_000); // workers stood still, with files in their hands
+    const waits: number[] = [];
+    for (const file of all.slice(2)) {
+      const answer = await asked(fleet, file);
+      if (answer.is !== "wait") throw new Error(answer.is);
+      waits.push(answer.waitMs);
+    }
+    expect(Math.max(...waits)).toBeLessThanOrEqual(5_000);
+  });
+
+  it("of other hosts and of local files do not count", async ({ fleet, run, limit }) => {
+    await limit({ files: 1 });
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    const [b, c] = (await files(fleet, run, 2, "other")) as [FileKeys, FileKeys];
+    for (const file of [a, b, c]) expect((await asked(fleet, file)).is).toBe("admitted");
+  });
+
+  it("are limited by the default where a host has no limit of its own", async ({ fleet, run, limit }) => {
+    await limit({ files: 1 }, "*");
+    await limit({ files: 2 }, "other:80");
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    expect((await asked(fleet, a)).is).toBe("admitted");
+    expect((await asked(fleet, b)).is).toBe("wait");
+    for (const file of await files(fleet, run, 2, "other"))
+      expect((await asked(fleet, file)).is).toBe("admitted");
+  });
+
+  it("free the slot of a worker that died when its lease is over", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 1 });
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    await fleet.admit(a);
+    expect((await asked(fleet, b)).is).toBe("wait");
+    await redis.zadd(keys.slots(HOST), 1, keys.lease(a.lease)); // its lease was not renewed
+    await hurry(fleet, b);
+    expect((await asked(fleet, b)).is).toBe("admitted");
+  });
+
+  it("stay limited while a long file's lease is renewed", async ({ fleet, run, limit, redis, keys }) => {
+    await limit({ files: 1 });
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    const { fence } = await fleet.admit(a);
+    await redis.zadd(keys.slots(HOST), 1, keys.lease(a.lease));
+    await fleet.protocol.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
+    expect(Number(await redis.zscore(keys.slots(HOST), keys.lease(a.lease)))).toBeGreaterThan(Date.now());
+  });
+
+  it("count the file of a worker that died but once: its successor takes its place", async ({
+    fleet,
+    run,
+    limit,
+  }) => {
+    await limit({ files: 1 });
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    await fleet.admit(a, "d:1");
+    await expireLease(fleet, a);
+    expect(await fleet.admit(a, "d:2")).toMatchObject({ origin: "expired" });
+  });
+
+  it("do not wait for one whose turn has come and who has not", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 1 });
+    const [a, b, c] = (await files(fleet, run, 3)) as [FileKeys, FileKeys, FileKeys];
+    const first = await fleet.admit(a);
+    expect((await asked(fleet, b)).is).toBe("wait");
+    await redis.zadd(keys.turns(HOST), Date.now() - 10_000, keys.lease(b.lease));
+    await ended(fleet, a, first, "ok");
+    expect((await asked(fleet, c)).is).toBe("admitted");
+  });
+
+  it("are counted by who is on its way: a lease that is renewed without a limit counts nothing", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    const { fence } = await fleet.admit(a);
+    await fleet.protocol.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
+    expect(await redis.exists(keys.slots(HOST))).toBe(0);
+  });
+
+  it("are free again when a file is over, however it ended", async ({ fleet, run, limit, redis, keys }) => {
+    await limit({ files: 1 });
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "ok");
+    const admitted = await fleet.admit(b);
+    await fleet.protocol.release(
+      b,
+      admitted.fence,
+      "",
+      "fail",
+      admitted.epoch,
+      { threshold: 5, ttlMs: 1, probeMs: 1 },
+      0,
+    );
+    expect(await redis.zcard(keys.slots(HOST))).toBe(0);
+  });
+
+  it("have no limit once it is taken away", async ({ fleet, run, limit }) => {
+    await limit({ files: 1 });
+    await limit({});
+    for (const file of await files(fleet, run, 3)) expect((await asked(fleet, file)).is).toBe("admitted");
+  });
+});
+
+describe("requests per second", () => {
+  it("are spread: each file has its turn, and is not asked to wait again", async ({ fleet, run, limit }) => {
+    await limit({ requestsPerSecond: 10 });
+    const all = await files(fleet, run, 4);
+    const waits: number[] = [];
+    for (const file of all) {
+      const answer = await asked(fleet, file);
+      waits.push(answer.is === "wait" ? answer.waitMs : 0);
+    }
+    expect(waits[0]).toBe(0);
+    for (const nth of [1, 2, 3]) {
+      expect(waits[nth]).toBeGreaterThan(nth * 100 - 60);
+      expect(waits[nth]).toBeLessThanOrEqual(nth * 100);
+    }
+    await hurry(fleet, all[3] as FileKeys);
+    expect((await asked(fleet, all[3] as FileKeys)).is).toBe("admitted");
+    expect((await asked(fleet, all[2] as FileKeys)).is).toBe("wait"); // too early: it keeps its turn
+  });
+
+  it("count no file twice whose answer was lost and is asked for again", async ({ fleet, run, limit }) => {
+    await limit({ requestsPerSecond: 1 });
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    const { fence } = await fleet.admit(a, "d:1");
+    expect(await fleet.admit(a, "d:1")).toMatchObject({ origin: "same", fence });
+    const next = await asked(fleet, b);
+    if (next.is !== "wait") throw new Error(next.is);
+    expect(next.waitMs).toBeLessThanOrEqual(1_000);
+  });
+});
+
+describe("a host that asks for less", () => {
+  it("gets half of it from everybody, and more again with every file that goes well", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 8, requestsPerSecond: 1000 });
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "slow");
+    const left = async () => (await redis.hmget(keys.limit(HOST), "x", "y")).map(Number);
+    expect(await left()).toEqual([4, 500]);
+    await redis.zadd(keys.turns(HOST), 1, keys.lease(b.lease));
+    await ended(fleet, b, await fleet.admit(b), "ok");
+    expect(await left()).toEqual([4.25, 500.002]);
+  });
+
+  it("is halved once for many complaints of one moment", async ({ fleet, run, limit, redis, keys }) => {
+    await limit({ files: 16 });
+    const all = await files(fleet, run, 4);
+    const admitted = await Promise.all(all.map((file) => fleet.admit(file)));
+    for (const [at, file] of all.entries()) await ended(fleet, file, admitted[at] as Admitted, "slow");
+    expect(Number(await redis.hget(keys.limit(HOST), "x"))).toBe(8);
+  });
+
+  it("is slowed without any limit set, is left alone for as long as it says, and is forgiven", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "slow", 20_000);
+    const answer = await asked(fleet, b);
+    if (answer.is !== "wait") throw new Error(answer.is);
+    expect(answer.waitMs).toBeGreaterThan(15_000);
+    expect(answer.waitMs).toBeLessThanOrEqual(20_000);
+    expect(await redis.pttl(keys.limit(HOST))).toBeGreaterThan(0);
+  });
+
+  it("is not left alone for more than a minute, whatever it says to one file", async ({ fleet, run }) => {
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "slow", 3_600_000);
+    const answer = await asked(fleet, b);
+    if (answer.is !== "wait") throw new Error(answer.is);
+    expect(answer.waitMs).toBeLessThanOrEqual(60_000);
+  });
+
+  it("keeps the limit that a person set for it", async ({ fleet, run, limit, redis, keys }) => {
+    await limit({ files: 8 });
+    const [a] = (await files(fleet, run, 1)) as [FileKeys];
+    await ended(fleet, a, await fleet.admit(a), "slow");
+    expect(await redis.pttl(keys.limit(HOST))).toBe(-1);
+  });
+});
+
+describe("bytes per second", () => {
+  it("come with the file, and how many share them", async ({ fleet, run, limit }) => {
+    await limit({ bytesPerSecond: 1_000_000 });
+    const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
+    expect(await fleet.admit(a)).toMatchObject({ bytesPerSecond: 1_000_000, others: 1 });
+    expect(await fleet.admit(b)).toMatchObject({ bytesPerSecond: 1_000_000, others: 2 });
+  });
+});

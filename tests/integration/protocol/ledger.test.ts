@@ -1,0 +1,380 @@
+import { SettingsError } from "@drover/shared/errors";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { RunLostError } from "@drover/shared/protocol/backlog";
+import { Keys } from "@drover/shared/protocol/keys";
+import { describe, expect } from "vitest";
+import { it as base } from "../../harness/redis.js";
+import {
+  collect,
+  DEAD_PROCESS,
+  dump,
+  FAR_PROCESS,
+  failureOf,
+  Member,
+  queued,
+  settling,
+  specOf,
+} from "../helpers/fleet.js";
+
+const it = base.extend<{ fleet: Member; run: string }>({
+  fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
+  run: async ({ fleet }, use) => use(await fleet.newRun()),
+});
+
+describe("a run", () => {
+  it("is read back as it was written", async ({ fleet }) => {
+    const spec = specOf({ root: "/über/all", sources: ["http://h/a?token=***"], retries: 7 });
+    const id = await fleet.ledger.create(spec, {
+      headers: { "x-key": "v" },
+      sources: ["http://h/a?token=s"],
+    });
+    const run = await fleet.ledger.get(id);
+    expect(run).toMatchObject({
+      id,
+      state: "running",
+      owner: PROCESS_NAME,
+      batch: 0,
+      sealed: false,
+      generation: 0,
+    });
+    expect(run.spec).toEqual(spec);
+    expect(run.startedMs).toBeGreaterThan(Date.now() - 60_000);
+    expect(await fleet.ledger.secrets(id)).toEqual({
+      headers: { "x-key": "v" },
+      sources: ["http://h/a?token=s"],
+    });
+  });
+
+  it("keeps its secrets in one key, which expires", async ({ fleet, redis, keys }) => {
+    const secrets = { headers: { authorization: "CANARY-1" }, sources: ["http://u:CANARY-2@h/a"] };
+    const id = await fleet.ledger.create(specOf(), secrets);
+    await fleet.ledger.keepSecretSources(id, new Map([["flight", "http://h/a?sig=CANARY-3"]]));
+    const ttl = await redis.ttl(keys.secrets(id));
+    expect(ttl).toBeGreaterThan(0);
+    expect(ttl).toBeLessThanOrEqual(7 * 86_400);
+    expect(await fleet.ledger.secretSource(id, "flight")).toBe("http://h/a?sig=CANARY-3");
+    await redis.del(keys.secrets(id));
+    expect(JSON.stringify(await dump(redis, keys))).not.toContain("CANARY");
+    await expect(fleet.ledger.secrets(id)).rejects.toThrow(SettingsError);
+    expect(await fleet.ledger.secretSource(id, "flight")).toBeUndefined();
+  });
+
+  it("keeps no secret for ever that comes after the others have expired", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    await redis.del(keys.secrets(run));
+    await fleet.ledger.keepSecretSources(run, new Map([["flight", "http://h/a?sig=CANARY"]]));
+    expect(await redis.ttl(keys.secrets(run))).not.toBe(-1);
+  });
+
+  it("that is not there is said so", async ({ fleet }) => {
+    await expect(fleet.ledger.get("rnone-000000")).rejects.toThrow(/no such run: rnone-000000/);
+  });
+
+  it("is listed, the newest first, and no more than asked for", async ({ fleet }) => {
+    const ids: string[] = [];
+    for (let nth = 0; nth < 4; nth++) {
+      ids.push(await fleet.newRun());
+      await fleet.redis.zadd(fleet.keys.runs(), 1_000 + nth, ids[nth] as string);
+    }
+    expect((await fleet.ledger.list()).map((run) => run.id)).toEqual([...ids].reverse());
+    expect((await fleet.ledger.list(2)).map((run) => run.id)).toEqual([ids[3], ids[2]]);
+  });
+
+  it("is interrupted when its owner is dead or has left it, and not while nobody can tell", async ({
+    redis,
+    keys,
+  }) => {
+    for (const [owner, state] of [
+      [DEAD_PROCESS, "interrupted"],
+      [PROCESS_NAME, "running"],
+      [FAR_PROCESS, "running"],
+    ] as const) {
+      const { ledger } = new Member(redis, keys, owner);
+      const id = await ledger.create(specOf(), { headers: {}, sources: [] });
+      expect((await ledger.get(id)).state).toBe(state);
+      await ledger.leave(id);
+      expect((await ledger.get(id)).state).toBe("interrupted");
+    }
+  });
+});
+
+describe("finishing", () => {
+  it("is done only when everything is expanded and every file is settled", async ({ fleet, run }) => {
+    const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b" });
+    expect(await fleet.ledger.finish(run)).toBe("open");
+    for (const [index, file] of files.entries()) {
+      expect(await fleet.ledger.finish(run)).toBe("open");
+      await fleet.protocol.settle(settling(file, await fleet.admit(file), { index }));
+    }
+    expect(await fleet.ledger.finish(run)).toBe("open");
+    await fleet.ledger.seal(run);
+    expect(await fleet.ledger.finish(run)).toBe("done");
+    const { state, owner, endedMs } = await fleet.ledger.get(run);
+    expect([state, owner]).toEqual(["done", ""]);
+    expect(endedMs).toBeGreaterThan(0);
+  });
+
+  it("trusts the bitmap and not a counter: a file settled twice is not two", async ({ fleet, run }) => {
+    const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b" });
+    await fleet.ledger.seal(run);
+    const [a] = files;
+    if (!a) throw new Error();
+    const admitted = await fleet.admit(a);
+    await fleet.protocol.settle(settling(a, admitted));
+    await fleet.redis.set(fleet.keys.flight(a.flight), "0"); // as if a torn write had brought the flight back
+    await fleet.protocol.settle(settling(a, undefined));
+    expect(await fleet.ledger.finish(run)).toBe("open");
+    expect((await fleet.ledger.counts(run)).settled).toBe(1);
+  });
+
+  it("a run of no files is done as soon as it is sealed", async ({ fleet, run }) => {
+    expect(await fleet.ledger.finish(run)).toBe("open");
+    await fleet.ledger.seal(run);
+    expect(await fleet.ledger.finish(run)).toBe("done");
+  });
+
+  it("a cancelled run stays cancelled, and need not be sealed", async ({ fleet, run }) => {
+    const [file] = await fleet.files(run, { a: "http://h/a" });
+    if (!file) throw new Error();
+    await fleet.ledger.cancel(run);
+    expect(await fleet.ledger.isCancelled(run)).toBe(true);
+    expect(await fleet.ledger.finish(run)).toBe("open");
+    const over = { outcome: "cancelled", failure: failureOf("http://h/a", "a", "cancelled") } as const;
+    await fleet.protocol.settle(settling(file, undefined, over));
+    expect(await fleet.ledger.finish(run)).toBe("done");
+    expect((await fleet.ledger.get(run)).state).toBe("cancelled");
+  });
+
+  it("a fleet's run is not done while its producer may add to it", async ({ fleet }) => {
+    const run = await fleet.newRun({ fleet: true });
+    await fleet.ledger.seal(run);
+    expect(await fleet.ledger.finishFleet(run)).toBe(false);
+    await fleet.ledger.leave(run);
+    expect(await fleet.ledger.finishFleet(run)).toBe(true);
+    expect((await fleet.ledger.get(run)).state).toBe("done");
+  });
+
+  it("is not for who lost the run", async ({ fleet, run, redis, keys }) => {
+    await fleet.ledger.seal(run);
+    expect(await new Member(redis, keys, FAR_PROCESS).ledger.finish(run)).toBe("lost");
+    expect((await fleet.ledger.get(run)).state).toBe("running");
+    expect(await fleet.ledger.finish("rnone-000000")).toBe("lost");
+  });
+});
+
+describe("taking a run", () => {
+  it("is had when nobody works on it, with one generation more", async ({ fleet, run, redis, keys }) => {
+    await fleet.ledger.leave(run);
+    const other = new Member(redis, keys, FAR_PROCESS);
+    await other.ledger.take(await other.ledger.get(run));
+    expect(await other.ledger.get(run)).toMatchObject({
+      owner: FAR_PROCESS,
+      state: "running",
+      generation: 1,
+    });
+  });
+
+  it("is had of a dead owner", async ({ fleet, redis, keys }) => {
+    const dead = new Member(redis, keys, DEAD_PROCESS);
+    const id = await dead.newRun();
+    await fleet.ledger.take(await fleet.ledger.get(id));
+    expect(await fleet.ledger.get(id)).toMatchObject({
+      owner: PROCESS_NAME,
+      state: "running",
+      generation: 1,
+    });
+  });
+
+  it("is refused while its owner lives, or may live", async ({ redis, keys, run }) => {
+    const other = new Member(redis, keys, FAR_PROCESS);
+    await expect(other.ledger.take(await other.ledger.get(run))).rejects.toThrow(SettingsError);
+    await expect(other.ledger.take(await other.ledger.get(run))).rejects.toThrow(`process ${process.pid}`);
+    const far = await other.newRun();
+    const mine = new Member(redis, keys);
+    await expect(mine.ledger.take(await mine.ledger.get(far))).rejects.toThrow(SettingsError);
+  });
+
+  it("of a fleet is refused while its producer says that it lives, wherever it is", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const far = new Member(redis, keys, FAR_PROCESS);
+    const run = await far.newRun({ fleet: true });
+    await expect(fleet.ledger.take(await fleet.ledger.get(run))).rejects.toThrow(/being worked on/);
+    expect(await fleet.ledger.hold(run)).toBe(false);
+    expect(await far.ledger.hold(run)).toBe(true);
+    await redis.hset(keys.run(run), "ownerUntil", "1"); // it has said nothing for long
+    await fleet.ledger.take(await fleet.ledger.get(run));
+    expect(await far.ledger.hold(run)).toBe(false);
+    expect(await fleet.ledger.hold(run)).toBe(true);
+  });
+
+  it("by many at once is had by one", async ({ redis, keys }) => {
+    const dead = new Member(redis, keys, DEAD_PROCESS);
+    const id = await dead.newRun();
+    const run = await dead.ledger.get(id);
+    const takers = Array.from({ length: 10 }, (_, at) =>
+      new Member(redis, keys, `owner-${at}`).ledger.take(run),
+    );
+    const ends = await Promise.allSettled(takers);
+    expect(ends.filter((end) => end.status === "fulfilled")).toHaveLength(1);
+  });
+
+  it("keeps the old owner, who may wake up at any time, from giving it away or ending it", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    await fleet.ledger.leave(run);
+    const other = new Member(redis, keys, FAR_PROCESS);
+    await other.ledger.take(await other.ledger.get(run));
+    await fleet.ledger.leave(run);
+    expect((await other.ledger.get(run)).owner).toBe(FAR_PROCESS);
+    await expect(fleet.ledger.seal(run)).rejects.toThrow(RunLostError);
+    await expect(fleet.ledger.noteUndeleted(run, "why")).rejects.toThrow(/taken over by another process/);
+    expect(await other.ledger.get(run)).toMatchObject({ sealed: false, undeleted: "" });
+    await other.ledger.leave(run);
+    await other.ledger.seal(run); // Redis may have forgotten it
+    expect(await other.ledger.get(run)).toMatchObject({ owner: "", sealed: true });
+  });
+
+  it("takes from the old owner the right to settle the run, but not the files on their way", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const [file] = await fleet.files(run, { a: "http://h/a" });
+    if (!file) throw new Error();
+    const admitted = await fleet.admit(file);
+    await fleet.ledger.leave(run);
+    const other = new Member(redis, keys, FAR_PROCESS);
+    await other.ledger.take(await other.ledger.get(run));
+    await other.ledger.seal(run);
+    // Its lease is still good: the file ends once, and the new owner counts it.
+    expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("ok");
+    expect(await fleet.ledger.finish(run)).toBe("lost");
+    expect(await other.ledger.finish(run)).toBe("done");
+  });
+
+  it("does not bring back a run that has been forgotten", async ({ fleet, run, redis, keys }) => {
+    const known = await fleet.ledger.get(run);
+    await redis.del(keys.run(run));
+    await expect(fleet.ledger.take(known)).rejects.toThrow();
+    expect(await redis.exists(keys.run(run))).toBe(0);
+  });
+});
+
+describe("failures", () => {
+  it("are paged, however many there are", async ({ fleet, run }) => {
+    const files = Array.from({ length: 1_500 }, (_, at) =>
+      queued(run, `http://h/${at}`, `f${at}`, {
+        kind: "failed",
+        failure: failureOf(`http://h/${at}`, `f${at}`, "path"),
+      }),
+    );
+    await fleet.backlog.enqueue(run, 1, "", files);
+    const pages = await collect(fleet.ledger.failures(run));
+    expect(pages.length).toBeGreaterThan(1);
+    const indexes = new Set(pages.flat().map((failure) => failure.index));
+    expect(indexes.size).toBe(1_500);
+    expect(await fleet.ledger.counts(run)).toMatchObject({ files: 1_500, settled: 1_500, failed: 1_500 });
+  });
+});
+
+describe("pruning", () => {
+  it("forgets the oldest runs with all their keys, and none that is worked on", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const { ledger } = fleet;
+    const all: string[] = [];
+    for (let nth = 0; nth < 206; nth++) {
+      const id = await fleet.newRun();
+      all.push(id);
+      await redis.zadd(keys.runs(), nth, id);
+      if (nth !== 2) await ledger.leave(id);
+    }
+    const [first, second, alive] = all as [string, string, string];
+    const dead = new Member(redis, keys, DEAD_PROCESS);
+    await redis.hset(keys.run(second), "owner", DEAD_PROCESS);
+    const files = await dead.files(second, { a: "http://h/a", b: "http://h/b" });
+    for (const [index, each] of files.entries()) {
+      const over = { index, outcome: "failed", failure: failureOf("http://h/a", "a") } as const;
+      await dead.protocol.settle(settling(each, await dead.admit(each), over));
+    }
+
+    await ledger.prune();
+    const left = new Set((await ledger.list(300)).map((run) => run.id));
+    expect(left.has(first)).toBe(false);
+    expect(left.has(second)).toBe(false);
+    expect(left.has(alive)).toBe(true);
+    expect(all.slice(6).every((id) => left.has(id))).toBe(true);
+    const names = Object.keys(await dump(redis, keys)).filter((name) => name.includes(second));
+    expect(names).toEqual([]);
+  });
+
+  it("by age forgets interrupted runs by the time they began, but none that somebody may work on", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const { ledger } = fleet;
+    const began = async (spec: Parameters<typeof specOf>[0], owner: string, hoursAgo: number) => {
+      const id = await ledger.create(specOf({ fleet: false, ...spec }), { headers: {}, sources: [] });
+      await redis.hset(keys.run(id), "owner", owner, "started", Date.now() - hoursAgo * 3_600_000);
+      return id;
+    };
+    const listed = { listIsStdin: true, list: "/state/lists/x" };
+    const old = [await began({}, "", 2), await began(listed, DEAD_PROCESS, 2)];
+    const kept = [
+      await began({}, DEAD_PROCESS, 0),
+      await began({}, PROCESS_NAME, 2),
+      await began({}, FAR_PROCESS, 2),
+      await began({ fleet: true }, DEAD_PROCESS, 2),
+    ];
+    expect(await ledger.forgetOlderThan(3_600_000)).toEqual({ runs: 2, lists: ["/state/lists/x"] });
+    const left = (await ledger.list()).map((run) => run.id);
+    expect(left.sort()).toEqual(kept.sort());
+    const names = Object.keys(await dump(redis, keys));
+    expect(names.filter((name) => old.some((id) => name.includes(id)))).toEqual([]);
+  });
+});
+
+describe("keys", () => {
+  it("of one fleet share one hash tag, so that a script may touch any of them on a cluster", () => {
+    const keys = new Keys("{fleet}");
+    const names = [
+      keys.runs(),
+      keys.run("r"),
+      keys.done("r"),
+      keys.outcome("r", "failed"),
+      keys.failed("r"),
+      keys.backlog("r"),
+      keys.secrets("r"),
+      keys.claims("r", 7),
+      keys.flight("f"),
+      keys.lease("l"),
+      keys.breaker("h:80"),
+      keys.catalog("t", 9),
+      keys.queuePrefix(),
+    ];
+    expect(new Set(names).size).toBe(names.length);
+    for (const name of names) expect(name.startsWith("{fleet}:")).toBe(true);
+    expect(new Keys().run("r")).toBe("{drover}:run:r");
+  });
+
+  it("of two fleets on one Redis have nothing to do with each other", async ({ fleet, redis, run }) => {
+    const other = new Member(redis, new Keys("{other-fleet}"));
+    await expect(other.ledger.get(run)).rejects.toThrow(SettingsError);
+    expect(await other.ledger.list()).toEqual([]);
+    expect(await fleet.ledger.list()).toHaveLength(1);
+  });
+});

@@ -1,0 +1,113 @@
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
+import { expect, test, vi } from "vitest";
+import {
+  base,
+  client,
+  closeAll,
+  failure,
+  keepers,
+  kill,
+  open,
+  processes,
+  runIdOf,
+  stateAt,
+  stateDir,
+  until,
+} from "../helpers/embedded.js";
+
+test("processes that see different runtime directories share one Redis", async () => {
+  const runId = await runIdOf(await open());
+  vi.stubEnv("XDG_RUNTIME_DIR", "");
+  expect(await runIdOf(await open())).toBe(runId);
+  // It stays where it was, so nobody's socket path changes under them.
+  for (const keeper of keepers()) kill(keeper);
+  expect(await runIdOf(await open())).toBe(runId);
+});
+
+test("without a runtime directory, or with one too long for a socket, it is a private directory in /tmp", async () => {
+  const long = join(base, "x".repeat(80));
+  mkdirSync(long, { mode: 0o700 });
+  for (const runtime of [long, "/nowhere", "relative"]) {
+    vi.stubEnv("XDG_RUNTIME_DIR", runtime);
+    stateAt(join(base, `state of ${basename(runtime)}`));
+    const redis = await open({ idleMs: 10 });
+    expect(redis.socketPath).toMatch(new RegExp(`^/tmp/drover-${process.geteuid?.()}/[0-9a-f]{12}/r.sock$`));
+    closeAll();
+    await until(() => processes().length === 0);
+    expect(existsSync(dirname(redis.socketPath))).toBe(false);
+  }
+});
+
+test("removed sockets are made again, and a removed state directory ends it", async () => {
+  const redis = await open();
+  const connection = client(redis);
+  await connection.set("key", "value");
+  const before = await runIdOf(redis);
+  rmSync(dirname(redis.socketPath), { recursive: true });
+  await until(async () => (await runIdOf(redis)) !== before);
+  expect(await connection.get("key")).toBe("value");
+
+  redis.close();
+  rmSync(stateDir, { recursive: true });
+  await until(() => processes().length === 0);
+});
+
+test.skipIf(findRedisServer({}) !== undefined)(
+  "without a server there is one line on how to get one",
+  async () => {
+    vi.stubEnv("PATH", join(base, "nowhere"));
+    expect((await failure(open())).message).toBe(
+      "no valkey-server or redis-server found: install one (Debian/Ubuntu: apt-get install redis-server; " +
+        "macOS: brew install valkey), or name a Redis with --redis URL",
+    );
+  },
+);
+
+test("the server is valkey-server if there is one, and nothing that cannot be executed", () => {
+  const [one, two] = [join(base, "one"), join(base, "two")];
+  for (const dir of [one, two]) mkdirSync(dir);
+  const env = { PATH: `${one}:${two}` };
+  mkdirSync(join(one, "valkey-server"));
+  writeFileSync(join(one, "redis-server"), "", { mode: 0o755 });
+  writeFileSync(join(two, "valkey-server"), "", { mode: 0o644 });
+  expect(findRedisServer(env)).toBe(join(one, "redis-server"));
+  chmodSync(join(two, "valkey-server"), 0o755);
+  expect(findRedisServer(env)).toBe(join(two, "valkey-server"));
+});
+
+test("a socket directory that others can enter or have made is refused", async () => {
+  const squatted = join(base, "drover");
+  mkdirSync(squatted);
+  chmodSync(squatted, 0o755);
+  expect((await failure(open())).message).toContain(`${squatted} is not a directory that only you can enter`);
+
+  rmSync(squatted, { recursive: true });
+  const elsewhere = join(base, "elsewhere");
+  mkdirSync(elsewhere, { mode: 0o700 });
+  symlinkSync(elsewhere, squatted);
+  expect((await failure(open())).message).toContain(`${squatted} is not a directory that only you can enter`);
+  expect(readdirSync(elsewhere)).toEqual([]);
+  expect(processes()).toEqual([]);
+});
+
+test("a socket directory that became unsafe after it was used is left for a safe one", async () => {
+  const redis = await open({ idleMs: 10 });
+  closeAll();
+  await until(() => processes().length === 0);
+  chmodSync(join(base, "drover"), 0o777);
+  await failure(open());
+  const other = join(base, "other");
+  mkdirSync(other);
+  vi.stubEnv("XDG_RUNTIME_DIR", other);
+  expect(dirname(dirname((await open()).socketPath))).toBe(join(other, "drover"));
+  expect(dirname(dirname(redis.socketPath))).toBe(join(base, "drover"));
+});
+
+test("a state directory that cannot be used is an error that names it", async () => {
+  const file = join(base, "file");
+  writeFileSync(file, "");
+  stateAt(join(file, "state"));
+  expect((await failure(open())).message).toContain(`cannot use the state directory ${stateDir}: `);
+});

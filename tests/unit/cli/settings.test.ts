@@ -1,0 +1,268 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { resolveSettings, SETTINGS, showSettings, unknownVariables } from "@drover/cli/settings/settings";
+import { SettingsError } from "@drover/shared/errors";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "drover-settings-"));
+  for (const name of Object.keys(process.env)) {
+    if (/^(DROVER_|REDIS_URL|XDG_STATE_HOME)/.test(name)) vi.stubEnv(name, undefined);
+  }
+  vi.spyOn(process, "cwd").mockReturnValue(directory);
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function config(text: string): string {
+  const path = join(directory, "config.yaml");
+  writeFileSync(path, text);
+  return path;
+}
+
+describe("a setting comes from", () => {
+  test("its flag, before the environment, before the file, before the default", async () => {
+    const file = config("retries: 2\ntimeout: 20\nlayout: url\n");
+    vi.stubEnv("DROVER_RETRIES", "3");
+    vi.stubEnv("DROVER_TIMEOUT", "30");
+    const { values, origins } = await resolveSettings({ retries: "4" }, file);
+    expect(values).toMatchObject({ retries: 4, timeout: 30, layout: "url", "max-workers": 8 });
+    expect(origins).toMatchObject({
+      retries: "flag",
+      timeout: "environment",
+      layout: "file",
+      "max-workers": "default",
+    });
+  });
+
+  test("REDIS_URL too, but DROVER_REDIS goes first", async () => {
+    vi.stubEnv("REDIS_URL", "redis://one");
+    expect((await resolveSettings({}, undefined)).values.redis).toBe("redis://one");
+    vi.stubEnv("DROVER_REDIS", "redis://two");
+    expect((await resolveSettings({}, undefined)).values.redis).toBe("redis://two");
+  });
+
+  test("nowhere where a variable is empty, except for the name that may be", async () => {
+    vi.stubEnv("DROVER_RETRIES", "");
+    vi.stubEnv("DROVER_SCRIPT_NAME", "");
+    const { values, origins } = await resolveSettings({}, undefined);
+    expect([values.retries, origins.retries]).toEqual([5, "default"]);
+    expect([values["script-name"], origins["script-name"]]).toEqual(["", "environment"]);
+  });
+
+  test("its documented default", async () => {
+    vi.stubEnv("HOME", "/home/somebody");
+    const { values } = await resolveSettings({}, undefined);
+    expect(values).toMatchObject({
+      "script-name": "resilient-data-sync",
+      layout: "name",
+      "max-workers": 8,
+      retries: 5,
+      timeout: 300,
+      "backoff-factor": 1.5,
+      "circuit-ttl": 300,
+      "breaker-wait": 300,
+      "max-file-size": undefined,
+      bwlimit: undefined,
+      "check-destination": undefined,
+      resume: true,
+      durability: "fsync",
+      "state-dir": "/home/somebody/.local/state/drover",
+      redis: undefined,
+    });
+    expect(values["artifact-root"]).toBe(resolve("reports/scripts"));
+  });
+
+  test("XDG_STATE_HOME for the state directory, and the circuit's TTL for the wait", async () => {
+    vi.stubEnv("XDG_STATE_HOME", "/xdg");
+    const { values } = await resolveSettings({ "circuit-ttl": "7" }, undefined);
+    expect(values["state-dir"]).toBe("/xdg/drover");
+    expect(values["breaker-wait"]).toBe(7);
+  });
+});
+
+describe("a value", () => {
+  test.for<[keyof typeof SETTINGS, string, unknown]>([
+    ["bwlimit", "500000", 500_000],
+    ["bwlimit", "20MB", 20e6],
+    ["bwlimit", "20MB/s", 20e6],
+    ["max-file-size", "1.5GiB", 1.5 * 2 ** 30],
+    ["max-file-size", "2 k", 2_000],
+    ["max-file-size", "1Ki", 1_024],
+    ["resume", "no", false],
+    ["resume", "TRUE", true],
+    ["timeout", "0.5", 0.5],
+    ["breaker-wait", "0", 0],
+    ["layout", "url", "url"],
+  ])("--%s %s is %j", async ([name, text, expected]) => {
+    expect((await resolveSettings({ [name]: text }, undefined)).values[name]).toBe(expected);
+  });
+
+  test.for<[keyof typeof SETTINGS, string]>([
+    ["retries", "0"],
+    ["retries", "-1"],
+    ["retries", "1.5"],
+    ["retries", "many"],
+    ["retries", ""],
+    ["retries", " "],
+    ["retries", "NaN"],
+    ["retries", "Infinity"],
+    ["retries", "5,6"],
+    ["max-workers", "0"],
+    ["max-workers", "1025"],
+    ["timeout", "0"],
+    ["timeout", "1e9"],
+    ["backoff-factor", "0.5"],
+    ["circuit-ttl", "null"],
+    ["layout", "URL"],
+    ["layout", ""],
+    ["durability", "maybe"],
+    ["resume", "2"],
+    ["bwlimit", "0"],
+    ["bwlimit", "fast"],
+    ["bwlimit", "-5MB"],
+    ["max-file-size", "1PB"],
+    ["artifact-root", ""],
+    ["state-dir", ""],
+    ["redis", ""],
+    ["redis", "host:6379"],
+    ["redis", "http://host"],
+    ["redis", "redis+sentinel://host:26379"],
+  ])("--%s %j stops the program, from wherever it comes", async ([name, text]) => {
+    const line = /^[^\n]+ must be [^\n]+, not [^\n]+$/;
+    await expect(resolveSettings({ [name]: text }, undefined)).rejects.toThrow(SettingsError);
+    await expect(resolveSettings({ [name]: text }, undefined)).rejects.toThrow(line);
+    await expect(resolveSettings({ [name]: text }, undefined)).rejects.toThrow(`--${name}`);
+    const file = config(`${name}: ${JSON.stringify(text)}\n`);
+    await expect(resolveSettings({}, file)).rejects.toThrow(`${name} in ${file}`);
+    if (text === "") return;
+    const variable = `DROVER_${name.toUpperCase().replaceAll("-", "_")}`;
+    vi.stubEnv(variable, text);
+    await expect(resolveSettings({}, undefined)).rejects.toThrow(variable);
+  });
+});
+
+test("an address of Redis that cannot be right is not repeated: it may hold a password", async () => {
+  const answer = resolveSettings({ redis: "redis://user:CANARY/@host" }, undefined);
+  await expect(answer).rejects.toThrow(/^--redis must be [^\n]+, not this$/);
+  await expect(answer).rejects.not.toThrow(/CANARY/);
+});
+
+test.for([
+  ["s3://N/w", '--artifact-root: invalid bucket name "N": write s3://bucket/key'],
+  [
+    "s3:/bucket/w",
+    "--artifact-root: s3:/ has one slash too few: write s3://bucket/key, or ./s3:/… for a path",
+  ],
+])("an artifact root %s is refused with one clear line", async ([root, line]) => {
+  await expect(resolveSettings({ "artifact-root": root }, undefined)).rejects.toThrow(
+    new SettingsError(line),
+  );
+});
+
+describe("a variable", () => {
+  test("that is no setting is told, with the one that may have been meant", () => {
+    expect(unknownVariables({ DROVER_RETRYS: "1", DROVER_ZZZ: "1" })).toEqual([
+      "DROVER_RETRYS in the environment is no setting: did you mean DROVER_RETRIES?",
+      "DROVER_ZZZ in the environment is no setting",
+    ]);
+  });
+
+  test("that Drover reads, or Kubernetes makes for services, is not", () => {
+    const names = Object.keys(SETTINGS).map((name) => `DROVER_${name.toUpperCase().replaceAll("-", "_")}`);
+    const others = [
+      "DROVER_REDIS_CA",
+      "DROVER_EMBEDDED_IDLE_MS",
+      "DROVER_FAULT",
+      "DROVER_TEST_S3",
+      "DROVER_BENCH",
+    ];
+    const made = ["DROVER_SERVICE_HOST", "DROVER_REDIS_SERVICE_PORT", "DROVER_PORT_6379_TCP_ADDR", "PATH"];
+    const env = Object.fromEntries([...names, ...others, ...made].map((name) => [name, "1"]));
+    expect(unknownVariables({ ...env, DROVER_REDIS_PORT: "tcp://10.0.0.1:6379" })).toEqual([]);
+  });
+});
+
+describe("a configuration file", () => {
+  test("that is broken is told in a whole line", async () => {
+    await expect(resolveSettings({}, config("retries: 1: 2\n"))).rejects.toThrow(/ at line 1, column \d+$/);
+  });
+
+  test("that is empty or holds comments only is fine", async () => {
+    for (const text of ["", "# nothing\n", "---\n"]) {
+      expect((await resolveSettings({}, config(text))).values.retries).toBe(5);
+    }
+  });
+
+  test.for<[string, string]>([
+    ["retrys", "retries"],
+    ["max_workers", "max-workers"],
+    ["artifactroot", "artifact-root"],
+    ["Timeout", "timeout"],
+    ["circuit_ttl", "circuit-ttl"],
+  ])("with the unknown name %s is told: did you mean %s?", async ([name, near]) => {
+    const file = config(`${name}: 5\n`);
+    await expect(resolveSettings({}, file)).rejects.toThrow(`did you mean ${near}?`);
+    await expect(resolveSettings({}, file)).rejects.toThrow(SettingsError);
+  });
+
+  test("with a name like no other is told so, and no nonsense", async () => {
+    const error = await resolveSettings({}, config("zzz: 5\n")).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(SettingsError);
+    expect(String(error)).toContain("unknown setting zzz");
+    expect(String(error)).not.toContain("did you mean");
+  });
+
+  test.for(["- a\n- b\n", "just text\n", "5\n", "retries: [\n", "retries: 1\nretries: 2\n", "\ttab: x\n"])(
+    "that is none is refused: %j",
+    async (text) => {
+      await expect(resolveSettings({}, config(text))).rejects.toThrow(SettingsError);
+      await expect(resolveSettings({}, config(text))).rejects.toThrow(/^[^\n]+$/);
+    },
+  );
+
+  test("that was named and is not there is refused", async () => {
+    await expect(resolveSettings({}, join(directory, "none.yaml"))).rejects.toThrow(/none\.yaml \(ENOENT\)$/);
+  });
+
+  test.for([
+    "artifact-root:",
+    "artifact-root: null",
+    "artifact-root: {a: b}",
+    "artifact-root: [a, b]",
+    "script-name:",
+    "script-name: [a, b]",
+    "redis:",
+    "redis: {url: x}",
+    "state-dir: ~",
+    "retries:",
+    "retries: [1]",
+    "resume: {}",
+  ])("with no plain value stops the program: it never becomes null or [object Object] (%s)", async (text) => {
+    await expect(resolveSettings({}, config(`${text}\n`))).rejects.toThrow(SettingsError);
+  });
+
+  test("may say numbers and truths as YAML does", async () => {
+    const { values } = await resolveSettings({}, config("retries: 7\nresume: false\nbwlimit: 1000\n"));
+    expect(values).toMatchObject({ retries: 7, resume: false, bwlimit: 1000 });
+  });
+});
+
+describe("what is shown", () => {
+  test("hides secrets, and says where each value comes from", async () => {
+    vi.stubEnv("REDIS_URL", "rediss://user:CANARY@host:6380/1");
+    const shown = showSettings(await resolveSettings({ retries: "3", bwlimit: "2k" }, undefined));
+    expect(JSON.stringify(shown)).not.toContain("CANARY");
+    const by = Object.fromEntries(shown.map((each) => [each.name, each]));
+    expect(Object.keys(by).sort()).toEqual(Object.keys(SETTINGS).sort());
+    expect(by.redis).toMatchObject({ origin: "environment", value: "rediss://***@host:6380/1" });
+    expect(by.retries).toMatchObject({ origin: "flag", value: "3" });
+    expect(by.bwlimit).toMatchObject({ value: "2000 bytes" });
+    expect(by["max-file-size"]).toMatchObject({ origin: "default", value: "(none)" });
+  });
+});

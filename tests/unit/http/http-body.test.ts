@@ -1,0 +1,129 @@
+import { HttpBody } from "@drover/shared/storage/http/body";
+import type { Dispatcher } from "undici";
+import { describe, expect, test } from "vitest";
+
+const MIB = 1 << 20;
+
+/** A connection that can be paused; what waits in it comes out within resume() itself, as from a parser. */
+class Wire implements Dispatcher.DispatchController {
+  paused = false;
+  aborted = false;
+  reason: Error | null = null;
+  readonly body = new HttpBody(this);
+  /** Most bytes that the body held at once. */
+  most = 0;
+  #held = 0;
+
+  constructor(private readonly waiting: number[]) {}
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+    this.flow();
+  }
+
+  abort(reason: Error): void {
+    this.aborted = true;
+    this.reason = reason;
+  }
+
+  flow(): void {
+    while (!this.paused && this.waiting.length > 0) {
+      const size = this.waiting.shift() as number;
+      this.#held += size;
+      this.most = Math.max(this.most, this.#held);
+      this.body.push(Buffer.alloc(size));
+    }
+    if (this.waiting.length === 0) this.body.end();
+  }
+
+  async readAll(): Promise<number> {
+    let total = 0;
+    for (let chunks = await this.#read(); chunks; chunks = await this.#read()) {
+      const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+      this.#held = Math.max(0, this.#held - size);
+      total += size;
+    }
+    return total;
+  }
+
+  /** A read that nothing will ever wake is told from one that waits. */
+  async #read(): Promise<Buffer[] | null> {
+    const read = this.body.read();
+    const turn = new Promise<"stuck">((resolve) => setImmediate(() => resolve("stuck")));
+    const first = await Promise.race([read, turn]);
+    if (first !== "stuck") return first;
+    throw new Error(`stuck: paused ${this.paused}, ${this.waiting.length} pieces wait`);
+  }
+}
+
+describe("the body of an answer", () => {
+  test.for([
+    ["that fits", [MIB, MIB]],
+    ["larger than what may wait", Array.from({ length: 40 }, () => MIB)],
+    ["in tiny pieces", Array.from({ length: 10_000 }, () => 1_000)],
+    ["in pieces larger than what may wait", [5 * MIB, 5 * MIB, 5 * MIB]],
+    ["of nothing", []],
+  ] as const)("%s comes out whole, and the connection is never left paused", async ([, sizes]) => {
+    const wire = new Wire([...sizes]);
+    wire.flow();
+    expect(await wire.readAll()).toBe(sizes.reduce((sum, size) => sum + size, 0));
+    expect(wire.body.receivedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
+  });
+
+  test("is held back while its reader is slow", () => {
+    const wire = new Wire(Array.from({ length: 100 }, () => MIB));
+    wire.flow();
+    expect(wire.paused).toBe(true);
+    expect(wire.most).toBeLessThanOrEqual(6 * MIB);
+  });
+
+  test("gives what came before it broke, and then what broke it", async () => {
+    const wire = new Wire([]);
+    wire.body.push(Buffer.from("some"));
+    wire.body.fail(new Error("broken"));
+    expect(String(await wire.body.read())).toBe("some");
+    await expect(wire.body.read()).rejects.toThrow("broken");
+    expect(wire.body.takeIfComplete()).toBeUndefined();
+  });
+
+  test("wakes its reader when it is aborted, and closes the connection", async () => {
+    const wire = new Wire([]);
+    const read = wire.body.read();
+    expect(wire.body.starved).toBe(true);
+    wire.body.abort(new Error("stop"));
+    await expect(read).rejects.toThrow("stop");
+    expect(wire.aborted).toBe(true);
+  });
+
+  test("is there at once when it is complete", () => {
+    const wire = new Wire([3]);
+    expect(wire.body.takeIfComplete()).toBeUndefined();
+    wire.flow();
+    expect(wire.body.takeIfComplete()).toHaveLength(1);
+  });
+
+  test("that nobody wants is read to its end where it is short, and cut off where it is not", () => {
+    const short = new Wire([1_000, 1_000]);
+    short.body.discard(2_000);
+    short.flow();
+    expect(short.aborted).toBe(false);
+    const long = new Wire([]);
+    long.body.discard(1 << 30);
+    expect(long.aborted).toBe(true);
+    const endless = new Wire(Array.from({ length: 20 }, () => 10_000));
+    endless.body.discard(undefined);
+    endless.flow();
+    expect(endless.aborted).toBe(true);
+  });
+
+  test("that is aborted after its end is left alone", () => {
+    const wire = new Wire([]);
+    wire.flow();
+    wire.body.abort(new Error("late"));
+    expect(wire.aborted).toBe(false);
+  });
+});

@@ -1,0 +1,178 @@
+import { setImmediate } from "node:timers/promises";
+import { safeKey } from "@drover/shared/paths";
+import { metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
+import { Budget } from "@drover/worker/bytes/buffer-pool";
+import { partBytesOf } from "@drover/worker/destinations/s3/upload";
+import { describe, expect, test } from "vitest";
+
+const MIB = 2 ** 20;
+const TIB = 2 ** 40;
+
+describe("parts of an upload", () => {
+  test.for([1, 16 * MIB, 160_000 * MIB, 160_000 * MIB + 1, TIB, 5 * TIB - 1, 5 * TIB])(
+    "%i bytes fit in 10,000, none over 5 GiB",
+    (size) => {
+      const part = partBytesOf(1, size);
+      expect(Math.ceil(size / part)).toBeLessThanOrEqual(10_000);
+      expect(part).toBeLessThan(5 * 2 ** 30);
+      expect(part).toBeGreaterThanOrEqual(5 * MIB);
+      expect(partBytesOf(10_000, size)).toBe(part);
+    },
+  );
+
+  test("as many bytes fit where nobody knows how many there will be", () => {
+    let sum = 0;
+    for (let part = 1; part <= 10_000; part++) sum += partBytesOf(part, undefined);
+    expect(sum).toBeGreaterThan(5 * TIB);
+    expect(partBytesOf(1, undefined)).toBe(16 * MIB);
+    expect(partBytesOf(10_000, undefined)).toBeLessThan(5 * 2 ** 30);
+  });
+});
+
+describe("memory for uploads", () => {
+  test("is given in the order in which it was asked for, and never more than there is", async () => {
+    const budget = new Budget(10 * MIB);
+    const given: string[] = [];
+    const ask = (name: string, bytes: number) =>
+      budget.take(bytes).then((lent) => {
+        given.push(name);
+        return lent;
+      });
+    const [a, b] = [await ask("a", 4 * MIB), await ask("b", 3 * MIB)];
+    const [c, d] = [ask("c", 4 * MIB), ask("d", MIB)];
+    await setImmediate();
+    expect(given).toEqual(["a", "b"]);
+    a.release();
+    a.release();
+    await Promise.all([c, d]);
+    expect(given).toEqual(["a", "b", "c", "d"]);
+    b.release();
+  });
+
+  test("has room for a part that is larger than all of it, alone", async () => {
+    const budget = new Budget(10 * MIB);
+    const first = await budget.take(MIB);
+    const had: string[] = [];
+    const large = budget.take(50 * MIB).then((lent) => {
+      had.push("large");
+      return lent;
+    });
+    await setImmediate();
+    expect(had).toEqual([]);
+    first.release();
+    const { memory, release } = await large;
+    expect(memory.length).toBe(50 * MIB);
+    const small = budget.take(1).then(() => had.push("small"));
+    await setImmediate();
+    expect(had).toEqual(["large"]);
+    release();
+    await small;
+  });
+
+  test("is there for others where somebody asked for more than the machine has", async () => {
+    const budget = new Budget(10 * MIB);
+    await expect(budget.take(2 ** 50)).rejects.toThrow(RangeError);
+    (await budget.take(10 * MIB)).release();
+  });
+
+  test("is used again, whatever sizes come after each other", async () => {
+    const budget = new Budget(32 * MIB);
+    const memories = new Set<unknown>();
+    for (let round = 0; round < 50; round++) {
+      const all = await Promise.all([
+        budget.take(16 * MIB - round),
+        budget.take(3 * MIB + round),
+        budget.take(round + 1),
+      ]);
+      for (const { memory, release } of all) {
+        memories.add(memory.buffer);
+        release();
+      }
+    }
+    expect(memories.size).toBe(3);
+  });
+});
+
+describe("what an object remembers of its file", () => {
+  const entry = {
+    sizeBytes: 1,
+    version: "",
+    strongEtag: "",
+    mtimeMs: undefined,
+    framed: true,
+    ranges: false,
+    encoding: "",
+    digest: undefined,
+  };
+  test.for<[bigint, string]>([
+    [1_577_934_245_123_456_789n, "1577934245.123456789"],
+    [1_577_934_245_000_000_000n, "1577934245"],
+    [500_000_000n, "0.5"],
+    [-1_500_000_000n, "-1.5"],
+    [3_345_000_000_000_000_001n, "3345000000.000000001"],
+  ])("its time %s, in seconds as rclone has it", ([ns, text]) => {
+    const headers = metadataHeaders({ ...entry, mtimeNs: ns }, undefined, "k/f.csv");
+    expect(headers).toEqual({ "content-type": "text/csv", "x-amz-meta-mtime": text });
+    expect(readMetadata(headers)).toMatchObject({ mtimeNs: ns, mtimeMs: Number(ns / 1000n) / 1000 });
+  });
+
+  test.for<[string, number | undefined]>([
+    ["100644", 0o644],
+    ["0100600", 0o600],
+    ["755", 0o755],
+    ["104755", undefined],
+    ["33188", undefined],
+    ["x", undefined],
+  ])("its mode %s, without more than permissions", ([text, mode]) =>
+    expect(readMetadata({ "x-amz-meta-mode": text }).mode).toBe(mode),
+  );
+
+  test("nothing that is not as it should be", () => {
+    const odd = readMetadata({
+      "x-amz-meta-mtime": "2026-01-01T00:00:00Z",
+      "x-amz-meta-drover-sha256": "abc",
+      "x-amz-meta-md5chksum": "abc",
+    });
+    expect(Object.values(odd)).toEqual([undefined, undefined, undefined, undefined, undefined]);
+  });
+});
+
+describe("a name below a prefix", () => {
+  const spec = { endpoint: "http://a", region: "r", pathStyle: true, anonymous: false, requesterPays: false };
+
+  test.for(["", "a/", "..", "a/../b", "./a", "nul\0", "\ud800", ".drover-AAAAAAAAAAAAAAAA"])(
+    "%j is refused",
+    (name) => expect(() => safeKey(name)).toThrow(/refused name/),
+  );
+
+  test.for([
+    "a",
+    "/a",
+    "a//b",
+    "C:\\x",
+    "..a",
+    "a\nb",
+    "x".repeat(900),
+    "e\u0301",
+    "\u00e9",
+    "🐑",
+    "100%",
+    "a b+c?d#e",
+  ])("%j is kept byte by byte", (name) => {
+    expect(safeKey(name)).toBe(name);
+    expect(new S3Tree("s3://bucket/p", spec).key(name)).toBe(`p/${name}`);
+  });
+
+  test("is another destination on another service, in another bucket or below another prefix", () => {
+    const leases = [
+      new S3Tree("s3://bucket/p", spec),
+      new S3Tree("s3://bucket", spec),
+      new S3Tree("s3://bucke/p", spec),
+      new S3Tree("s3://bucket/p", { ...spec, endpoint: "http://b" }),
+    ].map((tree) => tree.leaseOf("a"));
+    expect(new Set(leases).size).toBe(4);
+    expect(new S3Tree("s3://bucket", spec).leaseOf("p/a")).toBe(leases[0]);
+    expect(new S3Tree("s3://bucket/p/", spec).leaseOf("a")).not.toBe(leases[0]);
+  });
+});
