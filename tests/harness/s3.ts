@@ -15,7 +15,7 @@ import { afterAll } from "vitest";
 import { CONTAINER_LIFE_SECONDS, dockerAnswers, testcontainers } from "./docker.js";
 
 /** Where a test's S3 is, and what signs for it. */
-export interface S3Place {
+export interface S3Service {
   endpoint: string;
   accessKeyId: string;
   secretAccessKey: string;
@@ -26,7 +26,7 @@ export interface S3Place {
  * where a Docker engine answers, else undefined. DROVER_TEST_S3=local wants no container, =docker insists on it. To be
  * called once per test file, before its tests are declared.
  */
-export async function realS3(): Promise<S3Place | undefined> {
+export async function realS3(): Promise<S3Service | undefined> {
   const { DROVER_TEST_S3_ENDPOINT, DROVER_TEST_S3_KEY, DROVER_TEST_S3_SECRET } = process.env;
   if (DROVER_TEST_S3_ENDPOINT)
     return {
@@ -49,7 +49,7 @@ export async function realS3(): Promise<S3Place | undefined> {
 }
 
 /** Ceph's gateway in a container, which ends with the test file. Its image is made on the first call. */
-async function launch(): Promise<S3Place> {
+async function launch(): Promise<S3Service> {
   const { GenericContainer, Wait } = await testcontainers();
   const image = await GenericContainer.fromDockerfile(import.meta.dirname, "ceph.Dockerfile").build(
     "drover-test-ceph",
@@ -78,10 +78,10 @@ export class TestS3 {
   readonly #client: S3Client;
 
   private constructor(
-    readonly place: S3Place,
+    readonly service: S3Service,
     private readonly server: FauxqsServer | undefined,
   ) {
-    const { endpoint, accessKeyId, secretAccessKey } = place;
+    const { endpoint, accessKeyId, secretAccessKey } = service;
     this.#client = new S3Client({
       endpoint,
       region: "us-east-1",
@@ -91,14 +91,14 @@ export class TestS3 {
     });
   }
 
-  static async start(place?: S3Place): Promise<TestS3> {
-    const server = place ? undefined : await startFauxqs({ port: 0, logger: false });
+  static async start(service?: S3Service): Promise<TestS3> {
+    const server = service ? undefined : await startFauxqs({ port: 0, logger: false });
     const here = server && {
       endpoint: `http://127.0.0.1:${server.port}`,
       accessKeyId: "test",
       secretAccessKey: "test-SECRET-CANARY",
     };
-    const s3 = new TestS3((place ?? here) as S3Place, server);
+    const s3 = new TestS3((service ?? here) as S3Service, server);
     await s3.#client.send(new CreateBucketCommand({ Bucket: s3.bucket }));
     return s3;
   }
@@ -106,9 +106,9 @@ export class TestS3 {
   /** Environment of a `drover` command that may use it. */
   get env(): Record<string, string> {
     return {
-      AWS_ACCESS_KEY_ID: this.place.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: this.place.secretAccessKey,
-      AWS_ENDPOINT_URL_S3: this.place.endpoint,
+      AWS_ACCESS_KEY_ID: this.service.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: this.service.secretAccessKey,
+      AWS_ENDPOINT_URL_S3: this.service.endpoint,
       AWS_REGION: "us-east-1",
       AWS_EC2_METADATA_DISABLED: "true",
     };

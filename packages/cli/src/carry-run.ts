@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCheck } from "@drover/producer/compare/check-s3";
-import { Asker } from "@drover/producer/compare/revalidator";
+import { Revalidator } from "@drover/producer/compare/revalidator";
 import { Dispatcher } from "@drover/producer/dispatch/run-dispatcher";
 import { requeueFailed, requeueLeft } from "@drover/producer/enqueue/requeue";
 import { ListingError } from "@drover/producer/expand/listing-error";
@@ -12,10 +12,10 @@ import { hostOf, type TransferJob } from "@drover/shared/job";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
 import { openTree } from "@drover/shared/storage/registry";
-import { RunCarriers, type RunEvents } from "@drover/worker/runtime/local-worker-pool";
+import { LocalWorkerPool, type RunEvents } from "@drover/worker/runtime/local-worker-pool";
 import { Queue } from "bullmq";
 import type { Engine } from "./engine.js";
 
@@ -38,7 +38,7 @@ export interface CarryOptions {
   stdin: NodeJS.ReadableStream | undefined;
   /** Take failed files up again. */
   retry: boolean;
-  gates: Gates;
+  breakers: HostBreakers;
   watcher: Watcher;
   /** Somebody watches each file. */
   live: boolean;
@@ -53,7 +53,7 @@ export interface CarryResult {
   /** Why it is incomplete. */
   listing?: ListingError;
   /** Why nothing was removed although it was asked for, or "". */
-  undeleted: string;
+  deletionRefused: string;
 }
 
 /**
@@ -63,7 +63,7 @@ export interface CarryResult {
  * @throws RunLostError when another process has taken the run over.
  */
 export async function carryRun(options: CarryOptions): Promise<CarryResult> {
-  const { engine, run, gates, watcher } = options;
+  const { engine, run, breakers, watcher } = options;
   const { redis, keys, ledger } = engine;
   const { spec } = run;
   const tree = openTree(spec);
@@ -86,8 +86,8 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     if (told.add(outcome.index)) watcher.settled(outcome);
     left();
   };
-  const carried = (outcome: Outcome) => {
-    if (isSuccess(outcome.outcome)) gates.told(hostOf(outcome.source, spec), 0, true);
+  const onCarried = (outcome: Outcome) => {
+    if (isSuccess(outcome.outcome)) breakers.report(hostOf(outcome.source, spec), 0, true);
     dispatcher.settled(hostOf(outcome.source, spec), outcome.index);
     settled(outcome);
   };
@@ -101,10 +101,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     redis,
     queue,
     backlog,
-    gates,
+    breakers,
     window: Math.max(spec.maxWorkers * 8, 1000),
     endBlocked: async (job) => {
-      const outcome = await carriers.endBlocked(job);
+      const outcome = await pool.endBlocked(job);
       if (outcome) settled(outcome);
       else left();
     },
@@ -115,23 +115,23 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     open += files;
     watcher.queued(files);
     dispatcher.offer(chunk, chunk.slice(chunk.indexOf("|") + 1), files);
-    carriers.expect(open);
+    pool.expect(open);
   };
 
   // What an earlier process left: first its queue, then what was never in one.
   const chunkSizes = await leftOver(options, backlog, prefix);
   watcher.queued((await ledger.counts(run.id)).settled);
 
-  const carriers = new RunCarriers({
+  const pool = new LocalWorkerPool({
     run,
     queue: queueName,
     headers: options.secrets.headers,
     redis,
     address: engine.address,
     keys,
-    gates,
+    breakers,
     live: options.live,
-    events: { ...watcher, settled: carried, dropped, failed: (error) => failure.reject(error) },
+    events: { ...watcher, settled: onCarried, dropped, failed: (error) => failure.reject(error) },
   });
   for (const [chunk, files] of chunkSizes) offer(chunk, files);
 
@@ -140,7 +140,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     if (cancelled) return;
     cancelled = true;
     stopProducing.abort();
-    carriers.cancel();
+    pool.cancel();
     dispatcher.drain();
     queue.promoteJobs().catch((error: Error) => watcher.warn(`queue: ${error.message}`));
   };
@@ -194,10 +194,10 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
   let listing: ListingError | undefined;
   const all = async (): Promise<"done" | "cancelled" | "incomplete"> => {
     if (!run.sealed) {
-      const asker = new Asker(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, gates);
+      const revalidator = new Revalidator(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, breakers);
       const check = openCheck(spec, tree, stopProducing.signal, watcher.warn);
       await produce({
-        asker,
+        revalidator,
         check,
         runId: run.id,
         redis,
@@ -231,7 +231,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
           if (!(error instanceof ListingError)) throw error;
           listing = error;
         })
-        .finally(() => Promise.all([asker.close(), check?.close()]));
+        .finally(() => Promise.all([revalidator.close(), check?.close()]));
     }
     if (listing && !cancelled) {
       await settledSoFar();
@@ -246,7 +246,7 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
     const end = await Promise.race([all(), stopped, failure.promise]);
     stopProducing.abort();
     dispatcher.stop();
-    await carriers.stop();
+    await pool.stop();
     if (end === "stopped") await ledger.leave(run.id);
     else if (end === "incomplete") {
       await queue.obliterate({ force: true });
@@ -255,12 +255,12 @@ export async function carryRun(options: CarryOptions): Promise<CarryResult> {
       await queue.obliterate({ force: true });
       if (spec.listIsStdin && spec.list !== undefined) dropKept(spec.list);
     }
-    const { undeleted } = await ledger.get(run.id);
-    return { counts: await ledger.counts(run.id), end, undeleted, ...(listing ? { listing } : {}) };
+    const { deletionRefused } = await ledger.get(run.id);
+    return { counts: await ledger.counts(run.id), end, deletionRefused, ...(listing ? { listing } : {}) };
   } catch (error) {
     stopProducing.abort();
     dispatcher.stop();
-    await carriers.stop();
+    await pool.stop();
     if (!(error instanceof RunLostError)) await ledger.leave(run.id);
     throw error;
   } finally {

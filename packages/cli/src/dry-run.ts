@@ -161,7 +161,7 @@ async function judge(
       ? await compare({ redis: engine.redis, keys: engine.keys, tree, check, input: { spec } }, entries)
       : [];
   return entries.map((entry, at): Planned => {
-    const { shown: source, error } = entry;
+    const { redacted: source, error } = entry;
     const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
     const base = { source, destination };
     if (error) return refused(base, error);

@@ -9,8 +9,8 @@ export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } a
  *
  * @param undeleted why nothing was removed although it was asked for, or "".
  */
-export function exitCode(counts: RunCounts, cancelled = false, undeleted = ""): number {
+export function exitCode(counts: RunCounts, cancelled = false, deletionRefused = ""): number {
   const good = successful(counts);
-  if (good === counts.files) return cancelled || undeleted !== "" ? EXIT.some : EXIT.ok;
+  if (good === counts.files) return cancelled || deletionRefused !== "" ? EXIT.some : EXIT.ok;
   return good === 0 ? EXIT.none : EXIT.some;
 }

@@ -10,7 +10,7 @@ import { SettingsError } from "@drover/shared/errors";
 import { isBelow } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
-import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
@@ -63,7 +63,7 @@ export async function submit(
         );
         return EXIT.some;
       }
-      await settle(engine, batches);
+      await untilDurable(engine, batches);
       return EXIT.ok;
     }
     return await follow(engine, run, plan.format, plan.title, plan.secrets, stdin);
@@ -125,7 +125,7 @@ async function lookForWorkers(engine: Engine, spec: RunSpec): Promise<void> {
 }
 
 /** Where Redis can say so, everything is on its disk; else it has been given the second that it may take. */
-async function settle(engine: Engine, batches: Batches): Promise<void> {
+async function untilDurable(engine: Engine, batches: Batches): Promise<void> {
   try {
     await engine.redis.call("WAITAOF", 1, 0, 2_000);
   } catch {
@@ -145,7 +145,7 @@ async function follow(
 ): Promise<number> {
   const terminal = format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
   const progress = terminal
-    ? new (await import("./display/progress.js")).Progress(gatesOf(run.spec))
+    ? new (await import("./display/progress.js")).Progress(hostBreakersOf(run.spec))
     : undefined;
   setLive(progress);
   const report = new Report(format, progress);
@@ -239,16 +239,16 @@ class Follower {
         const untold = counts.files - this.#told.size;
         if (secrets && this.of.batch === 0 && untold > 0)
           warn(`${untold} files were not shown, for Redis could not be reached for long; all are counted`);
-        const { undeleted } = run;
-        if (run.state === "cancelled") return { counts, end: "cancelled", undeleted };
+        const { deletionRefused } = run;
+        if (run.state === "cancelled") return { counts, end: "cancelled", deletionRefused };
         return listing
-          ? { counts, end: "incomplete", undeleted, listing }
-          : { counts, end: "done", undeleted };
+          ? { counts, end: "incomplete", deletionRefused, listing }
+          : { counts, end: "done", deletionRefused };
       }
       await sleep(LOOK_MS * 2);
     }
     await watching;
-    return { counts: await ledger.counts(id), end: "stopped", undeleted: "" };
+    return { counts: await ledger.counts(id), end: "stopped", deletionRefused: "" };
   }
 
   /** Submits what is not submitted yet. @returns what is to be confirmed. */

@@ -1,5 +1,5 @@
 import type { Outcome } from "@drover/shared/outcome";
-import { type Gates, gatesOf } from "@drover/shared/protocol/host-breakers";
+import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { type CarryResult, carryRun, type Watcher } from "./carry-run.js";
 import { type Format, Report, showDuration } from "./display/report.js";
@@ -21,16 +21,16 @@ export async function runHere(
   show: ShowOptions,
   extra: { stdin?: NodeJS.ReadableStream; retry?: boolean } = {},
 ): Promise<number> {
-  const gates = gatesOf(run.spec);
+  const breakers = hostBreakersOf(run.spec);
   const terminal = show.format === "human" && process.stdout.isTTY && process.env.TERM !== "dumb";
-  const progress = terminal ? new (await import("./display/progress.js")).Progress(gates) : undefined;
+  const progress = terminal ? new (await import("./display/progress.js")).Progress(breakers) : undefined;
   setLive(progress);
   const report = new Report(show.format, progress);
   const watcher: Watcher = {
     queued: (files) => progress?.queued(files),
     sealed: () => progress?.sealed(),
     started: (job, attempt) => progress?.started(job, attempt),
-    receiving: (index, part) => progress?.receiving(index, part),
+    receiving: (index, transfer) => progress?.receiving(index, transfer),
     waiting: (job) => progress?.waiting(job),
     dropped: (job) => progress?.waiting(job),
     retrying: (job, attempt, error, delayMs) =>
@@ -51,7 +51,7 @@ export async function runHere(
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   const unwatch = watchRedis(engine);
-  if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(gates);
+  if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(breakers);
   report.start(show.title);
   try {
     const result = await carryRun({
@@ -60,7 +60,7 @@ export async function runHere(
       secrets,
       stdin: extra.stdin,
       retry: extra.retry ?? false,
-      gates,
+      breakers,
       watcher,
       live: progress !== undefined,
       stop: interrupt.signal,
@@ -82,7 +82,7 @@ export async function runHere(
 }
 
 /** Says how a run ended; answers the exit code. */
-export function conclude(run: Run, { end, counts, listing, undeleted }: CarryResult): number {
+export function conclude(run: Run, { end, counts, listing, deletionRefused }: CarryResult): number {
   if (end === "stopped") {
     warn(`interrupted: drover resume ${run.id} goes on`);
     return EXIT.interrupted;
@@ -94,21 +94,21 @@ export function conclude(run: Run, { end, counts, listing, undeleted }: CarryRes
     return counts.files === 0 ? EXIT.settings : EXIT.some;
   }
   if (end === "cancelled") warn(`run ${run.id} was cancelled`);
-  else if (counts.files === 0 && undeleted === "") warn("nothing matched: there is no file to sync");
-  if (undeleted !== "") reportError(`nothing was deleted in ${run.spec.root}: ${undeleted}`);
-  return exitCode(counts, end === "cancelled", undeleted);
+  else if (counts.files === 0 && deletionRefused === "") warn("nothing matched: there is no file to sync");
+  if (deletionRefused !== "") reportError(`nothing was deleted in ${run.spec.root}: ${deletionRefused}`);
+  return exitCode(counts, end === "cancelled", deletionRefused);
 }
 
 /** Without a live display: says of each host once that its files wait, and again when it was well in between. */
-function sayBlocked(gates: Gates): void {
+function sayBlocked(breakers: HostBreakers): void {
   const said = new Set<string>();
-  gates.onChange((host) => {
-    const untilMs = gates.blockedUntil(host);
+  breakers.onChange((host) => {
+    const untilMs = breakers.blockedUntil(host);
     if (untilMs === 0) said.delete(host);
     if (untilMs === 0 || said.has(host)) return;
     said.add(host);
     warn(
-      `${gates.describe(host)}: its files wait and are tried again in ${showDuration(untilMs - Date.now())}`,
+      `${breakers.describe(host)}: its files wait and are tried again in ${showDuration(untilMs - Date.now())}`,
     );
   });
 }

@@ -5,7 +5,7 @@
 const [point, nth] = (process.env.DROVER_FAULT ?? "").split(":");
 let left = Number(nth ?? "1");
 
-export type FaultPoint =
+export type Failpoint =
   | "expand"
   | "enqueue"
   | "dispatch"
@@ -24,7 +24,7 @@ export type FaultPoint =
   | "removed"
   | "settled";
 
-export function faultPoint(name: FaultPoint): void {
+export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;
   process.kill(process.pid, "SIGKILL");
   for (;;); // the signal is on its way; nothing after this line may happen

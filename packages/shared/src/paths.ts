@@ -20,9 +20,9 @@ export function safeKey(name: string): string {
   if (name.includes("\0")) throw refuse("it contains a NUL");
   if (!name.isWellFormed()) throw refuse("it is not valid Unicode");
   if (name.endsWith("/")) throw refuse("it ends in /");
-  for (const part of name.split("/")) {
-    if (part === "." || part === "..") throw refuse(`it has a component ${part}`);
-    if (STAGING_NAME.test(part)) throw refuse("such names are Drover's own staging files");
+  for (const component of name.split("/")) {
+    if (component === "." || component === "..") throw refuse(`it has a component ${component}`);
+    if (STAGING_NAME.test(component)) throw refuse("such names are Drover's own staging files");
   }
   return name;
 }
@@ -40,12 +40,13 @@ export function safeRelative(name: string): string {
   if (name.includes("\0")) throw refuse("it contains a NUL");
   if (/^[/\\]/.test(name) || /^[A-Za-z]:[/\\]/.test(name)) throw refuse("it is absolute");
   if (Buffer.byteLength(name) >= PATH_BYTES) throw refuse(`it is longer than ${PATH_BYTES} bytes`);
-  for (const part of name.split("/")) {
-    if (part === "") throw refuse(name.endsWith("/") ? "it ends in /" : "it has an empty component");
-    if (part === "." || part.split("\\").includes("..")) throw refuse(`it has a component ${part}`);
-    if (Buffer.byteLength(part) > COMPONENT_BYTES)
+  for (const component of name.split("/")) {
+    if (component === "") throw refuse(name.endsWith("/") ? "it ends in /" : "it has an empty component");
+    if (component === "." || component.split("\\").includes(".."))
+      throw refuse(`it has a component ${component}`);
+    if (Buffer.byteLength(component) > COMPONENT_BYTES)
       throw refuse(`a component is over ${COMPONENT_BYTES} bytes`);
-    if (STAGING_NAME.test(part)) throw refuse("such names are Drover's own staging files");
+    if (STAGING_NAME.test(component)) throw refuse("such names are Drover's own staging files");
   }
   return name;
 }

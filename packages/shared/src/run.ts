@@ -111,7 +111,7 @@ export interface Run {
   /** Every source has been expanded, and what is to be removed is registered. */
   sealed: boolean;
   /** Why nothing was removed although it was asked for, or "". */
-  undeleted: string;
+  deletionRefused: string;
   bytes: number;
   /** How often it was resumed or retried. */
   generation: number;

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { TransferError } from "@drover/shared/errors";
-import type { Part } from "@drover/worker/attempt/resume-record";
+import type { ResumeRecord } from "@drover/worker/attempt/resume-record";
 import { describe, expect } from "vitest";
 import { ENTRY, it } from "../helpers/ground.js";
 
@@ -20,11 +20,11 @@ describe("taking over", () => {
   it.for(["released", "dead", "expired"])(
     "the part of a predecessor whose lease is %s",
     async (origin, { ground }) => {
-      const { fence, part, path } = ground.leave("dir/file", "0123456789 and what was not noted");
-      part.contiguousBytes = 10;
+      const { fence, record, path } = ground.leave("dir/file", "0123456789 and what was not noted");
+      record.contiguousBytes = 10;
       const inode = statSync(path).ino;
       const staging = ground.stage("dir/file");
-      expect(staging.adopt([fence], part, origin === "expired")).toBe(true);
+      expect(staging.adopt([fence], record, origin === "expired")).toBe(true);
       expect(existsSync(path)).toBe(false);
       await staging.write([Buffer.from("rest")], 10);
       await staging.commit(ENTRY, false, () => {});
@@ -37,9 +37,9 @@ describe("taking over", () => {
   );
 
   it("leaves nothing of the part where the file is begun anew, its mode neither", async ({ ground }) => {
-    const { fence, part } = ground.leave("file", "0123456789");
+    const { fence, record } = ground.leave("file", "0123456789");
     const staging = ground.stage("file");
-    expect(staging.adopt([fence], part, false)).toBe(true);
+    expect(staging.adopt([fence], record, false)).toBe(true);
     staging.create(0o600); // the source has another version by now
     staging.writeWhole([Buffer.from("new")], 3);
     await staging.commit(ENTRY, false, () => {});
@@ -50,10 +50,10 @@ describe("taking over", () => {
   });
 
   it("gets a copy that its predecessor, still alive, cannot write to", async ({ ground }) => {
-    const { fence, part, path } = ground.leave("file", "0123456789");
+    const { fence, record, path } = ground.leave("file", "0123456789");
     const alive = openSync(path, "r+");
     const staging = ground.stage("file");
-    expect(staging.adopt([fence], part, true)).toBe(true);
+    expect(staging.adopt([fence], record, true)).toBe(true);
     writeSync(alive, "XXXXXXXXXX", 0);
     closeSync(alive);
     await staging.commit(ENTRY, false, () => {});
@@ -62,24 +62,24 @@ describe("taking over", () => {
   });
 
   it("keeps pieces behind the noted bytes where those are noted too", ({ ground }) => {
-    const { fence, part } = ground.leave("file", "0123456789abcdef");
+    const { fence, record } = ground.leave("file", "0123456789abcdef");
     const staging = ground.stage("file");
-    expect(staging.adopt([fence], { ...part, contiguousBytes: 4, pieces: [3] }, false)).toBe(true);
+    expect(staging.adopt([fence], { ...record, contiguousBytes: 4, pieces: [3] }, false)).toBe(true);
     expect(readFileSync(staging.fd, "utf8")).toBe("0123456789abcdef");
     staging.discard();
     staging.close();
   });
 
-  it.for<[string, (part: Part) => Part | undefined]>([
+  it.for<[string, (record: ResumeRecord) => ResumeRecord | undefined]>([
     ["nothing is known of it", () => undefined],
-    ["it is shorter than what was noted", (part) => ({ ...part, contiguousBytes: 1_000 })],
-    ["the note is of another one", (part) => ({ ...part, fence: "777" })],
-    ["nothing of it is noted", (part) => ({ ...part, contiguousBytes: 0 })],
+    ["it is shorter than what was noted", (record) => ({ ...record, contiguousBytes: 1_000 })],
+    ["the note is of another one", (record) => ({ ...record, fence: "777" })],
+    ["nothing of it is noted", (record) => ({ ...record, contiguousBytes: 0 })],
   ])("does not go on with a part when %s, and removes it", ([, change], { ground }) => {
     for (const alive of [true, false]) {
-      const { fence, part } = ground.leave("file", "0123456789");
+      const { fence, record } = ground.leave("file", "0123456789");
       const staging = ground.stage("file");
-      expect(staging.adopt([fence], change(part), alive)).toBe(false);
+      expect(staging.adopt([fence], change(record), alive)).toBe(false);
       expect(ground.names()).toEqual([]);
       staging.create(undefined);
       expect(statSync(ground.to(ground.names()[0] as string)).size).toBe(0);
@@ -92,7 +92,7 @@ describe("taking over", () => {
     const left = ["one", "two", "three"].map((content) => ground.leave("file", content));
     const staging = ground.stage("file");
     const fences = left.map(({ fence }) => fence);
-    expect(staging.adopt([...fences, "gone"], left[1]?.part, true)).toBe(true);
+    expect(staging.adopt([...fences, "gone"], left[1]?.record, true)).toBe(true);
     for (const { path } of left) expect(existsSync(path)).toBe(false);
     expect(ground.names()).toHaveLength(1);
     await staging.commit(ENTRY, false, () => {});
@@ -117,7 +117,7 @@ describe("taking over", () => {
       const staleLease = ground.lease();
       const stale = ground.stage("file", "stale", staleLease);
       const successor = ground.stage("file");
-      const part: Part = {
+      const record: ResumeRecord = {
         fence: staleLease.fence,
         version: "",
         strongEtag: "",
@@ -135,7 +135,7 @@ describe("taking over", () => {
         check();
         if (begun) return;
         begun = true;
-        successor.adopt([staleLease.fence], known ? part : undefined, true);
+        successor.adopt([staleLease.fence], known ? record : undefined, true);
       };
       await expect(stale.commit(ENTRY, false, () => {})).rejects.toMatchObject({
         class: "locked",
@@ -172,13 +172,13 @@ describe("taking over", () => {
     "never follows a link that was put where the part was (alive: %s)",
     async (alive, { ground }) => {
       writeFileSync(join(ground.path, "secret"), "SECRET-CONTENT");
-      const { fence, part, path } = ground.leave("file", "0123456789");
+      const { fence, record, path } = ground.leave("file", "0123456789");
       rmSync(path);
       symlinkSync(join(ground.path, "secret"), path);
       const staging = ground.stage("file");
       let adopted = false;
       try {
-        adopted = staging.adopt([fence], part, alive);
+        adopted = staging.adopt([fence], record, alive);
       } catch (error) {
         expect(error).toBeInstanceOf(TransferError);
       }

@@ -5,7 +5,7 @@ import { shortHash } from "@drover/shared/ids";
 import { LocalTree, stagingName } from "@drover/shared/storage/local/tree";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import { Lease, now } from "@drover/worker/attempt/leases";
-import type { Part } from "@drover/worker/attempt/resume-record";
+import type { ResumeRecord } from "@drover/worker/attempt/resume-record";
 import { LocalStaging } from "@drover/worker/destinations/local/staging";
 import { test as base, expect } from "vitest";
 
@@ -57,14 +57,14 @@ class Ground {
   }
 
   /** Leaves a staged part behind, as a predecessor does; answers with its fence and the note of it. */
-  leave(name: string, content: string): { fence: string; part: Part; path: string } {
+  leave(name: string, content: string): { fence: string; record: ResumeRecord; path: string } {
     const lease = this.lease();
     const staging = this.stage(name, content, lease);
     staging.keep();
     staging.close();
     const directory = name.includes("/") ? name.slice(0, name.lastIndexOf("/") + 1) : "";
     const path = this.to(`${directory}${stagingName(lease.key, lease.fence)}`);
-    const part: Part = {
+    const record: ResumeRecord = {
       fence: lease.fence,
       version: "v",
       strongEtag: '"v"',
@@ -75,7 +75,7 @@ class Ground {
       oneStream: false,
       receivedBytes: 0,
     };
-    return { fence: lease.fence, part, path };
+    return { fence: lease.fence, record, path };
   }
 
   names(directory = this.root): string[] {

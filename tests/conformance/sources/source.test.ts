@@ -23,7 +23,7 @@ import * as does from "../../harness/behaviours.js";
 import { pattern, toBuffer } from "../../harness/content.js";
 import { FaultOrigin } from "../../harness/fault-origin.js";
 import { Gate } from "../../harness/gate.js";
-import { realS3, type S3Place, TestS3 } from "../../harness/s3.js";
+import { realS3, type S3Service, TestS3 } from "../../harness/s3.js";
 
 /** One file of one storage, which a test may replace and remove. */
 interface Subject {
@@ -84,14 +84,14 @@ const local: Kind = {
 };
 
 /** @param place the service; one in this process where there is none. */
-function s3(name: string, place: S3Place | undefined): Kind {
+function s3(name: string, service: S3Service | undefined): Kind {
   return {
     name,
     setsTime: false,
     async make() {
-      const s3 = await TestS3.start(place);
+      const s3 = await TestS3.start(service);
       const http = new HttpClient({ timeoutMs: 5_000, connections: 8 });
-      const { endpoint, accessKeyId, secretAccessKey } = s3.place;
+      const { endpoint, accessKeyId, secretAccessKey } = s3.service;
       const spec = { endpoint, region: "us-east-1", pathStyle: true, anonymous: false, requesterPays: false };
       const client = new S3Client(http, spec, async () => ({ accessKeyId, secretAccessKey }));
       const key = "a b/ü+%2B (file)!";

@@ -180,7 +180,7 @@ describe("drover sync --artifact-root s3://", () => {
     const own = { "x-amz-meta-owner": "me", "x-amz-meta-mtime": "1577934245.5", "x-amz-meta-mode": "100600" };
     fake.put("k/a", "content", { ...kept, ...own, "x-amz-meta-drover-sha256": "f".repeat(64) });
     const config = work.at("config");
-    const { accessKeyId, secretAccessKey, endpoint } = s3.place;
+    const { accessKeyId, secretAccessKey, endpoint } = s3.service;
     writeFileSync(
       config,
       `[profile there]\nendpoint_url = ${endpoint}\nregion = us-east-1\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`,

@@ -155,17 +155,17 @@ describe("the embedded Redis", () => {
     const own = new Sandbox();
     const work = new Work(own.work());
     const origin = await FaultOrigin.start();
-    const gates = Array.from({ length: 8 }, () => new Gate());
-    const held = gates.map((gate, i) => origin.route(`/h${i}`, does.gated(gate, does.file("content"))));
+    const breakers = Array.from({ length: 8 }, () => new Gate());
+    const held = breakers.map((gate, i) => origin.route(`/h${i}`, does.gated(gate, does.file("content"))));
     const first = origin.route("/first", does.file("content"));
     const urls = [first, ...held, origin.route("/last", does.file("content"))];
     const run = own.start(["sync", ...urls, ...work.into, "--max-workers", "8", "--json"]);
     await run.waitFor("stdout", /first/); // from here on Redis knows the scripts
-    await Promise.all(gates.map((gate) => gate.reached));
+    await Promise.all(breakers.map((gate) => gate.reached));
     const pids = own.redisPids();
     for (const pid of pids) process.kill(pid, "SIGSTOP");
     // These are settled while nothing answers: Redis finds the command in two connections, the old and the new one.
-    for (const gate of gates) gate.open();
+    for (const gate of breakers) gate.open();
     await run.waitFor("stderr", /Redis is away/, 40_000);
     for (const pid of pids) process.kill(pid, "SIGCONT");
     const result = await run.result;

@@ -14,9 +14,9 @@ describe("what vouches for a file", () => {
     ["Digest", does.digests.old(BODY), false, "digest"],
     ["Content-MD5", does.digests.md5(BODY), false, "content-md5"],
     ["the checksum given, above the server's", does.digests.md5(BODY), true, "sha256"],
-  ])("%s", async ([, headers, given, by], { carrier, origin }) => {
+  ])("%s", async ([, headers, given, by], { fileWorker, origin }) => {
     const url = origin.route("/file", does.file(BODY, headers ? { headers } : {}));
-    const outcome = await carrier.through("file", url, given ? { sha256: sha256(BODY) } : {});
+    const outcome = await fileWorker.through("file", url, given ? { sha256: sha256(BODY) } : {});
     expect(outcome).toMatchObject({ outcome: "copied", verifiedBy: by });
   });
 
@@ -29,10 +29,10 @@ describe("what vouches for a file", () => {
     ["Content-MD5, although the checksum given is right", does.digests.md5("other"), false],
   ])(
     "not %s: tried once more, then failed, and the old file stays",
-    async ([, headers, given], { carrier, origin, space }) => {
+    async ([, headers, given], { fileWorker, origin, space }) => {
       withOld(space);
       const url = origin.route("/file", does.file(BODY, headers ? { headers } : {}));
-      const error = await settledError(carrier, "file", url, given ? sha256("other") : undefined);
+      const error = await settledError(fileWorker, "file", url, given ? sha256("other") : undefined);
       expect(error).toMatchObject({ class: "checksum", attempts: 2 });
       expect(origin.requests).toHaveLength(2);
       expect(space.read("file")).toBe(OLD);
@@ -40,32 +40,35 @@ describe("what vouches for a file", () => {
     },
   );
 
-  it("the mismatch of another worker's try counts", async ({ carrier, origin }) => {
+  it("the mismatch of another worker's try counts", async ({ fileWorker, origin }) => {
     const url = origin.route("/file", does.file(BODY));
-    expect(await carrier.once("file", url, { sha256: sha256("other"), attempt: 1 })).toMatchObject({
+    expect(await fileWorker.once("file", url, { sha256: sha256("other"), attempt: 1 })).toMatchObject({
       is: "retry",
     });
-    const other = await carrier.other();
-    const carried = await other.once("file", url, { sha256: sha256("other"), attempt: 1 });
-    expect(carried).toMatchObject({
+    const other = await fileWorker.other();
+    const result = await other.once("file", url, { sha256: sha256("other"), attempt: 1 });
+    expect(result).toMatchObject({
       is: "settled",
       outcome: { outcome: "failed", error: { class: "checksum" } },
     });
   });
 
-  it("a wrong digest of a large file is found behind its writer", async ({ carrier, origin, space }) => {
+  it("a wrong digest of a large file is found behind its writer", async ({ fileWorker, origin, space }) => {
     const content = pattern(9 << 20);
     const headers = { "content-md5": hashOf("md5", "other").toString("base64") };
     const url = origin.route("/file", does.file(content, { headers }), does.file(content));
-    const outcome = await carrier.through("file", url);
+    const outcome = await fileWorker.through("file", url);
     expect(outcome).toMatchObject({ outcome: "copied", attempts: 2 });
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(content));
   });
 
-  it("nothing, where only the end of the connection tells the end", async ({ carrier, origin }) => {
+  it("nothing, where only the end of the connection tells the end", async ({ fileWorker, origin }) => {
     const url = origin.route("/file", does.closeDelimited("text"));
-    expect(await carrier.through("file", url)).toMatchObject({ outcome: "copied", verifiedBy: "unverified" });
-    const known = await carrier.through("given", url, { sha256: sha256("text") });
+    expect(await fileWorker.through("file", url)).toMatchObject({
+      outcome: "copied",
+      verifiedBy: "unverified",
+    });
+    const known = await fileWorker.through("given", url, { sha256: sha256("text") });
     expect(known).toMatchObject({ outcome: "copied", verifiedBy: "sha256" });
   });
 });
@@ -76,28 +79,28 @@ describe("a body that is not whole", () => {
     ["closed early, large", {}, 3 << 20],
     ["chunked, cut before its last chunk", "chunked", 1_000],
     ["chunked, cut before its last chunk, large", "chunked", 3 << 20],
-  ])("%s: the old file stays until it comes whole", async ([, kind, size], { carrier, origin, space }) => {
+  ])("%s: the old file stays until it comes whole", async ([, kind, size], { fileWorker, origin, space }) => {
     withOld(space);
     const content = pattern(size);
     const bad =
       kind === "chunked" ? does.chunkedCut(content) : does.cutAt(content, size - 7, "close", { etag: null });
     const url = origin.route("/file", bad, bad, does.file(content, { etag: null }));
     for (const attempt of [1, 2]) {
-      const carried = await carrier.once("file", url, { attempt });
-      expect(carried).toMatchObject({ is: "retry", error: { permanent: false, verdict: "fail" } });
+      const result = await fileWorker.once("file", url, { attempt });
+      expect(result).toMatchObject({ is: "retry", error: { permanent: false, verdict: "fail" } });
       expect(space.read("file")).toBe(OLD);
       expect(space.staged()).toEqual([]);
     }
-    expect(await carrier.through("file", url)).toMatchObject({ outcome: "copied", bytes: size });
+    expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", bytes: size });
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(content));
   });
 
   it("is failed for good when the tries are spent", async ({ make, origin, space }) => {
-    const carrier = await make({ retries: 3 });
+    const fileWorker = await make({ retries: 3 });
     const url = origin.route("/file", does.cutAt("text", 2, "reset"));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ attempts: 3 });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ attempts: 3 });
     expect(space.files()).toEqual([]);
-    expect(await carrier.counts()).toMatchObject({ settled: 1, failed: 1 });
+    expect(await fileWorker.counts()).toMatchObject({ settled: 1, failed: 1 });
   });
 });
 
@@ -117,18 +120,18 @@ describe("a digest behind the body", () => {
       return Buffer.concat([Buffer.from(head), body.subarray(0, -2), trailer]);
     };
 
-    it(`of ${size} bytes vouches for them`, async ({ carrier, origin }) => {
+    it(`of ${size} bytes vouches for them`, async ({ fileWorker, origin }) => {
       const url = origin.route("/file", does.garbage(behind(does.digests.repr(content))));
-      expect(await carrier.through("file", url)).toMatchObject({
+      expect(await fileWorker.through("file", url)).toMatchObject({
         outcome: "copied",
         checksum: sha256(content),
         verifiedBy: "repr-digest",
       });
     });
 
-    it(`of ${size} bytes that are others is told from theirs`, async ({ carrier, origin, space }) => {
+    it(`of ${size} bytes that are others is told from theirs`, async ({ fileWorker, origin, space }) => {
       const url = origin.route("/file", does.garbage(behind(does.digests.old("others"))));
-      expect(await settledError(carrier, "file", url)).toMatchObject({ class: "checksum" });
+      expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "checksum" });
       expect(space.files()).toEqual([]);
     });
   }
@@ -138,42 +141,42 @@ describe("a body that is encoded although nobody asked for it", () => {
   const TEXT = "some text, again and again. ".repeat(4_000);
   it.for(["gzip", "br", "deflate"] as const)(
     "%s: the file is what it stands for",
-    async (encoding, { carrier, origin, space }) => {
+    async (encoding, { fileWorker, origin, space }) => {
       const url = origin.route("/file", does.encoded(TEXT, encoding));
-      const outcome = await carrier.through("file.csv", url);
+      const outcome = await fileWorker.through("file.csv", url);
       expect(outcome).toMatchObject({ outcome: "copied", bytes: TEXT.length, checksum: sha256(TEXT) });
       expect(space.read("file.csv")).toBe(TEXT);
       expect(origin.requests[0]?.headers["accept-encoding"]).toBe("identity");
     },
   );
 
-  it("gzip of a name that says so is kept as it is", async ({ carrier, origin, space }) => {
+  it("gzip of a name that says so is kept as it is", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.encoded(TEXT, "gzip"));
-    const outcome = await carrier.through("file.csv.gz", url);
+    const outcome = await fileWorker.through("file.csv.gz", url);
     expect(outcome.bytes).toBeLessThan(TEXT.length);
     expect(space.read("file.csv.gz")?.slice(1, 3)).not.toBe("so");
   });
 
-  it("cut short is never published", async ({ carrier, origin, space }) => {
+  it("cut short is never published", async ({ fileWorker, origin, space }) => {
     const wire = does.encoded(TEXT, "gzip", { "content-length": "100000" });
     const url = origin.route("/file", (exchange) => {
       void wire(exchange);
       exchange.request.socket.destroySoon();
     });
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.files()).toEqual([]);
   });
 
   it("with more bytes decoded than allowed is stopped", async ({ make, origin, space }) => {
-    const carrier = await make({ maxFileSizeBytes: 50_000 });
+    const fileWorker = await make({ maxFileSizeBytes: 50_000 });
     const url = origin.route("/file", does.encoded(TEXT, "gzip"));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
 
-  it("in a way that nobody knows is refused", async ({ carrier, origin, space }) => {
+  it("in a way that nobody knows is refused", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file("text", { headers: { "content-encoding": "x-rot13" } }));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "encoding", attempts: 1 });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "encoding", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
 
@@ -182,11 +185,11 @@ describe("a body that is encoded although nobody asked for it", () => {
     ["for the way, to the end of the connection", "gzip", (body: Buffer) => body],
   ] as const)(
     "%s is refused: its bytes are not the file's",
-    async ([, coding, framed], { carrier, origin, space }) => {
+    async ([, coding, framed], { fileWorker, origin, space }) => {
       const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n`;
       const answer = Buffer.concat([Buffer.from(head), framed(gzipSync(TEXT))]);
       const url = origin.route("/file", does.garbage(answer));
-      expect(await settledError(carrier, "file", url)).toMatchObject({
+      expect(await settledError(fileWorker, "file", url)).toMatchObject({
         class: "encoding",
         attempts: 1,
         message: `unsupported Transfer-Encoding ${coding}`,
@@ -196,21 +199,21 @@ describe("a body that is encoded although nobody asked for it", () => {
   );
 
   it("that is no gzip after all is refused", async ({ make, origin, space }) => {
-    const carrier = await make({ retries: 2 });
+    const fileWorker = await make({ retries: 2 });
     const url = origin.route("/file", does.file("no gzip", { headers: { "content-encoding": "gzip" } }));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "encoding" });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "encoding" });
     expect(space.files()).toEqual([]);
   });
 
-  it("is held against a digest of what was sent", async ({ carrier, origin, space }) => {
+  it("is held against a digest of what was sent", async ({ fileWorker, origin, space }) => {
     const wire = gzipSync(TEXT);
     const url = origin.route("/file", does.encoded(TEXT, "gzip", does.digests.repr("other")));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "checksum" });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "checksum" });
     origin.route(
       "/file",
       does.file(wire, { headers: { "content-encoding": "gzip", ...does.digests.md5(wire) } }),
     );
-    expect(await carrier.through("another", url)).toMatchObject({
+    expect(await fileWorker.through("another", url)).toMatchObject({
       outcome: "copied",
       checksum: sha256(TEXT),
       verifiedBy: "content-md5",
@@ -218,9 +221,9 @@ describe("a body that is encoded although nobody asked for it", () => {
     expect(space.read("another")).toBe(TEXT);
   });
 
-  it("is found unchanged the next time", async ({ carrier, make, origin }) => {
+  it("is found unchanged the next time", async ({ fileWorker, make, origin }) => {
     const url = origin.route("/file", does.encoded(TEXT, "br"));
-    await carrier.through("file", url);
+    await fileWorker.through("file", url);
     expect((await (await make()).through("file", url)).outcome).toBe("unchanged");
   });
 });

@@ -14,10 +14,10 @@ describe("a file", () => {
     ["just small enough for one write", 512 << 10],
     ["just too large for it", (512 << 10) + 1],
     ["of 5 MiB and a bit", (5 << 20) + 3],
-  ])("%s arrives whole", async ([, size], { carrier, origin, space, redis, keys }) => {
+  ])("%s arrives whole", async ([, size], { fileWorker, origin, space, redis, keys }) => {
     const content = pattern(size);
     const url = origin.route("/file", does.file(content));
-    const outcome = await carrier.through("dir/file", url);
+    const outcome = await fileWorker.through("dir/file", url);
     expect(outcome).toMatchObject({
       outcome: "copied",
       bytes: size,
@@ -29,33 +29,33 @@ describe("a file", () => {
     });
     expect(await sha256OfFile(space.to("dir/file"))).toBe(sha256(content));
     expect(space.files()).toEqual(["dir/file"]);
-    expect(await carrier.counts()).toMatchObject({ files: 1, settled: 1, copied: 1 });
+    expect(await fileWorker.counts()).toMatchObject({ files: 1, settled: 1, copied: 1 });
     expect(await redis.keys(`${keys.namespace}:lease:*`)).toEqual([]);
     expect(await redis.keys(keys.flight("*"))).toEqual([]);
   });
 
   it("gets the time of its source, and the same time again is no reason to copy it", async ({
-    carrier,
+    fileWorker,
     make,
     origin,
     space,
   }) => {
     const lastModified = new Date("2076-01-02T03:04:05Z");
     const url = origin.route("/file", does.file("text", { lastModified, etag: null }));
-    expect((await carrier.through("file", url)).outcome).toBe("copied");
+    expect((await fileWorker.through("file", url)).outcome).toBe("copied");
     expect(statSync(space.to("file")).mtimeMs).toBe(lastModified.getTime());
     const again = await (await make()).through("file", url);
     expect(again).toMatchObject({ outcome: "unchanged", checksum: sha256("text"), bytes: 4 });
   });
 
   it("that is unchanged is asked about by its ETag and not sent again", async ({
-    carrier,
+    fileWorker,
     make,
     origin,
     space,
   }) => {
     const url = origin.route("/file", does.file("text"));
-    await carrier.through("file", url);
+    await fileWorker.through("file", url);
     const before = statSync(space.to("file"), { bigint: true });
     const again = await (await make()).through("file", url);
     expect(again).toMatchObject({
@@ -71,7 +71,7 @@ describe("a file", () => {
   });
 
   it("of the same size and an older time, with other content, is copied", async ({
-    carrier,
+    fileWorker,
     make,
     origin,
     space,
@@ -79,39 +79,44 @@ describe("a file", () => {
     const first = does.file("text", { etag: null, lastModified: new Date(1_700_000_000_000) });
     const second = does.file("TEXT", { etag: null, lastModified: new Date(1_600_000_000_000) });
     const url = origin.route("/file", first, second);
-    await carrier.through("file", url);
+    await fileWorker.through("file", url);
     expect((await (await make()).through("file", url)).outcome).toBe("copied");
     expect(space.read("file")).toBe("TEXT");
   });
 
-  it("that is there already, byte for byte, is not touched", async ({ carrier, origin, space }) => {
+  it("that is there already, byte for byte, is not touched", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("file"), "text");
     utimesSync(space.to("file"), 1_000, 1_000);
     const url = origin.route("/file", does.chunked("text"));
-    expect((await carrier.through("file", url)).outcome).toBe("unchanged");
+    expect((await fileWorker.through("file", url)).outcome).toBe("unchanged");
     expect(statSync(space.to("file")).mtimeMs).toBe(1_000_000);
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("that somebody changed at the destination is copied again", async ({ carrier, make, origin, space }) => {
+  it("that somebody changed at the destination is copied again", async ({
+    fileWorker,
+    make,
+    origin,
+    space,
+  }) => {
     const url = origin.route("/file", does.file("text"));
-    await carrier.through("file", url);
+    await fileWorker.through("file", url);
     writeFileSync(space.to("file"), "TEXT");
     expect((await (await make()).through("file", url)).outcome).toBe("copied");
     expect(space.read("file")).toBe("text");
   });
 
-  it("that is the one the checksum names is not even asked for", async ({ carrier, origin, space }) => {
+  it("that is the one the checksum names is not even asked for", async ({ fileWorker, origin, space }) => {
     withOld(space);
     const url = origin.route("/file", does.file("never"));
-    const outcome = await carrier.through("file", url, { sha256: sha256(OLD) });
+    const outcome = await fileWorker.through("file", url, { sha256: sha256(OLD) });
     expect(outcome).toMatchObject({ outcome: "unchanged", verifiedBy: "sha256", checksum: sha256(OLD) });
     expect(origin.requests).toEqual([]);
   });
 
   it("at which another source was before is not taken for that one's", async ({
-    carrier,
+    fileWorker,
     make,
     origin,
     space,
@@ -119,13 +124,13 @@ describe("a file", () => {
     const etag = '"same"';
     const one = origin.route("/one", does.file("one", { etag }));
     const two = origin.route("/two", does.file("two", { etag }));
-    await carrier.through("file", one);
+    await fileWorker.through("file", one);
     expect((await (await make()).through("file", two)).outcome).toBe("copied");
     expect(space.read("file")).toBe("two");
   });
 
-  it("that is not there creates none", async ({ carrier, origin, space }) => {
-    const error = await settledError(carrier, "file", origin.url("/none"));
+  it("that is not there creates none", async ({ fileWorker, origin, space }) => {
+    const error = await settledError(fileWorker, "file", origin.url("/none"));
     expect(error).toMatchObject({ class: "not-found", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
@@ -150,11 +155,11 @@ describe("a redirect", () => {
   it2.for([301, 302, 303, 307, 308])(
     "%i is followed, and keeps the headers with their origin",
     async (code, { make, origin, second, space }) => {
-      const carrier = await make({ headers: secrets });
+      const fileWorker = await make({ headers: secrets });
       const last = second.route("/last", does.file("text"));
       origin.route("/next", does.redirect(last, code));
       const url = origin.route("/first", does.redirect("next?x=1", code));
-      expect((await carrier.through("file", url)).outcome).toBe("copied");
+      expect((await fileWorker.through("file", url)).outcome).toBe("copied");
       expect(space.read("file")).toBe("text");
       expect(origin.requestsTo("/next")[0]?.headers).toMatchObject(secrets);
       const there = second.requestsTo("/last")[0];
@@ -163,30 +168,30 @@ describe("a redirect", () => {
     },
   );
 
-  it("to a name that is not encoded is read as UTF-8", async ({ carrier, origin, space }) => {
+  it("to a name that is not encoded is read as UTF-8", async ({ fileWorker, origin, space }) => {
     const location = Buffer.from("/ü b.csv").toString("latin1"); // its bytes, as a header holds them
     const url = origin.route("/first", does.redirect(location));
     origin.route("/%C3%BC%20b.csv", does.file("text"));
-    expect((await carrier.through("file", url)).outcome).toBe("copied");
+    expect((await fileWorker.through("file", url)).outcome).toBe("copied");
     expect(space.read("file")).toBe("text");
   });
 
   it2("does not give the headers back after it went away and came home", async ({ make, origin, second }) => {
-    const carrier = await make({ headers: secrets });
+    const fileWorker = await make({ headers: secrets });
     const home = origin.route("/home", does.file("text"));
     const away = second.route("/away", does.redirect(home));
     const url = origin.route("/first", does.redirect(away));
-    await carrier.through("file", url);
+    await fileWorker.through("file", url);
     expect(JSON.stringify(origin.requestsTo("/home")[0]?.headers)).not.toContain("CANARY");
   });
 
   it2(
     "never carries the user of the URL elsewhere, nor takes one from it",
     async ({ make, origin, second }) => {
-      const carrier = await make();
+      const fileWorker = await make();
       second.route("/last", does.file("text"));
       origin.route("/first", does.redirect(`http://user:CANARY2@${second.host}/last`));
-      await carrier.through("file", `http://user:CANARY@${origin.host}/first`);
+      await fileWorker.through("file", `http://user:CANARY@${origin.host}/first`);
       expect(origin.requests[0]?.headers.authorization).toMatch(/^Basic /);
       expect(second.requests[0]?.headers.authorization).toBeUndefined();
     },
@@ -197,20 +202,20 @@ describe("a redirect", () => {
     ["to a file", "file:///etc/passwd"],
     ["to another scheme", "ftp://127.0.0.1/x"],
     ["to nonsense", "http://[bad/"],
-  ])("%s is refused, for good", async ([, to], { carrier, origin, space }) => {
+  ])("%s is refused, for good", async ([, to], { fileWorker, origin, space }) => {
     const url = origin.route("/first", does.redirect(to));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "redirect", attempts: 1 });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "redirect", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
 
-  it("that goes round in circles, or on and on, is refused", async ({ carrier, origin }) => {
+  it("that goes round in circles, or on and on, is refused", async ({ fileWorker, origin }) => {
     origin.route("/b", does.redirect("/a"));
     const circle = origin.route("/a", does.redirect("/b"));
-    expect(await settledError(carrier, "circle", circle)).toMatchObject({ class: "redirect" });
+    expect(await settledError(fileWorker, "circle", circle)).toMatchObject({ class: "redirect" });
     const on = origin.route("/n*", ({ request, response }) => {
       response.writeHead(302, { location: `/n${Number(request.url?.slice(2)) + 1}` }).end();
     });
-    expect(await settledError(carrier, "on", on.replace("*", "1"))).toMatchObject({ class: "redirect" });
+    expect(await settledError(fileWorker, "on", on.replace("*", "1"))).toMatchObject({ class: "redirect" });
     expect(origin.requests.length).toBeLessThan(20);
   });
 
@@ -222,17 +227,17 @@ describe("a redirect", () => {
     "http://0/x",
     "http://[::ffff:a9fe:a9fe]/x",
     "http://[64:ff9b::a9fe:a9fe]/x",
-  ])("to %s is refused, for good and without a connection", async (to, { carrier, origin }) => {
+  ])("to %s is refused, for good and without a connection", async (to, { fileWorker, origin }) => {
     const url = origin.route("/first", does.redirect(to));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "address", attempts: 1 });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "address", attempts: 1 });
   });
 
   it2(
     "is followed for the conditions, too: the last hop is asked what is new",
-    async ({ carrier, make, origin, second }) => {
+    async ({ fileWorker, make, origin, second }) => {
       const last = second.route("/last", does.file("text"));
       const url = origin.route("/first", does.redirect(last));
-      await carrier.through("file", url);
+      await fileWorker.through("file", url);
       const again = await (await make()).through("file", url);
       expect(again).toMatchObject({ outcome: "unchanged", verifiedBy: "not-modified" });
     },

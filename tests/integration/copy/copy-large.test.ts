@@ -16,12 +16,12 @@ const SHA_TWO = sha256(TWO);
 
 describe("a large file", () => {
   it("is fetched in pieces at once, each under the version that was opened", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     const url = origin.route("/file", does.file(ONE));
-    const outcome = await carrier.through("file", url);
+    const outcome = await fileWorker.through("file", url);
     expect(outcome).toMatchObject({ outcome: "copied", bytes: SIZE, checksum: SHA_ONE, attempts: 1 });
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     const pieces = origin.requests.filter((request) => request.headers.range !== undefined);
@@ -33,21 +33,21 @@ describe("a large file", () => {
     ["takes no ranges", does.file(ONE, { ranges: false })],
     ["has a weak ETag only", does.file(ONE, { etag: 'W/"weak"' })],
     ["has no ETag", does.file(ONE, { etag: null })],
-  ])("is fetched in one go where the server %s", async ([, behaviour], { carrier, origin, space }) => {
+  ])("is fetched in one go where the server %s", async ([, behaviour], { fileWorker, origin, space }) => {
     const url = origin.route("/file", behaviour);
-    expect((await carrier.through("file", url)).checksum).toBe(SHA_ONE);
+    expect((await fileWorker.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(origin.requests).toHaveLength(1);
   });
 
   it("comes in one go with the next try where the server says that it takes ranges, and does not", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     const boasting = does.file(ONE, { ranges: false, headers: { "accept-ranges": "bytes" } });
     const url = origin.route("/file", boasting);
-    expect(await carrier.through("file", url)).toMatchObject({ checksum: SHA_ONE, attempts: 2 });
+    expect(await fileWorker.through("file", url)).toMatchObject({ checksum: SHA_ONE, attempts: 2 });
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(space.files()).toEqual(["file"]);
   });
@@ -72,23 +72,23 @@ describe("a large file that is replaced while its pieces are fetched", () => {
     ["a server that answers everything with the whole file", 1, () => does.file(TWO, { ranges: false })],
     ["by a shorter one", 1, () => withoutConditions(does.file(pattern(SIZE - MIB, 2)))],
     ["by a longer one under the same ETag", 1, () => does.file(pattern(SIZE + MIB, 2), { etag })],
-  ])("is never mixed: %s", { timeout: 60_000 }, async ([, ranges, second], { carrier, origin, space }) => {
+  ])("is never mixed: %s", { timeout: 60_000 }, async ([, ranges, second], { fileWorker, origin, space }) => {
     const url = origin.route("/file", replacedAfter(ranges, second()));
-    const carried = await carrier.once("file", url);
-    expect(carried).toMatchObject({ is: "retry", error: { class: "changed", permanent: false } });
+    const result = await fileWorker.once("file", url);
+    expect(result).toMatchObject({ is: "retry", error: { class: "changed", permanent: false } });
     expect(space.files()).toEqual([]);
     origin.route("/file", does.file(TWO));
-    expect((await carrier.through("file", url)).checksum).toBe(SHA_TWO);
+    expect((await fileWorker.through("file", url)).checksum).toBe(SHA_TWO);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_TWO);
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("and by none: a piece that comes from elsewhere is refused", async ({ carrier, origin, space }) => {
+  it("and by none: a piece that comes from elsewhere is refused", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file(ONE), does.wrongContentRange(ONE));
-    const carried = await carrier.once("file", url);
-    expect(carried).toMatchObject({ is: "retry", error: { class: "protocol" } });
+    const result = await fileWorker.once("file", url);
+    expect(result).toMatchObject({ is: "retry", error: { class: "protocol" } });
     origin.route("/file", does.file(ONE));
-    expect((await carrier.through("file", url)).checksum).toBe(SHA_ONE);
+    expect((await fileWorker.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
   });
 });
@@ -110,10 +110,10 @@ describe("a large file whose pieces break", () => {
     };
   }
 
-  it("goes on with the pieces that are missing, and no other", async ({ carrier, origin, space }) => {
+  it("goes on with the pieces that are missing, and no other", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", brokenInTheMiddle());
-    const carried = await carrier.once("file", url);
-    expect(carried).toMatchObject({ is: "retry", error: { class: "connect" } });
+    const result = await fileWorker.once("file", url);
+    expect(result).toMatchObject({ is: "retry", error: { class: "connect" } });
     expect(space.files().filter((name) => name === "file")).toEqual([]);
     expect(space.staged()).toHaveLength(1);
 
@@ -125,7 +125,7 @@ describe("a large file whose pieces break", () => {
         response.once("close", () => closed.resolve({ toItsEnd: response.writableFinished }));
       return does.file(ONE)(exchange);
     });
-    expect((await carrier.through("file", url)).checksum).toBe(SHA_ONE);
+    expect((await fileWorker.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(space.staged()).toEqual([]);
     const asked = origin.requests.slice(before).map((request) => request.headers.range);
@@ -135,19 +135,19 @@ describe("a large file whose pieces break", () => {
   });
 
   it("takes none of its pieces for those of the version that is there by then", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     const url = origin.route("/file", brokenInTheMiddle());
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.staged()).toHaveLength(1);
     origin.route("/file", does.file(TWO));
-    expect((await carrier.through("file", url)).checksum).toBe(SHA_TWO);
+    expect((await fileWorker.through("file", url)).checksum).toBe(SHA_TWO);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_TWO);
   });
 
-  it("starts anew, whole, where the file was replaced meanwhile", async ({ carrier, origin, space }) => {
+  it("starts anew, whole, where the file was replaced meanwhile", async ({ fileWorker, origin, space }) => {
     let ranges = 0;
     const good = does.file(ONE);
     const url = origin.route("/file", (exchange) => {
@@ -157,23 +157,23 @@ describe("a large file whose pieces break", () => {
       }
       return good(exchange);
     });
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     origin.route("/file", does.file(TWO));
-    expect((await carrier.through("file", url)).checksum).toBe(SHA_TWO);
+    expect((await fileWorker.through("file", url)).checksum).toBe(SHA_TWO);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_TWO);
     expect(space.files()).toEqual(["file"]);
   });
 
   it("with a wrong checksum keeps nothing of it, and is tried once more", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     const url = origin.route("/file", does.file(ONE));
-    const first = await carrier.once("file", url, { sha256: SHA_TWO, attempt: 1 });
+    const first = await fileWorker.once("file", url, { sha256: SHA_TWO, attempt: 1 });
     expect(first).toMatchObject({ is: "retry", error: { class: "checksum" } });
     expect(space.files()).toEqual([]);
-    const second = await carrier.once("file", url, { sha256: SHA_TWO, attempt: 2 });
+    const second = await fileWorker.once("file", url, { sha256: SHA_TWO, attempt: 2 });
     expect(second).toMatchObject({
       is: "settled",
       outcome: { outcome: "failed", error: { class: "checksum" } },

@@ -14,7 +14,7 @@ import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { pattern, sha256, sha256OfFile } from "../../harness/content.js";
 import { Gate, until } from "../../harness/gate.js";
-import { type Carrier, it } from "../helpers/file-worker.js";
+import { type FileWorker, it } from "../helpers/file-worker.js";
 import { FAR_PROCESS } from "../helpers/fleet.js";
 
 const MIB = 1 << 20;
@@ -22,29 +22,29 @@ const SIZE = 12 * MIB + 77;
 const ONE = pattern(SIZE, 1);
 const TWO = pattern(SIZE, 2);
 
-const leaseKey = (carrier: Carrier, name: string) =>
-  carrier.member.keys.lease(shortHash(carrier.place.tree.path(name)));
+const leaseKey = (fileWorker: FileWorker, name: string) =>
+  fileWorker.member.keys.lease(shortHash(fileWorker.context.tree.path(name)));
 
-async function expire(carrier: Carrier, name: string): Promise<void> {
-  await carrier.member.redis.hset(leaseKey(carrier, name), "e", "1");
+async function expire(fileWorker: FileWorker, name: string): Promise<void> {
+  await fileWorker.member.redis.hset(leaseKey(fileWorker, name), "e", "1");
 }
 
 /** Waits until a successor could go on: the part that is staged is noted in Redis. */
-async function noted(carrier: Carrier, name: string): Promise<void> {
-  const { redis } = carrier.member;
-  await until("a note of the part", async () => (await redis.hget(leaseKey(carrier, name), "m")) !== null);
+async function noted(fileWorker: FileWorker, name: string): Promise<void> {
+  const { redis } = fileWorker.member;
+  await until("a note of the part", async () => (await redis.hget(leaseKey(fileWorker, name), "m")) !== null);
 }
 
 const ranges = (requests: readonly { headers: { range?: string | undefined } }[]) =>
   requests.map((request) => request.headers.range);
 
 describe("a part of a file", () => {
-  it("is gone on with, under the same version", async ({ carrier, origin, space }) => {
+  it("is gone on with, under the same version", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), does.file(ONE));
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.staged()).toHaveLength(1);
     expect(existsSync(space.to("file"))).toBe(false);
-    expect(await carrier.through("file", url)).toMatchObject({ outcome: "copied", checksum: sha256(ONE) });
+    expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", checksum: sha256(ONE) });
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
     expect(space.files()).toEqual(["file"]);
     const [first, second] = origin.requests;
@@ -55,7 +55,7 @@ describe("a part of a file", () => {
     expect(from).toBeLessThanOrEqual(5 * MIB);
   });
 
-  it("is gone on with again and again", async ({ carrier, origin, space }) => {
+  it("is gone on with again and again", async ({ fileWorker, origin, space }) => {
     const cut =
       (at: number): ReturnType<typeof does.file> =>
       (exchange) => {
@@ -72,7 +72,7 @@ describe("a part of a file", () => {
         return whole(exchange);
       };
     const url = origin.route("/file", cut(3 * MIB), cut(3 * MIB), cut(3 * MIB), does.file(ONE));
-    expect((await carrier.through("file", url)).checksum).toBe(sha256(ONE));
+    expect((await fileWorker.through("file", url)).checksum).toBe(sha256(ONE));
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
     const starts = ranges(origin.requests).map((range) => Number(/\d+/.exec(range ?? "0")?.[0]));
     expect(starts).toEqual([...starts].sort((a, b) => a - b));
@@ -103,10 +103,10 @@ describe("a part of a file", () => {
       },
     ],
     ["comes from a server that ignores ranges now", does.file(TWO, { ranges: false })],
-  ])("is not mixed with another version: the file %s", async ([, after], { carrier, origin, space }) => {
+  ])("is not mixed with another version: the file %s", async ([, after], { fileWorker, origin, space }) => {
     const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), after);
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
-    const outcome = await carrier.through("file", url);
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
+    const outcome = await fileWorker.through("file", url);
     expect(outcome.outcome).toBe("copied");
     const found = await sha256OfFile(space.to("file"));
     expect(found).toBe(outcome.checksum);
@@ -114,34 +114,37 @@ describe("a part of a file", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("is not begun with a range of elsewhere", async ({ carrier, origin, space }) => {
+  it("is not begun with a range of elsewhere", async ({ fileWorker, origin, space }) => {
     const url = origin.route(
       "/file",
       does.cutAt(ONE, 5 * MIB, "reset"),
       does.wrongContentRange(ONE),
       does.file(ONE),
     );
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
-    expect((await carrier.through("file", url)).checksum).toBe(sha256(ONE));
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
+    expect((await fileWorker.through("file", url)).checksum).toBe(sha256(ONE));
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
   });
 
-  it("that is refused with 403 begins anew at once", async ({ carrier, origin, space }) => {
+  it("that is refused with 403 begins anew at once", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), does.status(403), does.file(ONE));
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
-    expect(await carrier.once("file", url)).toMatchObject({ is: "settled", outcome: { outcome: "copied" } });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("file", url)).toMatchObject({
+      is: "settled",
+      outcome: { outcome: "copied" },
+    });
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
     expect(ranges(origin.requests)).toEqual([undefined, expect.stringMatching(/^bytes=\d+-$/), undefined]);
   });
 
   it("that a server fails over again and again is begun anew in the last try", async ({
-    carrier,
+    fileWorker,
     origin,
   }) => {
     const failsOverRanges: ReturnType<typeof does.file> = (exchange) =>
       (exchange.request.headers.range ? does.status(500) : does.file(ONE))(exchange);
     const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), failsOverRanges);
-    expect(await carrier.through("file", url)).toMatchObject({ outcome: "copied", checksum: sha256(ONE) });
+    expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", checksum: sha256(ONE) });
     const asked = ranges(origin.requests);
     expect(asked.slice(1, -1)).not.toContain(undefined);
     expect(asked.at(-1)).toBeUndefined();
@@ -153,11 +156,11 @@ describe("a part of a file", () => {
     ["where that is not wanted", {}, { resume: false }, 5 * MIB],
     ["of next to nothing", {}, {}, 1_000],
   ])("%s is not kept", async ([, options, terms, at], { make, origin, space }) => {
-    const carrier = await make(terms);
+    const fileWorker = await make(terms);
     const url = origin.route("/file", does.cutAt(ONE, at, "reset", options), does.file(ONE, options));
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.staged()).toEqual([]);
-    expect((await carrier.through("file", url)).checksum).toBe(sha256(ONE));
+    expect((await fileWorker.through("file", url)).checksum).toBe(sha256(ONE));
     expect(ranges(origin.requests)).toEqual([undefined, undefined]);
   });
 
@@ -171,11 +174,11 @@ describe("a part of a file", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("that is the whole file is not asked for behind its end", async ({ carrier, origin, space }) => {
+  it("that is the whole file is not asked for behind its end", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file(ONE));
     // It stops when everything is staged and nothing is published.
-    await carrier.add("file", url);
-    const stopped = await carrier.other({
+    await fileWorker.add("file", url);
+    const stopped = await fileWorker.other({
       wrap: (source) => ({
         openRange: (...args) => source.openRange(...args),
         open: async (...args) => {
@@ -189,7 +192,7 @@ describe("a part of a file", () => {
         },
       }),
     });
-    const second = await carrier.other();
+    const second = await fileWorker.other();
     expect(await stopped.once("file", url)).toEqual({ is: "returned" });
     expect(space.staged()).toHaveLength(1);
     expect((await second.through("file", url)).checksum).toBe(sha256(ONE));
@@ -200,23 +203,23 @@ describe("a part of a file", () => {
 
 describe("a process that stops", () => {
   it("keeps the part, gives the file back, and another goes on at once", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(ONE, 6 * MIB, gate), does.file(ONE));
-    const carrying = carrier.once("file", url);
+    const carrying = fileWorker.once("file", url);
     await until("some of the file", () =>
       space.staged().some((name) => statSync(space.to(name)).size >= 2 * MIB),
     );
-    carrier.place.leases.abortAll(new StoppingError("stopping"));
+    fileWorker.context.leases.abortAll(new StoppingError("stopping"));
     expect(await carrying).toEqual({ is: "returned" });
     gate.open();
     expect(space.staged()).toHaveLength(1);
-    expect(await carrier.counts()).toMatchObject({ settled: 0 });
+    expect(await fileWorker.counts()).toMatchObject({ settled: 0 });
 
-    const other = await carrier.other();
+    const other = await fileWorker.other();
     expect((await other.through("file", url)).checksum).toBe(sha256(ONE));
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
     expect(origin.requests[1]?.headers.range).toMatch(/^bytes=\d+-$/);
@@ -227,25 +230,25 @@ describe("a process that stops", () => {
 describe("a worker that was taken over", () => {
   /** One worker hangs in the middle of a file; its lease runs out. */
   async function hanging(
-    carrier: Carrier,
+    fileWorker: FileWorker,
     origin: { route: (path: string, ...b: ReturnType<typeof does.file>[]) => string },
   ) {
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(ONE, 10 * MIB, gate), does.file(ONE));
-    const carrying = carrier.once("file", url);
-    await noted(carrier, "file");
-    await expire(carrier, "file");
+    const carrying = fileWorker.once("file", url);
+    await noted(fileWorker, "file");
+    await expire(fileWorker, "file");
     return { gate, url, carrying };
   }
 
   it("publishes nothing: its successor goes on with a copy of its part and removes the part itself", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
-    const { gate, url, carrying } = await hanging(carrier, origin);
+    const { gate, url, carrying } = await hanging(fileWorker, origin);
     const [stagedBefore] = space.staged();
-    const successor = await carrier.other();
+    const successor = await fileWorker.other();
     const outcome = await successor.through("file", url);
     expect(outcome).toMatchObject({ outcome: "copied", checksum: sha256(ONE) });
     expect(origin.requests[1]?.headers.range).toMatch(/^bytes=\d+-$/);
@@ -259,43 +262,43 @@ describe("a worker that was taken over", () => {
     expect(statSync(space.to("file")).ino).toBe(inode);
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
     expect(space.files()).toEqual(["file"]);
-    expect(await carrier.counts()).toMatchObject({ files: 1, settled: 1, copied: 1 });
+    expect(await fileWorker.counts()).toMatchObject({ files: 1, settled: 1, copied: 1 });
   });
 
-  it("learns of it with its next renewal, and stops its work", async ({ carrier, origin, space }) => {
+  it("learns of it with its next renewal, and stops its work", async ({ fileWorker, origin, space }) => {
     const gate = new Gate();
     let hung = 0;
     const url = origin.route("/file", (exchange) => {
       hung++;
       return does.pausedAt(ONE, 10 * MIB, gate)(exchange);
     });
-    const carrying = carrier.once("file", url);
+    const carrying = fileWorker.once("file", url);
     await until(
       "the lease",
-      async () => (await carrier.member.redis.exists(leaseKey(carrier, "file"))) === 1,
+      async () => (await fileWorker.member.redis.exists(leaseKey(fileWorker, "file"))) === 1,
     );
     // Somebody else has it now, before the part is first noted.
-    await carrier.member.redis.hset(leaseKey(carrier, "file"), { f: "9007199254740000", d: "other:1" });
+    await fileWorker.member.redis.hset(leaseKey(fileWorker, "file"), { f: "9007199254740000", d: "other:1" });
     const late = await carrying;
     expect(late).toMatchObject({ is: "retry", error: { class: "locked" } });
     expect(hung).toBe(1);
     gate.open();
     expect(existsSync(space.to("file"))).toBe(false);
-    expect(await carrier.member.redis.hget(leaseKey(carrier, "file"), "d")).toBe("other:1");
+    expect(await fileWorker.member.redis.hget(leaseKey(fileWorker, "file"), "d")).toBe("other:1");
   });
 
   it("cannot rename its staged file once its successor has begun: at the last moment before the rename", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     // The stale one is stopped between its last look at the lease and its rename: here its staged file is renamed
     // by hand, as it would do it then.
-    const { gate, url, carrying } = await hanging(carrier, origin);
+    const { gate, url, carrying } = await hanging(fileWorker, origin);
     const [staged] = space.staged();
     const second = new Gate();
     origin.route("/file", does.gated(second, does.file(ONE)));
-    const successor = await carrier.other();
+    const successor = await fileWorker.other();
     const succeeding = successor.through("file", url);
     await second.reached;
     expect(() => renameSync(space.to(staged as string), space.to("file"))).toThrow(/ENOENT/);
@@ -307,14 +310,14 @@ describe("a worker that was taken over", () => {
   });
 
   it("cannot rename it either where its successor found nothing to do: the file is the one the checksum names", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
     make,
   }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("file"), "wanted");
-    const { gate, carrying } = await hanging(carrier, origin);
+    const { gate, carrying } = await hanging(fileWorker, origin);
     const [staged] = space.staged();
     const successor = await make({ owner: FAR_PROCESS });
     const outcome = await successor.through("file", origin.url("/other"), { sha256: sha256("wanted") });
@@ -326,17 +329,17 @@ describe("a worker that was taken over", () => {
   });
 
   it("is not forgotten by a successor whose directory was in the way", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
     make,
   }) => {
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(ONE, 10 * MIB, gate), does.file(ONE));
-    const carrying = carrier.once("dir/file", url);
-    await noted(carrier, "dir/file");
+    const carrying = fileWorker.once("dir/file", url);
+    await noted(fileWorker, "dir/file");
     const [staged] = space.staged();
-    await expire(carrier, "dir/file");
+    await expire(fileWorker, "dir/file");
     renameSync(space.to("dir"), space.to("aside"));
     writeFileSync(space.to("dir"), "a file in the way");
     const second = await make({ owner: FAR_PROCESS });
@@ -353,49 +356,49 @@ describe("a worker that was taken over", () => {
 
 describe("the destination", () => {
   it("that is a directory is refused, for good, before anything is fetched or after", async ({
-    carrier,
+    fileWorker,
     origin,
     space,
   }) => {
     mkdirSync(space.to("file/inside"), { recursive: true });
     const url = origin.route("/file", does.file("text"));
-    const outcome = await carrier.through("file", url);
+    const outcome = await fileWorker.through("file", url);
     expect(outcome).toMatchObject({ outcome: "failed", attempts: 1, error: { class: "path" } });
     expect(readdirSync(space.to("file"))).toEqual(["inside"]);
     expect(space.files()).toEqual([]);
   });
 
-  it("below a file is refused, for good", async ({ carrier, origin, space }) => {
+  it("below a file is refused, for good", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("a"), "a file");
-    const outcome = await carrier.through("a/b", origin.route("/file", does.file("text")));
+    const outcome = await fileWorker.through("a/b", origin.route("/file", does.file("text")));
     expect(outcome).toMatchObject({ outcome: "failed", attempts: 1, error: { class: "path" } });
     expect(space.read("a")).toBe("a file");
   });
 
-  it("that is a link is replaced, never followed", async ({ carrier, origin, space }) => {
+  it("that is a link is replaced, never followed", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.at("victim"), "precious");
     symlinkSync(space.at("victim"), space.to("file"));
-    const outcome = await carrier.through("file", origin.route("/file", does.file("text")));
+    const outcome = await fileWorker.through("file", origin.route("/file", does.file("text")));
     if (outcome.outcome === "copied") expect(space.read("file")).toBe("text");
     else expect(outcome.error?.class).toBe("path");
     expect(readdirSync(space.path).sort()).toEqual(["root", "victim"]);
     expect(await sha256OfFile(space.at("victim"))).toBe(sha256("precious"));
   });
 
-  it("whose parent is a link out of the tree is refused", async ({ carrier, origin, space }) => {
+  it("whose parent is a link out of the tree is refused", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     mkdirSync(space.at("elsewhere"));
     symlinkSync(space.at("elsewhere"), space.to("dir"));
-    const outcome = await carrier.through("dir/file", origin.route("/file", does.file("text")));
+    const outcome = await fileWorker.through("dir/file", origin.route("/file", does.file("text")));
     expect(outcome).toMatchObject({ outcome: "failed", attempts: 1, error: { class: "path" } });
     expect(readdirSync(space.at("elsewhere"))).toEqual([]);
   });
 
   it.for([10, 600_000])(
     "whose parent is swapped for a link while its %i bytes come never leads out of the tree",
-    async (size, { carrier, origin, space }) => {
+    async (size, { fileWorker, origin, space }) => {
       const gate = new Gate();
       const content = pattern(size);
       const url = origin.route(
@@ -405,23 +408,23 @@ describe("the destination", () => {
       );
       mkdirSync(space.at("elsewhere"));
       mkdirSync(space.to("dir/sub"), { recursive: true });
-      const carrying = carrier.once("dir/sub/file", url);
+      const carrying = fileWorker.once("dir/sub/file", url);
       await gate.reached;
       renameSync(space.to("dir"), space.to("aside"));
       symlinkSync(space.at("elsewhere"), space.to("dir"));
       gate.open();
-      const carried = await carrying;
-      expect(carried.is === "settled" ? carried.outcome.outcome : carried.is).not.toBe("copied");
+      const result = await carrying;
+      expect(result.is === "settled" ? result.outcome.outcome : result.is).not.toBe("copied");
       expect(readdirSync(space.at("elsewhere"), { recursive: true })).toEqual([]);
       // What was staged is gone from the directory that was moved aside, too.
       expect(space.staged()).toEqual([]);
     },
   );
 
-  it("may have a name of 255 bytes, in any script", async ({ carrier, origin, space }) => {
+  it("may have a name of 255 bytes, in any script", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file("text"));
     for (const name of ["a".repeat(255), `${"ü".repeat(127)}x`, "😀".repeat(63)]) {
-      expect((await carrier.through(name, url)).outcome).toBe("copied");
+      expect((await fileWorker.through(name, url)).outcome).toBe("copied");
       expect(space.read(name)).toBe("text");
     }
   });
@@ -432,7 +435,7 @@ describe("a local source", () => {
     const source = space.at("source");
     writeFileSync(source, Buffer.alloc(3 * MIB, "a"));
     let touched = false;
-    const carrier = await make({
+    const fileWorker = await make({
       wrap: (inner) => ({
         openRange: (...args) => inner.openRange(...args),
         open: async (...args) => {
@@ -450,13 +453,13 @@ describe("a local source", () => {
         },
       }),
     });
-    expect(await carrier.once("file", source)).toMatchObject({ is: "retry", error: { class: "changed" } });
+    expect(await fileWorker.once("file", source)).toMatchObject({ is: "retry", error: { class: "changed" } });
     expect(space.files()).toEqual([]);
-    expect((await carrier.through("file", source)).checksum).toBe(sha256(Buffer.alloc(3 * MIB, "b")));
+    expect((await fileWorker.through("file", source)).checksum).toBe(sha256(Buffer.alloc(3 * MIB, "b")));
   });
 
-  it("that cannot be read fails for good", async ({ carrier, space }) => {
-    expect(await carrier.through("file", space.at("none"))).toMatchObject({
+  it("that cannot be read fails for good", async ({ fileWorker, space }) => {
+    expect(await fileWorker.through("file", space.at("none"))).toMatchObject({
       outcome: "failed",
       attempts: 1,
       error: { class: "not-found" },
@@ -466,20 +469,20 @@ describe("a local source", () => {
 });
 
 describe("a file that kills its workers", () => {
-  it("ends as poison in a fleet, after eight of them", async ({ carrier, origin }) => {
-    carrier.place.fleet = true;
+  it("ends as poison in a fleet, after eight of them", async ({ fileWorker, origin }) => {
+    fileWorker.context.fleet = true;
     const gate = new Gate();
     const url = origin.route("/file", does.gated(gate, does.file("content")));
-    await carrier.add("file", url);
-    const flight = carrier.member.keys.flight(flightHash(carrier.runId, url, "file", 0));
-    await carrier.member.redis.set(flight, `${carrier.runId}:0`); // as a fleet's run has it
+    await fileWorker.add("file", url);
+    const flight = fileWorker.member.keys.flight(flightHash(fileWorker.runId, url, "file", 0));
+    await fileWorker.member.redis.set(flight, `${fileWorker.runId}:0`); // as a fleet's run has it
     for (let nth = 1; nth <= 8; nth++) {
-      const dead = carrier.once("file", url);
+      const dead = fileWorker.once("file", url);
       dead.catch(() => {});
       await origin.waitFor(nth, "/file");
-      await expire(carrier, "file");
+      await expire(fileWorker, "file");
     }
-    const last = await carrier.once("file", url);
+    const last = await fileWorker.once("file", url);
     if (last.is !== "settled") throw new Error(last.is);
     expect(last.outcome).toMatchObject({ outcome: "failed", error: { class: "poison" } });
     expect(origin.requestsTo("/file")).toHaveLength(8);

@@ -14,31 +14,31 @@ describe("limits", () => {
     origin,
     space,
   }) => {
-    const carrier = await make({ maxFileSizeBytes: 1_000 });
+    const fileWorker = await make({ maxFileSizeBytes: 1_000 });
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(pattern(1_001), 10, gate));
-    expect(await settledError(carrier, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
+    expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
     gate.open();
     const fits = origin.route("/fits", does.file(pattern(1_000)));
-    expect((await carrier.through("fits", fits)).outcome).toBe("copied");
+    expect((await fileWorker.through("fits", fits)).outcome).toBe("copied");
     expect(space.files()).toEqual(["fits"]);
   });
 
   it("of size are held while a body without a length comes in", async ({ make, origin, space }) => {
     for (const maxFileSizeBytes of [1_000, 4 << 20]) {
-      const carrier = await make({ maxFileSizeBytes });
+      const fileWorker = await make({ maxFileSizeBytes });
       const url = origin.route("/endless", does.endless);
-      expect(await settledError(carrier, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
+      expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
       expect(space.files()).toEqual([]);
     }
   });
 
   it("of speed hold for all bodies together", async ({ make, origin, space }) => {
-    const carrier = await make({ bytesPerSecond: 2 << 20 });
+    const fileWorker = await make({ bytesPerSecond: 2 << 20 });
     const started = performance.now();
     await Promise.all(
       ["a", "b", "c"].map((name) =>
-        carrier.through(name, origin.route(`/${name}`, does.file(pattern(1 << 20)))),
+        fileWorker.through(name, origin.route(`/${name}`, does.file(pattern(1 << 20)))),
       ),
     );
     // 3 MiB at 2 MiB/s are 1.5 s; what may come before the first wait is the last body's, at most.
@@ -53,10 +53,10 @@ describe("limits", () => {
   ])(
     "of time: %s is given up, and counts against the host",
     async ([, behaviour], { make, origin, space }) => {
-      const carrier = await make({ timeoutMs: 400 });
+      const fileWorker = await make({ timeoutMs: 400 });
       const url = origin.route("/file", behaviour(pattern(200_000)));
-      const carried = await carrier.once("file", url);
-      expect(carried).toMatchObject({
+      const result = await fileWorker.once("file", url);
+      expect(result).toMatchObject({
         is: "retry",
         error: { class: "timeout", permanent: false, verdict: "fail" },
       });
@@ -65,14 +65,14 @@ describe("limits", () => {
   );
 
   it("of time do not hold against a slow body that is fast enough", async ({ make, origin }) => {
-    const carrier = await make({ timeoutMs: 1_000 });
+    const fileWorker = await make({ timeoutMs: 1_000 });
     const url = origin.route("/file", does.drip(pattern(20_000), 1_000, 100));
-    expect(await carrier.through("file", url)).toMatchObject({ outcome: "copied", attempts: 1 });
+    expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", attempts: 1 });
   });
 
-  it("a host that nobody is on counts against it", async ({ carrier }) => {
-    const carried = await carrier.once("file", await refusedUrl("/x"));
-    expect(carried).toMatchObject({ is: "retry", error: { class: "connect", verdict: "fail" } });
+  it("a host that nobody is on counts against it", async ({ fileWorker }) => {
+    const result = await fileWorker.once("file", await refusedUrl("/x"));
+    expect(result).toMatchObject({ is: "retry", error: { class: "connect", verdict: "fail" } });
   });
 });
 
@@ -80,40 +80,40 @@ describe("the breaker", () => {
   const rules = { ...RULES, threshold: 2 };
 
   it("opens after failures in a row; then the file is not even asked for", async ({ make, origin }) => {
-    const carrier = await make({ rules });
+    const fileWorker = await make({ rules });
     const url = origin.route("/file", does.status(503, { "retry-after": "120" }));
-    expect(await carrier.once("file", url)).toMatchObject({ is: "retry", blockedUntilMs: 0 });
-    const second = await carrier.once("file", url);
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry", blockedUntilMs: 0 });
+    const second = await fileWorker.once("file", url);
     if (second.is !== "retry") throw new Error(second.is);
     expect(second.error.retryAfterMs).toBe(120_000);
     expect(second.blockedUntilMs).toBeGreaterThan(Date.now() + 100_000);
-    expect(await carrier.once("file", url)).toMatchObject({ is: "blocked" });
+    expect(await fileWorker.once("file", url)).toMatchObject({ is: "blocked" });
     expect(origin.requests).toHaveLength(2);
   });
 
   it("is kept closed by every answer of the host, a 404 too", async ({ make, origin }) => {
-    const carrier = await make({ rules });
+    const fileWorker = await make({ rules });
     const bad = origin.route("/bad", does.status(500));
     for (let nth = 0; nth < 4; nth++) {
-      expect(await carrier.once(`bad-${nth}`, bad)).toMatchObject({ is: "retry", blockedUntilMs: 0 });
-      expect((await carrier.through(`none-${nth}`, origin.url("/none"))).error?.class).toBe("not-found");
+      expect(await fileWorker.once(`bad-${nth}`, bad)).toMatchObject({ is: "retry", blockedUntilMs: 0 });
+      expect((await fileWorker.through(`none-${nth}`, origin.url("/none"))).error?.class).toBe("not-found");
     }
   });
 
   it("opens when a file's tries are spent, where that is asked for", async ({ make, origin }) => {
-    const carrier = await make({ rules: { ...RULES, threshold: 100 }, openWhenSpent: true, retries: 2 });
+    const fileWorker = await make({ rules: { ...RULES, threshold: 100 }, openWhenSpent: true, retries: 2 });
     const url = origin.route("/file", does.status(500));
-    expect((await carrier.through("file", url)).outcome).toBe("failed");
-    expect(await carrier.once("other", url)).toMatchObject({ is: "blocked" });
+    expect((await fileWorker.through("file", url)).outcome).toBe("failed");
+    expect(await fileWorker.once("other", url)).toMatchObject({ is: "blocked" });
   });
 });
 
 describe("a busy destination", () => {
-  it("is told with whether the same source is on its way", async ({ carrier, make, origin }) => {
+  it("is told with whether the same source is on its way", async ({ fileWorker, make, origin }) => {
     const gate = new Gate();
     const url = origin.route("/file", does.gated(gate, does.file("text")));
     const other = origin.route("/other", does.file("other"));
-    const first = carrier.once("file", url);
+    const first = fileWorker.once("file", url);
     await gate.reached;
     const [same, different] = await Promise.all([make(), make()]);
     expect(await same.once("file", url)).toEqual({ is: "busy", sameSource: true });
@@ -126,38 +126,38 @@ describe("a busy destination", () => {
 });
 
 describe("a file of a cancelled run", () => {
-  it("is not begun", async ({ carrier, origin, space }) => {
-    await carrier.add("file", origin.route("/file", does.file("text")));
-    await carrier.member.ledger.cancel(carrier.runId);
-    const carried = await carrier.once("file", origin.url("/file"));
-    expect(carried).toMatchObject({ is: "settled", outcome: { outcome: "cancelled" } });
+  it("is not begun", async ({ fileWorker, origin, space }) => {
+    await fileWorker.add("file", origin.route("/file", does.file("text")));
+    await fileWorker.member.ledger.cancel(fileWorker.runId);
+    const result = await fileWorker.once("file", origin.url("/file"));
+    expect(result).toMatchObject({ is: "settled", outcome: { outcome: "cancelled" } });
     expect(origin.requests).toEqual([]);
     expect(space.files()).toEqual([]);
   });
 
-  it("is stopped on its way, and the old file stays", async ({ carrier, origin, space }) => {
+  it("is stopped on its way, and the old file stays", async ({ fileWorker, origin, space }) => {
     withOld(space);
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(toBuffer(pattern(1_000)), 500, gate));
-    const carrying = carrier.once("file", url);
+    const carrying = fileWorker.once("file", url);
     await gate.reached;
-    carrier.place.leases.cancelHeld(carrier.place.runId);
+    fileWorker.context.leases.cancelHeld(fileWorker.context.runId);
     expect(await carrying).toMatchObject({ is: "settled", outcome: { outcome: "cancelled" } });
     gate.open();
     expect(space.read("file")).toBe(OLD);
     expect(space.files()).toEqual(["file"]);
-    expect(await carrier.counts()).toMatchObject({ settled: 1, cancelled: 1 });
+    expect(await fileWorker.counts()).toMatchObject({ settled: 1, cancelled: 1 });
   });
 
-  it("goes on for other runs that wait for it", async ({ carrier, origin, space }) => {
+  it("goes on for other runs that wait for it", async ({ fileWorker, origin, space }) => {
     const gate = new Gate();
     const url = origin.route("/file", does.gated(gate, does.file("text")));
-    await carrier.add("file", url);
-    const flight = carrier.member.keys.flight(flightHash(carrier.runId, url, "file", 0));
-    await carrier.member.redis.append(flight, ",another:0");
-    const carrying = carrier.once("file", url);
+    await fileWorker.add("file", url);
+    const flight = fileWorker.member.keys.flight(flightHash(fileWorker.runId, url, "file", 0));
+    await fileWorker.member.redis.append(flight, ",another:0");
+    const carrying = fileWorker.once("file", url);
     await gate.reached;
-    carrier.place.leases.cancelHeld(carrier.runId);
+    fileWorker.context.leases.cancelHeld(fileWorker.runId);
     gate.open();
     expect(await carrying).toMatchObject({ is: "settled", outcome: { outcome: "copied" } });
     expect(space.read("file")).toBe("text");
@@ -165,14 +165,14 @@ describe("a file of a cancelled run", () => {
 });
 
 describe("a file whose lease has run out", () => {
-  it("is said nothing of, whatever its server answers", async ({ carrier, origin }) => {
+  it("is said nothing of, whatever its server answers", async ({ fileWorker, origin }) => {
     const url = origin.route("/file", (exchange) => {
       vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
       return does.status(404)(exchange);
     });
-    const carried = await carrier.once("file", url);
+    const result = await fileWorker.once("file", url);
     vi.restoreAllMocks();
-    expect(carried).toMatchObject({ is: "retry", error: { class: "locked" } });
-    expect(await carrier.counts()).toMatchObject({ settled: 0 });
+    expect(result).toMatchObject({ is: "retry", error: { class: "locked" } });
+    expect(await fileWorker.counts()).toMatchObject({ settled: 0 });
   });
 });

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FleetDispatcher } from "@drover/producer/dispatch/fleet-dispatcher";
 import type { Outcome } from "@drover/shared/outcome";
-import { FleetCarrier } from "@drover/worker/runtime/fleet-worker";
+import { FleetWorker } from "@drover/worker/runtime/fleet-worker";
 import { describe, expect, vi } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import { Member, queued, specOf } from "../helpers/fleet.js";
@@ -44,7 +44,7 @@ describe("an error of Redis", () => {
     await expect(dispatcher.tick()).rejects.toThrow("Connection is closed.");
     expect(await fleet.ledger.active()).toEqual([run]);
     await dispatcher.tick();
-    expect((await fleet.backlog.flying(run)).size).toBe(1);
+    expect((await fleet.backlog.inFlight(run)).size).toBe(1);
   });
 
   it("is not taken for credentials that have expired: the file is carried a moment later", async ({
@@ -58,7 +58,7 @@ describe("an error of Redis", () => {
     await dispatcher.tick();
     vi.spyOn(redis, "hmget").mockRejectedValueOnce(new Error("Connection is closed."));
     const settled = Promise.withResolvers<Outcome>();
-    const carrier = new FleetCarrier({
+    const fileWorker = new FleetWorker({
       redis,
       keys,
       concurrency: 1,
@@ -68,6 +68,6 @@ describe("an error of Redis", () => {
     });
     expect(await settled.promise).toMatchObject({ outcome: "copied", name: "f" });
     expect(readFileSync(join(dir, "out/f"), "utf8")).toBe("content");
-    await carrier.stop(0);
+    await fileWorker.stop(0);
   });
 });

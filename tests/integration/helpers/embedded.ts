@@ -107,17 +107,17 @@ export function kill(pid: number | undefined): void {
   }
 }
 
-export const keepers = () => processes().flatMap(({ pid, keeper }) => (keeper ? [pid] : []));
-export const servers = () => processes().flatMap(({ pid, keeper }) => (keeper ? [] : [pid]));
+export const supervisors = () => processes().flatMap(({ pid, supervisor }) => (supervisor ? [pid] : []));
+export const servers = () => processes().flatMap(({ pid, supervisor }) => (supervisor ? [] : [pid]));
 
 /** The keepers and servers of this test's directories that are alive, however they came to be. */
-export function processes(): { pid: number; keeper: boolean }[] {
-  const found: { pid: number; keeper: boolean }[] = [];
+export function processes(): { pid: number; supervisor: boolean }[] {
+  const found: { pid: number; supervisor: boolean }[] = [];
   if (process.platform !== "linux") {
     const list = execFileSync("ps", ["-axww", "-o", "pid=,args="], { encoding: "utf8" });
     for (const [, pid, args = ""] of list.matchAll(/^ *(\d+) (.*)$/gm)) {
       if (args.includes(base) && /supervisor\.js|(redis|valkey)-server/.test(args)) {
-        found.push({ pid: Number(pid), keeper: args.includes("supervisor.js") });
+        found.push({ pid: Number(pid), supervisor: args.includes("supervisor.js") });
       }
     }
     return found;
@@ -127,8 +127,8 @@ export function processes(): { pid: number; keeper: boolean }[] {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
       const cwd = readlinkSync(`/proc/${pid}/cwd`);
-      if (command.includes("supervisor.js") && command.includes(base)) found.push({ pid, keeper: true });
-      else if (cwd.startsWith(base) && /redis|valkey/.test(command)) found.push({ pid, keeper: false });
+      if (command.includes("supervisor.js") && command.includes(base)) found.push({ pid, supervisor: true });
+      else if (cwd.startsWith(base) && /redis|valkey/.test(command)) found.push({ pid, supervisor: false });
     } catch {
       // Not alive any more.
     }

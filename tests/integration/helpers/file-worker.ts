@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { flightHash } from "@drover/shared/protocol/admission";
-import { Gates } from "@drover/shared/protocol/host-breakers";
+import { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
@@ -17,21 +17,21 @@ import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
-import type { Place, Terms } from "@drover/worker/attempt/context";
-import type { Carried } from "@drover/worker/attempt/delivery";
+import type { RunContext, Terms } from "@drover/worker/attempt/context";
+import type { AttemptResult } from "@drover/worker/attempt/delivery";
 import { Leases } from "@drover/worker/attempt/leases";
-import { Budget } from "@drover/worker/bytes/buffer-pool";
+import { BufferPool } from "@drover/worker/bytes/buffer-pool";
 import { Pace } from "@drover/worker/bytes/pace";
 import { LocalDestination } from "@drover/worker/destinations/local/destination";
 import { S3Destination } from "@drover/worker/destinations/s3/destination";
-import { carry } from "@drover/worker/operations/copy";
-import { carryRemoval } from "@drover/worker/operations/remove";
+import { copyFile } from "@drover/worker/operations/copy";
+import { removeFile } from "@drover/worker/operations/remove";
 import type { Redis } from "ioredis";
 import { FaultOrigin } from "../../harness/fault-origin.js";
 import { it as base } from "../../harness/redis.js";
 import { FAR_PROCESS, Member, queued } from "./fleet.js";
 
-export interface CarrierOptions extends Partial<Terms> {
+export interface FileWorkerOptions extends Partial<Terms> {
   /** Name of the process, as Redis sees it. */
   owner?: string;
   headers?: Record<string, string>;
@@ -48,11 +48,11 @@ export interface CarrierOptions extends Partial<Terms> {
 }
 
 /** A worker without its queue: what carries the files of one run to one tree. */
-export class Carrier {
+export class FileWorker {
   readonly #client: HttpClient;
   readonly #deliveries = new Map<string, number>();
   readonly #indexes = new Map<string, number>();
-  readonly #others: Carrier[] = [];
+  readonly #others: FileWorker[] = [];
   /** Called for what goes wrong besides the files. */
   onError = (error: Error): void => {
     throw error;
@@ -62,13 +62,18 @@ export class Carrier {
   private constructor(
     readonly member: Member,
     readonly runId: string,
-    readonly place: Place,
+    readonly context: RunContext,
     client: HttpClient,
   ) {
     this.#client = client;
   }
 
-  static async make(redis: Redis, keys: Keys, root: string, options: CarrierOptions = {}): Promise<Carrier> {
+  static async make(
+    redis: Redis,
+    keys: Keys,
+    root: string,
+    options: FileWorkerOptions = {},
+  ): Promise<FileWorker> {
     const {
       owner = PROCESS_NAME,
       headers = {},
@@ -105,7 +110,7 @@ export class Carrier {
       ...over,
     };
     const tree = s3 && isS3(root) ? new S3Tree(root, s3) : new LocalTree(root);
-    const leases = new Leases(member.protocol);
+    const leases = new Leases(member.admission);
     const destination =
       tree instanceof S3Tree
         ? new S3Destination({
@@ -115,15 +120,15 @@ export class Carrier {
             redis,
             keys,
             leases,
-            budget: new Budget(64 << 20),
+            bufferPool: new BufferPool(64 << 20),
             ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
             ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),
-            onError: (error) => carrier.onError(error),
+            onError: (error) => fileWorker.onError(error),
           })
         : new LocalDestination(tree);
-    const place: Place = {
+    const context: RunContext = {
       runId: runId ?? (await member.newRun()),
-      protocol: member.protocol,
+      admission: member.admission,
       leases,
       pace: new Pace(timeoutMs, bytesPerSecond),
       tree,
@@ -132,12 +137,12 @@ export class Carrier {
       root,
       terms,
       fleet: false,
-      gates: new Gates(terms.breakerWaitMs, terms.rules.probeMs),
-      flight: (job) => flightHash(place.runId, job.s, job.d, job.g ?? 0),
+      breakers: new HostBreakers(terms.breakerWaitMs, terms.rules.probeMs),
+      flight: (job) => flightHash(context.runId, job.s, job.d, job.g ?? 0),
       source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
     };
-    const carrier: Carrier = new Carrier(member, place.runId, place, client);
-    return carrier;
+    const fileWorker: FileWorker = new FileWorker(member, context.runId, context, client);
+    return fileWorker;
   }
 
   /** Registers a file with the run. */
@@ -150,55 +155,63 @@ export class Carrier {
   }
 
   /** One delivery of a file's job, which is registered where it is not yet. */
-  once(name: string, source: string, over: { sha256?: string; attempt?: number } = {}): Promise<Carried> {
+  once(
+    name: string,
+    source: string,
+    over: { sha256?: string; attempt?: number } = {},
+  ): Promise<AttemptResult> {
     const carrying = this.#once(name, source, over);
     carrying.catch(() => {}); // a test that fails before it awaits this must not also fail for that
     return carrying;
   }
 
-  async #once(name: string, source: string, over: { sha256?: string; attempt?: number }): Promise<Carried> {
+  async #once(
+    name: string,
+    source: string,
+    over: { sha256?: string; attempt?: number },
+  ): Promise<AttemptResult> {
     if (!this.#indexes.has(name)) await this.add(name, source);
     const started = (this.#deliveries.get(name) ?? 0) + 1;
     this.#deliveries.set(name, started);
     const job: TransferJob = { i: this.#indexes.get(name) as number, s: source, d: name };
     if (over.sha256 !== undefined) job.x = over.sha256;
-    return await carry(
+    return await copyFile(
       { job, attempt: over.attempt ?? started, sinceMs: Date.now(), through() {} },
-      this.place,
+      this.context,
     );
   }
 
   /** One delivery of the job that removes a file, which is registered where it is not yet. */
-  async removal(name: string, version: string): Promise<Carried> {
+  async removal(name: string, version: string): Promise<AttemptResult> {
     if (!this.#indexes.has(name)) await this.add(name, name);
     const started = (this.#deliveries.get(name) ?? 0) + 1;
     this.#deliveries.set(name, started);
     const index = this.#indexes.get(name) as number;
     const job: TransferJob = { op: "remove", i: index, s: name, d: name, v: version };
-    return await carryRemoval({ job, attempt: started, sinceMs: Date.now(), through() {} }, this.place);
+    return await removeFile({ job, attempt: started, sinceMs: Date.now(), through() {} }, this.context);
   }
 
   /** As a queue would do it, without its delays: again and again until it is settled. */
   async through(name: string, source: string, over: { sha256?: string } = {}) {
     for (let attempt = 1; attempt < 20; attempt++) {
-      const carried = await this.once(name, source, { ...over, attempt });
-      if (carried.is === "settled") return carried.outcome;
-      if (carried.is !== "retry")
-        throw new Error(`neither settled nor to be tried again: ${JSON.stringify(carried)}`);
+      const result = await this.once(name, source, { ...over, attempt });
+      if (result.is === "settled") return result.outcome;
+      if (result.is !== "retry")
+        throw new Error(`neither settled nor to be tried again: ${JSON.stringify(result)}`);
     }
     throw new Error(`${name} was not settled`);
   }
 
   /** Another worker of the same run, on another machine as far as anybody can tell. */
-  async other(options: CarrierOptions = {}): Promise<Carrier> {
+  async other(options: FileWorkerOptions = {}): Promise<FileWorker> {
     const { redis, keys } = this.member;
-    const { s3 } = this.place;
-    const same = { ...this.place.terms, owner: FAR_PROCESS, runId: this.runId, ...(s3 ? { s3 } : {}) };
-    const carrier = await Carrier.make(redis, keys, this.place.tree.root, { ...same, ...options });
-    for (const [name, index] of this.#indexes) carrier.#indexes.set(name, index);
-    carrier.#batch = this.#batch;
-    this.#others.push(carrier);
-    return carrier;
+    const { s3 } = this.context;
+    const same = { ...this.context.terms, owner: FAR_PROCESS, runId: this.runId, ...(s3 ? { s3 } : {}) };
+    const fileWorker = await FileWorker.make(redis, keys, this.context.tree.root, { ...same, ...options });
+    for (const [name, index] of this.#indexes) fileWorker.#indexes.set(name, index);
+    fileWorker.#batch = this.#batch;
+    this.#others.push(fileWorker);
+    return fileWorker;
   }
 
   async counts() {
@@ -207,10 +220,10 @@ export class Carrier {
 
   async close(): Promise<void> {
     for (const other of this.#others) await other.close();
-    this.place.leases.close();
-    this.place.pace.close();
-    this.place.destination.close();
-    this.place.tree.close();
+    this.context.leases.close();
+    this.context.pace.close();
+    this.context.destination.close();
+    this.context.tree.close();
     await this.#client.close();
   }
 }
@@ -251,8 +264,8 @@ interface Fixtures {
   space: Space;
   origin: FaultOrigin;
   /** Makes carriers to the test's root; they are closed with the test. */
-  make: (options?: CarrierOptions) => Promise<Carrier>;
-  carrier: Carrier;
+  make: (options?: FileWorkerOptions) => Promise<FileWorker>;
+  fileWorker: FileWorker;
 }
 
 export const it = base.extend<Fixtures>({
@@ -269,13 +282,13 @@ export const it = base.extend<Fixtures>({
     await origin.stop();
   },
   make: async ({ redis, keys, space }, use) => {
-    const made: Carrier[] = [];
+    const made: FileWorker[] = [];
     await use(async (options) => {
-      const carrier = await Carrier.make(redis, keys, space.root, options);
-      made.push(carrier);
-      return carrier;
+      const fileWorker = await FileWorker.make(redis, keys, space.root, options);
+      made.push(fileWorker);
+      return fileWorker;
     });
-    for (const carrier of made) await carrier.close();
+    for (const fileWorker of made) await fileWorker.close();
   },
-  carrier: async ({ make }, use) => use(await make()),
+  fileWorker: async ({ make }, use) => use(await make()),
 });

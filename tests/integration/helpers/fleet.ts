@@ -3,12 +3,12 @@ import { shortHash } from "@drover/shared/ids";
 import { hostOf } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import {
+  Admission,
   type AdmitRequest,
   type Admitted,
   type BreakerRules,
   type FileKeys,
   flightHash,
-  Protocol,
   type SettleRequest,
   waiterOf,
 } from "@drover/shared/protocol/admission";
@@ -56,7 +56,7 @@ export function specOf(over: Partial<RunSpec> = {}): RunSpec {
 
 /** One process of a fleet, as Redis sees it, and short ways to have files there. */
 export class Member {
-  readonly protocol: Protocol;
+  readonly admission: Admission;
   readonly ledger: Ledger;
   readonly backlog: Backlog;
   #batches = new Map<string, number>();
@@ -67,7 +67,7 @@ export class Member {
     readonly owner: string = PROCESS_NAME,
     probeMs = RULES.probeMs,
   ) {
-    this.protocol = new Protocol(redis, keys, owner, probeMs);
+    this.admission = new Admission(redis, keys, owner, probeMs);
     this.ledger = new Ledger(redis, keys, owner);
     this.backlog = new Backlog(redis, keys, owner);
   }
@@ -97,7 +97,7 @@ export class Member {
   }
 
   async admit(file: FileKeys, delivery = "d:1", over: Partial<AdmitRequest> = {}): Promise<Admitted> {
-    const answer = await this.protocol.admit(request(file, delivery, over));
+    const answer = await this.admission.admit(request(file, delivery, over));
     if (answer.is !== "admitted") throw new Error(`not admitted: ${JSON.stringify(answer)}`);
     return answer;
   }
@@ -112,7 +112,7 @@ export class Member {
     const name = randomBytes(6).toString("hex");
     const file = await this.file(runId, name, `http://${host}/${name}`);
     const admitted = await this.admit(file);
-    return await this.protocol.settle(settling(file, admitted, { verdict, ...over }));
+    return await this.admission.settle(settling(file, admitted, { verdict, ...over }));
   }
 }
 

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { expect } from "vitest";
-import type { Carrier, Space } from "./file-worker.js";
+import type { FileWorker, Space } from "./file-worker.js";
 
 export const OLD = "what was there before";
 
@@ -10,8 +10,8 @@ export function withOld(space: Space, name = "file"): void {
   writeFileSync(space.to(name), OLD);
 }
 
-export async function settledError(carrier: Carrier, name: string, url: string, sha?: string) {
-  const outcome = await carrier.through(name, url, sha === undefined ? {} : { sha256: sha });
+export async function settledError(fileWorker: FileWorker, name: string, url: string, sha?: string) {
+  const outcome = await fileWorker.through(name, url, sha === undefined ? {} : { sha256: sha });
   expect(outcome).toMatchObject({ outcome: "failed", checksum: null, bytes: 0, verifiedBy: null });
   return { ...outcome.error, attempts: outcome.attempts };
 }

@@ -1,11 +1,11 @@
 import type { Keys } from "@drover/shared/protocol/keys";
 import { type FakeRequest, FakeS3 } from "../../harness/fake-s3.js";
-import { it as base, Carrier, type CarrierOptions } from "./file-worker.js";
+import { it as base, FileWorker, type FileWorkerOptions } from "./file-worker.js";
 
 /** A service in this process, and carriers to `s3://bucket/to` on it, or to another root. */
 export const it = base.extend<{
   s3: FakeS3;
-  to: (options?: CarrierOptions & { root?: string }) => Promise<Carrier>;
+  to: (options?: FileWorkerOptions & { root?: string }) => Promise<FileWorker>;
 }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
   s3: async ({}, use) => {
@@ -14,7 +14,7 @@ export const it = base.extend<{
     await s3.stop();
   },
   to: async ({ redis, keys, s3 }, use) => {
-    const made: Carrier[] = [];
+    const made: FileWorker[] = [];
     await use(async ({ root = "s3://bucket/to", ...options } = {}) => {
       const spec = {
         endpoint: s3.endpoint,
@@ -23,11 +23,11 @@ export const it = base.extend<{
         anonymous: false,
         requesterPays: false,
       };
-      const carrier = await Carrier.make(redis, keys, root, { s3: spec, retries: 3, ...options });
-      made.push(carrier);
-      return carrier;
+      const fileWorker = await FileWorker.make(redis, keys, root, { s3: spec, retries: 3, ...options });
+      made.push(fileWorker);
+      return fileWorker;
     });
-    for (const carrier of made) await carrier.close();
+    for (const fileWorker of made) await fileWorker.close();
   },
 });
 
@@ -53,6 +53,6 @@ export function gate(of: (request: FakeRequest) => boolean, s3: FakeS3) {
 }
 
 /** Key of the lease on a file. */
-export function leaseOf(keys: Keys, carrier: Carrier, name: string): string {
-  return keys.lease(carrier.place.tree.leaseOf(name));
+export function leaseOf(keys: Keys, fileWorker: FileWorker, name: string): string {
+  return keys.lease(fileWorker.context.tree.leaseOf(name));
 }

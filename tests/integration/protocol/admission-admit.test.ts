@@ -1,5 +1,5 @@
 import { shortHash } from "@drover/shared/ids";
-import { LEASE_MS, Protocol } from "@drover/shared/protocol/admission";
+import { Admission, LEASE_MS } from "@drover/shared/protocol/admission";
 import { encodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
@@ -36,7 +36,7 @@ describe("a lease", () => {
   }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "d:1", { sourceHash: "mine" });
-    const answer = await fleet.protocol.admit(request(file, "other:1", { sourceHash: "theirs" }));
+    const answer = await fleet.admission.admit(request(file, "other:1", { sourceHash: "theirs" }));
     expect(answer).toMatchObject({ is: "busy", owner: fleet.owner, sourceHash: "mine", fence });
     if (answer.is !== "busy") throw new Error();
     expect(answer.leftMs).toBeGreaterThan(0);
@@ -53,7 +53,7 @@ describe("a lease", () => {
     await redis.script("FLUSH");
     const again = await fleet.admit(file, "d:1");
     expect(again).toMatchObject({ fence: first.fence, origin: "same", predecessors: [] });
-    expect((await fleet.protocol.admit(request(file, "d:2"))).is).toBe("busy");
+    expect((await fleet.admission.admit(request(file, "d:2"))).is).toBe("busy");
   });
 
   it("stays the same delivery's even when it has run out, as long as nobody took it", async ({
@@ -69,17 +69,17 @@ describe("a lease", () => {
   it("that was given back is had at once, with what is known of the staged part", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    await fleet.protocol.release(file, first.fence, "part", "none", "0", RULES, 0);
+    await fleet.admission.release(file, first.fence, "part", "none", "0", RULES, 0);
     const second = await fleet.admit(file, "d:2");
     expect(second).toMatchObject({ origin: "released", staged: "part", predecessors: [first.fence] });
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
-    expect((await fleet.protocol.admit(request(file, "d:3"))).is).toBe("busy");
+    expect((await fleet.admission.admit(request(file, "d:3"))).is).toBe("busy");
   });
 
   it("that was given back by this very delivery is a new one, with a new fence", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    await fleet.protocol.release(file, first.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release(file, first.fence, "", "none", "0", RULES, 0);
     const again = await fleet.admit(file, "d:1");
     expect(again.origin).toBe("released");
     expect(BigInt(again.fence)).toBeGreaterThan(BigInt(first.fence));
@@ -88,12 +88,12 @@ describe("a lease", () => {
   it("of a dead process is taken over, but only the one that was seen", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    const wrong = await fleet.protocol.admit(request(file, "d:2", { deadFence: "1" }));
+    const wrong = await fleet.admission.admit(request(file, "d:2", { deadFence: "1" }));
     expect(wrong.is).toBe("busy");
     const second = await fleet.admit(file, "d:2", { deadFence: first.fence });
     expect(second).toMatchObject({ origin: "dead", predecessors: [first.fence] });
     // A third who saw the same dead owner comes too late.
-    expect((await fleet.protocol.admit(request(file, "d:3", { deadFence: first.fence }))).is).toBe("busy");
+    expect((await fleet.admission.admit(request(file, "d:3", { deadFence: first.fence }))).is).toBe("busy");
   });
 
   it("that ran out is taken over", async ({ fleet, run }) => {
@@ -121,7 +121,7 @@ describe("a lease", () => {
     expect(fourth.predecessors).toEqual(fences);
     // Asking again must not forget them: the first answer may never have arrived.
     expect((await fleet.admit(file, "d:4")).predecessors).toEqual(fences);
-    await fleet.protocol.release(file, fourth.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release(file, fourth.fence, "", "none", "0", RULES, 0);
     expect((await fleet.admit(file, "d:5")).predecessors).toEqual([fourth.fence]);
   });
 
@@ -130,7 +130,7 @@ describe("a lease", () => {
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const second = await fleet.admit(file, "d:2");
-    await fleet.protocol.release(file, second.fence, "", "none", "0", RULES, 0, false);
+    await fleet.admission.release(file, second.fence, "", "none", "0", RULES, 0, false);
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([first.fence, second.fence]);
   });
 
@@ -139,7 +139,7 @@ describe("a lease", () => {
     await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const { fence } = await fleet.admit(file, "d:2");
-    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "note" }]);
+    await fleet.admission.renew([{ lease: file.lease, fence, staged: "note" }]);
     await expireLease(fleet, file);
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([fence]);
   });
@@ -152,7 +152,7 @@ describe("a lease", () => {
     await expireLease(fleet, file);
     const third = await fleet.admit(file, "d:3");
     expect(third.crashes).toBe(2);
-    await fleet.protocol.release(file, third.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release(file, third.fence, "", "none", "0", RULES, 0);
     expect((await fleet.admit(file, "d:4")).crashes).toBe(2);
   });
 
@@ -195,7 +195,7 @@ describe("a fence only grows", () => {
   }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file);
-    await fleet.protocol.settle(settling(file, first));
+    await fleet.admission.settle(settling(file, first));
     const next = await fleet.file(await fleet.newRun());
     const second = await fleet.admit(next);
     expect(second.origin).toBe("new");
@@ -217,22 +217,22 @@ describe("admission", () => {
   it("of a file that was settled is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file);
-    await fleet.protocol.settle(settling(file, first));
-    expect(await fleet.protocol.admit(request(file, "d:2"))).toEqual({ is: "done" });
+    await fleet.admission.settle(settling(file, first));
+    expect(await fleet.admission.admit(request(file, "d:2"))).toEqual({ is: "done" });
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
   it("of a file of a cancelled run is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.ledger.cancel(run);
-    expect(await fleet.protocol.admit(request(file))).toEqual({ is: "cancelled" });
+    expect(await fleet.admission.admit(request(file))).toEqual({ is: "cancelled" });
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
   it("hands over what the catalog knows", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
-    await fleet.protocol.settle(settling(file, admitted, { catalog: ENTRY }));
+    await fleet.admission.settle(settling(file, admitted, { catalog: ENTRY }));
     await redis.script("FLUSH");
     const next = await fleet.file(await fleet.newRun());
     expect((await fleet.admit(next)).catalog).toEqual(ENTRY);
@@ -251,7 +251,7 @@ describe("admission", () => {
     const files = await fleet.files(run, names);
     await fleet.admit(files[17] as (typeof files)[number], "somebody:1");
     const answers = await Promise.all(
-      files.map((file, at) => fleet.protocol.admit(request(file, `d-${at}:1`))),
+      files.map((file, at) => fleet.admission.admit(request(file, `d-${at}:1`))),
     );
     expect(answers.map((answer) => answer.is)).toEqual(
       files.map((_, at) => (at === 17 ? "busy" : "admitted")),
@@ -261,7 +261,7 @@ describe("admission", () => {
       files.map((file, at) => {
         const answer = answers[at];
         return answer?.is === "admitted"
-          ? fleet.protocol.settle(settling(file, answer, { index: at }))
+          ? fleet.admission.settle(settling(file, answer, { index: at }))
           : undefined;
       }),
     );
@@ -280,8 +280,8 @@ describe("admission", () => {
       for (const name of ["a", "b", "c"]) {
         const file = await fleet.file(run, name);
         const all = connections.flatMap((redis, at) => {
-          const protocol = new Protocol(redis, keys, `owner-${at}`, RULES.probeMs);
-          return Array.from({ length: 40 }, (_, nth) => protocol.admit(request(file, `d-${at}-${nth}:1`)));
+          const admission = new Admission(redis, keys, `owner-${at}`, RULES.probeMs);
+          return Array.from({ length: 40 }, (_, nth) => admission.admit(request(file, `d-${at}-${nth}:1`)));
         });
         const answers = await Promise.all(all);
         const holders = answers.filter((answer) => answer.is === "admitted");
@@ -298,8 +298,8 @@ describe("admission", () => {
     const other = await fleet.newRun();
     const [mine, theirs] = [await fleet.file(run), await fleet.file(other)];
     const answers = await Promise.all([
-      fleet.protocol.admit(request(mine, "d:1")),
-      fleet.protocol.admit(request(theirs, "e:1")),
+      fleet.admission.admit(request(mine, "d:1")),
+      fleet.admission.admit(request(theirs, "e:1")),
     ]);
     expect(answers.map((answer) => answer.is)).toEqual(["admitted", "busy"]);
   });
@@ -309,7 +309,7 @@ describe("admission", () => {
     const { fence } = await fleet.admit(file, "dead:1");
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_, at) =>
-        fleet.protocol.admit(request(file, `d-${at}:1`, { deadFence: fence })),
+        fleet.admission.admit(request(file, `d-${at}:1`, { deadFence: fence })),
       ),
     );
     expect(answers.filter((answer) => answer.is === "admitted")).toHaveLength(1);
@@ -322,9 +322,9 @@ describe("giving back and renewing", () => {
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const holder = await fleet.admit(file, "d:2");
-    const answer = await fleet.protocol.release(file, stale.fence, "stale part", "none", "0", RULES, 0);
+    const answer = await fleet.admission.release(file, stale.fence, "stale part", "none", "0", RULES, 0);
     expect(answer.is).toBe("stale");
-    const third = await fleet.protocol.admit(request(file, "d:3"));
+    const third = await fleet.admission.admit(request(file, "d:3"));
     expect(third).toMatchObject({ is: "busy", fence: holder.fence });
     expect((await fleet.admit(file, "d:2")).staged).toBe("");
   });
@@ -338,9 +338,9 @@ describe("giving back and renewing", () => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "d:1");
     await redis.del(keys.lease(file.lease));
-    const answer = await fleet.protocol.release(file, fence, "", "none", "0", RULES, 0);
+    const answer = await fleet.admission.release(file, fence, "", "none", "0", RULES, 0);
     expect(answer.is).toBe("stale");
-    expect(await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }])).toEqual([false]);
+    expect(await fleet.admission.renew([{ lease: file.lease, fence, staged: "" }])).toEqual([false]);
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
@@ -358,9 +358,9 @@ describe("giving back and renewing", () => {
       fence: fences[at] as string,
       staged: at === 2 ? "note" : "",
     }));
-    expect(await fleet.protocol.renew(asked)).toEqual([true, false, true]);
-    for (const file of [a, c]) expect((await fleet.protocol.admit(request(file, "e:1"))).is).toBe("busy");
-    expect(await fleet.protocol.admit(request(b, "e:1"))).toMatchObject({ is: "busy", fence: taken.fence });
+    expect(await fleet.admission.renew(asked)).toEqual([true, false, true]);
+    for (const file of [a, c]) expect((await fleet.admission.admit(request(file, "e:1"))).is).toBe("busy");
+    expect(await fleet.admission.admit(request(b, "e:1"))).toMatchObject({ is: "busy", fence: taken.fence });
     for (const file of [a, c]) await expireLease(fleet, file);
     expect((await fleet.admit(a, "e:1")).staged).toBe("");
     expect((await fleet.admit(c, "e:1")).staged).toBe("note");
@@ -369,9 +369,9 @@ describe("giving back and renewing", () => {
   it("keeps an older note where there is no new one", async ({ fleet, run, redis }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file);
-    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "note" }]);
+    await fleet.admission.renew([{ lease: file.lease, fence, staged: "note" }]);
     await redis.script("FLUSH");
-    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }]);
+    await fleet.admission.renew([{ lease: file.lease, fence, staged: "" }]);
     await expireLease(fleet, file);
     expect((await fleet.admit(file, "d:2")).staged).toBe("note");
   });
@@ -380,12 +380,12 @@ describe("giving back and renewing", () => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file);
     await redis.pexpire(keys.lease(file.lease), 60_000);
-    await fleet.protocol.renew([{ lease: file.lease, fence, staged: "" }]);
+    await fleet.admission.renew([{ lease: file.lease, fence, staged: "" }]);
     expect(await redis.pttl(keys.lease(file.lease))).toBeGreaterThan(86_000_000);
   });
 
   it("of nothing is nothing", async ({ fleet }) => {
-    expect(await fleet.protocol.renew([])).toEqual([]);
+    expect(await fleet.admission.renew([])).toEqual([]);
   });
 });
 

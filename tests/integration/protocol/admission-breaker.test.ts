@@ -1,4 +1,4 @@
-import { type Admitted, type FileKeys, Protocol } from "@drover/shared/protocol/admission";
+import { Admission, type Admitted, type FileKeys } from "@drover/shared/protocol/admission";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { until } from "../../harness/gate.js";
@@ -15,7 +15,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 /** Asks for a file of the host; a lease that is had is given back without a word about the host. */
 async function ask(fleet: Member, run: string): Promise<"through" | number> {
   const file = await fleet.file(run, `ask-${Math.random()}`, `http://host/${Math.random()}`);
-  const answer = await fleet.protocol.admit(request(file));
+  const answer = await fleet.admission.admit(request(file));
   if (answer.is === "blocked") return answer.waitMs;
   if (answer.is !== "admitted") throw new Error(answer.is);
   return "through";
@@ -66,12 +66,12 @@ describe("a closed breaker", () => {
       const local = await fleet.file(run, `local-${nth}`, `/data/${nth}`);
       expect(local.host).toBe("");
       const admitted = await fleet.admit(local);
-      const answer = await fleet.protocol.settle(settling(local, admitted, { verdict: "fail" }));
+      const answer = await fleet.admission.settle(settling(local, admitted, { verdict: "fail" }));
       expect(answer).toEqual({ is: "ok", blockedUntilMs: 0 });
     }
     expect(await ask(fleet, run)).toBe("through");
     const local = await fleet.file(run, "local", "/data/again");
-    expect((await fleet.protocol.admit(request(local))).is).toBe("admitted");
+    expect((await fleet.admission.admit(request(local))).is).toBe("admitted");
   });
 
   it("counts the failures of tries that are given back, too", async ({ fleet, run }) => {
@@ -79,11 +79,11 @@ describe("a closed breaker", () => {
     const told: number[] = [];
     for (const delivery of ["d:1", "d:2", "d:3"]) {
       const { fence, epoch } = await fleet.admit(file, delivery);
-      const answer = await fleet.protocol.release(file, fence, "", "fail", epoch, RULES, 0);
+      const answer = await fleet.admission.release(file, fence, "", "fail", epoch, RULES, 0);
       told.push(answer.blockedUntilMs);
     }
     expect(told.map((each) => each > 0)).toEqual([false, false, true]);
-    expect((await fleet.protocol.admit(request(file, "d:4"))).is).toBe("blocked");
+    expect((await fleet.admission.admit(request(file, "d:4"))).is).toBe("blocked");
   });
 
   it("is opened at once where that is asked for", async ({ fleet, run }) => {
@@ -108,7 +108,7 @@ describe("a closed breaker", () => {
     const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
     const answers = await Promise.all(
       files.map((file, at) =>
-        fleet.protocol.settle(
+        fleet.admission.settle(
           settling(file, admitted[at], { index: at, verdict: "fail", outcome: "failed", failure: "" }),
         ),
       ),
@@ -129,11 +129,11 @@ describe("who is admitted right after a file has ended", () => {
     const held = await Promise.all([...before, ...failing].map((file) => fleet.admit(file)));
     const options = { outcome: "failed", failure: "", verdict: "fail", openBreaker: true } as const;
     for (let at = 0; at < 10; at++) {
-      await fleet.protocol.settle(settling(before[at] as FileKeys, held[at], { index: at }));
-      const settled = fleet.protocol.settle(
+      await fleet.admission.settle(settling(before[at] as FileKeys, held[at], { index: at }));
+      const settled = fleet.admission.settle(
         settling(failing[at] as FileKeys, held[10 + at], { ...options, index: 10 + at }),
       );
-      const answer = await fleet.protocol.admit(request(next[at] as FileKeys));
+      const answer = await fleet.admission.admit(request(next[at] as FileKeys));
       expect([(await settled).is, answer.is]).toEqual(["ok", "blocked"]);
     }
   });
@@ -154,7 +154,7 @@ describe("settles of one call", () => {
     const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
     const answers = await Promise.all(
       files.map((file, index) =>
-        fleet.protocol.settle(settling(file, admitted[index], { index, verdict: verdicts[index] as "ok" })),
+        fleet.admission.settle(settling(file, admitted[index], { index, verdict: verdicts[index] as "ok" })),
       ),
     );
     expect(answers.filter((answer) => answer.blockedUntilMs > 0)).toHaveLength(opens ? 1 : 0);
@@ -174,7 +174,7 @@ describe("admissions of one call", () => {
     const local = await fleet.file(run, "local", "/data/local");
     await fleet.ledger.cancel(cancelled);
     const answers = await Promise.all(
-      [...files.flat(), local].map((file) => fleet.protocol.admit(request(file))),
+      [...files.flat(), local].map((file) => fleet.admission.admit(request(file))),
     );
     expect(answers.map((answer) => answer.is)).toEqual([
       ...["blocked", "admitted", "admitted", "blocked", "admitted"],
@@ -189,7 +189,7 @@ describe("an open breaker", () => {
     const file = await fleet.file(run, "blocked", "http://host/blocked");
     const before = await dump(redis, keys);
     for (let nth = 0; nth < 3; nth++) {
-      expect((await fleet.protocol.admit(request(file, `d:${nth}`))).is).toBe("blocked");
+      expect((await fleet.admission.admit(request(file, `d:${nth}`))).is).toBe("blocked");
     }
     expect(await dump(redis, keys)).toEqual(before);
   });
@@ -199,8 +199,8 @@ describe("an open breaker", () => {
     const other = await connect(server.address);
     try {
       const file = await fleet.file(run, "blocked", "http://host/blocked");
-      const protocol = new Protocol(other, keys, "another process", RULES.probeMs);
-      expect((await protocol.admit(request(file, "e:1"))).is).toBe("blocked");
+      const admission = new Admission(other, keys, "another process", RULES.probeMs);
+      expect((await admission.admit(request(file, "e:1"))).is).toBe("blocked");
     } finally {
       other.disconnect();
     }
@@ -225,7 +225,7 @@ describe("an open breaker", () => {
     const verdicts = ["ok", "fail", "fail"] as const;
     for (const [at, file] of files.entries()) {
       const over = { index: at, verdict: verdicts[at] as "ok", openBreaker: at === 2, retryAfterMs: 900_000 };
-      const answer = await fleet.protocol.settle(settling(file, admitted[at], over));
+      const answer = await fleet.admission.settle(settling(file, admitted[at], over));
       expect(answer).toEqual({ is: "ok", blockedUntilMs: 0 });
     }
     expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
@@ -272,7 +272,7 @@ describe("a half-open breaker", () => {
     const names = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`n${at}`, `http://host/${at}`]));
     const files = await fleet.files(run, names);
     const answers = await Promise.all(
-      files.map((file, at) => fleet.protocol.admit(request(file, `d${at}:1`))),
+      files.map((file, at) => fleet.admission.admit(request(file, `d${at}:1`))),
     );
     expect(answers.filter((answer) => answer.is === "admitted")).toHaveLength(3);
     const waits = answers.flatMap((answer) => (answer.is === "blocked" ? [answer.waitMs] : []));
@@ -306,9 +306,9 @@ describe("a half-open breaker", () => {
     const [a, b] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
     if (!a || !b) throw new Error();
     const [first, second] = [await fleet.admit(a), await fleet.admit(b)];
-    await fleet.protocol.settle(settling(a, first, { verdict: "ok" }));
+    await fleet.admission.settle(settling(a, first, { verdict: "ok" }));
     const rules = { ...RULES, threshold: 1 };
-    const late = await fleet.protocol.settle(settling(b, second, { index: 1, verdict: "fail", rules }));
+    const late = await fleet.admission.settle(settling(b, second, { index: 1, verdict: "fail", rules }));
     expect(late.blockedUntilMs).toBe(0);
     expect(await ask(fleet, run)).toBe("through");
   });
@@ -319,7 +319,7 @@ describe("a half-open breaker", () => {
     await open(fleet, run);
     await cool(fleet);
     await ask(fleet, run);
-    await fleet.protocol.settle(settling(file, early, { verdict: "ok" }));
+    await fleet.admission.settle(settling(file, early, { verdict: "ok" }));
     await ask(fleet, run);
     await ask(fleet, run);
     expect(await ask(fleet, run)).not.toBe("through");
@@ -338,8 +338,8 @@ describe("a half-open breaker", () => {
     const probe = await fleet.file(run, "probe");
     const late = await fleet.admit(probe);
     await Promise.all([
-      fleet.protocol.settle(settling(before, early, { index: 0, verdict: "ok" })),
-      fleet.protocol.settle(settling(probe, late, { index: 2, verdict: "ok" })),
+      fleet.admission.settle(settling(before, early, { index: 0, verdict: "ok" })),
+      fleet.admission.settle(settling(probe, late, { index: 2, verdict: "ok" })),
     ]);
     expect(await redis.hget(keys.breaker(HOST), "st")).toBeNull();
   });
@@ -356,7 +356,7 @@ describe("a half-open breaker", () => {
     const file = await fleet.file(run, "locked");
     const epoch = (await redis.hget(keys.breaker(HOST), "ep")) as string;
     const over = { index: 4, outcome: "locked", failure: "{}", epoch } as const;
-    await fleet.protocol.settle(settling(file, undefined, over));
+    await fleet.admission.settle(settling(file, undefined, over));
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
@@ -390,7 +390,7 @@ describe("a worker that was taken over", () => {
       await expireLease(fleet, file);
       await fleet.admit(file, "d:2");
       const before = await redis.hgetall(keys.breaker(HOST));
-      const answer = await fleet.protocol.settle(settling(file, stale, { verdict, openBreaker: true }));
+      const answer = await fleet.admission.settle(settling(file, stale, { verdict, openBreaker: true }));
       expect(answer).toEqual({ is: "stale", blockedUntilMs: 0 });
       expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
     },
@@ -405,7 +405,7 @@ describe("a worker that was taken over", () => {
       await expireLease(fleet, file);
       await fleet.admit(file, "d:2");
       const before = await redis.hgetall(keys.breaker(HOST));
-      const answer = await fleet.protocol.release(file, stale.fence, "", verdict, stale.epoch, RULES, 0);
+      const answer = await fleet.admission.release(file, stale.fence, "", verdict, stale.epoch, RULES, 0);
       expect(answer).toEqual({ is: "stale", blockedUntilMs: 0 });
       expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
     },
@@ -423,12 +423,12 @@ describe("a probe that learns nothing of its host", () => {
     const probes = [];
     for (const file of all.slice(0, 3)) probes.push(await fleet.admit(file, `${file.name}:1`));
     const [, , , d, e] = all;
-    expect((await fleet.protocol.admit(request(d as FileKeys, "d:1"))).is).toBe("blocked");
-    await fleet.protocol.settle(settling(all[0] as FileKeys, probes[0], { verdict: "none" }));
-    expect((await fleet.protocol.admit(request(d as FileKeys, "d:1"))).is).toBe("admitted");
-    expect((await fleet.protocol.admit(request(e as FileKeys, "e:1"))).is).toBe("blocked");
+    expect((await fleet.admission.admit(request(d as FileKeys, "d:1"))).is).toBe("blocked");
+    await fleet.admission.settle(settling(all[0] as FileKeys, probes[0], { verdict: "none" }));
+    expect((await fleet.admission.admit(request(d as FileKeys, "d:1"))).is).toBe("admitted");
+    expect((await fleet.admission.admit(request(e as FileKeys, "e:1"))).is).toBe("blocked");
     const { fence, epoch } = probes[1] as Admitted;
-    await fleet.protocol.release(all[1] as FileKeys, fence, "", "none", epoch, RULES, 0);
-    expect((await fleet.protocol.admit(request(e as FileKeys, "e:1"))).is).toBe("admitted");
+    await fleet.admission.release(all[1] as FileKeys, fence, "", "none", epoch, RULES, 0);
+    expect((await fleet.admission.admit(request(e as FileKeys, "e:1"))).is).toBe("admitted");
   });
 });

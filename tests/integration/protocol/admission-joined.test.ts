@@ -35,7 +35,7 @@ describe("a file that two runs ask for", () => {
     expect(await fleet.backlog.chunkIds(runs[1])).toEqual([]);
     const admitted = await fleet.admit(of(runs[0]));
     expect(admitted.waiting).toBe(`${runs[0]}:0,${runs[1]}:0`);
-    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting: admitted.waiting, bytes: 7 }));
+    await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting: admitted.waiting, bytes: 7 }));
     expect(await settled(fleet, runs)).toEqual([1, 1]);
     for (const run of runs) expect((await fleet.ledger.get(run)).bytes).toBe(7);
   });
@@ -49,20 +49,20 @@ describe("a file that two runs ask for", () => {
     await ask(fleet, runs[1]);
     const given = settling(of(runs[0]), undefined, { waiting, outcome: "blocked", failure: "{}" });
     // Who gives it up for one run alone learns of the other, and has done nothing.
-    expect(await fleet.protocol.settleAlone(given)).toEqual({
+    expect(await fleet.admission.settleAlone(given)).toEqual({
       is: "waiting",
       waiting: `${runs[0]}:0,${runs[1]}:0`,
     });
     expect(await settled(fleet, runs)).toEqual([0, 0]);
     const admitted = await fleet.admit(of(runs[0]));
-    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting }));
+    await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting }));
     expect(await settled(fleet, runs)).toEqual([1, 1]);
   });
 
   it("is carried for the second when the first is cancelled", async ({ fleet, runs }) => {
     for (const run of runs) await ask(fleet, run);
     await fleet.ledger.cancel(runs[0]);
-    expect(await fleet.protocol.admit(request(of(runs[0])))).toMatchObject({ is: "admitted" });
+    expect(await fleet.admission.admit(request(of(runs[0])))).toMatchObject({ is: "admitted" });
   });
 
   it("is the second's own where the first is on its way: it could be older", async ({ fleet, runs }) => {
@@ -70,7 +70,7 @@ describe("a file that two runs ask for", () => {
     const admitted = await fleet.admit(of(runs[0]));
     await ask(fleet, runs[1]);
     expect(await chunk(fleet, runs[1])).toEqual([[0, { s: SOURCE, d: "a" }, 1]]);
-    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting: admitted.waiting }));
+    await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting: admitted.waiting }));
     expect(await settled(fleet, runs)).toEqual([1, 0]);
     expect((await fleet.admit(keysOf(runs[1], SOURCE, "a"))).waiting).toBe(`${runs[1]}:0`);
   });
@@ -87,7 +87,7 @@ describe("the outcome of a file", () => {
     await redis.hset(keys.run(runs[1]), "follow", "1"); // until long ago
     const admitted = await fleet.admit(of(runs[0]));
     const { waiting } = admitted;
-    await fleet.protocol.settle(settling(of(runs[0]), admitted, { waiting, followed: "{}" }));
+    await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting, followed: "{}" }));
     expect(await settled(fleet, runs)).toEqual([1, 1]);
     expect(await Promise.all(runs.map((run) => redis.xlen(keys.outcomes(run))))).toEqual([1, 0]);
   });

@@ -31,7 +31,7 @@ describe("settling", () => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await redis.script("FLUSH");
-    const answer = await fleet.protocol.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
+    const answer = await fleet.admission.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
     expect(answer).toEqual({ is: "ok", blockedUntilMs: 0 });
     expect(await redis.exists(keys.flight(file.flight), keys.lease(file.lease))).toBe(0);
     expect(await fleet.ledger.counts(run)).toEqual({
@@ -51,9 +51,9 @@ describe("settling", () => {
 
   it("forgets the catalog's entry of a file that was removed", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
-    await fleet.protocol.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
+    await fleet.admission.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
     const again = await fleet.file(await fleet.newRun());
-    await fleet.protocol.settle(settling(again, await fleet.admit(again), { catalog: NO_ENTRY }));
+    await fleet.admission.settle(settling(again, await fleet.admit(again), { catalog: NO_ENTRY }));
     expect(await redis.exists(catalogKey(keys, file.tree, file.name))).toBe(0);
   });
 
@@ -64,9 +64,9 @@ describe("settling", () => {
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const holder = await fleet.admit(file, "d:2");
-    await fleet.protocol.settle(settling(file, stale, { forget: file.flight }));
+    await fleet.admission.settle(settling(file, stale, { forget: file.flight }));
     expect(await fleet.ledger.secretSource(run, file.flight)).toBe("secret");
-    await fleet.protocol.settle(settling(file, holder, { forget: file.flight }));
+    await fleet.admission.settle(settling(file, holder, { forget: file.flight }));
     expect(await fleet.ledger.secretSource(run, file.flight)).toBeUndefined();
     expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
   });
@@ -79,7 +79,7 @@ describe("settling", () => {
         const outcome = OUTCOMES[index] as (typeof OUTCOMES)[number];
         const good = isSuccess(outcome);
         const failure = good ? "" : failureOf(names[outcome] as string, outcome);
-        await fleet.protocol.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
+        await fleet.admission.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
       }),
     );
     const ones = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 1]));
@@ -96,7 +96,7 @@ describe("settling", () => {
   it("a second time changes nothing", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
-    await fleet.protocol.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
+    await fleet.admission.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
     const before = await dump(redis, keys);
     const again = settling(file, admitted, {
       bytes: 9,
@@ -106,7 +106,7 @@ describe("settling", () => {
       verdict: "fail",
       openBreaker: true,
     });
-    expect(await fleet.protocol.settle(again)).toEqual({ is: "already", blockedUntilMs: 0 });
+    expect(await fleet.admission.settle(again)).toEqual({ is: "already", blockedUntilMs: 0 });
     expect(await dump(redis, keys)).toEqual(before);
   });
 
@@ -114,9 +114,9 @@ describe("settling", () => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const answers = await Promise.all([
-      fleet.protocol.settle(settling(file, admitted, { bytes: 5 })),
-      fleet.protocol.settle(settling(file, admitted, { bytes: 5 })),
-      fleet.protocol.settle(settling(file, admitted, { bytes: 5, outcome: "failed", failure: "{}" })),
+      fleet.admission.settle(settling(file, admitted, { bytes: 5 })),
+      fleet.admission.settle(settling(file, admitted, { bytes: 5 })),
+      fleet.admission.settle(settling(file, admitted, { bytes: 5, outcome: "failed", failure: "{}" })),
     ]);
     expect(answers.map((answer) => answer.is)).toEqual(["ok", "already", "already"]);
     expect((await fleet.ledger.get(run)).bytes).toBe(5);
@@ -135,7 +135,7 @@ describe("settling", () => {
       all.flatMap((files, nth) =>
         files.map((file, index) => {
           const bytes = nth === 2 ? 0 : 10 ** nth * (index + 1);
-          return fleet.protocol.settle(settling(file, admitted[nth]?.[index], { index, bytes }));
+          return fleet.admission.settle(settling(file, admitted[nth]?.[index], { index, bytes }));
         }),
       ),
     );
@@ -147,8 +147,8 @@ describe("settling", () => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const next = await fleet.file(await fleet.newRun());
-    expect((await fleet.protocol.admit(request(next, "e:1"))).is).toBe("busy");
-    await fleet.protocol.settle(settling(file, admitted));
+    expect((await fleet.admission.admit(request(next, "e:1"))).is).toBe("busy");
+    await fleet.admission.settle(settling(file, admitted));
     expect((await fleet.admit(next, "e:1")).origin).toBe("new");
   });
 
@@ -161,11 +161,11 @@ describe("settling", () => {
     const other = await fleet.newRun();
     const file = await fleet.file(other);
     const over = { outcome: "locked", failure: failureOf("http://host/a", "a", "locked") } as const;
-    expect((await fleet.protocol.settle(settling(file, undefined, over))).is).toBe("ok");
-    expect(await fleet.protocol.admit(request(file, "e:1"))).toEqual({ is: "done" });
+    expect((await fleet.admission.settle(settling(file, undefined, over))).is).toBe("ok");
+    expect(await fleet.admission.admit(request(file, "e:1"))).toEqual({ is: "done" });
     expect(await fleet.ledger.counts(other)).toMatchObject({ settled: 1, locked: 1 });
     expect((await fleet.admit(held)).fence).toBe(holder.fence);
-    expect((await fleet.protocol.settle(settling(held, holder))).is).toBe("ok");
+    expect((await fleet.admission.settle(settling(held, holder))).is).toBe("ok");
   });
 
   it("of a file that failed frees its destination, whatever was known of its part", async ({
@@ -174,9 +174,9 @@ describe("settling", () => {
   }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
-    await fleet.protocol.renew([{ lease: file.lease, fence: admitted.fence, staged: "part" }]);
+    await fleet.admission.renew([{ lease: file.lease, fence: admitted.fence, staged: "part" }]);
     const over = { outcome: "failed", failure: failureOf("http://host/a", "a") } as const;
-    expect((await fleet.protocol.settle(settling(file, admitted, over))).is).toBe("ok");
+    expect((await fleet.admission.settle(settling(file, admitted, over))).is).toBe("ok");
     const next = await fleet.file(await fleet.newRun());
     expect(await fleet.admit(next, "e:1")).toMatchObject({ origin: "new", staged: "", predecessors: [] });
   });
@@ -191,7 +191,7 @@ describe("settling", () => {
     const admitted = await fleet.admit(file);
     const bytes = 6 * 2 ** 40;
     await redis.set(keys.flight(file.flight), "1000000");
-    await fleet.protocol.settle(settling(file, admitted, { bytes, index: 1_000_000 }));
+    await fleet.admission.settle(settling(file, admitted, { bytes, index: 1_000_000 }));
     expect((await fleet.ledger.get(run)).bytes).toBe(bytes);
     expect(await redis.getbit(keys.done(run), 1_000_000)).toBe(1);
   });
@@ -215,11 +215,11 @@ describe("a worker that was taken over", () => {
       outcome: "failed",
       failure: failureOf("http://host/a", "a"),
     });
-    expect(await fleet.protocol.settle(late)).toEqual({ is: "stale", blockedUntilMs: 0 });
+    expect(await fleet.admission.settle(late)).toEqual({ is: "stale", blockedUntilMs: 0 });
     expect(await dump(redis, keys)).toEqual(before);
 
-    await fleet.protocol.settle(settling(file, holder, { bytes: 5, catalog: ENTRY }));
-    expect((await fleet.protocol.settle(late)).is).toBe("already");
+    await fleet.admission.settle(settling(file, holder, { bytes: 5, catalog: ENTRY }));
+    expect((await fleet.admission.settle(late)).is).toBe("already");
     expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
   });
 
@@ -234,7 +234,7 @@ describe("a worker that was taken over", () => {
         settling(file, holder, { index: 0, catalog: ENTRY }),
       ];
       if (order === "successor first") requests.reverse();
-      const answers = await Promise.all(requests.map((each) => fleet.protocol.settle(each)));
+      const answers = await Promise.all(requests.map((each) => fleet.admission.settle(each)));
       expect(answers.filter((answer) => answer.is === "ok")).toHaveLength(1);
       expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
     }
@@ -251,9 +251,9 @@ describe("a worker that was taken over", () => {
     await expireLease(fleet, file);
     const other = await fleet.file(await fleet.newRun());
     const holder = await fleet.admit(other, "e:1");
-    await fleet.protocol.settle(settling(other, holder, { catalog: ENTRY }));
+    await fleet.admission.settle(settling(other, holder, { catalog: ENTRY }));
     // Its flight is still there and nobody holds the destination now, and yet: no.
-    expect((await fleet.protocol.settle(settling(file, stale, { catalog: OTHER }))).is).toBe("stale");
+    expect((await fleet.admission.settle(settling(file, stale, { catalog: OTHER }))).is).toBe("stale");
     expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
     expect((await fleet.ledger.counts(run)).settled).toBe(0);
   });
@@ -262,27 +262,27 @@ describe("a worker that was taken over", () => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file, "d:1");
     await redis.del(keys.lease(file.lease));
-    expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("stale");
+    expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("stale");
     // The file is not lost: the same delivery starts again.
     const again = await fleet.admit(file, "d:1");
     expect(again.origin).toBe("new");
-    expect((await fleet.protocol.settle(settling(file, again))).is).toBe("ok");
+    expect((await fleet.admission.settle(settling(file, again))).is).toBe("ok");
   });
 
   it("may settle while nobody has taken over: what it published is whole", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await expireLease(fleet, file);
-    expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("ok");
+    expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("ok");
   });
 
   it("that had given its lease back cannot settle once another has it", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    await fleet.protocol.release(file, first.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release(file, first.fence, "", "none", "0", RULES, 0);
     const second = await fleet.admit(file, "d:2");
-    expect((await fleet.protocol.settle(settling(file, first))).is).toBe("stale");
-    expect((await fleet.protocol.settle(settling(file, second))).is).toBe("ok");
+    expect((await fleet.admission.settle(settling(file, first))).is).toBe("stale");
+    expect((await fleet.admission.settle(settling(file, second))).is).toBe("ok");
   });
 });
 
@@ -299,11 +299,11 @@ describe("many files at once", () => {
     const carryAll = (round: number) =>
       Promise.all(
         files.map(async (file, index) => {
-          const admitted = await fleet.protocol.admit(request(file, `d${index}:1`));
+          const admitted = await fleet.admission.admit(request(file, `d${index}:1`));
           if (admitted.is !== "admitted") return admitted.is;
           const asked = settling(file, admitted, { index, bytes: 3, catalog: ENTRY, verdict: "ok" });
           if (round === 0 && index % 3 === 0) return "left";
-          const [once] = await Promise.all([fleet.protocol.settle(asked), fleet.protocol.settle(asked)]);
+          const [once] = await Promise.all([fleet.admission.settle(asked), fleet.admission.settle(asked)]);
           return once?.is;
         }),
       );

@@ -102,10 +102,10 @@ describe("a batch", () => {
     await fleet.backlog.enqueue(run, 1, "", files);
     const file = { ...(files[0] as EnqueueFile), runId: run, lease: "l", tree: "t", name: "a" };
     const admitted = await fleet.admit(file);
-    await fleet.protocol.settle(settling(file, admitted));
+    await fleet.admission.settle(settling(file, admitted));
     await fleet.backlog.dropChunk(run, "1|h:80");
     await fleet.backlog.enqueue(run, 1, "", files);
-    expect(await fleet.protocol.admit(request(file, "d:2"))).toEqual({ is: "done" });
+    expect(await fleet.admission.admit(request(file, "d:2"))).toEqual({ is: "done" });
     expect(await backlog(fleet, run)).toEqual({});
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 2, settled: 1 });
   });
@@ -249,7 +249,7 @@ describe("putting files back", () => {
       if (outcome === undefined || outcome === "open") continue;
       const good = outcome === "copied" || outcome === "unchanged";
       const failure = good ? "" : failureOf(`http://h/${outcome}`, outcome);
-      await fleet.protocol.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
+      await fleet.admission.settle(settling(file, await fleet.admit(file), { index, outcome, failure }));
     }
     for (const chunk of await fleet.backlog.chunkIds(run)) await fleet.backlog.dropChunk(run, chunk);
     return names.map((name, index) => ({
@@ -310,7 +310,7 @@ describe("putting files back", () => {
     const again = { runId: run, lease: shortHash("failed"), tree: "tree", name: "failed", host: "h:80" };
     const file = { ...again, flight: files[2]?.flight as string };
     const admitted = await fleet.admit(file, "retry:1");
-    await fleet.protocol.settle(settling(file, admitted, { index: 2 }));
+    await fleet.admission.settle(settling(file, admitted, { index: 2 }));
     await fleet.backlog.requeue(run, "d|h:80", files.slice(2, 3), all);
     expect(await fleet.backlog.chunkIds(run)).toEqual(["c|h:80"]);
     expect(await redis.exists(keys.flight(file.flight))).toBe(0);

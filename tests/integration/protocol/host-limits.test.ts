@@ -27,7 +27,7 @@ async function files(fleet: Member, run: string, count: number, host = "host"): 
 }
 
 function asked(fleet: Member, file: FileKeys) {
-  return fleet.protocol.admit(request(file, `${file.name}:1`));
+  return fleet.admission.admit(request(file, `${file.name}:1`));
 }
 
 /** Ends a file so. */
@@ -38,7 +38,9 @@ async function ended(
   verdict: HostVerdict,
   retryAfterMs = 0,
 ) {
-  await fleet.protocol.settle(settling(file, admitted, { verdict, retryAfterMs, waiting: admitted.waiting }));
+  await fleet.admission.settle(
+    settling(file, admitted, { verdict, retryAfterMs, waiting: admitted.waiting }),
+  );
 }
 
 /** Lets the turn of a file come now. */
@@ -129,7 +131,7 @@ describe("files at once", () => {
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     const { fence } = await fleet.admit(a);
     await redis.zadd(keys.slots(HOST), 1, keys.lease(a.lease));
-    await fleet.protocol.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
+    await fleet.admission.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
     expect(Number(await redis.zscore(keys.slots(HOST), keys.lease(a.lease)))).toBeGreaterThan(Date.now());
   });
 
@@ -169,7 +171,7 @@ describe("files at once", () => {
   }) => {
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     const { fence } = await fleet.admit(a);
-    await fleet.protocol.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
+    await fleet.admission.renew([{ lease: a.lease, host: HOST, fence, staged: "" }]);
     expect(await redis.exists(keys.slots(HOST))).toBe(0);
   });
 
@@ -178,7 +180,7 @@ describe("files at once", () => {
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await ended(fleet, a, await fleet.admit(a), "ok");
     const admitted = await fleet.admit(b);
-    await fleet.protocol.release(
+    await fleet.admission.release(
       b,
       admitted.fence,
       "",

@@ -108,7 +108,7 @@ describe("finishing", () => {
     expect(await fleet.ledger.finish(run)).toBe("open");
     for (const [index, file] of files.entries()) {
       expect(await fleet.ledger.finish(run)).toBe("open");
-      await fleet.protocol.settle(settling(file, await fleet.admit(file), { index }));
+      await fleet.admission.settle(settling(file, await fleet.admit(file), { index }));
     }
     expect(await fleet.ledger.finish(run)).toBe("open");
     await fleet.ledger.seal(run);
@@ -124,9 +124,9 @@ describe("finishing", () => {
     const [a] = files;
     if (!a) throw new Error();
     const admitted = await fleet.admit(a);
-    await fleet.protocol.settle(settling(a, admitted));
+    await fleet.admission.settle(settling(a, admitted));
     await fleet.redis.set(fleet.keys.flight(a.flight), "0"); // as if a torn write had brought the flight back
-    await fleet.protocol.settle(settling(a, undefined));
+    await fleet.admission.settle(settling(a, undefined));
     expect(await fleet.ledger.finish(run)).toBe("open");
     expect((await fleet.ledger.counts(run)).settled).toBe(1);
   });
@@ -144,7 +144,7 @@ describe("finishing", () => {
     expect(await fleet.ledger.isCancelled(run)).toBe(true);
     expect(await fleet.ledger.finish(run)).toBe("open");
     const over = { outcome: "cancelled", failure: failureOf("http://h/a", "a", "cancelled") } as const;
-    await fleet.protocol.settle(settling(file, undefined, over));
+    await fleet.admission.settle(settling(file, undefined, over));
     expect(await fleet.ledger.finish(run)).toBe("done");
     expect((await fleet.ledger.get(run)).state).toBe("cancelled");
   });
@@ -237,8 +237,10 @@ describe("taking a run", () => {
     await fleet.ledger.leave(run);
     expect((await other.ledger.get(run)).owner).toBe(FAR_PROCESS);
     await expect(fleet.ledger.seal(run)).rejects.toThrow(RunLostError);
-    await expect(fleet.ledger.noteUndeleted(run, "why")).rejects.toThrow(/taken over by another process/);
-    expect(await other.ledger.get(run)).toMatchObject({ sealed: false, undeleted: "" });
+    await expect(fleet.ledger.noteDeletionRefused(run, "why")).rejects.toThrow(
+      /taken over by another process/,
+    );
+    expect(await other.ledger.get(run)).toMatchObject({ sealed: false, deletionRefused: "" });
     await other.ledger.leave(run);
     await other.ledger.seal(run); // Redis may have forgotten it
     expect(await other.ledger.get(run)).toMatchObject({ owner: "", sealed: true });
@@ -258,7 +260,7 @@ describe("taking a run", () => {
     await other.ledger.take(await other.ledger.get(run));
     await other.ledger.seal(run);
     // Its lease is still good: the file ends once, and the new owner counts it.
-    expect((await fleet.protocol.settle(settling(file, admitted))).is).toBe("ok");
+    expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("ok");
     expect(await fleet.ledger.finish(run)).toBe("lost");
     expect(await other.ledger.finish(run)).toBe("done");
   });
@@ -308,7 +310,7 @@ describe("pruning", () => {
     const files = await dead.files(second, { a: "http://h/a", b: "http://h/b" });
     for (const [index, each] of files.entries()) {
       const over = { index, outcome: "failed", failure: failureOf("http://h/a", "a") } as const;
-      await dead.protocol.settle(settling(each, await dead.admit(each), over));
+      await dead.admission.settle(settling(each, await dead.admit(each), over));
     }
 
     await ledger.prune();

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { transferJobSchema } from "@drover/shared/job";
-import { addJobs, type Events, gatheredBackend } from "@drover/shared/queue/bullmq";
+import { addJobs, batchingBackend, type Events } from "@drover/shared/queue/bullmq";
 import { Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { describe, expect, onTestFinished } from "vitest";
@@ -39,7 +39,7 @@ async function work(
       return process(worker, job.id as string);
     },
     { connection: redis, prefix, concurrency: 32, autorun: false, ...OPTIONS },
-    gatheredBackend(redis, told, 32),
+    batchingBackend(redis, told, 32),
   );
   let completed = 0;
   worker.on("completed", () => {
@@ -204,7 +204,7 @@ describe("jobs that are finished in the same moment", () => {
       "jobs",
       async () => undefined,
       { connection: redis, prefix, concurrency: 4, ...OPTIONS },
-      gatheredBackend(redis, "told", 4),
+      batchingBackend(redis, "told", 4),
     );
     await worker.waitUntilReady();
     onTestFinished(() => worker.close());

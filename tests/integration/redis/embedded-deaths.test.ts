@@ -8,22 +8,22 @@ import {
   closeAll,
   failure,
   Holder,
-  keepers,
   kill,
   open,
   processes,
   runIdOf,
   servers,
   stateDir,
+  supervisors,
   until,
 } from "../helpers/embedded.js";
 
 test("killing the keeper disturbs nobody: the same Redis goes on under the next one", async () => {
   const redis = await open({ idleMs: 50 });
   const runId = await runIdOf(redis);
-  const [keeper] = keepers();
-  kill(keeper);
-  await until(() => keepers().length === 1 && keepers()[0] !== keeper);
+  const [supervisor] = supervisors();
+  kill(supervisor);
+  await until(() => supervisors().length === 1 && supervisors()[0] !== supervisor);
   expect(await runIdOf(await open({ idleMs: 50 }))).toBe(runId);
   expect(await runIdOf(redis)).toBe(runId);
   expect(servers()).toHaveLength(1);
@@ -37,8 +37,8 @@ test("a Redis whose keeper and users were all killed is found again", async () =
   const runId = await holder.open();
   holder.kill();
   await holder.gone;
-  kill(keepers()[0]);
-  await until(() => keepers().length === 0);
+  kill(supervisors()[0]);
+  await until(() => supervisors().length === 0);
   expect(await runIdOf(await open())).toBe(runId);
   expect(servers()).toHaveLength(1);
 });
@@ -51,8 +51,8 @@ test("a Redis that was left behind and cannot be reached is ended", async () => 
   closeAll();
   holder.kill();
   await holder.gone;
-  kill(keepers()[0]);
-  await until(() => keepers().length === 0);
+  kill(supervisors()[0]);
+  await until(() => supervisors().length === 0);
   for (const socket of globSync(join(base, "drover", "*", "r.sock"))) rmSync(socket);
   expect(await client(await open()).get("key")).toBe("value");
   expect(servers()).toHaveLength(1);
@@ -63,14 +63,14 @@ test("a killed redis-server comes back by itself, with its data", async () => {
   const redis = await open();
   const connection = client(redis);
   await connection.set("key", "value");
-  const [keeper] = keepers();
+  const [supervisor] = supervisors();
   for (let round = 0; round < 3; round++) {
     const before = await runIdOf(redis);
     kill(servers()[0]);
     await until(async () => (await runIdOf(redis)) !== before);
     expect(await connection.get("key")).toBe("value");
   }
-  expect(keepers()).toEqual([keeper]);
+  expect(supervisors()).toEqual([supervisor]);
 });
 
 test("a redis-server that is killed while it tidies up has its data, what came meanwhile too", async () => {
@@ -150,9 +150,9 @@ test("a Redis that is killed again and again is given up, and tried again later"
 
 test("a Redis that gives no sign of life is an error after the timeout", async () => {
   await open();
-  const [keeper] = keepers();
-  process.kill(keeper ?? 0, "SIGSTOP");
+  const [supervisor] = supervisors();
+  process.kill(supervisor ?? 0, "SIGSTOP");
   const error = await failure(openEmbedded({ stateDir, startTimeoutMs: 100 }));
-  process.kill(keeper ?? 0, "SIGCONT");
-  expect(error.message).toContain(`kept by process ${keeper}`);
+  process.kill(supervisor ?? 0, "SIGCONT");
+  expect(error.message).toContain(`kept by process ${supervisor}`);
 });

@@ -7,13 +7,13 @@ import {
   client,
   closeAll,
   failure,
-  keepers,
   kill,
   open,
   processes,
   runIdOf,
   stateAt,
   stateDir,
+  supervisors,
   until,
 } from "../helpers/embedded.js";
 
@@ -22,7 +22,7 @@ test("processes that see different runtime directories share one Redis", async (
   vi.stubEnv("XDG_RUNTIME_DIR", "");
   expect(await runIdOf(await open())).toBe(runId);
   // It stays where it was, so nobody's socket path changes under them.
-  for (const keeper of keepers()) kill(keeper);
+  for (const supervisor of supervisors()) kill(supervisor);
   expect(await runIdOf(await open())).toBe(runId);
 });
 

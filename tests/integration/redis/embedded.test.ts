@@ -7,13 +7,13 @@ import {
   client,
   closeAll,
   Holder,
-  keepers,
   open,
   processes,
   runIdOf,
   servers,
   sizeOf,
   stateDir,
+  supervisors,
   until,
 } from "../helpers/embedded.js";
 
@@ -44,7 +44,7 @@ test("opening waits for a Redis that is still shutting down", async () => {
 
   const holder = await Holder.start();
   const next = holder.open();
-  await until(() => keepers().length === 2);
+  await until(() => supervisors().length === 2);
   process.kill(server ?? 0, "SIGCONT");
   await next;
   expect(servers()).not.toContain(server);
@@ -102,14 +102,14 @@ test("it holds neither the terminal nor the pipe of the process that started it"
   await holder.open();
   holder.kill();
   await holder.gone; // Which includes the end of its stdout: `drover | cat` ends.
-  const [keeper] = keepers();
-  expect(keeper).toBeDefined();
+  const [supervisor] = supervisors();
+  expect(supervisor).toBeDefined();
   if (process.platform !== "linux") return;
   // The session is the fourth field after the name. A signal of the terminal reaches only the terminal's session.
   const sessions = processes().map(
     ({ pid }) => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[3],
   );
-  expect(sessions).toEqual([`${keeper}`, `${keeper}`]);
+  expect(sessions).toEqual([`${supervisor}`, `${supervisor}`]);
 });
 
 test("an open Redis does not keep a process alive", async () => {

@@ -102,10 +102,10 @@ async function carries(redis: Redis): Promise<void> {
   const run = await member.newRun();
   const file = await member.file(run);
   const admitted = await member.admit(file);
-  expect(await member.protocol.renew([{ lease: file.lease, fence: admitted.fence, staged: "" }])).toEqual([
+  expect(await member.admission.renew([{ lease: file.lease, fence: admitted.fence, staged: "" }])).toEqual([
     true,
   ]);
-  expect(await member.protocol.settle(settling(file, admitted))).toMatchObject({ is: "ok" });
+  expect(await member.admission.settle(settling(file, admitted))).toMatchObject({ is: "ok" });
   await member.ledger.seal(run);
   expect(await member.ledger.finish(run)).toBe("done");
   expect(await member.ledger.counts(run)).toMatchObject({ files: 1, settled: 1, copied: 1 });
@@ -163,7 +163,7 @@ async function failsOver(redis: Redis, group: Group, how: "kill" | "pause" = "ki
   expect(value).toBe("1");
   expect(await follower.call("ROLE")).toContain("master");
   expect(await follower.get("{drover}:after")).toBe("1");
-  expect(await member.protocol.settle(settling(file, admitted))).toMatchObject({ is: "ok" });
+  expect(await member.admission.settle(settling(file, admitted))).toMatchObject({ is: "ok" });
   expect((await member.ledger.list()).map((each) => each.id).sort()).toEqual([before, run].sort());
   await queue.got(2);
   await queue.close();

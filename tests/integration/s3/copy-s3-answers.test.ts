@@ -38,37 +38,37 @@ describe("an answer", () => {
   it.for(kinds)(
     "that does not go on (%s) is waited for no longer than the timeout",
     async ([, of, source], { s3, space, to }) => {
-      const carrier = await to({ timeoutMs: 1_000 });
+      const fileWorker = await to({ timeoutMs: 1_000 });
       const from = prepare(s3, space, source);
       const was = once(s3, of, (answer) => void answer.writeHead(200, { "content-length": 100 }).write(" "));
-      expect(await carrier.through("f", from)).toMatchObject({ outcome: "copied" });
+      expect(await fileWorker.through("f", from)).toMatchObject({ outcome: "copied" });
       expect(was.answered).toBe(true);
     },
   );
 
   it("may take longer to what is still on its way over a slow line", async ({ s3, space, to }) => {
-    const carrier = await to({ timeoutMs: 500 });
+    const fileWorker = await to({ timeoutMs: 500 });
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("source"), content.subarray(0, 512 << 10));
     s3.before = (request) => (isPut(request) ? sleep(2_500) : undefined); // as if it was read so slowly
-    expect(await carrier.once("f", space.to("source"))).toMatchObject({ is: "settled" });
+    expect(await fileWorker.once("f", space.to("source"))).toMatchObject({ is: "settled" });
   });
 
   it("that is an error and does not go on is one by its status", async ({ s3, space, to }) => {
-    const carrier = await to();
+    const fileWorker = await to();
     const from = prepare(s3, space, "small");
     const was = once(s3, isPut, (answer) => void answer.writeHead(500, { "content-length": 9 }).write("<"));
-    expect(await carrier.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
+    expect(await fileWorker.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
     expect(was.answered).toBe(true);
   });
 
   it.for(kinds)(
     "of something that is no S3 (%s) is no success",
     async ([, of, source], { s3, space, to }) => {
-      const carrier = await to();
+      const fileWorker = await to();
       const from = prepare(s3, space, source);
       const was = once(s3, of, html);
-      const outcome = await carrier.through("f", from);
+      const outcome = await fileWorker.through("f", from);
       expect(outcome).toMatchObject({ outcome: "copied", attempts: of === isPart ? 1 : 2 });
       expect(was.answered).toBe(true);
       expect(s3.stored("to/f")?.content.length).toBe(outcome.bytes);
@@ -76,10 +76,10 @@ describe("an answer", () => {
   );
 
   it.for([304, 416])("with the status %i is no success of a put", async (status, { s3, space, to }) => {
-    const carrier = await to();
+    const fileWorker = await to();
     const from = prepare(s3, space, "small");
     once(s3, isPut, (answer) => answer.writeHead(status, { etag: '"abc"' }).end());
-    const outcome = await carrier.through("f", from);
+    const outcome = await fileWorker.through("f", from);
     expect(outcome.outcome).toBe("failed");
     expect(s3.stored("to/f")).toBeUndefined();
   });
@@ -88,21 +88,21 @@ describe("an answer", () => {
     ["the end of an upload", isComplete, "large"],
     ["a copy", isCopy, "s3://bucket/from"],
   ])("that begins well and is an error (%s) is an error", async ([, of, source], { s3, space, to }) => {
-    const carrier = await to();
+    const fileWorker = await to();
     const from = prepare(s3, space, source);
     once(s3, of, (answer) =>
       answer.writeHead(200).end('<?xml version="1.0"?>\n  <Error><Code>InternalError</Code></Error>'),
     );
-    expect(await carrier.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
+    expect(await fileWorker.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
     expect(s3.stored("to/f")).toBeUndefined();
-    expect(await carrier.through("f", from)).toMatchObject({ outcome: "copied" });
+    expect(await fileWorker.through("f", from)).toMatchObject({ outcome: "copied" });
   });
 
   it("that a part is not what was said of it is met with the part once more", async ({ s3, space, to }) => {
-    const carrier = await to();
+    const fileWorker = await to();
     const from = prepare(s3, space, "large");
     once(s3, isComplete, (answer) => sendError(answer, 400, "InvalidPart"));
-    const outcome = await carrier.through("f", from);
+    const outcome = await fileWorker.through("f", from);
     expect(outcome).toMatchObject({ outcome: "copied", attempts: 2, checksum: sha256(content) });
     expect(s3.writes.uploads.size).toBe(0);
   });

@@ -36,9 +36,9 @@ describe("what a service can do", () => {
       if (request.method === "DELETE") sendError(answer, 403, "AccessDenied");
       return request.method === "DELETE";
     };
-    const carrier = await to();
+    const fileWorker = await to();
     for (const name of ["f", "g", "h"]) {
-      const outcome = await carrier.through(name, space.to("f"));
+      const outcome = await fileWorker.through(name, space.to("f"));
       expect(outcome.outcome).toBe("copied");
       expect(outcome.unconditional).toBeUndefined();
     }
@@ -48,27 +48,27 @@ describe("what a service can do", () => {
   it("leaves nothing behind where the asking is broken off", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
-    const carrier = await to();
+    const fileWorker = await to();
     const { arrived, open } = gate(({ headers }) => headers["if-none-match"] !== undefined, s3);
-    const carried = carrier.once("f", space.to("f"));
+    const result = fileWorker.once("f", space.to("f"));
     await arrived;
-    carrier.place.leases.cancelHeld(carrier.runId);
+    fileWorker.context.leases.cancelHeld(fileWorker.runId);
     open();
-    expect(await carried).toMatchObject({ outcome: { outcome: "cancelled" } });
+    expect(await result).toMatchObject({ outcome: { outcome: "cancelled" } });
     expect(s3.keys).toEqual([]);
   });
 
   it("leaves nothing behind where the answers are lost", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
-    const carrier = await to();
+    const fileWorker = await to();
     s3.fault = ({ method, key }, answer) => {
       if (method !== "PUT" || !isProbe({ key } as FakeRequest)) return false;
       s3.put(key, "");
       answer.destroy();
       return true;
     };
-    expect(await carrier.once("f", space.to("f"))).toMatchObject({ is: "retry" });
+    expect(await fileWorker.once("f", space.to("f"))).toMatchObject({ is: "retry" });
     s3.fault = () => false;
     expect(s3.keys).toEqual([]);
   });
@@ -103,8 +103,8 @@ describe("what a service can do", () => {
 
   it("is found out below a prefix of any characters", async ({ s3, to }) => {
     s3.put("from", "content");
-    const carrier = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
-    const outcome = await carrier.through("f", "s3://bucket/from");
+    const fileWorker = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
+    const outcome = await fileWorker.through("f", "s3://bucket/from");
     expect(outcome.error).toBeUndefined();
     expect(outcome.outcome).toBe("copied");
     expect(outcome.unconditional).toBeUndefined();
@@ -127,8 +127,8 @@ describe("an object that others write, too", () => {
       if (isPart(request)) s3.put("to/f", "theirs");
       return undefined;
     };
-    const carried = await (await to()).once("f", space.to("f"));
-    expect(carried).toMatchObject({ is: "retry", error: { class: "changed", message: /another writer/ } });
+    const result = await (await to()).once("f", space.to("f"));
+    expect(result).toMatchObject({ is: "retry", error: { class: "changed", message: /another writer/ } });
     expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
   });
 
@@ -147,23 +147,23 @@ describe("an object that others write, too", () => {
       answer.end(`<CompleteMultipartUploadResult><ETag>${etag}</ETag></CompleteMultipartUploadResult>`);
       return true;
     };
-    const carried = await (await to()).once("f", space.to("f"));
-    expect(carried).toMatchObject({ is: "retry", error: { class: "changed" } });
+    const result = await (await to()).once("f", space.to("f"));
+    expect(result).toMatchObject({ is: "retry", error: { class: "changed" } });
   });
 
   it("is not written by a worker whose lease has run out", async ({ s3, origin, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("warm"), "warm");
-    const carrier = await to();
-    await carrier.through("warm", space.to("warm"));
+    const fileWorker = await to();
+    await fileWorker.through("warm", space.to("warm"));
     s3.requests.length = 0;
     const url = origin.route("/f", (exchange) => {
       vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
       return file("mine")(exchange);
     });
-    const carried = await carrier.once("f", url);
+    const result = await fileWorker.once("f", url);
     vi.restoreAllMocks();
-    expect(carried).toMatchObject({ is: "retry", error: { class: "locked" } });
+    expect(result).toMatchObject({ is: "retry", error: { class: "locked" } });
     expect(s3.requests).toEqual([]);
   });
 });
@@ -180,9 +180,9 @@ describe("an object that may not be looked at", () => {
       if (forbidden) answer.writeHead(403).end();
       return forbidden;
     };
-    const carrier = await to({ mostCopyBytes: 1 << 30 });
+    const fileWorker = await to({ mostCopyBytes: 1 << 30 });
     for (const source of [space.to("f"), "s3://bucket/from"]) {
-      const outcome = await carrier.through(source.slice(-1), source);
+      const outcome = await fileWorker.through(source.slice(-1), source);
       expect(outcome.error).toBeUndefined();
       expect(outcome.outcome).toBe("copied");
     }

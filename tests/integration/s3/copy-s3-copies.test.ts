@@ -11,8 +11,8 @@ describe("a copy by the service", () => {
     const noted = { "x-amz-meta-drover-sha256": sha256("content") };
     s3.put("one", "content", noted);
     s3.put("many", "content", { ...noted, etag: '"abc-3"' });
-    const carrier = await to();
-    expect(await carrier.through("one", "s3://bucket/one")).toMatchObject({
+    const fileWorker = await to();
+    expect(await fileWorker.through("one", "s3://bucket/one")).toMatchObject({
       checksum: sha256("content"),
       verifiedBy: "etag",
     });
@@ -21,7 +21,7 @@ describe("a copy by the service", () => {
       if (isCopy(request)) s3.put(request.key, "content");
       return false;
     };
-    expect(await carrier.through("many", "s3://bucket/many")).toMatchObject({
+    expect(await fileWorker.through("many", "s3://bucket/many")).toMatchObject({
       checksum: sha256("content"),
       verifiedBy: "length",
     });
@@ -46,8 +46,8 @@ describe("a copy by the service", () => {
   it("brings no time or mode to an object that can only be copied in parts", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), toBuffer(pattern(17 << 20)));
-    const carrier = await to({ mostCopyBytes: 16 << 20 });
-    expect((await carrier.through("f", space.to("f"))).outcome).toBe("copied");
+    const fileWorker = await to({ mostCopyBytes: 16 << 20 });
+    expect((await fileWorker.through("f", space.to("f"))).outcome).toBe("copied");
     const before = s3.stored("to/f");
     utimesSync(space.to("f"), 1_500_000_000, 1_500_000_000);
     const next = await to({ mostCopyBytes: 16 << 20 });
@@ -86,13 +86,13 @@ describe("a copy by the service", () => {
       if (isPart(request) && ++parts === 3) s3.put("from", young);
       return undefined;
     };
-    const carrier = await to({ mostCopyBytes: 16 << 20 });
-    expect(await carrier.once("f", "s3://bucket/from")).toMatchObject({
+    const fileWorker = await to({ mostCopyBytes: 16 << 20 });
+    expect(await fileWorker.once("f", "s3://bucket/from")).toMatchObject({
       is: "retry",
       error: { class: "changed" },
     });
     expect(s3.stored("to/f")).toBeUndefined();
-    expect((await carrier.through("f", "s3://bucket/from")).outcome).toBe("copied");
+    expect((await fileWorker.through("f", "s3://bucket/from")).outcome).toBe("copied");
     expect(s3.stored("to/f")?.content.equals(young)).toBe(true);
   });
 });

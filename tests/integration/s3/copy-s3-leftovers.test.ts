@@ -23,17 +23,17 @@ describe("an upload that broke off", () => {
       sendError(answer, 500, "InternalError");
       return true;
     };
-    const carrier = await to();
-    expect(await carrier.once("f", space.to("f"))).toMatchObject({ is: "retry" });
+    const fileWorker = await to();
+    expect(await fileWorker.once("f", space.to("f"))).toMatchObject({ is: "retry" });
     expect(s3.writes.uploads.size).toBe(1);
     s3.fault = () => false;
     happens(
       (bytes) => s3.put("to/f", bytes, { etag: '"abc-3"', "x-amz-meta-drover-sha256": sha256(bytes) }),
       (text) => writeFileSync(space.to("f"), text),
     );
-    expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome });
+    expect(await fileWorker.through("f", space.to("f"))).toMatchObject({ outcome });
     expect(s3.writes.uploads.size).toBe(0);
-    expect(await redis.zcard(keys.uploads(carrier.place.tree.id))).toBe(0);
+    expect(await redis.zcard(keys.uploads(fileWorker.context.tree.id))).toBe(0);
   });
 });
 
@@ -47,13 +47,13 @@ describe("looking for what was left behind", () => {
       if (listing) asked.resolve();
       return listing; // never answered
     };
-    const carrier = await to();
+    const fileWorker = await to();
     const troubles: Error[] = [];
-    carrier.onError = (error) => troubles.push(error);
-    await redis.zadd(keys.uploads(carrier.place.tree.id), Date.now() - 26 * 3_600_000, "left");
-    expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
+    fileWorker.onError = (error) => troubles.push(error);
+    await redis.zadd(keys.uploads(fileWorker.context.tree.id), Date.now() - 26 * 3_600_000, "left");
+    expect(await fileWorker.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
     await asked.promise;
-    await carrier.close();
+    await fileWorker.close();
     await setImmediate();
     expect(troubles).toEqual([]);
   });
@@ -66,12 +66,12 @@ describe("looking for what was left behind", () => {
       if (listing) sendError(answer, 403, "AccessDenied");
       return listing;
     };
-    const carrier = await to();
+    const fileWorker = await to();
     const trouble = new Promise<Error>((resolve) => {
-      carrier.onError = resolve;
+      fileWorker.onError = resolve;
     });
-    await redis.zadd(keys.uploads(carrier.place.tree.id), Date.now() - 26 * 3_600_000, "left");
-    expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
+    await redis.zadd(keys.uploads(fileWorker.context.tree.id), Date.now() - 26 * 3_600_000, "left");
+    expect(await fileWorker.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
     expect((await trouble).message).toMatch(/^what was left below s3:\/\/bucket\/to .*access denied/);
   });
 });
@@ -102,13 +102,13 @@ describe("a worker that slept past its lease", () => {
     await redis.hset(leaseOf(keys, sleeper, "f"), "e", 1);
     const successor = await sleeper.other();
     const { arrived, open } = gate(isComplete, s3);
-    const carried = successor.once("f", space.to("f"));
+    const result = successor.once("f", space.to("f"));
     await arrived;
     late.open();
     expect((await stale).is).not.toBe("settled");
-    expect(await redis.zrange(keys.uploads(sleeper.place.tree.id), "0", "-1")).toEqual(["f"]);
+    expect(await redis.zrange(keys.uploads(sleeper.context.tree.id), "0", "-1")).toEqual(["f"]);
     open();
-    expect(await carried).toMatchObject({ is: "settled", outcome: { outcome: "copied" } });
+    expect(await result).toMatchObject({ is: "settled", outcome: { outcome: "copied" } });
     expect(s3.writes.uploads.size).toBe(0);
   });
 

@@ -15,13 +15,13 @@ describe("a small file to S3", () => {
     space,
     to,
   }) => {
-    const carrier = await to();
+    const fileWorker = await to();
     mkdirSync(space.root, { recursive: true });
     for (const name of ["first", "second"]) writeFileSync(space.to(name), name);
     utimesSync(space.to("second"), 1_600_000_000, 1_600_000_000.25);
-    await carrier.through("first", space.to("first")); // with which it is found out what the service can do
+    await fileWorker.through("first", space.to("first")); // with which it is found out what the service can do
     s3.requests.length = 0;
-    const outcome = await carrier.through("deep/ü +%?#", space.to("second"));
+    const outcome = await fileWorker.through("deep/ü +%?#", space.to("second"));
     expect(outcome).toMatchObject({ outcome: "copied", checksum: sha256("second"), verifiedBy: "etag" });
     expect(outcome.unconditional).toBeUndefined();
     expect(s3.requests).toHaveLength(1);
@@ -44,10 +44,10 @@ describe("a small file to S3", () => {
     "replaces what another writer wrote only after it has looked at it (ETags %s)",
     async (form, { s3, space, to }) => {
       s3.writes.conditions = form;
-      const carrier = await to();
+      const fileWorker = await to();
       mkdirSync(space.root, { recursive: true });
       writeFileSync(space.to("f"), "one");
-      await carrier.through("f", space.to("f"));
+      await fileWorker.through("f", space.to("f"));
       s3.put("to/f", "another's");
       writeFileSync(space.to("f"), "two");
       s3.requests.length = 0;
@@ -81,9 +81,9 @@ describe("a small file to S3", () => {
       if (isPut(request)) s3.put("to/f", `other ${++others}`);
       return undefined;
     };
-    const carrier = await to();
-    const carried = await carrier.once("f", space.to("f"));
-    expect(carried).toMatchObject({ is: "retry", error: { class: "changed", message: /another writer/ } });
+    const fileWorker = await to();
+    const result = await fileWorker.once("f", space.to("f"));
+    expect(result).toMatchObject({ is: "retry", error: { class: "changed", message: /another writer/ } });
     expect(s3.stored("to/f")?.content.toString()).toBe(`other ${others}`);
   });
 
@@ -97,12 +97,12 @@ describe("a small file to S3", () => {
     writeFileSync(space.to("f"), "mine");
     writeFileSync(space.to("g"), "same");
     s3.put("to/g", "same");
-    const carrier = await to();
-    expect(await carrier.through("f", space.to("f"))).toMatchObject({
+    const fileWorker = await to();
+    expect(await fileWorker.through("f", space.to("f"))).toMatchObject({
       outcome: "copied",
       unconditional: true,
     });
-    expect(await carrier.through("g", space.to("g"))).toMatchObject({ outcome: "unchanged" });
+    expect(await fileWorker.through("g", space.to("g"))).toMatchObject({ outcome: "unchanged" });
     expect(s3.keys).toEqual(["to/f", "to/g"]);
   });
 
@@ -138,8 +138,8 @@ describe("a small file to S3", () => {
       answer.writeHead(200, { etag: `"${"0".repeat(32)}"` }).end();
       return true;
     };
-    const carried = await (await to()).once("f", space.to("f"));
-    expect(carried).toMatchObject({ is: "retry", error: { class: "checksum" } });
+    const result = await (await to()).once("f", space.to("f"));
+    expect(result).toMatchObject({ is: "retry", error: { class: "checksum" } });
   });
 
   it("is not overwritten by a worker that slept past its lease", async ({ s3, space, to, redis, keys }) => {
@@ -206,12 +206,12 @@ describe("a large file to S3", () => {
 
   it("is held against the checksum that was given before it is published", async ({ s3, origin, to }) => {
     const url = origin.route("/f", file(content));
-    const carrier = await to();
-    const failed = await carrier.through("f", url, { sha256: "0".repeat(64) });
+    const fileWorker = await to();
+    const failed = await fileWorker.through("f", url, { sha256: "0".repeat(64) });
     expect(failed).toMatchObject({ outcome: "failed", error: { class: "checksum" } });
     expect(s3.keys).toEqual([]);
     expect(s3.writes.uploads.size).toBe(0);
-    const good = await carrier.through("g", url, { sha256: sha256(content) });
+    const good = await fileWorker.through("g", url, { sha256: sha256(content) });
     expect(good.outcome).toBe("copied");
     expect(s3.stored("to/g")?.headers["x-amz-meta-drover-sha256"]).toBe(sha256(content));
   });
@@ -241,13 +241,13 @@ describe("a large file to S3", () => {
       sendError(answer, 500, "InternalError");
       return true;
     };
-    const carrier = await to();
-    const first = await carrier.once("f", space.to("f"));
+    const fileWorker = await to();
+    const first = await fileWorker.once("f", space.to("f"));
     expect(first).toMatchObject({ is: "retry", error: { class: "server" } });
     expect(s3.writes.uploads.size).toBe(1);
     s3.fault = () => false;
     s3.requests.length = 0;
-    expect(await carrier.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
+    expect(await fileWorker.through("f", space.to("f"))).toMatchObject({ outcome: "copied" });
     const sent = s3.requests.filter(isPart);
     expect(sent.map(({ query }) => query.get("partNumber"))).toEqual(["3"]);
     expect(s3.stored("to/f")?.content.equals(content)).toBe(true);
@@ -283,7 +283,7 @@ describe("a large file to S3", () => {
   it("that was left behind a day ago is dropped, others' are not", async ({ s3, space, to, redis, keys }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "small");
-    const carrier = await to();
+    const fileWorker = await to();
     const before = Date.now() - 26 * 3_600_000;
     const upload = (key: string, started: number) => ({
       key,
@@ -296,23 +296,25 @@ describe("a large file to S3", () => {
     s3.writes.uploads.set("older", upload("to/left", before - 3_600_000));
     s3.writes.uploads.set("held", upload("to/held", before));
     s3.writes.uploads.set("theirs", upload("to/theirs", before));
-    await redis.zadd(keys.uploads(carrier.place.tree.id), before, "left", before, "held");
-    await redis.hset(leaseOf(keys, carrier, "held"), "f", "1");
-    await carrier.through("f", space.to("f"));
+    await redis.zadd(keys.uploads(fileWorker.context.tree.id), before, "left", before, "held");
+    await redis.hset(leaseOf(keys, fileWorker, "held"), "f", "1");
+    await fileWorker.through("f", space.to("f"));
     await expect.poll(() => [...s3.writes.uploads.keys()]).toEqual(["young", "older", "held", "theirs"]);
-    await expect.poll(() => redis.zrange(keys.uploads(carrier.place.tree.id), "0", "-1")).toEqual(["held"]);
+    await expect
+      .poll(() => redis.zrange(keys.uploads(fileWorker.context.tree.id), "0", "-1"))
+      .toEqual(["held"]);
   });
 });
 
 describe("an object to the same service", () => {
   it("is copied there, and its bytes are not read", async ({ s3, to }) => {
     s3.put("from/f", "content", { "x-amz-meta-drover-sha256": sha256("content"), "x-amz-meta-mtime": "1.5" });
-    const carrier = await to();
-    const outcome = await carrier.through("f", "s3://bucket/from/f");
+    const fileWorker = await to();
+    const outcome = await fileWorker.through("f", "s3://bucket/from/f");
     expect(outcome).toMatchObject({ outcome: "copied", checksum: sha256("content"), verifiedBy: "etag" });
     expect(s3.stored("to/f")).toMatchObject({ headers: { "x-amz-meta-mtime": "1.5" } });
     expect(s3.requests.filter(({ method, key }) => method === "GET" && key !== "")).toEqual([]);
-    const known = await carrier.through("again", "s3://bucket/from/f");
+    const known = await fileWorker.through("again", "s3://bucket/from/f");
     expect(known.outcome).toBe("copied");
   });
 

@@ -6,7 +6,7 @@ import { describe, expect, vi } from "vitest";
 import { pattern, toBuffer } from "../../harness/content.js";
 import { type FakeRequest, type FakeS3, sendError } from "../../harness/fake-s3.js";
 import { until } from "../../harness/gate.js";
-import type { Carrier } from "../helpers/file-worker.js";
+import type { FileWorker } from "../helpers/file-worker.js";
 import { DEAD_PROCESS } from "../helpers/fleet.js";
 import { gate, isComplete, isPart, it, leaseOf } from "../helpers/s3.js";
 
@@ -29,22 +29,22 @@ function put(s3: FakeS3, bytes: Buffer | string = content): string {
 }
 
 /** Names in the set of uploads that were begun and not ended. */
-const begun = (carrier: Carrier) => {
-  const { redis, keys } = carrier.member;
-  return redis.zrange(keys.uploads(carrier.place.tree.id), "0", "-1");
+const begun = (fileWorker: FileWorker) => {
+  const { redis, keys } = fileWorker.member;
+  return redis.zrange(keys.uploads(fileWorker.context.tree.id), "0", "-1");
 };
 
 describe("a large object that is removed", () => {
   it("is kept in parts, with its metadata", async ({ s3, to }) => {
     const etag = put(s3);
     s3.put("keep/f", "an older one");
-    const carrier = await to(large);
-    expect(await carrier.removal("f", etag)).toMatchObject(deleted);
+    const fileWorker = await to(large);
+    expect(await fileWorker.removal("f", etag)).toMatchObject(deleted);
     expect(s3.keys).toEqual(["keep/f"]);
     const kept = s3.stored("keep/f");
     expect(kept?.content.equals(content)).toBe(true);
     expect(kept?.headers).toMatchObject({ "content-type": "text/x-f", "x-amz-meta-mtime": "5" });
-    expect([s3.writes.uploads.size, await begun(carrier)]).toEqual([0, []]);
+    expect([s3.writes.uploads.size, await begun(fileWorker)]).toEqual([0, []]);
   });
 
   it("stays where the service put less together than it says", async ({ s3, to }) => {
@@ -53,8 +53,8 @@ describe("a large object that is removed", () => {
       if (isComplete(request)) s3.put("keep/f", content.subarray(1), { etag: '"short-3"' });
       return false;
     };
-    const carried = await (await to(large)).removal("f", etag);
-    expect(carried).toMatchObject({ is: "retry", error: { class: "changed" } });
+    const result = await (await to(large)).removal("f", etag);
+    expect(result).toMatchObject({ is: "retry", error: { class: "changed" } });
     expect(s3.keys).toContain("to/f");
   });
 
@@ -69,7 +69,7 @@ describe("a large object that is removed", () => {
       const two = () => [...s3.writes.uploads.values()][0]?.parts.size === 2;
       await until("two parts", two);
       if (how === "stopped") {
-        first.place.leases.abortAll(new StoppingError("stopping"));
+        first.context.leases.abortAll(new StoppingError("stopping"));
         expect(await stale).toEqual({ is: "returned" });
       }
       const asked = s3.requests.length;
@@ -109,13 +109,13 @@ describe("a large object that is removed", () => {
       sendError(answer, 403, "AccessDenied");
       return true;
     };
-    const carrier = await to(large);
-    expect(await carrier.removal("f", etag)).toMatchObject({
+    const fileWorker = await to(large);
+    expect(await fileWorker.removal("f", etag)).toMatchObject({
       outcome: {
         error: { message: expect.stringMatching(/^cannot write to s3:\/\/bucket\/keep: access den/) },
       },
     });
-    expect([s3.writes.uploads.size, await begun(carrier), s3.keys]).toEqual([0, [], ["to/f"]]);
+    expect([s3.writes.uploads.size, await begun(fileWorker), s3.keys]).toEqual([0, [], ["to/f"]]);
   });
 
   it("and whose removal nobody takes up again: what was uploaded is dropped a day later", async ({
@@ -138,7 +138,7 @@ describe("a large object that is removed", () => {
 
     const [member] = await begun(first);
     const dayAgo = Date.now() - 26 * 3_600_000;
-    await redis.zadd(keys.uploads(first.place.tree.id), dayAgo, member as string);
+    await redis.zadd(keys.uploads(first.context.tree.id), dayAgo, member as string);
     for (const upload of s3.writes.uploads.values()) upload.started = new Date(dayAgo);
     await redis.del(leaseOf(keys, first, "f"));
     await (await to()).through("g", space.to("f"));
@@ -188,29 +188,29 @@ describe("an object that is removed", () => {
   }) => {
     const etag = put(s3, "content");
     put(s3, "another");
-    const carried = await (await to(small)).removal("f", etag);
-    expect(carried).toMatchObject({ outcome: { outcome: "failed", error: { class: "changed" } } });
+    const result = await (await to(small)).removal("f", etag);
+    expect(result).toMatchObject({ outcome: { outcome: "failed", error: { class: "changed" } } });
     expect(s3.keys).toEqual(["to/f"]);
   });
 
   it("is not removed by a worker whose lease has run out", async ({ s3, to }) => {
     const etag = put(s3, "content");
-    const carrier = await to();
+    const fileWorker = await to();
     const isLook = ({ method, key }: FakeRequest) => method === "HEAD" && key === "to/f";
     s3.before = (request) => {
       if (isLook(request)) vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
       return undefined;
     };
-    const carried = await carrier.removal("f", etag);
+    const result = await fileWorker.removal("f", etag);
     vi.restoreAllMocks();
-    expect(carried).toMatchObject({ is: "retry", error: { class: "locked" } });
+    expect(result).toMatchObject({ is: "retry", error: { class: "locked" } });
     expect(s3.requests.filter(isRemoval)).toEqual([]);
   });
 
   it("is kept in a place that whoever syncs there, too, looks at anew", async ({ s3, to, redis, keys }) => {
     const etag = put(s3, "content");
     const there = await to({ root: "s3://bucket/keep" });
-    const key = catalogKey(keys, there.place.tree.id, "f");
+    const key = catalogKey(keys, there.context.tree.id, "f");
     await redis.hset(key, "f", "what a sync has noted");
     expect(await (await to(small)).removal("f", etag)).toMatchObject(deleted);
     expect(await redis.exists(key)).toBe(0);

@@ -1,7 +1,11 @@
 import { createHash } from "node:crypto";
 import { TransferError } from "@drover/shared/errors";
 import type { SourceDigest, SourceEntry } from "@drover/shared/storage/source";
-import { decodePart, encodePart, type Part } from "@drover/worker/attempt/resume-record";
+import {
+  decodeResumeRecord,
+  encodeResumeRecord,
+  type ResumeRecord,
+} from "@drover/worker/attempt/resume-record";
 import { verify } from "@drover/worker/bytes/verify";
 import { describe, expect, test } from "vitest";
 
@@ -90,7 +94,7 @@ describe("what vouches for a file", () => {
 });
 
 describe("the note of a staged part", () => {
-  const part: Part = {
+  const record: ResumeRecord = {
     fence: "1763600000000000",
     version: 'e"ä"',
     strongEtag: '"ä"',
@@ -106,20 +110,22 @@ describe("the note of a staged part", () => {
     const upload = { id: "u", metadata: "m" };
     for (const oneStream of [false, true]) {
       for (const each of [
-        { ...part, oneStream },
-        { ...part, oneStream, upload },
+        { ...record, oneStream },
+        { ...record, oneStream, upload },
       ])
-        expect(decodePart(encodePart(each))).toEqual(each);
+        expect(decodeResumeRecord(encodeResumeRecord(each))).toEqual(each);
     }
-    expect(decodePart(encodePart({ ...part, sizeBytes: undefined }))?.sizeBytes).toBeUndefined();
-    expect(decodePart("")).toBeUndefined();
+    expect(
+      decodeResumeRecord(encodeResumeRecord({ ...record, sizeBytes: undefined }))?.sizeBytes,
+    ).toBeUndefined();
+    expect(decodeResumeRecord("")).toBeUndefined();
   });
 
   test("of before the machine last started vouches for no byte, and still counts the mismatches", () => {
-    const fields = JSON.parse(encodePart(part)) as unknown[];
+    const fields = JSON.parse(encodeResumeRecord(record)) as unknown[];
     const note = JSON.stringify(fields.with(-1, "another boot"));
-    expect(decodePart(note)).toMatchObject({
-      fence: part.fence,
+    expect(decodeResumeRecord(note)).toMatchObject({
+      fence: record.fence,
       contiguousBytes: 0,
       pieces: [],
       mismatches: 1,

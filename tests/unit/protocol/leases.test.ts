@@ -1,17 +1,17 @@
 import { TransferError } from "@drover/shared/errors";
-import { LEASE_MS, type Protocol } from "@drover/shared/protocol/admission";
+import { type Admission, LEASE_MS } from "@drover/shared/protocol/admission";
 import { Lease, Leases, now } from "@drover/worker/attempt/leases";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_700_000_000_000 }));
 afterEach(() => void vi.useRealTimers());
 
-type Renewal = Parameters<Protocol["renew"]>[0];
+type Renewal = Parameters<Admission["renew"]>[0];
 
 /** What answers renewals; the real one is tested against Redis. */
 function renewing(answer: (asked: Renewal) => boolean[] | Promise<boolean[]>) {
   const renew = vi.fn(async (asked: Renewal) => answer(asked));
-  return { renew, leases: new Leases({ renew } as unknown as Protocol) };
+  return { renew, leases: new Leases({ renew } as unknown as Admission) };
 }
 
 const granted = (asked: Renewal) => asked.map(() => true);

@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { safeKey } from "@drover/shared/paths";
 import { metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
-import { Budget } from "@drover/worker/bytes/buffer-pool";
+import { BufferPool } from "@drover/worker/bytes/buffer-pool";
 import { partBytesOf } from "@drover/worker/destinations/s3/upload";
 import { describe, expect, test } from "vitest";
 
@@ -32,10 +32,10 @@ describe("parts of an upload", () => {
 
 describe("memory for uploads", () => {
   test("is given in the order in which it was asked for, and never more than there is", async () => {
-    const budget = new Budget(10 * MIB);
+    const bufferPool = new BufferPool(10 * MIB);
     const given: string[] = [];
     const ask = (name: string, bytes: number) =>
-      budget.take(bytes).then((lent) => {
+      bufferPool.take(bytes).then((lent) => {
         given.push(name);
         return lent;
       });
@@ -51,10 +51,10 @@ describe("memory for uploads", () => {
   });
 
   test("has room for a part that is larger than all of it, alone", async () => {
-    const budget = new Budget(10 * MIB);
-    const first = await budget.take(MIB);
+    const bufferPool = new BufferPool(10 * MIB);
+    const first = await bufferPool.take(MIB);
     const had: string[] = [];
-    const large = budget.take(50 * MIB).then((lent) => {
+    const large = bufferPool.take(50 * MIB).then((lent) => {
       had.push("large");
       return lent;
     });
@@ -63,7 +63,7 @@ describe("memory for uploads", () => {
     first.release();
     const { memory, release } = await large;
     expect(memory.length).toBe(50 * MIB);
-    const small = budget.take(1).then(() => had.push("small"));
+    const small = bufferPool.take(1).then(() => had.push("small"));
     await setImmediate();
     expect(had).toEqual(["large"]);
     release();
@@ -71,19 +71,19 @@ describe("memory for uploads", () => {
   });
 
   test("is there for others where somebody asked for more than the machine has", async () => {
-    const budget = new Budget(10 * MIB);
-    await expect(budget.take(2 ** 50)).rejects.toThrow(RangeError);
-    (await budget.take(10 * MIB)).release();
+    const bufferPool = new BufferPool(10 * MIB);
+    await expect(bufferPool.take(2 ** 50)).rejects.toThrow(RangeError);
+    (await bufferPool.take(10 * MIB)).release();
   });
 
   test("is used again, whatever sizes come after each other", async () => {
-    const budget = new Budget(32 * MIB);
+    const bufferPool = new BufferPool(32 * MIB);
     const memories = new Set<unknown>();
     for (let round = 0; round < 50; round++) {
       const all = await Promise.all([
-        budget.take(16 * MIB - round),
-        budget.take(3 * MIB + round),
-        budget.take(round + 1),
+        bufferPool.take(16 * MIB - round),
+        bufferPool.take(3 * MIB + round),
+        bufferPool.take(round + 1),
       ]);
       for (const { memory, release } of all) {
         memories.add(memory.buffer);

@@ -9,7 +9,7 @@ import { hostOf } from "@drover/shared/job";
 import { makeDirectory } from "@drover/shared/make-directory";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
-import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
@@ -92,14 +92,14 @@ function numberFlag(
   );
 }
 
-interface Plan {
+interface FetchPlan {
   spec: RunSpec;
   secrets: RunSecrets;
   lockDir: string | undefined;
 }
 
 /** @throws SettingsError for whatever cannot be right. */
-function planFetch(flags: FetchFlags): Plan {
+function planFetch(flags: FetchFlags): FetchPlan {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
   const source = parseSource(
     flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
@@ -168,7 +168,7 @@ function planFetch(flags: FetchFlags): Plan {
 
 /** `drover fetch`: one file, with the exit codes of {@link FETCH_EXIT} and JSON lines on both streams. */
 export async function fetchFile(flags: FetchFlags, settings: Settings, log: FetchLog): Promise<number> {
-  let plan: Plan;
+  let plan: FetchPlan;
   try {
     plan = planFetch(flags);
     if (plan.lockDir !== undefined) makeLockDirectory(plan.lockDir);
@@ -214,7 +214,7 @@ function makeLockDirectory(path: string): void {
 
 async function fetchWith(
   engine: Awaited<ReturnType<typeof openEngine>>,
-  plan: Plan,
+  plan: FetchPlan,
   log: FetchLog,
 ): Promise<number> {
   const { spec, secrets } = plan;
@@ -222,7 +222,7 @@ async function fetchWith(
   await engine.ledger.prune();
   const id = await engine.ledger.create(spec, secrets);
   const run = await engine.ledger.get(id);
-  const gates = gatesOf(run.spec);
+  const breakers = hostBreakersOf(run.spec);
   const interrupt = new AbortController();
   let signals = 0;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -240,7 +240,7 @@ async function fetchWith(
     secrets,
     stdin: undefined,
     retry: false,
-    gates,
+    breakers,
     live: false,
     stop: interrupt.signal,
     watcher: {
@@ -273,10 +273,10 @@ async function fetchWith(
     log.say("warn", "interrupted", about);
     return FETCH_EXIT.interrupted;
   }
-  return conclude(outcome, lastError, gates.blockedUntil(hostOf(about.source)), about, log);
+  return sayOutcome(outcome, lastError, breakers.blockedUntil(hostOf(about.source)), about, log);
 }
 
-function conclude(
+function sayOutcome(
   outcome: Outcome | undefined,
   lastError: string | undefined,
   blockedUntilMs: number,

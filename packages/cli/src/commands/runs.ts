@@ -24,7 +24,7 @@ function summary(run: Run, counts: RunCounts) {
     list: run.spec.list ?? null,
     ...counts,
     bytes: run.bytes,
-    ...(run.undeleted === "" ? {} : { undeleted: run.undeleted }),
+    ...(run.deletionRefused === "" ? {} : { undeleted: run.deletionRefused }),
   };
 }
 
@@ -71,7 +71,7 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
           `${row.files} ${row.files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${row.copied} copied, ${row.unchanged} unchanged, ` +
           `${run.spec.delete ? `${row.deleted} deleted, ` : ""}${row.failed} failed, ${row.blocked} blocked, ${row.locked} locked, ${row.cancelled} cancelled, ` +
           `${row.files - row.settled} open\n` +
-          (run.undeleted === "" ? "" : `nothing was deleted: ${run.undeleted}\n`),
+          (run.deletionRefused === "" ? "" : `nothing was deleted: ${run.deletionRefused}\n`),
       );
     }
     let first = true;
@@ -123,18 +123,18 @@ export async function goOn(
     if (run.state === "cancelled" && !retry)
       throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
     const counts = await engine.ledger.counts(id);
-    const clean = successful(counts) === counts.files && run.undeleted === "";
+    const clean = successful(counts) === counts.files && run.deletionRefused === "";
     if (run.state === "done" && (!retry || clean)) {
       const report = new Report(format, undefined);
       report.start(`Run ${id} is done: nothing is left to ${retry ? "retry" : "resume"}`);
       await report.end(counts);
-      if (run.undeleted !== "") warn(`nothing was deleted in ${run.spec.root}: ${run.undeleted}`);
-      return exitCode(counts, false, run.undeleted);
+      if (run.deletionRefused !== "") warn(`nothing was deleted in ${run.spec.root}: ${run.deletionRefused}`);
+      return exitCode(counts, false, run.deletionRefused);
     }
     checkRunList(run); // before anything is said of going on
     const secrets = await engine.ledger.secrets(id);
     await engine.ledger.take(run);
-    if (run.undeleted !== "") await engine.ledger.reopenDeletion(id);
+    if (run.deletionRefused !== "") await engine.ledger.reopenDeletion(id);
     const taken = await engine.ledger.get(id);
     if (run.spec.fleet) {
       const { goOnInFleet } = await import("../fleet-run.js");
@@ -167,7 +167,7 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
     await engine.ledger.cancel(id);
     const taken = await engine.ledger.get(id);
     const { carryRun } = await import("../carry-run.js");
-    const { gatesOf } = await import("@drover/shared/protocol/host-breakers");
+    const { hostBreakersOf } = await import("@drover/shared/protocol/host-breakers");
     const nothing = () => {};
     const watcher = {
       queued: nothing,
@@ -186,7 +186,7 @@ export async function cancel(id: string, settings: Settings): Promise<number> {
       secrets: { headers: {}, sources: [] },
       stdin: undefined,
       retry: false,
-      gates: gatesOf(taken.spec),
+      breakers: hostBreakersOf(taken.spec),
       watcher,
       live: false,
       stop: new AbortController().signal,

@@ -9,9 +9,9 @@ import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
-import { FleetCarrier } from "@drover/worker/runtime/fleet-worker";
+import { FleetWorker } from "@drover/worker/runtime/fleet-worker";
 import { Health, type HealthChecks } from "@drover/worker/runtime/health";
-import { Presence } from "@drover/worker/runtime/heartbeat";
+import { Heartbeat } from "@drover/worker/runtime/heartbeat";
 import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "../display/report.js";
@@ -45,19 +45,19 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     let serving: Serving | undefined;
     // Nothing is carried before its port is had.
     health = await listen(settings["health-port"], {
-      progress: () => serving?.carrier.carrying.map((each) => each.receivedBytes) ?? [],
+      progress: () => serving?.fleetWorker.carrying.map((each) => each.receivedBytes) ?? [],
       stuckMs: STUCK_MS,
       ready: () =>
         serving !== undefined &&
         engine.redis.status === "ready" &&
-        serving.carrier.running &&
+        serving.fleetWorker.running &&
         !serving.draining,
     });
     await setHostLimits(engine.redis, engine.keys, limits);
     const log = logger(flags.verbose ?? false);
     serving = serve(engine, { concurrency: settings.concurrency, roots, ...(s3 ? { s3 } : {}) }, log);
     const { concurrency } = settings;
-    await serving.presence.tell();
+    await serving.heartbeat.tell();
     log.info({ concurrency, roots, ...(health ? { health_port: health.port } : {}) }, "worker ready");
     await drain(serving, settings["drain-deadline"], log);
     return EXIT.ok;
@@ -68,9 +68,9 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
 }
 
 interface Serving {
-  carrier: FleetCarrier;
+  fleetWorker: FleetWorker;
   leader: Leader;
-  presence: Presence;
+  heartbeat: Heartbeat;
   draining: boolean;
 }
 
@@ -107,7 +107,7 @@ function serve(
     if (away) log.info("Redis is back");
     away = false;
   });
-  const carrier = new FleetCarrier({
+  const fleetWorker = new FleetWorker({
     redis,
     keys,
     ...work,
@@ -134,26 +134,26 @@ function serve(
     { redis, keys, ledger, owner: PROCESS_NAME, log: (message, fields) => log.info(fields ?? {}, message) },
     onError,
   );
-  const presence = new Presence(redis, keys, workerId(), () => ({
+  const heartbeat = new Heartbeat(redis, keys, workerId(), () => ({
     concurrency: work.concurrency,
     roots: work.roots,
     leads: leader.leads,
     draining: serving.draining,
-    carrying: carrier.carrying,
+    carrying: fleetWorker.carrying,
   }));
-  const serving: Serving = { carrier, leader, presence, draining: false };
+  const serving: Serving = { fleetWorker, leader, heartbeat, draining: false };
   return serving;
 }
 
 /** Waits for a signal, then stops in order. */
 async function drain(serving: Serving, deadlineSeconds: number, log: Logger): Promise<void> {
-  const { carrier, leader, presence } = serving;
+  const { fleetWorker, leader, heartbeat } = serving;
   const signal = await nextSignal();
   serving.draining = true;
-  log.info({ signal, deadline_s: deadlineSeconds, files: carrier.carrying.length }, "stopping");
+  log.info({ signal, deadline_s: deadlineSeconds, files: fleetWorker.carrying.length }, "stopping");
   nextSignal().then(() => process.exit(EXIT.interrupted));
-  await Promise.all([leader.stop(), carrier.stop(deadlineSeconds * 1000)]);
-  await presence.end().catch((error: Error) => {
+  await Promise.all([leader.stop(), fleetWorker.stop(deadlineSeconds * 1000)]);
+  await heartbeat.end().catch((error: Error) => {
     log.warn({ error: redactText(error.message) }, "it is listed for a while yet");
   });
   log.info("stopped");

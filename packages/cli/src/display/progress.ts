@@ -1,6 +1,6 @@
 import type { TransferJob } from "@drover/shared/job";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { createLogUpdate } from "log-update";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "./report.js";
@@ -13,7 +13,7 @@ const RATE_MS = 5_000;
 interface Active {
   name: string;
   attempt: number;
-  part: { receivedBytes: number; sizeBytes: number | undefined } | undefined;
+  transfer: { receivedBytes: number; sizeBytes: number | undefined } | undefined;
 }
 
 /** The live display at the bottom of a terminal: files, bytes, rate, ETA, active files, open breakers. */
@@ -28,7 +28,7 @@ export class Progress {
   #bytes = 0;
   #sealed = false;
 
-  constructor(private readonly gates: Gates) {
+  constructor(private readonly breakers: HostBreakers) {
     this.#timer = setInterval(() => this.draw(), REDRAW_MS).unref();
   }
 
@@ -41,12 +41,12 @@ export class Progress {
   }
 
   started(job: TransferJob, attempt: number): void {
-    this.#active.set(job.i, { name: job.d, attempt, part: undefined });
+    this.#active.set(job.i, { name: job.d, attempt, transfer: undefined });
   }
 
-  receiving(index: number, part: Active["part"]): void {
+  receiving(index: number, transfer: Active["transfer"]): void {
     const active = this.#active.get(index);
-    if (active) active.part = part;
+    if (active) active.transfer = transfer;
   }
 
   waiting(job: TransferJob): void {
@@ -73,7 +73,7 @@ export class Progress {
   draw(): void {
     const nowMs = performance.now();
     let bytes = this.#bytes;
-    for (const { part } of this.#active.values()) bytes += part?.receivedBytes ?? 0;
+    for (const { transfer } of this.#active.values()) bytes += transfer?.receivedBytes ?? 0;
     this.#samples.push({ atMs: nowMs, bytes, files: this.#settled });
     while (this.#samples.length > 2 && nowMs - (this.#samples[0]?.atMs ?? 0) > RATE_MS) this.#samples.shift();
     const first = this.#samples[0] as { atMs: number; bytes: number; files: number };
@@ -81,7 +81,7 @@ export class Progress {
     const rate = Math.max(bytes - first.bytes, 0) / seconds;
     const filesPerSecond = (this.#settled - first.files) / seconds;
     const left = this.#files - this.#settled;
-    const coming = [...this.#active.values()].reduce((sum, { part }) => sum + bytesLeft(part), 0);
+    const coming = [...this.#active.values()].reduce((sum, { transfer }) => sum + bytesLeft(transfer), 0);
     const etaMs =
       Math.max(filesPerSecond > 0 ? left / filesPerSecond : 0, rate > 0 ? coming / rate : 0) * 1000;
     const eta = this.#sealed && left > 0 && etaMs > 0 ? ` · ETA ${showDuration(etaMs)}` : "";
@@ -90,19 +90,21 @@ export class Progress {
       `${this.#settled}/${this.#files}${this.#sealed ? "" : "+"} files · ${prettyBytes(bytes)} · ${prettyBytes(rate)}/s${eta}${failed}`,
     ];
     const active = [...this.#active.values()];
-    for (const { name, attempt, part } of active.slice(0, MOST_ACTIVE)) {
-      const size = part?.sizeBytes ? ` ${Math.floor((100 * part.receivedBytes) / part.sizeBytes)}%` : "";
+    for (const { name, attempt, transfer } of active.slice(0, MOST_ACTIVE)) {
+      const size = transfer?.sizeBytes
+        ? ` ${Math.floor((100 * transfer.receivedBytes) / transfer.sizeBytes)}%`
+        : "";
       lines.push(`  ↓ ${name}${size}${attempt > 1 ? ` (try ${attempt})` : ""}`);
     }
     if (active.length > MOST_ACTIVE) lines.push(`  … and ${active.length - MOST_ACTIVE} more`);
-    for (const host of this.gates.blockedHosts) {
-      const until = Math.max(this.gates.blockedUntil(host) - Date.now(), 0);
+    for (const host of this.breakers.blockedHosts) {
+      const until = Math.max(this.breakers.blockedUntil(host) - Date.now(), 0);
       lines.push(`  ⚡ circuit breaker open: ${host} for ${showDuration(until)}`);
     }
     this.#log(lines.join("\n"));
   }
 }
 
-function bytesLeft(part: Active["part"]): number {
-  return part?.sizeBytes === undefined ? 0 : Math.max(part.sizeBytes - part.receivedBytes, 0);
+function bytesLeft(transfer: Active["transfer"]): number {
+  return transfer?.sizeBytes === undefined ? 0 : Math.max(transfer.sizeBytes - transfer.receivedBytes, 0);
 }

@@ -1,5 +1,5 @@
 import { hostOf } from "@drover/shared/job";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
 
@@ -12,7 +12,7 @@ const MOST_CHANGED = 32;
  * Asks servers whether files are unchanged before they are queued: a file that is costs one conditional request and
  * no job. It is a shortcut only: whatever does not answer "not modified" at once takes the usual way.
  */
-export class Asker {
+export class Revalidator {
   readonly #client: HttpClient;
   #changed = 0;
 
@@ -25,7 +25,7 @@ export class Asker {
     timeoutMs: number,
     private readonly headers: Record<string, string>,
     private readonly concurrency: number,
-    private readonly gates: Gates,
+    private readonly breakers: HostBreakers,
   ) {
     this.#client = new HttpClient({ timeoutMs, connections: concurrency });
   }
@@ -39,7 +39,7 @@ export class Asker {
       while (next < files.length && !stop.aborted && this.#changed < MOST_CHANGED) {
         const at = next++;
         const { url, version } = files[at] as { url: string; version: string };
-        if (this.gates.recovering(hostOf(url))) continue;
+        if (this.breakers.isRecovering(hostOf(url))) continue;
         answers[at] = await this.#ask(url, version, stop);
         this.#changed = answers[at] ? 0 : this.#changed + 1;
       }

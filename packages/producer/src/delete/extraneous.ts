@@ -1,7 +1,7 @@
 import { compareKeys } from "@drover/shared/storage/s3/name";
 
 /** Something that a source has, by its path relative to the source. */
-export interface SourceName {
+export interface ListedName {
   name: string;
   /** What may be below it is not known: a link. */
   hides: boolean;
@@ -9,14 +9,14 @@ export interface SourceName {
 
 /** The names of one source in the order of their bytes, looked up one after the other in that order. */
 export class SortedSource {
-  #head: SourceName | undefined;
+  #head: ListedName | undefined;
   #ended = false;
   #hiding: string[] = [];
   /** Names that were counted as wanted, so far. */
   wanted = 0;
 
   constructor(
-    private readonly names: AsyncGenerator<SourceName>,
+    private readonly names: AsyncGenerator<ListedName>,
     private readonly isWanted: (name: string) => boolean,
   ) {}
 

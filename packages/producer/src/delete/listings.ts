@@ -12,14 +12,14 @@ import type { ListedObject } from "../expand/s3/page.js";
 import type { S3Sources } from "../expand/s3/source.js";
 import { parseSource } from "../expand/source-name.js";
 import { walk } from "../expand/walk.js";
-import type { SourceName } from "./extraneous.js";
+import type { ListedName } from "./extraneous.js";
 
 /**
  * All names of a source directory or prefix, whatever the filters say, in the order of their bytes.
  *
  * @throws ListingError where it cannot be listed to its end.
  */
-export async function* namesOfSource(text: string, spec: RunSpec, s3: S3Sources): AsyncGenerator<SourceName> {
+export async function* namesOfSource(text: string, spec: RunSpec, s3: S3Sources): AsyncGenerator<ListedName> {
   const source = parseSource(text, "/");
   if (source.is === "s3") yield* namesOfPrefix(source, destinationBelow(source, source.key, spec), s3);
   else if (source.is === "path")
@@ -32,7 +32,7 @@ async function* namesOfPrefix(
   { bucket, key: prefix }: S3Name,
   own: string | undefined,
   s3: S3Sources,
-): AsyncGenerator<SourceName> {
+): AsyncGenerator<ListedName> {
   for await (const { key, unreadable } of objectsBelow(bucket, prefix, s3)) {
     if (own !== undefined && key.startsWith(own)) continue;
     if (unreadable) {
@@ -106,7 +106,7 @@ function isOurs(name: string): boolean {
 async function* namesOfDirectory(
   directory: string,
   destination?: string,
-): AsyncGenerator<SourceName & { isFile: boolean }> {
+): AsyncGenerator<ListedName & { isFile: boolean }> {
   for await (const found of walk(directory, { names: true, destination, wanted: () => true })) {
     if (found.is === "failed") throw new ListingError(found.path, found.error);
     if (found.is === "named")

@@ -1,4 +1,4 @@
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
 import { destinationHost, type NewJob } from "@drover/shared/job";
 import { flightHash } from "@drover/shared/protocol/admission";
@@ -135,17 +135,17 @@ export async function removeExtraneous(options: RemoveOptions): Promise<string> 
   const besides = { removed: counts.deleted, added: 0, arrived: counts.copied + counts.unchanged };
   const found = await findExtraneous(spec, options.input.sources, tree, besides, signal, options.input.warn);
   try {
-    faultPoint("delete");
+    failpoint("delete");
     if (found.refused !== "") return found.refused;
     let files: EnqueueFile[] = [];
     for await (const each of found.extraneous.all()) {
       if (signal.aborted) return "";
       if (files.push(removalOf(each, options)) < Math.min(BATCH, spec.backlogHighWater)) continue;
-      await register(files, options);
+      await registerRemovals(files, options);
       await options.room(files.length);
       files = [];
     }
-    if (files.length > 0) await register(files, options);
+    if (files.length > 0) await registerRemovals(files, options);
     return "";
   } finally {
     found.extraneous.close();
@@ -168,9 +168,12 @@ function removalOf({ name, version }: Extraneous, { runId, spec, tree }: RemoveO
   };
 }
 
-async function register(files: EnqueueFile[], { spec, batches, onQueued }: RemoveOptions): Promise<void> {
+async function registerRemovals(
+  files: EnqueueFile[],
+  { spec, batches, onQueued }: RemoveOptions,
+): Promise<void> {
   const cursor: Cursor = { sources: spec.sources.length, listByte: 0 };
   await batches.send(JSON.stringify(cursor), files, new Map());
-  faultPoint("enqueue");
+  failpoint("enqueue");
   onQueued(batches.number, new Map([[destinationHost(spec), files.length]]));
 }

@@ -1,7 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
-import { Protocol } from "@drover/shared/protocol/admission";
+import { Admission } from "@drover/shared/protocol/admission";
 import { Backlog } from "@drover/shared/protocol/backlog";
-import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Ledger } from "@drover/shared/protocol/ledger";
@@ -111,16 +111,16 @@ export class FleetDispatcher {
     const run: FleetRun = {
       id,
       spec,
-      protocol: new Protocol(redis, keys, owner, 0),
-      gates: gatesOf(spec),
+      admission: new Admission(redis, keys, owner, 0),
+      breakers: hostBreakersOf(spec),
       tree: openTree(spec),
       flows: new Map(),
       seen: 0,
       shared: new Set(),
     };
-    for (const [chunk, files] of await this.#backlog.flying(id)) {
+    for (const [chunk, files] of await this.#backlog.inFlight(id)) {
       const known = new Chunk(chunk, []);
-      known.launched = true;
+      known.isInFlight = true;
       known.addedMs = Date.now();
       for (const job of jobsOf(id, files))
         known.pending.set(job.i, { job, priority: 1, addedMs: Date.now() });
@@ -166,9 +166,9 @@ export class FleetDispatcher {
     }
     for (const flow of this.#flows()) {
       for (const chunk of flow.chunks.values()) {
-        if (chunk.pending.size > 0 || !chunk.launched) continue;
+        if (chunk.pending.size > 0 || !chunk.isInFlight) continue;
         flow.chunks.delete(chunk.id);
-        await this.#backlog.land(flow.runId, chunk.id);
+        await this.#backlog.dropInFlight(flow.runId, chunk.id);
       }
     }
   }
@@ -189,7 +189,7 @@ export class FleetDispatcher {
     flows.sort((a, b) => a.nextTag - b.nextTag);
     for (const flow of flows) {
       const run = this.#runs.get(flow.runId) as FleetRun;
-      if (run.gates.givenUp(flow.host)) {
+      if (run.breakers.isGivenUp(flow.host)) {
         await this.#settleBacklog(run, flow.host, "blocked");
         continue;
       }
@@ -228,9 +228,9 @@ export class FleetDispatcher {
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;
-        const { gates } = this.#runs.get(flow.runId) as FleetRun;
+        const { breakers } = this.#runs.get(flow.runId) as FleetRun;
         flow.window = limit > 0 ? Math.max(2 * Math.ceil(limit), LEAST_WINDOW) : WINDOW;
-        gates.told(host, untilMs, state === null);
+        breakers.report(host, untilMs, state === null);
         flow.allowance = state === null ? Math.min(flow.allowance * 2, flow.window) : PROBES;
       }
     }
@@ -250,7 +250,7 @@ export class FleetDispatcher {
       const ended: Chunk[] = [];
       const taken: [Chunk, Pending[]][] = [];
       for (const chunk of flow.chunks.values()) {
-        if (chunk.launched) continue;
+        if (chunk.isInFlight) continue;
         const jobs = chunk.rest.splice(0, left);
         left -= jobs.length;
         taken.push([chunk, jobs.map((job) => ({ job, priority: ++flow.nextTag, addedMs: Date.now() }))]);
@@ -262,7 +262,7 @@ export class FleetDispatcher {
         for (const each of jobs) chunk.pending.set(each.job.i, each);
         chunk.addedMs = Date.now();
       }
-      await this.#launched(run, ended);
+      await this.#markInFlight(run, ended);
     }
     return left < room;
   }
@@ -280,11 +280,11 @@ export class FleetDispatcher {
     return files;
   }
 
-  async #launched(run: FleetRun, chunks: Chunk[]): Promise<void> {
+  async #markInFlight(run: FleetRun, chunks: Chunk[]): Promise<void> {
     if (chunks.length === 0) return;
-    await this.#backlog.launch(run.id, ...chunks.map((chunk) => chunk.id));
+    await this.#backlog.markInFlight(run.id, ...chunks.map((chunk) => chunk.id));
     run.seen -= chunks.length;
-    for (const chunk of chunks) chunk.launched = true;
+    for (const chunk of chunks) chunk.isInFlight = true;
   }
 
   /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
@@ -298,7 +298,7 @@ export class FleetDispatcher {
       while ((await this.#read(run, flow, 1)) !== undefined);
       for (const chunk of flow.chunks.values()) {
         await this.#jobs.giveUp(run, chunk, outcome);
-        if (!chunk.launched) await this.#launched(run, [chunk]);
+        if (!chunk.isInFlight) await this.#markInFlight(run, [chunk]);
       }
     }
   }

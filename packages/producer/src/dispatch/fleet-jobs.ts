@@ -42,9 +42,9 @@ export class FleetJobs {
     const out = [...chunk.rest];
     chunk.rest = [];
     for (let from = 0; from < waiting.length; from += 100) {
-      const part = waiting.slice(from, from + 100);
-      const gone = await Promise.all(part.map((job) => this.#queue.remove(fleetJobId(job))));
-      out.push(...part.filter((_, at) => gone[at] === 1)); // a job that is carried is locked
+      const slice = waiting.slice(from, from + 100);
+      const gone = await Promise.all(slice.map((job) => this.#queue.remove(fleetJobId(job))));
+      out.push(...slice.filter((_, at) => gone[at] === 1)); // a job that is carried is locked
     }
     const joined: Pending[] = [];
     await Promise.all(
@@ -72,7 +72,7 @@ export class FleetJobs {
     const error =
       outcome === "cancelled"
         ? new TransferError("cancelled", "cancelled")
-        : new TransferError("breaker", run.gates.describe(hostOf(job.s, run.spec)));
+        : new TransferError("breaker", run.breakers.describe(hostOf(job.s, run.spec)));
     const brief = { class: error.class, message: error.message };
     const ended = {
       index: job.i,
@@ -87,7 +87,7 @@ export class FleetJobs {
       durationMs: 0,
       error: brief,
     };
-    const answer = await run.protocol.settleAlone({
+    const answer = await run.admission.settleAlone({
       runId: run.id,
       flight: flightOf(run.id, run.spec, job, lease),
       lease,

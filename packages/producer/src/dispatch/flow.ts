@@ -1,6 +1,6 @@
 import { jobId, type TransferJob } from "@drover/shared/job";
-import type { Protocol } from "@drover/shared/protocol/admission";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { Admission } from "@drover/shared/protocol/admission";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { RunSpec } from "@drover/shared/run";
 import type { Tree } from "@drover/shared/storage/tree";
 
@@ -16,8 +16,8 @@ export interface Pending {
 export interface FleetRun {
   id: string;
   spec: RunSpec;
-  protocol: Protocol;
-  gates: Gates;
+  admission: Admission;
+  breakers: HostBreakers;
   tree: Tree;
   flows: Map<string, Flow>;
   /** Chunks that were seen in its backlog. */
@@ -33,7 +33,7 @@ export class Chunk {
   /** Files in BullMQ that are not settled, as far as is known, with their priorities. */
   readonly pending = new Map<number, Pending>();
   /** All of it is in BullMQ. */
-  launched = false;
+  isInFlight = false;
   addedMs = 0;
 
   constructor(

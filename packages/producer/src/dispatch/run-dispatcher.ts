@@ -1,7 +1,7 @@
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import { jobId, type TransferJob } from "@drover/shared/job";
 import type { Backlog } from "@drover/shared/protocol/backlog";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { addJobs } from "@drover/shared/queue/bullmq";
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
@@ -14,7 +14,7 @@ export interface DispatcherOptions {
   redis: Redis;
   queue: Queue;
   backlog: Backlog;
-  gates: Gates;
+  breakers: HostBreakers;
   /** Files per host that may be in BullMQ at once. */
   window: number;
   /** A host was given up: ends its files without carrying them. */
@@ -49,7 +49,7 @@ export class Dispatcher {
   readonly #chunks = new Map<number, { id: string; left: number }>();
 
   constructor(private readonly options: DispatcherOptions) {
-    options.gates.onChange(() => this.#pump());
+    options.breakers.onChange(() => this.#pump());
   }
 
   /** A chunk is in the backlog. */
@@ -72,17 +72,19 @@ export class Dispatcher {
   settled(of: string, index: number): void {
     const host = this.#host(of);
     host.inQueue--;
-    this.#land(index);
-    host.allowance = this.options.gates.recovering(host.name) ? host.allowance * 2 : PROBES;
+    this.#dropInFlight(index);
+    host.allowance = this.options.breakers.isRecovering(host.name) ? host.allowance * 2 : PROBES;
     this.#left();
     if (host.inQueue <= this.options.window / 2) this.#pump();
   }
 
-  #land(index: number): void {
+  #dropInFlight(index: number): void {
     const chunk = this.#chunks.get(index);
     this.#chunks.delete(index);
     if (!chunk || --chunk.left > 0) return;
-    this.options.backlog.land(this.options.runId, chunk.id).catch((error) => this.options.onError(error));
+    this.options.backlog
+      .dropInFlight(this.options.runId, chunk.id)
+      .catch((error) => this.options.onError(error));
   }
 
   #left(): void {
@@ -139,19 +141,19 @@ export class Dispatcher {
 
   /** @returns whether there may be more to do for this host. */
   async #feed(host: Host): Promise<boolean> {
-    const { gates, backlog, runId } = this.options;
+    const { breakers, backlog, runId } = this.options;
     if (host.rest.length === 0 && host.chunks.length === 0) return false;
-    const blockedUntil = this.#draining ? 0 : gates.blockedUntil(host.name);
-    const givenUp = !this.#draining && gates.givenUp(host.name);
-    if (blockedUntil > 0 && !givenUp) {
+    const blockedUntil = this.#draining ? 0 : breakers.blockedUntil(host.name);
+    const isGivenUp = !this.#draining && breakers.isGivenUp(host.name);
+    if (blockedUntil > 0 && !isGivenUp) {
       this.#wakeAt(blockedUntil);
       return false;
     }
     const most =
-      gates.recovering(host.name) && !this.#draining
+      breakers.isRecovering(host.name) && !this.#draining
         ? Math.min(host.allowance, this.options.window)
         : this.options.window;
-    const room = givenUp ? Number.POSITIVE_INFINITY : most - host.inQueue;
+    const room = isGivenUp ? Number.POSITIVE_INFINITY : most - host.inQueue;
     if (room <= 0) return false;
     if (host.chunk === undefined) {
       host.chunk = host.chunks.shift() as string;
@@ -160,13 +162,13 @@ export class Dispatcher {
       const chunk = { id: host.chunk, left: files.length };
       for (const job of host.rest) this.#chunks.set(job.i, chunk);
     }
-    const part = host.rest.slice(0, room);
-    if (givenUp) for (const job of part) await this.#giveUp(job);
-    else await this.#add(host, part);
-    host.rest = host.rest.slice(part.length);
+    const slice = host.rest.slice(0, room);
+    if (isGivenUp) for (const job of slice) await this.#giveUp(job);
+    else await this.#add(host, slice);
+    host.rest = host.rest.slice(slice.length);
     if (host.rest.length === 0) {
-      faultPoint("dispatch");
-      await backlog.launch(runId, host.chunk);
+      failpoint("dispatch");
+      await backlog.markInFlight(runId, host.chunk);
       host.chunk = undefined;
     }
     return true;
@@ -174,7 +176,7 @@ export class Dispatcher {
 
   async #giveUp(job: TransferJob): Promise<void> {
     await this.options.endBlocked(job);
-    this.#land(job.i);
+    this.#dropInFlight(job.i);
     this.#left();
   }
 

@@ -40,14 +40,14 @@ export class Sweeper {
     const missing = new Set<string>();
     const lost: Pending[] = [];
     for (let from = 0; from < pending.length; from += 1000) {
-      const part = pending.slice(from, from + 1000);
+      const slice = pending.slice(from, from + 1000);
       const answers = await pipelined(redis, () => {
         const pipeline = redis.pipeline();
-        for (const { job } of part)
+        for (const { job } of slice)
           pipeline.exists(`${keys.queuePrefix()}:${keys.fleetQueue()}:${fleetJobId(job)}`);
         return pipeline;
       });
-      part.forEach((each, at) => {
+      slice.forEach((each, at) => {
         if (answers[at] !== 0) return;
         const id = fleetJobId(each.job);
         // Twice in a row: between being settled and being seen so here, a job is gone for a moment.
@@ -80,7 +80,7 @@ export class Sweeper {
       for (const chunk of flow.chunks.values()) {
         const mine = files.filter(({ job }) => job.r === flow.runId && chunk.pending.has(job.i));
         if (mine.length === 0) continue;
-        const key = chunk.launched ? keys.flying(flow.runId) : keys.backlog(flow.runId);
+        const key = chunk.isInFlight ? keys.inFlight(flow.runId) : keys.backlog(flow.runId);
         if ((await redis.hexists(key, chunk.id)) === 1) kept.push(...mine);
         else flow.chunks.delete(chunk.id);
       }

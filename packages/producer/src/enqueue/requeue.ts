@@ -8,10 +8,10 @@ const PAGE = 500;
 
 /** Puts the files that a dead process had in its queue back into the backlog; what is settled is left alone. */
 export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
-  for (const [chunk, files] of await backlog.flying(run.id)) {
+  for (const [chunk, files] of await backlog.inFlight(run.id)) {
     const jobs = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
     await requeue(jobs, run, backlog, chunk.slice(0, chunk.indexOf("|")), false);
-    await backlog.land(run.id, chunk);
+    await backlog.dropInFlight(run.id, chunk);
   }
 }
 

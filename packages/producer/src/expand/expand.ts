@@ -22,7 +22,7 @@ export interface Entry {
   /** URL with its secrets, or absolute path. */
   source: string;
   /** The same as it may be shown. */
-  shown: string;
+  redacted: string;
   /** Destination relative to the root; "" where there is none. */
   destination: string;
   sha256: string | undefined;
@@ -187,8 +187,8 @@ async function* expandOne(
   const { wanted, input, inside, after } = context;
   const { spec } = input;
   const text = sourceText(source);
-  const shown = redactUrl(text);
-  const expected = sha256 ?? spec.checksums[shown];
+  const redacted = redactUrl(text);
+  const expected = sha256 ?? spec.checksums[redacted];
   if (source.is === "s3") {
     yield* expandS3(source, destination, expected, context);
     return;
@@ -199,7 +199,7 @@ async function* expandOne(
       return;
     }
     const name = destination ?? destinationOf(source, spec.layout);
-    yield entry(spec, text, shown, name, expected, undefined, after);
+    yield entry(spec, text, redacted, name, expected, undefined, after);
     return;
   }
   let stat: BigIntStats;
@@ -209,7 +209,7 @@ async function* expandOne(
     // It has a destination, so that a retry finds it once it is there.
     const name = destination ?? destinationOf(source, spec.layout);
     yield {
-      ...entry(spec, text, shown, name, expected, undefined, after),
+      ...entry(spec, text, redacted, name, expected, undefined, after),
       error: fileError(error, `read ${source.path}`),
     };
     return;
@@ -221,7 +221,7 @@ async function* expandOne(
       : new TransferError("unsupported", `${source.path} is not a regular file`, { permanent: true });
     const version = localVersion(stat);
     yield {
-      ...entry(spec, text, shown, name, expected, version, after),
+      ...entry(spec, text, redacted, name, expected, version, after),
       ...(refused ? { error: refused } : {}),
     };
     return;
@@ -262,30 +262,30 @@ async function* expandS3(
 ): AsyncGenerator<Entry | Passed> {
   const { spec } = input;
   const { bucket } = source;
-  const shown = s3Text(source);
+  const redacted = s3Text(source);
   const named = destination ?? destinationOf({ is: "s3", ...source }, spec.layout);
   // Who goes on within a listing knows that the source is a prefix.
   const prefixOf = (key: string) => (key === "" || key.endsWith("/") ? key : `${key}/`);
   const found =
     inside.after === undefined
-      ? await listing(shown, s3.find(source))
+      ? await listing(redacted, s3.find(source))
       : ({ is: "prefix", prefix: prefixOf(source.key) } as const);
   if (found.is === "object") {
-    yield entry(spec, shown, shown, named, sha256, versionOf(found.object), after);
+    yield entry(spec, redacted, redacted, named, sha256, versionOf(found.object), after);
     return;
   }
   if (found.is === "nothing") {
     const why = "no such object, and nothing below that prefix";
     yield {
-      ...failure(shown, new TransferError("not-found", why, { permanent: true }), after),
+      ...failure(redacted, new TransferError("not-found", why, { permanent: true }), after),
       destination: named,
     };
     return;
   }
   const { prefix } = found;
   if (destination !== undefined) {
-    const why = `${shown} is a prefix: it cannot have the name of one file`;
-    yield failure(shown, new TransferError("unsupported", why, { permanent: true }), after);
+    const why = `${redacted} is a prefix: it cannot have the name of one file`;
+    yield failure(redacted, new TransferError("unsupported", why, { permanent: true }), after);
     return;
   }
   const own = destinationBelow(source, prefix, spec);
@@ -294,9 +294,9 @@ async function* expandS3(
   let cursor = inside;
   try {
     for (
-      let page = await listing(shown, pages.next());
+      let page = await listing(redacted, pages.next());
       !page.done;
-      page = await listing(shown, pages.next())
+      page = await listing(redacted, pages.next())
     ) {
       for (const object of page.value) {
         const { key, unreadable } = object;
@@ -341,11 +341,12 @@ export function destinationBelow({ bucket }: S3Name, prefix: string, spec: RunSp
 }
 
 /** @throws ListingError for what went wrong with a listing. */
-export async function listing<T>(shown: string, step: Promise<T>): Promise<T> {
+export async function listing<T>(redacted: string, step: Promise<T>): Promise<T> {
   try {
     return await step;
   } catch (error) {
-    if (error instanceof TransferError && error.class !== "cancelled") throw new ListingError(shown, error);
+    if (error instanceof TransferError && error.class !== "cancelled")
+      throw new ListingError(redacted, error);
     throw error;
   }
 }
@@ -368,7 +369,7 @@ export function destinationInside(directory: string, root: string): string | und
 function entry(
   spec: RunSpec,
   source: string,
-  shown: string,
+  redacted: string,
   destination: string,
   sha256: string | undefined,
   version: string | undefined,
@@ -380,10 +381,10 @@ function entry(
   } catch (error) {
     return { ...failure(source, error as TransferError, cursor), destination };
   }
-  return { source, shown, destination, sha256, version, error: undefined, cursor };
+  return { source, redacted, destination, sha256, version, error: undefined, cursor };
 }
 
 function failure(source: string, error: TransferError, cursor: Cursor): Entry {
-  const shown = redactUrl(source);
-  return { source, shown, destination: "", sha256: undefined, version: undefined, error, cursor };
+  const redacted = redactUrl(source);
+  return { source, redacted, destination: "", sha256: undefined, version: undefined, error, cursor };
 }

@@ -50,7 +50,7 @@ export async function* sortedNames(
     } catch (error) {
       onError(error);
     }
-    yield* merged([...(spill?.parts() ?? []), names.sort(compareNames).values()]);
+    yield* merged([...(spill?.runs() ?? []), names.sort(compareNames).values()]);
   } finally {
     spill?.close();
   }
@@ -61,8 +61,8 @@ function kindOf(entry: Dirent): Kind {
 }
 
 /** The parts as one, in order; what a directory gave twice while it was changed is given once. */
-function* merged(parts: Iterator<Name>[]): Generator<Name> {
-  const heads = parts.map((part) => part.next());
+function* merged(runs: Iterator<Name>[]): Generator<Name> {
+  const heads = runs.map((run) => run.next());
   let last: string | undefined;
   for (;;) {
     let first = -1;
@@ -73,7 +73,7 @@ function* merged(parts: Iterator<Name>[]): Generator<Name> {
     }
     if (first < 0) return;
     const { value } = heads[first] as IteratorYieldResult<Name>;
-    heads[first] = (parts[first] as Iterator<Name>).next();
+    heads[first] = (runs[first] as Iterator<Name>).next();
     if (value.name !== last) yield value;
     last = value.name;
   }
@@ -96,7 +96,7 @@ class Spill {
     this.#ends.push(at);
   }
 
-  parts(): Iterator<Name>[] {
+  runs(): Iterator<Name>[] {
     return this.#ends.map((end, at) => this.#read(this.#ends[at - 1] ?? 0, end));
   }
 

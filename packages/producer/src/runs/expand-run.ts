@@ -1,4 +1,4 @@
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
 import { hostOf, type NewJob, sourceId } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
@@ -12,7 +12,7 @@ import type { RunCounts } from "@drover/shared/run";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";
 import type { S3Check } from "../compare/check-s3.js";
-import type { Asker } from "../compare/revalidator.js";
+import type { Revalidator } from "../compare/revalidator.js";
 import { removeExtraneous } from "../delete/remove-extraneous.js";
 import { Batches } from "../enqueue/batches.js";
 import type { Cursor } from "../expand/cursor.js";
@@ -34,7 +34,7 @@ export interface ProduceOptions {
   ledger: Ledger;
   tree: Tree;
   /** Asks about URLs, where the producer is where the files are carried. */
-  asker?: Asker;
+  revalidator?: Revalidator;
   /** Looks at the destination, where the tree itself cannot and it is to be looked at. */
   check?: S3Check | undefined;
   input: ExpandInput;
@@ -101,7 +101,7 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
     let taken = 0;
     await options.room(most);
     for await (const found of expand(options.input)) {
-      faultPoint("expand");
+      failpoint("expand");
       if (options.signal.aborted || broken !== undefined) return;
       reached = found.cursor;
       if ("passed" in found) continue;
@@ -131,7 +131,7 @@ export async function produce(options: ProduceOptions): Promise<Batches> {
     if (!counts) return batches;
     const why = await removeExtraneous({ ...options, spec, batches, counts });
     if (options.signal.aborted) return batches;
-    if (why !== "") await ledger.noteUndeleted(runId, why);
+    if (why !== "") await ledger.noteDeletionRefused(runId, why);
   }
   await catalog.register(tree); // Redis may have forgotten it, or somebody dropped it
   await batches.seal();
@@ -161,10 +161,10 @@ async function register(
   const known = await compare(options, entries);
   const secrets = new Map<string, string>();
   const files = entries.map((entry, at): EnqueueFile => {
-    const job: NewJob = { s: entry.shown, d: entry.destination };
+    const job: NewJob = { s: entry.redacted, d: entry.destination };
     if (entry.sha256 !== undefined) job.x = entry.sha256;
     const ownFlight = flightHash(runId, job.s, job.d, 0);
-    if (entry.source !== entry.shown) {
+    if (entry.source !== entry.redacted) {
       job.k = 1;
       secrets.set(ownFlight, entry.source);
     }
@@ -175,7 +175,7 @@ async function register(
     const unchanged = known[at];
     return {
       kind: entry.error ? "failed" : unchanged ? "unchanged" : "queued",
-      host: hostOf(entry.shown, spec),
+      host: hostOf(entry.redacted, spec),
       destination,
       source: shortHash(entry.source, entry.sha256 ?? ""),
       job: JSON.stringify(job),
@@ -188,7 +188,7 @@ async function register(
     };
   });
   const answers = await batches.send(JSON.stringify(cursor), files, secrets);
-  faultPoint("enqueue");
+  failpoint("enqueue");
   const hosts = new Map<string, number>();
   answers.forEach((answer, at) => {
     if (answer.is === "duplicate") return;
@@ -212,9 +212,9 @@ function outcomeOf(
 ): Outcome {
   const base = {
     index,
-    source: entry.shown,
+    source: entry.redacted,
     destination: entry.destination === "" ? "" : tree.path(entry.destination),
-    name: entry.destination === "" ? entry.shown : entry.destination,
+    name: entry.destination === "" ? entry.redacted : entry.destination,
     attempts: 0,
     durationMs: 0,
   };
@@ -240,7 +240,8 @@ function outcomeOf(
   return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, error };
 }
 
-export interface CompareOptions extends Pick<ProduceOptions, "redis" | "keys" | "tree" | "asker" | "check"> {
+export interface CompareOptions
+  extends Pick<ProduceOptions, "redis" | "keys" | "tree" | "revalidator" | "check"> {
   input: Pick<ExpandInput, "spec">;
 }
 
@@ -253,10 +254,10 @@ export async function compare(
   options: CompareOptions,
   entries: Entry[],
 ): Promise<(CatalogEntry | undefined)[]> {
-  const { redis, keys, tree, asker, check } = options;
+  const { redis, keys, tree, revalidator, check } = options;
   const { spec } = options.input;
   const comparable = entries.flatMap((entry, at) =>
-    !entry.error && (entry.version || (asker && isHttp(entry))) ? [{ at, entry }] : [],
+    !entry.error && (entry.version || (revalidator && isHttp(entry))) ? [{ at, entry }] : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
   if (comparable.length === 0) return known;
@@ -267,7 +268,7 @@ export async function compare(
   );
   const same = comparable.flatMap(({ at, entry }, which) => {
     const last = found[which];
-    if (!last || last.source !== sourceId(entry.shown, spec)) return [];
+    if (!last || last.source !== sourceId(entry.redacted, spec)) return [];
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return [];
     if (entry.version ? last.version !== entry.version : !last.version.startsWith("e")) return [];
     if (!tree.isAsLeft(entry.destination, last.stamp)) return [];
@@ -282,8 +283,8 @@ export async function compare(
     if (entry.version) known[at] = last;
     else asked.push({ at, url: entry.source, version: last.version, last });
   });
-  if (!asker || asked.length === 0) return known;
-  const answers = await asker.unchanged(asked);
+  if (!revalidator || asked.length === 0) return known;
+  const answers = await revalidator.unchanged(asked);
   asked.forEach(({ at, last }, which) => {
     if (answers[which]) known[at] = last;
   });

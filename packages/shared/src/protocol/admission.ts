@@ -3,7 +3,7 @@ import type { TransferError, Verdict } from "../errors.js";
 import { shortHash } from "../ids.js";
 import type { TransferJob } from "../job.js";
 import type { OutcomeName } from "../outcome.js";
-import { callsApartMs, Gather, Script } from "../redis/script.js";
+import { Batcher, callsApartMs, Script } from "../redis/script.js";
 import type { RunSpec } from "../run.js";
 import { isS3 } from "../storage/s3/name.js";
 import { catalogKey } from "./catalog.js";
@@ -156,7 +156,7 @@ const releaseScript = new Script(RELEASE);
 const renewScript = new Script(RENEW);
 
 /** What several files of a call have in common: sent once, and numbered from 1. */
-class Common {
+class KeyTable {
   readonly keys: string[] = [];
   readonly args: (string | number)[] = [];
   readonly #numbers = new Map<string, number>();
@@ -181,9 +181,9 @@ class Common {
 }
 
 /** The steps of a file that Redis decides: flights, leases with fences, breaker, ledger and catalog, atomically. */
-export class Protocol {
-  readonly #admits: Gather<AdmitRequest, AdmitAnswer>;
-  readonly #settles: Gather<SettleRequest, SettleAnswer | { is: "waiting"; waiting: string }>;
+export class Admission {
+  readonly #admits: Batcher<AdmitRequest, AdmitAnswer>;
+  readonly #settles: Batcher<SettleRequest, SettleAnswer | { is: "waiting"; waiting: string }>;
 
   /**
    * @param owner name of this process, see process-name.ts.
@@ -196,9 +196,9 @@ export class Protocol {
     private readonly probeMs: number,
     filesAtOnce = 1,
   ) {
-    // Settling never waits: whoever is admitted after a file has ended finds what it left, its place at its host and its news.
-    this.#admits = new Gather((requests) => this.#admitAll(requests), callsApartMs(filesAtOnce));
-    this.#settles = new Gather((requests) => this.#settleAll(requests));
+    // Settling never waits: whoever is admitted after a file has ended finds what it left: its slot at its host and its report.
+    this.#admits = new Batcher((requests) => this.#admitAll(requests), callsApartMs(filesAtOnce));
+    this.#settles = new Batcher((requests) => this.#settleAll(requests));
   }
 
   admit(request: AdmitRequest): Promise<AdmitAnswer> {
@@ -215,12 +215,12 @@ export class Protocol {
   }
 
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
-    const places = new Common();
+    const hosts = new KeyTable();
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const each of requests) {
       const { runId, host } = each;
-      const place = places.number(`${runId} ${host}`, () => [
+      const hostNumber = hosts.number(`${runId} ${host}`, () => [
         [
           this.keys.run(runId),
           this.keys.breaker(host),
@@ -235,10 +235,10 @@ export class Protocol {
         this.keys.lease(each.lease),
         catalogKey(this.keys, each.tree, each.name),
       );
-      args.push(place, each.delivery, each.sourceHash, each.deadFence ?? "", each.name);
+      args.push(hostNumber, each.delivery, each.sourceHash, each.deadFence ?? "", each.name);
     }
-    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...places.keys, ...keys];
-    const allArgs = [LEASE_MS, this.probeMs, this.owner, places.size, ...places.args, ...args];
+    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hosts.keys, ...keys];
+    const allArgs = [LEASE_MS, this.probeMs, this.owner, hosts.size, ...hosts.args, ...args];
     return ((await admitScript.runForBytes(this.redis, allKeys, allArgs)) as unknown[][]).map(readAdmit);
   }
 
@@ -248,20 +248,27 @@ export class Protocol {
   }
 
   async #settleAll(requests: SettleRequest[]) {
-    const news = new Common();
-    const ends = new Common();
+    const hostReports = new KeyTable();
+    const runOutcomes = new KeyTable();
     const keys: string[] = [];
     const args: (string | number | Buffer)[] = [];
     for (const each of requests) {
       const { host, epoch, rules, retryAfterMs, outcome } = each;
       const verdict = host === "" ? "" : each.verdict;
-      const told = [verdict, epoch, rules.threshold, rules.ttlMs, retryAfterMs, each.openBreaker ? "1" : ""];
-      const itsNews = news.number(`${host} ${told.join(" ")}`, () => [
+      const report = [
+        verdict,
+        epoch,
+        rules.threshold,
+        rules.ttlMs,
+        retryAfterMs,
+        each.openBreaker ? "1" : "",
+      ];
+      const hostReport = hostReports.number(`${host} ${report.join(" ")}`, () => [
         [this.keys.breaker(host), this.keys.limit(host), this.keys.slots(host)],
-        told,
+        report,
       ]);
-      const endOf = (runId: string) =>
-        ends.number(`${runId} ${outcome}`, () => [
+      const runOutcome = (runId: string) =>
+        runOutcomes.number(`${runId} ${outcome}`, () => [
           [
             this.keys.run(runId),
             this.keys.done(runId),
@@ -279,8 +286,8 @@ export class Protocol {
       );
       const waiting = each.waiting.split(",");
       args.push(
-        itsNews,
-        endOf(each.runId),
+        hostReport,
+        runOutcome(each.runId),
         each.fence ?? "",
         each.bytes,
         each.failure,
@@ -294,11 +301,11 @@ export class Protocol {
       );
       for (const waiter of waiting) {
         const colon = waiter.indexOf(":");
-        args.push(endOf(colon < 0 ? each.runId : waiter.slice(0, colon)), waiter.slice(colon + 1));
+        args.push(runOutcome(colon < 0 ? each.runId : waiter.slice(0, colon)), waiter.slice(colon + 1));
       }
     }
-    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...news.keys, ...ends.keys, ...keys];
-    const allArgs = [news.size, ends.size, ...news.args, ...ends.args, ...args];
+    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hostReports.keys, ...runOutcomes.keys, ...keys];
+    const allArgs = [hostReports.size, runOutcomes.size, ...hostReports.args, ...runOutcomes.args, ...args];
     return ((await settleScript.run(this.redis, allKeys, allArgs)) as [string, unknown][]).map((answer) =>
       answer[0] === "WAITING"
         ? ({ is: "waiting", waiting: String(answer[1]) } as const)

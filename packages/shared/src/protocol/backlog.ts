@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import type { OutcomeName } from "../outcome.js";
 import { Script } from "../redis/script.js";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "./keys.js";
-import { ENQUEUE, LAUNCH, REQUEUE } from "./lua/backlog.lua.js";
+import { ENQUEUE, MARK_IN_FLIGHT, REQUEUE } from "./lua/backlog.lua.js";
 
 export interface EnqueueFile {
   kind: "queued" | "unchanged" | "failed";
@@ -48,7 +48,7 @@ export class RunLostError extends Error {
 
 const enqueueScript = new Script(ENQUEUE);
 const requeueScript = new Script(REQUEUE);
-const launchScript = new Script(LAUNCH);
+const markInFlightScript = new Script(MARK_IN_FLIGHT);
 
 /** Files of a chunk: index, job, and 1 where its flight is its run's own. */
 export type ChunkFile = [number, Record<string, unknown>, 1?];
@@ -170,18 +170,18 @@ export class Backlog {
   }
 
   /** Chunks that are in BullMQ, as {@link chunk}. */
-  async flying(id: string): Promise<Map<string, ChunkFile[]>> {
-    const all = await this.redis.hgetall(this.keys.flying(id));
+  async inFlight(id: string): Promise<Map<string, ChunkFile[]>> {
+    const all = await this.redis.hgetall(this.keys.inFlight(id));
     return new Map(Object.entries(all).map(([chunk, files]) => [chunk, JSON.parse(files)]));
   }
 
   /** Chunks are in BullMQ: they are kept until their files are settled. */
-  async launch(id: string, ...chunks: string[]): Promise<void> {
-    await launchScript.run(this.redis, [this.keys.backlog(id), this.keys.flying(id)], chunks);
+  async markInFlight(id: string, ...chunks: string[]): Promise<void> {
+    await markInFlightScript.run(this.redis, [this.keys.backlog(id), this.keys.inFlight(id)], chunks);
   }
 
-  async land(id: string, chunk: string): Promise<void> {
-    await this.redis.hdel(this.keys.flying(id), chunk);
+  async dropInFlight(id: string, chunk: string): Promise<void> {
+    await this.redis.hdel(this.keys.inFlight(id), chunk);
   }
 
   async dropChunk(id: string, chunk: string): Promise<void> {

@@ -10,15 +10,15 @@ export function probeMsOf(spec: RunSpec): number {
   return Math.min(spec.timeoutMs * 2, MOST_PROBE_MS);
 }
 
-export function gatesOf(spec: RunSpec): Gates {
-  return new Gates(spec.breakerWaitMs, probeMsOf(spec));
+export function hostBreakersOf(spec: RunSpec): HostBreakers {
+  return new HostBreakers(spec.breakerWaitMs, probeMsOf(spec));
 }
 
 /**
  * What this process knows of blocked hosts in its run: the dispatcher feeds no files to a blocked host, and a file
  * whose host has been blocked for too long ends `blocked`.
  */
-export class Gates {
+export class HostBreakers {
   readonly #blocked = new Map<string, { sinceMs: number; untilMs: number }>();
   readonly #listeners: ((host: string) => void)[] = [];
 
@@ -34,7 +34,7 @@ export class Gates {
   /** What a host was blocked for: the last error that counted against it. */
   readonly #reasons = new Map<string, string>();
 
-  blame(host: string, message: string): void {
+  recordFailure(host: string, message: string): void {
     if (host !== "") this.#reasons.set(host, message);
   }
 
@@ -55,7 +55,7 @@ export class Gates {
    * @param untilMs until when the breaker is open now (Unix ms), or 0.
    * @param passed the host let a file through.
    */
-  told(host: string, untilMs: number, passed: boolean): void {
+  report(host: string, untilMs: number, passed: boolean): void {
     if (host === "") return;
     const before = this.#blocked.get(host);
     if (untilMs > 0) this.#blocked.set(host, { sinceMs: before?.sinceMs ?? Date.now(), untilMs });
@@ -84,7 +84,7 @@ export class Gates {
   }
 
   /** Whether the run has given this host up. */
-  givenUp(host: string): boolean {
+  isGivenUp(host: string): boolean {
     const blocked = this.#blocked.get(host);
     if (!blocked) return false;
     const nowMs = Date.now();
@@ -93,7 +93,7 @@ export class Gates {
   }
 
   /** Whether the host was blocked and has let nothing through since: it is fed a few files only. */
-  recovering(host: string): boolean {
+  isRecovering(host: string): boolean {
     return this.#blocked.has(host);
   }
 

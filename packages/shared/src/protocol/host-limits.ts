@@ -34,14 +34,14 @@ export function parseHostLimit(text: string): { hosts: string[]; limit: HostLimi
   const limit: HostLimit = {};
   const rest = text.slice(at + 1).trim();
   if (rest === "none") return { hosts, limit };
-  for (const part of rest.split(",")) {
-    const [name, value = ""] = part.trim().split(":");
+  for (const term of rest.split(",")) {
+    const [name, value = ""] = term.trim().split(":");
     const number = parseSize(value);
-    if (!(number > 0)) throw bad(`${part} has no number`);
+    if (!(number > 0)) throw bad(`${term} has no number`);
     if (name === "conn" && Number.isInteger(number)) limit.files = number;
     else if (name === "rps") limit.requestsPerSecond = number;
     else if (name === "bw") limit.bytesPerSecond = number;
-    else throw bad(`${part} is not known`);
+    else throw bad(`${term} is not known`);
   }
   return { hosts, limit };
 }

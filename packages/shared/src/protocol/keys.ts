@@ -43,7 +43,7 @@ export class Keys {
   outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
   followers = (id: string) => `${this.namespace}:run:${id}:followers`;
   /** Hash chunk id → packed files that are in BullMQ. */
-  flying = (id: string) => `${this.namespace}:run:${id}:flying`;
+  inFlight = (id: string) => `${this.namespace}:run:${id}:flying`;
   /** Set of the fleet's runs that are not done. */
   active = () => `${this.namespace}:active`;
   /** Sorted set of workers by when they last said something (ms), and what each says of itself, which expires. */

@@ -45,12 +45,12 @@ export interface Standing {
 
 /** Runs and what became of their files. The bitmaps are the truth about files; the hash is about the run. */
 export class Ledger {
-  /** @param place where a run was looked for in vain, for people, with what they can do; "" to say nothing. */
+  /** @param whereabouts where a run was looked for in vain, for people, with what they can do; "" to say nothing. */
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
     private readonly owner: string,
-    private readonly place = "",
+    private readonly whereabouts = "",
   ) {}
 
   /** @param id of a run that Redis has forgotten; a new one otherwise. */
@@ -131,7 +131,7 @@ export class Ledger {
       this.keys.failed(id),
       this.keys.backlog(id),
       this.keys.secrets(id),
-      this.keys.flying(id),
+      this.keys.inFlight(id),
       this.keys.outcomes(id),
       this.keys.followers(id),
       ...OUTCOMES.map((outcome) => this.keys.outcome(id, outcome)),
@@ -165,7 +165,7 @@ export class Ledger {
   /** @throws SettingsError when there is no such run. */
   async get(id: string): Promise<Run> {
     const hash = await this.redis.hgetall(this.keys.run(id));
-    if (!hash.spec) throw new SettingsError(`no such run: ${id}${this.place} (drover runs lists them)`);
+    if (!hash.spec) throw new SettingsError(`no such run: ${id}${this.whereabouts} (drover runs lists them)`);
     const run = readRun(id, hash);
     if (!run) throw new SettingsError(`run ${id} was made by another version of Drover: start a new sync`);
     return run;
@@ -266,7 +266,7 @@ export class Ledger {
    *
    * @throws RunLostError when the run is another process's by now.
    */
-  async noteUndeleted(id: string, why: string): Promise<void> {
+  async noteDeletionRefused(id: string, why: string): Promise<void> {
     await this.#note(id, "undeleted", why);
   }
 
@@ -294,7 +294,7 @@ export class Ledger {
   async finishFleet(id: string): Promise<boolean> {
     const keys = [this.keys.run(id), this.keys.done(id)];
     if ((await finishScript.run(this.redis, keys, ["*", Date.now()])) !== 1) return false;
-    await this.redis.unlink(this.keys.flying(id));
+    await this.redis.unlink(this.keys.inFlight(id));
     await this.redis.expire(this.keys.outcomes(id), UNREAD_SECONDS);
     await this.redis.expire(this.keys.followers(id), UNREAD_SECONDS);
     await this.redis.srem(this.keys.active(), id);
@@ -388,7 +388,7 @@ function readRun(id: string, hash: Record<string, string>): Run | undefined {
     batch: Number(hash.batch),
     cursor: hash.cursor ?? "",
     sealed: hash.sealed === "1",
-    undeleted: hash.undeleted ?? "",
+    deletionRefused: hash.undeleted ?? "",
     bytes: Number(hash.bytes ?? 0),
     generation: Number(hash.generation ?? 0),
   };

@@ -4,7 +4,7 @@ import { addStandardJob } from "bullmq/dist/esm/scripts/addStandardJob-9.js";
 import { moveToFinished } from "bullmq/dist/esm/scripts/moveToFinished-14.js";
 import type { Redis } from "ioredis";
 import type { TransferJob } from "../job.js";
-import { callsApartMs, Gather, Script } from "../redis/script.js";
+import { Batcher, callsApartMs, Script } from "../redis/script.js";
 
 /*
  * BullMQ calls a script for each job that it adds or finishes. For small files this is a large part of all work, and
@@ -160,7 +160,7 @@ interface Finish {
  *
  * @param filesAtOnce that are carried.
  */
-export function gatheredBackend(
+export function batchingBackend(
   redis: Redis,
   events: Events,
   filesAtOnce: number,
@@ -168,7 +168,7 @@ export function gatheredBackend(
   return (name, options, context) => {
     const backend = createRedisBackend(name, options, context);
     const single = backend.moveToCompleted.bind(backend);
-    const finishes = new Gather(
+    const finishes = new Batcher(
       (requests: Finish[]) => finishAll(redis, backend, requests, events),
       callsApartMs(filesAtOnce),
     );

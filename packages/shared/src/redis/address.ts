@@ -30,7 +30,7 @@ export interface Credentials {
   password: string | undefined;
 }
 
-interface Common {
+interface TargetBase {
   /** The Redis itself, the Sentinels, or some nodes of the Cluster: at least one. */
   nodes: [RedisNode, ...RedisNode[]];
   tls: boolean;
@@ -40,9 +40,9 @@ interface Common {
 
 /** What a Redis URL says. */
 export type RedisTarget =
-  | (Common & { kind: "single"; db: number })
-  | (Common & { kind: "sentinel"; db: number; master: string; sentinelCredentials: Credentials })
-  | (Common & { kind: "cluster" });
+  | (TargetBase & { kind: "single"; db: number })
+  | (TargetBase & { kind: "sentinel"; db: number; master: string; sentinelCredentials: Credentials })
+  | (TargetBase & { kind: "cluster" });
 
 const FORMS =
   "redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/MASTER or redis+cluster://HOST:PORT,HOST:PORT " +
@@ -73,7 +73,7 @@ export function parseRedisUrl(url: string): RedisTarget {
   const nodes = hosts.split(",").map((text) => parseNode(text, kind === "sentinel" ? 26_379 : 6379));
   if (kind === "single" && nodes.length > 1)
     throw new Error("a redis:// URL with a single host (or redis+sentinel://, redis+cluster://)");
-  const common: Common = {
+  const common: TargetBase = {
     nodes: nodes as [RedisNode, ...RedisNode[]],
     tls: secure !== "",
     credentials: parseCredentials(user),

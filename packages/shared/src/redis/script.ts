@@ -88,7 +88,7 @@ export function callsApartMs(filesAtOnce: number): number {
  * Gathers requests into calls: many files in flight then share one round trip and one script start. A request that comes
  * alone waits for the end of its turn of the event loop.
  */
-export class Gather<Request, Answer> {
+export class Batcher<Request, Answer> {
   #waiting: { request: Request; resolve: (answer: Answer) => void; reject: (error: unknown) => void }[] = [];
   /** When the last call began (monotonic ms). */
   #calledMs = Number.NEGATIVE_INFINITY;
@@ -117,13 +117,13 @@ export class Gather<Request, Answer> {
     const all = this.#waiting;
     this.#waiting = [];
     for (let from = 0; from < all.length; from += this.most) {
-      const part = all.slice(from, from + this.most);
-      this.send(part.map((each) => each.request)).then(
+      const slice = all.slice(from, from + this.most);
+      this.send(slice.map((each) => each.request)).then(
         (answers) => {
-          for (const [at, each] of part.entries()) each.resolve(answers[at] as Answer);
+          for (const [at, each] of slice.entries()) each.resolve(answers[at] as Answer);
         },
         (error) => {
-          for (const each of part) each.reject(error);
+          for (const each of slice) each.reject(error);
         },
       );
     }

@@ -92,12 +92,12 @@ export function gatherWrites(redis: Redis): void {
   };
 }
 
-function joined(parts: Buffer[]): Buffer {
-  const first = parts[0] as Buffer;
+function joined(buffers: Buffer[]): Buffer {
+  const first = buffers[0] as Buffer;
   let end = first.byteOffset;
-  for (const part of parts) {
-    if (part.buffer !== first.buffer || part.byteOffset !== end) return Buffer.concat(parts);
-    end += part.length;
+  for (const buffer of buffers) {
+    if (buffer.buffer !== first.buffer || buffer.byteOffset !== end) return Buffer.concat(buffers);
+    end += buffer.length;
   }
   return Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset); // they are behind each other in one block
 }

@@ -1,14 +1,14 @@
 import type { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
-import type { BreakerRules, Protocol } from "@drover/shared/protocol/admission";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { Admission, BreakerRules } from "@drover/shared/protocol/admission";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Source } from "@drover/shared/storage/source";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Pace } from "../bytes/pace.js";
 import type { Destination } from "../destinations/destination.js";
 import type { Leases } from "./leases.js";
-import type { Part } from "./resume-record.js";
+import type { ResumeRecord } from "./resume-record.js";
 
 /** What a run asks of every transfer. */
 export interface Terms {
@@ -34,11 +34,11 @@ export interface Terms {
 }
 
 /** Everything that a file needs on its way: made once per process. */
-export interface Place {
+export interface RunContext {
   runId: string;
   /** Other runs may wait for the same files. */
   fleet: boolean;
-  protocol: Protocol;
+  admission: Admission;
   leases: Leases;
   pace: Pace;
   tree: Tree;
@@ -49,12 +49,12 @@ export interface Place {
   s3?: S3Spec | undefined;
   s3Destination?: S3Spec | undefined;
   terms: Terms;
-  gates: Gates;
+  breakers: HostBreakers;
   flight(job: TransferJob, lease: string): string;
   /** Why no file of this run may be carried here; undefined where they may. */
   refused?: TransferError;
   /** Told where the bytes of a file are counted as they come, for show. */
-  receiving?(job: TransferJob, part: Part): void;
+  receiving?(job: TransferJob, record: ResumeRecord): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */
   source(job: TransferJob): Promise<Source> | Source;
 }

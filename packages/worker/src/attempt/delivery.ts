@@ -2,7 +2,7 @@ import type { TransferError } from "@drover/shared/errors";
 import { hostOf, sourceId, type TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { FileKeys } from "@drover/shared/protocol/admission";
-import type { Place } from "./context.js";
+import type { RunContext } from "./context.js";
 
 /** One delivery of a job. */
 export interface Delivery {
@@ -16,7 +16,7 @@ export interface Delivery {
 }
 
 /** What became of one delivery. */
-export type Carried =
+export type AttemptResult =
   | { is: "settled"; outcome: Outcome; blockedUntilMs: number }
   /** Settled before: nothing was done. With an outcome where it was open when this delivery began. */
   | { is: "done"; outcome?: Outcome }
@@ -36,16 +36,16 @@ export interface WorkFile extends FileKeys {
   sourceHash: string;
 }
 
-export function workFile(job: TransferJob, place: Place): WorkFile {
-  const lease = place.tree.leaseOf(job.d);
+export function workFile(job: TransferJob, context: RunContext): WorkFile {
+  const lease = context.tree.leaseOf(job.d);
   return {
-    runId: place.runId,
-    flight: place.flight(job, lease),
+    runId: context.runId,
+    flight: context.flight(job, lease),
     lease,
-    tree: place.tree.id,
+    tree: context.tree.id,
     name: job.d,
-    host: hostOf(job.s, place),
-    path: place.tree.path(job.d),
-    sourceHash: sourceId(job.s, place),
+    host: hostOf(job.s, context),
+    path: context.tree.path(job.d),
+    sourceHash: sourceId(job.s, context),
   };
 }

@@ -1,5 +1,5 @@
 import { TransferError } from "@drover/shared/errors";
-import { LEASE_MS, type Protocol } from "@drover/shared/protocol/admission";
+import { type Admission, LEASE_MS } from "@drover/shared/protocol/admission";
 import type { Share } from "../bytes/pace.js";
 
 /** A lease is trusted for less than it lasts: what remains is for the clock and for a rename that is on its way. */
@@ -81,7 +81,7 @@ export class Leases {
   #lastRenewal = performance.now();
   #stopped: Error | undefined;
 
-  constructor(private readonly protocol: Protocol) {}
+  constructor(private readonly admission: Admission) {}
 
   hold(
     key: string,
@@ -116,7 +116,7 @@ export class Leases {
   async confirm(lease: Lease, note = ""): Promise<void> {
     const askedAt = now();
     if (note !== "") lease.note = "";
-    const [ours] = await this.protocol.renew([
+    const [ours] = await this.admission.renew([
       { lease: lease.key, host: lease.host, fence: lease.fence, staged: note },
     ]);
     if (!ours) {
@@ -158,7 +158,7 @@ export class Leases {
     for (const lease of due) lease.note = "";
     this.#renewing = true;
     try {
-      const answers = await this.protocol.renew(asked);
+      const answers = await this.admission.renew(asked);
       if (all) this.#lastRenewal = askedAt.monotonicMs;
       due.forEach((lease, at) => {
         if (answers[at]) lease.extend(askedAt);

@@ -1,8 +1,8 @@
 import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { flightHash, flightOf, Protocol } from "@drover/shared/protocol/admission";
-import { type Gates, probeMsOf } from "@drover/shared/protocol/host-breakers";
+import { Admission, flightHash, flightOf } from "@drover/shared/protocol/admission";
+import { type HostBreakers, probeMsOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import type { RunSpec } from "@drover/shared/run";
@@ -18,18 +18,18 @@ import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
 import { S3Source } from "@drover/shared/storage/s3/source";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
-import type { Budget } from "../bytes/buffer-pool.js";
+import type { BufferPool } from "../bytes/buffer-pool.js";
 import { Pace } from "../bytes/pace.js";
 import { LocalDestination } from "../destinations/local/destination.js";
 import { S3Destination } from "../destinations/s3/destination.js";
-import type { Place } from "./context.js";
+import type { RunContext } from "./context.js";
 import type { Leases } from "./leases.js";
-import type { Part } from "./resume-record.js";
+import type { ResumeRecord } from "./resume-record.js";
 
 /** To one origin: a large file comes in several pieces at once. */
 const CONNECTIONS_PER_FILE = 4;
 
-export interface RunPlaceOptions {
+export interface RunContextOptions {
   redis: Redis;
   keys: Keys;
   runId: string;
@@ -40,15 +40,15 @@ export interface RunPlaceOptions {
   filesAtOnce: number;
   bytesPerSecond: number | undefined;
   leases: Leases;
-  gates: Gates;
+  breakers: HostBreakers;
   /** Memory for uploads, of all runs and files of this thread. */
-  budget: Budget;
-  receiving(job: TransferJob, part: Part): void;
+  bufferPool: BufferPool;
+  receiving(job: TransferJob, record: ResumeRecord): void;
   onError(error: Error): void;
 }
 
 /** Everything that the files of one run need in this process; to be closed. */
-export function openPlace(options: RunPlaceOptions): { place: Place; close(): Promise<void> } {
+export function openRunContext(options: RunContextOptions): { context: RunContext; close(): Promise<void> } {
   const { redis, keys, runId, spec, headers } = options;
   const probeMs = probeMsOf(spec);
   const ledger = new Ledger(redis, keys, PROCESS_NAME);
@@ -64,10 +64,10 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
   const s3Destination = (tree: S3Tree) => {
     const service = destinationService(spec);
     const client = new S3Client(http, service, credentialsOf(service));
-    const { leases, budget, onError } = options;
+    const { leases, bufferPool, onError } = options;
     const backup = spec.delete?.backupDir;
     return new S3Destination({
-      ...{ tree, spec, client, redis, keys, leases, budget, onError },
+      ...{ tree, spec, client, redis, keys, leases, bufferPool, onError },
       ...(backup === undefined ? {} : { backup: new S3Tree(backup, service) }),
     });
   };
@@ -80,10 +80,10 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     return new S3Source(s3, name);
   };
   const tree = openTree(spec);
-  const place: Place = {
+  const context: RunContext = {
     runId,
     fleet: spec.fleet,
-    protocol: new Protocol(redis, keys, PROCESS_NAME, probeMs, options.filesAtOnce),
+    admission: new Admission(redis, keys, PROCESS_NAME, probeMs, options.filesAtOnce),
     leases: options.leases,
     pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
     tree,
@@ -99,7 +99,7 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
       rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
       maxFileSizeBytes: spec.maxFileSizeBytes,
     },
-    gates: options.gates,
+    breakers: options.breakers,
     flight: (job, lease) => flightOf(runId, spec, job, lease),
     receiving: options.receiving,
     source: (job) => {
@@ -109,12 +109,12 @@ export function openPlace(options: RunPlaceOptions): { place: Place; close(): Pr
     },
   };
   return {
-    place,
+    context,
     async close() {
-      place.pace.close();
-      place.destination.close();
+      context.pace.close();
+      context.destination.close();
       await http.close();
-      place.tree.close();
+      context.tree.close();
     },
   };
 }

@@ -6,7 +6,7 @@ export const PIECE_BYTES = 32 << 20;
 export const WORTH_RESUMING_BYTES = 1 << 20;
 
 /** What is known of a staged part, kept in the lease's record so that a successor can go on. */
-export interface Part {
+export interface ResumeRecord {
   /** Fence in the name of the staging file. */
   fence: string;
   /** Identifies the version that the part is of. */
@@ -31,7 +31,7 @@ export interface Part {
 }
 
 /** Of a file that nothing is staged of. */
-export function newPart(fence: string): Part {
+export function newResumeRecord(fence: string): ResumeRecord {
   return {
     fence,
     version: "",
@@ -47,9 +47,9 @@ export function newPart(fence: string): Part {
 
 const BOOT = bootId();
 
-export function encodePart(part: Part): string {
-  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = part;
-  const { oneStream, upload } = part;
+export function encodeResumeRecord(record: ResumeRecord): string {
+  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = record;
+  const { oneStream, upload } = record;
   return JSON.stringify([
     fence,
     version,
@@ -66,7 +66,7 @@ export function encodePart(part: Part): string {
 }
 
 /** Reads a note; bytes that were written before the machine last started are not trusted, they were never synced. */
-export function decodePart(note: string): Part | undefined {
+export function decodeResumeRecord(note: string): ResumeRecord | undefined {
   if (note === "") return undefined;
   const [
     fence,
@@ -95,7 +95,7 @@ export function decodePart(note: string): Part | undefined {
     string | undefined,
     number | undefined,
   ];
-  const part: Part = {
+  const record: ResumeRecord = {
     fence,
     version,
     strongEtag,
@@ -109,5 +109,5 @@ export function decodePart(note: string): Part | undefined {
       ? {}
       : { upload: { id: uploadId, metadata, ...(object ? { object } : {}) } }),
   };
-  return boot === BOOT && BOOT !== "0" ? part : { ...part, contiguousBytes: 0, pieces: [] };
+  return boot === BOOT && BOOT !== "0" ? record : { ...record, contiguousBytes: 0, pieces: [] };
 }

@@ -1,5 +1,5 @@
 import type { TransferError, Verdict } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
 import {
   type Admitted,
@@ -9,8 +9,8 @@ import {
   waiterOf,
 } from "@drover/shared/protocol/admission";
 import { type CatalogEntry, encodeCatalog } from "@drover/shared/protocol/catalog-entry";
-import type { Place } from "./context.js";
-import type { Carried, Delivery, WorkFile } from "./delivery.js";
+import type { RunContext } from "./context.js";
+import type { AttemptResult, Delivery, WorkFile } from "./delivery.js";
 import { lost } from "./leases.js";
 
 /** Settles a file that has arrived, or was there already. */
@@ -22,9 +22,9 @@ export async function settle(
   entry: CatalogEntry,
   verifiedBy: VerifiedBy,
   verdict: Verdict,
-  place: Place,
+  context: RunContext,
   unconditional?: true,
-): Promise<Carried> {
+): Promise<AttemptResult> {
   delivery.through();
   const ended: Outcome = {
     ...outcomeBase(delivery, file),
@@ -36,24 +36,24 @@ export async function settle(
   };
   const { job } = delivery;
   const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
-  const answer = await place.protocol.settle({
+  const answer = await context.admission.settle({
     ...file,
     fence: admitted.fence,
     waiting: admitted.waiting,
-    followed: place.fleet ? JSON.stringify(ended) : "",
+    followed: context.fleet ? JSON.stringify(ended) : "",
     outcome,
     bytes: entry.sizeBytes,
     failure: "",
     catalog: catalog.equals(admitted.catalog) ? "" : catalog,
     verdict,
     epoch: admitted.epoch,
-    rules: place.terms.rules,
+    rules: context.terms.rules,
     retryAfterMs: 0,
     openBreaker: false,
     keepLease: false,
     ...(job.k === 1 ? { forget: flightHash(file.runId, job.s, job.d, 0) } : {}),
   });
-  faultPoint("settled");
+  failpoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done", outcome: ended };
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
@@ -64,8 +64,8 @@ export async function settleDeleted(
   delivery: Delivery,
   file: WorkFile,
   admitted: Admitted,
-  place: Place,
-): Promise<Carried> {
+  context: RunContext,
+): Promise<AttemptResult> {
   delivery.through();
   const ended: Outcome = {
     ...outcomeBase(delivery, file),
@@ -74,23 +74,23 @@ export async function settleDeleted(
     bytes: 0,
     verifiedBy: null,
   };
-  const answer = await place.protocol.settle({
+  const answer = await context.admission.settle({
     ...file,
     fence: admitted.fence,
     waiting: admitted.waiting,
-    followed: place.fleet ? JSON.stringify(ended) : "",
+    followed: context.fleet ? JSON.stringify(ended) : "",
     outcome: "deleted",
     bytes: 0,
     failure: "",
     catalog: NO_ENTRY,
     verdict: "none",
     epoch: admitted.epoch,
-    rules: place.terms.rules,
+    rules: context.terms.rules,
     retryAfterMs: 0,
     openBreaker: false,
     keepLease: false,
   });
-  faultPoint("settled");
+  failpoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done", outcome: ended };
   return { is: "settled", blockedUntilMs: 0, outcome: ended };
@@ -118,10 +118,10 @@ export async function settleFailed(
   file: WorkFile,
   admitted: Admitted | undefined,
   error: TransferError,
-  place: Place,
+  context: RunContext,
   outcome: "failed" | "blocked" | "locked" | "cancelled",
   keepLease = false,
-): Promise<Carried> {
+): Promise<AttemptResult> {
   delivery.through();
   const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
   const brief = { class: error.class, message: error.message };
@@ -133,23 +133,23 @@ export async function settleFailed(
     verifiedBy: null,
     error: brief,
   };
-  const answer = await place.protocol.settle({
+  const answer = await context.admission.settle({
     ...file,
     ...(admitted ? { fence: admitted.fence } : {}),
-    waiting: admitted?.waiting ?? waiterOf(file.runId, delivery.job.i, place.fleet),
-    followed: place.fleet ? JSON.stringify(ended) : "",
+    waiting: admitted?.waiting ?? waiterOf(file.runId, delivery.job.i, context.fleet),
+    followed: context.fleet ? JSON.stringify(ended) : "",
     outcome,
     bytes: 0,
     failure: JSON.stringify({ job: delivery.job, error: brief, attempts: delivery.attempt }),
     catalog: "",
-    verdict: admitted ? hostVerdict(error, place.fleet) : "none",
+    verdict: admitted ? hostVerdict(error, context.fleet) : "none",
     epoch: admitted?.epoch ?? "0",
-    rules: place.terms.rules,
+    rules: context.terms.rules,
     retryAfterMs: error.retryAfterMs ?? 0,
-    openBreaker: spent && place.terms.openWhenSpent,
+    openBreaker: spent && context.terms.openWhenSpent,
     keepLease,
   });
-  faultPoint("settled");
+  failpoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done", outcome: ended };
   return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: ended };

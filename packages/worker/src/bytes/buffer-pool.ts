@@ -4,7 +4,7 @@ export const UPLOAD_BYTES = 256 << 20;
 const SIZES = [1 << 20, 4 << 20, 16 << 20];
 
 /** Memory that is lent. */
-export interface Lent {
+export interface LentBuffer {
   /** At least as much as was asked for, shared with other threads. */
   memory: Buffer;
   /** Gives it back; harmless twice. */
@@ -15,7 +15,7 @@ export interface Lent {
  * Memory for parts of uploads, lent in the order in which it is asked for. It is used again and again: what is left to
  * the garbage collector is collected late where threads share it.
  */
-export class Budget {
+export class BufferPool {
   #usedBytes = 0;
   readonly #waiting: { bytes: number; go: () => void }[] = [];
   readonly #free = new Map<number, Buffer[]>();
@@ -30,7 +30,7 @@ export class Budget {
   }
 
   /** Waits for so much; more than there is at all is had when nobody else has any. */
-  async take(wantedBytes: number): Promise<Lent> {
+  async take(wantedBytes: number): Promise<LentBuffer> {
     const bytes = SIZES.find((size) => size >= wantedBytes) ?? wantedBytes;
     if (this.#waiting.length === 0 && this.#fits(bytes)) this.#usedBytes += bytes;
     else await new Promise<void>((go) => this.#waiting.push({ bytes, go }));

@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import type { Place } from "../attempt/context.js";
-import type { Part } from "../attempt/resume-record.js";
+import type { RunContext } from "../attempt/context.js";
+import type { ResumeRecord } from "../attempt/resume-record.js";
 import type { OpenedBody, Received, Staging } from "../destinations/destination.js";
 import { DecodedBody, mustDecode } from "./decode.js";
 import type { Algorithm } from "./hash/digest.js";
@@ -16,22 +16,22 @@ export async function receive(
   opened: OpenedBody,
   name: string,
   staging: Staging,
-  part: Part,
-  place: Place,
+  record: ResumeRecord,
+  context: RunContext,
 ): Promise<Received> {
   const { entry } = opened;
-  const limit = place.terms.maxFileSizeBytes;
+  const limit = context.terms.maxFileSizeBytes;
   if (entry.sizeBytes !== undefined && limit !== undefined && entry.sizeBytes > limit) {
     throw tooLarge(entry.sizeBytes, limit);
   }
-  const unwatch = place.pace.watch(opened.body);
+  const unwatch = context.pace.watch(opened.body);
   try {
     if (mustDecode(entry, name)) {
       const body = new DecodedBody(opened.body, entry);
-      const received = await staging.receive(undefined, { ...opened, body }, undefined, part, place);
+      const received = await staging.receive(undefined, { ...opened, body }, undefined, record, context);
       return { ...received, sourceDigest: await body.wireHash?.digest() };
     }
-    return await staging.receive(source, opened, entry.sizeBytes, part, place);
+    return await staging.receive(source, opened, entry.sizeBytes, record, context);
   } finally {
     unwatch();
   }

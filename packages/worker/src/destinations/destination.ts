@@ -3,10 +3,10 @@ import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Admitted } from "@drover/shared/protocol/admission";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
-import type { Place, Terms } from "../attempt/context.js";
+import type { RunContext, Terms } from "../attempt/context.js";
 import type { WorkFile } from "../attempt/delivery.js";
 import type { Lease } from "../attempt/leases.js";
-import type { Part } from "../attempt/resume-record.js";
+import type { ResumeRecord } from "../attempt/resume-record.js";
 import type { Evidence } from "../bytes/verify.js";
 
 /** What is at the destination before anything is asked of the source. */
@@ -65,7 +65,7 @@ export interface Destination {
     stamp: string,
     lease: Lease,
     admitted: Admitted,
-    part: Part,
+    record: ResumeRecord,
     terms: Pick<Terms, "durable" | "resume">,
   ): Promise<void>;
 }
@@ -94,7 +94,7 @@ export interface Staging {
    */
   adopt(
     predecessors: string[],
-    noted: Part | undefined,
+    noted: ResumeRecord | undefined,
     alive: boolean,
     resume: boolean,
   ): boolean | Promise<boolean>;
@@ -110,15 +110,15 @@ export interface Staging {
     source: Source | undefined,
     opened: OpenedBody,
     lengthBytes: number | undefined,
-    part: Part,
-    place: Place,
+    record: ResumeRecord,
+    context: RunContext,
   ): Promise<Received>;
 
   /** Puts what is staged in the destination's place while the lease is trusted, unless the same is there. */
   publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published>;
 
   /** Whether what is staged is worth keeping for the next try, after an error of that class. */
-  worthKeeping(part: Part, after: ErrorClass | undefined): boolean;
+  worthKeeping(record: ResumeRecord, after: ErrorClass | undefined): boolean;
   keep(): void;
   discard(): void | Promise<void>;
   close(): void;

@@ -1,15 +1,20 @@
 import { threadId } from "node:worker_threads";
 import { messageOf, TransferError, type Verdict } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import { type Admitted, hostVerdict } from "@drover/shared/protocol/admission";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { Opened } from "@drover/shared/storage/source";
-import type { Place } from "../attempt/context.js";
-import { type Carried, type Delivery, type WorkFile, workFile } from "../attempt/delivery.js";
+import type { RunContext } from "../attempt/context.js";
+import { type AttemptResult, type Delivery, type WorkFile, workFile } from "../attempt/delivery.js";
 import { type Lease, lost, now } from "../attempt/leases.js";
-import { decodePart, encodePart, newPart, type Part } from "../attempt/resume-record.js";
+import {
+  decodeResumeRecord,
+  encodeResumeRecord,
+  newResumeRecord,
+  type ResumeRecord,
+} from "../attempt/resume-record.js";
 import { settle, settleFailed } from "../attempt/settle.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
@@ -24,18 +29,18 @@ export class StoppingError extends Error {
  * The way of one file: admit → open → stage → verify → commit → settle.
  * Whatever happens, the destination has its old content or the new one, whole, and the lease goes back.
  */
-export async function carry(delivery: Delivery, place: Place): Promise<Carried> {
+export async function copyFile(delivery: Delivery, context: RunContext): Promise<AttemptResult> {
   const { job } = delivery;
-  const file = workFile(job, place);
+  const file = workFile(job, context);
   const askedAt = now();
-  const answer = await admit(file, place);
+  const answer = await admit(file, context);
   if (answer.is === "done" || answer.is === "blocked" || answer.is === "wait") return answer;
   if (answer.is === "busy") return { is: "busy", sameSource: answer.sourceHash === file.sourceHash };
   if (answer.is === "cancelled") {
     const error = new TransferError("cancelled", "cancelled", { permanent: true });
-    return settleFailed(delivery, file, undefined, error, place, "cancelled");
+    return settleFailed(delivery, file, undefined, error, context, "cancelled");
   }
-  faultPoint("admit");
+  failpoint("admit");
 
   const arrived = (
     outcome: "copied" | "unchanged",
@@ -43,19 +48,19 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
     by: VerifiedBy,
     verdict: Verdict,
     unconditional?: true,
-  ) => settle(delivery, file, answer, outcome, entry, by, verdict, place, unconditional);
-  const lease = place.leases.hold(
+  ) => settle(delivery, file, answer, outcome, entry, by, verdict, context, unconditional);
+  const lease = context.leases.hold(
     file.lease,
     answer.fence,
     askedAt,
     file.host,
-    answer.waiting.includes(",") ? undefined : place.runId,
+    answer.waiting.includes(",") ? undefined : context.runId,
   );
   if (answer.bytesPerSecond > 0)
     lease.share = { bytesPerSecond: answer.bytesPerSecond / Math.max(answer.others, 1), dueMs: 0 };
-  const noted = decodePart(answer.staged);
-  const part: Part = {
-    ...newPart(answer.fence),
+  const noted = decodeResumeRecord(answer.staged);
+  const record: ResumeRecord = {
+    ...newResumeRecord(answer.fence),
     mismatches: noted?.mismatches ?? 0,
     oneStream: noted?.oneStream ?? false,
     ...(noted?.upload ? { upload: noted.upload } : {}),
@@ -66,26 +71,26 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   try {
     if (!fencedOff) {
       // Before anything else: no predecessor may publish once this try has found out anything.
-      staging = place.destination.stage(file, job.x, lease, answer);
-      const { resume } = place.terms;
+      staging = context.destination.stage(file, job.x, lease, answer);
+      const { resume } = context.terms;
       const adopted = await staging.adopt(answer.predecessors, noted, mayRun(answer), resume);
       if (noted && adopted) {
-        Object.assign(part, noted, { fence: answer.fence });
-        lease.note = encodePart(part);
-      } else delete part.upload;
+        Object.assign(record, noted, { fence: answer.fence });
+        lease.note = encodeResumeRecord(record);
+      } else delete record.upload;
       fencedOff = true;
     }
-    if (place.fleet && answer.crashes >= MOST_CRASHES) throw poison(answer.crashes);
-    const before = await place.destination.before(file, job.x, answer);
+    if (context.fleet && answer.crashes >= MOST_CRASHES) throw poison(answer.crashes);
+    const before = await context.destination.before(file, job.x, answer);
     if (before.expected) {
       await staging?.discard();
       return await arrived("unchanged", before.entry as CatalogEntry, "sha256", "none");
     }
 
-    const source = await place.source(job);
-    const lastTry = delivery.attempt >= place.terms.retries;
-    const opened = await open(source, part, before.known, lease, lastTry);
-    faultPoint("open");
+    const source = await context.source(job);
+    const lastTry = delivery.attempt >= context.terms.retries;
+    const opened = await open(source, record, before.known, lease, lastTry);
+    failpoint("open");
     if (opened.is === "unchanged") {
       await staging?.discard();
       const { version, mode } = opened.entry;
@@ -93,21 +98,21 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
       return await arrived("unchanged", entry, "not-modified", "ok");
     }
     body = opened;
-    staging ??= place.destination.stage(file, job.x, lease, answer);
-    Object.assign(part, {
+    staging ??= context.destination.stage(file, job.x, lease, answer);
+    Object.assign(record, {
       version: opened.entry.version,
       strongEtag: opened.entry.strongEtag,
       sizeBytes: opened.entry.sizeBytes,
     });
-    place.receiving?.(job, part);
-    const received = await receive(source, opened, job.d, staging, part, place);
-    faultPoint("stage");
+    context.receiving?.(job, record);
+    const received = await receive(source, opened, job.d, staging, record, context);
+    failpoint("stage");
 
     const verifiedBy = verify(received, opened.entry, received.lengthBytes, job.x);
-    faultPoint("verify");
+    failpoint("verify");
 
-    const published = await staging.publish(received, opened.entry, place.terms.durable);
-    if (published.outcome === "copied") faultPoint("committed");
+    const published = await staging.publish(received, opened.entry, context.terms.durable);
+    if (published.outcome === "copied") failpoint("committed");
     const entry: CatalogEntry = {
       source: file.sourceHash,
       version: opened.entry.version,
@@ -121,9 +126,9 @@ export async function carry(delivery: Delivery, place: Place): Promise<Carried> 
   } catch (thrown) {
     const error = asTransferError(thrown, lease);
     body?.body.abort(error);
-    return await failed(delivery, file, answer, lease, staging, part, error, fencedOff, place);
+    return await failed(delivery, file, answer, lease, staging, record, error, fencedOff, context);
   } finally {
-    place.leases.drop(lease);
+    context.leases.drop(lease);
     staging?.close();
   }
 }
@@ -139,52 +144,52 @@ function poison(crashes: number): TransferError {
 }
 
 /** Takes the lease. A holder that died is taken over at once, where that can be known. */
-export async function admit(file: WorkFile, place: Place) {
+export async function admit(file: WorkFile, context: RunContext) {
   // Each carrying has a name of its own: only a command that is sent again may get the same fence again.
   const request = { ...file, delivery: `${PROCESS_NAME}.${threadId}.${++carryings}` };
-  const answer = await place.protocol.admit(request);
-  if (answer.is !== "busy" || !(await isLeft(answer, place))) return answer;
-  return place.protocol.admit({ ...request, deadFence: answer.fence });
+  const answer = await context.admission.admit(request);
+  if (answer.is !== "busy" || !(await isLeft(answer, context))) return answer;
+  return context.admission.admit({ ...request, deadFence: answer.fence });
 }
 
 /** Whether the holder of a lease is surely gone, so that its end need not be waited for. */
-async function isLeft(busy: { owner: string; fence: string }, place: Place): Promise<boolean> {
+async function isLeft(busy: { owner: string; fence: string }, context: RunContext): Promise<boolean> {
   if (isProcessDead(busy.owner)) return true;
-  if (!place.fleet || busy.owner !== PROCESS_NAME) return false;
+  if (!context.fleet || busy.owner !== PROCESS_NAME) return false;
   // One of our own that we do not hold: Redis has forgotten that we gave it back. (Or it was granted this very moment.)
   await new Promise((resolve) => setImmediate(resolve));
-  return !place.leases.holds(busy.fence);
+  return !context.leases.holds(busy.fence);
 }
 
 /** Opens the source: the rest of it where a part is here, else the whole, unless it is the version we have. */
 async function open(
-  source: Awaited<ReturnType<Place["source"]>>,
-  part: Part,
+  source: Awaited<ReturnType<RunContext["source"]>>,
+  record: ResumeRecord,
   known: string,
   lease: Lease,
   lastTry: boolean,
 ): Promise<Opened> {
-  if (part.contiguousBytes === 0) return source.open(known, lease.signal);
-  if (part.contiguousBytes === part.sizeBytes) {
-    part.contiguousBytes = 0; // complete but not committed: a range behind its end would be refused (416)
-    part.pieces = [];
+  if (record.contiguousBytes === 0) return source.open(known, lease.signal);
+  if (record.contiguousBytes === record.sizeBytes) {
+    record.contiguousBytes = 0; // complete but not committed: a range behind its end would be refused (416)
+    record.pieces = [];
     return source.open(known, lease.signal);
   }
   try {
     const entry = {
-      sizeBytes: part.sizeBytes,
-      version: part.version,
-      strongEtag: part.strongEtag,
+      sizeBytes: record.sizeBytes,
+      version: record.version,
+      strongEtag: record.strongEtag,
       mtimeMs: undefined,
       framed: true,
       ranges: true,
       encoding: "",
       digest: undefined,
     };
-    const opened = await source.openRange(entry, part.contiguousBytes, undefined, lease.signal);
-    if (opened.is === "body" && opened.offset === part.contiguousBytes) return opened;
-    part.contiguousBytes = 0;
-    part.pieces = [];
+    const opened = await source.openRange(entry, record.contiguousBytes, undefined, lease.signal);
+    if (opened.is === "body" && opened.offset === record.contiguousBytes) return opened;
+    record.contiguousBytes = 0;
+    record.pieces = [];
     return opened;
   } catch (error) {
     // Asked for the rest, the source answers with something else: it is asked for the whole.
@@ -192,8 +197,8 @@ async function open(
     // Some servers fail over a range, and over no more. In the last try there is nothing to lose.
     const hopeless = lastTry && error.class === "server" && !error.throttled;
     if (error.class !== "changed" && error.verdict !== "ok" && !hopeless) throw error;
-    part.contiguousBytes = 0;
-    part.pieces = [];
+    record.contiguousBytes = 0;
+    record.pieces = [];
     return source.open(known, lease.signal);
   }
 }
@@ -205,39 +210,40 @@ async function failed(
   admitted: Admitted,
   lease: Lease,
   staging: Staging | undefined,
-  part: Part,
+  record: ResumeRecord,
   thrown: TransferError | StoppingError,
   fencedOff: boolean,
-  place: Place,
-): Promise<Carried> {
+  context: RunContext,
+): Promise<AttemptResult> {
   const error = thrown instanceof StoppingError || lease.trusted ? thrown : lost(); // without the lease nothing more may be said of the file
   // Before Redis is told: others may hear of an open breaker first.
-  if (error instanceof TransferError && error.verdict === "fail") place.gates.blame(file.host, error.message);
+  if (error instanceof TransferError && error.verdict === "fail")
+    context.breakers.recordFailure(file.host, error.message);
   const mismatch = error instanceof TransferError && error.class === "checksum";
   if (mismatch) {
-    part.mismatches++;
-    part.oneStream = true; // pieces may have come from servers that do not agree
+    record.mismatches++;
+    record.oneStream = true; // pieces may have come from servers that do not agree
   }
   const stopped = error instanceof StoppingError;
   const spent =
-    !stopped && (error.permanent || part.mismatches >= 2 || delivery.attempt >= place.terms.retries);
+    !stopped && (error.permanent || record.mismatches >= 2 || delivery.attempt >= context.terms.retries);
   const final = spent && error.class !== "locked";
   const worth =
-    place.terms.resume &&
+    context.terms.resume &&
     !final &&
     !mismatch &&
-    (staging?.worthKeeping(part, stopped ? undefined : error.class) ?? false);
+    (staging?.worthKeeping(record, stopped ? undefined : error.class) ?? false);
   if (worth) staging?.keep();
   else await staging?.discard();
-  if (!worth) Object.assign(part, { contiguousBytes: 0, pieces: [] });
-  if (!worth && fencedOff) delete part.upload;
+  if (!worth) Object.assign(record, { contiguousBytes: 0, pieces: [] });
+  if (!worth && fencedOff) delete record.upload;
 
-  const { rules } = place.terms;
+  const { rules } = context.terms;
   if (error instanceof StoppingError) {
-    await place.protocol.release(
+    await context.admission.release(
       file,
       admitted.fence,
-      encodePart(part),
+      encodeResumeRecord(record),
       "none",
       admitted.epoch,
       rules,
@@ -248,13 +254,13 @@ async function failed(
   }
   if (final) {
     const outcome = error.class === "cancelled" ? "cancelled" : "failed";
-    return settleFailed(delivery, file, admitted, error, place, outcome, !fencedOff);
+    return settleFailed(delivery, file, admitted, error, context, outcome, !fencedOff);
   }
-  const answer = await place.protocol.release(
+  const answer = await context.admission.release(
     file,
     admitted.fence,
-    encodePart(part),
-    hostVerdict(error, place.fleet),
+    encodeResumeRecord(record),
+    hostVerdict(error, context.fleet),
     admitted.epoch,
     rules,
     error.retryAfterMs ?? 0,

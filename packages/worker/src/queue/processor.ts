@@ -3,16 +3,16 @@ import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol/admission";
-import { type Events, gatheredBackend } from "@drover/shared/queue/bullmq";
+import { batchingBackend, type Events } from "@drover/shared/queue/bullmq";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
-import type { Place } from "../attempt/context.js";
-import { type Carried, type Delivery, workFile } from "../attempt/delivery.js";
+import type { RunContext } from "../attempt/context.js";
+import { type AttemptResult, type Delivery, workFile } from "../attempt/delivery.js";
 import type { Leases } from "../attempt/leases.js";
 import { settleFailed } from "../attempt/settle.js";
-import { carry, StoppingError } from "../operations/copy.js";
-import { carryRemoval } from "../operations/remove.js";
-import { Slots } from "./semaphore.js";
+import { copyFile, StoppingError } from "../operations/copy.js";
+import { removeFile } from "../operations/remove.js";
+import { Semaphore } from "./semaphore.js";
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;
@@ -52,7 +52,7 @@ export interface ProcessorOptions {
   concurrency: number;
   leases: Leases;
   /** The place of a job's run; undefined where there is no such run any more. */
-  place(job: TransferJob): Place | Promise<Place | undefined>;
+  context(job: TransferJob): RunContext | Promise<RunContext | undefined>;
   events: FileEvents;
   /** Whether others may listen to what the queue itself tells of its jobs. */
   queueEvents: Events;
@@ -88,12 +88,12 @@ const FIRST_FETCHED = 4;
 const MORE_FETCHED = 2;
 
 /** What became of a delivery, waiting apart. */
-type Ended = Exclude<Carried, { is: "busy" | "blocked" | "wait" }>;
+type Ended = Exclude<AttemptResult, { is: "busy" | "blocked" | "wait" }>;
 
-/** Takes jobs from BullMQ and hands them to {@link carry}: the only place that knows the queue. */
+/** Takes jobs from BullMQ and hands them to {@link copyFile}: the only place that knows the queue. */
 export class Processor {
   #worker: Worker<unknown>;
-  readonly #slots: Slots;
+  readonly #semaphore: Semaphore;
   #concurrency: number;
   #stopping = false;
   /** Jobs that may be fetched, while that still grows. */
@@ -107,7 +107,7 @@ export class Processor {
 
   constructor(private readonly options: ProcessorOptions) {
     this.#concurrency = options.concurrency;
-    this.#slots = new Slots(options.concurrency);
+    this.#semaphore = new Semaphore(options.concurrency);
     this.#worker = this.#make();
     void this.#run();
   }
@@ -131,7 +131,7 @@ export class Processor {
           backoffStrategy: (_made, _type, error) => (error instanceof TryAgain ? error.delayMs : ODD_MS),
         },
       },
-      gatheredBackend(options.redis, options.queueEvents, options.concurrency),
+      batchingBackend(options.redis, options.queueEvents, options.concurrency),
     );
     worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
     return worker;
@@ -161,7 +161,7 @@ export class Processor {
   /** Changes how many files are carried at once. */
   limit(concurrency: number): void {
     this.#concurrency = concurrency;
-    this.#slots.limit(concurrency);
+    this.#semaphore.limit(concurrency);
     this.#worker.concurrency = this.#fetched();
   }
 
@@ -210,9 +210,9 @@ export class Processor {
     job.opts.attempts = NEVER;
     job.opts.backoff = { type: "drover" };
     const transfer = parsed.data;
-    const place = await this.options.place(transfer);
-    if (!place) throw new UnrecoverableError(`job ${id} is of a run that is forgotten`);
-    if (!(await this.#slots.take(PATIENCE_MS))) {
+    const context = await this.options.context(transfer);
+    if (!context) throw new UnrecoverableError(`job ${id} is of a run that is forgotten`);
+    if (!(await this.#semaphore.take(PATIENCE_MS))) {
       this.#took(2 * QUICK_MS * 16); // something large has come: no more are fetched ahead for a while
       await this.#giveBack(job, token);
     }
@@ -226,27 +226,34 @@ export class Processor {
         if (through) return;
         through = true;
         this.#took(performance.now() - takenMs);
-        this.#slots.give();
+        this.#semaphore.give();
       },
     };
-    let carried: Carried;
+    let result: AttemptResult;
     try {
       if (this.#stopping) await this.#giveBack(job, token);
       delivery.sinceMs = this.#since.get(id) ?? Date.now();
       events.started(transfer, delivery.attempt);
-      carried = place.refused
-        ? await settleFailed(delivery, workFile(transfer, place), undefined, place.refused, place, "failed")
+      result = context.refused
+        ? await settleFailed(
+            delivery,
+            workFile(transfer, context),
+            undefined,
+            context.refused,
+            context,
+            "failed",
+          )
         : transfer.op === "remove"
-          ? await carryRemoval(delivery, place)
-          : await carry(delivery, place);
+          ? await removeFile(delivery, context)
+          : await copyFile(delivery, context);
     } finally {
       delivery.through();
     }
-    const ended = ours(await this.#resolve(carried, delivery, id, place), place);
+    const ended = ours(await this.#resolve(result, delivery, id, context), context);
     if (ended.is === "settled") {
       this.#since.delete(id);
       this.#busySince.delete(id);
-      this.#tell(place, transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
+      this.#tell(context, transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
       events.settled(ended.outcome, transfer);
       return;
     }
@@ -261,8 +268,8 @@ export class Processor {
       await job.moveToDelayed(Date.now() + ended.delayMs, token);
       throw new DelayedError();
     }
-    const delayMs = backoff(place, delivery.attempt, ended.error);
-    this.#tell(place, transfer, ended.blockedUntilMs, false);
+    const delayMs = backoff(context, delivery.attempt, ended.error);
+    this.#tell(context, transfer, ended.blockedUntilMs, false);
     events.retrying(transfer, delivery.attempt, ended.error, delayMs);
     throw new TryAgain(ended.error.message, delayMs);
   }
@@ -273,51 +280,55 @@ export class Processor {
     throw new WaitingError();
   }
 
-  #tell(place: Place, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
-    const host = hostOf(job.s, place);
-    place.gates.told(host, blockedUntilMs, passed);
+  #tell(context: RunContext, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
+    const host = hostOf(job.s, context);
+    context.breakers.report(host, blockedUntilMs, passed);
     if (blockedUntilMs > 0) this.options.events.blocked(host, blockedUntilMs);
   }
 
   /** What is to be done with the job; waiting that has lasted too long ends the file. */
   async #resolve(
-    carried: Carried,
+    result: AttemptResult,
     delivery: Delivery,
     id: string,
-    place: Place,
+    context: RunContext,
   ): Promise<Ended | { is: "later"; delayMs: number }> {
-    const { terms, gates } = place;
+    const { terms, breakers } = context;
     const { job } = delivery;
-    if (carried.is === "blocked") {
-      const host = hostOf(job.s, place);
-      this.options.events.blocked(host, Date.now() + carried.waitMs);
-      if (gates.mayWait(host, carried.waitMs)) {
-        return { is: "later", delayMs: Math.max(carried.waitMs, 0) + Math.random() * 250 };
+    if (result.is === "blocked") {
+      const host = hostOf(job.s, context);
+      this.options.events.blocked(host, Date.now() + result.waitMs);
+      if (breakers.mayWait(host, result.waitMs)) {
+        return { is: "later", delayMs: Math.max(result.waitMs, 0) + Math.random() * 250 };
       }
-      const error = new TransferError("breaker", gates.describe(host), { permanent: true });
-      return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "blocked"));
+      const error = new TransferError("breaker", breakers.describe(host), { permanent: true });
+      return settled(
+        await settleFailed(delivery, workFile(job, context), undefined, error, context, "blocked"),
+      );
     }
-    if (carried.is === "busy") {
+    if (result.is === "busy") {
       const since = this.#busySince.get(id) ?? Date.now();
       this.#busySince.set(id, since);
-      const skip = terms.whenBusy === "skip-same-source" && carried.sameSource;
+      const skip = terms.whenBusy === "skip-same-source" && result.sameSource;
       // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
-      const patienceMs = Math.max(terms.timeoutMs, place.fleet ? LEASE_MS + 5_000 : 0);
+      const patienceMs = Math.max(terms.timeoutMs, context.fleet ? LEASE_MS + 5_000 : 0);
       const waited = Date.now() - since > patienceMs && terms.whenBusy === "wait";
       if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
       const error = new TransferError("locked", "another process is writing this destination", {
         permanent: true,
       });
-      return settled(await settleFailed(delivery, workFile(job, place), undefined, error, place, "locked"));
+      return settled(
+        await settleFailed(delivery, workFile(job, context), undefined, error, context, "locked"),
+      );
     }
-    if (carried.is === "wait") return { is: "later", delayMs: carried.waitMs };
-    if (carried.is === "retry" && carried.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
-    return carried;
+    if (result.is === "wait") return { is: "later", delayMs: result.waitMs };
+    if (result.is === "retry" && result.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
+    return result;
   }
 }
 
-function backoff(place: Place, attempt: number, error: TransferError): number {
-  const { backoffFactor, jitter } = place.terms;
+function backoff(context: RunContext, attempt: number, error: TransferError): number {
+  const { backoffFactor, jitter } = context.terms;
   const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
   const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
   return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
@@ -327,14 +338,14 @@ function backoff(place: Place, attempt: number, error: TransferError): number {
  * Without a fleet nobody else settles a file of this run. One that was open and then settled already was settled by us:
  * the answer was lost with the connection, and the command sent again.
  */
-function ours<T extends Ended | { is: "later" }>(ended: T, place: Place): T | Ended {
-  if (ended.is !== "done" || !ended.outcome || place.fleet || place.refused) return ended;
+function ours<T extends Ended | { is: "later" }>(ended: T, context: RunContext): T | Ended {
+  if (ended.is !== "done" || !ended.outcome || context.fleet || context.refused) return ended;
   return { is: "settled", outcome: ended.outcome, blockedUntilMs: 0 };
 }
 
 /** Settling without a lease never waits. */
-function settled(carried: Carried): Ended {
-  if (carried.is === "busy" || carried.is === "blocked" || carried.is === "wait")
+function settled(result: AttemptResult): Ended {
+  if (result.is === "busy" || result.is === "blocked" || result.is === "wait")
     throw new Error("settled files cannot wait");
-  return carried;
+  return result;
 }

@@ -1,5 +1,5 @@
 /** Lets so many files be on their way at once; the others wait in the order they came. */
-export class Slots {
+export class Semaphore {
   readonly #waiting = new Set<(had: boolean) => void>();
 
   #free: number;

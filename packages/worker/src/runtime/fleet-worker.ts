@@ -3,8 +3,8 @@ import { SettingsError, TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import { isBelow, liesWithin } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { Protocol } from "@drover/shared/protocol/admission";
-import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { Admission } from "@drover/shared/protocol/admission";
+import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { type RunSpec, rootsWritten } from "@drover/shared/run";
@@ -12,18 +12,18 @@ import { destinationService } from "@drover/shared/storage/registry";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Redis } from "ioredis";
-import type { Place } from "../attempt/context.js";
+import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";
-import { openPlace } from "../attempt/open-context.js";
-import type { Part } from "../attempt/resume-record.js";
-import { Budget, UPLOAD_BYTES } from "../bytes/buffer-pool.js";
+import { openRunContext } from "../attempt/open-context.js";
+import type { ResumeRecord } from "../attempt/resume-record.js";
+import { BufferPool, UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
 
 const CANCEL_POLL_MS = 1_000;
 /** What a run needs is closed when none of its files came for so long. */
 const IDLE_MS = 60_000;
 
-export interface FleetCarrierOptions {
+export interface FleetWorkerOptions {
   redis: Redis;
   keys: Keys;
   concurrency: number;
@@ -36,7 +36,7 @@ export interface FleetCarrierOptions {
 }
 
 /** A file on its way, for show. */
-export interface Carrying {
+export interface FileInProgress {
   run: string;
   source: string;
   destination: string;
@@ -46,26 +46,26 @@ export interface Carrying {
 }
 
 interface OpenRun {
-  opened: Promise<{ place: Place; close(): Promise<void> }>;
+  opened: Promise<{ context: RunContext; close(): Promise<void> }>;
   active: number;
   usedMs: number;
 }
 
 /** Carries files of all runs of a fleet. */
-export class FleetCarrier {
+export class FleetWorker {
   readonly #leases: Leases;
   readonly #ledger: Ledger;
-  readonly #budget = new Budget(UPLOAD_BYTES);
+  readonly #bufferPool = new BufferPool(UPLOAD_BYTES);
   readonly #runs = new Map<string, OpenRun>();
-  readonly #carrying = new Map<string, { job: TransferJob; sinceMs: number; part?: Part }>();
+  readonly #inProgress = new Map<string, { job: TransferJob; sinceMs: number; record?: ResumeRecord }>();
   readonly #processor: Processor;
   readonly #timer: NodeJS.Timeout;
   readonly #roots: string[];
 
-  constructor(private readonly options: FleetCarrierOptions) {
+  constructor(private readonly options: FleetWorkerOptions) {
     const { redis, keys, events } = options;
     this.#roots = options.roots.filter((root) => !isS3(root)).map((root) => realpathSync(root));
-    this.#leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
+    this.#leases = new Leases(new Admission(redis, keys, PROCESS_NAME, 0));
     this.#ledger = new Ledger(redis, keys, PROCESS_NAME);
     this.#processor = new Processor({
       queue: keys.fleetQueue(),
@@ -73,11 +73,11 @@ export class FleetCarrier {
       redis,
       concurrency: options.concurrency,
       leases: this.#leases,
-      place: (job) => this.#place(job.r as string),
+      context: (job) => this.#context(job.r as string),
       queueEvents: "told",
       events: {
         started: (job, attempt) => {
-          this.#carrying.set(keyOf(job), { job, sinceMs: Date.now() });
+          this.#inProgress.set(keyOf(job), { job, sinceMs: Date.now() });
           this.#count(job, 1);
           events.started(job, attempt);
         },
@@ -103,14 +103,14 @@ export class FleetCarrier {
     return this.#processor.running;
   }
 
-  get carrying(): Carrying[] {
-    return [...this.#carrying.values()].map(({ job, sinceMs, part }) => ({
+  get carrying(): FileInProgress[] {
+    return [...this.#inProgress.values()].map(({ job, sinceMs, record }) => ({
       run: job.r as string,
       source: job.s,
       destination: job.d,
       sinceMs,
-      receivedBytes: part?.receivedBytes ?? 0,
-      sizeBytes: part?.sizeBytes,
+      receivedBytes: record?.receivedBytes ?? 0,
+      sizeBytes: record?.sizeBytes,
     }));
   }
 
@@ -120,11 +120,11 @@ export class FleetCarrier {
     clearInterval(this.#timer);
     this.#leases.close();
     const places = await Promise.allSettled([...this.#runs.values()].map((run) => run.opened));
-    for (const place of places) if (place.status === "fulfilled") await place.value.close();
+    for (const context of places) if (context.status === "fulfilled") await context.value.close();
   }
 
   #ended(job: TransferJob): void {
-    if (this.#carrying.delete(keyOf(job))) this.#count(job, -1);
+    if (this.#inProgress.delete(keyOf(job))) this.#count(job, -1);
   }
 
   #count(job: TransferJob, by: number): void {
@@ -134,7 +134,7 @@ export class FleetCarrier {
     run.usedMs = Date.now();
   }
 
-  async #place(id: string): Promise<Place | undefined> {
+  async #context(id: string): Promise<RunContext | undefined> {
     let run = this.#runs.get(id);
     if (!run) {
       run = { opened: this.#open(id), active: 0, usedMs: Date.now() };
@@ -143,14 +143,14 @@ export class FleetCarrier {
     }
     run.usedMs = Date.now();
     try {
-      return (await run.opened).place;
+      return (await run.opened).context;
     } catch (error) {
       if (error instanceof SettingsError) return undefined; // no such run
       throw error;
     }
   }
 
-  async #open(id: string): Promise<{ place: Place; close(): Promise<void> }> {
+  async #open(id: string): Promise<{ context: RunContext; close(): Promise<void> }> {
     const { redis, keys, concurrency, onError } = this.options;
     const { spec } = await this.#ledger.get(id);
     const secrets = spec.ownFlights
@@ -158,7 +158,7 @@ export class FleetCarrier {
           if (!(error instanceof SettingsError)) throw error; // else they have expired
         })
       : { headers: {} };
-    const opened = openPlace({
+    const opened = openRunContext({
       redis,
       keys,
       runId: id,
@@ -167,11 +167,11 @@ export class FleetCarrier {
       filesAtOnce: concurrency,
       bytesPerSecond: spec.bytesPerSecond,
       leases: this.#leases,
-      gates: gatesOf(spec),
-      budget: this.#budget,
-      receiving: (job, part) => {
-        const carrying = this.#carrying.get(keyOf(job));
-        if (carrying) carrying.part = part;
+      breakers: hostBreakersOf(spec),
+      bufferPool: this.#bufferPool,
+      receiving: (job, record) => {
+        const carrying = this.#inProgress.get(keyOf(job));
+        if (carrying) carrying.record = record;
       },
       onError,
     });
@@ -179,7 +179,7 @@ export class FleetCarrier {
     const refused = secrets
       ? this.#refuse(spec)
       : new TransferError("credentials", expired, { permanent: true });
-    if (refused) opened.place.refused = refused;
+    if (refused) opened.context.refused = refused;
     return opened;
   }
 

@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { ALIVE_MS, type WorkerPresence } from "@drover/shared/protocol/worker-registry";
 import type { Redis } from "ioredis";
-import type { Carrying } from "./fleet-worker.js";
+import type { FileInProgress } from "./fleet-worker.js";
 
 const EVERY_MS = 2_000;
 /** Long after the last word of a worker its name is dropped from the list. */
@@ -11,7 +11,7 @@ const FORGOTTEN_MS = 86_400_000;
 const LISTED = 64;
 
 /** Says every two seconds that this worker lives and what it does. */
-export class Presence {
+export class Heartbeat {
   readonly #timer: NodeJS.Timeout;
   readonly #startedMs = Date.now();
 
@@ -24,7 +24,7 @@ export class Presence {
       roots: string[];
       leads: boolean;
       draining: boolean;
-      carrying: Carrying[];
+      carrying: FileInProgress[];
     },
   ) {
     this.#timer = setInterval(() => void this.tell().catch(() => {}), EVERY_MS); // Redis is away: it is told again

@@ -2,14 +2,14 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { TransferJob } from "@drover/shared/job";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RedisAddress } from "@drover/shared/redis/address";
 import { isAway } from "@drover/shared/redis/connect";
 import type { Run } from "@drover/shared/run";
 import type { Redis } from "ioredis";
 import { UPLOAD_BYTES } from "../bytes/buffer-pool.js";
-import { Carrier, type CarrierWork } from "./run-worker.js";
+import { type RunWork, RunWorker } from "./run-worker.js";
 import type { ThreadData } from "./run-worker-thread.js";
 
 /** A run of more files than this is carried by several threads: starting them pays. */
@@ -27,7 +27,7 @@ export interface RunEvents {
   /** Was settled before: this delivery found nothing to do. */
   dropped(job: TransferJob): void;
   /** A file's bytes come in; the part's count grows. */
-  receiving(index: number, part: { receivedBytes: number; sizeBytes: number | undefined }): void;
+  receiving(index: number, record: { receivedBytes: number; sizeBytes: number | undefined }): void;
   warn(message: string): void;
   /** A thread is gone: the run cannot go on. */
   failed(error: Error): void;
@@ -39,7 +39,7 @@ export type ThreadEvent =
   | { [Name in keyof RunEvents]: [Name, ...Parameters<RunEvents[Name]>] }[keyof RunEvents]
   | ["blocked", host: string, untilMs: number];
 
-export interface RunCarriersOptions {
+export interface LocalWorkerPoolOptions {
   run: Run;
   /** BullMQ queue. */
   queue: string;
@@ -49,7 +49,7 @@ export interface RunCarriersOptions {
   /** Where that is, for the connections of threads. */
   address: RedisAddress;
   keys: Keys;
-  gates: Gates;
+  breakers: HostBreakers;
   /** Somebody watches each file: threads tell what is on its way, too. */
   live: boolean;
   events: RunEvents;
@@ -59,13 +59,13 @@ export interface RunCarriersOptions {
  * All that carries files of one run in this process: a carrier here, and for a run of many files others in threads of
  * their own, since one thread cannot use more than one core.
  */
-export class RunCarriers {
-  readonly #carrier: Carrier;
-  readonly #work: CarrierWork;
+export class LocalWorkerPool {
+  readonly #worker: RunWorker;
+  readonly #work: RunWork;
   #threads: { worker: Worker; stopped: Promise<void> }[] | undefined;
 
-  constructor(private readonly options: RunCarriersOptions) {
-    const { run, redis, keys, gates, events } = options;
+  constructor(private readonly options: LocalWorkerPoolOptions) {
+    const { run, redis, keys, breakers, events } = options;
     this.#work = {
       runId: run.id,
       queue: options.queue,
@@ -75,11 +75,11 @@ export class RunCarriers {
       bytesPerSecond: run.spec.bytesPerSecond,
       uploadBytes: UPLOAD_BYTES,
     };
-    this.#carrier = new Carrier(
+    this.#worker = new RunWorker(
       redis,
       keys,
       this.#work,
-      gates,
+      breakers,
       {
         started: (job, attempt) => events.started(job, attempt),
         waiting: (job) => events.waiting(job),
@@ -87,7 +87,7 @@ export class RunCarriers {
         settled: (outcome) => events.settled(outcome),
         dropped: (job) => events.dropped(job),
         blocked: () => {}, // the gates are shared
-        receiving: (job, part) => events.receiving(job.i, part),
+        receiving: (job, record) => events.receiving(job.i, record),
       },
       (error) => isAway(error) || events.warn(`queue: ${error.message}`), // that Redis is away is said once, by the connection
     );
@@ -100,19 +100,19 @@ export class RunCarriers {
 
   /** Ends a file whose host was given up, without carrying it. */
   endBlocked(job: TransferJob): Promise<Outcome | undefined> {
-    return this.#carrier.endBlocked(job);
+    return this.#worker.endBlocked(job);
   }
 
   /** The run was cancelled: gives up the files that are on their way. */
   cancel(): void {
-    this.#carrier.cancel();
+    this.#worker.cancel();
     this.#request("cancel");
   }
 
   /** Stops in order: what is staged is kept, what is unfinished goes back to the queue. */
   async stop(): Promise<void> {
     this.#request("stop");
-    await Promise.all([this.#carrier.stop(), ...(this.#threads ?? []).map(({ stopped }) => stopped)]);
+    await Promise.all([this.#worker.stop(), ...(this.#threads ?? []).map(({ stopped }) => stopped)]);
   }
 
   #request(request: ThreadRequest): void {
@@ -130,7 +130,7 @@ export class RunCarriers {
       uploadBytes: uploadBytes / count,
     };
     const first = concurrency - share.concurrency * (count - 1);
-    this.#carrier.limit(first, share.bytesPerSecond, share.uploadBytes);
+    this.#worker.limit(first, share.bytesPerSecond, share.uploadBytes);
     const { address, keys, live } = this.options;
     const data: ThreadData = { address, namespace: keys.namespace, work: { ...this.#work, ...share }, live };
     return Array.from({ length: count - 1 }, () => this.#startThread(data));
@@ -149,9 +149,9 @@ export class RunCarriers {
   }
 
   #onThreadEvent(event: ThreadEvent): void {
-    const { events, gates } = this.options;
+    const { events, breakers } = this.options;
     if (event[0] === "blocked") {
-      gates.told(event[1], event[2], false);
+      breakers.report(event[1], event[2], false);
       return;
     }
     const [name, ...args] = event;

@@ -1,10 +1,10 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { gatesOf } from "@drover/shared/protocol/host-breakers";
+import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect, isAway, type RedisAddress } from "@drover/shared/redis/connect";
-import type { Part } from "../attempt/resume-record.js";
+import type { ResumeRecord } from "../attempt/resume-record.js";
 import type { ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
-import { Carrier, type CarrierWork } from "./run-worker.js";
+import { type RunWork, RunWorker } from "./run-worker.js";
 
 /** How often the progress of large files is told, in milliseconds. */
 const PROGRESS_MS = 250;
@@ -12,7 +12,7 @@ const PROGRESS_MS = 250;
 export interface ThreadData {
   address: RedisAddress;
   namespace: string;
-  work: CarrierWork;
+  work: RunWork;
   /** Somebody watches: tell what is on its way, too. */
   live: boolean;
 }
@@ -30,38 +30,38 @@ async function main(): Promise<void> {
       events = [];
     });
   };
-  const parts = new Map<number, Part>();
-  const carrier = new Carrier(
+  const records = new Map<number, ResumeRecord>();
+  const runWorker = new RunWorker(
     redis,
     new Keys(namespace),
     work,
-    gatesOf(work.spec),
+    hostBreakersOf(work.spec),
     {
       started: (job, attempt) => live && tell(["started", job, attempt]),
       waiting: (job) => {
-        parts.delete(job.i);
+        records.delete(job.i);
         if (live) tell(["waiting", job]);
       },
       retrying: (job, attempt, error, delayMs) =>
         tell(["retrying", job, attempt, { class: error.class, message: error.message }, delayMs]),
       settled: (outcome) => {
-        parts.delete(outcome.index);
+        records.delete(outcome.index);
         tell(["settled", outcome]);
       },
       dropped: (job) => tell(["dropped", job]),
       blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
-      receiving: (job, part) => live && parts.set(job.i, part),
+      receiving: (job, record) => live && records.set(job.i, record),
     },
     (error) => isAway(error) || tell(["warn", `queue: ${error.message}`]),
   );
   const progress = setInterval(() => {
-    for (const [index, part] of parts)
-      tell(["receiving", index, { receivedBytes: part.receivedBytes, sizeBytes: part.sizeBytes }]);
+    for (const [index, record] of records)
+      tell(["receiving", index, { receivedBytes: record.receivedBytes, sizeBytes: record.sizeBytes }]);
   }, PROGRESS_MS);
   parentPort?.on("message", async (request: ThreadRequest) => {
-    if (request === "cancel") return carrier.cancel();
+    if (request === "cancel") return runWorker.cancel();
     clearInterval(progress);
-    await carrier.stop();
+    await runWorker.stop();
     redis.disconnect();
     parentPort?.postMessage(events);
     events = [];

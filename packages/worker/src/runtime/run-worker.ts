@@ -2,22 +2,22 @@ import { TransferError } from "@drover/shared/errors";
 import { hostOf, type TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { Protocol } from "@drover/shared/protocol/admission";
-import type { Gates } from "@drover/shared/protocol/host-breakers";
+import { Admission } from "@drover/shared/protocol/admission";
+import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import type { Redis } from "ioredis";
-import type { Place } from "../attempt/context.js";
+import type { RunContext } from "../attempt/context.js";
 import { workFile } from "../attempt/delivery.js";
 import { Leases } from "../attempt/leases.js";
-import { openPlace } from "../attempt/open-context.js";
-import type { Part } from "../attempt/resume-record.js";
+import { openRunContext } from "../attempt/open-context.js";
+import type { ResumeRecord } from "../attempt/resume-record.js";
 import { settleFailed } from "../attempt/settle.js";
-import { Budget } from "../bytes/buffer-pool.js";
+import { BufferPool } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
 
 /** What a carrier works on; plain data, so that it can be handed to a thread. */
-export interface CarrierWork {
+export interface RunWork {
   runId: string;
   /** BullMQ queue. */
   queue: string;
@@ -32,39 +32,39 @@ export interface CarrierWork {
   uploadBytes: number;
 }
 
-export interface CarrierEvents extends FileEvents {
-  receiving(job: TransferJob, part: Part): void;
+export interface RunWorkerEvents extends FileEvents {
+  receiving(job: TransferJob, record: ResumeRecord): void;
 }
 
 /** Everything that carries files of one run in one thread: the composition of this package. */
-export class Carrier {
-  readonly #place: Place;
-  readonly #budget: Budget;
+export class RunWorker {
+  readonly #context: RunContext;
+  readonly #bufferPool: BufferPool;
   readonly #processor: Processor;
   readonly #close: () => Promise<void>;
 
   constructor(
     redis: Redis,
     keys: Keys,
-    work: CarrierWork,
-    private readonly gates: Gates,
-    events: CarrierEvents,
+    work: RunWork,
+    private readonly breakers: HostBreakers,
+    events: RunWorkerEvents,
     onError: (error: Error) => void,
   ) {
-    this.#budget = new Budget(work.uploadBytes);
-    const leases = new Leases(new Protocol(redis, keys, PROCESS_NAME, 0));
-    const opened = openPlace({
+    this.#bufferPool = new BufferPool(work.uploadBytes);
+    const leases = new Leases(new Admission(redis, keys, PROCESS_NAME, 0));
+    const opened = openRunContext({
       ...work,
       redis,
       keys,
       filesAtOnce: work.concurrency,
       leases,
-      gates,
-      budget: this.#budget,
+      breakers,
+      bufferPool: this.#bufferPool,
       receiving: events.receiving,
       onError,
     });
-    this.#place = opened.place;
+    this.#context = opened.context;
     this.#close = opened.close;
     this.#processor = new Processor({
       queue: work.queue,
@@ -72,7 +72,7 @@ export class Carrier {
       redis,
       concurrency: work.concurrency,
       leases,
-      place: () => opened.place,
+      context: () => opened.context,
       events,
       queueEvents: "untold",
       onError,
@@ -81,31 +81,31 @@ export class Carrier {
 
   /** Ends a file whose host was given up, without carrying it. */
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
-    const error = new TransferError("breaker", this.gates.describe(hostOf(job.s, this.#place)), {
+    const error = new TransferError("breaker", this.breakers.describe(hostOf(job.s, this.#context)), {
       permanent: true,
     });
     const delivery = { job, attempt: 0, sinceMs: Date.now(), through() {} };
-    const keys = workFile(job, this.#place);
-    const carried = await settleFailed(delivery, keys, undefined, error, this.#place, "blocked");
-    return carried.is === "settled" ? carried.outcome : undefined;
+    const keys = workFile(job, this.#context);
+    const result = await settleFailed(delivery, keys, undefined, error, this.#context, "blocked");
+    return result.is === "settled" ? result.outcome : undefined;
   }
 
   /** Changes this carrier's share of the run: files at once, bytes per second, and memory for uploads. */
   limit(concurrency: number, bytesPerSecond: number | undefined, uploadBytes: number): void {
-    this.#budget.limit(uploadBytes);
-    this.#place.pace.bytesPerSecond = bytesPerSecond;
+    this.#bufferPool.limit(uploadBytes);
+    this.#context.pace.bytesPerSecond = bytesPerSecond;
     this.#processor.limit(concurrency);
   }
 
   /** The run was cancelled: gives up the files that are on their way. */
   cancel(): void {
-    this.#place.leases.cancelHeld(this.#place.runId);
+    this.#context.leases.cancelHeld(this.#context.runId);
   }
 
   /** Stops in order: what is staged is kept, what is unfinished goes back to the queue. */
   async stop(): Promise<void> {
     await this.#processor.stop();
-    this.#place.leases.close();
+    this.#context.leases.close();
     await this.#close();
   }
 }

@@ -100,8 +100,8 @@ async function onePage(client: S3Client, request: PageRequest, signal: AbortSign
   const answer = await client.get(bucket, "", query, {}, signal);
   if (answer.status !== 200) throw new Error(`HTTP status ${answer.status}`);
   const chunks: Buffer[] = [];
-  for (let part = await answer.body.read(); part; part = await answer.body.read()) {
-    chunks.push(...part);
+  for (let read = await answer.body.read(); read; read = await answer.body.read()) {
+    chunks.push(...read);
     if (answer.body.receivedBytes <= MOST_PAGE_BYTES) continue;
     const error = new Error(`a page of over ${MOST_PAGE_BYTES} bytes`);
     answer.body.abort(error);

@@ -195,7 +195,7 @@ export async function* listObjects(
     some.reduce((sum, range) => sum + range.pages.length + (range.busy ? 1 : 0), 0);
 
   /** Parts the first range that is worth it: its keys are wanted first. @returns what is behind, undefined for none. */
-  const part = (): Range | undefined => {
+  const splitRange = (): Range | undefined => {
     let span: Span | undefined;
     let before = 0;
     for (const [at, range] of ranges.entries()) {
@@ -232,7 +232,7 @@ export async function* listObjects(
     }
     let open = ranges.filter(({ guess }) => guess !== undefined).length;
     for (; busy < FETCHERS && open + 1 <= guesses && held(ranges) < MOST_HELD; busy++, open++) {
-      const behind = part();
+      const behind = splitRange();
       if (!behind) return;
       void fetch(behind);
     }

@@ -42,7 +42,7 @@ interface Choices {
 }
 
 /** Where in a tree, and in a name, a key is looked at. */
-interface Place {
+interface KeyCursor {
   /** Characters of the key that are before it. */
   at: number;
   /** Characters of the key that are its directory. */
@@ -51,7 +51,7 @@ interface Place {
 }
 
 /** One decision on the way to a key. */
-interface Step extends Place {
+interface Step extends KeyCursor {
   choices: Choices;
   choice: number;
   /** The part of all keys that is below this place, were each of the choices before as full as the others. */
@@ -160,7 +160,7 @@ export class Splitter {
   /** About how many pages lie between two keys. @param high undefined for no end. */
   pages(low: string, high: string | undefined, span: Span): number {
     const path = this.#path(low);
-    const between = high === undefined ? 1 - partOf(path, 0) : distance(path, this.#path(high));
+    const between = high === undefined ? 1 - fractionOf(path, 0) : distance(path, this.#path(high));
     return between / this.#page(span);
   }
 
@@ -179,28 +179,28 @@ export class Splitter {
     // From the narrowest part of the tree on which it can lie: numbers are exact enough there.
     for (let index = path.length - 1; index >= 0; index--) {
       const step = path[index] as Step;
-      const part = partOf(path, index) + (page * pages) / step.share;
+      const fraction = fractionOf(path, index) + (page * pages) / step.share;
       const before = low.slice(0, step.at);
-      if (part >= 1 || /[\ud800-\udbff]$/.test(before)) continue; // half a character can be in no request
-      const key = this.#key(before, step, part, page / 4 / step.share);
+      if (fraction >= 1 || /[\ud800-\udbff]$/.test(before)) continue; // half a character can be in no request
+      const key = this.#key(before, step, fraction, page / 4 / step.share);
       return Buffer.byteLength(key) > MOST_KEY_BYTES ? undefined : key;
     }
     return undefined;
   }
 
   /** The key that stands there below a place. @param part from 0 to 1. @param exactness as exactly as this. */
-  #key(before: string, { dir, depth }: Place, part: number, exactness: number): string {
+  #key(before: string, { dir, depth }: KeyCursor, fraction: number, exactness: number): string {
     let key = before;
-    let place: Place = { at: before.length, dir, depth };
-    let rest = part;
+    let cursor: KeyCursor = { at: before.length, dir, depth };
+    let rest = fraction;
     for (let share = 1; share > exactness; ) {
-      const choices = this.#choices(key, place);
+      const choices = this.#choices(key, cursor);
       if (choices.all.length === 0) break;
       share /= choices.all.length;
       const choice = Math.min(Math.floor(rest / share + ROUNDING), choices.all.length - 1);
       rest = Math.max(rest - choice * share, 0);
       key += choices.all[choice];
-      place = placeAfter(key, place);
+      cursor = cursorAfter(key, cursor);
     }
     return key;
   }
@@ -209,25 +209,25 @@ export class Splitter {
     const path: Step[] = [];
     let share = 1;
     for (
-      let place: Place = { at: this.prefix.length, dir: this.prefix.length, depth: 0 };
-      place.at < key.length;
+      let cursor: KeyCursor = { at: this.prefix.length, dir: this.prefix.length, depth: 0 };
+      cursor.at < key.length;
     ) {
-      const choices = this.#choices(key, place);
+      const choices = this.#choices(key, cursor);
       const { are, all } = choices;
       if (all.length === 0) break;
-      const end = are === "names" ? key.indexOf("/", place.at) + 1 || key.length : place.at + 1;
-      const text = key.slice(place.at, end);
+      const end = are === "names" ? key.indexOf("/", cursor.at) + 1 || key.length : cursor.at + 1;
+      const text = key.slice(cursor.at, end);
       const choice = Math.min(firstFrom(all, text), all.length - 1);
-      path.push({ ...place, choices, choice, share });
+      path.push({ ...cursor, choices, choice, share });
       if (are === "names" && all[choice] !== text) break; // beside all of them
       share /= all.length;
-      place = placeAfter(key.slice(0, end), place);
+      cursor = cursorAfter(key.slice(0, end), cursor);
     }
     return path;
   }
 
   /** The names, or the characters, that could be at a place, in order; none where nothing was seen of it. */
-  #choices(key: string, { at, dir, depth }: Place): Choices {
+  #choices(key: string, { at, dir, depth }: KeyCursor): Choices {
     if (at === dir) {
       const names = this.#directories.get(key.slice(0, dir)) ?? this.#typical[depth];
       if (names && names.all.length > 0) return names;
@@ -240,7 +240,7 @@ export class Splitter {
   }
 }
 
-function placeAfter(key: string, { dir, depth }: Place): Place {
+function cursorAfter(key: string, { dir, depth }: KeyCursor): KeyCursor {
   const at = key.length;
   return key.endsWith("/") ? { at, dir: at, depth: depth + 1 } : { at, dir, depth };
 }
@@ -275,15 +275,15 @@ function firstFrom(sorted: string[], text: string): number {
 }
 
 /** Where a key stands below the place of one of its steps, from 0 to 1. */
-function partOf(path: Step[], from: number): number {
-  let part = 0;
+function fractionOf(path: Step[], from: number): number {
+  let fraction = 0;
   let share = 1;
   for (let index = from; index < path.length && share > Number.EPSILON; index++) {
     const { choices, choice } = path[index] as Step;
     share /= choices.all.length;
-    part += choice * share;
+    fraction += choice * share;
   }
-  return part;
+  return fraction;
 }
 
 /** The part of all keys that is between two. */
@@ -296,5 +296,5 @@ function distance(low: Step[], high: Step[]): number {
   )
     index++;
   const step = low[index] ?? high[index];
-  return step === undefined ? 0 : (partOf(high, index) - partOf(low, index)) * step.share;
+  return step === undefined ? 0 : (fractionOf(high, index) - fractionOf(low, index)) * step.share;
 }

@@ -113,7 +113,7 @@ return count
 `;
 
 /** Moves chunks from the backlog to those in BullMQ. KEYS: backlog, flying. ARGV: chunks. */
-export const LAUNCH = `
+export const MARK_IN_FLIGHT = `
 for _, chunk in ipairs(ARGV) do
   local files = redis.call('HGET', KEYS[1], chunk)
   if files then

@@ -13,13 +13,13 @@ import {
   checkSocketDir,
   chooseSocketDir,
   EmbeddedError,
-  keeperSocket,
   type Layout,
   prepareStateDir,
   readRecord,
   reasonOf,
   recordedSocketDir,
   redisSocket,
+  supervisorSocket,
 } from "./layout.js";
 
 export { EmbeddedError };
@@ -66,7 +66,7 @@ export async function openEmbedded(options: EmbeddedOptions): Promise<EmbeddedRe
   if (process.platform === "win32") {
     throw new EmbeddedError("the embedded Redis needs unix sockets: name a Redis with --redis URL");
   }
-  const link = new KeeperLink(prepareStateDir(options.stateDir), {
+  const link = new SupervisorLink(prepareStateDir(options.stateDir), {
     startTimeoutMs: options.startTimeoutMs ?? 15_000,
     idleMs: options.idleMs ?? 60_000,
     onTrouble: options.onTrouble ?? (() => {}),
@@ -103,12 +103,12 @@ const NO_SERVER =
   "no valkey-server or redis-server found: install one (Debian/Ubuntu: apt-get install redis-server; " +
   "macOS: brew install valkey), or name a Redis with --redis URL";
 
-const KEEPER = fileURLToPath(new URL("./supervisor.js", import.meta.url));
+const SUPERVISOR = fileURLToPath(new URL("./supervisor.js", import.meta.url));
 
-type Settings = Required<Omit<EmbeddedOptions, "stateDir">>;
+type ResolvedOptions = Required<Omit<EmbeddedOptions, "stateDir">>;
 
 /** This process's stake in the Redis: an open connection to its keeper, renewed whenever it breaks. */
-class KeeperLink {
+class SupervisorLink {
   /** Where the keeper was reached last. */
   socketDir: string;
   private socket: Socket | undefined;
@@ -118,7 +118,7 @@ class KeeperLink {
 
   constructor(
     private readonly layout: Layout,
-    private readonly settings: Settings,
+    private readonly settings: ResolvedOptions,
   ) {
     this.socketDir = chooseSocketDir(layout.stateDir);
   }
@@ -145,7 +145,7 @@ class KeeperLink {
     for (let pause = 5; !this.closed; pause = Math.min(pause * 1.1, 100)) {
       // Looked up anew each time: the next keeper may listen elsewhere.
       const socketDir = locate(this.layout);
-      const path = keeperSocket(socketDir);
+      const path = supervisorSocket(socketDir);
       // Where there is surely none it is started in this turn of the event loop: it comes up while the caller goes on.
       const greeting: Greeting = existsSync(path)
         ? await greet(path, startTimeoutMs, background)
@@ -217,19 +217,19 @@ class KeeperLink {
     for (const name of ["PATH", "HOME", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"]) {
       if (process.env[name] !== undefined) env[name] = process.env[name];
     }
-    const { stateDir, keeperLog } = this.layout;
+    const { stateDir, supervisorLog } = this.layout;
     let log: number;
     try {
-      log = openSync(keeperLog, "a", 0o600);
+      log = openSync(supervisorLog, "a", 0o600);
     } catch (error) {
-      throw new EmbeddedError(`cannot write ${keeperLog}: ${reasonOf(error)}`);
+      throw new EmbeddedError(`cannot write ${supervisorLog}: ${reasonOf(error)}`);
     }
-    const keeper = spawn(
+    const supervisor = spawn(
       process.execPath,
       // Node 22 still calls node:sqlite experimental.
       [
         "--disable-warning=ExperimentalWarning",
-        KEEPER,
+        SUPERVISOR,
         stateDir,
         socketDir,
         `${this.settings.idleMs}`,
@@ -238,33 +238,34 @@ class KeeperLink {
       { cwd: "/", detached: true, env, stdio: ["ignore", log, log] },
     );
     closeSync(log);
-    this.started = keeper;
-    keeper.unref();
-    keeper.once("error", (error) => {
+    this.started = supervisor;
+    supervisor.unref();
+    supervisor.once("error", (error) => {
       this.started = undefined;
       onFailure(`cannot start a process to keep the embedded Redis: ${reasonOf(error)}`);
     });
-    keeper.once("exit", (code) => {
+    supervisor.once("exit", (code) => {
       this.started = undefined;
       // 0: another one serves. A signal: somebody killed it, which is no reason not to try again.
       if (code === 0 || code === null) return;
       onFailure(
         `the embedded Redis of ${stateDir} cannot be kept: ` +
-          (lastError(keeperLog, keeper.pid) ?? `its keeper ended with exit code ${code}; see ${keeperLog}`),
+          (lastError(supervisorLog, supervisor.pid) ??
+            `its keeper ended with exit code ${code}; see ${supervisorLog}`),
       );
     });
   }
 
   private timedOut(): EmbeddedError {
-    const { stateDir, keeperLog } = this.layout;
+    const { stateDir, supervisorLog } = this.layout;
     const record = readRecord(this.layout);
-    const keeper =
+    const supervisor =
       record === undefined
         ? "has no keeper yet"
-        : `is kept by process ${record.pid} on ${record.host}, which does not answer at ${keeperSocket(record.socketDir)}`;
+        : `is kept by process ${record.pid} on ${record.host}, which does not answer at ${supervisorSocket(record.socketDir)}`;
     return new EmbeddedError(
       `no sign of life from the embedded Redis of ${stateDir} for ${this.settings.startTimeoutMs / 1000} s: it ` +
-        `${keeper}; see ${keeperLog}, end that process, or name another state directory`,
+        `${supervisor}; see ${supervisorLog}, end that process, or name another state directory`,
     );
   }
 }
@@ -316,9 +317,9 @@ function greet(path: string, silenceMs: number, background: boolean): Promise<Gr
       socket.write("use\n");
     });
     socket.on("close", () => settle({ outcome: connected ? "left" : "absent" }));
-    socket.on("data", (part: string) => {
+    socket.on("data", (chunk: string) => {
       timer.refresh();
-      text += part;
+      text += chunk;
       const verdict = /^(?:loading\n)*(?:(ready)|error (.*))\n/.exec(text);
       if (verdict === null) return;
       socket.removeAllListeners("data").resume(); // It is "ready" again after each restart of Redis.
@@ -337,10 +338,10 @@ function isExecutable(file: string): boolean {
 }
 
 /** What the keeper of this pid logged as its last error. */
-function lastError(keeperLog: string, pid: number | undefined): string | undefined {
+function lastError(supervisorLog: string, pid: number | undefined): string | undefined {
   try {
     const mark = `[${pid}] error: `;
-    const line = readFileSync(keeperLog, "utf8")
+    const line = readFileSync(supervisorLog, "utf8")
       .split("\n")
       .findLast((text) => text.includes(mark));
     return line?.slice(line.indexOf(mark) + mark.length);

@@ -30,9 +30,9 @@ export interface Layout {
   readonly dataDir: string;
   /** Locked by the keeper for as long as it lives. */
   readonly lockFile: string;
-  /** Tells who keeps this Redis and where its sockets are: see {@link KeeperRecord}. */
+  /** Tells who keeps this Redis and where its sockets are: see {@link SupervisorRecord}. */
   readonly recordFile: string;
-  readonly keeperLog: string;
+  readonly supervisorLog: string;
   readonly redisLog: string;
   readonly redisPid: string;
 }
@@ -44,7 +44,7 @@ export function layoutOf(realStateDir: string): Layout {
     dataDir,
     lockFile: join(dataDir, "keeper.lock"),
     recordFile: join(dataDir, "keeper.json"),
-    keeperLog: join(dataDir, "keeper.log"),
+    supervisorLog: join(dataDir, "keeper.log"),
     redisLog: join(dataDir, "redis.log"),
     redisPid: join(dataDir, "redis.pid"),
   };
@@ -73,7 +73,7 @@ export function prepareStateDir(stateDir: string): Layout {
   }
 }
 
-export const keeperSocket = (socketDir: string): string => join(socketDir, "k.sock");
+export const supervisorSocket = (socketDir: string): string => join(socketDir, "k.sock");
 export const redisSocket = (socketDir: string): string => join(socketDir, "r.sock");
 
 /** `sun_path` holds 104 bytes on macOS and 108 on Linux, the closing zero included. */
@@ -88,7 +88,7 @@ export function chooseSocketDir(realStateDir: string, env: NodeJS.ProcessEnv = p
   const runtime = env.XDG_RUNTIME_DIR;
   if (runtime !== undefined && isAbsolute(runtime) && isOwnDirectory(runtime)) {
     const dir = join(runtime, "drover", hash);
-    if (Buffer.byteLength(keeperSocket(dir)) <= MAX_SOCKET_PATH_BYTES) return dir;
+    if (Buffer.byteLength(supervisorSocket(dir)) <= MAX_SOCKET_PATH_BYTES) return dir;
   }
   return join(`/tmp/drover-${userId()}`, hash);
 }
@@ -125,7 +125,7 @@ export function checkSocketDir(socketDir: string, create = false): boolean {
  * XDG_RUNTIME_DIR, a login shell has), but all processes of one state directory must meet: the keeper writes
  * down where it listens, everybody looks there first, and its successor stays there if it can.
  */
-export interface KeeperRecord {
+export interface SupervisorRecord {
   readonly pid: number;
   /** The machine; a state directory may sit on a network file system. */
   readonly host: string;
@@ -133,9 +133,9 @@ export interface KeeperRecord {
 }
 
 /** What the present or the last keeper wrote, or undefined if there is nothing legible. */
-export function readRecord(layout: Layout): KeeperRecord | undefined {
+export function readRecord(layout: Layout): SupervisorRecord | undefined {
   try {
-    const record: Partial<KeeperRecord> = JSON.parse(readFileSync(layout.recordFile, "utf8"));
+    const record: Partial<SupervisorRecord> = JSON.parse(readFileSync(layout.recordFile, "utf8"));
     const { pid, host, socketDir } = record;
     if (typeof pid !== "number" || typeof host !== "string" || typeof socketDir !== "string")
       return undefined;
@@ -147,7 +147,7 @@ export function readRecord(layout: Layout): KeeperRecord | undefined {
 
 /** Only for the keeper that holds the lock. */
 export function writeRecord(layout: Layout, socketDir: string): void {
-  const record: KeeperRecord = { pid: process.pid, host: hostname(), socketDir };
+  const record: SupervisorRecord = { pid: process.pid, host: hostname(), socketDir };
   // Never half-written: without it, processes that would choose another directory could not find us.
   const temporary = `${layout.recordFile}.new`;
   writeSmallFile(temporary, `${JSON.stringify(record)}\n`);

@@ -131,8 +131,8 @@ export function compactAof(socketPath: string): void {
     .setTimeout(SILENCE_MS, () => socket.destroy());
   socket.on("error", () => {});
   socket.on("connect", () => socket.write("INFO persistence\r\n"));
-  socket.on("data", (part: string) => {
-    text += part;
+  socket.on("data", (chunk: string) => {
+    text += chunk;
     const [, currentBytes, baseBytes] =
       /\r\naof_current_size:(\d+)\r\naof_base_size:(\d+)\r\n/.exec(text) ?? [];
     if (currentBytes === undefined) return;
@@ -238,8 +238,8 @@ function ask(socketPath: string): Promise<Answer | undefined> {
     socket.on("error", () => {});
     socket.on("close", () => resolve(undefined));
     socket.on("connect", () => socket.write("CONFIG GET dir\r\nINFO server\r\nPING\r\n"));
-    socket.on("data", (part: string) => {
-      text += part;
+    socket.on("data", (chunk: string) => {
+      text += chunk;
       const pong = /\r\n(\+PONG|-[A-Z]+ [^\r]*)\r\n$/.exec(text)?.[1];
       if (pong === undefined) return;
       resolve({

@@ -32,12 +32,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode } from "../../errors.js";
 import {
   checkSocketDir,
-  keeperSocket,
   type Layout,
   layoutOf,
   reasonOf,
   recordedSocketDir,
   redisSocket,
+  supervisorSocket,
   writeRecord,
 } from "./layout.js";
 import { adoptRedis, compactAof, type LocalRedis, startRedis } from "./local-redis.js";
@@ -59,7 +59,7 @@ const MAX_LOG_BYTES = 1 << 20;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const SQLITE_BUSY = 5;
 
-class Keeper {
+class Supervisor {
   private readonly users = new Set<Socket>();
   private readonly door = createServer((user) => this.admit(user));
   private readonly stopping = new AbortController();
@@ -104,7 +104,7 @@ class Keeper {
   }
 
   private async open(): Promise<void> {
-    const path = keeperSocket(this.socketDir);
+    const path = supervisorSocket(this.socketDir);
     // Left by a keeper that was killed: we hold the lock, so nobody listens there.
     rmSync(path, { force: true });
     await new Promise<void>((resolve, reject) => {
@@ -257,9 +257,9 @@ async function takeLock(layout: Layout, wantedDir: string): Promise<DatabaseSync
 /** Whether a keeper listens in one of these directories. */
 async function isServed(...socketDirs: (string | undefined)[]): Promise<boolean> {
   for (const dir of new Set(socketDirs)) {
-    if (dir === undefined || !existsSync(keeperSocket(dir))) continue;
+    if (dir === undefined || !existsSync(supervisorSocket(dir))) continue;
     const served = await new Promise<boolean>((resolve) => {
-      const socket = connect(keeperSocket(dir), () => {
+      const socket = connect(supervisorSocket(dir), () => {
         resolve(true);
         socket.destroy();
       });
@@ -302,7 +302,7 @@ async function main(stateDir = "", wantedDir = "", idleMs = "", server = ""): Pr
   if (fstatSync(2).size > MAX_LOG_BYTES) ftruncateSync(2);
   const socketDir = settleSocketDir(layout, wantedDir);
   try {
-    await new Keeper(layout, socketDir, Math.min(Number(idleMs), MAX_TIMER_MS), server).run();
+    await new Supervisor(layout, socketDir, Math.min(Number(idleMs), MAX_TIMER_MS), server).run();
   } finally {
     try {
       rmSync(redisSocket(socketDir), { force: true });

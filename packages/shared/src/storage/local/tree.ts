@@ -208,9 +208,9 @@ export class LocalTree implements Tree {
     let fd = -1;
     try {
       fd = openSync(path, O_RDONLY | O_DIRECTORY);
-      for (const part of relative === "" ? [] : relative.split("/")) {
-        const child = LINUX ? `/proc/self/fd/${fd}/${part}` : join(path, part);
-        path = join(path, part);
+      for (const component of relative === "" ? [] : relative.split("/")) {
+        const child = LINUX ? `/proc/self/fd/${fd}/${component}` : join(path, component);
+        path = join(path, component);
         const next = open(child);
         closeSync(fd);
         fd = next ?? -1;

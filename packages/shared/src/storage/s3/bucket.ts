@@ -248,9 +248,9 @@ export class S3Bucket {
     }
     const chunks: Buffer[] = [];
     let bytes = 0;
-    for (let part = await body.read(); part; part = await body.read()) {
-      chunks.push(...part);
-      for (const chunk of part) bytes += chunk.length;
+    for (let read = await body.read(); read; read = await body.read()) {
+      chunks.push(...read);
+      for (const chunk of read) bytes += chunk.length;
       if (bytes <= MOST_ANSWER_BYTES) continue;
       body.abort(new Error("too long"));
       throw odd("it is too long");

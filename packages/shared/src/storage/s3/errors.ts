@@ -29,9 +29,9 @@ async function read(answer: HttpAnswer): Promise<Said> {
   let bytes = 0;
   const timer = setTimeout(() => answer.body.abort(new Error("too slow for an error")), READ_MS);
   try {
-    for (let part = await answer.body.read(); part; part = await answer.body.read()) {
-      chunks.push(...part);
-      bytes += part.reduce((sum, chunk) => sum + chunk.length, 0);
+    for (let read = await answer.body.read(); read; read = await answer.body.read()) {
+      chunks.push(...read);
+      bytes += read.reduce((sum, chunk) => sum + chunk.length, 0);
       if (bytes > MOST_ERROR_BYTES) {
         answer.body.abort(new Error("too long for an error"));
         return { code: "", region: undefined };

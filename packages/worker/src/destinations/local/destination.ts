@@ -1,11 +1,11 @@
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import type { Admitted } from "@drover/shared/protocol/admission";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import type { Terms } from "../../attempt/context.js";
 import type { WorkFile } from "../../attempt/delivery.js";
 import type { Lease } from "../../attempt/leases.js";
-import type { Part } from "../../attempt/resume-record.js";
+import type { ResumeRecord } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
 import { type Before, type Destination, vouchedFor } from "../destination.js";
 import { LocalRemoval } from "./removal.js";
@@ -44,17 +44,17 @@ export class LocalDestination implements Destination {
     stamp: string,
     lease: Lease,
     admitted: Admitted,
-    _part: Part,
+    _part: ResumeRecord,
     { durable }: Pick<Terms, "durable">,
   ): Promise<void> {
     const removal = new LocalRemoval(this.tree, file.name, stamp, file.lease, admitted.fence);
     try {
       removal.adopt(admitted.predecessors);
       if (removal.take(() => lease.check())) {
-        faultPoint("taken");
+        failpoint("taken");
         await removal.finish(this.#openBackup(), durable);
       }
-      faultPoint("removed");
+      failpoint("removed");
       removal.prune();
     } finally {
       removal.close();

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import type { Place } from "../../attempt/context.js";
-import { encodePart, type Part, PIECE_BYTES } from "../../attempt/resume-record.js";
+import type { RunContext } from "../../attempt/context.js";
+import { encodeResumeRecord, PIECE_BYTES, type ResumeRecord } from "../../attempt/resume-record.js";
 import { digestOf } from "../../bytes/hash/digest.js";
 import { HashBehind } from "../../bytes/hash/hash-behind.js";
 import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
@@ -20,12 +20,12 @@ export async function receiveLocally(
   opened: OpenedBody,
   lengthBytes: number | undefined,
   staging: LocalStaging,
-  part: Part,
-  place: Place,
+  record: ResumeRecord,
+  context: RunContext,
 ): Promise<Received> {
-  if (source && opened.offset % PIECE_BYTES === 0 && !part.oneStream && canSegment(opened.entry))
-    return fetchPieces(source, opened, staging, part, place);
-  return receiveBody(opened, lengthBytes, staging, part, place);
+  if (source && opened.offset % PIECE_BYTES === 0 && !record.oneStream && canSegment(opened.entry))
+    return fetchPieces(source, opened, staging, record, context);
+  return receiveBody(opened, lengthBytes, staging, record, context);
 }
 
 function canSegment(entry: SourceEntry): boolean {
@@ -36,17 +36,17 @@ async function receiveBody(
   opened: OpenedBody,
   lengthBytes: number | undefined,
   staging: LocalStaging,
-  part: Part,
-  place: Place,
+  record: ResumeRecord,
+  context: RunContext,
 ): Promise<Received> {
   const { body, entry } = opened;
   const { lease } = staging;
-  const limit = place.terms.maxFileSizeBytes;
+  const limit = context.terms.maxFileSizeBytes;
   let held: Buffer[] = [];
   let sizeBytes = opened.offset;
   const count = (chunks: Buffer[]) => {
     for (const chunk of chunks) sizeBytes += chunk.length;
-    part.receivedBytes = sizeBytes;
+    record.receivedBytes = sizeBytes;
     if (limit !== undefined && sizeBytes > limit) throw tooLarge(sizeBytes, limit);
   };
   let ended = false;
@@ -56,7 +56,7 @@ async function receiveBody(
     if (complete) {
       held = complete;
       count(held);
-      await place.pace.take(sizeBytes, lease);
+      await context.pace.take(sizeBytes, lease);
       ended = true;
     }
     while (!ended && sizeBytes <= SMALL_BYTES) {
@@ -67,7 +67,7 @@ async function receiveBody(
       }
       count(chunks);
       held.push(...chunks);
-      await place.pace.take(
+      await context.pace.take(
         chunks.reduce((sum, chunk) => sum + chunk.length, 0),
         lease,
       );
@@ -87,21 +87,21 @@ async function receiveBody(
   try {
     let written = opened.offset;
     let notedBytes = written;
-    part.pieces = [];
+    record.pieces = [];
     hashing.advance(written);
     let chunks: Buffer[] | null = held.length > 0 ? held : await body.read();
     while (chunks) {
       if (chunks !== held) count(chunks);
       written = await staging.write(chunks, written);
-      part.contiguousBytes = written;
+      record.contiguousBytes = written;
       lease.check();
       hashing.advance(written);
-      if (written - notedBytes >= NOTE_BYTES && part.strongEtag !== "") {
+      if (written - notedBytes >= NOTE_BYTES && record.strongEtag !== "") {
         notedBytes = written;
-        lease.note = encodePart(part);
+        lease.note = encodeResumeRecord(record);
       }
       if (chunks !== held)
-        await place.pace.take(
+        await context.pace.take(
           chunks.reduce((sum, chunk) => sum + chunk.length, 0),
           lease,
         );

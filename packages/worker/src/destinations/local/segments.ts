@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Body, Opened, Source, SourceEntry } from "@drover/shared/storage/source";
-import type { Place } from "../../attempt/context.js";
-import { encodePart, type Part, PIECE_BYTES } from "../../attempt/resume-record.js";
+import type { RunContext } from "../../attempt/context.js";
+import { encodeResumeRecord, PIECE_BYTES, type ResumeRecord } from "../../attempt/resume-record.js";
 import { HashBehind } from "../../bytes/hash/hash-behind.js";
 import { algorithmsFor } from "../../bytes/receive.js";
 import type { OpenedBody, Received } from "../destination.js";
@@ -24,39 +24,39 @@ export async function fetchPieces(
   source: Source,
   first: OpenedBody,
   staging: LocalStaging,
-  part: Part,
-  place: Place,
+  record: ResumeRecord,
+  context: RunContext,
 ): Promise<Received> {
   const { entry } = first;
   const { lease } = staging;
   const sizeBytes = entry.sizeBytes as number;
   const count = Math.ceil(sizeBytes / PIECE_BYTES);
-  const done = new Set<number>(part.pieces);
-  const startPiece = Math.floor(part.contiguousBytes / PIECE_BYTES);
+  const done = new Set<number>(record.pieces);
+  const startPiece = Math.floor(record.contiguousBytes / PIECE_BYTES);
   let next = startPiece;
-  if (part.contiguousBytes === 0) {
-    part.pieces = [];
+  if (record.contiguousBytes === 0) {
+    record.pieces = [];
     done.clear();
     staging.create(entry.mode);
   }
   const hashing = new HashBehind(staging.fd, algorithmsFor(entry));
-  hashing.advance(part.contiguousBytes);
+  hashing.advance(record.contiguousBytes);
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, lease.signal]);
 
   const finished = (piece: number) => {
     done.add(piece);
-    let contiguous = Math.floor(part.contiguousBytes / PIECE_BYTES);
+    let contiguous = Math.floor(record.contiguousBytes / PIECE_BYTES);
     while (done.has(contiguous)) contiguous++;
-    part.contiguousBytes = Math.min(contiguous * PIECE_BYTES, sizeBytes);
-    part.pieces = [...done].filter((each) => each >= contiguous);
+    record.contiguousBytes = Math.min(contiguous * PIECE_BYTES, sizeBytes);
+    record.pieces = [...done].filter((each) => each >= contiguous);
     lease.check();
-    lease.note = encodePart(part);
-    hashing.advance(part.contiguousBytes);
+    lease.note = encodeResumeRecord(record);
+    hashing.advance(record.contiguousBytes);
   };
   /** A piece that is first of those not done is hashed while it comes: the others by then wait for it. */
   const written = (start: number, atByte: number) => {
-    if (start === part.contiguousBytes) hashing.advance(atByte);
+    if (start === record.contiguousBytes) hashing.advance(atByte);
   };
   const take = () => {
     while (done.has(next)) next++;
@@ -71,15 +71,15 @@ export async function fetchPieces(
       const startedMs = performance.now();
       if (body && piece === startPiece) {
         body.reuseMemory?.();
-        await copyPiece(body, start, end, staging, part, place, written);
+        await copyPiece(body, start, end, staging, record, context, written);
         if (end < sizeBytes) body.abort(new Error("the rest comes in other pieces"));
       } else {
-        const opened = await openPiece(source, entry, start, end, part, () => given, signal);
+        const opened = await openPiece(source, entry, start, end, record, () => given, signal);
         given = true;
-        const unwatch = place.pace.watch(opened.body);
+        const unwatch = context.pace.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
-          await copyPiece(opened.body, start, end, staging, part, place, written);
+          await copyPiece(opened.body, start, end, staging, record, context, written);
         } catch (error) {
           opened.body.abort(error as Error);
           throw error;
@@ -120,7 +120,7 @@ async function openPiece(
   entry: SourceEntry,
   start: number,
   end: number,
-  part: Part,
+  record: ResumeRecord,
   given: () => boolean,
   signal: AbortSignal,
 ): Promise<OpenedBody> {
@@ -130,12 +130,12 @@ async function openPiece(
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
     const refused = error.verdict === "ok";
-    if (refused || (!given() && !signal.aborted)) part.oneStream = true;
+    if (refused || (!given() && !signal.aborted)) record.oneStream = true;
     if (!refused || !error.permanent) throw error;
     throw new TransferError("changed", `a part of the file was refused: ${error.message}`, { verdict: "ok" });
   }
   if (opened.is === "body" && opened.offset === start) return opened;
-  part.oneStream = true;
+  record.oneStream = true;
   if (opened.is === "body") opened.body.abort(new Error("not a range"));
   throw new TransferError("changed", "the server stopped taking ranges while the file was read", {
     verdict: "ok",
@@ -147,23 +147,23 @@ async function copyPiece(
   start: number,
   end: number,
   staging: LocalStaging,
-  part: Part,
-  place: Place,
+  record: ResumeRecord,
+  context: RunContext,
   written: (start: number, atByte: number) => void,
 ): Promise<void> {
   let at = start;
   while (at < end) {
     const chunks = await body.read();
     if (!chunks) {
-      part.oneStream = true;
+      record.oneStream = true;
       throw new TransferError("truncated", `a piece ended at byte ${at} of ${end}`, { verdict: "fail" });
     }
     const wanted = trim(chunks, end - at);
     const before = at;
     at = await staging.write(wanted, at);
-    part.receivedBytes += at - before;
+    record.receivedBytes += at - before;
     written(start, at);
-    await place.pace.take(at - before, staging.lease);
+    await context.pace.take(at - before, staging.lease);
   }
 }
 

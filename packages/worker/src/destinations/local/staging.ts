@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { promisify } from "node:util";
 import { type ErrorClass, errnoCode, fileError, TransferError } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import {
   type Directory,
@@ -23,9 +23,9 @@ import {
   stagingName,
 } from "@drover/shared/storage/local/tree";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import type { Place } from "../../attempt/context.js";
+import type { RunContext } from "../../attempt/context.js";
 import type { Lease } from "../../attempt/leases.js";
-import { type Part, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
+import { type ResumeRecord, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
 import type { OpenedBody, Published, Received, Staging } from "../destination.js";
 import { receiveLocally } from "./receive.js";
@@ -56,18 +56,19 @@ export class LocalStaging implements Staging {
   }
 
   /** @param alive the predecessor may still run: its file is copied, since it may go on writing to it. */
-  adopt(predecessors: string[], noted: Part | undefined, alive: boolean, resume = true): boolean {
+  adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean, resume = true): boolean {
     let adopted = false;
-    const part = resume && noted?.strongEtag ? noted : undefined;
+    const record = resume && noted?.strongEtag ? noted : undefined;
     for (const fence of predecessors) {
       const name = stagingName(this.lease.key, fence);
-      if (part?.fence === fence && part.contiguousBytes > 0) adopted = this.#takeOver(name, part, alive);
+      if (record?.fence === fence && record.contiguousBytes > 0)
+        adopted = this.#takeOver(name, record, alive);
       remove(this.directory, name);
     }
     return adopted;
   }
 
-  #takeOver(name: string, part: Part, alive: boolean): boolean {
+  #takeOver(name: string, record: ResumeRecord, alive: boolean): boolean {
     const mine = this.directory.at(this.#name);
     try {
       if (alive) this.#copy(name, mine);
@@ -75,9 +76,9 @@ export class LocalStaging implements Staging {
       this.#made = true;
       this.#fd = openSync(mine, O_RDWR | O_NOFOLLOW);
       const stat = fstatSync(this.#fd);
-      if (stat.isFile() && stat.size >= part.contiguousBytes) {
+      if (stat.isFile() && stat.size >= record.contiguousBytes) {
         // What lies behind the noted bytes is unknown, unless it is in pieces that are noted too.
-        if (part.pieces.length === 0) ftruncateSync(this.#fd, part.contiguousBytes);
+        if (record.pieces.length === 0) ftruncateSync(this.#fd, record.contiguousBytes);
         return true;
       }
     } catch (error) {
@@ -103,11 +104,11 @@ export class LocalStaging implements Staging {
     source: Source | undefined,
     opened: OpenedBody,
     lengthBytes: number | undefined,
-    part: Part,
-    place: Place,
+    record: ResumeRecord,
+    context: RunContext,
   ): Promise<Received> {
     await this.tree.sweep(this.directory);
-    return receiveLocally(source, opened, lengthBytes, this, part, place);
+    return receiveLocally(source, opened, lengthBytes, this, record, context);
   }
 
   /** Makes the staging file, empty. Of a part that was taken over nothing is left: it may be of another mode, too. */
@@ -170,7 +171,7 @@ export class LocalStaging implements Staging {
       this.discard();
       return { outcome: "unchanged", stamp: same };
     }
-    const stamp = await this.commit(entry, durable, () => faultPoint("commit"));
+    const stamp = await this.commit(entry, durable, () => failpoint("commit"));
     return { outcome: "copied", stamp };
   }
 
@@ -219,8 +220,8 @@ export class LocalStaging implements Staging {
     }
   }
 
-  worthKeeping(part: Part, after: ErrorClass | undefined): boolean {
-    return after !== "changed" && part.strongEtag !== "" && part.contiguousBytes >= WORTH_RESUMING_BYTES;
+  worthKeeping(record: ResumeRecord, after: ErrorClass | undefined): boolean {
+    return after !== "changed" && record.strongEtag !== "" && record.contiguousBytes >= WORTH_RESUMING_BYTES;
   }
 
   /** Keeps the staged part for a successor. */

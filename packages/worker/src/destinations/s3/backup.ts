@@ -2,7 +2,7 @@ import type { Admitted } from "@drover/shared/protocol/admission";
 import type { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import type { WorkFile } from "../../attempt/delivery.js";
 import type { Lease } from "../../attempt/leases.js";
-import type { Part } from "../../attempt/resume-record.js";
+import type { ResumeRecord } from "../../attempt/resume-record.js";
 import { StoppingError } from "../../operations/copy.js";
 import { changedMeanwhile, mayRun } from "../destination.js";
 import type { S3Destination } from "./destination.js";
@@ -24,32 +24,32 @@ export async function keepObject(
   stamp: string,
   lease: Lease,
   admitted: Admitted,
-  part: Part,
+  record: ResumeRecord,
   resume: boolean,
 ): Promise<void> {
   const staging = new S3Staging(backup, file, undefined, lease, undefined);
   if (admitted.predecessors.length > 0) {
-    const adopted = await staging.adopt(admitted.predecessors, part, mayRun(admitted), resume);
-    if (!adopted) delete part.upload;
+    const adopted = await staging.adopt(admitted.predecessors, record, mayRun(admitted), resume);
+    if (!adopted) delete record.upload;
   }
   try {
     const opened = await from.open("", lease.signal);
     if (opened.is !== "body" || !opened.copy)
       throw new Error("an object that is to be copied is opened to be");
     if (opened.entry.strongEtag !== stamp) throw changedMeanwhile(file.path);
-    const received = await staging.receiveCopy(opened, { ...opened.copy, exact: true }, part);
+    const received = await staging.receiveCopy(opened, { ...opened.copy, exact: true }, record);
     // Whoever syncs to the backup, too, must not be told that it still has what it had.
     await backup.forget(file.name);
     await staging.publish(received, opened.entry);
-    delete part.upload;
+    delete record.upload;
   } catch (error) {
     const stopping = lease.signal.reason instanceof StoppingError;
-    if (stopping && staging.worthKeeping(part, undefined)) {
+    if (stopping && staging.worthKeeping(record, undefined)) {
       staging.keep();
       throw error;
     }
     await staging.discard();
-    delete part.upload;
+    delete record.upload;
     throw error;
   } finally {
     staging.close();

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Headers } from "@drover/shared/storage/http/client";
@@ -99,7 +99,7 @@ export class S3Conditions {
         if (isForbidden(error)) return undefined;
         throw error;
       }
-      faultPoint("probe");
+      failpoint("probe");
       const etag = there.is === "written" ? there.etag : "";
       const publish = {
         put,

@@ -1,6 +1,6 @@
 import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
-import type { Part } from "../../attempt/resume-record.js";
+import type { ResumeRecord } from "../../attempt/resume-record.js";
 import type { OpenedBody, Received } from "../destination.js";
 import { type Staged, sameBy } from "./staged.js";
 import type { S3Staging } from "./staging.js";
@@ -19,7 +19,7 @@ export async function receiveCopy(
   staging: S3Staging,
   { entry }: OpenedBody,
   copy: ServerCopy,
-  part: Part,
+  record: ResumeRecord,
 ): Promise<{ received: Received; staged: Staged }> {
   const sizeBytes = entry.sizeBytes as number;
   const { sha256 = "" } = copy;
@@ -29,7 +29,7 @@ export async function receiveCopy(
   if (head && sameBy(head, whole, received, entry)) return { received, staged: { is: "there", head } };
   if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
 
-  const upload = await staging.upload(keptHeaders(copy.headers), entry.strongEtag, part);
+  const upload = await staging.upload(keptHeaders(copy.headers), entry.strongEtag, record);
   const partBytes = Math.max(Math.min(PART_BYTES, staging.to.mostCopyBytes), partBytesOf(1, sizeBytes));
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, staging.lease.signal]);
@@ -41,7 +41,7 @@ export async function receiveCopy(
       const endByte = Math.min(startByte + partBytes, sizeBytes);
       const range = { source: copy.source, startByte, endByte };
       await upload.copy(at + 1, range, { "x-amz-copy-source-if-match": entry.strongEtag }, signal);
-      part.receivedBytes += endByte - startByte;
+      record.receivedBytes += endByte - startByte;
     }
   };
   const copiers = Array.from({ length: COPIERS }, copier);

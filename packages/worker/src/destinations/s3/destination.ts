@@ -1,5 +1,5 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import { destinationHost } from "@drover/shared/job";
 import type { Admitted } from "@drover/shared/protocol/admission";
 import { catalogKey } from "@drover/shared/protocol/catalog";
@@ -16,8 +16,8 @@ import type { Redis } from "ioredis";
 import type { Terms } from "../../attempt/context.js";
 import type { WorkFile } from "../../attempt/delivery.js";
 import type { Lease, Leases } from "../../attempt/leases.js";
-import type { Part } from "../../attempt/resume-record.js";
-import type { Budget } from "../../bytes/buffer-pool.js";
+import type { ResumeRecord } from "../../attempt/resume-record.js";
+import type { BufferPool } from "../../bytes/buffer-pool.js";
 import { type Before, changedMeanwhile, type Destination, type Staging, vouchedFor } from "../destination.js";
 import { keepObject } from "./backup.js";
 import { S3Conditions } from "./conditions.js";
@@ -37,7 +37,7 @@ export interface S3DestinationOptions {
   keys: Keys;
   leases: Leases;
   /** Memory for uploads, of all files of this process. */
-  budget: Budget;
+  bufferPool: BufferPool;
   /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
   mostCopyBytes?: number;
   /** What is removed is kept there first, by its name. */
@@ -54,7 +54,7 @@ export class S3Destination implements Destination {
   readonly conditions: S3Conditions;
   readonly uploads: S3Uploads;
   readonly leases: Leases;
-  readonly budget: Budget;
+  readonly bufferPool: BufferPool;
   readonly mostCopyBytes: number;
   /** Whether uploads carry a checksum that the service keeps. */
   readonly checksums: boolean;
@@ -66,7 +66,7 @@ export class S3Destination implements Destination {
     const { tree, client, redis, keys, spec, backup, backupOf } = options;
     this.tree = tree;
     this.leases = options.leases;
-    this.budget = options.budget;
+    this.bufferPool = options.bufferPool;
     this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
     this.bucket = new S3Bucket(client, tree.bucket);
     const service = destinationService(spec);
@@ -99,7 +99,7 @@ export class S3Destination implements Destination {
     try {
       return await this.bucket.head(this.tree.key(file.name), AbortSignal.timeout(LOOK_MS));
     } catch (error) {
-      throw this.blame(error, file);
+      throw this.asDestinationError(error, file);
     }
   }
 
@@ -130,16 +130,16 @@ export class S3Destination implements Destination {
     stamp: string,
     lease: Lease,
     admitted: Admitted,
-    part: Part,
+    record: ResumeRecord,
     { resume }: Pick<Terms, "resume">,
   ): Promise<void> {
     this.#sweep();
-    if (admitted.predecessors.length > 0 && part.upload?.object === undefined) {
+    if (admitted.predecessors.length > 0 && record.upload?.object === undefined) {
       const staging = this.stage(file, undefined, lease, admitted);
-      await staging.adopt(admitted.predecessors, part, true, false);
+      await staging.adopt(admitted.predecessors, record, true, false);
       await staging.discard();
       staging.close();
-      delete part.upload;
+      delete record.upload;
     }
     const key = this.tree.key(file.name);
     const isThere = async () => {
@@ -151,14 +151,14 @@ export class S3Destination implements Destination {
     if (backup) {
       const from = new S3CopySource(this.options.client, { bucket: this.tree.bucket, key });
       try {
-        await keepObject(backup, file, from, stamp, lease, admitted, part, resume);
+        await keepObject(backup, file, from, stamp, lease, admitted, record, resume);
       } catch (error) {
         // It may have been removed, or replaced, just now.
         const about = error instanceof TransferError && /^(not-found|changed)$/.test(error.class);
         if (about && !(await isThere())) return;
         throw error;
       }
-      faultPoint("kept");
+      failpoint("kept");
     } else if (!(await isThere())) return;
     const base = { is: "version", etag: stamp } as const;
     const headers = await this.conditions.headers("remove", base);
@@ -168,7 +168,7 @@ export class S3Destination implements Destination {
     lease.check();
     const removed = await this.bucket.remove(key, lease.signal, headers);
     if (removed.is === "refused") throw changedMeanwhile(file.path);
-    faultPoint("removed");
+    failpoint("removed");
   }
 
   /** What is in the catalog is trusted where nobody looks: an entry without its object would keep a file away for ever. */
@@ -182,7 +182,7 @@ export class S3Destination implements Destination {
   }
 
   /** What went wrong with the destination says nothing of the source's host, whose breaker it must not open. */
-  blame(thrown: unknown, file: WorkFile): unknown {
+  asDestinationError(thrown: unknown, file: WorkFile): unknown {
     if (!(thrown instanceof TransferError) || thrown.class === "locked") return thrown;
     const ours = file.host === destinationHost(this.options.spec);
     return new TransferError(thrown.class, `cannot write to ${this.tree.root}: ${thrown.message}`, {

@@ -2,9 +2,9 @@ import { TransferError } from "@drover/shared/errors";
 import type { ObjectHead } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
-import type { Place } from "../../attempt/context.js";
-import type { Part } from "../../attempt/resume-record.js";
-import type { Budget } from "../../bytes/buffer-pool.js";
+import type { RunContext } from "../../attempt/context.js";
+import type { ResumeRecord } from "../../attempt/resume-record.js";
+import type { BufferPool } from "../../bytes/buffer-pool.js";
 import { digestsOfSource } from "../../bytes/hash/hash-file.js";
 import { HashParts } from "../../bytes/hash/hash-parts.js";
 import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
@@ -32,19 +32,19 @@ export async function receiveParts(
   lengthBytes: number | undefined,
   ofFile: boolean,
   held: Buffer[],
-  part: Part,
-  place: Place,
+  record: ResumeRecord,
+  context: RunContext,
 ): Promise<{ received: Received; staged: Staged }> {
   const { entry } = opened;
-  const reader = new Reader(opened, held, staging, part, place);
+  const reader = new Reader(opened, held, staging, record, context);
   const hashes = new HashParts(algorithmsFor(entry));
-  const { budget } = staging.to;
+  const { bufferPool } = staging.to;
   try {
     const firstBytes = Math.min(
       partBytesOf(1, lengthBytes),
       Math.max(lengthBytes ?? Number.POSITIVE_INFINITY, 1),
     );
-    let filled = await fill(reader, budget, firstBytes);
+    let filled = await fill(reader, bufferPool, firstBytes);
     if (reader.ended) {
       const { bytes, release } = filled;
       try {
@@ -77,7 +77,7 @@ export async function receiveParts(
         };
         return { received, staged: there };
       }
-      upload = await staging.upload(metadataHeaders(entry, known, staging.key), "", part);
+      upload = await staging.upload(metadataHeaders(entry, known, staging.key), "", record);
     } catch (error) {
       filled.release();
       throw error;
@@ -87,7 +87,7 @@ export async function receiveParts(
       for (let number = 1; ; ) {
         await sending.add(number, filled);
         if (reader.ended) break;
-        filled = await fill(reader, budget, partBytesOf(++number, lengthBytes));
+        filled = await fill(reader, bufferPool, partBytesOf(++number, lengthBytes));
         if (filled.bytes.length > 0) continue;
         filled.release();
         break;
@@ -141,8 +141,8 @@ interface Filled {
 }
 
 /** Takes memory from the budget and fills it, less only at the end of the body. */
-async function fill(reader: Reader, budget: Budget, capacityBytes: number): Promise<Filled> {
-  const { memory, release } = await budget.take(capacityBytes);
+async function fill(reader: Reader, bufferPool: BufferPool, capacityBytes: number): Promise<Filled> {
+  const { memory, release } = await bufferPool.take(capacityBytes);
   try {
     const bytes = memory.subarray(0, await reader.read(memory.subarray(0, capacityBytes)));
     return { bytes, release };
@@ -164,8 +164,8 @@ class Reader {
     /** What was read already. */
     held: Buffer[],
     private readonly staging: S3Staging,
-    private readonly part: Part,
-    private readonly place: Place,
+    private readonly record: ResumeRecord,
+    private readonly context: RunContext,
   ) {
     this.#chunks = held;
     this.#heldBytes = held.reduce((sum, chunk) => sum + chunk.length, 0);
@@ -198,10 +198,10 @@ class Reader {
     this.#chunks = more;
     const bytes = more.reduce((sum, chunk) => sum + chunk.length, 0);
     this.#heldBytes += bytes;
-    this.part.receivedBytes = this.#heldBytes;
-    const limit = this.place.terms.maxFileSizeBytes;
+    this.record.receivedBytes = this.#heldBytes;
+    const limit = this.context.terms.maxFileSizeBytes;
     if (limit !== undefined && this.#heldBytes > limit) throw tooLarge(this.#heldBytes, limit);
-    await this.place.pace.take(bytes, this.staging.lease);
+    await this.context.pace.take(bytes, this.staging.lease);
   }
 }
 

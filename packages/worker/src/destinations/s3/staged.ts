@@ -16,7 +16,7 @@ export type Staged =
   /** Found at the destination before anything was sent. */
   | { is: "there"; head: ObjectHead };
 
-type Evidence = "etag" | "x-amz-meta";
+type EqualityEvidence = "etag" | "x-amz-meta";
 
 /** What shows that an object is what is staged, or as good as that; undefined where nothing does. */
 export function sameBy(
@@ -24,7 +24,7 @@ export function sameBy(
   staged: Staged | undefined,
   received: Received,
   entry: SourceEntry,
-): Evidence | undefined {
+): EqualityEvidence | undefined {
   const copy = staged?.is === "copy" || staged?.is === "parts" ? staged.copy : undefined;
   if (copy?.exact && !isDeepStrictEqual(keptHeaders(head.headers), keptHeaders(copy.headers)))
     return undefined;
@@ -35,7 +35,11 @@ export function sameBy(
   return sameBytesBy(head, received, staged?.is === "whole" ? staged.md5 : undefined);
 }
 
-function sameBytesBy(head: ObjectHead, { sha256 }: Received, md5: string | undefined): Evidence | undefined {
+function sameBytesBy(
+  head: ObjectHead,
+  { sha256 }: Received,
+  md5: string | undefined,
+): EqualityEvidence | undefined {
   const stored = etagMd5(head.headers);
   if (md5 !== undefined && stored !== undefined) return stored === md5 ? "etag" : undefined;
   return sha256 !== "" && readMetadata(head.headers).sha256 === sha256 ? "x-amz-meta" : undefined;

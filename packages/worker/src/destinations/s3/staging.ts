@@ -1,13 +1,13 @@
 import { hash } from "node:crypto";
 import { type ErrorClass, TransferError } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
-import type { Place } from "../../attempt/context.js";
+import type { RunContext } from "../../attempt/context.js";
 import type { WorkFile } from "../../attempt/delivery.js";
 import type { Lease } from "../../attempt/leases.js";
-import { encodePart, type Part } from "../../attempt/resume-record.js";
+import { encodeResumeRecord, type ResumeRecord } from "../../attempt/resume-record.js";
 import { digestOf } from "../../bytes/hash/digest.js";
 import { tooLarge } from "../../bytes/receive.js";
 import type { OpenedBody, Published, Received, Staging } from "../destination.js";
@@ -49,7 +49,12 @@ export class S3Staging implements Staging {
     if (stamp) this.#base = { is: "version", etag: stamp };
   }
 
-  async adopt(_fences: string[], noted: Part | undefined, alive: boolean, resume: boolean): Promise<boolean> {
+  async adopt(
+    _fences: string[],
+    noted: ResumeRecord | undefined,
+    alive: boolean,
+    resume: boolean,
+  ): Promise<boolean> {
     const upload = noted?.upload;
     if (!upload || (upload.object ?? this.lease.key) !== this.#object) return false;
     return await this.at(async () => {
@@ -78,15 +83,23 @@ export class S3Staging implements Staging {
     source: Source | undefined,
     opened: OpenedBody,
     lengthBytes: number | undefined,
-    part: Part,
-    place: Place,
+    record: ResumeRecord,
+    context: RunContext,
   ): Promise<Received> {
-    if (opened.copy) return await this.receiveCopy(opened, opened.copy, part);
-    const small = await readSmall(opened, part, this.lease, place);
+    if (opened.copy) return await this.receiveCopy(opened, opened.copy, record);
+    const small = await readSmall(opened, record, this.lease, context);
     if (!small.ended) {
       const ofFile = source !== undefined;
       const { chunks } = small;
-      const { received, staged } = await receiveParts(this, opened, lengthBytes, ofFile, chunks, part, place);
+      const { received, staged } = await receiveParts(
+        this,
+        opened,
+        lengthBytes,
+        ofFile,
+        chunks,
+        record,
+        context,
+      );
       this.#staged = staged;
       return received;
     }
@@ -101,8 +114,8 @@ export class S3Staging implements Staging {
   }
 
   /** Has another object copied by its service. */
-  async receiveCopy(opened: OpenedBody, copy: ServerCopy, part: Part): Promise<Received> {
-    const { received, staged } = await receiveCopy(this, opened, copy, part);
+  async receiveCopy(opened: OpenedBody, copy: ServerCopy, record: ResumeRecord): Promise<Received> {
+    const { received, staged } = await receiveCopy(this, opened, copy, record);
     this.#staged = staged;
     return received;
   }
@@ -113,7 +126,7 @@ export class S3Staging implements Staging {
    * @param headers metadata of the object.
    * @param version more that must be the same in a predecessor's.
    */
-  async upload(headers: Headers, version: string, part: Part): Promise<S3Upload> {
+  async upload(headers: Headers, version: string, record: ResumeRecord): Promise<S3Upload> {
     const metadata = hash("sha256", JSON.stringify([headers, version]), "base64url").slice(0, 16);
     const adopted = this.#adopted;
     this.#adopted = undefined;
@@ -128,10 +141,10 @@ export class S3Staging implements Staging {
         upload = new S3Upload(this, await this.to.bucket.createUpload(this.key, headers, signal), new Map());
       }
       this.#staged = { is: "parts", upload };
-      part.upload = { id: upload.id, metadata };
-      if (this.#object !== this.lease.key) part.upload.object = this.#object;
-      faultPoint("upload");
-      await this.to.leases.confirm(this.lease, encodePart(part));
+      record.upload = { id: upload.id, metadata };
+      if (this.#object !== this.lease.key) record.upload.object = this.#object;
+      failpoint("upload");
+      await this.to.leases.confirm(this.lease, encodeResumeRecord(record));
       return upload;
     });
   }
@@ -206,7 +219,7 @@ export class S3Staging implements Staging {
         // What is there may be our successor's: the clocks alone are not asked.
         await this.to.leases.confirm(this.lease);
       }
-      faultPoint("commit");
+      failpoint("commit");
       this.lease.check();
       const condition = await this.to.conditions.headers(publishing, this.#base);
       const written = await write(condition ?? {});
@@ -287,7 +300,7 @@ export class S3Staging implements Staging {
   }
 
   /** Without the lease nobody comes to go on with it: a successor has begun anew. */
-  worthKeeping(_part: Part, after: ErrorClass | undefined): boolean {
+  worthKeeping(_part: ResumeRecord, after: ErrorClass | undefined): boolean {
     return after !== "locked" && (this.#staged?.is === "parts" || this.#adopted !== undefined);
   }
 
@@ -324,7 +337,7 @@ export class S3Staging implements Staging {
     try {
       return await work();
     } catch (error) {
-      throw this.to.blame(error, this.file);
+      throw this.to.asDestinationError(error, this.file);
     }
   }
 }
@@ -342,19 +355,19 @@ function dropped(): TransferError {
 /** Reads the beginning of a body, to its end where it is small. */
 async function readSmall(
   { body, offset }: OpenedBody,
-  part: Part,
+  record: ResumeRecord,
   lease: Lease,
-  place: Place,
+  context: RunContext,
 ): Promise<{ ended: boolean; chunks: Buffer[] }> {
   if (offset !== 0) throw new Error("an upload begins at the beginning");
-  const limit = place.terms.maxFileSizeBytes;
+  const limit = context.terms.maxFileSizeBytes;
   let bytes = 0;
   const count = async (more: Buffer[]) => {
     const before = bytes;
     for (const chunk of more) bytes += chunk.length;
-    part.receivedBytes = bytes;
+    record.receivedBytes = bytes;
     if (limit !== undefined && bytes > limit) throw tooLarge(bytes, limit);
-    await place.pace.take(bytes - before, lease);
+    await context.pace.take(bytes - before, lease);
   };
   const complete = body.takeIfComplete();
   if (complete) {

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
-import { faultPoint } from "@drover/shared/failpoint";
+import { failpoint } from "@drover/shared/failpoint";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { UploadedPart, Written } from "@drover/shared/storage/s3/bucket";
 import type { S3Staging } from "./staging.js";
@@ -73,7 +73,7 @@ export class S3Upload {
     const { key, to } = this.staging;
     await this.try(part, () => to.bucket.uploadPart(key, this.id, part, bytes, base64, signal), signal);
     if (this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
-    faultPoint("part");
+    failpoint("part");
   }
 
   /**
@@ -96,7 +96,7 @@ export class S3Upload {
       () => to.bucket.copyPart(key, this.id, part, source, bytes, headers, signal),
       signal,
     );
-    faultPoint("part");
+    failpoint("part");
   }
 
   private async try(part: number, send: () => Promise<Written>, signal: AbortSignal): Promise<void> {
