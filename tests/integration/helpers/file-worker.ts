@@ -21,7 +21,8 @@ import type { RunContext, Terms } from "@drover/worker/attempt/context";
 import type { AttemptResult } from "@drover/worker/attempt/delivery";
 import { Leases } from "@drover/worker/attempt/leases";
 import { BufferPool } from "@drover/worker/bytes/buffer-pool";
-import { Pace } from "@drover/worker/bytes/pace";
+import { RateLimiter } from "@drover/worker/bytes/rate-limiter";
+import { StallWatchdog } from "@drover/worker/bytes/stall-watchdog";
 import { LocalDestination } from "@drover/worker/destinations/local/destination";
 import { S3Destination } from "@drover/worker/destinations/s3/destination";
 import { copyFile } from "@drover/worker/operations/copy";
@@ -130,7 +131,8 @@ export class FileWorker {
       runId: runId ?? (await member.newRun()),
       admission: member.admission,
       leases,
-      pace: new Pace(timeoutMs, bytesPerSecond),
+      watchdog: new StallWatchdog(timeoutMs),
+      limiter: new RateLimiter(bytesPerSecond),
       tree,
       destination,
       s3,
@@ -221,7 +223,7 @@ export class FileWorker {
   async close(): Promise<void> {
     for (const other of this.#others) await other.close();
     this.context.leases.close();
-    this.context.pace.close();
+    this.context.watchdog.close();
     this.context.destination.close();
     this.context.tree.close();
     await this.#client.close();

@@ -69,7 +69,16 @@ describe("a lease", () => {
   it("that was given back is had at once, with what is known of the staged part", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    await fleet.admission.release(file, first.fence, "part", "none", "0", RULES, 0);
+    await fleet.admission.release({
+      ...file,
+      fence: first.fence,
+      staged: "part",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     const second = await fleet.admit(file, "d:2");
     expect(second).toMatchObject({ origin: "released", staged: "part", predecessors: [first.fence] });
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
@@ -79,7 +88,16 @@ describe("a lease", () => {
   it("that was given back by this very delivery is a new one, with a new fence", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    await fleet.admission.release(file, first.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release({
+      ...file,
+      fence: first.fence,
+      staged: "",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     const again = await fleet.admit(file, "d:1");
     expect(again.origin).toBe("released");
     expect(BigInt(again.fence)).toBeGreaterThan(BigInt(first.fence));
@@ -121,7 +139,16 @@ describe("a lease", () => {
     expect(fourth.predecessors).toEqual(fences);
     // Asking again must not forget them: the first answer may never have arrived.
     expect((await fleet.admit(file, "d:4")).predecessors).toEqual(fences);
-    await fleet.admission.release(file, fourth.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release({
+      ...file,
+      fence: fourth.fence,
+      staged: "",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     expect((await fleet.admit(file, "d:5")).predecessors).toEqual([fourth.fence]);
   });
 
@@ -130,7 +157,16 @@ describe("a lease", () => {
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const second = await fleet.admit(file, "d:2");
-    await fleet.admission.release(file, second.fence, "", "none", "0", RULES, 0, false);
+    await fleet.admission.release({
+      ...file,
+      fence: second.fence,
+      staged: "",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: false,
+    });
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([first.fence, second.fence]);
   });
 
@@ -152,7 +188,16 @@ describe("a lease", () => {
     await expireLease(fleet, file);
     const third = await fleet.admit(file, "d:3");
     expect(third.crashes).toBe(2);
-    await fleet.admission.release(file, third.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release({
+      ...file,
+      fence: third.fence,
+      staged: "",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     expect((await fleet.admit(file, "d:4")).crashes).toBe(2);
   });
 
@@ -322,7 +367,16 @@ describe("giving back and renewing", () => {
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const holder = await fleet.admit(file, "d:2");
-    const answer = await fleet.admission.release(file, stale.fence, "stale part", "none", "0", RULES, 0);
+    const answer = await fleet.admission.release({
+      ...file,
+      fence: stale.fence,
+      staged: "stale part",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     expect(answer.is).toBe("stale");
     const third = await fleet.admission.admit(request(file, "d:3"));
     expect(third).toMatchObject({ is: "busy", fence: holder.fence });
@@ -338,7 +392,16 @@ describe("giving back and renewing", () => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "d:1");
     await redis.del(keys.lease(file.lease));
-    const answer = await fleet.admission.release(file, fence, "", "none", "0", RULES, 0);
+    const answer = await fleet.admission.release({
+      ...file,
+      fence,
+      staged: "",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     expect(answer.is).toBe("stale");
     expect(await fleet.admission.renew([{ lease: file.lease, fence, staged: "" }])).toEqual([false]);
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);

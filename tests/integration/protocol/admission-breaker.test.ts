@@ -79,7 +79,16 @@ describe("a closed breaker", () => {
     const told: number[] = [];
     for (const delivery of ["d:1", "d:2", "d:3"]) {
       const { fence, epoch } = await fleet.admit(file, delivery);
-      const answer = await fleet.admission.release(file, fence, "", "fail", epoch, RULES, 0);
+      const answer = await fleet.admission.release({
+        ...file,
+        fence,
+        staged: "",
+        verdict: "fail",
+        epoch,
+        rules: RULES,
+        retryAfterMs: 0,
+        fencedOff: true,
+      });
       told.push(answer.blockedUntilMs);
     }
     expect(told.map((each) => each > 0)).toEqual([false, false, true]);
@@ -405,7 +414,16 @@ describe("a worker that was taken over", () => {
       await expireLease(fleet, file);
       await fleet.admit(file, "d:2");
       const before = await redis.hgetall(keys.breaker(HOST));
-      const answer = await fleet.admission.release(file, stale.fence, "", verdict, stale.epoch, RULES, 0);
+      const answer = await fleet.admission.release({
+        ...file,
+        fence: stale.fence,
+        staged: "",
+        verdict,
+        epoch: stale.epoch,
+        rules: RULES,
+        retryAfterMs: 0,
+        fencedOff: true,
+      });
       expect(answer).toEqual({ is: "stale", blockedUntilMs: 0 });
       expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
     },
@@ -428,7 +446,16 @@ describe("a probe that learns nothing of its host", () => {
     expect((await fleet.admission.admit(request(d as FileKeys, "d:1"))).is).toBe("admitted");
     expect((await fleet.admission.admit(request(e as FileKeys, "e:1"))).is).toBe("blocked");
     const { fence, epoch } = probes[1] as Admitted;
-    await fleet.admission.release(all[1] as FileKeys, fence, "", "none", epoch, RULES, 0);
+    await fleet.admission.release({
+      ...(all[1] as FileKeys),
+      fence,
+      staged: "",
+      verdict: "none",
+      epoch,
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     expect((await fleet.admission.admit(request(e as FileKeys, "e:1"))).is).toBe("admitted");
   });
 });

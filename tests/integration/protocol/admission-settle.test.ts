@@ -279,7 +279,16 @@ describe("a worker that was taken over", () => {
   it("that had given its lease back cannot settle once another has it", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
-    await fleet.admission.release(file, first.fence, "", "none", "0", RULES, 0);
+    await fleet.admission.release({
+      ...file,
+      fence: first.fence,
+      staged: "",
+      verdict: "none",
+      epoch: "0",
+      rules: RULES,
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     const second = await fleet.admit(file, "d:2");
     expect((await fleet.admission.settle(settling(file, first))).is).toBe("stale");
     expect((await fleet.admission.settle(settling(file, second))).is).toBe("ok");

@@ -180,15 +180,16 @@ describe("files at once", () => {
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await ended(fleet, a, await fleet.admit(a), "ok");
     const admitted = await fleet.admit(b);
-    await fleet.admission.release(
-      b,
-      admitted.fence,
-      "",
-      "fail",
-      admitted.epoch,
-      { threshold: 5, ttlMs: 1, probeMs: 1 },
-      0,
-    );
+    await fleet.admission.release({
+      ...b,
+      fence: admitted.fence,
+      staged: "",
+      verdict: "fail",
+      epoch: admitted.epoch,
+      rules: { threshold: 5, ttlMs: 1, probeMs: 1 },
+      retryAfterMs: 0,
+      fencedOff: true,
+    });
     expect(await redis.zcard(keys.slots(HOST))).toBe(0);
   });
 

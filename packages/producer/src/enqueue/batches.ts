@@ -79,7 +79,7 @@ export class Batches {
         const { runId, fleet, claims } = this;
         await this.ledger.keepSecretSources(runId, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, fleet, claims);
+        const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, { fleet, claims });
         const nowMs = Date.now();
         batch.ackedMs = nowMs;
         // It was taken, so all before it are there; those after it may have been forgotten with it.

@@ -144,6 +144,20 @@ export interface SettleRequest extends FileKeys {
   forget?: string;
 }
 
+export interface ReleaseRequest extends FileKeys {
+  fence: string;
+  /** What is known of the staged bytes (JSON), or "". */
+  staged: string;
+  verdict: HostVerdict;
+  /** Epoch of the host's breaker that the try was admitted under. */
+  epoch: string;
+  rules: BreakerRules;
+  /** The wait that the host asked for, in milliseconds; 0 for none. */
+  retryAfterMs: number;
+  /** Nothing that the lease's predecessors staged is left. */
+  fencedOff: boolean;
+}
+
 export interface SettleAnswer {
   is: "ok" | "already" | "stale";
   /** Until when the host is blocked now (Unix ms), or 0. */
@@ -313,39 +327,27 @@ export class Admission {
     );
   }
 
-  /**
-   * Gives a lease back after a try, noting what is staged (JSON, or "").
-   *
-   * @param fencedOff nothing that its predecessors staged is left.
-   */
-  async release(
-    file: FileKeys,
-    fence: string,
-    staged: string,
-    verdict: HostVerdict,
-    epoch: string,
-    rules: BreakerRules,
-    retryAfterMs: number,
-    fencedOff = true,
-  ): Promise<SettleAnswer> {
+  /** Gives a lease back after a try that did not end the file. */
+  async release(request: ReleaseRequest): Promise<SettleAnswer> {
+    const { host, rules } = request;
     const answer = await releaseScript.run(
       this.redis,
       [
-        this.keys.lease(file.lease),
-        this.keys.breaker(file.host),
+        this.keys.lease(request.lease),
+        this.keys.breaker(host),
         this.keys.limit(DEFAULT_LIMIT),
-        this.keys.limit(file.host),
-        this.keys.slots(file.host),
+        this.keys.limit(host),
+        this.keys.slots(host),
       ],
       [
-        fence,
-        staged,
-        file.host === "" ? "" : verdict,
-        epoch,
+        request.fence,
+        request.staged,
+        host === "" ? "" : request.verdict,
+        request.epoch,
         rules.threshold,
         rules.ttlMs,
-        retryAfterMs,
-        fencedOff ? "1" : "",
+        request.retryAfterMs,
+        request.fencedOff ? "1" : "",
       ],
     );
     return readSettled(answer as [string, unknown]);

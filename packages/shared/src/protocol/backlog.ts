@@ -66,8 +66,9 @@ export class Backlog {
    * Registers a batch of files of a run, all or nothing.
    *
    * @param batch 1, 2, 3 …; the same number again is not done again and gets the same answer.
-   * @param fleet whether other runs may have the same files in flight.
-   * @param claims whether two of the run's files could have the same destination: Redis keeps all names for that.
+   * @param options.fleet whether other runs may have the same files in flight. Default false.
+   * @param options.claims whether two of the run's files could have the same destination: Redis keeps all names for
+   *   that. Default true.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
    * @throws ForgottenError when Redis has lost earlier batches: send them again.
    */
@@ -76,8 +77,7 @@ export class Backlog {
     batch: number,
     cursor: string,
     files: EnqueueFile[],
-    fleet = false,
-    claims = true,
+    { fleet = false, claims = true }: { fleet?: boolean; claims?: boolean } = {},
   ): Promise<EnqueueAnswer[]> {
     const keys = [
       this.keys.run(runId),

@@ -5,7 +5,8 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Source } from "@drover/shared/storage/source";
 import type { Tree } from "@drover/shared/storage/tree";
-import type { Pace } from "../bytes/pace.js";
+import type { RateLimiter } from "../bytes/rate-limiter.js";
+import type { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Destination } from "../destinations/destination.js";
 import type { Leases } from "./leases.js";
 import type { ResumeRecord } from "./resume-record.js";
@@ -40,7 +41,8 @@ export interface RunContext {
   fleet: boolean;
   admission: Admission;
   leases: Leases;
-  pace: Pace;
+  watchdog: StallWatchdog;
+  limiter: RateLimiter;
   tree: Tree;
   destination: Destination;
   /** The run's. */

@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import { type Admission, LEASE_MS } from "@drover/shared/protocol/admission";
-import type { Share } from "../bytes/pace.js";
+import type { Share } from "../bytes/rate-limiter.js";
 
 /** A lease is trusted for less than it lasts: what remains is for the clock and for a rename that is on its way. */
 const MARGIN_MS = 5_000;

@@ -19,7 +19,8 @@ import { S3Source } from "@drover/shared/storage/s3/source";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 import type { BufferPool } from "../bytes/buffer-pool.js";
-import { Pace } from "../bytes/pace.js";
+import { RateLimiter } from "../bytes/rate-limiter.js";
+import { StallWatchdog } from "../bytes/stall-watchdog.js";
 import { LocalDestination } from "../destinations/local/destination.js";
 import { S3Destination } from "../destinations/s3/destination.js";
 import type { RunContext } from "./context.js";
@@ -85,7 +86,8 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
     fleet: spec.fleet,
     admission: new Admission(redis, keys, PROCESS_NAME, probeMs, options.filesAtOnce),
     leases: options.leases,
-    pace: new Pace(spec.timeoutMs, options.bytesPerSecond),
+    watchdog: new StallWatchdog(spec.timeoutMs),
+    limiter: new RateLimiter(options.bytesPerSecond),
     tree,
     destination:
       tree instanceof S3Tree
@@ -111,7 +113,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   return {
     context,
     async close() {
-      context.pace.close();
+      context.watchdog.close();
       context.destination.close();
       await http.close();
       context.tree.close();

@@ -7,7 +7,7 @@ import { DecodedBody, mustDecode } from "./decode.js";
 import type { Algorithm } from "./hash/digest.js";
 
 /**
- * Brings the bytes of an opened file into its staging, watched by the pace rule and decoded where they must be.
+ * Brings the bytes of an opened file into its staging, watched for stalls and decoded where they must be.
  *
  * @param name of the destination.
  */
@@ -24,7 +24,7 @@ export async function receive(
   if (entry.sizeBytes !== undefined && limit !== undefined && entry.sizeBytes > limit) {
     throw tooLarge(entry.sizeBytes, limit);
   }
-  const unwatch = context.pace.watch(opened.body);
+  const unwatch = context.watchdog.watch(opened.body);
   try {
     if (mustDecode(entry, name)) {
       const body = new DecodedBody(opened.body, entry);

@@ -240,32 +240,32 @@ async function failed(
 
   const { rules } = context.terms;
   if (error instanceof StoppingError) {
-    await context.admission.release(
-      file,
-      admitted.fence,
-      encodeResumeRecord(record),
-      "none",
-      admitted.epoch,
+    await context.admission.release({
+      ...file,
+      fence: admitted.fence,
+      staged: encodeResumeRecord(record),
+      verdict: "none",
+      epoch: admitted.epoch,
       rules,
-      0,
+      retryAfterMs: 0,
       fencedOff,
-    );
+    });
     return { is: "returned" };
   }
   if (final) {
     const outcome = error.class === "cancelled" ? "cancelled" : "failed";
     return settleFailed(delivery, file, admitted, error, context, outcome, !fencedOff);
   }
-  const answer = await context.admission.release(
-    file,
-    admitted.fence,
-    encodeResumeRecord(record),
-    hostVerdict(error, context.fleet),
-    admitted.epoch,
+  const answer = await context.admission.release({
+    ...file,
+    fence: admitted.fence,
+    staged: encodeResumeRecord(record),
+    verdict: hostVerdict(error, context.fleet),
+    epoch: admitted.epoch,
     rules,
-    error.retryAfterMs ?? 0,
+    retryAfterMs: error.retryAfterMs ?? 0,
     fencedOff,
-  );
+  });
   return { is: "retry", error, blockedUntilMs: answer.blockedUntilMs };
 }
 

@@ -40,7 +40,16 @@ export async function removeFile(delivery: Delivery, context: RunContext): Promi
     }
     const { rules } = context.terms;
     const staged = encodeResumeRecord(record);
-    await context.admission.release(file, answer.fence, staged, "none", answer.epoch, rules, 0, false);
+    await context.admission.release({
+      ...file,
+      fence: answer.fence,
+      staged,
+      verdict: "none",
+      epoch: answer.epoch,
+      rules,
+      retryAfterMs: 0,
+      fencedOff: false,
+    });
     return stopping ? { is: "returned" } : { is: "retry", error, blockedUntilMs: 0 };
   } finally {
     context.leases.drop(lease);

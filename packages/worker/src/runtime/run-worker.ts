@@ -93,7 +93,7 @@ export class RunWorker {
   /** Changes this carrier's share of the run: files at once, bytes per second, and memory for uploads. */
   limit(concurrency: number, bytesPerSecond: number | undefined, uploadBytes: number): void {
     this.#bufferPool.limit(uploadBytes);
-    this.#context.pace.bytesPerSecond = bytesPerSecond;
+    this.#context.limiter.bytesPerSecond = bytesPerSecond;
     this.#processor.limit(concurrency);
   }
 

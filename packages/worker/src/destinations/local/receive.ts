@@ -56,7 +56,7 @@ async function receiveBody(
     if (complete) {
       held = complete;
       count(held);
-      await context.pace.take(sizeBytes, lease);
+      await context.limiter.take(sizeBytes, lease);
       ended = true;
     }
     while (!ended && sizeBytes <= SMALL_BYTES) {
@@ -67,7 +67,7 @@ async function receiveBody(
       }
       count(chunks);
       held.push(...chunks);
-      await context.pace.take(
+      await context.limiter.take(
         chunks.reduce((sum, chunk) => sum + chunk.length, 0),
         lease,
       );
@@ -101,7 +101,7 @@ async function receiveBody(
         lease.note = encodeResumeRecord(record);
       }
       if (chunks !== held)
-        await context.pace.take(
+        await context.limiter.take(
           chunks.reduce((sum, chunk) => sum + chunk.length, 0),
           lease,
         );

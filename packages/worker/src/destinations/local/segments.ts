@@ -76,7 +76,7 @@ export async function fetchPieces(
       } else {
         const opened = await openPiece(source, entry, start, end, record, () => given, signal);
         given = true;
-        const unwatch = context.pace.watch(opened.body);
+        const unwatch = context.watchdog.watch(opened.body);
         if (fast) opened.body.reuseMemory?.();
         try {
           await copyPiece(opened.body, start, end, staging, record, context, written);
@@ -163,7 +163,7 @@ async function copyPiece(
     at = await staging.write(wanted, at);
     record.receivedBytes += at - before;
     written(start, at);
-    await context.pace.take(at - before, staging.lease);
+    await context.limiter.take(at - before, staging.lease);
   }
 }
 

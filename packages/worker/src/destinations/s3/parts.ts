@@ -201,7 +201,7 @@ class Reader {
     this.record.receivedBytes = this.#heldBytes;
     const limit = this.context.terms.maxFileSizeBytes;
     if (limit !== undefined && this.#heldBytes > limit) throw tooLarge(this.#heldBytes, limit);
-    await this.context.pace.take(bytes, this.staging.lease);
+    await this.context.limiter.take(bytes, this.staging.lease);
   }
 }
 

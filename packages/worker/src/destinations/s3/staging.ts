@@ -367,7 +367,7 @@ async function readSmall(
     for (const chunk of more) bytes += chunk.length;
     record.receivedBytes = bytes;
     if (limit !== undefined && bytes > limit) throw tooLarge(bytes, limit);
-    await context.pace.take(bytes - before, lease);
+    await context.limiter.take(bytes - before, lease);
   };
   const complete = body.takeIfComplete();
   if (complete) {
