@@ -1,5 +1,4 @@
-import type { RunCounts } from "@drover/shared/run";
-import { successful } from "./display/report.js";
+import { type RunCounts, successfulFiles } from "@drover/shared/run";
 
 /** Exit codes of commands that carry files. */
 export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;
@@ -7,10 +6,10 @@ export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } a
 /**
  * Unchanged counts as success; blocked, locked and cancelled as not synced.
  *
- * @param undeleted why nothing was removed although it was asked for, or "".
+ * @param deletionRefused why nothing was removed although it was asked for, or "".
  */
 export function exitCode(counts: RunCounts, cancelled = false, deletionRefused = ""): number {
-  const good = successful(counts);
+  const good = successfulFiles(counts);
   if (good === counts.files) return cancelled || deletionRefused !== "" ? EXIT.some : EXIT.ok;
   return good === 0 ? EXIT.none : EXIT.some;
 }

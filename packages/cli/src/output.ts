@@ -1,5 +1,6 @@
 import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
+import type { OutputConfiguration } from "commander";
 
 let verbose = false;
 let live: { clear(): void; draw(): void } | undefined;
@@ -59,4 +60,17 @@ export function detail(message: string): void {
 export function reportError(error: unknown): void {
   line(`drover: ${printable(messageOf(error))}`);
   if (verbose && error instanceof Error && error.stack) line(error.stack);
+}
+
+/** Errors of the command line in one line, with where help is. */
+export function oneLine(where: string): OutputConfiguration {
+  return {
+    outputError: (text, write) =>
+      write(
+        `drover: ${text
+          .replace(/^error: /, "")
+          .trim()
+          .replace(/\s*\n\s*/g, " ")} (${where})\n`,
+      ),
+  };
 }

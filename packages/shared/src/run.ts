@@ -96,6 +96,11 @@ export interface RunCounts {
   cancelled: number;
 }
 
+/** Files of a run that are as they are meant to be. */
+export function successfulFiles(counts: RunCounts): number {
+  return counts.copied + counts.unchanged + counts.deleted;
+}
+
 export interface Run {
   id: string;
   state: RunState;

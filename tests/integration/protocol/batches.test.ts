@@ -7,8 +7,9 @@ const it = base.extend<{ fleet: Member; run: string; batches: Batches }>({
   fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
   run: async ({ fleet }, use) => use(await fleet.newRun()),
   batches: async ({ fleet, run }, use) => {
-    const recreate = () => fleet.ledger.create(specOf(), { headers: {}, sources: [] }, run);
-    await use(new Batches(fleet.backlog, fleet.ledger, run, false, true, 0, recreate));
+    const { backlog, ledger } = fleet;
+    const recreate = () => ledger.create(specOf(), { headers: {}, sources: [] }, run);
+    await use(new Batches({ backlog, ledger, run: await ledger.get(run), claims: true, recreate }));
   },
 });
 

@@ -15,7 +15,8 @@ test("what a run has removed already counts towards what it may remove", async (
   const spec = specOf({ root, sources: [source], delete: { most: { files: 3 } } });
   const { signal } = new AbortController();
   const refused = async (removed: number) => {
-    const found = await findExtraneous(spec, [source], tree, { removed, added: 0 }, signal, () => {});
+    const trees = { spec, sources: [source], tree, signal, warn: () => {} };
+    const found = await findExtraneous(trees, { removed, added: 0 });
     found.extraneous.close();
     return found.refused;
   };

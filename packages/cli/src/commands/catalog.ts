@@ -1,311 +1,60 @@
-import { realpathSync, statSync } from "node:fs";
-import { extname, resolve } from "node:path";
-import { type Change, diff, type State } from "@drover/producer/catalog/diff";
-import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "@drover/producer/catalog/export";
-import { importTree } from "@drover/producer/catalog/import";
-import { toText } from "@drover/producer/catalog/rows";
-import { S3Check } from "@drover/producer/compare/check-s3";
-import { messageOf, SettingsError } from "@drover/shared/errors";
-import { Catalog, type CatalogTree } from "@drover/shared/protocol/catalog";
-import { LocalTree } from "@drover/shared/storage/local/tree";
-import { isS3 } from "@drover/shared/storage/s3/name";
-import { S3Tree } from "@drover/shared/storage/s3/tree";
-import prettyBytes from "pretty-bytes";
-import { openEngine } from "../engine.js";
-import { EXIT } from "../exit.js";
-import { reportError, warn } from "../output.js";
-import { type Resolved, SETTINGS, type Settings } from "../settings/settings.js";
+import type { Command } from "commander";
+import { oneLine } from "../output.js";
+import { addSettings, S3, STATE, settingsOf } from "../settings/flags.js";
+import type { Exit } from "./options.js";
 
-/** Exit codes of `drover catalog diff`, which are those of diff(1). */
-const DIFF_EXIT = { same: 0, different: 1, trouble: 2 } as const;
-
-async function withCatalog<T>(settings: Settings, use: (catalog: Catalog) => Promise<T>): Promise<T> {
-  const engine = await openEngine(settings);
-  try {
-    return await use(new Catalog(engine.redis, engine.keys));
-  } finally {
-    engine.close();
-  }
-}
-
-/** `drover catalog export [TREE]` */
-export async function exportCatalog(
-  given: string | undefined,
-  flags: { format?: string; output?: string },
-  settings: Settings,
-): Promise<number> {
-  const ending = extname(flags.output ?? "").slice(1);
-  if (flags.format === undefined && ending !== "" && !isFormat(ending))
-    throw new SettingsError(
-      `.${ending} at the end of ${flags.output} names no format: use .${FORMATS.join(", .")}, or --format`,
-    );
-  const format = formatOf(flags.format, flags.output);
-  if (format === "sqlite" && flags.output === undefined)
-    throw new SettingsError("--format sqlite needs --output: a database is no text");
-  return withCatalog(settings, async (catalog) => {
-    const tree = await knownTree(catalog, given);
-    const files = await exportTree(catalog, tree, format, flags.output);
-    if (flags.output !== undefined)
-      process.stdout.write(`${filesText(files)} of ${tree.root} written to ${flags.output}\n`);
-    return EXIT.ok;
-  });
-}
-
-/** `drover catalog import FILE [TREE]` */
-export async function importCatalog(
-  file: string,
-  given: string | undefined,
-  flags: { format?: string },
-  resolved: Resolved,
-): Promise<number> {
-  const format = formatOf(flags.format, file);
-  if (format === "sqlite")
-    throw new SettingsError("csv and ndjson are imported: export the database anew as one");
-  return withCatalog(resolved.values, async (catalog) => {
-    const known =
-      given === undefined ? await knownTree(catalog, undefined) : find(await catalog.trees(), given);
-    const root = known?.root ?? (given as string);
-    const remote = isS3(root) ? await s3Tree(root, resolved) : undefined;
-    if (remote && known && known.id !== remote.tree.id)
-      throw new SettingsError(`${root} is at another service than these settings name: see --s3-endpoint`);
-    const tree = remote?.tree ?? known ?? localTree(root);
-    try {
-      const { files, added, changed } = await importTree(catalog, tree, file, format, remote?.check);
-      const before = `${files - added - changed} were known already`;
-      const left = remote ? `, ${changed} are not there as they were` : "";
-      process.stdout.write(
-        `${filesText(added)} imported into the catalog of ${tree.root}, ${before}${left}\n`,
-      );
-      return EXIT.ok;
-    } finally {
-      await remote?.check.close();
-    }
-  });
-}
-
-/** `drover catalog stats [TREE]` */
-export async function stats(
-  given: string | undefined,
-  flags: { json?: boolean },
-  settings: Settings,
-): Promise<number> {
-  return withCatalog(settings, async (catalog) => {
-    const trees = given === undefined ? await catalog.trees() : [await knownTree(catalog, given)];
-    const rows = [];
-    for (const { id, root } of trees) {
-      const { entries, fileBytes, memoryBytes } = await catalog.size(id);
-      rows.push({ root, id, files: entries, bytes: fileBytes, memory_bytes: memoryBytes });
-    }
-    if (flags.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-    else if (rows.length === 0) process.stdout.write("the catalog is empty\n");
-    else {
-      for (const row of rows) {
-        const each = row.files === 0 ? "" : ` (${Math.round(row.memory_bytes / row.files)} B per file)`;
-        process.stdout.write(
-          `${row.root}  ${row.id}  ${filesText(row.files)}, ${prettyBytes(row.bytes)}; ` +
-            `${prettyBytes(row.memory_bytes)} in Redis${each}\n`,
-        );
-      }
-    }
-    return EXIT.ok;
-  });
-}
-
-/** `drover catalog drop TREE` */
-export async function drop(given: string, settings: Settings): Promise<number> {
-  return withCatalog(settings, async (catalog) => {
-    const tree = await knownTree(catalog, given);
-    const files = await catalog.drop(tree.id);
-    process.stdout.write(
-      `${filesText(files)} of ${tree.root} forgotten; the files themselves were not touched\n`,
-    );
-    return EXIT.ok;
-  });
-}
-
-/** `drover catalog diff OLD.csv NEW.csv` */
-export async function diffCatalogs(
-  oldFile: string,
-  newFile: string,
-  flags: { json?: boolean },
-): Promise<number> {
-  const counts = { added: 0, removed: 0, changed: 0, renamed: 0, permissions: 0 };
-  const told = async function* () {
-    for await (const change of diff(oldFile, newFile)) {
-      counts[change.change]++;
-      yield change;
-    }
-  };
-  try {
-    await toStandardOutput(flags.json ? asJson(told(), counts) : asText(told(), counts));
-  } catch (error) {
-    reportError(error);
-    return DIFF_EXIT.trouble;
-  }
-  return Object.values(counts).some((count) => count > 0) ? DIFF_EXIT.different : DIFF_EXIT.same;
-}
-
-type Counts = Record<Change["change"], number>;
-
-/** What one write takes. */
-const CHUNK_CHARACTERS = 1 << 16;
-
-async function* inChunks(texts: AsyncGenerator<string>): AsyncGenerator<Buffer> {
-  let chunk = "";
-  for await (const text of texts) {
-    chunk += text;
-    if (chunk.length < CHUNK_CHARACTERS) continue;
-    yield Buffer.from(chunk);
-    chunk = "";
-  }
-  if (chunk !== "") yield Buffer.from(chunk);
-}
-
-function asText(changes: AsyncGenerator<Change>, counts: Counts): AsyncGenerator<Buffer> {
-  const lines = async function* () {
-    for await (const change of changes) yield `${lineOf(change)}\n`;
-    const { added, removed, changed, renamed, permissions } = counts;
-    yield `${added} added, ${removed} removed, ${changed} changed, ${renamed} renamed, ${permissions} with other permissions\n`;
-  };
-  return inChunks(lines());
-}
-
-function lineOf(change: Change): string {
-  const path = shown(change.path);
-  switch (change.change) {
-    case "added":
-      return `+ ${path}`;
-    case "removed":
-      return `- ${path}`;
-    case "renamed":
-      return `> ${shown(change.from)} -> ${path}`;
-    case "permissions":
-      return `p ${path} (${change.old.mode} -> ${change.new.mode})`;
-    case "changed": {
-      const { old, new: now } = change;
-      const sizes = old.sizeBytes === now.sizeBytes ? "" : ` (${old.sizeBytes} B -> ${now.sizeBytes} B)`;
-      return `~ ${path}${sizes}`;
-    }
-  }
-}
-
-/** A name on one line of a terminal: in quotation marks where it would not stay on it. */
-function shown(bytes: string): string {
-  const text = toText(bytes);
-  if (text === undefined) return JSON.stringify(Buffer.from(bytes, "latin1").toString());
-  return /[\p{Cc}\p{Zl}\p{Zp}]|^"| -> /u.test(text)
-    ? JSON.stringify(text).replace(
-        /[\u007f-\u009f\u2028\u2029]/g,
-        (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`,
+/** `drover catalog …`: what is known of each destination tree. */
+export function addCatalog(program: Command, exit: Exit): void {
+  const catalog = program
+    .command("catalog")
+    .description("what is known of the files of each destination tree")
+    .configureOutput(oneLine("drover catalog --help lists its commands"));
+  const TREE = "its directory or id, as `drover catalog stats` lists them (default: the only one there is)";
+  const command = (name: string, description: string) => catalog.command(name).description(description);
+  addSettings(
+    command("export", "write what is known of a tree, sorted by path")
+      .argument("[tree]", TREE)
+      .option(
+        "--format <csv|ndjson|sqlite>",
+        "(default: as the output's name ends; csv where it has no ending)",
       )
-    : text;
-}
-
-function asJson(changes: AsyncGenerator<Change>, counts: Counts): AsyncGenerator<Buffer> {
-  const texts = async function* () {
-    let before = '{"changes":[';
-    for await (const change of changes) {
-      yield `${before}\n  ${JSON.stringify(jsonOf(change))}`;
-      before = ",";
-    }
-    yield before === ","
-      ? `\n],${JSON.stringify(counts).slice(1)}\n`
-      : `${before}],${JSON.stringify(counts).slice(1)}\n`;
-  };
-  return inChunks(texts());
-}
-
-function jsonOf(change: Change) {
-  const named = (name: "path" | "from", bytes: string) => {
-    const text = toText(bytes);
-    if (text !== undefined) return { [name]: text };
-    const raw = Buffer.from(bytes, "latin1");
-    return { [name]: raw.toString(), [`${name}_base64`]: raw.toString("base64") };
-  };
-  const state = (of: State) => ({ size: of.sizeBytes, sha256: of.sha256 || null, mode: of.mode || null });
-  return {
-    change: change.change,
-    ...named("path", change.path),
-    ...(change.change === "renamed" ? named("from", change.from) : {}),
-    ...("old" in change ? { old: state(change.old) } : {}),
-    ...("new" in change ? { new: state(change.new) } : {}),
-  };
-}
-
-function filesText(files: number): string {
-  return files === 1 ? "1 file" : `${files} files`;
-}
-
-function isFormat(text: string): text is ExportFormat {
-  return (FORMATS as readonly string[]).includes(text);
-}
-
-/** @param file says by its name what it is, where the person does not. */
-function formatOf(given: string | undefined, file: string | undefined): ExportFormat {
-  if (given === undefined) {
-    const end = extname(file ?? "").slice(1);
-    return isFormat(end) ? end : "csv";
-  }
-  if (!isFormat(given))
-    throw new SettingsError(`--format must be ${FORMATS.join(", ")}, not ${JSON.stringify(given)}`);
-  return given;
-}
-
-/** @throws SettingsError where there is no such tree in the catalog, or several and none is named. */
-async function knownTree(catalog: Catalog, given: string | undefined): Promise<CatalogTree> {
-  const trees = await catalog.trees();
-  if (trees.length === 0)
-    throw new SettingsError("the catalog is empty: no sync has come to its end here yet");
-  const named = trees.map((tree) => tree.root).join(", ");
-  if (given === undefined) {
-    if (trees.length === 1) return trees[0] as CatalogTree;
-    throw new SettingsError(`name one of the trees: ${named}`);
-  }
-  const found = find(trees, given);
-  if (!found) throw new SettingsError(`the catalog knows no tree ${given}: it has ${named}`);
-  return found;
-}
-
-function find(trees: CatalogTree[], given: string): CatalogTree | undefined {
-  const names = new Set([given]);
-  if (isS3(given)) names.add(given.replace(/\/$/, ""));
-  else {
-    names.add(resolve(given));
-    try {
-      names.add(realpathSync(given));
-    } catch {
-      // it may be gone: then its own name must do
-    }
-  }
-  const found = trees.filter(({ id, root }) => id === given || names.has(root));
-  if (found.length > 1)
-    throw new SettingsError(
-      `${given} is at several services: name one by its id, ${found.map(({ id }) => id).join(", ")}`,
-    );
-  return found[0];
-}
-
-/** A tree that the catalog need not know yet: a directory that is there. */
-function localTree(given: string): CatalogTree {
-  const path = resolve(given);
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    throw new SettingsError(`${path} is no directory: name the destination that the files are in`);
-  try {
-    const tree = new LocalTree(path);
-    tree.close();
-    return { id: tree.id, root: tree.root };
-  } catch (error) {
-    throw new SettingsError(messageOf(error));
-  }
-}
-
-/** A tree below a prefix, which the catalog need not know yet, and what looks at it. */
-async function s3Tree(root: string, resolved: Resolved): Promise<{ tree: CatalogTree; check: S3Check }> {
-  const { s3DestinationOf, s3SpecOf } = await import("../settings/s3-spec.js");
-  const sources = await s3SpecOf(resolved);
-  const service = (await s3DestinationOf(resolved, sources)) ?? sources;
-  const tree = new S3Tree(root, service);
-  const { timeout, retries } = SETTINGS;
-  const options = { service, timeoutMs: timeout.default * 1000, retries: retries.default };
-  return { tree, check: new S3Check(tree, options, new AbortController().signal, warn) };
+      .option("--output <FILE>", "(default: standard output)"),
+    STATE,
+  ).action(
+    async (tree: string | undefined, flags: { format?: string; output?: string }, command: Command) => {
+      const { exportCatalog } = await import("./catalog-actions.js");
+      exit(await exportCatalog(tree, flags, (await settingsOf(command)).values));
+    },
+  );
+  addSettings(
+    command("import", "make an export known again; what is known already is kept")
+      .argument("<file>")
+      .argument("[tree]", TREE)
+      .option("--format <csv|ndjson>", "(default: as the file's name ends, else csv)"),
+    [...S3, ...STATE],
+  ).action(async (file: string, tree: string | undefined, flags: { format?: string }, command: Command) => {
+    const { importCatalog } = await import("./catalog-actions.js");
+    exit(await importCatalog(file, tree, flags, await settingsOf(command)));
+  });
+  command("diff", "compare two exports (CSV): added, removed, changed, renamed, permissions")
+    .argument("<old>")
+    .argument("<new>")
+    .option("--json", "as JSON")
+    .action(async (old: string, now: string, flags: { json?: boolean }) => {
+      const { diffCatalogs } = await import("./catalog-actions.js");
+      exit(await diffCatalogs(old, now, flags));
+    });
+  addSettings(command("stats", "list the trees, how many files they have, and the memory they take"), STATE)
+    .argument("[tree]", "this one alone")
+    .option("--json", "as JSON")
+    .action(async (tree: string | undefined, flags: { json?: boolean }, command: Command) => {
+      const { stats } = await import("./catalog-actions.js");
+      exit(await stats(tree, flags, (await settingsOf(command)).values));
+    });
+  addSettings(command("drop", "forget what is known of a tree; its files are not touched"), STATE)
+    .argument("<tree>")
+    .action(async (tree: string, _flags: object, command: Command) => {
+      const { drop } = await import("./catalog-actions.js");
+      exit(await drop(tree, (await settingsOf(command)).values));
+    });
 }

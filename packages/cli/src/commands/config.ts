@@ -1,7 +1,19 @@
+import type { Command } from "commander";
+import { addSettings, S3, STATE, settingsOf, TRANSFER, WORKER } from "../settings/flags.js";
 import { type Resolved, showSettings } from "../settings/settings.js";
+import type { Exit } from "./options.js";
+
+export function addConfig(program: Command, exit: Exit): void {
+  const command = program.command("config").description("print the settings and where they come from");
+  addSettings(command, [...TRANSFER, ...S3, ...WORKER, ...STATE])
+    .option("--json", "as JSON")
+    .action(async (flags: { json?: boolean }, command: Command) => {
+      exit(config(await settingsOf(command), flags));
+    });
+}
 
 /** `drover config`: every setting, its value and where that comes from; secrets hidden. */
-export function config(resolved: Resolved, flags: { json?: boolean }): number {
+function config(resolved: Resolved, flags: { json?: boolean }): number {
   const rows = showSettings(resolved);
   if (flags.json) {
     const object = Object.fromEntries(rows.map(({ name, value, origin }) => [name, { value, origin }]));

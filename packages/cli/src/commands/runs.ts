@@ -1,19 +1,66 @@
-import { dropKept } from "@drover/producer/runs/piped-list";
-import { checkRunList } from "@drover/producer/runs/run-list";
+import type { RunSummary } from "@drover/producer/runs/summary";
 import { SettingsError } from "@drover/shared/errors";
-import type { Run, RunCounts } from "@drover/shared/run";
-import { formatOf, Report, showDuration, successful } from "../display/report.js";
-import { openEngine } from "../engine.js";
+import { successfulFiles } from "@drover/shared/run";
+import type { Command } from "commander";
+import { formatOf, Report, showDuration } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
-import { printable, warn } from "../output.js";
+import { printable, setVerbose, warn } from "../output.js";
+import { addSettings, STATE, settingsOf } from "../settings/flags.js";
 import type { Settings } from "../settings/settings.js";
+import { withEngine } from "./engine.js";
+import type { Exit, OutputFlags } from "./options.js";
 
-interface OutputFlags {
-  json?: boolean;
-  ndjson?: boolean;
+/** `drover runs`, `status`, `resume`, `retry`, `wait`, `cancel` and `gc`: all that is about runs that there are. */
+export function addRuns(program: Command, exit: Exit): void {
+  const about = (name: string, description: string) =>
+    addSettings(program.command(name).description(description), STATE);
+  const listing = (name: string, description: string) => about(name, description).option("--json", "as JSON");
+
+  listing("runs", "list the latest runs").action(async (flags: OutputFlags, command: Command) => {
+    exit(await list((await settingsOf(command)).values, flags));
+  });
+  listing("status", "counts of a run, and what did not succeed")
+    .argument("<run>")
+    .action(async (run: string, flags: OutputFlags, command: Command) => {
+      exit(await status(run, (await settingsOf(command)).values, flags));
+    });
+  for (const [name, description] of [
+    ["resume", "go on with a run that was interrupted"],
+    ["retry", "take up again exactly what failed in a run"],
+  ] as const) {
+    listing(name, description)
+      .argument("<run>")
+      .option("--ndjson", "results as one JSON object a line")
+      .option("--verbose", "retries, and stack traces of errors")
+      .action(async (run: string, flags: OutputFlags & { verbose?: boolean }, command: Command) => {
+        setVerbose(flags.verbose ?? false);
+        exit(await resume(run, name === "retry", (await settingsOf(command)).values, flags));
+      });
+  }
+  listing("wait", "follow a fleet's run to its end")
+    .argument("<run>")
+    .option("--ndjson", "results as one JSON object a line")
+    .action(async (run: string, flags: OutputFlags, command: Command) => {
+      exit(await wait(run, (await settingsOf(command)).values, flags));
+    });
+  about("gc", "forget runs that ended, or were interrupted, long ago")
+    .option(
+      "--older-than <DAYS>",
+      "days since they ended, or began where they were interrupted (default: 7)",
+      "7",
+    )
+    .action(async (flags: { olderThan: string }, command: Command) => {
+      exit(await gc(flags.olderThan, (await settingsOf(command)).values));
+    });
+  about("cancel", "stop a run; what is not done ends cancelled")
+    .argument("<run>")
+    .action(async (run: string, _flags: object, command: Command) => {
+      exit(await cancel(run, (await settingsOf(command)).values));
+    });
 }
 
-function summary(run: Run, counts: RunCounts) {
+/** The machine form of a run. */
+function toJson({ run, counts }: RunSummary) {
   return {
     run: run.id,
     state: run.state,
@@ -29,51 +76,39 @@ function summary(run: Run, counts: RunCounts) {
 }
 
 /** `drover runs`: the latest runs, newest first. */
-export async function runs(settings: Settings, flags: OutputFlags): Promise<number> {
-  const engine = await openEngine(settings);
-  try {
-    const rows = [];
-    for (const run of await engine.ledger.list()) rows.push(summary(run, await engine.ledger.counts(run.id)));
+async function list(settings: Settings, flags: OutputFlags): Promise<number> {
+  const { listRuns } = await import("@drover/producer/runs/summary");
+  return await withEngine(settings, async (engine) => {
+    const summaries = await listRuns(engine);
     if (flags.json) {
-      process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+      process.stdout.write(`${JSON.stringify(summaries.map(toJson), null, 2)}\n`);
       return EXIT.ok;
     }
-    if (rows.length === 0) process.stdout.write("no runs yet\n");
-    for (const row of rows) {
-      const open = row.files - row.settled;
-      const parts = [`${successful(row)}/${row.files} successful`];
+    if (summaries.length === 0) process.stdout.write("no runs yet\n");
+    for (const { run, counts } of summaries) {
+      const parts = [`${successfulFiles(counts)}/${counts.files} successful`];
       for (const outcome of ["failed", "blocked", "locked", "cancelled"] as const)
-        if (row[outcome] > 0) parts.push(`${row[outcome]} ${outcome}`);
+        if (counts[outcome] > 0) parts.push(`${counts[outcome]} ${outcome}`);
+      const open = counts.files - counts.settled;
       if (open > 0) parts.push(`${open} open`);
-      if (row.undeleted !== undefined) parts.push("nothing deleted");
+      if (run.deletionRefused !== "") parts.push("nothing deleted");
+      const started = new Date(run.startedMs).toISOString();
       process.stdout.write(
-        `${row.run}  ${row.state.padEnd(11)}  ${row.started}  ${parts.join(", ")}  -> ${row.root}\n`,
+        `${run.id}  ${run.state.padEnd(11)}  ${started}  ${parts.join(", ")}  -> ${run.spec.root}\n`,
       );
     }
     return EXIT.ok;
-  } finally {
-    engine.close();
-  }
+  });
 }
 
 /** `drover status RUN`: its counts, and what did not succeed. */
-export async function status(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
-  const engine = await openEngine(settings);
-  try {
-    const run = await engine.ledger.get(id);
-    const row = summary(run, await engine.ledger.counts(id));
-    if (flags.json) process.stdout.write(`${JSON.stringify(row).slice(0, -1)},"failures":[`);
-    else {
-      const took = (run.endedMs ?? Date.now()) - run.startedMs;
-      process.stdout.write(
-        `run ${row.run}: ${row.state}, started ${row.started}, ${showDuration(took)}\n` +
-          `to ${row.root}\n` +
-          `${row.files} ${row.files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${row.copied} copied, ${row.unchanged} unchanged, ` +
-          `${run.spec.delete ? `${row.deleted} deleted, ` : ""}${row.failed} failed, ${row.blocked} blocked, ${row.locked} locked, ${row.cancelled} cancelled, ` +
-          `${row.files - row.settled} open\n` +
-          (run.deletionRefused === "" ? "" : `nothing was deleted: ${run.deletionRefused}\n`),
-      );
-    }
+async function status(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
+  const { summaryOf } = await import("@drover/producer/runs/summary");
+  return await withEngine(settings, async (engine) => {
+    const summary = await summaryOf(engine, id);
+    const { run, counts } = summary;
+    if (flags.json) process.stdout.write(`${JSON.stringify(toJson(summary)).slice(0, -1)},"failures":[`);
+    else process.stdout.write(statusText(summary));
     let first = true;
     for await (const page of engine.ledger.failures(id)) {
       for (const failure of page) {
@@ -87,113 +122,83 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
     }
     if (flags.json) process.stdout.write("]}\n");
     else if (run.state === "interrupted") process.stdout.write(`drover resume ${id} goes on with it\n`);
-    else if (row.settled > successful(row)) process.stdout.write(`drover retry ${id} tries these again\n`);
+    else if (counts.settled > successfulFiles(counts))
+      process.stdout.write(`drover retry ${id} tries these again\n`);
     return EXIT.ok;
-  } finally {
-    engine.close();
-  }
+  });
+}
+
+function statusText({ run, counts }: RunSummary): string {
+  const took = (run.endedMs ?? Date.now()) - run.startedMs;
+  const { files, copied, unchanged, deleted, failed, blocked, locked, cancelled, settled } = counts;
+  return (
+    `run ${run.id}: ${run.state}, started ${new Date(run.startedMs).toISOString()}, ${showDuration(took)}\n` +
+    `to ${run.spec.root}\n` +
+    `${files} ${files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${copied} copied, ${unchanged} unchanged, ` +
+    `${run.spec.delete ? `${deleted} deleted, ` : ""}${failed} failed, ${blocked} blocked, ${locked} locked, ${cancelled} cancelled, ` +
+    `${files - settled} open\n` +
+    (run.deletionRefused === "" ? "" : `nothing was deleted: ${run.deletionRefused}\n`)
+  );
 }
 
 /** `drover gc`: forgets runs that ended, or were interrupted, long ago. */
-export async function gc(days: string, settings: Settings): Promise<number> {
+async function gc(days: string, settings: Settings): Promise<number> {
   const age = Number(days);
   if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
-  const engine = await openEngine(settings);
-  try {
+  const { dropKept } = await import("@drover/producer/runs/piped-list");
+  return await withEngine(settings, async (engine) => {
     const { runs, lists } = await engine.ledger.forgetOlderThan(age * 86_400_000);
     for (const list of lists) dropKept(list);
     process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
     return EXIT.ok;
-  } finally {
-    engine.close();
-  }
+  });
 }
 
 /** `drover resume RUN` goes on where a run was interrupted; `drover retry RUN` takes up what failed, too. */
-export async function goOn(
-  id: string,
-  retry: boolean,
-  settings: Settings,
-  flags: OutputFlags,
-): Promise<number> {
+async function resume(id: string, retry: boolean, settings: Settings, flags: OutputFlags): Promise<number> {
   const format = formatOf(flags);
-  const engine = await openEngine(settings);
-  try {
-    const run = await engine.ledger.get(id);
-    if (run.state === "cancelled" && !retry)
-      throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
-    const counts = await engine.ledger.counts(id);
-    const clean = successful(counts) === counts.files && run.deletionRefused === "";
-    if (run.state === "done" && (!retry || clean)) {
-      const report = new Report(format, undefined);
-      report.start(`Run ${id} is done: nothing is left to ${retry ? "retry" : "resume"}`);
-      await report.end(counts);
-      if (run.deletionRefused !== "") warn(`nothing was deleted in ${run.spec.root}: ${run.deletionRefused}`);
-      return exitCode(counts, false, run.deletionRefused);
+  const { resumeRun } = await import("@drover/producer/runs/resume");
+  const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
+  const { isLive, showRun } = await import("../display/show-run.js");
+  return await withEngine(settings, async (engine) => {
+    const options = { startPool: startLocalPool, retry, live: isLive(format), warn };
+    const resumed = await resumeRun(engine, id, options);
+    if (resumed.is === "open") {
+      const title = `${retry ? "Retrying" : "Resuming"} run ${id}...`;
+      return await showRun(engine, resumed.handle, { format, title });
     }
-    checkRunList(run); // before anything is said of going on
-    const secrets = await engine.ledger.secrets(id);
-    await engine.ledger.take(run);
-    if (run.deletionRefused !== "") await engine.ledger.reopenDeletion(id);
-    const taken = await engine.ledger.get(id);
-    if (run.spec.fleet) {
-      const { goOnInFleet } = await import("../fleet-run.js");
-      return await goOnInFleet(engine, taken, secrets, format, retry);
-    }
-    const title = retry ? `Retrying run ${id}...` : `Resuming run ${id}...`;
-    const { runHere } = await import("../run-here.js");
-    return await runHere(engine, taken, secrets, { format, title }, { retry });
-  } finally {
-    engine.close();
-  }
+    const { run, counts } = resumed;
+    const report = new Report(format, undefined);
+    report.start(`Run ${id} is done: nothing is left to ${retry ? "retry" : "resume"}`);
+    await report.end(counts);
+    const { deletionRefused } = run;
+    if (deletionRefused !== "") warn(`nothing was deleted in ${run.spec.root}: ${deletionRefused}`);
+    return exitCode(counts, false, deletionRefused);
+  });
+}
+
+/** `drover wait RUN`: follows what somebody submitted to the fleet. */
+async function wait(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
+  const format = formatOf(flags);
+  const { followRun } = await import("@drover/producer/runs/resume");
+  const { showRun } = await import("../display/show-run.js");
+  return await withEngine(settings, async (engine) => {
+    return await showRun(engine, await followRun(engine, id), { format, title: `Waiting for run ${id}...` });
+  });
 }
 
 /** `drover cancel RUN`: whoever carries it stops; what is not settled ends `cancelled`. */
-export async function cancel(id: string, settings: Settings): Promise<number> {
-  const engine = await openEngine(settings);
-  try {
-    const run = await engine.ledger.get(id);
-    if (run.state === "done" || run.state === "cancelled") {
-      process.stdout.write(`run ${id} is ${run.state} already\n`);
-      return EXIT.ok;
-    }
-    if (run.state === "running" || run.spec.fleet) {
-      await engine.ledger.cancel(id);
-      process.stdout.write(`run ${id} is being cancelled\n`);
-      return EXIT.ok;
-    }
-    // Nobody works on it: settle here what is open.
-    await engine.ledger.take(run);
-    await engine.ledger.cancel(id);
-    const taken = await engine.ledger.get(id);
-    const { carryRun } = await import("../carry-run.js");
-    const { hostBreakersOf } = await import("@drover/shared/protocol/host-breakers");
-    const nothing = () => {};
-    const watcher = {
-      queued: nothing,
-      sealed: nothing,
-      started: nothing,
-      receiving: nothing,
-      waiting: nothing,
-      dropped: nothing,
-      retrying: nothing,
-      settled: nothing,
-      warn: nothing,
-    };
-    await carryRun({
-      engine,
-      run: { ...taken, sealed: true },
-      secrets: { headers: {}, sources: [] },
-      stdin: undefined,
-      retry: false,
-      breakers: hostBreakersOf(taken.spec),
-      watcher,
-      live: false,
-      stop: new AbortController().signal,
-    });
-    process.stdout.write(`run ${id} is cancelled\n`);
+async function cancel(id: string, settings: Settings): Promise<number> {
+  const { cancelRun } = await import("@drover/producer/runs/cancel");
+  const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
+  return await withEngine(settings, async (engine) => {
+    const cancelled = await cancelRun(engine, id, startLocalPool);
+    const text = {
+      over: `is ${cancelled.is === "over" ? cancelled.state : ""} already`,
+      asked: "is being cancelled",
+      cancelled: "is cancelled",
+    }[cancelled.is];
+    process.stdout.write(`run ${id} ${text}\n`);
     return EXIT.ok;
-  } finally {
-    engine.close();
-  }
+  });
 }

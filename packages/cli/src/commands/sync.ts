@@ -1,79 +1,154 @@
-import { accessSync, constants } from "node:fs";
+import type { FleetRun } from "@drover/producer/runs/fleet-run";
+import type { PlannedRun } from "@drover/producer/runs/plan";
 import { SettingsError } from "@drover/shared/errors";
-import { makeDirectory } from "@drover/shared/make-directory";
-import { parseHostLimit } from "@drover/shared/protocol/host-limits";
-import { isS3 } from "@drover/shared/storage/s3/name";
-import { detail } from "../output.js";
-import { checkSourcesApart } from "../plan-deletion.js";
-import { planSync, type SyncFlags } from "../plan-sync.js";
+import type { Command } from "commander";
+import { formatOf } from "../display/report.js";
+import { EXIT } from "../exit.js";
+import { detail, reportError, setVerbose, warn } from "../output.js";
+import { readFilters } from "../settings/filter-files.js";
+import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import { type RequestFlags, requestOf } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
+import { collect, type Exit, HOST_LIMIT, type OutputFlags } from "./options.js";
 
-/** `drover sync SOURCE…`: understands everything before anything changes, then carries the run. */
-export async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
-  const plan = planSync(sources, flags, resolved.values);
-  // A list may name anything.
+interface SyncFlags extends RequestFlags, OutputFlags {
+  dryRun?: boolean;
+  /** Submit to the fleet and do not follow. */
+  detach?: boolean;
+  hostLimit?: string[];
+  verbose?: boolean;
+}
+
+/** `drover sync SOURCE…` */
+export function addSync(program: Command, exit: Exit): void {
+  const filters: string[] = [];
+  const rule = (sign: "+" | "-") => (glob: string) => {
+    filters.push(`${sign} ${glob}`);
+    return glob;
+  };
+  const rules = (sign: "+" | "-" | undefined) => (file: string) => {
+    filters.push(...readFilters(file, sign));
+    return file;
+  };
+  const command = program
+    .command("sync")
+    .description("sync URLs, S3 objects, files and directories to a directory or to S3")
+    .argument("[source...]", "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories")
+    .option(
+      "--from-file <LIST>",
+      "sources from a file, one a line: source [TAB destination [TAB sha256]]; - is stdin",
+    )
+    .option(
+      "--pattern <GLOB>",
+      "files of directories and prefixes to take (repeatable; !GLOB excludes; default: *)",
+      collect,
+    )
+    .option(
+      "--include <GLOB>",
+      "take matching files of directories; the first of these that matches decides",
+      rule("+"),
+    )
+    .option("--exclude <GLOB>", "leave matching files of directories out; in order with --include", rule("-"))
+    .option("--include-from <FILE>", "globs to include, one a line; in order with --include", rules("+"))
+    .option("--exclude-from <FILE>", "globs to exclude, one a line; in order with --exclude", rules("-"))
+    .option(
+      "--filter-from <FILE>",
+      "'+ GLOB' and '- GLOB', one a line; in order with the others",
+      rules(undefined),
+    )
+    .option(
+      "--min-size <SIZE>",
+      "leave smaller files of directories out, e.g. 10K (KiB where it has no unit)",
+    )
+    .option("--max-size <SIZE>", "leave larger files of directories out")
+    .option("--min-age <AGE>", "leave younger files of directories out, e.g. 10m, 2d, or a date")
+    .option("--max-age <AGE>", "leave older files of directories out")
+    .option("--delete", "remove at the destination what directories and prefixes do not have")
+    .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)")
+    .option("--backup-dir <DIR>", "move what is deleted there: a directory, or s3://bucket/prefix")
+    .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
+    .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
+    .option("--json", "results as a JSON array on standard output")
+    .option("--ndjson", "results as one JSON object a line")
+    .option("--dry-run", "say what would be copied and deleted, and why; change nothing")
+    .option("--detach", "with --redis: print the run's id and leave it to the fleet")
+    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
+    .option("--verbose", "retries, and stack traces of errors");
+  addSettings(command, [...TRANSFER, ...S3, ...STATE]).action(
+    async (sources: string[], options: SyncFlags, command: Command) => {
+      setVerbose(options.verbose ?? false);
+      exit(await sync(sources, { ...options, filters }, await settingsOf(command)));
+    },
+  );
+}
+
+/** Understands everything before anything changes, then carries the run, or hands it to the fleet, and shows it. */
+async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
+  const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
+  const format = formatOf(flags);
+  const request = requestOf(sources, flags, resolved);
+  const { planRun } = await import("@drover/producer/runs/plan");
+  const planned = await planRun(request);
   if (flags.delete && flags.detach)
     throw new SettingsError(
       "--delete needs the command to stay until everything has arrived: leave --detach out",
     );
-  const toS3 = isS3(plan.spec.root);
-  if (toS3 || plan.secrets.sources.some(isS3) || flags.fromFile !== undefined) {
-    const { s3DestinationOf, s3SpecOf } = await import("../settings/s3-spec.js");
-    plan.spec.s3 = await s3SpecOf(resolved);
-    const other = toS3 ? await s3DestinationOf(resolved, plan.spec.s3) : undefined;
-    if (other) plan.spec.s3Destination = other;
-    checkSourcesApart(plan.spec);
-  }
-  const service = plan.spec.s3Destination ?? plan.spec.s3;
-  const backup = plan.spec.delete?.backupDir;
-  if (service && backup !== undefined && isS3(backup))
-    await (await import("@drover/producer/runs/check-bucket")).checkBucket(backup, service);
-  if (flags.dryRun) return (await import("../dry-run.js")).dryRun(plan, resolved.values);
-  if (resolved.values.redis !== undefined) {
-    // A fleet has limits of its own: only what the person asked for is another.
-    if (resolved.origins["max-workers"] === "default") plan.spec.maxWorkers = 0;
-    plan.spec.fleet = true;
-    plan.spec.ownFlights = Object.keys(plan.secrets.headers).length > 0;
-    const limits = (flags.hostLimit ?? []).map(parseHostLimit);
-    return (await import("../fleet-run.js")).submit(plan, resolved.values, flags.detach ?? false, limits);
+  const { checkBackup, prepareDestination } = await import("@drover/producer/runs/destination");
+  await checkBackup(planned);
+  if (flags.dryRun) {
+    const { showDryRun } = await import("../display/show-dry-run.js");
+    return await showDryRun(planned, format, { redis, stateDir });
   }
   const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
-  if (fleets) throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
-  if (toS3 && service)
-    await (await import("@drover/producer/runs/check-bucket")).checkBucket(plan.spec.root, service);
-  else prepareRoot(plan.spec.root);
+  if (fleets && redis === undefined)
+    throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
+  const { parseHostLimit } = await import("@drover/shared/protocol/host-limits");
+  const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
+  await prepareDestination(planned);
   // Redis starts while the rest is loaded.
-  const { openEngine } = await import("../engine.js");
-  const opening = openEngine(resolved.values);
+  const { openEngine } = await import("@drover/shared/engine");
+  const opening = openEngine({ redis, stateDir });
   opening.catch(() => {}); // awaited below
-  const { runHere } = await import("../run-here.js");
+  const { submit, submitDetached } = await import("@drover/producer/runs/submit");
+  const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
+  const { isLive, showRun } = await import("../display/show-run.js");
   const engine = await opening;
   try {
-    await engine.ledger.prune();
-    let stdin: NodeJS.ReadableStream | undefined;
-    if (plan.pipe !== undefined) {
-      const { keepPipe } = await import("@drover/producer/runs/piped-list");
-      const kept = keepPipe(plan.pipe, resolved.values["state-dir"] as string);
-      plan.spec.list = kept.path;
-      stdin = kept.stream;
+    if (flags.detach) {
+      const handle = await submitDetached(engine, planned, { stateDir, hostLimits, warn });
+      return await leave(handle);
     }
-    const id = await engine.ledger.create(plan.spec, plan.secrets);
-    detail(`run ${id}`);
-    const run = await engine.ledger.get(id);
-    return await runHere(engine, run, plan.secrets, plan, stdin ? { stdin } : {});
+    const options = { startPool: startLocalPool, stateDir, hostLimits, live: isLive(format), warn };
+    const handle = await submit(engine, planned, options);
+    detail(`run ${handle.run.id}`);
+    return await showRun(engine, handle, { format, title: titleOf(planned) });
   } finally {
     engine.close();
   }
 }
 
-/** Makes the root, so that one that cannot be written to is refused before anything else happens. */
-function prepareRoot(root: string): void {
+/** Submits a run to its fleet and prints its id. */
+async function leave(handle: FleetRun): Promise<number> {
+  const { SILENT } = await import("@drover/producer/runs/run-handle");
+  const { ListingError } = await import("@drover/producer/expand/listing-error");
+  const { id } = handle.run;
   try {
-    makeDirectory(root);
-    accessSync(root, constants.W_OK);
+    const batches = await handle.submitAll({ ...SILENT, warn });
+    process.stdout.write(`${id}\n`);
+    await handle.untilDurable(batches);
+    return EXIT.ok;
   } catch (error) {
-    throw new SettingsError(
-      `cannot write to ${root} (${(error as NodeJS.ErrnoException).code}): choose another --artifact-root`,
-    );
+    if (!(error instanceof ListingError)) throw error;
+    process.stdout.write(`${id}\n`);
+    const remedy = error.remedy ?? `drover resume ${id} lists on`;
+    reportError(`${error.message}; not everything was found: ${remedy}`);
+    return EXIT.some;
   }
+}
+
+function titleOf({ spec, secrets }: PlannedRun): string {
+  const count = secrets.sources.length;
+  const many = count === 1 ? "1 source" : `${count} sources`;
+  const hasList = spec.list !== undefined || spec.listIsStdin;
+  return `Syncing ${!hasList ? many : count > 0 ? `${many} and a list` : "a list"}...`;
 }

@@ -1,14 +1,9 @@
 import { SettingsError } from "@drover/shared/errors";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
-import type { RunCounts } from "@drover/shared/run";
+import { type RunCounts, successfulFiles } from "@drover/shared/run";
 import prettyBytes from "pretty-bytes";
 import { printable } from "../output.js";
 import type { Progress } from "./progress.js";
-
-/** Files of a run that are as they are meant to be. */
-export function successful(counts: RunCounts): number {
-  return counts.copied + counts.unchanged + counts.deleted;
-}
 
 export type Format = "human" | "json" | "ndjson";
 
@@ -82,7 +77,7 @@ export class Report {
   async end(counts: RunCounts): Promise<void> {
     if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
     this.progress?.stop();
-    if (this.format === "human") this.#write(`${successful(counts)}/${counts.files} successful\n`);
+    if (this.format === "human") this.#write(`${successfulFiles(counts)}/${counts.files} successful\n`);
     this.#flush();
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   }

@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { refuseOneSlash } from "@drover/producer/expand/source-name";
+import { readRoot } from "@drover/producer/runs/read-root";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { parseSize } from "@drover/shared/size";
-import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import { isS3 } from "@drover/shared/storage/s3/name";
 import { parseDecimal } from "./units.js";
 
 /** Where a setting's value came from, strongest first. */
@@ -37,10 +37,8 @@ const path: Kind<string> = {
 /** A directory, or `s3://bucket/prefix`. */
 const root: Kind<string> = {
   read: (value) => {
-    refuseOneSlash(value);
-    if (!isS3(value)) return path.read(value);
-    const { bucket, key } = parseS3(value);
-    return s3Text({ bucket, key: key.replace(/\/$/, "") }).replace(/\/$/, "");
+    if (value === "") throw new Error("a path");
+    return readRoot(value, process.cwd());
   },
   show: (value) => value,
 };

@@ -32,6 +32,18 @@ export interface Removals {
   extraneous: Spool<Extraneous>;
 }
 
+/** The trees that are listed side by side. */
+export interface ListedTrees {
+  spec: RunSpec;
+  /** With their secrets. */
+  sources: readonly string[];
+  /** The destination. */
+  tree: Tree;
+  signal: AbortSignal;
+  /** Told what a listing waits for. */
+  warn(message: string): void;
+}
+
 /**
  * Lists the sources and the destination anew, side by side, and finds what only the destination has. Nothing is said
  * to be extraneous before all listings have come to their ends.
@@ -41,12 +53,8 @@ export interface Removals {
  *   `arrived`: files that it has brought, so that a destination where nothing is to be seen is not the one.
  */
 export async function findExtraneous(
-  spec: RunSpec,
-  sources: readonly string[],
-  tree: Tree,
+  { spec, sources, tree, signal, warn }: ListedTrees,
   besides: { removed: number; added: number; coming?: number; arrived?: number },
-  signal: AbortSignal,
-  warn: (message: string) => void,
 ): Promise<Removals> {
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
@@ -113,14 +121,20 @@ function incomplete(counts: RunCounts): string {
 export interface RemoveOptions {
   runId: string;
   spec: RunSpec;
-  input: { sources: readonly string[]; warn(message: string): void };
+  /** With their secrets. */
+  sources: readonly string[];
   tree: Tree;
   batches: Batches;
   /** Of the run, everything being settled. */
   counts: RunCounts;
   signal: AbortSignal;
-  onQueued(batch: number, hosts: Map<string, number>): void;
-  room(files: number): Promise<void>;
+  host: {
+    /** Files wait in the backlog: so many per host. */
+    onQueued(batch: number, filesByHost: Map<string, number>): void;
+    /** Resolves when there is room for so many files more in the backlog. */
+    room(files: number): Promise<void>;
+    warn(message: string): void;
+  };
 }
 
 /**
@@ -129,11 +143,12 @@ export interface RemoveOptions {
  * @returns why nothing is removed, or "".
  */
 export async function removeExtraneous(options: RemoveOptions): Promise<string> {
-  const { spec, tree, counts, signal } = options;
+  const { spec, sources, tree, counts, signal, host } = options;
   const why = incomplete(counts);
   if (why !== "") return why;
   const besides = { removed: counts.deleted, added: 0, arrived: counts.copied + counts.unchanged };
-  const found = await findExtraneous(spec, options.input.sources, tree, besides, signal, options.input.warn);
+  const warn = (message: string) => host.warn(message);
+  const found = await findExtraneous({ spec, sources, tree, signal, warn }, besides);
   try {
     failpoint("delete");
     if (found.refused !== "") return found.refused;
@@ -142,7 +157,7 @@ export async function removeExtraneous(options: RemoveOptions): Promise<string> 
       if (signal.aborted) return "";
       if (files.push(removalOf(each, options)) < Math.min(BATCH, spec.backlogHighWater)) continue;
       await registerRemovals(files, options);
-      await options.room(files.length);
+      await host.room(files.length);
       files = [];
     }
     if (files.length > 0) await registerRemovals(files, options);
@@ -168,12 +183,9 @@ function removalOf({ name, version }: Extraneous, { runId, spec, tree }: RemoveO
   };
 }
 
-async function registerRemovals(
-  files: EnqueueFile[],
-  { spec, batches, onQueued }: RemoveOptions,
-): Promise<void> {
+async function registerRemovals(files: EnqueueFile[], { spec, batches, host }: RemoveOptions): Promise<void> {
   const cursor: Cursor = { sources: spec.sources.length, listByte: 0 };
   await batches.send(JSON.stringify(cursor), files, new Map());
   failpoint("enqueue");
-  onQueued(batches.number, new Map([[destinationHost(spec), files.length]]));
+  host.onQueued(batches.number, new Map([[destinationHost(spec), files.length]]));
 }

@@ -11,17 +11,10 @@ import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
 import { Sweeper } from "./sweeper.js";
+import { WINDOW_FILES } from "./window.js";
 
-/** Files per run and host that are in BullMQ at once, where no limit of the host says less. */
-const WINDOW = 1_000;
 /** Files in BullMQ at once in all, however many hosts there are. */
 const MOST_QUEUED = 20_000;
-/** Where a host's limit is lower: twice the limit, so that the next file is there when a slot is. */
-const LEAST_WINDOW = 4;
-/** Files of a host that go into BullMQ at first: it may be down. Then, while it is not, twice as many with each look. */
-const FIRST = 64;
-/** The same for a host that was blocked. */
-const PROBES = 4;
 /** Chunks of a flow that are read at once. */
 const MOST_READ = 64;
 /** BullMQ's limit is 2^21 - 1. */
@@ -133,7 +126,7 @@ export class FleetDispatcher {
   #flow(run: FleetRun, host: string): Flow {
     let flow = run.flows.get(host);
     if (!flow) {
-      flow = new Flow(run.id, host, host === "" ? WINDOW : FIRST);
+      flow = new Flow(run.id, host);
       run.flows.set(host, flow);
     }
     return flow;
@@ -195,9 +188,9 @@ export class FleetDispatcher {
       }
       if (blocked.has(flow.host)) continue;
       flow.nextTag = Math.max(flow.nextTag, now);
-      const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW;
+      const cap = run.spec.maxWorkers > 0 ? run.spec.maxWorkers - this.#inRun(run) : WINDOW_FILES;
       const before = flow.inQueue;
-      const room = Math.min(flow.window - before, flow.allowance - before, cap, left);
+      const room = Math.min(flow.window.room(before), cap, left);
       if (room > 0) fed = (await this.#feedFlow(run, flow, room)) || fed;
       left -= flow.inQueue - before;
     }
@@ -229,9 +222,10 @@ export class FleetDispatcher {
       for (const flow of flows) {
         if (flow.host !== host) continue;
         const { breakers } = this.#runs.get(flow.runId) as FleetRun;
-        flow.window = limit > 0 ? Math.max(2 * Math.ceil(limit), LEAST_WINDOW) : WINDOW;
+        flow.window.limitTo(limit > 0 ? limit : undefined);
         breakers.report(host, untilMs, state === null);
-        flow.allowance = state === null ? Math.min(flow.allowance * 2, flow.window) : PROBES;
+        if (state === null) flow.window.grow();
+        else flow.window.probe();
       }
     }
     return open;

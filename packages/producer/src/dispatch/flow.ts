@@ -3,6 +3,7 @@ import type { Admission } from "@drover/shared/protocol/admission";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { RunSpec } from "@drover/shared/run";
 import type { Tree } from "@drover/shared/storage/tree";
+import { WINDOW_FILES, Window } from "./window.js";
 
 /** A file in BullMQ. */
 export interface Pending {
@@ -72,14 +73,16 @@ export class Flow {
   readonly chunks = new Map<string, Chunk>();
   /** Priority of the next file: its start tag (start-time fair queueing, Goyal, Vin and Cheng 1996). */
   nextTag = 0;
-  /** Files that may be in BullMQ at once. */
-  window = 1_000;
+  /** How many may be in BullMQ at once. */
+  readonly window: Window;
+
+  /** @param host `host:port`, or "" for files that need none. */
   constructor(
     readonly runId: string,
     readonly host: string,
-    /** Files that may be in BullMQ at once as long as it is not known whether the host lets them through. */
-    public allowance: number,
-  ) {}
+  ) {
+    this.window = new Window(WINDOW_FILES, host !== "");
+  }
 
   get inQueue(): number {
     let sum = 0;

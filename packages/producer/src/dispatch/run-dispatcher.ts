@@ -5,18 +5,16 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { addJobs } from "@drover/shared/queue/bullmq";
 import type { Queue } from "bullmq";
 import type { Redis } from "ioredis";
+import { Window } from "./window.js";
 
-/** Files of a host that may bounce off a breaker which has just closed. */
-const PROBES = 4;
-
-export interface DispatcherOptions {
+export interface RunDispatcherOptions {
   runId: string;
   redis: Redis;
   queue: Queue;
   backlog: Backlog;
   breakers: HostBreakers;
   /** Files per host that may be in BullMQ at once. */
-  window: number;
+  windowFiles: number;
   /** A host was given up: ends its files without carrying them. */
   endBlocked(job: TransferJob): Promise<void>;
   onError(error: unknown): void;
@@ -30,12 +28,14 @@ interface Host {
   /** Its id: dropped when all its files are. */
   chunk: string | undefined;
   inQueue: number;
-  /** Files that may be in BullMQ at once while a host recovers: doubles with each that is settled. */
-  allowance: number;
+  /** How many may be in BullMQ at once. */
+  window: Window;
+  /** It was blocked, and the window has been narrowed for that. */
+  narrowed: boolean;
 }
 
 /** Moves files from the backlog into BullMQ, a window per host, hosts in turn; none to a host that is blocked. */
-export class Dispatcher {
+export class RunDispatcher {
   readonly #hosts = new Map<string, Host>();
   #pumping = false;
   #again = false;
@@ -48,7 +48,7 @@ export class Dispatcher {
   /** Chunk of each file that is in BullMQ: it is kept until all of its files are settled. */
   readonly #chunks = new Map<number, { id: string; left: number }>();
 
-  constructor(private readonly options: DispatcherOptions) {
+  constructor(private readonly options: RunDispatcherOptions) {
     options.breakers.onChange(() => this.#pump());
   }
 
@@ -62,7 +62,8 @@ export class Dispatcher {
   #host(name: string): Host {
     let host = this.#hosts.get(name);
     if (!host) {
-      host = { name, chunks: [], rest: [], chunk: undefined, inQueue: 0, allowance: PROBES };
+      const window = new Window(this.options.windowFiles);
+      host = { name, chunks: [], rest: [], chunk: undefined, inQueue: 0, window, narrowed: false };
       this.#hosts.set(name, host);
     }
     return host;
@@ -73,9 +74,9 @@ export class Dispatcher {
     const host = this.#host(of);
     host.inQueue--;
     this.#dropInFlight(index);
-    host.allowance = this.options.breakers.isRecovering(host.name) ? host.allowance * 2 : PROBES;
+    if (this.#isNarrowed(host)) host.window.grow();
     this.#left();
-    if (host.inQueue <= this.options.window / 2) this.#pump();
+    if (host.window.isLow(host.inQueue)) this.#pump();
   }
 
   #dropInFlight(index: number): void {
@@ -149,11 +150,8 @@ export class Dispatcher {
       this.#wakeAt(blockedUntil);
       return false;
     }
-    const most =
-      breakers.isRecovering(host.name) && !this.#draining
-        ? Math.min(host.allowance, this.options.window)
-        : this.options.window;
-    const room = isGivenUp ? Number.POSITIVE_INFINITY : most - host.inQueue;
+    this.#isNarrowed(host);
+    const room = isGivenUp ? Number.POSITIVE_INFINITY : host.window.room(host.inQueue);
     if (room <= 0) return false;
     if (host.chunk === undefined) {
       host.chunk = host.chunks.shift() as string;
@@ -172,6 +170,17 @@ export class Dispatcher {
       host.chunk = undefined;
     }
     return true;
+  }
+
+  /** Whether the host recovers from being blocked: then it gets a few files, and more as these are settled. */
+  #isNarrowed(host: Host): boolean {
+    const narrow = this.options.breakers.isRecovering(host.name) && !this.#draining;
+    if (narrow !== host.narrowed) {
+      if (narrow) host.window.probe();
+      else host.window.open();
+      host.narrowed = narrow;
+    }
+    return narrow;
   }
 
   async #giveUp(job: TransferJob): Promise<void> {

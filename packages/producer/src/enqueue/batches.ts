@@ -5,6 +5,7 @@ import {
   ForgottenError,
 } from "@drover/shared/protocol/backlog";
 import type { Ledger } from "@drover/shared/protocol/ledger";
+import type { Run } from "@drover/shared/run";
 
 /**
  * Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again, counted from
@@ -23,63 +24,70 @@ interface Batch {
   ackedMs: number;
 }
 
+export interface BatchesOptions {
+  backlog: Backlog;
+  ledger: Ledger;
+  /** As it was when this process took it: its batches go on behind those that it has. */
+  run: Run;
+  /** Whether two files of the run could have the same destination. */
+  claims: boolean;
+  /** Makes the run anew where Redis has forgotten it whole. */
+  recreate(): Promise<unknown>;
+}
+
 /** Registers the batches of a run in order, and those again that Redis has forgotten. */
 export class Batches {
   #recent: Batch[] = [];
   #sealed = false;
 
-  constructor(
-    private readonly backlog: Backlog,
-    private readonly ledger: Ledger,
-    private readonly runId: string,
-    private readonly fleet: boolean,
-    /** Whether two files of the run could have the same destination. */
-    private readonly claims: boolean,
-    /** Number of the last batch that is registered. */
-    private last: number,
-    /** Makes the run anew where Redis has forgotten it whole. */
-    private readonly recreate: () => Promise<unknown>,
-  ) {}
-
   /** Number of the last batch. */
+  #last: number;
+
+  constructor(private readonly options: BatchesOptions) {
+    this.#last = options.run.batch;
+  }
+
+  /** Number of the last batch that was sent, or that the run had before. */
   get number(): number {
-    return this.last;
+    return this.#last;
   }
 
   /** @throws ForgottenError when Redis has lost more than is kept. */
   async send(cursor: string, files: EnqueueFile[], secrets: Map<string, string>): Promise<EnqueueAnswer[]> {
-    const number = ++this.last;
+    const number = ++this.#last;
     this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), secrets, ackedMs: 0 });
     return this.#register(number, files);
   }
 
   /** There are no more. */
   async seal(): Promise<void> {
-    await this.ledger.seal(this.runId);
+    await this.options.ledger.seal(this.options.run.id);
     this.#sealed = true;
   }
 
   /** Sends again what Redis has forgotten since. */
   async confirm(): Promise<void> {
+    const { ledger, run } = this.options;
     const last = this.#recent.at(-1)?.number;
-    let known = await this.ledger.registered(this.runId);
+    let known = await ledger.registered(run.id);
     if (!known && (this.#recent.length === 0 || this.#recent[0]?.number === 1)) {
-      await this.recreate();
+      await this.options.recreate();
       known = { batch: 0, sealed: false };
     }
-    if (!known) throw new ForgottenError(this.runId, undefined);
+    if (!known) throw new ForgottenError(run.id, undefined);
     if (last !== undefined && known.batch < last) await this.#register(last);
-    if (this.#sealed && !known.sealed) await this.ledger.seal(this.runId);
+    if (this.#sealed && !known.sealed) await ledger.seal(run.id);
   }
 
   async #register(number: number, given?: EnqueueFile[]): Promise<EnqueueAnswer[]> {
     for (;;) {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
-        const { runId, fleet, claims } = this;
-        await this.ledger.keepSecretSources(runId, batch.secrets); // before there is anything that needs them
+        const { backlog, ledger, run, claims } = this.options;
+        await ledger.keepSecretSources(run.id, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        const answers = await this.backlog.enqueue(runId, number, batch.cursor, files, { fleet, claims });
+        const options = { fleet: run.spec.fleet, claims };
+        const answers = await backlog.enqueue(run.id, number, batch.cursor, files, options);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;
         // It was taken, so all before it are there; those after it may have been forgotten with it.
@@ -89,7 +97,7 @@ export class Batches {
         if (!(error instanceof ForgottenError)) throw error;
         if (error.known === undefined) {
           if (this.#recent[0]?.number !== 1) throw error;
-          await this.recreate();
+          await this.options.recreate();
           continue;
         }
         const before = this.#recent.some((each) => each.number === number - 1);

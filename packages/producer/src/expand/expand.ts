@@ -8,6 +8,7 @@ import { localVersion } from "@drover/shared/storage/local/source";
 import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import type { Cursor } from "./cursor.js";
+import type { Entry } from "./entry.js";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
 import { ListingError } from "./listing-error.js";
@@ -16,22 +17,6 @@ import type { ListedObject } from "./s3/page.js";
 import { S3Sources } from "./s3/source.js";
 import { destinationOf, parseSource, type SourceName, sourceText } from "./source-name.js";
 import { walk } from "./walk.js";
-
-/** A file that the run is to carry, or something of its sources that it cannot. */
-export interface Entry {
-  /** URL with its secrets, or absolute path. */
-  source: string;
-  /** The same as it may be shown. */
-  redacted: string;
-  /** Destination relative to the root; "" where there is none. */
-  destination: string;
-  sha256: string | undefined;
-  /** At the source, where its listing tells: the same as the catalog's means unchanged. */
-  version: string | undefined;
-  error: TransferError | undefined;
-  /** Where the expansion goes on after this entry. */
-  cursor: Cursor;
-}
 
 /** Nothing was found for a while, but the expansion has come so far. */
 export interface Passed {
@@ -199,7 +184,11 @@ async function* expandOne(
       return;
     }
     const name = destination ?? destinationOf(source, spec.layout);
-    yield entry(spec, text, redacted, name, expected, undefined, after);
+    yield entry(
+      spec,
+      { source: text, redacted, destination: name, sha256: expected, version: undefined },
+      after,
+    );
     return;
   }
   let stat: BigIntStats;
@@ -209,7 +198,11 @@ async function* expandOne(
     // It has a destination, so that a retry finds it once it is there.
     const name = destination ?? destinationOf(source, spec.layout);
     yield {
-      ...entry(spec, text, redacted, name, expected, undefined, after),
+      ...entry(
+        spec,
+        { source: text, redacted, destination: name, sha256: expected, version: undefined },
+        after,
+      ),
       error: fileError(error, `read ${source.path}`),
     };
     return;
@@ -221,7 +214,7 @@ async function* expandOne(
       : new TransferError("unsupported", `${source.path} is not a regular file`, { permanent: true });
     const version = localVersion(stat);
     yield {
-      ...entry(spec, text, redacted, name, expected, version, after),
+      ...entry(spec, { source: text, redacted, destination: name, sha256: expected, version }, after),
       ...(refused ? { error: refused } : {}),
     };
     return;
@@ -247,7 +240,12 @@ async function* expandOne(
       const stat = found.is === "file" ? found.stat : undefined;
       if (found.is === "file" && stat && isWithin(spec, Number(stat.size), Number(stat.mtimeNs) / 1e6)) {
         const { path, relative } = found;
-        yield entry(spec, path, path, relative, spec.checksums[path], localVersion(stat), cursor);
+        const sha256 = spec.checksums[path];
+        yield entry(
+          spec,
+          { source: path, destination: relative, sha256, version: localVersion(stat) },
+          cursor,
+        );
       } else yield { passed: true, cursor };
     }
   }
@@ -271,7 +269,8 @@ async function* expandS3(
       ? await listing(redacted, s3.find(source))
       : ({ is: "prefix", prefix: prefixOf(source.key) } as const);
   if (found.is === "object") {
-    yield entry(spec, redacted, redacted, named, sha256, versionOf(found.object), after);
+    const version = versionOf(found.object);
+    yield entry(spec, { source: redacted, destination: named, sha256, version }, after);
     return;
   }
   if (found.is === "nothing") {
@@ -319,7 +318,9 @@ async function* expandS3(
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(relative) && !/(^|\/)\.\.?$/.test(relative)) continue;
         if (!isWithin(spec, object.sizeBytes, object.mtimeMs)) continue;
-        yield entry(spec, text, text, relative, checksums.get(text), versionOf(object), cursor);
+        const expected = checksums.get(text);
+        const version = versionOf(object);
+        yield entry(spec, { source: text, destination: relative, sha256: expected, version }, cursor);
       }
       yield { passed: true, cursor };
     }
@@ -366,15 +367,20 @@ export function destinationInside(directory: string, root: string): string | und
   }
 }
 
-function entry(
-  spec: RunSpec,
-  source: string,
-  redacted: string,
-  destination: string,
-  sha256: string | undefined,
-  version: string | undefined,
-  cursor: Cursor,
-): Entry {
+/** What is known of a file that was found. */
+interface FoundFile {
+  /** URL with its secrets, or the text of another source. */
+  source: string;
+  /** The same without its secrets; left out where it has none. */
+  redacted?: string;
+  destination: string;
+  sha256: string | undefined;
+  version: string | undefined;
+}
+
+/** An entry of a file, or of a name that no file may have at the destination. */
+function entry(spec: RunSpec, file: FoundFile, cursor: Cursor): Entry {
+  const { source, redacted = source, destination, sha256, version } = file;
   try {
     if (isS3(spec.root)) safeKey(destination);
     else safeRelative(destination);

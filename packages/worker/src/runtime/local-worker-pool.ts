@@ -158,3 +158,8 @@ export class LocalWorkerPool {
     (events[name] as (...args: unknown[]) => void)(...args);
   }
 }
+
+/** Starts what carries a run in this process. */
+export function startLocalPool(options: LocalWorkerPoolOptions): LocalWorkerPool {
+  return new LocalWorkerPool(options);
+}

@@ -3,65 +3,62 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
 import { awsEndpoint, type S3Spec } from "@drover/shared/storage/s3/spec";
-import type { Resolved } from "./settings.js";
+import type { S3Request } from "./request.js";
 
-/**
- * How a run reaches S3: the settings, and what they leave open from the profile of the AWS configuration files. It
- * holds names only, no credentials.
- *
- * @throws SettingsError for settings that exclude each other, or a profile that is not there.
- */
-export async function s3SpecOf({ values, origins }: Resolved): Promise<S3Spec> {
-  const profile = values["s3-profile"];
-  if (values["s3-anonymous"] && origins["s3-profile"] === "flag")
-    throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
-  const configured = await fromProfile(profile);
-  const ownEndpoint = values["s3-endpoint"] ?? configured.endpoint;
-  const region = values["s3-region"] ?? configured.region ?? "us-east-1";
-  if (!/^[a-z0-9-]{1,64}$/i.test(region))
-    throw new SettingsError(`--s3-region must be a name such as eu-west-1, not ${JSON.stringify(region)}`);
-  const another = ownEndpoint !== undefined && !isAws(ownEndpoint);
-  const checksums = values["s3-checksums"] ?? configured.checksums;
-  return {
-    endpoint: ownEndpoint ?? awsEndpoint(region),
-    region,
-    pathStyle: values["s3-path-style"] ?? another,
-    checksums: checksums === undefined ? !another : checksums === "when-supported",
-    anonymous: values["s3-anonymous"],
-    requesterPays: values["s3-requester-pays"],
-    ...(profile === undefined ? {} : { profile }),
-  };
+/** How a run reaches the services of its s3:// sources and of its destination. They hold names only, no credentials. */
+export interface S3Services {
+  sources: S3Spec;
+  /** Where the destination is at another service, or is written by somebody else. */
+  destination?: S3Spec;
 }
 
 /**
- * How a run reaches the S3 service that it writes to, where its settings name another one than that of its sources.
+ * Completes what a request says of S3 by the profiles of the AWS configuration files.
  *
- * @param sources how it reaches these.
- * @throws SettingsError
+ * @param writes whether the destination is in S3.
+ * @throws SettingsError for a region or profile that cannot be, and for writing without a signature.
  */
-export async function s3DestinationOf(resolved: Resolved, sources: S3Spec): Promise<S3Spec | undefined> {
-  const { values, origins } = resolved;
-  const endpoint = values["s3-dest-endpoint"];
-  const region = values["s3-dest-region"];
-  const profile = values["s3-dest-profile"];
+export async function s3ServicesOf(request: S3Request, writes: boolean): Promise<S3Services> {
+  const sources = await serviceOf(request);
+  if (!writes) return { sources };
+  const { destination } = request;
+  const { endpoint, region, profile } = destination ?? {};
   if (endpoint === undefined && region === undefined && profile === undefined) {
     if (sources.anonymous)
       throw new SettingsError("--s3-anonymous is for reading: name who writes with --s3-dest-profile");
-    return undefined;
+    return { sources };
   }
   // A profile of its own says where it is; without one it is what the sources' settings say.
   const configured = profile === undefined ? {} : await fromProfile(profile);
-  return s3SpecOf({
-    values: {
-      ...values,
-      "s3-endpoint": endpoint ?? (profile === undefined ? values["s3-endpoint"] : configured.endpoint),
-      "s3-region": region ?? configured.region ?? values["s3-region"],
-      "s3-profile": profile ?? values["s3-profile"],
-      "s3-path-style": endpoint === undefined && profile === undefined ? values["s3-path-style"] : undefined,
-      "s3-anonymous": false,
-    },
-    origins,
+  const own = await serviceOf({
+    ...request,
+    endpoint: endpoint ?? (profile === undefined ? request.endpoint : configured.endpoint),
+    region: region ?? configured.region ?? request.region,
+    profile: profile ?? request.profile,
+    pathStyle: endpoint === undefined && profile === undefined ? request.pathStyle : undefined,
+    anonymous: false,
   });
+  return { sources, destination: own };
+}
+
+async function serviceOf(request: S3Request): Promise<S3Spec> {
+  const { profile, anonymous, requesterPays } = request;
+  const configured = await fromProfile(profile);
+  const ownEndpoint = request.endpoint ?? configured.endpoint;
+  const region = request.region ?? configured.region ?? "us-east-1";
+  if (!/^[a-z0-9-]{1,64}$/i.test(region))
+    throw new SettingsError(`--s3-region must be a name such as eu-west-1, not ${JSON.stringify(region)}`);
+  const another = ownEndpoint !== undefined && !isAws(ownEndpoint);
+  const checksums = request.checksums ?? configured.checksums;
+  return {
+    endpoint: ownEndpoint ?? awsEndpoint(region),
+    region,
+    pathStyle: request.pathStyle ?? another,
+    checksums: checksums === undefined ? !another : checksums === "when-supported",
+    anonymous,
+    requesterPays,
+    ...(profile === undefined ? {} : { profile }),
+  };
 }
 
 function isAws(endpoint: string): boolean {

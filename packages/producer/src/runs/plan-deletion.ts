@@ -1,58 +1,41 @@
 import { statSync } from "node:fs";
-import type { SourceName } from "@drover/producer/expand/source-name";
-import { sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
 import { isBelow, liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { destinationService } from "@drover/shared/storage/registry";
 import { isS3 } from "@drover/shared/storage/s3/name";
-import { SETTINGS } from "./settings/settings.js";
-import { parseMostDeleted } from "./settings/units.js";
-
-/** Flags of `drover sync` that have to do with deleting. */
-export interface DeletionFlags {
-  delete?: boolean;
-  maxDelete?: string;
-  backupDir?: string;
-  fromFile?: string;
-}
+import type { SourceName } from "../expand/source-name.js";
+import { sourceText } from "../expand/source-name.js";
+import { readRoot } from "./read-root.js";
+import type { RunRequest } from "./request.js";
 
 /**
- * Understands `--delete` and what belongs to it.
+ * Checks what a request says of deleting.
  *
- * @param sources of the command line.
+ * @param sources of the request.
  * @param root of the destination tree.
  * @throws SettingsError where deleting could remove what nobody meant.
  */
-export function planDeletion(
-  flags: DeletionFlags,
-  sources: SourceName[],
-  root: string,
-  stateDir: string,
-): RunSpec["delete"] {
-  if (!flags.delete) {
-    const alone =
-      flags.maxDelete !== undefined ? "--max-delete" : flags.backupDir !== undefined ? "--backup-dir" : "";
-    if (alone !== "") throw new SettingsError(`${alone} says how to delete: it needs --delete`);
-    return undefined;
-  }
-  if (flags.fromFile !== undefined)
+export function planDeletion(request: RunRequest, sources: SourceName[], root: string): RunSpec["delete"] {
+  const { delete: deletion } = request.destination;
+  if (!deletion) return undefined;
+  if (request.selection.list !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
   for (const source of sources) checkTree(source, root);
-  if (!isS3(root) && liesWithin(stateDir, root))
+  if (!isS3(root) && liesWithin(request.stateDir, root))
     throw new SettingsError(
-      `--delete would remove Drover's own state in ${stateDir}: choose another --state-dir`,
+      `--delete would remove Drover's own state in ${request.stateDir}: choose another --state-dir`,
     );
-  const most = parseMostDeleted(flags.maxDelete ?? "50%");
-  if (flags.backupDir === undefined) return { most };
-  return { most, backupDir: planBackup(flags.backupDir, sources, root) };
+  const { most, backupDir } = deletion;
+  if (backupDir === undefined) return { most };
+  const backup = readRoot(backupDir, request.directory);
+  checkBackup(backup, sources, root);
+  return { most, backupDir: backup };
 }
 
-/** Where what is removed is kept: of the kind of the destination, and apart from it and from the sources. */
-function planBackup(given: string, sources: SourceName[], root: string): string {
-  if (given === "") throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
-  const backup = readRoot(given);
+/** What keeps what is removed must be of the kind of the destination, and apart from it and from the sources. */
+function checkBackup(backup: string, sources: SourceName[], root: string): void {
   if (isS3(backup) !== isS3(root)) {
     const remedy = isS3(root) ? "s3://bucket/prefix at the service of the destination" : "a directory";
     throw new SettingsError(
@@ -63,19 +46,10 @@ function planBackup(given: string, sources: SourceName[], root: string): string 
   for (const source of sources)
     if (source.is === "path" && !isS3(backup) && overlap(backup, source.path))
       throw apart(backup, `the source ${source.path}`);
-  return backup;
 }
 
 function apart(backup: string, what: string): SettingsError {
   return new SettingsError(`--backup-dir ${backup} and ${what} lie in each other: keep them apart`);
-}
-
-function readRoot(given: string): string {
-  try {
-    return SETTINGS["artifact-root"].kind.read(given);
-  } catch (error) {
-    throw error instanceof SettingsError ? new SettingsError(`--backup-dir: ${error.message}`) : error;
-  }
 }
 
 /** Whether one of two roots of the same kind lies in the other. */

@@ -1,0 +1,259 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { parseSource, sourceText } from "@drover/producer/expand/source-name";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
+import { SILENT } from "@drover/producer/runs/run-handle";
+import { submit } from "@drover/producer/runs/submit";
+import { openEngine } from "@drover/shared/engine";
+import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
+import { shortHash } from "@drover/shared/ids";
+import { hostOf } from "@drover/shared/job";
+import { makeDirectory } from "@drover/shared/make-directory";
+import type { BriefError, Outcome } from "@drover/shared/outcome";
+import { safeRelative } from "@drover/shared/paths";
+import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
+import { openTree } from "@drover/shared/storage/registry";
+import { isS3 } from "@drover/shared/storage/s3/name";
+import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
+import type { FetchLog } from "../display/fetch-log.js";
+import type { Settings } from "../settings/settings.js";
+import { parseDecimal } from "../settings/units.js";
+import { onStopSignal } from "../signals.js";
+import { FETCH_EXIT, type FetchFlags } from "./fetch.js";
+
+/** REPO_ROOT: the environment's, else the top of the git checkout, else the current directory. */
+function repoRoot(): string {
+  if (process.env.REPO_ROOT) return resolve(process.env.REPO_ROOT);
+  try {
+    const top = execFileSync("git", ["rev-parse", "--show-toplevel"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    return top.toString().trim();
+  } catch {
+    return process.cwd(); // no git, or no checkout
+  }
+}
+
+function numberFlag(
+  flag: string,
+  text: string | undefined,
+  { fallback, least, whole = false }: { fallback: number; least: number; whole?: boolean },
+): number {
+  if (text === undefined) return fallback;
+  const value = parseDecimal(text);
+  if (value >= least && value <= 86_400 && (!whole || Number.isInteger(value))) return value;
+  throw new SettingsError(
+    `${flag} must be a ${whole ? "whole " : ""}number of at least ${least}, not ${JSON.stringify(text)}`,
+  );
+}
+
+/** @throws SettingsError for whatever cannot be right. */
+function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planRun>[0] {
+  const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
+  const source = parseSource(
+    flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
+    process.cwd(),
+  );
+  if (source.is === "s3")
+    throw new SettingsError(
+      `--source-url ${sourceText(source)}: fetch takes http(s) URLs and files; use drover sync`,
+    );
+  const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
+  if (flags.destination !== undefined && isS3(flags.destination))
+    throw new SettingsError("--destination must be a local file: use drover sync for S3");
+  if (flags.destination === "") throw new SettingsError("--destination must be a file's path");
+  if (flags.lockDir === "") throw new SettingsError("--lock-dir must be a directory's path");
+  if (flags.destination?.endsWith("/") || (existsSync(destination) && statSync(destination).isDirectory())) {
+    throw new SettingsError(`--destination ${destination} is a directory: name the file`);
+  }
+  if (source.is === "path" && existsSync(source.path) && statSync(source.path).isDirectory()) {
+    throw new SettingsError(`--source-url ${source.path} is a directory: drover sync copies directories`);
+  }
+  try {
+    safeRelative(basename(destination));
+  } catch (error) {
+    throw new SettingsError(`--destination: ${messageOf(error)}`);
+  }
+  const checksum = flags.checksum?.toLowerCase();
+  if (checksum !== undefined && !/^[0-9a-f]{64}$/.test(checksum)) {
+    throw new SettingsError("--checksum must be a SHA-256: 64 hexadecimal digits");
+  }
+  const timeoutMs = numberFlag("--timeout", flags.timeout, { fallback: 30, least: 0.1 }) * 1000;
+  const ttlMs = numberFlag("--circuit-ttl", flags.circuitTtl, { fallback: 300, least: 0 }) * 1000;
+  const retries = numberFlag("--max-retries", flags.maxRetries, { fallback: 5, least: 1, whole: true });
+  const text = sourceText(source);
+  return {
+    directory: process.cwd(),
+    stateDir,
+    selection: {
+      sources: [text],
+      checksums: checksum === undefined ? [] : [{ source: text, sha256: checksum }],
+    },
+    destination: { root: dirname(destination), name: basename(destination) },
+    terms: {
+      retries,
+      timeoutMs,
+      backoffFactor: 2,
+      jitter: "near",
+      maxWorkers: 1,
+      whenBusy: "skip-same-source",
+      backlogHighWater: 1,
+    },
+    // It opens when the tries of one fetch are spent, not before.
+    breaker: { threshold: Number.MAX_SAFE_INTEGER, ttlMs, waitMs: 0, openWhenSpent: true },
+  };
+}
+
+/** `drover fetch`: one file, with the exit codes of {@link FETCH_EXIT} and JSON lines on both streams. */
+export async function fetchFile(flags: FetchFlags, settings: Settings, log: FetchLog): Promise<number> {
+  const stateDir = flags.lockDir ? resolve(flags.lockDir) : (settings["state-dir"] as string);
+  let planned: PlannedRun;
+  try {
+    planned = await planRun(requestOf(flags, stateDir));
+    if (flags.lockDir !== undefined) makeLockDirectory(stateDir);
+  } catch (error) {
+    log.say("error", messageOf(error));
+    return FETCH_EXIT.usage;
+  }
+  const { redis } = settings;
+  if (redis === undefined && findRedisServer() === undefined) {
+    log.say("error", "missing required command: redis-server or valkey-server", { command: "redis-server" });
+    return FETCH_EXIT.missing;
+  }
+  // Locks and breakers are shared by those who name the same lock directory: a Redis of its own, or a namespace.
+  const namespace =
+    redis !== undefined && flags.lockDir !== undefined ? `{drover-${shortHash(stateDir)}}` : undefined;
+  try {
+    openTree(planned.spec).close(); // a directory that cannot be made is refused before a run begins
+    const engine = await openEngine({ redis, stateDir, namespace });
+    try {
+      const warn = (message: string) => log.say("warn", message);
+      const handle = await submit(engine, planned, { startPool: startLocalPool, stateDir, warn });
+      return await follow(handle, aboutOf(planned), log);
+    } finally {
+      engine.close();
+    }
+  } catch (error) {
+    if (error instanceof TransferError) return sayFailed(error, aboutOf(planned), log);
+    log.say("error", messageOf(error));
+    const missing = error instanceof UnavailableError || (error as Error).name === "EmbeddedError";
+    if (missing) return FETCH_EXIT.missing;
+    return error instanceof SettingsError ? FETCH_EXIT.usage : FETCH_EXIT.failed;
+  }
+}
+
+function makeLockDirectory(path: string): void {
+  try {
+    makeDirectory(path);
+  } catch (error) {
+    throw new SettingsError(`cannot use --lock-dir ${path} (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+async function follow(
+  handle: Awaited<ReturnType<typeof submit>>,
+  about: { source: string; destination: string },
+  log: FetchLog,
+): Promise<number> {
+  const stop = new AbortController();
+  const unlisten = onStopSignal(() => stop.abort(), FETCH_EXIT.interrupted);
+  let outcome: Outcome | undefined;
+  let lastError: string | undefined;
+  const { end } = await handle.follow(
+    {
+      ...SILENT,
+      started: (_job, attempt) => {
+        log.attempt = attempt;
+      },
+      retrying: (_job, attempt, error, delayMs) => {
+        log.attempt = attempt;
+        lastError = error.message;
+        const seconds = Math.round(delayMs / 100) / 10;
+        log.say("warn", `download failed: ${error.message}; trying again in ${seconds} s`, {
+          ...about,
+          error: error.message,
+          error_class: error.class,
+          delay_seconds: seconds,
+        });
+      },
+      settled: (settled) => {
+        outcome = settled;
+      },
+      warn: (message) => log.say("warn", message),
+    },
+    stop.signal,
+  );
+  unlisten();
+  if (end === "interrupted") {
+    log.say("warn", "interrupted", about);
+    return FETCH_EXIT.interrupted;
+  }
+  const blockedUntilMs = handle.breakers.blockedUntil(hostOf(about.source));
+  return sayOutcome({ outcome, lastError, blockedUntilMs }, about, log);
+}
+
+interface Ended {
+  outcome: Outcome | undefined;
+  /** What the last try failed for. */
+  lastError: string | undefined;
+  /** Until when the host is blocked (Unix ms), or 0. */
+  blockedUntilMs: number;
+}
+
+function sayOutcome(
+  { outcome, lastError, blockedUntilMs }: Ended,
+  about: Record<string, unknown>,
+  log: FetchLog,
+): number {
+  const checksum = { checksum: outcome?.checksum ?? null };
+  switch (outcome?.outcome) {
+    case "copied":
+      log.say("info", "download successful", {
+        ...about,
+        ...checksum,
+        bytes: outcome.bytes,
+        verified_by: outcome.verifiedBy,
+      });
+      return FETCH_EXIT.ok;
+    case "unchanged":
+      log.say("info", "destination is up to date", {
+        ...about,
+        ...checksum,
+        verified_by: outcome.verifiedBy,
+      });
+      return FETCH_EXIT.ok;
+    case "locked":
+      log.say("warn", "another fetch of this source and destination is running: skipped", about);
+      return FETCH_EXIT.ok;
+    case "blocked": {
+      const seconds = Math.max(Math.ceil((blockedUntilMs - Date.now()) / 1000), 0);
+      const fields = { ...about, seconds_until_retry: seconds };
+      if (lastError !== undefined) {
+        log.say(
+          "error",
+          `download failed: ${lastError}; circuit breaker open, seconds_until_retry=${seconds}`,
+          fields,
+        );
+        return FETCH_EXIT.failed;
+      }
+      log.say("error", `circuit breaker open, seconds_until_retry=${seconds}`, fields);
+      return FETCH_EXIT.open;
+    }
+    default:
+      return sayFailed(outcome?.error ?? { class: "cancelled", message: "cancelled" }, about, log);
+  }
+}
+
+function aboutOf({ spec }: PlannedRun): { source: string; destination: string } {
+  return { source: spec.sources[0] as string, destination: join(spec.root, spec.destination as string) };
+}
+
+function sayFailed(error: BriefError, about: Record<string, unknown>, log: FetchLog): number {
+  log.say("error", `download failed: ${error.message}`, {
+    ...about,
+    error: error.message,
+    error_class: error.class,
+  });
+  return FETCH_EXIT.failed;
+}

@@ -1,0 +1,163 @@
+import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { Leader } from "@drover/producer/dispatch/leader";
+import { checkBucket } from "@drover/producer/runs/check-bucket";
+import { s3ServicesOf } from "@drover/producer/runs/s3-services";
+import type { Engine } from "@drover/shared/engine";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
+import { redactText } from "@drover/shared/redact";
+import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { type RunningWorker, startWorker, workerId } from "@drover/worker/runtime/start-worker";
+import { destination as fileDescriptor, type Logger, pino } from "pino";
+import prettyBytes from "pretty-bytes";
+import { showDuration } from "../display/report.js";
+import { EXIT } from "../exit.js";
+import { s3RequestOf } from "../settings/run-request.js";
+import type { Resolved, Settings } from "../settings/settings.js";
+import { onStopSignal } from "../signals.js";
+import { withEngine } from "./engine.js";
+import type { OutputFlags } from "./options.js";
+import type { WorkerFlags } from "./worker.js";
+
+/** `drover worker`: carries files of a fleet's runs until a signal. Logs are JSON lines on standard error. */
+export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<number> {
+  const { values: settings } = resolved;
+  const roots = checkRoots(flags.root);
+  const s3 = roots.some(isS3) ? (await s3ServicesOf(s3RequestOf(resolved), false)).sources : undefined;
+  const limits = (flags.hostLimit ?? []).map(parseHostLimit);
+  for (const root of roots) if (isS3(root)) await checkBucket(root, s3 as S3Spec);
+  const log = logger(flags.verbose ?? false);
+  return await withEngine(settings, async (engine) => {
+    await setHostLimits(engine.redis, engine.keys, limits);
+    const { concurrency, "health-port": healthPort } = settings;
+    const running = await serve(engine, { concurrency, roots, s3, healthPort }, log);
+    const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
+    log.info({ concurrency, roots, ...health }, "worker ready");
+    await drainAtSignal(running, settings["drain-deadline"], log);
+    return EXIT.ok;
+  });
+}
+
+function logger(verbose: boolean): Logger {
+  return pino(
+    {
+      level: verbose ? "debug" : "info",
+      base: { worker: workerId() },
+      messageKey: "message",
+      timestamp: () => `,"ts":"${new Date().toISOString()}"`,
+      formatters: { level: (level) => ({ level }) },
+    },
+    fileDescriptor({ dest: 2, sync: true }),
+  );
+}
+
+interface Work {
+  concurrency: number;
+  roots: string[];
+  s3: S3Spec | undefined;
+  healthPort: number | undefined;
+}
+
+/** Takes files of the fleet's runs from here on, and leads the fleet where nobody does. */
+async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
+  const { redis, keys, ledger } = engine;
+  const onError = (error: Error) => {
+    // That Redis is away is said once, below.
+    if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
+    log.warn({ error: redactText(error.message) }, "error");
+  };
+  let running: RunningWorker | undefined;
+  let away = false;
+  redis.on("close", () => {
+    if (!away && !running?.draining) log.warn("Redis is away: waiting for it");
+    away = true;
+  });
+  redis.on("ready", () => {
+    if (away) log.info("Redis is back");
+    away = false;
+  });
+  running = await startWorker({
+    engine,
+    ...work,
+    events: {
+      started: (job, attempt) => log.debug({ run: job.r, source: job.s, attempt }, "started"),
+      waiting: () => {},
+      dropped: (job) => log.debug({ run: job.r, source: job.s }, "was settled before"),
+      retrying: (job, attempt, error, delayMs) =>
+        log.info(
+          { run: job.r, source: job.s, attempt, class: error.class, error: error.message, delay_ms: delayMs },
+          "will be tried again",
+        ),
+      settled: (outcome, job) => {
+        const { source, outcome: is, bytes, durationMs, error } = outcome;
+        const fields = { run: job.r, source, outcome: is, bytes, duration_ms: durationMs, ...error };
+        if (error) log.warn({ ...fields, message: undefined, error: error.message }, "not synced");
+        else log.debug(fields, "synced");
+      },
+    },
+    onError,
+    startLeader: (id) => {
+      const tell = (message: string, fields?: Record<string, unknown>) => log.info(fields ?? {}, message);
+      return new Leader(id, { redis, keys, ledger, owner: PROCESS_NAME, log: tell }, onError);
+    },
+  });
+  return running;
+}
+
+/** Waits for a signal, then stops in order. */
+async function drainAtSignal(running: RunningWorker, deadlineSeconds: number, log: Logger): Promise<void> {
+  const signal = await new Promise<string>((resolve) => onStopSignal(resolve, EXIT.interrupted));
+  log.info({ signal, deadline_s: deadlineSeconds, files: running.files }, "stopping");
+  await running.drain(deadlineSeconds * 1000).catch((error: Error) => {
+    log.warn({ error: redactText(error.message) }, "it is listed for a while yet");
+  });
+  log.info("stopped");
+}
+
+function checkRoots(given: string[]): string[] {
+  return given.map((each) => {
+    if (isS3(each)) {
+      const { bucket, key } = parseS3(each);
+      return s3Text({ bucket, key }).replace(/\/$/, "");
+    }
+    const root = resolve(each);
+    try {
+      accessSync(root, constants.W_OK);
+      if (statSync(root).isDirectory()) {
+        realpathSync(root);
+        return root;
+      }
+    } catch (error) {
+      throw new SettingsError(`cannot write to --root ${root} (${errnoCode(error)})`);
+    }
+    throw new SettingsError(`--root ${root} is not a directory`);
+  });
+}
+
+/** `drover workers`: who is alive, and what each carries. */
+export async function workers(settings: Settings, flags: OutputFlags): Promise<number> {
+  return await withEngine(settings, async (engine) => {
+    const alive = await aliveWorkers(engine.redis, engine.keys);
+    if (flags.json) {
+      process.stdout.write(`${JSON.stringify(alive, null, 2)}\n`);
+      return EXIT.ok;
+    }
+    if (alive.length === 0) process.stdout.write("no worker is alive\n");
+    for (const each of alive) {
+      const state = [...(each.leads ? ["leads"] : []), ...(each.draining ? ["draining"] : [])].join(", ");
+      process.stdout.write(
+        `${each.id}  ${each.carrying.length}/${each.concurrency} files${state ? `  ${state}` : ""}  ${each.roots.join(", ")}\n`,
+      );
+      for (const file of each.carrying) {
+        const bytes = prettyBytes(file.receivedBytes);
+        const size = file.sizeBytes === undefined ? bytes : `${bytes} of ${prettyBytes(file.sizeBytes)}`;
+        process.stdout.write(`  ${file.source} (${size}, ${showDuration(Date.now() - file.sinceMs)})\n`);
+      }
+    }
+    return EXIT.ok;
+  });
+}

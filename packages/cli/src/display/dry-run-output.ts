@@ -1,0 +1,43 @@
+import type { PlannedFile } from "@drover/producer/runs/dry-run";
+import { printable } from "../output.js";
+import type { Format } from "./report.js";
+
+/** Lines that are written at once. */
+const LINES = 500;
+
+/** What a run would do, a line for each file, many per write. */
+export class DryRunOutput {
+  #lines: string[] = [];
+  #first = true;
+
+  constructor(private readonly format: Format) {}
+
+  file({ source, destination, action, reason, error }: PlannedFile): void {
+    if (this.format === "human") {
+      const verb = action === "unchanged" ? "leave" : action;
+      const what = source === null || action === "unchanged" ? destination : `${source} -> ${destination}`;
+      this.#print(printable(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`));
+      return;
+    }
+    const status = error ? "failed" : "planned";
+    const fields = error ? { error } : { action, reason };
+    const text = JSON.stringify({ source, destination, status, ...fields });
+    if (this.format === "ndjson") this.#print(text);
+    else this.#print(`${this.#first ? "[\n" : ","}  ${text}`);
+    this.#first = false;
+  }
+
+  end(summary: string): void {
+    if (this.format === "human") this.#print(summary);
+    if (this.format === "json") this.#print(this.#first ? "[]" : "]");
+    this.#flush();
+  }
+
+  #print(line: string): void {
+    if (this.#lines.push(line) >= LINES) this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#lines.length > 0) process.stdout.write(`${this.#lines.splice(0).join("\n")}\n`);
+  }
+}

@@ -1,0 +1,34 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { dryRun } from "@drover/producer/runs/dry-run";
+import type { PlannedRun } from "@drover/producer/runs/plan";
+import { type EngineOptions, openEngine } from "@drover/shared/engine";
+import { EXIT } from "../exit.js";
+import { reportError, warn } from "../output.js";
+import { DryRunOutput } from "./dry-run-output.js";
+import type { Format } from "./report.js";
+
+/** `--dry-run`: prints what the sync would do. @throws ListingError when a source cannot be listed to its end. */
+export async function showDryRun(planned: PlannedRun, format: Format, state: EngineOptions): Promise<number> {
+  const output = new DryRunOutput(format);
+  // No Redis is started only to find that it knows nothing.
+  const noted = state.redis !== undefined || existsSync(join(state.stateDir, "redis"));
+  const files = dryRun(planned, {
+    openEngine: async () => (noted ? await openEngine(state) : undefined),
+    warn,
+  });
+  let step = await files.next();
+  for (; !step.done; step = await files.next()) output.file(step.value);
+  const { counts, deletionRefused, incomplete } = step.value;
+  const { root, delete: deletion } = planned.spec;
+  const deleted = deletion ? `, ${counts.delete} deleted` : "";
+  output.end(
+    `${counts.copy} ${counts.copy === 1 ? "file" : "files"} would be copied, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
+  );
+  if (incomplete) throw incomplete;
+  const total = counts.copy + counts.unchanged + counts.none;
+  if (deletionRefused !== "") reportError(`nothing would be deleted in ${root}: ${deletionRefused}`);
+  else if (total === 0) warn("nothing matched: there is no file to sync");
+  if (counts.none > 0) return counts.none === total ? EXIT.none : EXIT.some;
+  return deletionRefused === "" ? EXIT.ok : EXIT.some;
+}

@@ -1,0 +1,158 @@
+import type { RunRequestInput, S3Request } from "@drover/producer/runs/request";
+import { SettingsError } from "@drover/shared/errors";
+import { safeRelative } from "@drover/shared/paths";
+import { redactUrl } from "@drover/shared/redact";
+import { below } from "@drover/shared/storage/s3/name";
+import { type Resolved, SETTINGS, type Settings } from "./settings.js";
+import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
+
+/** Flags of `drover sync` that are no settings, as they are typed. */
+export interface RequestFlags {
+  fromFile?: string;
+  pattern?: string[];
+  /** `+ glob` or `- glob`, in order. */
+  filters?: string[];
+  minSize?: string;
+  maxSize?: string;
+  minAge?: string;
+  maxAge?: string;
+  checksum?: string[];
+  header?: string[];
+  delete?: boolean;
+  maxDelete?: string;
+  backupDir?: string;
+}
+
+/** What the command line asks for. @throws SettingsError for a value that cannot be understood. */
+export function requestOf(sources: string[], flags: RequestFlags, resolved: Resolved): RunRequestInput {
+  const { values, origins } = resolved;
+  return {
+    directory: process.cwd(),
+    stateDir: values["state-dir"] as string,
+    carriedBy: values.redis === undefined ? "process" : "fleet",
+    selection: {
+      sources,
+      ...(flags.fromFile === undefined ? {} : { list: flags.fromFile }),
+      patterns: flags.pattern ?? ["*"],
+      filters: flags.filters ?? [],
+      ...limitsOf(flags),
+      checksums: checksumsOf(flags.checksum ?? []),
+      headers: headersOf(flags.header ?? []),
+    },
+    destination: {
+      root: rootOf(values),
+      layout: values.layout,
+      check: values["check-destination"],
+      durability: values.durability,
+      ...deletionOf(flags),
+    },
+    terms: {
+      retries: values.retries,
+      timeoutMs: values.timeout * 1000,
+      backoffFactor: values["backoff-factor"],
+      // A fleet has limits of its own: only what the person asked for is another.
+      maxWorkers: origins["max-workers"] === "default" ? undefined : values["max-workers"],
+      maxFileSizeBytes: values["max-file-size"],
+      bytesPerSecond: values.bwlimit,
+      resume: values.resume,
+      backlogHighWater: values["backlog-high-water"],
+    },
+    breaker: {
+      ttlMs: values["circuit-ttl"] * 1000,
+      waitMs: (values["breaker-wait"] ?? values["circuit-ttl"]) * 1000,
+    },
+    s3: s3RequestOf(resolved),
+  };
+}
+
+/**
+ * What the settings say of S3.
+ *
+ * @throws SettingsError for settings that exclude each other.
+ */
+export function s3RequestOf({ values, origins }: Resolved): S3Request {
+  if (values["s3-anonymous"] && origins["s3-profile"] === "flag")
+    throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
+  return {
+    endpoint: values["s3-endpoint"],
+    region: values["s3-region"],
+    profile: values["s3-profile"],
+    bucket: values["s3-bucket"],
+    pathStyle: values["s3-path-style"],
+    checksums: values["s3-checksums"],
+    anonymous: values["s3-anonymous"],
+    requesterPays: values["s3-requester-pays"],
+    destination: {
+      endpoint: values["s3-dest-endpoint"],
+      region: values["s3-dest-region"],
+      profile: values["s3-dest-profile"],
+    },
+  };
+}
+
+/** Where the files go: a directory or `s3://bucket/prefix`. */
+function rootOf({ "artifact-root": root, "script-name": name }: Settings): string {
+  if (name === "") return root;
+  try {
+    safeRelative(name);
+  } catch (error) {
+    throw new SettingsError(`--script-name: ${(error as Error).message}`);
+  }
+  return below(root, name);
+}
+
+function limitsOf({ minSize, maxSize, minAge, maxAge }: RequestFlags) {
+  const nowMs = Date.now();
+  return {
+    ...(minSize === undefined ? {} : { minSizeBytes: parseBinarySize("--min-size", minSize) }),
+    ...(maxSize === undefined ? {} : { maxSizeBytes: parseBinarySize("--max-size", maxSize) }),
+    ...(minAge === undefined ? {} : { maxMtimeMs: parseAge("--min-age", minAge, nowMs) }),
+    ...(maxAge === undefined ? {} : { minMtimeMs: parseAge("--max-age", maxAge, nowMs) }),
+  };
+}
+
+function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "delete"> {
+  if (!flags.delete) {
+    const alone =
+      flags.maxDelete !== undefined ? "--max-delete" : flags.backupDir !== undefined ? "--backup-dir" : "";
+    if (alone !== "") throw new SettingsError(`${alone} says how to delete: it needs --delete`);
+    return {};
+  }
+  const most = parseMostDeleted(flags.maxDelete ?? "50%");
+  if (flags.backupDir === undefined) return { delete: { most } };
+  if (flags.backupDir === "")
+    throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
+  return { delete: { most, backupDir: readBackup(flags.backupDir) } };
+}
+
+function readBackup(given: string): string {
+  try {
+    return SETTINGS["artifact-root"].kind.read(given);
+  } catch (error) {
+    throw error instanceof SettingsError ? new SettingsError(`--backup-dir: ${error.message}`) : error;
+  }
+}
+
+function checksumsOf(given: string[]): { source: string; sha256: string }[] {
+  return given.map((pair) => {
+    const at = pair.lastIndexOf("=");
+    const sha256 = pair.slice(at + 1).toLowerCase();
+    if (at <= 0 || !/^[0-9a-f]{64}$/.test(sha256)) {
+      throw new SettingsError(
+        `--checksum must be SOURCE=SHA256 (64 hexadecimal digits), not ${redactUrl(pair)}`,
+      );
+    }
+    return { source: pair.slice(0, at), sha256 };
+  });
+}
+
+/** @throws SettingsError; the value is never shown. */
+function headersOf(given: string[]): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const line of given) {
+    const colon = line.indexOf(":");
+    if (colon <= 0) throw new SettingsError("--header must be 'Name: value'");
+    headers[line.slice(0, colon).trim()] = line.slice(colon + 1).trim();
+  }
+  return headers;
+}

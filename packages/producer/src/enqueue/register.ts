@@ -1,0 +1,125 @@
+import { failpoint } from "@drover/shared/failpoint";
+import { shortHash } from "@drover/shared/ids";
+import { hostOf, type NewJob } from "@drover/shared/job";
+import type { Outcome } from "@drover/shared/outcome";
+import { flightHash, flightOf } from "@drover/shared/protocol/admission";
+import type { EnqueueAnswer, EnqueueFile } from "@drover/shared/protocol/backlog";
+import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
+import { bucketOf, CLAIM_BUCKETS } from "@drover/shared/protocol/keys";
+import type { RunSpec } from "@drover/shared/run";
+import type { Tree } from "@drover/shared/storage/tree";
+import { type Comparison, compare } from "../compare/compare.js";
+import type { Cursor } from "../expand/cursor.js";
+import type { Entry } from "../expand/entry.js";
+import type { Batches } from "./batches.js";
+
+/** Who hears what became of files that were registered. */
+export interface RegistrationEvents {
+  /** Files wait in the backlog: so many per host, in the chunks `<batch>|<host>`. */
+  onQueued(batch: number, filesByHost: Map<string, number>): void;
+  /** A file ended without a transfer: unchanged, or refused. */
+  onSettled(outcome: Outcome): void;
+}
+
+/**
+ * Registers files with a run: each is compared with what is known of its destination, then settled at once or put into
+ * the backlog. An expansion does so batch by batch; whoever knows of single files may do so without one.
+ */
+export class Registrar {
+  /** Buckets of claims that may hold something: see {@link Keys.claims}. */
+  readonly claimBuckets = new Set<number>();
+
+  constructor(
+    private readonly runId: string,
+    private readonly comparison: Comparison,
+    private readonly batches: Batches,
+    private readonly events: RegistrationEvents,
+  ) {}
+
+  /**
+   * Registers up to 500 files in one call to Redis, all or nothing.
+   *
+   * @param cursor where the expansion goes on behind them.
+   * @throws RunLostError, ForgottenError as Backlog.enqueue.
+   */
+  async register(entries: Entry[], cursor: Cursor): Promise<void> {
+    const unchanged = await compare(this.comparison, entries);
+    const secrets = new Map<string, string>();
+    const files = entries.map((entry, at) => this.#fileOf(entry, unchanged[at], secrets));
+    const answers = await this.batches.send(JSON.stringify(cursor), files, secrets);
+    failpoint("enqueue");
+    const filesByHost = new Map<string, number>();
+    answers.forEach((answer, at) => {
+      if (answer.is === "duplicate") return;
+      const file = files[at] as EnqueueFile;
+      if (answer.is === "index" && file.kind === "queued") {
+        filesByHost.set(file.host, (filesByHost.get(file.host) ?? 0) + 1);
+        return;
+      }
+      this.events.onSettled(this.#outcomeOf(answer, entries[at] as Entry, unchanged[at]));
+    });
+    this.events.onQueued(this.batches.number, filesByHost);
+  }
+
+  /** @param secrets gets the source with its secrets, by flight, where it has any. */
+  #fileOf(entry: Entry, unchanged: CatalogEntry | undefined, secrets: Map<string, string>): EnqueueFile {
+    const { spec, tree }: { spec: RunSpec; tree: Tree } = this.comparison;
+    const job: NewJob = { s: entry.redacted, d: entry.destination };
+    if (entry.sha256 !== undefined) job.x = entry.sha256;
+    const ownFlight = flightHash(this.runId, job.s, job.d, 0);
+    if (entry.source !== entry.redacted) {
+      job.k = 1;
+      secrets.set(ownFlight, entry.source);
+    }
+    const destination = entry.error
+      ? shortHash("failed", entry.source, entry.destination)
+      : tree.leaseOf(entry.destination);
+    this.claimBuckets.add(bucketOf(destination, CLAIM_BUCKETS));
+    return {
+      kind: entry.error ? "failed" : unchanged ? "unchanged" : "queued",
+      host: hostOf(entry.redacted, spec),
+      destination,
+      source: shortHash(entry.source, entry.sha256 ?? ""),
+      job: JSON.stringify(job),
+      bytes: unchanged?.sizeBytes ?? 0,
+      failure: entry.error
+        ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
+        : "",
+      flight: flightOf(this.runId, spec, { ...job, i: 0 }, entry.error ? "" : destination),
+      ownFlight,
+    };
+  }
+
+  #outcomeOf(
+    answer: Exclude<EnqueueAnswer, { is: "duplicate" }>,
+    entry: Entry,
+    unchanged: CatalogEntry | undefined,
+  ): Outcome {
+    const base = {
+      index: answer.index,
+      source: entry.redacted,
+      destination: entry.destination === "" ? "" : this.comparison.tree.path(entry.destination),
+      name: entry.destination === "" ? entry.redacted : entry.destination,
+      durationMs: 0,
+    };
+    if (answer.is === "index" && !entry.error && unchanged) {
+      const { sha256, sizeBytes } = unchanged;
+      return {
+        ...base,
+        outcome: "unchanged",
+        checksum: sha256 === "" ? null : sha256,
+        bytes: sizeBytes,
+        verifiedBy: entry.version ? "catalog" : "not-modified",
+        attempts: entry.version ? 0 : 1,
+      };
+    }
+    const error =
+      answer.is === "collision"
+        ? ({
+            class: "collision",
+            message: "another source of this run has the same destination: give it a name of its own",
+          } as const)
+        : { class: entry.error?.class ?? "internal", message: entry.error?.message ?? "unexpected error" };
+    return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, attempts: 0, error };
+  }
+}

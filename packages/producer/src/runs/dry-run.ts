@@ -1,0 +1,218 @@
+import { createReadStream, lstatSync, type Stats, statSync } from "node:fs";
+import type { Engine } from "@drover/shared/engine";
+import { TransferError } from "@drover/shared/errors";
+import { Catalog } from "@drover/shared/protocol/catalog";
+import { LocalTree } from "@drover/shared/storage/local/tree";
+import { openTree } from "@drover/shared/storage/registry";
+import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
+import type { Tree } from "@drover/shared/storage/tree";
+import { openCheck, type S3Check } from "../compare/check-s3.js";
+import { compare } from "../compare/compare.js";
+import { type Extraneous, findExtraneous } from "../delete/remove-extraneous.js";
+import { START } from "../expand/cursor.js";
+import type { Entry } from "../expand/entry.js";
+import { expand } from "../expand/expand.js";
+import { ListingError } from "../expand/listing-error.js";
+import { openPipe } from "./piped-list.js";
+import type { PlannedRun } from "./plan.js";
+
+/** Files that are compared at once. */
+const BATCH = 500;
+
+/** What would be done about a file. */
+export interface PlannedFile {
+  source: string | null;
+  /** Absolute, or "". */
+  destination: string;
+  action: "copy" | "unchanged" | "delete" | "none";
+  reason: string;
+  error?: { class: string; message: string };
+}
+
+/** What would come of the run. */
+export interface DryRunResult {
+  counts: Record<PlannedFile["action"], number>;
+  /** Why nothing would be deleted although it is asked for, or "". */
+  deletionRefused: string;
+  /** Why not everything was found. */
+  incomplete?: ListingError;
+}
+
+export interface DryRunOptions {
+  /** Opens what is known of earlier syncs; resolves to undefined where nothing is. */
+  openEngine(): Promise<Engine | undefined>;
+  warn(message: string): void;
+}
+
+/**
+ * Tells what a run would do, without writing any file. Directories and prefixes are listed, and compared with what
+ * earlier syncs noted, where there were any; no URL is asked for.
+ */
+export async function* dryRun(
+  planned: PlannedRun,
+  options: DryRunOptions,
+): AsyncGenerator<PlannedFile, DryRunResult> {
+  const { spec } = planned;
+  const { signal } = new AbortController(); // Ctrl-C ends the process
+  const there = isS3(spec.root) || statSync(spec.root, { throwIfNoEntry: false })?.isDirectory();
+  const tree = there ? openTree(spec) : undefined;
+  const engine = tree && (await options.openEngine());
+  const check = engine && tree ? openCheck(spec, tree, signal, options.warn) : undefined;
+  const counts: DryRunResult["counts"] = { copy: 0, unchanged: 0, delete: 0, none: 0 };
+  let incomplete: ListingError | undefined;
+  let added = 0;
+  try {
+    const claims = new Claims(planned);
+    try {
+      for await (const found of batches(planned, options.warn)) {
+        for (const file of await judge(claims.of(found), { planned, engine, tree, check })) {
+          counts[file.action]++;
+          if (file.reason === NEW) added++;
+          yield file;
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof ListingError)) throw error;
+      incomplete = error;
+    }
+    const files = counts.copy + counts.unchanged + counts.none;
+    let deletionRefused = "";
+    if (spec.delete) {
+      if (incomplete) deletionRefused = incomplete.message;
+      else if (counts.none > 0)
+        deletionRefused = `${counts.none} ${counts.none === 1 ? "file" : "files"} cannot be copied`;
+      else if (tree) {
+        const besides = { removed: 0, added, coming: isS3(spec.root) ? files : 0 };
+        const { sources } = planned.secrets;
+        const found = await findExtraneous({ spec, sources, tree, signal, warn: options.warn }, besides);
+        deletionRefused = found.refused;
+        for await (const each of deletionRefused === "" ? found.extraneous.all() : []) {
+          counts.delete++;
+          yield deletion(each, tree);
+        }
+        found.extraneous.close();
+      }
+    }
+    return { counts, deletionRefused, ...(incomplete ? { incomplete } : {}) };
+  } finally {
+    await check?.close();
+    tree?.close();
+    engine?.close();
+  }
+}
+
+async function* batches(
+  { spec, secrets, pipe }: PlannedRun,
+  warn: (message: string) => void,
+): AsyncGenerator<Entry[]> {
+  const list =
+    pipe !== undefined ? openPipe(pipe) : spec.list === undefined ? undefined : createReadStream(spec.list);
+  const { signal } = new AbortController();
+  const { sources } = secrets;
+  let entries: Entry[] = [];
+  try {
+    for await (const found of expand({ spec, sources, list, from: START, signal, warn })) {
+      if ("passed" in found || entries.push(found) < BATCH) continue;
+      yield entries;
+      entries = [];
+    }
+  } finally {
+    if (entries.length > 0) yield entries;
+  }
+}
+
+/** Tells what two sources want to write, as Redis does for a run: then the names are kept until all are found. */
+class Claims {
+  readonly #sources: Map<string, string> | undefined;
+
+  constructor({ spec }: PlannedRun) {
+    if (spec.sources.length > 1 || spec.list !== undefined || spec.listIsStdin) this.#sources = new Map();
+  }
+
+  /** Entries without those that come twice; with an error where another source came before. */
+  of(entries: Entry[]): Entry[] {
+    const sources = this.#sources;
+    if (!sources) return entries;
+    return entries.flatMap((entry) => {
+      if (entry.error) return [entry];
+      const other = sources.get(entry.destination);
+      if (other === undefined) sources.set(entry.destination, entry.source);
+      if (other === undefined) return [entry];
+      return other === entry.source ? [] : [{ ...entry, error: COLLISION }];
+    });
+  }
+}
+
+const COLLISION = new TransferError("collision", "another source of this run has the same destination", {
+  permanent: true,
+});
+
+const NEW = "it is not there";
+
+interface Known {
+  planned: PlannedRun;
+  engine: Engine | undefined;
+  tree: Tree | undefined;
+  check: S3Check | undefined;
+}
+
+async function judge(entries: Entry[], { planned, engine, tree, check }: Known): Promise<PlannedFile[]> {
+  const { spec } = planned;
+  const known =
+    engine && tree
+      ? await compare({ spec, tree, catalog: new Catalog(engine.redis, engine.keys), check }, entries)
+      : [];
+  return entries.map((entry, at): PlannedFile => {
+    const { redacted: source, error } = entry;
+    const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
+    const base = { source, destination };
+    if (error) return refused(base, error);
+    if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
+    if (isS3(destination)) {
+      const reason = "it is not known to be this version there";
+      return { ...base, action: "copy", reason };
+    }
+    let there: Stats | undefined;
+    try {
+      there = tree instanceof LocalTree ? lookAt(tree, entry.destination) : undefined;
+    } catch (error) {
+      if (!(error instanceof TransferError)) throw error;
+      return refused(base, error);
+    }
+    if (!there) return { ...base, action: "copy", reason: NEW };
+    if (there.isDirectory()) {
+      const why = `the destination ${destination} is a directory`;
+      return refused(base, new TransferError("path", why, { permanent: true }));
+    }
+    if (entry.version === undefined)
+      return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
+    const where = isS3(source) ? "object" : "file";
+    return {
+      ...base,
+      action: "copy",
+      reason: `it is there, but not known to be this version of the ${where}`,
+    };
+  });
+}
+
+function deletion({ name }: Extraneous, tree: Tree): PlannedFile {
+  return { source: null, destination: tree.path(name), action: "delete", reason: "no source has it" };
+}
+
+function refused(
+  of: Pick<PlannedFile, "source" | "destination">,
+  { class: cls, message }: TransferError,
+): PlannedFile {
+  return { ...of, action: "none", reason: message, error: { class: cls, message } };
+}
+
+/** What is there now. @throws TransferError where a directory on the way is a link or a file. */
+function lookAt(tree: LocalTree, name: string): Stats | undefined {
+  const directory = tree.find(name);
+  if (!directory) return undefined;
+  try {
+    return lstatSync(directory.at(baseName(name)), { throwIfNoEntry: false });
+  } finally {
+    tree.release(directory);
+  }
+}

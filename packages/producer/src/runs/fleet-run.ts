@@ -1,0 +1,222 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Engine } from "@drover/shared/engine";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { RunLostError } from "@drover/shared/protocol/backlog";
+import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
+import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
+import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import { openTree } from "@drover/shared/storage/registry";
+import { openCheck } from "../compare/check-s3.js";
+import type { Batches } from "../enqueue/batches.js";
+import { ListingError } from "../expand/listing-error.js";
+import { RunExpansion } from "./expand-run.js";
+import { IndexSet } from "./index-set.js";
+import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
+
+/** Interval at which Redis is asked for what has changed. */
+const LOOK_MS = 50;
+/** Interval at which whoever expands a run says that it is there. */
+const HOLD_EVERY_MS = 5_000;
+/** Redis may forget what it acknowledged within its last second or two: it is asked for so long. */
+const CONFIRM_MS = 10_000;
+/** Where Redis can say that everything is on its disk, it may take so long. */
+const WAITAOF_MS = 2_000;
+/** Where it cannot, it has been given the second that it may take. */
+const EVERYSEC_MS = 1_200;
+
+export interface FleetRunOptions {
+  /** Of a run that is to be expanded here; undefined for one that is only watched. */
+  secrets?: RunSecrets | undefined;
+  /** The run's list where it comes through a pipe. */
+  stdin?: NodeJS.ReadableStream | undefined;
+}
+
+/** A run that a fleet's workers carry. Whoever submits it expands it, and may follow it like anybody else. */
+export class FleetRun implements RunHandle {
+  readonly breakers: HostBreakers;
+  readonly stopping = "";
+  readonly #stop = new AbortController();
+  /** Files that were told of: Redis may tell of one twice, after it has forgotten. */
+  readonly #told = new IndexSet();
+  readonly #outcomes: OutcomeStream;
+  /** All of its files are submitted. */
+  #expanded: boolean;
+
+  constructor(
+    private readonly engine: Engine,
+    readonly run: Run,
+    private readonly options: FleetRunOptions,
+  ) {
+    this.breakers = hostBreakersOf(run.spec);
+    this.#outcomes = new OutcomeStream(engine.redis, engine.keys, run.id, PROCESS_NAME);
+    this.#expanded = run.sealed;
+  }
+
+  async follow(events: RunEvents, stop: AbortSignal): Promise<RunResult> {
+    stop.addEventListener("abort", () => this.#stop.abort(), { once: true });
+    if (stop.aborted) this.#stop.abort();
+    events.queued((await this.engine.ledger.counts(this.run.id)).files);
+    const watching = this.#watch(events);
+    watching.catch(() => {}); // awaited below
+    const expansion = await this.#expandIfOurs(events);
+    if (!expansion.listing) events.sealed();
+    const counts = await this.#untilOver(expansion);
+    this.#stop.abort();
+    await watching;
+    if (!counts) {
+      const end: RunEnd = this.#expanded ? "goes-on" : "half-submitted";
+      return { counts: await this.engine.ledger.counts(this.run.id), end, deletionRefused: "" };
+    }
+    const untold = counts.files - this.#told.size;
+    if (this.options.secrets && this.run.batch === 0 && untold > 0)
+      events.warn(`${untold} files were not shown, for Redis could not be reached for long; all are counted`);
+    const { state, deletionRefused } = await this.engine.ledger.get(this.run.id);
+    if (state === "cancelled") return { counts, end: "cancelled", deletionRefused };
+    return expansion.listing
+      ? { counts, end: "incomplete", deletionRefused, listing: expansion.listing }
+      : { counts, end: "done", deletionRefused };
+  }
+
+  /**
+   * Submits all of the run's files and leaves it to the fleet.
+   *
+   * @returns what is to be confirmed with {@link untilDurable}.
+   * @throws ListingError where a source could not be listed to its end.
+   */
+  async submitAll(events: RunEvents): Promise<Batches | undefined> {
+    return await this.#expand(this.options.secrets as RunSecrets, events);
+  }
+
+  /** Resolves when Redis has everything that was submitted on its disk, as far as it can tell. */
+  async untilDurable(batches: Batches | undefined): Promise<void> {
+    try {
+      await this.engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS);
+    } catch {
+      await sleep(EVERYSEC_MS); // before Redis 7.2 it cannot say
+    }
+    await batches?.confirm();
+  }
+
+  async #expandIfOurs(events: RunEvents): Promise<{ batches?: Batches | undefined; listing?: ListingError }> {
+    const { secrets } = this.options;
+    if (!secrets) return {};
+    if (this.run.sealed) {
+      await this.engine.ledger.leave(this.run.id); // nothing is to be found any more, or to be removed
+      return {};
+    }
+    try {
+      return { batches: await this.#expand(secrets, events) };
+    } catch (error) {
+      if (error instanceof ListingError) return { listing: error };
+      throw error;
+    }
+  }
+
+  /** @returns the counts of a run that is over; undefined where it is not followed any more. */
+  async #untilOver({
+    batches,
+    listing,
+  }: {
+    batches?: Batches | undefined;
+    listing?: ListingError;
+  }): Promise<RunCounts | undefined> {
+    const { ledger } = this.engine;
+    const { id } = this.run;
+    const confirmUntilMs = performance.now() + CONFIRM_MS;
+    while (!this.#stop.signal.aborted) {
+      if (batches && performance.now() < confirmUntilMs) await batches.confirm();
+      const run = await ledger.get(id);
+      const counts = await ledger.counts(id);
+      const settled = counts.settled === counts.files;
+      if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // no worker may be left
+      if (settled && (listing !== undefined || run.state === "done" || run.state === "cancelled"))
+        return counts;
+      await sleep(LOOK_MS * 2);
+    }
+    return undefined;
+  }
+
+  /** @returns what is to be confirmed; undefined where the run was cancelled meanwhile. */
+  async #expand(secrets: RunSecrets, events: RunEvents): Promise<Batches | undefined> {
+    const { run, engine } = this;
+    const { ledger } = engine;
+    const { signal } = this.#stop;
+    const tree = openTree(run.spec);
+    const check = openCheck(run.spec, tree, signal, events.warn);
+    let lost = false;
+    const hold = async () => {
+      lost = !(await ledger.hold(run.id));
+      if (lost) this.#stop.abort();
+    };
+    const holding = setInterval(() => void hold().catch(() => {}), HOLD_EVERY_MS); // Redis may be away: said again
+    const expansion = new RunExpansion({
+      engine,
+      run,
+      secrets,
+      tree,
+      stdin: this.options.stdin,
+      check,
+      signal,
+      host: {
+        onQueued: (_batch, filesByHost) => {
+          for (const files of filesByHost.values()) events.queued(files);
+        },
+        onSettled: (outcome) => {
+          this.#told.add(outcome.index);
+          events.queued(1);
+          events.settled(outcome);
+        },
+        room: this.#backlogRoom(),
+        calm: () => sleep(LOOK_MS * 2),
+        warn: (message) => events.warn(message),
+      },
+    });
+    try {
+      const batches = await expansion.run();
+      if (lost) throw RunLostError.takenOver(run.id);
+      this.#expanded = !signal.aborted;
+      return batches;
+    } catch (error) {
+      if (!(error instanceof RunLostError)) throw error;
+      if ((await ledger.get(run.id)).state !== "cancelled") throw error;
+      return undefined;
+    } finally {
+      clearInterval(holding);
+      await check?.close();
+      tree.close();
+      await ledger.leave(run.id).catch(() => {}); // then it is free after a while
+    }
+  }
+
+  /** Waits until fewer files than the high water are open. Redis is asked only when that may not be so. */
+  #backlogRoom(): (files: number) => Promise<void> {
+    const { run, engine } = this;
+    let left = 0;
+    return async (files) => {
+      left -= files;
+      while (left < files && !this.#stop.signal.aborted) {
+        const open = await engine.ledger.openFiles(run.id);
+        if (open === undefined) return; // cancelled or forgotten: the next batch tells
+        left = run.spec.backlogHighWater - open;
+        if (left < files) await sleep(LOOK_MS);
+      }
+    };
+  }
+
+  /** Tells of outcomes as they come. */
+  async #watch(events: RunEvents): Promise<void> {
+    const { signal } = this.#stop;
+    // Many at once: every look costs Redis as much as a file does.
+    while (!signal.aborted)
+      if ((await this.#tell(events)) < MOST_READ) await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
+    while ((await this.#tell(events)) > 0);
+    await this.#outcomes.leave();
+  }
+
+  /** @returns how many were told of. */
+  async #tell(events: RunEvents): Promise<number> {
+    const outcomes = await this.#outcomes.read();
+    for (const [index, outcome] of outcomes) if (this.#told.add(index)) events.settled({ ...outcome, index });
+    return outcomes.length;
+  }
+}

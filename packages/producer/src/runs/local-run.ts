@@ -1,0 +1,334 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Engine } from "@drover/shared/engine";
+import { hostOf, type TransferJob } from "@drover/shared/job";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
+import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
+import type { Run, RunSecrets } from "@drover/shared/run";
+import { openTree } from "@drover/shared/storage/registry";
+import type { Tree } from "@drover/shared/storage/tree";
+import { Queue } from "bullmq";
+import { openCheck } from "../compare/check-s3.js";
+import { Revalidator } from "../compare/revalidator.js";
+import { RunDispatcher } from "../dispatch/run-dispatcher.js";
+import { requeueFailed, requeueLeft } from "../enqueue/requeue.js";
+import { ListingError } from "../expand/listing-error.js";
+import { RunExpansion } from "./expand-run.js";
+import { IndexSet } from "./index-set.js";
+import { dropKept } from "./piped-list.js";
+import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
+import type { StartWorkerPool, WorkerPool } from "./worker-pool.js";
+
+const CANCEL_POLL_MS = 1_000;
+const LEDGER_POLL_MS = 2_000;
+/** Looks at a run without any file in a queue after which it is said to be stuck. */
+const MOST_IDLE_LOOKS = 2;
+
+export interface LocalRunOptions {
+  secrets: RunSecrets;
+  startPool: StartWorkerPool;
+  /** The run's list where it comes through a pipe; it is kept in the state directory while it is read. */
+  stdin?: NodeJS.ReadableStream | undefined;
+  /** Take failed files up again. Default false. */
+  retry?: boolean;
+  /** Somebody watches each file. Default false. */
+  live?: boolean;
+}
+
+/** A run that this process carries by itself: expansion, dispatcher and workers around a queue of the run's own. */
+export class LocalRun implements RunHandle {
+  readonly breakers: HostBreakers;
+  readonly stopping = "stopping: unfinished files stay resumable (once more stops at once)";
+
+  constructor(
+    private readonly engine: Engine,
+    readonly run: Run,
+    private readonly options: LocalRunOptions,
+  ) {
+    this.breakers = hostBreakersOf(run.spec);
+  }
+
+  async follow(events: RunEvents, stop: AbortSignal): Promise<RunResult> {
+    return await new LocalCarriage(this.engine, this.run, this.options, this.breakers, events).carry(stop);
+  }
+}
+
+/** One process' work on a run, from where the run stands to its end. */
+class LocalCarriage {
+  readonly #tree: Tree;
+  readonly #backlog: Backlog;
+  readonly #queue: Queue;
+  readonly #dispatcher: RunDispatcher;
+  #pool!: WorkerPool;
+  readonly #failure = Promise.withResolvers<never>();
+  readonly #stopExpanding = new AbortController();
+  /** Files that were told of: one that lost its lease and one that took over may both have it settled. */
+  readonly #told = new IndexSet();
+  /** Files that are known here and not settled. */
+  #open = 0;
+  #quiet = Promise.withResolvers<void>();
+  #idleLooks = 0;
+  #cancelled = false;
+  #listing: ListingError | undefined;
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly run: Run,
+    private readonly options: LocalRunOptions,
+    private readonly breakers: HostBreakers,
+    private readonly events: RunEvents,
+  ) {
+    const { redis, keys } = engine;
+    this.#failure.promise.catch(() => {}); // raced in carry()
+    this.#tree = openTree(run.spec);
+    this.#backlog = new Backlog(redis, keys, PROCESS_NAME);
+    this.#queue = this.#openQueue(run.generation);
+    this.#dispatcher = new RunDispatcher({
+      runId: run.id,
+      redis,
+      queue: this.#queue,
+      backlog: this.#backlog,
+      breakers,
+      windowFiles: Math.max(run.spec.maxWorkers * 8, 1000),
+      endBlocked: (job) => this.#endBlocked(job),
+      onError: (error) => this.#failure.reject(error),
+    });
+  }
+
+  #openQueue(generation: number): Queue {
+    const { redis, keys } = this.engine;
+    const queue = new Queue(this.#queueName(generation), { connection: redis, prefix: keys.queuePrefix() });
+    queue.on("error", () => {}); // Redis being away is told once, by the connection
+    return queue;
+  }
+
+  #queueName(generation: number): string {
+    return `${this.engine.keys.queue(this.run.id)}-${generation}`;
+  }
+
+  async carry(stop: AbortSignal): Promise<RunResult> {
+    const { run, engine } = this;
+    const { ledger } = engine;
+    await this.#start();
+    const poll = setInterval(() => this.#lookForCancel(), CANCEL_POLL_MS);
+    try {
+      const end = await Promise.race([this.#toItsEnd(), aborted(stop), this.#failure.promise]);
+      await this.#stop();
+      if (end === "done" || end === "cancelled") {
+        await this.#queue.obliterate({ force: true });
+        if (run.spec.listIsStdin && run.spec.list !== undefined) dropKept(run.spec.list);
+      } else {
+        if (end === "incomplete") await this.#queue.obliterate({ force: true });
+        await ledger.leave(run.id);
+      }
+      const { deletionRefused } = await ledger.get(run.id);
+      const listing = this.#listing ? { listing: this.#listing } : {};
+      return { counts: await ledger.counts(run.id), end, deletionRefused, ...listing };
+    } catch (error) {
+      await this.#stop();
+      if (!(error instanceof RunLostError)) await ledger.leave(run.id);
+      throw error;
+    } finally {
+      clearInterval(poll);
+      this.#tree.close();
+      await this.#queue.close();
+    }
+  }
+
+  /** What earlier processes left is put back first; then the workers begin, and get it. */
+  async #start(): Promise<void> {
+    const { run, engine, events, breakers, options } = this;
+    const left = run.generation > 0 ? await this.#putBackLeftOver() : [];
+    events.queued((await engine.ledger.counts(run.id)).settled);
+    this.#pool = options.startPool({
+      run,
+      queue: this.#queueName(run.generation),
+      headers: options.secrets.headers,
+      redis: engine.redis,
+      address: engine.address,
+      keys: engine.keys,
+      breakers,
+      live: options.live ?? false,
+      events: {
+        started: (job, attempt) => events.started(job, attempt),
+        receiving: (index, progress) => events.receiving(index, progress),
+        waiting: (job) => events.waiting(job),
+        retrying: (job, attempt, error, delayMs) => events.retrying(job, attempt, error, delayMs),
+        warn: (message) => events.warn(message),
+        settled: (outcome) => this.#onCarried(outcome),
+        dropped: (job) => this.#onDropped(job),
+        failed: (error) => this.#failure.reject(error),
+      },
+    });
+    for (const { chunk, files } of left) this.#offer(chunk, files);
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopExpanding.abort();
+    this.#dispatcher.stop();
+    await this.#pool.stop();
+  }
+
+  /** @returns the chunks of the backlog. */
+  async #putBackLeftOver(): Promise<{ chunk: string; files: number }[]> {
+    const { run, engine } = this;
+    const former = this.#openQueue(run.generation - 1);
+    await requeueLeft(run, this.#backlog);
+    await former.obliterate({ force: true });
+    await former.close();
+    if (this.options.retry) await requeueFailed(run, engine.ledger, this.#backlog);
+    const left = [];
+    for (const chunk of await this.#backlog.chunkIds(run.id))
+      left.push({ chunk, files: (await this.#backlog.chunk(run.id, chunk)).length });
+    return left;
+  }
+
+  /** A chunk is in the backlog: its files are to be carried. */
+  #offer(chunk: string, files: number): void {
+    if (this.#open <= 0) this.#quiet = Promise.withResolvers<void>();
+    this.#open += files;
+    this.events.queued(files);
+    this.#dispatcher.offer(chunk, chunk.slice(chunk.indexOf("|") + 1), files);
+    this.#pool.expect(this.#open);
+  }
+
+  #onCarried(outcome: Outcome): void {
+    const host = hostOf(outcome.source, this.run.spec);
+    if (isSuccess(outcome.outcome)) this.breakers.report(host, 0, true);
+    this.#dispatcher.settled(host, outcome.index);
+    this.#onSettled(outcome);
+  }
+
+  #onSettled(outcome: Outcome): void {
+    if (this.#told.add(outcome.index)) this.events.settled(outcome); // the first to come is right
+    this.#leave();
+  }
+
+  #onDropped(job: TransferJob): void {
+    this.events.waiting(job);
+    this.#dispatcher.settled(hostOf(job.s, this.run.spec), job.i);
+    this.#leave();
+  }
+
+  async #endBlocked(job: TransferJob): Promise<void> {
+    const outcome = await this.#pool.endBlocked(job);
+    if (outcome) this.#onSettled(outcome);
+    else this.#leave();
+  }
+
+  /** A file is open no more. */
+  #leave(): void {
+    if (--this.#open <= 0) this.#quiet.resolve();
+  }
+
+  #lookForCancel(): void {
+    this.engine.ledger.isCancelled(this.run.id).then(
+      (is) => is && this.#cancel(),
+      () => {},
+    ); // Redis is away: asked again
+  }
+
+  #cancel(): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.#stopExpanding.abort();
+    this.#pool.cancel();
+    this.#dispatcher.drain();
+    this.#queue.promoteJobs().catch((error: Error) => this.events.warn(`queue: ${error.message}`));
+  }
+
+  async #toItsEnd(): Promise<RunEnd> {
+    if (!this.run.sealed) await this.#expand();
+    if (this.#listing && !this.#cancelled) {
+      await this.#settledSoFar();
+      return this.#cancelled ? "cancelled" : "incomplete";
+    }
+    this.events.sealed();
+    await this.#settledAll();
+    return this.#cancelled ? "cancelled" : "done";
+  }
+
+  async #expand(): Promise<void> {
+    const { run, engine, events, breakers, options } = this;
+    const { spec } = run;
+    const { signal } = this.#stopExpanding;
+    const revalidator = new Revalidator(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, breakers);
+    const check = openCheck(spec, this.#tree, signal, events.warn);
+    const expansion = new RunExpansion({
+      engine,
+      run,
+      secrets: options.secrets,
+      tree: this.#tree,
+      stdin: options.stdin,
+      revalidator,
+      check,
+      signal,
+      host: {
+        onQueued: (batch, filesByHost) => {
+          for (const [host, files] of filesByHost) this.#offer(`${batch}|${host}`, files);
+        },
+        onSettled: (outcome) => {
+          events.queued(1);
+          events.settled(outcome);
+        },
+        room: (files) => this.#dispatcher.room(spec.backlogHighWater - files + 1),
+        calm: () => this.#calm(),
+        warn: (message) => events.warn(message),
+      },
+    });
+    try {
+      await expansion.run();
+    } catch (error) {
+      if (error instanceof RunLostError && this.#cancelled) return;
+      if (!(error instanceof ListingError)) throw error;
+      this.#listing = error;
+    } finally {
+      await Promise.all([revalidator.close(), check?.close()]);
+    }
+  }
+
+  /** Resolves when everything that is known here is settled, or after a moment. */
+  async #calm(): Promise<void> {
+    if (this.#open > 0) {
+      this.#idleLooks = 0;
+      await Promise.race([this.#quiet.promise, sleep(LEDGER_POLL_MS, undefined, { ref: false })]);
+      return;
+    }
+    const counts = await this.#queue.getJobCounts();
+    const queued = Object.values(counts).some((count) => count > 0) || this.#dispatcher.busy;
+    this.#idleLooks = queued ? 0 : this.#idleLooks + 1;
+    const { id } = this.run;
+    if (this.#idleLooks > MOST_IDLE_LOOKS)
+      throw new Error(`run ${id} has files in no queue: drover resume ${id} goes on with it`);
+    await sleep(LEDGER_POLL_MS, undefined, { ref: false });
+  }
+
+  // Counting here is quick, the ledger is right: it has the last word, and is asked now and then in any case.
+
+  /** Of a run that is not sealed: until what was registered is settled. */
+  async #settledSoFar(): Promise<void> {
+    for (;;) {
+      const counts = await this.engine.ledger.counts(this.run.id);
+      if (counts.settled >= counts.files) return;
+      await this.#calm();
+    }
+  }
+
+  async #settledAll(): Promise<void> {
+    for (;;) {
+      if (this.#open > 0) await this.#calm();
+      const end = await this.engine.ledger.finish(this.run.id);
+      if (end === "done") return;
+      if (end === "lost") throw RunLostError.takenOver(this.run.id);
+      await this.#calm();
+    }
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<"interrupted"> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve("interrupted");
+    signal.addEventListener("abort", () => resolve("interrupted"), { once: true });
+  });
+}

@@ -1,0 +1,58 @@
+import type { Engine } from "@drover/shared/engine";
+import { SettingsError } from "@drover/shared/errors";
+import { PROCESS_NAME } from "@drover/shared/process-name";
+import { Backlog } from "@drover/shared/protocol/backlog";
+import { type Run, type RunCounts, successfulFiles } from "@drover/shared/run";
+import { requeueFailed } from "../enqueue/requeue.js";
+import { FleetRun } from "./fleet-run.js";
+import { openRun } from "./open-run.js";
+import type { RunHandle } from "./run-handle.js";
+import { checkRunList } from "./run-list.js";
+import { lookForWorkers, type SubmitOptions } from "./submit.js";
+
+export interface ResumeOptions extends Pick<SubmitOptions, "startPool" | "live" | "warn"> {
+  /** Take up again what failed, too. Default false. */
+  retry?: boolean;
+}
+
+/** `over`: nothing is left to be done. */
+export type Resumed = { is: "over"; run: Run; counts: RunCounts } | { is: "open"; handle: RunHandle };
+
+/**
+ * Goes on with a run that was interrupted, with the settings that it began with; or takes up what failed in it.
+ *
+ * @throws SettingsError where there is no such run, another process works on it, it was cancelled, or what it needs is
+ *   not there any more.
+ */
+export async function resumeRun(engine: Engine, id: string, options: ResumeOptions): Promise<Resumed> {
+  const { ledger } = engine;
+  const { retry = false, startPool, live = false, warn } = options;
+  const run = await ledger.get(id);
+  if (run.state === "cancelled" && !retry)
+    throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
+  const counts = await ledger.counts(id);
+  const clean = successfulFiles(counts) === counts.files && run.deletionRefused === "";
+  if (run.state === "done" && (!retry || clean)) return { is: "over", run, counts };
+  checkRunList(run); // before anything is changed
+  const secrets = await ledger.secrets(id);
+  await ledger.take(run);
+  if (run.deletionRefused !== "") await ledger.reopenDeletion(id);
+  const taken = await ledger.get(id);
+  if (run.spec.fleet) {
+    await lookForWorkers(engine, run.spec, warn);
+    if (retry) await requeueFailed(taken, ledger, new Backlog(engine.redis, engine.keys, PROCESS_NAME));
+  }
+  return { is: "open", handle: openRun(engine, taken, { secrets, startPool, retry, live }) };
+}
+
+/**
+ * The handle of a fleet's run, to follow what others submitted.
+ *
+ * @throws SettingsError where there is no such run, or it is carried by the process that submitted it.
+ */
+export async function followRun(engine: Engine, id: string): Promise<RunHandle> {
+  const run = await engine.ledger.get(id);
+  if (!run.spec.fleet)
+    throw new SettingsError(`run ${id} is no fleet's: the command that began it carries it`);
+  return new FleetRun(engine, run, {});
+}

@@ -1,0 +1,100 @@
+import type { Engine } from "@drover/shared/engine";
+import { SettingsError } from "@drover/shared/errors";
+import { isBelow } from "@drover/shared/paths";
+import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
+import { type Run, type RunSpec, rootsWritten } from "@drover/shared/run";
+import { FleetRun } from "./fleet-run.js";
+import { openRun } from "./open-run.js";
+import { keepPipe } from "./piped-list.js";
+import type { PlannedRun } from "./plan.js";
+import type { RunHandle } from "./run-handle.js";
+import type { StartWorkerPool } from "./worker-pool.js";
+
+export interface SubmitOptions {
+  /** Carries the run where it is this process' to carry. */
+  startPool: StartWorkerPool;
+  /** Where a list is kept that comes through a pipe: an absolute path. */
+  stateDir: string;
+  /** Limits of hosts that are set for the whole fleet. Default none. */
+  hostLimits?: { hosts: string[]; limit: HostLimit }[];
+  /** Somebody watches each file. Default false. */
+  live?: boolean;
+  /** Told what a person should know. */
+  warn(message: string): void;
+}
+
+/**
+ * Makes a run of what was planned. Its files are found, and carried or followed, by {@link RunHandle.follow}.
+ *
+ * @throws SettingsError where no worker of the fleet writes to the destination; UnavailableError where a piped list
+ *   cannot be kept.
+ */
+export async function submit(
+  engine: Engine,
+  planned: PlannedRun,
+  options: SubmitOptions,
+): Promise<RunHandle> {
+  const { run, stdin } = await createRun(engine, planned, options);
+  const { startPool, live = false } = options;
+  return openRun(engine, run, { secrets: planned.secrets, stdin, startPool, live });
+}
+
+/**
+ * As {@link submit}, for a run that is left to its fleet: see {@link FleetRun.submitAll}.
+ *
+ * @throws SettingsError where the run is not for a fleet, and as submit.
+ */
+export async function submitDetached(
+  engine: Engine,
+  planned: PlannedRun,
+  options: Omit<SubmitOptions, "startPool" | "live">,
+): Promise<FleetRun> {
+  if (!planned.spec.fleet) throw new SettingsError("only a fleet carries a run that nobody stays with");
+  const { run, stdin } = await createRun(engine, planned, options);
+  return new FleetRun(engine, run, { secrets: planned.secrets, stdin });
+}
+
+async function createRun(
+  engine: Engine,
+  planned: PlannedRun,
+  options: Omit<SubmitOptions, "startPool" | "live">,
+): Promise<{ run: Run; stdin: NodeJS.ReadableStream | undefined }> {
+  const { ledger } = engine;
+  let { spec } = planned;
+  if (spec.fleet) {
+    await lookForWorkers(engine, spec, options.warn);
+    await setHostLimits(engine.redis, engine.keys, options.hostLimits ?? []);
+  }
+  await ledger.prune();
+  let stdin: NodeJS.ReadableStream | undefined;
+  if (planned.pipe !== undefined) {
+    const kept = keepPipe(planned.pipe, options.stateDir);
+    spec = { ...spec, list: kept.path };
+    stdin = kept.stream;
+  }
+  const run = await ledger.get(await ledger.create(spec, planned.secrets));
+  return { run, stdin };
+}
+
+/** @throws SettingsError where there are workers, and none of them writes to the run's roots. */
+export async function lookForWorkers(
+  engine: Engine,
+  spec: RunSpec,
+  warn: (message: string) => void,
+): Promise<void> {
+  const workers = await aliveWorkers(engine.redis, engine.keys);
+  if (workers.length === 0) {
+    warn("no worker of this fleet is alive: the files wait until one is started (drover worker)");
+    return;
+  }
+  let serving = workers;
+  for (const root of rootsWritten(spec)) {
+    serving = serving.filter(({ roots }) => roots.some((each) => isBelow(root, each)));
+    if (serving.length > 0) continue;
+    const roots = [...new Set(workers.flatMap((worker) => worker.roots))].join(", ");
+    const [flag, where] =
+      root === spec.root ? ["an --artifact-root", root] : ["a --backup-dir", `${spec.root} and to ${root}`];
+    throw new SettingsError(`no worker writes to ${where}: choose ${flag} below ${roots}`);
+  }
+}
