@@ -18,9 +18,9 @@ if (process.argv[2] === "list") await list(process.argv[3], process.argv[4]);
 else await measure();
 
 async function list(endpoint, how) {
-  const { listerOf } = await import(join(root, "packages/producer/dist/expand/s3/lister.js"));
-  const { listObjects } = await import(join(root, "packages/producer/dist/expand/s3/listing.js"));
-  const { objectsOf } = await import(join(root, "packages/producer/dist/expand/s3/page.js"));
+  const { listerOf } = await import(join(root, "packages/shared/dist/storage/s3/listing/page-requests.js"));
+  const { listObjects } = await import(join(root, "packages/shared/dist/storage/s3/listing/listing.js"));
+  const { objectsOf } = await import(join(root, "packages/shared/dist/storage/s3/listing/page.js"));
   const { HttpClient } = await import(join(root, "packages/shared/dist/storage/http/client.js"));
   const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/client.js"));
   const http = new HttpClient({ timeoutMs: 60_000, connections: 20 });

@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { sortedNames } from "@drover/producer/expand/sorted-names";
-import { type Found, type WalkOptions, walk } from "@drover/producer/expand/walk";
+import { sortedNames } from "@drover/shared/storage/local/sorted-names";
+import { type Found, type WalkOptions, walk } from "@drover/shared/storage/local/walk";
 import { test as base, describe, expect } from "vitest";
 
 const it = base.extend<{ root: string; names: string[] }>({

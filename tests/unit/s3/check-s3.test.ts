@@ -1,4 +1,4 @@
-import { S3Check } from "@drover/producer/compare/check-s3";
+import { S3Check } from "@drover/shared/storage/s3/check";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import { test as base, describe, expect, onTestFinished } from "vitest";
 import { Rng } from "../../chaos/rng.js";

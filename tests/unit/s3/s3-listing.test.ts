@@ -1,8 +1,8 @@
-import { listerOf } from "@drover/producer/expand/s3/lister";
-import { listObjects } from "@drover/producer/expand/s3/listing";
-import { Splitter } from "@drover/producer/expand/s3/split";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Client } from "@drover/shared/storage/s3/client";
+import { listObjects } from "@drover/shared/storage/s3/listing/listing";
+import { listerOf } from "@drover/shared/storage/s3/listing/page-requests";
+import { Splitter } from "@drover/shared/storage/s3/listing/split";
 import { compareKeys } from "@drover/shared/storage/s3/name";
 import { test as base, describe, expect } from "vitest";
 import { FakeS3, type Fault, sendError } from "../../harness/fake-s3.js";

@@ -1,4 +1,4 @@
-import { objectsOf, parsePage } from "@drover/producer/expand/s3/page";
+import { objectsOf, parsePage } from "@drover/shared/storage/s3/listing/page";
 import { describe, expect, test } from "vitest";
 
 const TIME = "2026-01-02T03:04:05.678Z";

@@ -1,6 +1,6 @@
-import { objectsOf, parsePage } from "@drover/producer/expand/s3/page";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Client } from "@drover/shared/storage/s3/client";
+import { objectsOf, parsePage } from "@drover/shared/storage/s3/listing/page";
 import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import { encodeQuery, Signer } from "@drover/shared/storage/s3/sigv4";
 import { S3Source, s3Version } from "@drover/shared/storage/s3/source";

@@ -13,7 +13,7 @@ import { makeDirectory } from "@drover/shared/make-directory";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
-import { openTree } from "@drover/shared/storage/registry";
+import { openTree } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";

@@ -1,7 +1,6 @@
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { Leader } from "@drover/producer/dispatch/leader";
-import { checkBucket } from "@drover/producer/runs/check-bucket";
 import { s3ServicesOf } from "@drover/producer/runs/s3-services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
@@ -9,6 +8,7 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
+import { checkBucket } from "@drover/shared/storage/s3/check-bucket";
 import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { type RunningWorker, startWorker, workerId } from "@drover/worker/runtime/start-worker";

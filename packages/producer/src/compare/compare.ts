@@ -2,9 +2,9 @@ import { sourceId } from "@drover/shared/job";
 import type { Catalog } from "@drover/shared/protocol/catalog";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
+import type { S3Check } from "@drover/shared/storage/s3/check";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Entry } from "../expand/entry.js";
-import type { S3Check } from "./check-s3.js";
 import type { Revalidator } from "./revalidator.js";
 
 /** What files are compared with. */

@@ -3,15 +3,15 @@ import { TransferError } from "@drover/shared/errors";
 import { safeKey } from "@drover/shared/paths";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
+import { walk } from "@drover/shared/storage/local/walk";
+import type { S3Sources } from "@drover/shared/storage/s3/listing/objects";
+import type { ListedObject } from "@drover/shared/storage/s3/listing/page";
 import { type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Tree } from "@drover/shared/storage/tree";
 import { destinationBelow, destinationInside, listing } from "../expand/expand.js";
 import { ListingError } from "../expand/listing-error.js";
-import type { ListedObject } from "../expand/s3/page.js";
-import type { S3Sources } from "../expand/s3/source.js";
 import { parseSource } from "../expand/source-name.js";
-import { walk } from "../expand/walk.js";
 import type { ListedName } from "./extraneous.js";
 
 /**

@@ -5,6 +5,9 @@ import { STAGING_NAME, safeKey, safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { localVersion } from "@drover/shared/storage/local/source";
+import { walk } from "@drover/shared/storage/local/walk";
+import { S3Sources } from "@drover/shared/storage/s3/listing/objects";
+import type { ListedObject } from "@drover/shared/storage/s3/listing/page";
 import { baseName, isS3, parseS3, type S3Name, s3Text } from "@drover/shared/storage/s3/name";
 import { s3Version } from "@drover/shared/storage/s3/source";
 import type { Cursor } from "./cursor.js";
@@ -13,10 +16,7 @@ import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
 import { ListingError } from "./listing-error.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
-import type { ListedObject } from "./s3/page.js";
-import { S3Sources } from "./s3/source.js";
 import { destinationOf, parseSource, type SourceName, sourceText } from "./source-name.js";
-import { walk } from "./walk.js";
 
 /** Nothing was found for a while, but the expansion has come so far. */
 export interface Passed {

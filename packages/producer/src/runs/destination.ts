@@ -1,9 +1,9 @@
 import { accessSync, constants } from "node:fs";
 import { SettingsError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
-import { destinationService } from "@drover/shared/storage/registry";
+import { destinationService } from "@drover/shared/storage/open-tree";
+import { checkBucket } from "@drover/shared/storage/s3/check-bucket";
 import { isS3 } from "@drover/shared/storage/s3/name";
-import { checkBucket } from "./check-bucket.js";
 import type { PlannedRun } from "./plan.js";
 
 /**

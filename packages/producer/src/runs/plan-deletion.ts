@@ -3,7 +3,7 @@ import { SettingsError } from "@drover/shared/errors";
 import { isBelow, liesWithin } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationService } from "@drover/shared/storage/registry";
+import { destinationService } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import type { SourceName } from "../expand/source-name.js";
 import { sourceText } from "../expand/source-name.js";

@@ -10,7 +10,7 @@ import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
 import { LocalSource } from "@drover/shared/storage/local/source";
 import type { LocalTree } from "@drover/shared/storage/local/tree";
-import { destinationService, openTree } from "@drover/shared/storage/registry";
+import { destinationService, openTree } from "@drover/shared/storage/open-tree";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";

@@ -8,7 +8,7 @@ import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { type RunSpec, rootsWritten } from "@drover/shared/run";
-import { destinationService } from "@drover/shared/storage/registry";
+import { destinationService } from "@drover/shared/storage/open-tree";
 import { isS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Redis } from "ioredis";

@@ -6,7 +6,7 @@ import { catalogKey } from "@drover/shared/protocol/catalog";
 import { decodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationService } from "@drover/shared/storage/registry";
+import { destinationService } from "@drover/shared/storage/open-tree";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Client } from "@drover/shared/storage/s3/client";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";

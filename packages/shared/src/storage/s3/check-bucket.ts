@@ -1,9 +1,9 @@
-import { SettingsError, TransferError } from "@drover/shared/errors";
-import { HttpClient } from "@drover/shared/storage/http/client";
-import { S3Client } from "@drover/shared/storage/s3/client";
-import { credentialsOf } from "@drover/shared/storage/s3/credentials";
-import { parseS3 } from "@drover/shared/storage/s3/name";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { SettingsError, TransferError } from "../../errors.js";
+import { HttpClient } from "../http/client.js";
+import { S3Client } from "./client.js";
+import { credentialsOf } from "./credentials.js";
+import { parseS3 } from "./name.js";
+import type { S3Spec } from "./spec.js";
 
 const TIMEOUT_MS = 10_000;
 

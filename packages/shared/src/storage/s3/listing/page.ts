@@ -1,4 +1,4 @@
-import { childText, parseXml, type XmlElement } from "@drover/shared/storage/s3/xml";
+import { childText, parseXml, type XmlElement } from "../xml.js";
 import { type ListedObjects, readContents } from "./contents.js";
 
 /** What a listing says of an object. */

@@ -1,12 +1,12 @@
-import { TransferError } from "@drover/shared/errors";
-import type { RunSpec } from "@drover/shared/run";
-import { HttpClient } from "@drover/shared/storage/http/client";
-import { S3Client } from "@drover/shared/storage/s3/client";
-import { credentialsOf } from "@drover/shared/storage/s3/credentials";
-import type { S3Name } from "@drover/shared/storage/s3/name";
-import { type Lister, listerOf } from "./lister.js";
+import { TransferError } from "../../../errors.js";
+import type { RunSpec } from "../../../run.js";
+import { HttpClient } from "../../http/client.js";
+import { S3Client } from "../client.js";
+import { credentialsOf } from "../credentials.js";
+import type { S3Name } from "../name.js";
 import { checkToken, listObjects } from "./listing.js";
 import { type ListedObject, objectsOf } from "./page.js";
+import { type Lister, listerOf } from "./page-requests.js";
 
 const CONNECTIONS = 20;
 

@@ -1,7 +1,7 @@
-import { TransferError } from "@drover/shared/errors";
-import { compareKeys } from "@drover/shared/storage/s3/name";
-import type { Lister } from "./lister.js";
+import { TransferError } from "../../../errors.js";
+import { compareKeys } from "../name.js";
 import { type ListedObject, type ListedPage, objectsOf } from "./page.js";
+import type { Lister } from "./page-requests.js";
 import { type Span, Splitter } from "./split.js";
 
 /** Keys on a page, at most: one that is full is seldom the last one. */

@@ -1,17 +1,17 @@
-import { TransferError } from "@drover/shared/errors";
-import type { RunSpec } from "@drover/shared/run";
-import { HttpClient } from "@drover/shared/storage/http/client";
-import { destinationService } from "@drover/shared/storage/registry";
-import { S3Bucket } from "@drover/shared/storage/s3/bucket";
-import { S3Client } from "@drover/shared/storage/s3/client";
-import { credentialsOf } from "@drover/shared/storage/s3/credentials";
-import { compareKeys } from "@drover/shared/storage/s3/name";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
-import { S3Tree } from "@drover/shared/storage/s3/tree";
-import type { Tree } from "@drover/shared/storage/tree";
-import { type Lister, listerOf } from "../expand/s3/lister.js";
-import { listObjects } from "../expand/s3/listing.js";
-import type { ListedObject } from "../expand/s3/page.js";
+import { TransferError } from "../../errors.js";
+import type { RunSpec } from "../../run.js";
+import { HttpClient } from "../http/client.js";
+import { destinationService } from "../open-tree.js";
+import type { Tree } from "../tree.js";
+import { S3Bucket } from "./bucket.js";
+import { S3Client } from "./client.js";
+import { credentialsOf } from "./credentials.js";
+import { listObjects } from "./listing/listing.js";
+import type { ListedObject } from "./listing/page.js";
+import { type Lister, listerOf } from "./listing/page-requests.js";
+import { compareKeys } from "./name.js";
+import type { S3Spec } from "./spec.js";
+import { S3Tree } from "./tree.js";
 
 /** Objects that are asked about at once, one by one. */
 const CONNECTIONS = 16;

@@ -1,4 +1,4 @@
-import { compareKeys } from "@drover/shared/storage/s3/name";
+import { compareKeys } from "../name.js";
 
 /** Every so many keys one is looked at. */
 const SAMPLE = 50;
