@@ -176,17 +176,7 @@ async function open(
     return source.open(known, lease.signal);
   }
   try {
-    const entry = {
-      sizeBytes: record.sizeBytes,
-      version: record.version,
-      strongEtag: record.strongEtag,
-      mtimeMs: undefined,
-      framed: true,
-      ranges: true,
-      encoding: "",
-      digest: undefined,
-    };
-    const opened = await source.openRange(entry, record.contiguousBytes, undefined, lease.signal);
+    const opened = await source.openRange(record, { startByte: record.contiguousBytes }, lease.signal);
     if (opened.is === "body" && opened.offset === record.contiguousBytes) return opened;
     record.contiguousBytes = 0;
     record.pieces = [];

@@ -126,7 +126,7 @@ async function openPiece(
 ): Promise<OpenedBody> {
   let opened: Opened;
   try {
-    opened = await source.openRange(entry, start, end - 1, signal);
+    opened = await source.openRange(entry, { startByte: start, lastByte: end - 1 }, signal);
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
     const refused = error.verdict === "ok";
