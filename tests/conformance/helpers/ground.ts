@@ -5,7 +5,11 @@ import { shortHash } from "@drover/shared/ids";
 import { LocalTree, stagingName } from "@drover/shared/storage/local/tree";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import { Lease, now } from "@drover/worker/attempt/leases";
-import type { ResumeRecord } from "@drover/worker/attempt/resume-record";
+import { newResumeRecord, type ResumeRecord } from "@drover/worker/attempt/resume-record";
+import type { Terms } from "@drover/worker/attempt/terms";
+import { RateLimiter } from "@drover/worker/bytes/rate-limiter";
+import { StallWatchdog } from "@drover/worker/bytes/stall-watchdog";
+import type { WriteAttempt } from "@drover/worker/destinations/destination";
 import { LocalStaging } from "@drover/worker/destinations/local/staging";
 import { test as base, expect } from "vitest";
 
@@ -21,6 +25,20 @@ export const ENTRY: SourceEntry = {
   ranges: false,
   encoding: "",
   digest: undefined,
+};
+
+const TERMS: Terms = {
+  retries: 5,
+  backoffFactor: 1.5,
+  jitter: "full",
+  timeoutMs: 10_000,
+  rules: { threshold: 5, ttlMs: 60_000, probeMs: 10_000 },
+  breakerWaitMs: 60_000,
+  openWhenSpent: false,
+  whenBusy: "wait",
+  maxFileSizeBytes: undefined,
+  resume: true,
+  durable: false,
 };
 
 /** A destination tree with what is around it, and short ways to stage in it. */
@@ -43,11 +61,29 @@ class Ground {
   }
 
   stage(name: string, content?: string, lease = this.lease()): LocalStaging {
-    const staging = new LocalStaging(this.tree, name, lease);
+    const staging = new LocalStaging(this.tree, this.#attempt(name, lease));
     if (content === undefined) return staging;
     staging.create(undefined);
     staging.writeWhole([Buffer.from(content)], Buffer.byteLength(content));
     return staging;
+  }
+
+  #attempt(name: string, lease: Lease): WriteAttempt {
+    const { tree } = this;
+    const host = "";
+    return {
+      file: {
+        ...{ runId: "run", flight: "flight", lease: lease.key, tree: tree.id, name, host },
+        ...{ path: tree.path(name), sourceHash: "" },
+      },
+      expected: undefined,
+      admitted: { catalog: Buffer.alloc(0), origin: "new", predecessors: [] },
+      lease,
+      record: newResumeRecord(lease.fence),
+      terms: TERMS,
+      limiter: new RateLimiter(undefined),
+      watchdog: new StallWatchdog(TERMS.timeoutMs),
+    };
   }
 
   async put(name: string, content: string, durable = false): Promise<void> {

@@ -17,7 +17,7 @@ import { HttpSource } from "@drover/shared/storage/http/source";
 import { LocalSource } from "@drover/shared/storage/local/source";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { S3Source } from "@drover/shared/storage/s3/source";
-import type { Opened, Source } from "@drover/shared/storage/source";
+import type { ByteRange, Opened, Source } from "@drover/shared/storage/source";
 import { test as base, describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { pattern, toBuffer } from "../../harness/content.js";
@@ -119,6 +119,12 @@ const kinds = [
   ...(real ? [s3("S3Source, of a real service", real)] : []),
 ];
 
+/** From one byte to another, or to the end. */
+const rangeOf = (startByte: number, lastByte?: number): ByteRange => ({
+  startByte,
+  ...(lastByte === undefined ? {} : { lastByte }),
+});
+
 const never = () => new AbortController().signal;
 
 async function body(opened: Opened): Promise<Extract<Opened, { is: "body" }>> {
@@ -216,7 +222,7 @@ describe.for(kinds)("$name", (kind) => {
       await subject.put(content);
       const first = await subject.source.open("", never());
       await bytesOf(first);
-      const part = await body(await subject.source.openRange(first.entry, start, end, never()));
+      const part = await body(await subject.source.openRange(first.entry, rangeOf(start, end), never()));
       expect(part.offset).toBe(start);
       expect(part.entry).toMatchObject({ version: first.entry.version, sizeBytes: content.length });
       const found = await bytesOf(part);
@@ -236,10 +242,10 @@ describe.for(kinds)("$name", (kind) => {
       const changed = how === "shorter" ? 400_000 : how === "longer" ? size + 1 : size;
       const content = toBuffer(pattern(changed, 2));
       await subject.put(content, MODIFIED - 1_000);
-      const strict = subject.source.openRange(first.entry, 500_000, 600_000, never());
+      const strict = subject.source.openRange(first.entry, rangeOf(500_000, 600_000), never());
       await expect(strict.then(bytesOf)).rejects.toMatchObject({ class: "changed", permanent: false });
       const rest = await subject.source
-        .openRange(first.entry, 500_000, undefined, never())
+        .openRange(first.entry, rangeOf(500_000), never())
         .catch((error) => error);
       if (rest instanceof TransferError) expect(rest.class).toBe("changed");
       else {
@@ -259,7 +265,7 @@ describe.for(kinds)("$name", (kind) => {
     const first = await subject.source.open("", never());
     await bytesOf(first);
     await subject.remove();
-    await expect(subject.source.openRange(first.entry, 2, undefined, never())).rejects.toBeInstanceOf(
+    await expect(subject.source.openRange(first.entry, rangeOf(2), never())).rejects.toBeInstanceOf(
       TransferError,
     );
   });
@@ -285,10 +291,10 @@ describe.for(kinds)("$name", (kind) => {
       const whole = await subject.source.open("", never());
       await bytesOf(whole);
       await subject.source.open(whole.entry.version, never());
-      const cut = await body(await subject.source.openRange(whole.entry, 5, undefined, never()));
+      const cut = await body(await subject.source.openRange(whole.entry, rangeOf(5), never()));
       cut.body.abort(new Error("enough"));
       await cut.body.read().catch(() => {});
-      await bytesOf(await subject.source.openRange(whole.entry, 5, undefined, never()));
+      await bytesOf(await subject.source.openRange(whole.entry, rangeOf(5), never()));
     }
     // A connection that was cut off is closed in a moment, another one may have taken its place.
     await expect.poll(openFiles).toBeLessThanOrEqual(before + 1);
@@ -354,7 +360,7 @@ describe("HttpSource besides", () => {
     const source = new HttpSource(client, url, {});
     const first = await source.open("", never());
     await bytesOf(first);
-    const part = source.openRange(first.entry, 2, undefined, never());
+    const part = source.openRange(first.entry, rangeOf(2), never());
     await expect(part).rejects.toBeInstanceOf(TransferError);
   });
 

@@ -9,7 +9,7 @@ import {
 } from "node:fs";
 import { shortHash } from "@drover/shared/ids";
 import { flightHash } from "@drover/shared/protocol/admission";
-import { StoppingError } from "@drover/worker/operations/copy";
+import { StoppingError } from "@drover/worker/attempt/stopping";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { pattern, sha256, sha256OfFile } from "../../harness/content.js";

@@ -17,16 +17,16 @@ import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
-import type { RunContext, Terms } from "@drover/worker/attempt/context";
+import type { RunContext } from "@drover/worker/attempt/context";
 import type { AttemptResult } from "@drover/worker/attempt/delivery";
 import { Leases } from "@drover/worker/attempt/leases";
+import type { Terms } from "@drover/worker/attempt/terms";
 import { BufferPool } from "@drover/worker/bytes/buffer-pool";
 import { RateLimiter } from "@drover/worker/bytes/rate-limiter";
 import { StallWatchdog } from "@drover/worker/bytes/stall-watchdog";
 import { LocalDestination } from "@drover/worker/destinations/local/destination";
 import { S3Destination } from "@drover/worker/destinations/s3/destination";
-import { copyFile } from "@drover/worker/operations/copy";
-import { removeFile } from "@drover/worker/operations/remove";
+import { perform } from "@drover/worker/operations/index";
 import type { Redis } from "ioredis";
 import { FaultOrigin } from "../../harness/fault-origin.js";
 import { it as base } from "../../harness/redis.js";
@@ -177,8 +177,8 @@ export class FileWorker {
     this.#deliveries.set(name, started);
     const job: TransferJob = { i: this.#indexes.get(name) as number, s: source, d: name };
     if (over.sha256 !== undefined) job.x = over.sha256;
-    return await copyFile(
-      { job, attempt: over.attempt ?? started, sinceMs: Date.now(), through() {} },
+    return await perform(
+      { job, attempt: over.attempt ?? started, sinceMs: Date.now(), releaseSlot() {} },
       this.context,
     );
   }
@@ -190,7 +190,7 @@ export class FileWorker {
     this.#deliveries.set(name, started);
     const index = this.#indexes.get(name) as number;
     const job: TransferJob = { op: "remove", i: index, s: name, d: name, v: version };
-    return await removeFile({ job, attempt: started, sinceMs: Date.now(), through() {} }, this.context);
+    return await perform({ job, attempt: started, sinceMs: Date.now(), releaseSlot() {} }, this.context);
   }
 
   /** As a queue would do it, without its delays: again and again until it is settled. */

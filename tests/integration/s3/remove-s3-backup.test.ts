@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { LEASE_MS } from "@drover/shared/protocol/admission";
 import { catalogKey } from "@drover/shared/protocol/catalog";
-import { StoppingError } from "@drover/worker/operations/copy";
+import { StoppingError } from "@drover/worker/attempt/stopping";
 import { describe, expect, vi } from "vitest";
 import { pattern, toBuffer } from "../../harness/content.js";
 import { type FakeRequest, type FakeS3, sendError } from "../../harness/fake-s3.js";

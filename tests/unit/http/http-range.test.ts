@@ -26,7 +26,7 @@ async function openRest(answer: ReturnType<typeof does.file>) {
   const opened = await source.open("", signal);
   if (opened.is === "body") while (await opened.body.read());
   origin.route("/file", answer);
-  return await source.openRange(opened.entry, 4, undefined, signal);
+  return await source.openRange(opened.entry, { startByte: 4 }, signal);
 }
 
 describe("the rest of a file", () => {

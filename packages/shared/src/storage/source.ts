@@ -5,14 +5,26 @@ export interface SourceDigest {
   base64: string;
 }
 
-/** What a source says of the file that it opens. */
-export interface SourceEntry {
+/** One version of a file at its source, of which a part can be asked for. */
+export interface VersionRef {
   /** Size in bytes of the whole file as it is sent, undefined where the source does not say. */
   sizeBytes: number | undefined;
   /** Comparable with what was seen earlier; "" where nothing identifies the version. */
   version: string;
   /** Identifies this version for a range of it (HTTP: a strong ETag); "" where ranges cannot be trusted. */
   strongEtag: string;
+}
+
+/** Bytes of a file that are asked for. */
+export interface ByteRange {
+  /** The first byte, from 0. */
+  startByte: number;
+  /** The last byte; undefined for the rest of the file. */
+  lastByte?: number;
+}
+
+/** What a source says of the file that it opens. */
+export interface SourceEntry extends VersionRef {
   mtimeMs: number | undefined;
   /** The same to the nanosecond, where the source knows it so. */
   mtimeNs?: bigint;
@@ -85,15 +97,11 @@ export interface Source {
   open(known: string, signal: AbortSignal): Promise<Opened>;
 
   /**
-   * Opens a part of the version that `entry` names. A source that cannot gives the whole file; `offset` says so.
+   * Opens a part of a version. A source that cannot gives the whole file; `offset` says so.
    *
-   * @param endByte last byte wanted (then the version must be the same), or undefined for the rest of the file.
+   * @param range where it names a last byte, the version must be the same; where it does not, another one may be given
+   *   whole.
    * @throws TransferError class `changed` when the source has another version by now.
    */
-  openRange(
-    entry: SourceEntry,
-    startByte: number,
-    endByte: number | undefined,
-    signal: AbortSignal,
-  ): Promise<Opened>;
+  openRange(version: VersionRef, range: ByteRange, signal: AbortSignal): Promise<Opened>;
 }

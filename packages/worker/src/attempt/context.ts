@@ -1,6 +1,6 @@
 import type { TransferError } from "@drover/shared/errors";
-import type { TransferJob } from "@drover/shared/job";
-import type { Admission, BreakerRules } from "@drover/shared/protocol/admission";
+import { hostOf, sourceId, type TransferJob } from "@drover/shared/job";
+import type { Admission } from "@drover/shared/protocol/admission";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { Source } from "@drover/shared/storage/source";
@@ -8,31 +8,10 @@ import type { Tree } from "@drover/shared/storage/tree";
 import type { RateLimiter } from "../bytes/rate-limiter.js";
 import type { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Destination } from "../destinations/destination.js";
+import type { WorkFile } from "./delivery.js";
 import type { Leases } from "./leases.js";
 import type { ResumeRecord } from "./resume-record.js";
-
-/** What a run asks of every transfer. */
-export interface Terms {
-  /** Tries in all. */
-  retries: number;
-  /** Delay before try n+1: `backoffBaseMs` × `backoffFactor`^(n−1). */
-  backoffFactor: number;
-  /** `full`: anything from 0 to the delay. `near`: within a quarter of it. */
-  jitter: "full" | "near";
-  timeoutMs: number;
-  rules: BreakerRules;
-  /** How long an open breaker is waited for, in milliseconds. */
-  breakerWaitMs: number;
-  /** Open the breaker when a file's tries are spent, whatever its threshold. */
-  openWhenSpent: boolean;
-  /** What to do while somebody else carries the same destination. */
-  whenBusy: "wait" | "skip-same-source";
-  maxFileSizeBytes: number | undefined;
-  /** Go on where an earlier try stopped. */
-  resume: boolean;
-  /** fsync file and directory before a file counts as copied. */
-  durable: boolean;
-}
+import type { Terms } from "./terms.js";
 
 /** Everything that a file needs on its way: made once per process. */
 export interface RunContext {
@@ -59,4 +38,19 @@ export interface RunContext {
   receiving?(job: TransferJob, record: ResumeRecord): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */
   source(job: TransferJob): Promise<Source> | Source;
+}
+
+/** The file of a job of this run. */
+export function workFile(job: TransferJob, context: RunContext): WorkFile {
+  const lease = context.tree.leaseOf(job.d);
+  return {
+    runId: context.runId,
+    flight: context.flight(job, lease),
+    lease,
+    tree: context.tree.id,
+    name: job.d,
+    host: hostOf(job.s, context),
+    path: context.tree.path(job.d),
+    sourceHash: sourceId(job.s, context),
+  };
 }

@@ -1,8 +1,7 @@
 import type { TransferError } from "@drover/shared/errors";
-import { hostOf, sourceId, type TransferJob } from "@drover/shared/job";
+import type { TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { FileKeys } from "@drover/shared/protocol/admission";
-import type { RunContext } from "./context.js";
 
 /** One delivery of a job. */
 export interface Delivery {
@@ -12,7 +11,7 @@ export interface Delivery {
   /** When the file was first taken up (Unix ms). */
   sinceMs: number;
   /** Nothing but settling is left: another file may take this one's place. May be called more than once. */
-  through(): void;
+  releaseSlot(): void;
 }
 
 /** What became of one delivery. */
@@ -34,18 +33,4 @@ export interface WorkFile extends FileKeys {
   /** Where the destination is: an absolute path, or `s3://bucket/key`. */
   path: string;
   sourceHash: string;
-}
-
-export function workFile(job: TransferJob, context: RunContext): WorkFile {
-  const lease = context.tree.leaseOf(job.d);
-  return {
-    runId: context.runId,
-    flight: context.flight(job, lease),
-    lease,
-    tree: context.tree.id,
-    name: job.d,
-    host: hostOf(job.s, context),
-    path: context.tree.path(job.d),
-    sourceHash: sourceId(job.s, context),
-  };
 }

@@ -30,9 +30,13 @@ export interface ResumeRecord {
   upload?: { id: string; metadata: string; object?: string };
 }
 
-/** Of a file that nothing is staged of. */
-export function newResumeRecord(fence: string): ResumeRecord {
-  return {
+/**
+ * Of a file that nothing is staged of.
+ *
+ * @param before what former tries noted: what they found out of the source still holds, and an upload may be there.
+ */
+export function newResumeRecord(fence: string, before?: ResumeRecord): ResumeRecord {
+  const record: ResumeRecord = {
     fence,
     version: "",
     strongEtag: "",
@@ -40,9 +44,17 @@ export function newResumeRecord(fence: string): ResumeRecord {
     contiguousBytes: 0,
     pieces: [],
     receivedBytes: 0,
-    mismatches: 0,
-    oneStream: false,
+    mismatches: before?.mismatches ?? 0,
+    oneStream: before?.oneStream ?? false,
   };
+  if (before?.upload) record.upload = before.upload;
+  return record;
+}
+
+/** None of the bytes that are there are of use. */
+export function dropBytes(record: ResumeRecord): void {
+  record.contiguousBytes = 0;
+  record.pieces = [];
 }
 
 const BOOT = bootId();

@@ -1,156 +1,111 @@
-import type { TransferError, Verdict } from "@drover/shared/errors";
+import type { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
-import type { Outcome, VerifiedBy } from "@drover/shared/outcome";
+import type { Outcome, OutcomeName, VerifiedBy } from "@drover/shared/outcome";
 import {
   type Admitted,
   flightHash,
-  hostVerdict,
+  type HostVerdict,
   NO_ENTRY,
+  type SettleRequest,
   waiterOf,
 } from "@drover/shared/protocol/admission";
 import { type CatalogEntry, encodeCatalog } from "@drover/shared/protocol/catalog-entry";
-import type { RunContext } from "./context.js";
+import { type RunContext, workFile } from "./context.js";
 import type { AttemptResult, Delivery, WorkFile } from "./delivery.js";
 import { lost } from "./leases.js";
 
-/** Settles a file that has arrived, or was there already. */
-export async function settle(
-  delivery: Delivery,
-  file: WorkFile,
-  admitted: Admitted,
-  outcome: "copied" | "unchanged",
-  entry: CatalogEntry,
-  verifiedBy: VerifiedBy,
-  verdict: Verdict,
-  context: RunContext,
-  unconditional?: true,
-): Promise<AttemptResult> {
-  delivery.through();
-  const ended: Outcome = {
-    ...outcomeBase(delivery, file),
-    outcome,
-    checksum: entry.sha256 === "" ? null : entry.sha256,
-    bytes: entry.sizeBytes,
-    verifiedBy,
-    ...(unconditional ? { unconditional } : {}),
-  };
+/** How a file ended. */
+export interface FileEnd {
+  outcome: OutcomeName;
+  /** Its catalog entry from now on; `NO_ENTRY` drops the one that is there, undefined leaves it. */
+  entry?: CatalogEntry | typeof NO_ENTRY;
+  /** What vouches for its bytes, where it is at the destination. */
+  verifiedBy?: VerifiedBy;
+  /** What its host's breaker learns. */
+  verdict: HostVerdict;
+  /** It was published under no condition, because the service takes none. */
+  unconditional?: true | undefined;
+  /** Why it did not arrive. */
+  error?: TransferError;
+}
+
+/** Whose file ends: an attempt, or a delivery without a lease. */
+export interface Settling {
+  delivery: Delivery;
+  context: RunContext;
+  file: WorkFile;
+  /** Absent where no lease is held. */
+  admitted?: Admitted;
+  /** Nothing that the lease's predecessors staged is left. */
+  fencedOff?: boolean;
+}
+
+/** What became of settling: it never waits. */
+export type Settled = Extract<AttemptResult, { is: "settled" | "done" | "retry" }>;
+
+/** Ends a file: ledger, catalog, lease and breaker learn of it in one call. */
+export async function settle(settling: Settling, end: FileEnd): Promise<Settled> {
+  const { delivery, context, file, admitted } = settling;
   const { job } = delivery;
-  const catalog = encodeCatalog({ ...entry, source: file.sourceHash });
-  const answer = await context.admission.settle({
-    ...file,
-    fence: admitted.fence,
-    waiting: admitted.waiting,
-    followed: context.fleet ? JSON.stringify(ended) : "",
-    outcome,
-    bytes: entry.sizeBytes,
-    failure: "",
-    catalog: catalog.equals(admitted.catalog) ? "" : catalog,
-    verdict,
-    epoch: admitted.epoch,
-    rules: context.terms.rules,
-    retryAfterMs: 0,
-    openBreaker: false,
-    keepLease: false,
-    ...(job.k === 1 ? { forget: flightHash(file.runId, job.s, job.d, 0) } : {}),
-  });
-  failpoint("settled");
-  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
-  if (answer.is === "already") return { is: "done", outcome: ended };
-  return { is: "settled", blockedUntilMs: 0, outcome: ended };
-}
-
-/** Settles a file that is not at the destination any more. */
-export async function settleDeleted(
-  delivery: Delivery,
-  file: WorkFile,
-  admitted: Admitted,
-  context: RunContext,
-): Promise<AttemptResult> {
-  delivery.through();
-  const ended: Outcome = {
-    ...outcomeBase(delivery, file),
-    outcome: "deleted",
-    checksum: null,
-    bytes: 0,
-    verifiedBy: null,
-  };
-  const answer = await context.admission.settle({
-    ...file,
-    fence: admitted.fence,
-    waiting: admitted.waiting,
-    followed: context.fleet ? JSON.stringify(ended) : "",
-    outcome: "deleted",
-    bytes: 0,
-    failure: "",
-    catalog: NO_ENTRY,
-    verdict: "none",
-    epoch: admitted.epoch,
-    rules: context.terms.rules,
-    retryAfterMs: 0,
-    openBreaker: false,
-    keepLease: false,
-  });
-  failpoint("settled");
-  if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
-  if (answer.is === "already") return { is: "done", outcome: ended };
-  return { is: "settled", blockedUntilMs: 0, outcome: ended };
-}
-
-function outcomeBase(delivery: Delivery, file: WorkFile) {
-  return {
-    index: delivery.job.i,
-    source: delivery.job.s,
+  const { outcome, entry, error } = end;
+  delivery.releaseSlot();
+  const copy = entry === NO_ENTRY ? undefined : entry;
+  const told: Outcome = {
+    index: job.i,
+    source: job.s,
     destination: file.path,
-    name: delivery.job.d,
+    name: job.d,
     attempts: delivery.attempt,
     durationMs: Date.now() - delivery.sinceMs,
-  };
-}
-
-/**
- * Settles a file that did not arrive.
- *
- * @param admitted absent where no lease is held.
- * @param keepLease its record still names predecessors whose staging may be there.
- */
-export async function settleFailed(
-  delivery: Delivery,
-  file: WorkFile,
-  admitted: Admitted | undefined,
-  error: TransferError,
-  context: RunContext,
-  outcome: "failed" | "blocked" | "locked" | "cancelled",
-  keepLease = false,
-): Promise<AttemptResult> {
-  delivery.through();
-  const spent = outcome === "failed" && !error.permanent && error.verdict === "fail";
-  const brief = { class: error.class, message: error.message };
-  const ended: Outcome = {
-    ...outcomeBase(delivery, file),
     outcome,
-    checksum: null,
-    bytes: 0,
-    verifiedBy: null,
-    error: brief,
+    checksum: copy?.sha256 || null,
+    bytes: copy?.sizeBytes ?? 0,
+    verifiedBy: end.verifiedBy ?? null,
   };
-  const answer = await context.admission.settle({
+  if (end.unconditional) told.unconditional = true;
+  if (error) told.error = { class: error.class, message: error.message };
+  const spent = outcome === "failed" && error?.permanent === false && error.verdict === "fail";
+  const request: SettleRequest = {
     ...file,
-    ...(admitted ? { fence: admitted.fence } : {}),
-    waiting: admitted?.waiting ?? waiterOf(file.runId, delivery.job.i, context.fleet),
-    followed: context.fleet ? JSON.stringify(ended) : "",
+    waiting: admitted?.waiting ?? waiterOf(file.runId, job.i, context.fleet),
+    followed: context.fleet ? JSON.stringify(told) : "",
     outcome,
-    bytes: 0,
-    failure: JSON.stringify({ job: delivery.job, error: brief, attempts: delivery.attempt }),
-    catalog: "",
-    verdict: admitted ? hostVerdict(error, context.fleet) : "none",
+    bytes: told.bytes,
+    failure: error ? JSON.stringify({ job, error: told.error, attempts: delivery.attempt }) : "",
+    catalog: catalogValue(entry, settling),
+    verdict: end.verdict,
     epoch: admitted?.epoch ?? "0",
     rules: context.terms.rules,
-    retryAfterMs: error.retryAfterMs ?? 0,
+    retryAfterMs: error?.retryAfterMs ?? 0,
     openBreaker: spent && context.terms.openWhenSpent,
-    keepLease,
-  });
+    // Its record still names predecessors whose staging may be there.
+    keepLease: error !== undefined && settling.fencedOff === false,
+  };
+  if (admitted) request.fence = admitted.fence;
+  // What did not arrive may be taken up again, and needs its secrets then.
+  if (job.k === 1 && !error) request.forget = flightHash(file.runId, job.s, job.d, 0);
+  const answer = await context.admission.settle(request);
   failpoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
-  if (answer.is === "already") return { is: "done", outcome: ended };
-  return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: ended };
+  if (answer.is === "already") return { is: "done", outcome: told };
+  return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: told };
+}
+
+/** What the catalog gets: "" leaves what is there. */
+function catalogValue(entry: FileEnd["entry"], { file, admitted }: Settling): SettleRequest["catalog"] {
+  if (entry === undefined) return "";
+  if (entry === NO_ENTRY) return NO_ENTRY;
+  const encoded = encodeCatalog({ ...entry, source: file.sourceHash });
+  return admitted && encoded.equals(admitted.catalog) ? "" : encoded;
+}
+
+/** Ends a file that nobody holds the lease of. */
+export function settleUnadmitted(
+  delivery: Delivery,
+  context: RunContext,
+  outcome: "failed" | "blocked" | "locked" | "cancelled",
+  error: TransferError,
+): Promise<Settled> {
+  const file = workFile(delivery.job, context);
+  return settle({ delivery, context, file }, { outcome, error, verdict: "none" });
 }

@@ -1,37 +1,29 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import type { RunContext } from "../attempt/context.js";
-import type { ResumeRecord } from "../attempt/resume-record.js";
-import type { OpenedBody, Received, Staging } from "../destinations/destination.js";
+import type { OpenedBody, Received, Staging, WriteAttempt } from "../destinations/destination.js";
 import { DecodedBody, mustDecode } from "./decode.js";
 import type { Algorithm } from "./hash/digest.js";
 
-/**
- * Brings the bytes of an opened file into its staging, watched for stalls and decoded where they must be.
- *
- * @param name of the destination.
- */
+/** Brings the bytes of an opened file into its staging, watched for stalls and decoded where they must be. */
 export async function receive(
+  attempt: WriteAttempt,
   source: Source,
   opened: OpenedBody,
-  name: string,
   staging: Staging,
-  record: ResumeRecord,
-  context: RunContext,
 ): Promise<Received> {
   const { entry } = opened;
-  const limit = context.terms.maxFileSizeBytes;
+  const limit = attempt.terms.maxFileSizeBytes;
   if (entry.sizeBytes !== undefined && limit !== undefined && entry.sizeBytes > limit) {
     throw tooLarge(entry.sizeBytes, limit);
   }
-  const unwatch = context.watchdog.watch(opened.body);
+  const unwatch = attempt.watchdog.watch(opened.body);
   try {
-    if (mustDecode(entry, name)) {
+    if (mustDecode(entry, attempt.file.name)) {
       const body = new DecodedBody(opened.body, entry);
-      const received = await staging.receive(undefined, { ...opened, body }, undefined, record, context);
+      const received = await staging.receive({ ...opened, body }, undefined);
       return { ...received, sourceDigest: await body.wireHash?.digest() };
     }
-    return await staging.receive(source, opened, entry.sizeBytes, record, context);
+    return await staging.receive(opened, source);
   } finally {
     unwatch();
   }

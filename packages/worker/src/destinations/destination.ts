@@ -3,11 +3,29 @@ import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Admitted } from "@drover/shared/protocol/admission";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
-import type { RunContext, Terms } from "../attempt/context.js";
 import type { WorkFile } from "../attempt/delivery.js";
 import type { Lease } from "../attempt/leases.js";
 import type { ResumeRecord } from "../attempt/resume-record.js";
+import type { Terms } from "../attempt/terms.js";
+import type { RateLimiter } from "../bytes/rate-limiter.js";
+import type { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Evidence } from "../bytes/verify.js";
+
+/** What a destination needs of the attempt that it serves. */
+export interface WriteAttempt {
+  readonly file: WorkFile;
+  /** SHA-256 that the person gave, hexadecimal. */
+  readonly expected: string | undefined;
+  /** Who came before, and the catalog entry that is there. */
+  readonly admitted: Pick<Admitted, "catalog" | "origin" | "predecessors">;
+  /** Its key and fence are in the names of what is staged. */
+  readonly lease: Lease;
+  /** What is staged. Updated as bytes arrive, so that whoever comes after a failure knows. */
+  readonly record: ResumeRecord;
+  readonly terms: Terms;
+  readonly limiter: RateLimiter;
+  readonly watchdog: StallWatchdog;
+}
 
 /** What is at the destination before anything is asked of the source. */
 export interface Before {
@@ -20,7 +38,7 @@ export interface Before {
 }
 
 /** What is known of a destination that is as its catalog entry says. */
-export function vouchedFor(entry: CatalogEntry, file: WorkFile, expected: string | undefined): Before {
+export function vouchedFor(entry: CatalogEntry, { file, expected }: WriteAttempt): Before {
   const version = entry.source === file.sourceHash ? entry.version : "";
   if (expected === undefined) return { entry, known: version, expected: false };
   return { entry: { ...entry, version }, known: "", expected: entry.sha256 === expected };
@@ -48,30 +66,21 @@ export type OpenedBody = Extract<Opened, { is: "body" }>;
 export interface Destination {
   close(): void;
 
-  before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before>;
+  before(attempt: WriteAttempt): Promise<Before>;
 
-  /** @param expected SHA-256 that the person gave, hexadecimal. */
-  stage(file: WorkFile, expected: string | undefined, lease: Lease, admitted: Admitted): Staging;
+  stage(attempt: WriteAttempt): Staging;
 
   /**
    * Removes a file, where it is there, once no former carrier can change it any more.
    *
    * @param stamp it is left alone where it is not as this says.
-   * @param part what is staged, of a former carrier at first; updated, so that whoever comes after a failure knows.
    * @throws TransferError class `changed` where it is another one by now.
    */
-  remove(
-    file: WorkFile,
-    stamp: string,
-    lease: Lease,
-    admitted: Admitted,
-    record: ResumeRecord,
-    terms: Pick<Terms, "durable" | "resume">,
-  ): Promise<void>;
+  remove(attempt: WriteAttempt, stamp: string): Promise<void>;
 }
 
 /** Whether a predecessor may still run. Of one whose successor could not fence it off nobody knows. */
-export function mayRun({ origin, predecessors }: Admitted): boolean {
+export function mayRun({ origin, predecessors }: WriteAttempt["admitted"]): boolean {
   const ended = origin === "dead" || origin === "released";
   return !ended || predecessors.length > 1;
 }
@@ -85,40 +94,27 @@ export function changedMeanwhile(path: string): TransferError {
 /** The staged bytes of one file: published whole or not at all. */
 export interface Staging {
   /**
-   * Makes sure that no former carrier can publish, then takes over what it staged.
+   * Makes sure that no former carrier can publish, then takes over what it staged, where the run's terms allow it.
    *
    * @param noted what is known of it.
    * @param alive the predecessor may still run.
-   * @param resume it may be taken over.
    * @returns whether the part is ours now.
    */
-  adopt(
-    predecessors: string[],
-    noted: ResumeRecord | undefined,
-    alive: boolean,
-    resume: boolean,
-  ): boolean | Promise<boolean>;
+  adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean): boolean | Promise<boolean>;
 
   /**
    * Brings the bytes of an opened file here, hashing and counting on the way.
    *
-   * @param source where more of the file can be asked for; undefined where only the body gives the file.
-   * @param lengthBytes what the file must measure, where that is known of the bytes that are staged.
-   * @param part updated as bytes arrive, so that whoever comes after a failure knows what is there.
+   * @param source where more of the file can be asked for; undefined where the body is decoded on its way: then the
+   *   entry's size and digest are not those of the bytes that come.
    */
-  receive(
-    source: Source | undefined,
-    opened: OpenedBody,
-    lengthBytes: number | undefined,
-    record: ResumeRecord,
-    context: RunContext,
-  ): Promise<Received>;
+  receive(opened: OpenedBody, source: Source | undefined): Promise<Received>;
 
   /** Puts what is staged in the destination's place while the lease is trusted, unless the same is there. */
-  publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published>;
+  publish(received: Received, entry: SourceEntry): Promise<Published>;
 
   /** Whether what is staged is worth keeping for the next try, after an error of that class. */
-  worthKeeping(record: ResumeRecord, after: ErrorClass | undefined): boolean;
+  worthKeeping(after: ErrorClass | undefined): boolean;
   keep(): void;
   discard(): void | Promise<void>;
   close(): void;

@@ -7,12 +7,13 @@ import { batchingBackend, type Events } from "@drover/shared/queue/bullmq";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
-import { type AttemptResult, type Delivery, workFile } from "../attempt/delivery.js";
+import type { AttemptResult, Delivery } from "../attempt/delivery.js";
 import type { Leases } from "../attempt/leases.js";
-import { settleFailed } from "../attempt/settle.js";
-import { copyFile, StoppingError } from "../operations/copy.js";
-import { removeFile } from "../operations/remove.js";
+import { settleUnadmitted } from "../attempt/settle.js";
+import { StoppingError } from "../attempt/stopping.js";
+import { perform } from "../operations/index.js";
 import { Semaphore } from "./semaphore.js";
+import { StartTimes } from "./start-times.js";
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;
@@ -39,8 +40,8 @@ export interface FileEvents {
   waiting(job: TransferJob): void;
   retrying(job: TransferJob, attempt: number, error: TransferError, delayMs: number): void;
   settled(outcome: Outcome, job: TransferJob): void;
-  /** The host is blocked until then (Unix ms). */
-  blocked(host: string, untilMs: number): void;
+  /** The host is blocked until then (Unix ms). For who shares no breakers with this processor. */
+  blocked?(host: string, untilMs: number): void;
   /** Was settled before: this delivery found nothing to do. */
   dropped(job: TransferJob): void;
 }
@@ -87,10 +88,21 @@ const PATIENCE_MS = 1_000;
 const FIRST_FETCHED = 4;
 const MORE_FETCHED = 2;
 
-/** What became of a delivery, waiting apart. */
-type Ended = Exclude<AttemptResult, { is: "busy" | "blocked" | "wait" }>;
+/** What is to be done with a job after its delivery. */
+type NextStep =
+  | Exclude<AttemptResult, { is: "busy" | "blocked" | "wait" }>
+  /** It comes again after so long; this was no try. */
+  | { is: "later"; delayMs: number };
 
-/** Takes jobs from BullMQ and hands them to {@link copyFile}: the only place that knows the queue. */
+/** A delivery, and what BullMQ knows of it. */
+interface QueuedDelivery extends Delivery {
+  queued: Job<unknown>;
+  /** Of the job's lock. */
+  token: string;
+  context: RunContext;
+}
+
+/** Takes jobs from BullMQ and has them performed: the only place that knows the queue. */
 export class Processor {
   #worker: Worker<unknown>;
   readonly #semaphore: Semaphore;
@@ -101,9 +113,9 @@ export class Processor {
   /** How long files were carried of late, the newest counting most. */
   #carryingMs = QUICK_MS;
   /** When a file was first taken up, where that was not in its last delivery. */
-  readonly #since = new Map<string, number>();
+  readonly #since = new StartTimes();
   /** Since when a destination was found held by somebody else. */
-  readonly #busySince = new Map<string, number>();
+  readonly #busySince = new StartTimes();
 
   constructor(private readonly options: ProcessorOptions) {
     this.#concurrency = options.concurrency;
@@ -200,131 +212,158 @@ export class Processor {
     await closed;
   }
 
-  async #process(job: Job<unknown>, token: string): Promise<void> {
-    const { events } = this.options;
+  async #process(queued: Job<unknown>, token: string): Promise<void> {
     this.#begun();
-    const parsed = transferJobSchema.safeParse(job.data);
-    const id = job.id as string;
-    if (!parsed.success) throw new UnrecoverableError(`job ${id} is not a transfer job`);
-    // carry() counts the tries: whatever is thrown here, the job comes back.
-    job.opts.attempts = NEVER;
-    job.opts.backoff = { type: "drover" };
-    const transfer = parsed.data;
-    const context = await this.options.context(transfer);
-    if (!context) throw new UnrecoverableError(`job ${id} is of a run that is forgotten`);
+    const job = read(queued);
+    const context = await this.options.context(job);
+    if (!context) throw new UnrecoverableError(`job ${queued.id} is of a run that is forgotten`);
     if (!(await this.#semaphore.take(PATIENCE_MS))) {
       this.#took(2 * QUICK_MS * 16); // something large has come: no more are fetched ahead for a while
-      await this.#giveBack(job, token);
+      await giveBack(queued, token);
     }
+    const delivery = this.#deliver(queued, token, job, context);
+    let result: AttemptResult;
+    try {
+      if (this.#stopping) await giveBack(queued, token);
+      this.options.events.started(job, delivery.attempt);
+      result = context.refused
+        ? await settleUnadmitted(delivery, context, "failed", context.refused)
+        : await perform(delivery, context);
+    } finally {
+      delivery.releaseSlot();
+    }
+    await this.#finish(ours(await this.#nextStep(result, delivery), context), delivery);
+  }
+
+  /** A delivery that has its slot. */
+  #deliver(queued: Job<unknown>, token: string, job: TransferJob, context: RunContext): QueuedDelivery {
     const takenMs = performance.now();
-    let through = false;
-    const delivery: Delivery = {
-      job: transfer,
-      attempt: job.attemptsMade + 1,
-      sinceMs: 0,
-      through: () => {
-        if (through) return;
-        through = true;
+    let released = false;
+    return {
+      queued,
+      token,
+      job,
+      context,
+      attempt: queued.attemptsMade + 1,
+      sinceMs: this.#since.get(queued.id as string),
+      releaseSlot: () => {
+        if (released) return;
+        released = true;
         this.#took(performance.now() - takenMs);
         this.#semaphore.give();
       },
     };
-    let result: AttemptResult;
-    try {
-      if (this.#stopping) await this.#giveBack(job, token);
-      delivery.sinceMs = this.#since.get(id) ?? Date.now();
-      events.started(transfer, delivery.attempt);
-      result = context.refused
-        ? await settleFailed(
-            delivery,
-            workFile(transfer, context),
-            undefined,
-            context.refused,
-            context,
-            "failed",
-          )
-        : transfer.op === "remove"
-          ? await removeFile(delivery, context)
-          : await copyFile(delivery, context);
-    } finally {
-      delivery.through();
-    }
-    const ended = ours(await this.#resolve(result, delivery, id, context), context);
-    if (ended.is === "settled") {
-      this.#since.delete(id);
-      this.#busySince.delete(id);
-      this.#tell(context, transfer, ended.blockedUntilMs, ended.outcome.outcome !== "blocked");
-      events.settled(ended.outcome, transfer);
-      return;
-    }
-    events.waiting(transfer);
-    if (ended.is === "done") {
-      events.dropped(transfer);
-      return;
-    }
-    this.#since.set(id, delivery.sinceMs);
-    if (ended.is === "returned") return await this.#giveBack(job, token);
-    if (ended.is === "later") {
-      await job.moveToDelayed(Date.now() + ended.delayMs, token);
-      throw new DelayedError();
-    }
-    const delayMs = backoff(context, delivery.attempt, ended.error);
-    this.#tell(context, transfer, ended.blockedUntilMs, false);
-    events.retrying(transfer, delivery.attempt, ended.error, delayMs);
-    throw new TryAgain(ended.error.message, delayMs);
-  }
-
-  /** Another worker, or this one later, takes it up. */
-  async #giveBack(job: Job<unknown>, token: string): Promise<never> {
-    await job.moveToWait(token);
-    throw new WaitingError();
-  }
-
-  #tell(context: RunContext, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
-    const host = hostOf(job.s, context);
-    context.breakers.report(host, blockedUntilMs, passed);
-    if (blockedUntilMs > 0) this.options.events.blocked(host, blockedUntilMs);
   }
 
   /** What is to be done with the job; waiting that has lasted too long ends the file. */
-  async #resolve(
-    result: AttemptResult,
-    delivery: Delivery,
-    id: string,
-    context: RunContext,
-  ): Promise<Ended | { is: "later"; delayMs: number }> {
-    const { terms, breakers } = context;
-    const { job } = delivery;
-    if (result.is === "blocked") {
-      const host = hostOf(job.s, context);
-      this.options.events.blocked(host, Date.now() + result.waitMs);
-      if (breakers.mayWait(host, result.waitMs)) {
-        return { is: "later", delayMs: Math.max(result.waitMs, 0) + Math.random() * 250 };
-      }
-      const error = new TransferError("breaker", breakers.describe(host), { permanent: true });
-      return settled(
-        await settleFailed(delivery, workFile(job, context), undefined, error, context, "blocked"),
-      );
+  #nextStep(result: AttemptResult, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
+    switch (result.is) {
+      case "blocked":
+        return this.#onBlocked(result.waitMs, delivery);
+      case "busy":
+        return this.#onBusy(result.sameSource, delivery);
+      case "wait":
+        return { is: "later", delayMs: result.waitMs };
+      case "retry":
+        return result.error.class === "locked" ? { is: "later", delayMs: BUSY_MS } : result;
+      default:
+        return result;
     }
-    if (result.is === "busy") {
-      const since = this.#busySince.get(id) ?? Date.now();
-      this.#busySince.set(id, since);
-      const skip = terms.whenBusy === "skip-same-source" && result.sameSource;
-      // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
-      const patienceMs = Math.max(terms.timeoutMs, context.fleet ? LEASE_MS + 5_000 : 0);
-      const waited = Date.now() - since > patienceMs && terms.whenBusy === "wait";
-      if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
-      const error = new TransferError("locked", "another process is writing this destination", {
-        permanent: true,
-      });
-      return settled(
-        await settleFailed(delivery, workFile(job, context), undefined, error, context, "locked"),
-      );
-    }
-    if (result.is === "wait") return { is: "later", delayMs: result.waitMs };
-    if (result.is === "retry" && result.error.class === "locked") return { is: "later", delayMs: BUSY_MS };
-    return result;
   }
+
+  /** The breaker of its host is open. */
+  #onBlocked(waitMs: number, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
+    const { job, context } = delivery;
+    const { breakers } = context;
+    const host = hostOf(job.s, context);
+    this.options.events.blocked?.(host, Date.now() + waitMs);
+    if (breakers.mayWait(host, waitMs))
+      return { is: "later", delayMs: Math.max(waitMs, 0) + Math.random() * 250 };
+    const error = new TransferError("breaker", breakers.describe(host), { permanent: true });
+    return settleUnadmitted(delivery, context, "blocked", error);
+  }
+
+  /** Somebody else holds its destination. */
+  #onBusy(sameSource: boolean, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
+    const { context } = delivery;
+    const { terms, fleet } = context;
+    const id = delivery.queued.id as string;
+    const sinceMs = this.#busySince.get(id);
+    this.#busySince.set(id, sinceMs, 0);
+    const skip = terms.whenBusy === "skip-same-source" && sameSource;
+    // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
+    const patienceMs = Math.max(terms.timeoutMs, fleet ? LEASE_MS + 5_000 : 0);
+    const waited = Date.now() - sinceMs > patienceMs && terms.whenBusy === "wait";
+    if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
+    const why = "another process is writing this destination";
+    const error = new TransferError("locked", why, { permanent: true });
+    return settleUnadmitted(delivery, context, "locked", error);
+  }
+
+  /** Tells what became of a delivery, to whoever listens and to BullMQ. */
+  async #finish(step: NextStep, delivery: QueuedDelivery): Promise<void> {
+    const { events } = this.options;
+    const { queued, token, job, context, attempt } = delivery;
+    switch (step.is) {
+      case "settled":
+        this.#forget(delivery);
+        this.#report(context, job, step.blockedUntilMs, step.outcome.outcome !== "blocked");
+        events.settled(step.outcome, job);
+        return;
+      case "done":
+        this.#forget(delivery);
+        events.waiting(job);
+        events.dropped(job);
+        return;
+      case "returned":
+        this.#comesAgain(delivery, 0);
+        return await giveBack(queued, token);
+      case "later":
+        this.#comesAgain(delivery, step.delayMs);
+        await queued.moveToDelayed(Date.now() + step.delayMs, token);
+        throw new DelayedError();
+      case "retry": {
+        const delayMs = backoff(context, attempt, step.error);
+        this.#comesAgain(delivery, delayMs);
+        this.#report(context, job, step.blockedUntilMs, false);
+        events.retrying(job, attempt, step.error, delayMs);
+        throw new TryAgain(step.error.message, delayMs);
+      }
+    }
+  }
+
+  #forget({ queued }: QueuedDelivery): void {
+    this.#since.delete(queued.id as string);
+    this.#busySince.delete(queued.id as string);
+  }
+
+  #comesAgain({ queued, job, sinceMs }: QueuedDelivery, delayMs: number): void {
+    this.options.events.waiting(job);
+    this.#since.set(queued.id as string, sinceMs, delayMs);
+  }
+
+  /** What a delivery says of its host. */
+  #report(context: RunContext, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
+    const host = hostOf(job.s, context);
+    context.breakers.report(host, blockedUntilMs, passed);
+    if (blockedUntilMs > 0) this.options.events.blocked?.(host, blockedUntilMs);
+  }
+}
+
+/** @throws UnrecoverableError where it is none of ours. */
+function read(queued: Job<unknown>): TransferJob {
+  const parsed = transferJobSchema.safeParse(queued.data);
+  if (!parsed.success) throw new UnrecoverableError(`job ${queued.id} is not a transfer job`);
+  // We count the tries: whatever is thrown, the job comes back.
+  queued.opts.attempts = NEVER;
+  queued.opts.backoff = { type: "drover" };
+  return parsed.data;
+}
+
+/** Another worker, or this one later, takes it up. */
+async function giveBack(queued: Job<unknown>, token: string): Promise<never> {
+  await queued.moveToWait(token);
+  throw new WaitingError();
 }
 
 function backoff(context: RunContext, attempt: number, error: TransferError): number {
@@ -338,14 +377,7 @@ function backoff(context: RunContext, attempt: number, error: TransferError): nu
  * Without a fleet nobody else settles a file of this run. One that was open and then settled already was settled by us:
  * the answer was lost with the connection, and the command sent again.
  */
-function ours<T extends Ended | { is: "later" }>(ended: T, context: RunContext): T | Ended {
-  if (ended.is !== "done" || !ended.outcome || context.fleet || context.refused) return ended;
-  return { is: "settled", outcome: ended.outcome, blockedUntilMs: 0 };
-}
-
-/** Settling without a lease never waits. */
-function settled(result: AttemptResult): Ended {
-  if (result.is === "busy" || result.is === "blocked" || result.is === "wait")
-    throw new Error("settled files cannot wait");
-  return result;
+function ours(step: NextStep, context: RunContext): NextStep {
+  if (step.is !== "done" || !step.outcome || context.fleet || context.refused) return step;
+  return { is: "settled", outcome: step.outcome, blockedUntilMs: 0 };
 }

@@ -91,7 +91,6 @@ export class FleetWorker {
           events.settled(outcome, job);
         },
         dropped: events.dropped,
-        blocked: () => {}, // the breaker is in Redis
       },
       onError: options.onError,
     });

@@ -10,7 +10,6 @@ import type { Run } from "@drover/shared/run";
 import type { Redis } from "ioredis";
 import { UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type RunWork, RunWorker } from "./run-worker.js";
-import type { ThreadData } from "./run-worker-thread.js";
 
 /** A run of more files than this is carried by several threads: starting them pays. */
 const THREADED_FILES = 10_000;
@@ -31,6 +30,15 @@ export interface RunEvents {
   warn(message: string): void;
   /** A thread is gone: the run cannot go on. */
   failed(error: Error): void;
+}
+
+/** What a thread of {@link RunWorker} starts with. */
+export interface ThreadData {
+  address: RedisAddress;
+  namespace: string;
+  work: RunWork;
+  /** Somebody watches: tell what is on its way, too. */
+  live: boolean;
 }
 
 export type ThreadRequest = "stop" | "cancel";
@@ -75,22 +83,14 @@ export class LocalWorkerPool {
       bytesPerSecond: run.spec.bytesPerSecond,
       uploadBytes: UPLOAD_BYTES,
     };
-    this.#worker = new RunWorker(
+    this.#worker = new RunWorker({
       redis,
       keys,
-      this.#work,
+      work: this.#work,
       breakers,
-      {
-        started: (job, attempt) => events.started(job, attempt),
-        waiting: (job) => events.waiting(job),
-        retrying: (job, attempt, error, delayMs) => events.retrying(job, attempt, error, delayMs),
-        settled: (outcome) => events.settled(outcome),
-        dropped: (job) => events.dropped(job),
-        blocked: () => {}, // the gates are shared
-        receiving: (job, record) => events.receiving(job.i, record),
-      },
-      (error) => isAway(error) || events.warn(`queue: ${error.message}`), // that Redis is away is said once, by the connection
-    );
+      events,
+      onError: (error) => isAway(error) || events.warn(`queue: ${error.message}`), // that Redis is away is said once, by the connection
+    });
   }
 
   /** @param files that are open: threads are started where they are many. */

@@ -1,21 +1,12 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { Keys } from "@drover/shared/protocol/keys";
-import { connect, isAway, type RedisAddress } from "@drover/shared/redis/connect";
-import type { ResumeRecord } from "../attempt/resume-record.js";
-import type { ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
-import { type RunWork, RunWorker } from "./run-worker.js";
+import { connect, isAway } from "@drover/shared/redis/connect";
+import type { ThreadData, ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
+import { RunWorker } from "./run-worker.js";
 
 /** How often the progress of large files is told, in milliseconds. */
 const PROGRESS_MS = 250;
-
-export interface ThreadData {
-  address: RedisAddress;
-  namespace: string;
-  work: RunWork;
-  /** Somebody watches: tell what is on its way, too. */
-  live: boolean;
-}
 
 /** A thread of the process that carries files of its run beside the first one. */
 async function main(): Promise<void> {
@@ -30,13 +21,13 @@ async function main(): Promise<void> {
       events = [];
     });
   };
-  const records = new Map<number, ResumeRecord>();
-  const runWorker = new RunWorker(
+  const records = new Map<number, { receivedBytes: number; sizeBytes: number | undefined }>();
+  const runWorker = new RunWorker({
     redis,
-    new Keys(namespace),
+    keys: new Keys(namespace),
     work,
-    hostBreakersOf(work.spec),
-    {
+    breakers: hostBreakersOf(work.spec),
+    events: {
       started: (job, attempt) => live && tell(["started", job, attempt]),
       waiting: (job) => {
         records.delete(job.i);
@@ -50,10 +41,10 @@ async function main(): Promise<void> {
       },
       dropped: (job) => tell(["dropped", job]),
       blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
-      receiving: (job, record) => live && records.set(job.i, record),
+      receiving: (index, record) => live && records.set(index, record),
     },
-    (error) => isAway(error) || tell(["warn", `queue: ${error.message}`]),
-  );
+    onError: (error) => isAway(error) || tell(["warn", `queue: ${error.message}`]),
+  });
   const progress = setInterval(() => {
     for (const [index, record] of records)
       tell(["receiving", index, { receivedBytes: record.receivedBytes, sizeBytes: record.sizeBytes }]);

@@ -8,11 +8,9 @@ import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
-import { workFile } from "../attempt/delivery.js";
 import { Leases } from "../attempt/leases.js";
 import { openRunContext } from "../attempt/open-context.js";
-import type { ResumeRecord } from "../attempt/resume-record.js";
-import { settleFailed } from "../attempt/settle.js";
+import { settleUnadmitted } from "../attempt/settle.js";
 import { BufferPool } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
 
@@ -33,7 +31,18 @@ export interface RunWork {
 }
 
 export interface RunWorkerEvents extends FileEvents {
-  receiving(job: TransferJob, record: ResumeRecord): void;
+  /** A file's bytes come in; the record's count grows. */
+  receiving(index: number, record: { receivedBytes: number; sizeBytes: number | undefined }): void;
+}
+
+export interface RunWorkerOptions {
+  redis: Redis;
+  keys: Keys;
+  work: RunWork;
+  breakers: HostBreakers;
+  events: RunWorkerEvents;
+  /** Errors that are none of a file's own. */
+  onError(error: Error): void;
 }
 
 /** Everything that carries files of one run in one thread: the composition of this package. */
@@ -43,14 +52,8 @@ export class RunWorker {
   readonly #processor: Processor;
   readonly #close: () => Promise<void>;
 
-  constructor(
-    redis: Redis,
-    keys: Keys,
-    work: RunWork,
-    private readonly breakers: HostBreakers,
-    events: RunWorkerEvents,
-    onError: (error: Error) => void,
-  ) {
+  constructor(options: RunWorkerOptions) {
+    const { redis, keys, work, breakers, events, onError } = options;
     this.#bufferPool = new BufferPool(work.uploadBytes);
     const leases = new Leases(new Admission(redis, keys, PROCESS_NAME, 0));
     const opened = openRunContext({
@@ -61,7 +64,7 @@ export class RunWorker {
       leases,
       breakers,
       bufferPool: this.#bufferPool,
-      receiving: events.receiving,
+      receiving: (job, record) => events.receiving(job.i, record),
       onError,
     });
     this.#context = opened.context;
@@ -81,12 +84,11 @@ export class RunWorker {
 
   /** Ends a file whose host was given up, without carrying it. */
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
-    const error = new TransferError("breaker", this.breakers.describe(hostOf(job.s, this.#context)), {
-      permanent: true,
-    });
-    const delivery = { job, attempt: 0, sinceMs: Date.now(), through() {} };
-    const keys = workFile(job, this.#context);
-    const result = await settleFailed(delivery, keys, undefined, error, this.#context, "blocked");
+    const context = this.#context;
+    const why = context.breakers.describe(hostOf(job.s, context));
+    const error = new TransferError("breaker", why, { permanent: true });
+    const delivery = { job, attempt: 0, sinceMs: Date.now(), releaseSlot() {} };
+    const result = await settleUnadmitted(delivery, context, "blocked", error);
     return result.is === "settled" ? result.outcome : undefined;
   }
 

@@ -1,5 +1,5 @@
 import { TransferError } from "../../errors.js";
-import type { SourceEntry } from "../source.js";
+import type { VersionRef } from "../source.js";
 import type { HttpAnswer } from "./client.js";
 
 /** Drops the body of an answer whose headers say everything. */
@@ -18,7 +18,7 @@ export function changedWhileRead(): TransferError {
  * @returns size of the whole file.
  * @throws TransferError class `protocol`, or `changed` for another version; the body is dropped.
  */
-export function rangeOf(answer: HttpAnswer, entry: SourceEntry, startByte: number): number | undefined {
+export function rangeOf(answer: HttpAnswer, version: VersionRef, startByte: number): number | undefined {
   const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(answer.headers["content-range"] ?? "");
   const bad = (what: string) => {
     discard(answer);
@@ -26,8 +26,8 @@ export function rangeOf(answer: HttpAnswer, entry: SourceEntry, startByte: numbe
   };
   if (!range) throw bad("no usable Content-Range");
   if (Number(range[1]) !== startByte) throw bad(`the wrong range (${answer.headers["content-range"]})`);
-  const total = range[3] === "*" ? entry.sizeBytes : Number(range[3]);
-  if (total !== entry.sizeBytes || answer.headers.etag !== entry.strongEtag) {
+  const total = range[3] === "*" ? version.sizeBytes : Number(range[3]);
+  if (total !== version.sizeBytes || answer.headers.etag !== version.strongEtag) {
     discard(answer);
     throw changedWhileRead();
   }

@@ -1,5 +1,5 @@
 import { TransferError } from "../../errors.js";
-import type { Opened, Source, SourceDigest, SourceEntry } from "../source.js";
+import type { ByteRange, Opened, Source, SourceDigest, SourceEntry, VersionRef } from "../source.js";
 import type { AnswerHeaders, Headers, HttpAnswer, HttpClient } from "./client.js";
 import { statusError } from "./errors.js";
 import { changedWhileRead, discard, rangeOf } from "./range.js";
@@ -48,16 +48,12 @@ export class HttpSource implements Source {
     return whole(answer, entry);
   }
 
-  async openRange(
-    entry: SourceEntry,
-    startByte: number,
-    endByte: number | undefined,
-    signal: AbortSignal,
-  ): Promise<Opened> {
-    const extra: Headers = { range: `bytes=${startByte}-${endByte ?? ""}` };
+  async openRange(version: VersionRef, range: ByteRange, signal: AbortSignal): Promise<Opened> {
+    const { startByte, lastByte } = range;
+    const extra: Headers = { range: `bytes=${startByte}-${lastByte ?? ""}` };
     // A segment must be of the version that was opened (If-Match, else 412); a resume may as well start again.
-    if (endByte === undefined) extra["if-range"] = entry.strongEtag;
-    else extra["if-match"] = entry.strongEtag;
+    if (lastByte === undefined) extra["if-range"] = version.strongEtag;
+    else extra["if-match"] = version.strongEtag;
     const answer = await this.client.get(this.url, this.headers, extra, signal);
     if (answer.status === 200 || answer.status === 206) checkCodings(answer);
     if (answer.status === 200) return whole(answer, entryOf(answer, versionOf(answer.headers)));
@@ -66,7 +62,7 @@ export class HttpSource implements Source {
       throw changedWhileRead();
     }
     if (answer.status !== 206) throw refuse(answer);
-    const total = rangeOf(answer, entry, startByte);
+    const total = rangeOf(answer, version, startByte);
     const opened = entryOf(answer, versionOf(answer.headers));
     return { is: "body", entry: { ...opened, sizeBytes: total }, body: answer.body, offset: startByte };
   }

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, read, readSync } from "node:
 import { promisify } from "node:util";
 import { fileError, TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
-import type { Body, Opened, Source, SourceEntry } from "../source.js";
+import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
 
 const readAsync = promisify(read);
 const CHUNK_BYTES = 1 << 20;
@@ -33,9 +33,9 @@ export class LocalSource implements Source {
     return this.#openAt(0, known);
   }
 
-  async openRange(entry: SourceEntry, startByte: number): Promise<Opened> {
+  async openRange({ version }: VersionRef, { startByte }: ByteRange): Promise<Opened> {
     const opened = await this.#openAt(startByte, "");
-    if (opened.is === "body" && opened.entry.version !== entry.version) {
+    if (opened.is === "body" && opened.entry.version !== version) {
       opened.body.abort(new Error("another version"));
       throw new TransferError("changed", "the file changed at the source while it was read");
     }

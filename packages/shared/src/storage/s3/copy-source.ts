@@ -1,6 +1,6 @@
 import { TransferError } from "../../errors.js";
 import { changedWhileRead } from "../http/range.js";
-import type { Body, Opened, Source, SourceEntry } from "../source.js";
+import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
 import type { S3Client } from "./client.js";
 import { readMetadata } from "./metadata.js";
 import type { S3Name } from "./name.js";
@@ -45,8 +45,8 @@ export class S3CopySource implements Source {
     return { is: "body", entry, body: NO_BODY, offset: 0, copy };
   }
 
-  openRange(entry: SourceEntry, _startByte: number, _endByte: number | undefined, signal: AbortSignal) {
-    return this.open(entry.version, signal);
+  openRange({ version }: VersionRef, _range: ByteRange, signal: AbortSignal): Promise<Opened> {
+    return this.open(version, signal);
   }
 }
 

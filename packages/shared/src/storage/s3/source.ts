@@ -1,7 +1,7 @@
 import { TransferError } from "../../errors.js";
 import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
 import { changedWhileRead, discard, rangeOf } from "../http/range.js";
-import type { Opened, Source, SourceDigest, SourceEntry } from "../source.js";
+import type { ByteRange, Opened, Source, SourceDigest, SourceEntry, VersionRef } from "../source.js";
 import type { S3Client } from "./client.js";
 import { etagMd5, readMetadata } from "./metadata.js";
 import type { S3Name } from "./name.js";
@@ -48,20 +48,17 @@ export class S3Source implements Source {
     return { is: "body", entry, body: answer.body, offset: 0 };
   }
 
-  async openRange(
-    entry: SourceEntry,
-    startByte: number,
-    endByte: number | undefined,
-    signal: AbortSignal,
-  ): Promise<Opened> {
-    const range = `bytes=${startByte}-${endByte ?? ""}`;
-    const answer = await this.#get({ range, "if-match": entry.strongEtag }, signal);
+  async openRange(version: VersionRef, range: ByteRange, signal: AbortSignal): Promise<Opened> {
+    const { startByte, lastByte } = range;
+    const { strongEtag, sizeBytes } = version;
+    const extra = { range: `bytes=${startByte}-${lastByte ?? ""}`, "if-match": strongEtag };
+    const answer = await this.#get(extra, signal);
     if (answer.status === 412 || answer.status === 416) {
       discard(answer);
       throw changedWhileRead();
     }
     const { headers } = answer;
-    if (answer.status === 200 && headers.etag === entry.strongEtag) {
+    if (answer.status === 200 && headers.etag === strongEtag) {
       const length = headers["content-length"];
       const whole = entryOf(headers, length === undefined ? undefined : Number(length), true);
       return { is: "body", entry: whole, body: answer.body, offset: 0 };
@@ -71,8 +68,8 @@ export class S3Source implements Source {
       throw changedWhileRead();
     }
     if (answer.status !== 206) throw unexpected(answer);
-    rangeOf(answer, entry, startByte);
-    const opened = entryOf(headers, entry.sizeBytes, true); // it was not asked for the checksum of the range
+    rangeOf(answer, version, startByte);
+    const opened = entryOf(headers, sizeBytes, true); // it was not asked for the checksum of the range
     return { is: "body", entry: opened, body: answer.body, offset: startByte };
   }
 

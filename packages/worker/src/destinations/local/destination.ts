@@ -1,13 +1,8 @@
 import { failpoint } from "@drover/shared/failpoint";
-import type { Admitted } from "@drover/shared/protocol/admission";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
 import { LocalTree } from "@drover/shared/storage/local/tree";
-import type { Terms } from "../../attempt/context.js";
-import type { WorkFile } from "../../attempt/delivery.js";
-import type { Lease } from "../../attempt/leases.js";
-import type { ResumeRecord } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
-import { type Before, type Destination, vouchedFor } from "../destination.js";
+import { type Before, type Destination, vouchedFor, type WriteAttempt } from "../destination.js";
 import { LocalRemoval } from "./removal.js";
 import { LocalStaging } from "./staging.js";
 
@@ -21,13 +16,14 @@ export class LocalDestination implements Destination {
     private readonly backupDir?: string,
   ) {}
 
-  async before(file: WorkFile, expected: string | undefined, admitted: Admitted): Promise<Before> {
+  async before(attempt: WriteAttempt): Promise<Before> {
+    const { file, expected, admitted } = attempt;
     const nothing: Before = { entry: undefined, known: "", expected: false };
     const entry = decodeCatalog(admitted.catalog);
     if (!entry && expected === undefined) return nothing;
     const stat = this.tree.stat(file.path);
     if (!stat?.isFile()) return nothing;
-    if (entry && entry.stamp === statStamp(stat)) return vouchedFor(entry, file, expected);
+    if (entry && entry.stamp === statStamp(stat)) return vouchedFor(entry, attempt);
     if (expected === undefined) return nothing;
     const sha256 = await sha256OfFile(file.path);
     if (sha256 !== expected) return nothing;
@@ -35,24 +31,17 @@ export class LocalDestination implements Destination {
     return { entry: found, known: "", expected: true };
   }
 
-  stage(file: WorkFile, _expected: string | undefined, lease: Lease): LocalStaging {
-    return new LocalStaging(this.tree, file.name, lease);
+  stage(attempt: WriteAttempt): LocalStaging {
+    return new LocalStaging(this.tree, attempt);
   }
 
-  async remove(
-    file: WorkFile,
-    stamp: string,
-    lease: Lease,
-    admitted: Admitted,
-    _part: ResumeRecord,
-    { durable }: Pick<Terms, "durable">,
-  ): Promise<void> {
-    const removal = new LocalRemoval(this.tree, file.name, stamp, file.lease, admitted.fence);
+  async remove({ file, lease, admitted, terms }: WriteAttempt, stamp: string): Promise<void> {
+    const removal = new LocalRemoval(this.tree, file.name, stamp, lease.key, lease.fence);
     try {
       removal.adopt(admitted.predecessors);
       if (removal.take(() => lease.check())) {
         failpoint("taken");
-        await removal.finish(this.#openBackup(), durable);
+        await removal.finish(this.#openBackup(), terms.durable);
       }
       failpoint("removed");
       removal.prune();

@@ -1,47 +1,49 @@
 import { hash } from "node:crypto";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import type { RunContext } from "../../attempt/context.js";
-import { encodeResumeRecord, PIECE_BYTES, type ResumeRecord } from "../../attempt/resume-record.js";
+import { encodeResumeRecord, PIECE_BYTES } from "../../attempt/resume-record.js";
 import { digestOf } from "../../bytes/hash/digest.js";
 import { HashBehind } from "../../bytes/hash/hash-behind.js";
 import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
-import type { OpenedBody, Received } from "../destination.js";
-import { fetchPieces, SEGMENTED_BYTES } from "./segments.js";
-import type { LocalStaging } from "./staging.js";
+import type { OpenedBody, Received, WriteAttempt } from "../destination.js";
+import { SEGMENTED_BYTES, SegmentedFetch } from "./segments.js";
+import type { StagingFile } from "./staging-file.js";
 
 /** How often the progress of a larger file is noted for a successor, in bytes. */
 const NOTE_BYTES = 8 << 20;
 /** Up to here a file is held in memory, hashed in one call and written in one call. */
 const SMALL_BYTES = 512 << 10;
 
-/** Brings the bytes of an opened file into its staging file. */
+/**
+ * Brings the bytes of an opened file into its staging file.
+ *
+ * @param source where more of the file can be asked for; undefined where the body is decoded on its way.
+ */
 export async function receiveLocally(
-  source: Source | undefined,
+  attempt: WriteAttempt,
+  staging: StagingFile,
   opened: OpenedBody,
-  lengthBytes: number | undefined,
-  staging: LocalStaging,
-  record: ResumeRecord,
-  context: RunContext,
+  source: Source | undefined,
 ): Promise<Received> {
-  if (source && opened.offset % PIECE_BYTES === 0 && !record.oneStream && canSegment(opened.entry))
-    return fetchPieces(source, opened, staging, record, context);
-  return receiveBody(opened, lengthBytes, staging, record, context);
+  const { offset, entry } = opened;
+  if (source && offset % PIECE_BYTES === 0 && !attempt.record.oneStream && canSegment(entry))
+    return new SegmentedFetch(attempt, staging, opened, source).run();
+  return receiveBody(attempt, staging, opened, source && entry.sizeBytes);
 }
 
 function canSegment(entry: SourceEntry): boolean {
   return entry.ranges && entry.strongEtag !== "" && (entry.sizeBytes ?? 0) >= SEGMENTED_BYTES;
 }
 
+/** @param lengthBytes what the file must measure, where that is known of the bytes that are staged. */
 async function receiveBody(
+  attempt: WriteAttempt,
+  staging: StagingFile,
   opened: OpenedBody,
   lengthBytes: number | undefined,
-  staging: LocalStaging,
-  record: ResumeRecord,
-  context: RunContext,
 ): Promise<Received> {
   const { body, entry } = opened;
-  const { lease } = staging;
-  const limit = context.terms.maxFileSizeBytes;
+  const { lease, record, limiter } = attempt;
+  const limit = attempt.terms.maxFileSizeBytes;
   let held: Buffer[] = [];
   let sizeBytes = opened.offset;
   const count = (chunks: Buffer[]) => {
@@ -56,7 +58,7 @@ async function receiveBody(
     if (complete) {
       held = complete;
       count(held);
-      await context.limiter.take(sizeBytes, lease);
+      await limiter.take(sizeBytes, lease);
       ended = true;
     }
     while (!ended && sizeBytes <= SMALL_BYTES) {
@@ -67,7 +69,7 @@ async function receiveBody(
       }
       count(chunks);
       held.push(...chunks);
-      await context.limiter.take(
+      await limiter.take(
         chunks.reduce((sum, chunk) => sum + chunk.length, 0),
         lease,
       );
@@ -101,7 +103,7 @@ async function receiveBody(
         lease.note = encodeResumeRecord(record);
       }
       if (chunks !== held)
-        await context.limiter.take(
+        await limiter.take(
           chunks.reduce((sum, chunk) => sum + chunk.length, 0),
           lease,
         );

@@ -23,32 +23,30 @@ import {
   stagingName,
 } from "@drover/shared/storage/local/tree";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import type { RunContext } from "../../attempt/context.js";
-import type { Lease } from "../../attempt/leases.js";
 import { type ResumeRecord, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
-import type { OpenedBody, Published, Received, Staging } from "../destination.js";
+import type { OpenedBody, Published, Received, Staging, WriteAttempt } from "../destination.js";
 import { receiveLocally } from "./receive.js";
+import type { StagingFile } from "./staging-file.js";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const fsyncAsync = promisify(fsync);
 const writevAsync = promisify(writev);
 
 /** The staged bytes of one file: made in the destination's directory, published whole or not at all. */
-export class LocalStaging implements Staging {
+export class LocalStaging implements Staging, StagingFile {
   readonly #name: string;
   readonly directory: Directory;
   #fd = -1;
   #made = false;
 
-  /** @param destination name in its tree. */
   constructor(
     private readonly tree: LocalTree,
-    private readonly destination: string,
-    readonly lease: Lease,
+    private readonly attempt: WriteAttempt,
   ) {
+    const { lease, file } = attempt;
     this.#name = stagingName(lease.key, lease.fence);
-    this.directory = tree.directoryOf(destination);
+    this.directory = tree.directoryOf(file.name);
   }
 
   get fd(): number {
@@ -56,11 +54,12 @@ export class LocalStaging implements Staging {
   }
 
   /** @param alive the predecessor may still run: its file is copied, since it may go on writing to it. */
-  adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean, resume = true): boolean {
+  adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean): boolean {
+    const { lease, terms } = this.attempt;
     let adopted = false;
-    const record = resume && noted?.strongEtag ? noted : undefined;
+    const record = terms.resume && noted?.strongEtag ? noted : undefined;
     for (const fence of predecessors) {
-      const name = stagingName(this.lease.key, fence);
+      const name = stagingName(lease.key, fence);
       if (record?.fence === fence && record.contiguousBytes > 0)
         adopted = this.#takeOver(name, record, alive);
       remove(this.directory, name);
@@ -100,21 +99,15 @@ export class LocalStaging implements Staging {
     }
   }
 
-  async receive(
-    source: Source | undefined,
-    opened: OpenedBody,
-    lengthBytes: number | undefined,
-    record: ResumeRecord,
-    context: RunContext,
-  ): Promise<Received> {
+  async receive(opened: OpenedBody, source: Source | undefined): Promise<Received> {
     await this.tree.sweep(this.directory);
-    return receiveLocally(source, opened, lengthBytes, this, record, context);
+    return receiveLocally(this.attempt, this, opened, source);
   }
 
   /** Makes the staging file, empty. Of a part that was taken over nothing is left: it may be of another mode, too. */
   create(mode: number | undefined): void {
     this.discard();
-    this.lease.check();
+    this.attempt.lease.check();
     try {
       this.#fd = openSync(
         this.directory.at(this.#name),
@@ -165,13 +158,13 @@ export class LocalStaging implements Staging {
     }
   }
 
-  async publish(received: Received, entry: SourceEntry, durable: boolean): Promise<Published> {
+  async publish(received: Received, entry: SourceEntry): Promise<Published> {
     const same = await this.#sameAsDestination(received, entry);
     if (same !== undefined) {
       this.discard();
       return { outcome: "unchanged", stamp: same };
     }
-    const stamp = await this.commit(entry, durable, () => failpoint("commit"));
+    const stamp = await this.commit(entry, this.attempt.terms.durable, () => failpoint("commit"));
     return { outcome: "copied", stamp };
   }
 
@@ -180,7 +173,7 @@ export class LocalStaging implements Staging {
    * source is a file with a mode, and mode or mtime are others by now: they are part of what is copied.
    */
   async #sameAsDestination({ sizeBytes, sha256 }: Received, entry: SourceEntry): Promise<string | undefined> {
-    const path = this.tree.path(this.destination);
+    const { path } = this.attempt.file;
     const stat = this.tree.stat(path);
     if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
     const { mode, mtimeMs } = entry;
@@ -197,12 +190,12 @@ export class LocalStaging implements Staging {
    * @returns the stamp of the destination, for the catalog.
    */
   async commit(entry: SourceEntry, durable: boolean, beforeRename: () => void): Promise<string> {
-    const base = this.destination;
+    const { file, lease } = this.attempt;
     try {
       if (durable) await fsyncAsync(this.#fd);
       beforeRename();
-      this.lease.check();
-      publish(this.directory, this.#name, base);
+      lease.check();
+      publish(this.directory, this.#name, file.name);
       this.#made = false;
       // Only now: staging with an old date would look abandoned to whoever sweeps the directory.
       if (entry.mtimeMs !== undefined) {
@@ -216,11 +209,12 @@ export class LocalStaging implements Staging {
       if (durable) await this.directory.sync();
       return stamp;
     } catch (error) {
-      throw fileError(error, `write ${this.tree.path(base)}`);
+      throw fileError(error, `write ${file.path}`);
     }
   }
 
-  worthKeeping(record: ResumeRecord, after: ErrorClass | undefined): boolean {
+  worthKeeping(after: ErrorClass | undefined): boolean {
+    const { record } = this.attempt;
     return after !== "changed" && record.strongEtag !== "" && record.contiguousBytes >= WORTH_RESUMING_BYTES;
   }
 

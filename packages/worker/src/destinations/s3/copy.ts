@@ -1,10 +1,9 @@
 import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
-import type { ResumeRecord } from "../../attempt/resume-record.js";
 import type { OpenedBody, Received } from "../destination.js";
+import type { DestinationObject } from "./object.js";
 import { type Staged, sameBy } from "./staged.js";
-import type { S3Staging } from "./staging.js";
-import { partBytesOf } from "./upload.js";
+import { type BeginUpload, partBytesOf } from "./upload.js";
 
 /** A part that is copied takes no memory here: large ones mean few requests. */
 const PART_BYTES = 512 << 20;
@@ -16,27 +15,29 @@ const COPIERS = 4;
  * parts to a multipart upload.
  */
 export async function receiveCopy(
-  staging: S3Staging,
+  object: DestinationObject,
   { entry }: OpenedBody,
   copy: ServerCopy,
-  record: ResumeRecord,
+  beginUpload: BeginUpload,
 ): Promise<{ received: Received; staged: Staged }> {
+  const { lease, record } = object.attempt;
+  const { mostCopyBytes } = object.target;
   const sizeBytes = entry.sizeBytes as number;
   const { sha256 = "" } = copy;
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
   const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
-  const head = await staging.lookAhead();
+  const head = await object.lookAhead();
   if (head && sameBy(head, whole, received, entry)) return { received, staged: { is: "there", head } };
-  if (sizeBytes <= staging.to.mostCopyBytes) return { received, staged: whole };
+  if (sizeBytes <= mostCopyBytes) return { received, staged: whole };
 
-  const upload = await staging.upload(keptHeaders(copy.headers), entry.strongEtag, record);
-  const partBytes = Math.max(Math.min(PART_BYTES, staging.to.mostCopyBytes), partBytesOf(1, sizeBytes));
+  const upload = await beginUpload(keptHeaders(copy.headers), entry.strongEtag);
+  const partBytes = Math.max(Math.min(PART_BYTES, mostCopyBytes), partBytesOf(1, sizeBytes));
   const stop = new AbortController();
-  const signal = AbortSignal.any([stop.signal, staging.lease.signal]);
+  const signal = AbortSignal.any([stop.signal, lease.signal]);
   let next = 0;
   const copier = async () => {
     for (let at = next++; at * partBytes < sizeBytes; at = next++) {
-      staging.lease.check();
+      lease.check();
       const startByte = at * partBytes;
       const endByte = Math.min(startByte + partBytes, sizeBytes);
       const range = { source: copy.source, startByte, endByte };

@@ -4,8 +4,8 @@ import { isOutdated, metadataHeaders } from "@drover/shared/storage/s3/metadata"
 import { encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../destination.js";
+import type { DestinationObject } from "./object.js";
 import { replacedMeanwhile, type Staged } from "./staged.js";
-import type { S3Staging } from "./staging.js";
 
 /**
  * What is to be done with an object that has the bytes of a local file. Where it notes another time or mode, it is
@@ -15,26 +15,26 @@ import type { S3Staging } from "./staging.js";
  * @returns undefined where the file is to be sent again.
  */
 export async function asThere(
-  { to, key }: S3Staging,
+  { target, key }: DestinationObject,
   head: ObjectHead,
   entry: SourceEntry,
   sha256: string,
 ): Promise<Staged | undefined> {
   const { etag, sizeBytes, headers } = head;
-  if (!isOutdated(headers, entry) || sizeBytes > to.mostCopyBytes) return { is: "there", head };
+  if (!isOutdated(headers, entry) || sizeBytes > target.mostCopyBytes) return { is: "there", head };
   if (/^(GLACIER|DEEP_ARCHIVE)$/.test(headers["x-amz-storage-class"] ?? "")) return undefined; // it cannot be read
-  const condition = await to.conditions.headers("copy", { is: "version", etag });
+  const condition = await target.conditions.headers("copy", { is: "version", etag });
   return condition && { is: "noted", headers: metadataHeaders(entry, sha256, key), etag };
 }
 
 /** Has an object copied onto itself, with other metadata. Its ETag may be another one then. */
 export async function copyOntoItself(
-  { to, key, lease }: S3Staging,
+  { target, key, lease }: DestinationObject,
   { headers, etag }: Extract<Staged, { is: "noted" }>,
   { sizeBytes }: Received,
   condition: Headers,
 ): Promise<Written> {
-  const { bucket } = to;
+  const { bucket } = target;
   const all = {
     ...headers,
     "x-amz-metadata-directive": "REPLACE",

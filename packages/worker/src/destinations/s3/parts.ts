@@ -2,20 +2,27 @@ import { TransferError } from "@drover/shared/errors";
 import type { ObjectHead } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
-import type { RunContext } from "../../attempt/context.js";
-import type { ResumeRecord } from "../../attempt/resume-record.js";
 import type { BufferPool } from "../../bytes/buffer-pool.js";
 import { digestsOfSource } from "../../bytes/hash/hash-file.js";
 import { HashParts } from "../../bytes/hash/hash-parts.js";
 import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
-import type { OpenedBody, Received } from "../destination.js";
+import type { OpenedBody, Received, WriteAttempt } from "../destination.js";
 import { asThere } from "./noted.js";
+import type { DestinationObject } from "./object.js";
 import type { Staged } from "./staged.js";
-import type { S3Staging } from "./staging.js";
-import { partBytesOf, type S3Upload } from "./upload.js";
+import { type BeginUpload, partBytesOf, type S3Upload } from "./upload.js";
 
 /** Parts of one file that are sent at the same time. */
 const SENDERS = 4;
+
+/** An opened file of which the beginning has been read. */
+export interface Begun {
+  opened: OpenedBody;
+  /** The beginning. */
+  held: Buffer[];
+  /** Whether size and digest that the source gives are of the bytes that come. */
+  ofFile: boolean;
+}
 
 /**
  * Brings a file that is not small to S3: in memory where it is one part, else part by part, several being sent while
@@ -23,22 +30,18 @@ const SENDERS = 4;
  *
  * The object's metadata, and so its SHA-256, must be named before the first byte is sent. It is known then for local
  * files, which are hashed ahead, and where the person or the source names it; else the object goes without.
- *
- * @param ofFile whether the digest that the source gives is of the bytes that come.
  */
 export async function receiveParts(
-  staging: S3Staging,
-  opened: OpenedBody,
-  lengthBytes: number | undefined,
-  ofFile: boolean,
-  held: Buffer[],
-  record: ResumeRecord,
-  context: RunContext,
+  object: DestinationObject,
+  { opened, held, ofFile }: Begun,
+  beginUpload: BeginUpload,
 ): Promise<{ received: Received; staged: Staged }> {
+  const { attempt } = object;
   const { entry } = opened;
-  const reader = new Reader(opened, held, staging, record, context);
+  const lengthBytes = ofFile ? entry.sizeBytes : undefined;
+  const reader = new Reader(opened, held, attempt);
   const hashes = new HashParts(algorithmsFor(entry));
-  const { bufferPool } = staging.to;
+  const { bufferPool } = object.target;
   try {
     const firstBytes = Math.min(
       partBytesOf(1, lengthBytes),
@@ -61,11 +64,11 @@ export async function receiveParts(
     let upload: S3Upload;
     let known: string | undefined;
     try {
-      const head = await staging.lookAhead();
-      const ahead = await hashedAhead(opened, head, lengthBytes, staging.lease.signal);
-      known = ahead?.sha256 ?? staging.expected ?? (ofFile ? promised(entry) : undefined);
+      const head = await object.lookAhead();
+      const ahead = await hashedAhead(opened, head, lengthBytes, attempt.lease.signal);
+      known = ahead?.sha256 ?? attempt.expected ?? (ofFile ? promised(entry) : undefined);
       const there =
-        head && ahead?.same && (await staging.at(() => asThere(staging, head, entry, ahead.sha256)));
+        head && ahead?.same && (await object.at(() => asThere(object, head, entry, ahead.sha256)));
       if (there) {
         opened.body.abort(new Error("it is there"));
         filled.release();
@@ -77,12 +80,12 @@ export async function receiveParts(
         };
         return { received, staged: there };
       }
-      upload = await staging.upload(metadataHeaders(entry, known, staging.key), "", record);
+      upload = await beginUpload(metadataHeaders(entry, known, object.key), "");
     } catch (error) {
       filled.release();
       throw error;
     }
-    const sending = new Sending(upload, hashes, staging.lease.signal);
+    const sending = new Sending(upload, hashes, attempt.lease.signal);
     try {
       for (let number = 1; ; ) {
         await sending.add(number, filled);
@@ -163,9 +166,7 @@ class Reader {
     private readonly opened: OpenedBody,
     /** What was read already. */
     held: Buffer[],
-    private readonly staging: S3Staging,
-    private readonly record: ResumeRecord,
-    private readonly context: RunContext,
+    private readonly attempt: WriteAttempt,
   ) {
     this.#chunks = held;
     this.#heldBytes = held.reduce((sum, chunk) => sum + chunk.length, 0);
@@ -183,7 +184,7 @@ class Reader {
         if (taken === chunk.length) this.#chunks.shift();
         else this.#chunks[0] = chunk.subarray(taken);
       }
-      this.staging.lease.check();
+      this.attempt.lease.check();
       if (this.#chunks.length > 0 || this.ended) break;
       // Looked at once more where the memory is full: whether it was the last decides what becomes of it.
       const more = await this.opened.body.read();
@@ -198,10 +199,11 @@ class Reader {
     this.#chunks = more;
     const bytes = more.reduce((sum, chunk) => sum + chunk.length, 0);
     this.#heldBytes += bytes;
-    this.record.receivedBytes = this.#heldBytes;
-    const limit = this.context.terms.maxFileSizeBytes;
+    const { record, terms, limiter, lease } = this.attempt;
+    record.receivedBytes = this.#heldBytes;
+    const limit = terms.maxFileSizeBytes;
     if (limit !== undefined && this.#heldBytes > limit) throw tooLarge(this.#heldBytes, limit);
-    await this.context.limiter.take(bytes, this.staging.lease);
+    await limiter.take(bytes, lease);
   }
 }
 

@@ -4,17 +4,14 @@ import { failpoint } from "@drover/shared/failpoint";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
 import { etagMd5, metadataHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
-import type { RunContext } from "../../attempt/context.js";
-import type { WorkFile } from "../../attempt/delivery.js";
-import type { Lease } from "../../attempt/leases.js";
 import { encodeResumeRecord, type ResumeRecord } from "../../attempt/resume-record.js";
 import { digestOf } from "../../bytes/hash/digest.js";
 import { tooLarge } from "../../bytes/receive.js";
-import type { OpenedBody, Published, Received, Staging } from "../destination.js";
+import type { OpenedBody, Published, Received, Staging, WriteAttempt } from "../destination.js";
 import type { Base, Publishing } from "./conditions.js";
 import { receiveCopy } from "./copy.js";
-import type { S3Destination } from "./destination.js";
 import { copyOntoItself } from "./noted.js";
+import type { DestinationObject } from "./object.js";
 import { receiveParts } from "./parts.js";
 import { replacedMeanwhile, type Staged, sameBy } from "./staged.js";
 import { type Adopted, S3Upload } from "./upload.js";
@@ -28,77 +25,48 @@ const CLEANUP_MS = 60_000;
 
 /** One file on its way to an object: in memory where it is small, else in a multipart upload. */
 export class S3Staging implements Staging {
-  readonly key: string;
-  /** Hash of the object, as leases have it. */
-  readonly #object: string;
   #staged: Staged | undefined;
   #adopted: Adopted | undefined;
-  /** What the destination was when it was last looked at; undefined where nothing is known of it. */
-  #base: Base | undefined;
 
-  /** @param stamp of the destination in the catalog. */
-  constructor(
-    readonly to: S3Destination,
-    readonly file: WorkFile,
-    readonly expected: string | undefined,
-    readonly lease: Lease,
-    stamp: string | undefined,
-  ) {
-    this.key = to.tree.key(file.name);
-    this.#object = to.tree.leaseOf(file.name);
-    if (stamp) this.#base = { is: "version", etag: stamp };
-  }
+  constructor(private readonly object: DestinationObject) {}
 
-  async adopt(
-    _fences: string[],
-    noted: ResumeRecord | undefined,
-    alive: boolean,
-    resume: boolean,
-  ): Promise<boolean> {
+  async adopt(_fences: string[], noted: ResumeRecord | undefined, alive: boolean): Promise<boolean> {
+    const { object } = this;
+    const { lease, terms } = object.attempt;
     const upload = noted?.upload;
-    if (!upload || (upload.object ?? this.lease.key) !== this.#object) return false;
-    return await this.at(async () => {
-      if (resume && !alive) {
+    if (!upload || (upload.object ?? lease.key) !== object.hash) return false;
+    return await object.at(async () => {
+      if (terms.resume && !alive) {
         const parts = await this.#partsOf(upload.id);
         if (parts) this.#adopted = { ...upload, parts };
         if (parts) return true;
       }
       // Who still runs could publish what it has uploaded: not once its upload is gone.
-      await this.to.bucket.abortUpload(this.key, upload.id, this.lease.signal);
+      await object.target.bucket.abortUpload(object.key, upload.id, lease.signal);
       return false;
     });
   }
 
   /** Undefined where the upload is gone, or the service does not list parts. */
   async #partsOf(uploadId: string) {
+    const { target, key, lease } = this.object;
     try {
-      return await this.to.bucket.listParts(this.key, uploadId, this.lease.signal);
+      return await target.bucket.listParts(key, uploadId, lease.signal);
     } catch (error) {
       if (error instanceof TransferError && error.permanent) return undefined;
       throw error;
     }
   }
 
-  async receive(
-    source: Source | undefined,
-    opened: OpenedBody,
-    lengthBytes: number | undefined,
-    record: ResumeRecord,
-    context: RunContext,
-  ): Promise<Received> {
-    if (opened.copy) return await this.receiveCopy(opened, opened.copy, record);
-    const small = await readSmall(opened, record, this.lease, context);
+  async receive(opened: OpenedBody, source: Source | undefined): Promise<Received> {
+    if (opened.copy) return await this.receiveCopy(opened, opened.copy);
+    const small = await readSmall(opened, this.object.attempt);
+    const ofFile = source !== undefined;
     if (!small.ended) {
-      const ofFile = source !== undefined;
-      const { chunks } = small;
       const { received, staged } = await receiveParts(
-        this,
-        opened,
-        lengthBytes,
-        ofFile,
-        chunks,
-        record,
-        context,
+        this.object,
+        { opened, held: small.chunks, ofFile },
+        (headers, version) => this.#beginUpload(headers, version),
       );
       this.#staged = staged;
       return received;
@@ -110,63 +78,44 @@ export class S3Staging implements Staging {
     this.#staged = { is: "whole", bytes, md5, release: () => {} };
     const other = opened.entry.digest?.algorithm ?? "sha256";
     const sourceDigest = other === "sha256" ? sha256 : other === "md5" ? md5 : await digestOf(other, bytes);
+    const lengthBytes = ofFile ? opened.entry.sizeBytes : undefined;
     return { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
   }
 
   /** Has another object copied by its service. */
-  async receiveCopy(opened: OpenedBody, copy: ServerCopy, record: ResumeRecord): Promise<Received> {
-    const { received, staged } = await receiveCopy(this, opened, copy, record);
+  async receiveCopy(opened: OpenedBody, copy: ServerCopy): Promise<Received> {
+    const { received, staged } = await receiveCopy(this.object, opened, copy, (headers, version) =>
+      this.#beginUpload(headers, version),
+    );
     this.#staged = staged;
     return received;
   }
 
-  /**
-   * The multipart upload that the parts go to: that of a predecessor where it is of the same file, else a new one.
-   *
-   * @param headers metadata of the object.
-   * @param version more that must be the same in a predecessor's.
-   */
-  async upload(headers: Headers, version: string, record: ResumeRecord): Promise<S3Upload> {
+  /** See {@link BeginUpload}. */
+  async #beginUpload(headers: Headers, version: string): Promise<S3Upload> {
+    const { object } = this;
+    const { target, key, lease } = object;
+    const { record, file } = object.attempt;
     const metadata = hash("sha256", JSON.stringify([headers, version]), "base64url").slice(0, 16);
     const adopted = this.#adopted;
     this.#adopted = undefined;
-    return await this.at(async () => {
+    return await object.at(async () => {
       let upload: S3Upload;
       if (adopted?.metadata === metadata) {
-        upload = new S3Upload(this, adopted.id, adopted.parts);
+        upload = new S3Upload(object, adopted.id, adopted.parts);
       } else {
-        const { signal } = this.lease;
-        if (adopted) await this.to.bucket.abortUpload(this.key, adopted.id, signal);
-        await this.to.uploads.beginning(this.file.name, signal);
-        upload = new S3Upload(this, await this.to.bucket.createUpload(this.key, headers, signal), new Map());
+        const { signal } = lease;
+        if (adopted) await target.bucket.abortUpload(key, adopted.id, signal);
+        await target.uploads.beginning(file.name, signal);
+        upload = new S3Upload(object, await target.bucket.createUpload(key, headers, signal), new Map());
       }
       this.#staged = { is: "parts", upload };
       record.upload = { id: upload.id, metadata };
-      if (this.#object !== this.lease.key) record.upload.object = this.#object;
+      if (object.hash !== lease.key) record.upload.object = object.hash;
       failpoint("upload");
-      await this.to.leases.confirm(this.lease, encodeResumeRecord(record));
+      await target.leases.confirm(lease, encodeResumeRecord(record));
       return upload;
     });
-  }
-
-  /** Looks at the destination: what is published afterwards replaces this version, or nothing. */
-  async look(): Promise<ObjectHead | undefined> {
-    const head = await this.to.bucket.head(this.key, this.lease.signal);
-    this.#base = head ? { is: "version", etag: head.etag } : { is: "absent" };
-    return head;
-  }
-
-  /**
-   * Looks at the destination before anything is sent. Where that is forbidden there may be nothing: without
-   * s3:ListBucket that is not told. Then nothing but what is known is replaced.
-   */
-  async lookAhead(): Promise<ObjectHead | undefined> {
-    try {
-      return await this.at(() => this.look());
-    } catch (error) {
-      if (error instanceof TransferError && error.class === "forbidden") return undefined;
-      throw error;
-    }
   }
 
   async publish(received: Received, entry: SourceEntry): Promise<Published> {
@@ -176,12 +125,12 @@ export class S3Staging implements Staging {
       await this.discard();
       return { outcome: "unchanged", stamp: staged.head.etag };
     }
-    return await this.at(() =>
+    return await this.object.at(() =>
       staged.is === "copy"
         ? this.#publish("copy", received, entry, (condition) => this.#copy(staged, received, condition))
         : staged.is === "noted"
           ? this.#publish("copy", received, entry, (condition) =>
-              copyOntoItself(this, staged, received, condition),
+              copyOntoItself(this.object, staged, received, condition),
             )
           : staged.is === "whole"
             ? this.#publish("put", received, entry, (condition) =>
@@ -201,14 +150,16 @@ export class S3Staging implements Staging {
     entry: SourceEntry,
     write: (condition: Headers) => Promise<Written>,
   ): Promise<Published> {
+    const { object } = this;
+    const { target, lease } = object;
     const staged = this.#staged as Staged;
-    this.#base ??= { is: "absent" };
-    const conditional = (await this.to.conditions.headers(publishing, this.#base)) !== undefined;
+    object.base ??= { is: "absent" };
+    const conditional = (await target.conditions.headers(publishing, object.base)) !== undefined;
     const unconditional = conditional ? {} : ({ unconditional: true } as const);
     for (let look = 0; look < MOST_LOOKS; look++) {
       if (!conditional || look > 0) {
-        const before: Base = this.#base;
-        const head = await this.look();
+        const before: Base = object.base;
+        const head = await object.look();
         const by = head && sameBy(head, staged, received, entry);
         if (head && by) {
           await this.discard();
@@ -217,16 +168,16 @@ export class S3Staging implements Staging {
         const compared = publishing === "complete" || staged.is === "noted";
         if (compared && etagOf(before) !== (head?.etag ?? "")) throw replacedMeanwhile();
         // What is there may be our successor's: the clocks alone are not asked.
-        await this.to.leases.confirm(this.lease);
+        await target.leases.confirm(lease);
       }
       failpoint("commit");
-      this.lease.check();
-      const condition = await this.to.conditions.headers(publishing, this.#base);
+      lease.check();
+      const condition = await target.conditions.headers(publishing, object.base);
       const written = await write(condition ?? {});
       if (written.is === "refused") continue;
       if (written.is === "gone") {
         // Our own success, whose answer was lost; or somebody has dropped the upload.
-        const head = await this.look();
+        const head = await object.look();
         if (!head || !this.#isOurs(head, received, entry)) throw dropped();
         await this.#ended();
         return { outcome: "copied", stamp: head.etag, ...unconditional };
@@ -245,15 +196,16 @@ export class S3Staging implements Staging {
     entry: SourceEntry,
     condition: Record<string, string>,
   ): Promise<Written> {
+    const { target, key, lease } = this.object;
     const headers = {
-      ...metadataHeaders(entry, received.sha256, this.key),
+      ...metadataHeaders(entry, received.sha256, key),
       // One is enough for the service to refuse other bytes, and the ETag that it answers is held against the MD5 here.
-      ...(this.to.checksums
+      ...(target.checksums
         ? { "x-amz-checksum-sha256": Buffer.from(received.sha256, "hex").toString("base64") }
         : { "content-md5": Buffer.from(md5, "hex").toString("base64") }),
       ...condition,
     };
-    const written = await this.to.bucket.put(this.key, bytes, received.sha256, headers, this.lease.signal);
+    const written = await target.bucket.put(key, bytes, received.sha256, headers, lease.signal);
     if (written.is !== "written") return written;
     const stored = etagMd5({ ...written.headers, etag: written.etag });
     if (stored !== undefined && stored !== md5)
@@ -281,11 +233,12 @@ export class S3Staging implements Staging {
     received: Received,
     condition: Headers,
   ): Promise<Written> {
+    const { target, key, lease } = this.object;
     const headers = { "x-amz-copy-source-if-match": etag, ...condition };
-    const written = await this.to.bucket.copy(this.key, copy.source, headers, this.lease.signal);
+    const written = await target.bucket.copy(key, copy.source, headers, lease.signal);
     if (written.is !== "written") return written;
     // Not every service minds the condition on the source.
-    const head = await this.to.bucket.head(this.key, this.lease.signal);
+    const head = await target.bucket.head(key, lease.signal);
     const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
     if (head?.sizeBytes !== received.sizeBytes || head.etag !== written.etag) throw replacedMeanwhile();
     if (plain && head.etag !== etag) throw replacedMeanwhile();
@@ -296,11 +249,11 @@ export class S3Staging implements Staging {
   async #ended(): Promise<void> {
     if (this.#staged?.is !== "parts") return await this.discard();
     this.#staged = undefined;
-    await this.to.uploads.ended(this.file.name);
+    await this.object.target.uploads.ended(this.object.attempt.file.name);
   }
 
   /** Without the lease nobody comes to go on with it: a successor has begun anew. */
-  worthKeeping(_part: ResumeRecord, after: ErrorClass | undefined): boolean {
+  worthKeeping(after: ErrorClass | undefined): boolean {
     return after !== "locked" && (this.#staged?.is === "parts" || this.#adopted !== undefined);
   }
 
@@ -320,9 +273,10 @@ export class S3Staging implements Staging {
     this.#staged = undefined;
     this.#adopted = undefined;
     if (id === undefined) return;
+    const { target, key, lease, attempt } = this.object;
     try {
-      await this.to.bucket.abortUpload(this.key, id, AbortSignal.timeout(CLEANUP_MS));
-      if (this.lease.trusted) await this.to.uploads.ended(this.file.name);
+      await target.bucket.abortUpload(key, id, AbortSignal.timeout(CLEANUP_MS));
+      if (lease.trusted) await target.uploads.ended(attempt.file.name);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
     }
@@ -330,15 +284,6 @@ export class S3Staging implements Staging {
 
   close(): void {
     this.keep();
-  }
-
-  /** Does something with the service; what goes wrong is the destination's. */
-  async at<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      throw this.to.asDestinationError(error, this.file);
-    }
   }
 }
 
@@ -355,19 +300,17 @@ function dropped(): TransferError {
 /** Reads the beginning of a body, to its end where it is small. */
 async function readSmall(
   { body, offset }: OpenedBody,
-  record: ResumeRecord,
-  lease: Lease,
-  context: RunContext,
+  { record, lease, terms, limiter }: WriteAttempt,
 ): Promise<{ ended: boolean; chunks: Buffer[] }> {
   if (offset !== 0) throw new Error("an upload begins at the beginning");
-  const limit = context.terms.maxFileSizeBytes;
+  const limit = terms.maxFileSizeBytes;
   let bytes = 0;
   const count = async (more: Buffer[]) => {
     const before = bytes;
     for (const chunk of more) bytes += chunk.length;
     record.receivedBytes = bytes;
     if (limit !== undefined && bytes > limit) throw tooLarge(bytes, limit);
-    await context.limiter.take(bytes - before, lease);
+    await limiter.take(bytes - before, lease);
   };
   const complete = body.takeIfComplete();
   if (complete) {

@@ -4,7 +4,7 @@ import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { UploadedPart, Written } from "@drover/shared/storage/s3/bucket";
-import type { S3Staging } from "./staging.js";
+import type { DestinationObject } from "./object.js";
 
 /** Parts are so large at least, whatever the file. */
 const LEAST_PART_BYTES = 16 << 20;
@@ -42,6 +42,14 @@ export interface ByteRange {
   endByte: number;
 }
 
+/**
+ * Begins the multipart upload that the parts go to, or goes on with that of a predecessor where it is of the same file.
+ *
+ * @param headers metadata of the object.
+ * @param version more that must be the same in a predecessor's.
+ */
+export type BeginUpload = (headers: Headers, version: string) => Promise<S3Upload>;
+
 /** A multipart upload under way. */
 export class S3Upload {
   readonly #etags: string[] = [];
@@ -50,7 +58,7 @@ export class S3Upload {
 
   /** @param there parts that it has already. */
   constructor(
-    private readonly staging: S3Staging,
+    private readonly object: DestinationObject,
     readonly id: string,
     private readonly there: ReadonlyMap<number, UploadedPart>,
   ) {}
@@ -70,8 +78,8 @@ export class S3Upload {
       return;
     }
     const base64 = Buffer.from(md5, "hex").toString("base64");
-    const { key, to } = this.staging;
-    await this.try(part, () => to.bucket.uploadPart(key, this.id, part, bytes, base64, signal), signal);
+    const { key, target } = this.object;
+    await this.try(part, () => target.bucket.uploadPart(key, this.id, part, bytes, base64, signal), signal);
     if (this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
     failpoint("part");
   }
@@ -81,7 +89,7 @@ export class S3Upload {
    * uploads of another are not gone on with.
    */
   async copy(part: number, range: ByteRange, headers: Headers, signal: AbortSignal): Promise<void> {
-    const { key, to } = this.staging;
+    const { key, target } = this.object;
     const { source, startByte, endByte } = range;
     this.#plain = false;
     this.#copiedBytes += endByte - startByte;
@@ -93,7 +101,7 @@ export class S3Upload {
     const bytes = `bytes=${startByte}-${endByte - 1}`;
     await this.try(
       part,
-      () => to.bucket.copyPart(key, this.id, part, source, bytes, headers, signal),
+      () => target.bucket.copyPart(key, this.id, part, source, bytes, headers, signal),
       signal,
     );
     failpoint("part");
@@ -102,7 +110,7 @@ export class S3Upload {
   private async try(part: number, send: () => Promise<Written>, signal: AbortSignal): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const written = await this.staging.at(send);
+        const written = await this.object.at(send);
         if (written.is === "gone") throw gone();
         if (written.is === "refused")
           throw new TransferError("changed", "the source changed while it was copied", { verdict: "ok" });
@@ -128,13 +136,13 @@ export class S3Upload {
    * well as long as there is an object of that name.
    */
   async complete(condition: Headers): Promise<Written> {
-    const { key, to, lease } = this.staging;
-    const written = await to.bucket.completeUpload(key, this.id, this.#etags, condition, lease.signal);
+    const { key, target, lease } = this.object;
+    const written = await target.bucket.completeUpload(key, this.id, this.#etags, condition, lease.signal);
     if (written.is !== "written") return written;
     const wanted = this.etag;
     const copied = this.#copiedBytes > 0; // nobody has seen the bytes: their number at least is looked at
     if (written.etag !== "" && !copied && (wanted === undefined || written.etag === wanted)) return written;
-    const head = await to.bucket.head(key, lease.signal);
+    const head = await target.bucket.head(key, lease.signal);
     if (!head || (wanted !== undefined && head.etag !== wanted)) return { is: "gone" };
     if (copied && head.sizeBytes !== this.#copiedBytes) return { is: "gone" };
     return { ...written, etag: head.etag };

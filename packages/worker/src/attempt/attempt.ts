@@ -1,0 +1,54 @@
+import type { TransferJob } from "@drover/shared/job";
+import type { Admitted } from "@drover/shared/protocol/admission";
+import type { WriteAttempt } from "../destinations/destination.js";
+import type { RunContext } from "./context.js";
+import type { Delivery, WorkFile } from "./delivery.js";
+import type { Lease } from "./leases.js";
+import { decodeResumeRecord, newResumeRecord, type ResumeRecord } from "./resume-record.js";
+
+/** One try of one file: from when it is admitted until its lease goes back. */
+export class Attempt implements WriteAttempt {
+  /** What former tries noted of what they staged. */
+  readonly noted: ResumeRecord | undefined;
+  /** What is staged by this one. */
+  record: ResumeRecord;
+  /** Nothing that predecessors staged is left, and none of them can change the destination any more. */
+  fencedOff: boolean;
+
+  constructor(
+    readonly delivery: Delivery,
+    readonly context: RunContext,
+    readonly file: WorkFile,
+    readonly admitted: Admitted,
+    readonly lease: Lease,
+  ) {
+    this.noted = decodeResumeRecord(admitted.staged);
+    this.record = newResumeRecord(admitted.fence, this.noted);
+    this.fencedOff = admitted.predecessors.length === 0;
+  }
+
+  get job(): TransferJob {
+    return this.delivery.job;
+  }
+
+  get expected() {
+    return this.delivery.job.x;
+  }
+
+  get terms() {
+    return this.context.terms;
+  }
+
+  get limiter() {
+    return this.context.limiter;
+  }
+
+  get watchdog() {
+    return this.context.watchdog;
+  }
+
+  /** Whether the file's tries are spent with this one. */
+  get isLast(): boolean {
+    return this.delivery.attempt >= this.context.terms.retries;
+  }
+}

@@ -1,0 +1,75 @@
+import { TransferError } from "@drover/shared/errors";
+import { destinationHost } from "@drover/shared/job";
+import { catalogKey } from "@drover/shared/protocol/catalog";
+import type { Keys } from "@drover/shared/protocol/keys";
+import type { RunSpec } from "@drover/shared/run";
+import { destinationService } from "@drover/shared/storage/open-tree";
+import { S3Bucket } from "@drover/shared/storage/s3/bucket";
+import type { S3Client } from "@drover/shared/storage/s3/client";
+import type { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Redis } from "ioredis";
+import type { WorkFile } from "../../attempt/delivery.js";
+import type { Leases } from "../../attempt/leases.js";
+import type { BufferPool } from "../../bytes/buffer-pool.js";
+import { S3Conditions } from "./conditions.js";
+import { S3Uploads } from "./uploads.js";
+
+export interface S3TargetOptions {
+  tree: S3Tree;
+  spec: RunSpec;
+  client: S3Client;
+  redis: Redis;
+  keys: Keys;
+  leases: Leases;
+  /** Memory for uploads, of all files of this process. */
+  bufferPool: BufferPool;
+  /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
+  mostCopyBytes?: number;
+  /** The tree that this one keeps what is removed of. */
+  backupOf?: S3Tree;
+}
+
+/** A prefix of a bucket that objects are written below, and what is known of its service. */
+export class S3Target {
+  readonly tree: S3Tree;
+  readonly bucket: S3Bucket;
+  readonly conditions: S3Conditions;
+  readonly uploads: S3Uploads;
+  readonly leases: Leases;
+  readonly bufferPool: BufferPool;
+  readonly mostCopyBytes: number;
+  /** Whether uploads carry a checksum that the service keeps. */
+  readonly checksums: boolean;
+
+  constructor(private readonly options: S3TargetOptions) {
+    const { tree, client, redis, keys, spec } = options;
+    this.tree = tree;
+    this.leases = options.leases;
+    this.bufferPool = options.bufferPool;
+    this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
+    this.bucket = new S3Bucket(client, tree.bucket);
+    const service = destinationService(spec);
+    this.checksums = service.checksums ?? false;
+    this.conditions = new S3Conditions(this.bucket, tree, service.endpoint, redis, keys);
+    this.uploads = new S3Uploads(redis, keys, client, tree, options.backupOf);
+  }
+
+  /** What is in the catalog is trusted where nobody looks: an entry without its object would keep a file away for ever. */
+  async forget(name: string): Promise<void> {
+    const { redis, keys } = this.options;
+    await redis.hdel(catalogKey(keys, this.tree.id, name), name);
+  }
+
+  /** What went wrong with the destination says nothing of the source's host, whose breaker it must not open. */
+  asDestinationError(thrown: unknown, file: WorkFile): unknown {
+    if (!(thrown instanceof TransferError) || thrown.class === "locked") return thrown;
+    const ours = file.host === destinationHost(this.options.spec);
+    return new TransferError(thrown.class, `cannot write to ${this.tree.root}: ${thrown.message}`, {
+      permanent: thrown.permanent,
+      verdict: ours ? thrown.verdict : "none",
+      throttled: ours && thrown.throttled,
+      ...(thrown.retryAfterMs === undefined ? {} : { retryAfterMs: thrown.retryAfterMs }),
+      cause: thrown,
+    });
+  }
+}
