@@ -13,6 +13,7 @@ import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { type parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
+import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { type Run, type RunSecrets, type RunSpec, rootsWritten } from "@drover/shared/run";
 import { openTree } from "@drover/shared/storage/registry";
@@ -42,7 +43,7 @@ export async function submit(
   try {
     await lookForWorkers(engine, plan.spec);
     await setHostLimits(engine.redis, engine.keys, limits);
-    await engine.ledger.prune();
+    await pruneRuns(engine);
     let stdin: NodeJS.ReadableStream | undefined;
     if (plan.pipe !== undefined) {
       const { keepPipe } = await import("@drover/producer/runs/piped-list");

@@ -10,6 +10,7 @@ import { makeDirectory } from "@drover/shared/make-directory";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
+import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
@@ -219,7 +220,7 @@ async function fetchWith(
 ): Promise<number> {
   const { spec, secrets } = plan;
   const about = aboutOf(spec);
-  await engine.ledger.prune();
+  await pruneRuns(engine);
   const id = await engine.ledger.create(spec, secrets);
   const run = await engine.ledger.get(id);
   const breakers = hostBreakersOf(run.spec);

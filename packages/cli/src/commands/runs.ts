@@ -1,6 +1,7 @@
 import { dropKept } from "@drover/producer/runs/piped-list";
 import { checkRunList } from "@drover/producer/runs/run-list";
 import { SettingsError } from "@drover/shared/errors";
+import { forgetRunsOlderThan } from "@drover/shared/protocol/run-retention";
 import type { Run, RunCounts } from "@drover/shared/run";
 import { formatOf, Report, showDuration, successful } from "../display/report.js";
 import { openEngine } from "../engine.js";
@@ -100,7 +101,7 @@ export async function gc(days: string, settings: Settings): Promise<number> {
   if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
   const engine = await openEngine(settings);
   try {
-    const { runs, lists } = await engine.ledger.forgetOlderThan(age * 86_400_000);
+    const { runs, lists } = await forgetRunsOlderThan(engine, age * 86_400_000);
     for (const list of lists) dropKept(list);
     process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
     return EXIT.ok;

@@ -47,9 +47,10 @@ export async function sync(sources: string[], flags: SyncFlags, resolved: Resolv
   const opening = openEngine(resolved.values);
   opening.catch(() => {}); // awaited below
   const { runHere } = await import("../run-here.js");
+  const { pruneRuns } = await import("@drover/shared/protocol/run-retention");
   const engine = await opening;
   try {
-    await engine.ledger.prune();
+    await pruneRuns(engine);
     let stdin: NodeJS.ReadableStream | undefined;
     if (plan.pipe !== undefined) {
       const { keepPipe } = await import("@drover/producer/runs/piped-list");

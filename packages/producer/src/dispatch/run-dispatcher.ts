@@ -187,7 +187,7 @@ export class Dispatcher {
       redis,
       queue,
       jobs.map((data) => ({ id: jobId(runId, data.i, data.g), data })),
-      "untold",
+      "suppressed",
     );
   }
 

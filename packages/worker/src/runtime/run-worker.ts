@@ -74,7 +74,7 @@ export class RunWorker {
       leases,
       context: () => opened.context,
       events,
-      queueEvents: "untold",
+      queueEvents: "suppressed",
       onError,
     });
   }
