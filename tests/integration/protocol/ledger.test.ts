@@ -2,6 +2,7 @@ import { SettingsError } from "@drover/shared/errors";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { RunLostError } from "@drover/shared/protocol/backlog";
 import { Keys } from "@drover/shared/protocol/keys";
+import { forgetRunsOlderThan, pruneRuns } from "@drover/shared/protocol/run-retention";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import {
@@ -313,7 +314,7 @@ describe("pruning", () => {
       await dead.admission.settle(settling(each, await dead.admit(each), over));
     }
 
-    await ledger.prune();
+    await pruneRuns(fleet);
     const left = new Set((await ledger.list(300)).map((run) => run.id));
     expect(left.has(first)).toBe(false);
     expect(left.has(second)).toBe(false);
@@ -342,7 +343,7 @@ describe("pruning", () => {
       await began({}, FAR_PROCESS, 2),
       await began({ fleet: true }, DEAD_PROCESS, 2),
     ];
-    expect(await ledger.forgetOlderThan(3_600_000)).toEqual({ runs: 2, lists: ["/state/lists/x"] });
+    expect(await forgetRunsOlderThan(fleet, 3_600_000)).toEqual({ runs: 2, lists: ["/state/lists/x"] });
     const left = (await ledger.list()).map((run) => run.id);
     expect(left.sort()).toEqual(kept.sort());
     const names = Object.keys(await dump(redis, keys));

@@ -25,7 +25,7 @@ async function work(
   prefix: string,
   count: number,
   process: (worker: Worker, id: string) => Promise<unknown> = async () => undefined,
-  told: Events = "told",
+  events: Events = "published",
 ) {
   const begun: string[] = [];
   const errors: string[] = [];
@@ -39,7 +39,7 @@ async function work(
       return process(worker, job.id as string);
     },
     { connection: redis, prefix, concurrency: 32, autorun: false, ...OPTIONS },
-    batchingBackend(redis, told, 32),
+    batchingBackend(redis, events, 32),
   );
   let completed = 0;
   worker.on("completed", () => {
@@ -71,8 +71,8 @@ describe("jobs that are added", () => {
   }) => {
     const queue = await openQueue(redis, keys.queuePrefix());
     const jobs = Array.from({ length: 250 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs, "told");
-    await addJobs(redis, queue, jobs, "told");
+    await addJobs(redis, queue, jobs, "published");
+    await addJobs(redis, queue, jobs, "published");
     expect(await queue.getJobCounts("wait", "active", "delayed")).toEqual({
       wait: 250,
       active: 0,
@@ -92,7 +92,7 @@ describe("jobs that are added", () => {
       redis,
       queue,
       priorities.map((priority, at) => ({ id: `run-${at}`, data: jobOf(at), priority })),
-      "told",
+      "published",
     );
     expect((await queue.getJob("run-0"))?.opts.priority).toBe(3);
     const { begun } = await work(redis, keys.queuePrefix(), 4);
@@ -105,7 +105,7 @@ describe("jobs that are finished in the same moment", () => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 320 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs, "told");
+    await addJobs(redis, queue, jobs, "published");
     const before = await scriptCalls(redis);
     // So that they end together: each waits until all that can be carried at once are there.
     let waiting: (() => void)[] = [];
@@ -134,9 +134,9 @@ describe("jobs that are finished in the same moment", () => {
       const queue = await openQueue(redis, prefix);
       const jobs = Array.from({ length: 250 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
       const all = priority === undefined ? jobs : jobs.map((job) => ({ ...job, priority }));
-      await addJobs(redis, queue, all, "untold");
-      await addJobs(redis, queue, all, "untold");
-      const { begun, completed, errors } = await work(redis, prefix, 250, undefined, "untold");
+      await addJobs(redis, queue, all, "suppressed");
+      await addJobs(redis, queue, all, "suppressed");
+      const { begun, completed, errors } = await work(redis, prefix, 250, undefined, "suppressed");
       expect([begun, completed, errors]).toEqual([jobs.map(({ id }) => id), 250, []]);
       expect(await redis.keys(`${prefix}:jobs:run-*`)).toEqual([]);
       const events = (await redis.xrange(`${prefix}:jobs:events`, "-", "+")).map(([, fields]) => fields[1]);
@@ -150,7 +150,7 @@ describe("jobs that are finished in the same moment", () => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 8 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs, "told");
+    await addJobs(redis, queue, jobs, "published");
     const all = Promise.withResolvers<void>();
     let here = 0;
     const { errors } = await work(redis, prefix, 8, async (_worker, id) => {
@@ -166,7 +166,7 @@ describe("jobs that are finished in the same moment", () => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 32 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
-    await addJobs(redis, queue, jobs, "told");
+    await addJobs(redis, queue, jobs, "published");
     await redis.lpush(`${prefix}:jobs:wait`, "bad");
     await redis.set(`${prefix}:jobs:bad`, "no hash");
     const all = Promise.withResolvers<void>();
@@ -204,13 +204,13 @@ describe("jobs that are finished in the same moment", () => {
       "jobs",
       async () => undefined,
       { connection: redis, prefix, concurrency: 4, ...OPTIONS },
-      batchingBackend(redis, "told", 4),
+      batchingBackend(redis, "published", 4),
     );
     await worker.waitUntilReady();
     onTestFinished(() => worker.close());
     for (let round = 0; round < 3; round++) {
       const completed = once(worker, "completed");
-      await addJobs(redis, queue, [{ id: `run-${round}`, data: jobOf(round) }], "told");
+      await addJobs(redis, queue, [{ id: `run-${round}`, data: jobOf(round) }], "published");
       await completed;
     }
   });

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { UnavailableError } from "@drover/shared/errors";
 import { Keys } from "@drover/shared/protocol/keys";
+import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { connect, isAway } from "@drover/shared/redis/connect";
 import { resent } from "@drover/shared/redis/script";
 import { Queue, Worker } from "bullmq";
@@ -371,7 +372,7 @@ describe("a Cluster", () => {
       await ledger.leave(oldest);
       const left = `${keys.queuePrefix()}:${keys.queue(oldest)}-0:wait`;
       await redis.rpush(left, "1");
-      await ledger.prune();
+      await pruneRuns({ redis, keys, ledger });
       expect(await redis.exists(left)).toBe(0);
       expect(await ledger.list()).toHaveLength(200);
     }

@@ -92,7 +92,7 @@ describe("a connection", () => {
 
 describe("a script", () => {
   it("is sent whole again after SCRIPT FLUSH and after a restart", async ({ server, redis, keys }) => {
-    const script = new Script("return redis.call('INCR', KEYS[1])");
+    const script = new Script("increment", "return redis.call('INCR', KEYS[1])");
     const key = `${keys.namespace}:count`;
     expect(await script.run(redis, [key], [])).toBe(1);
     await redis.script("FLUSH");

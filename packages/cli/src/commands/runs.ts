@@ -145,9 +145,10 @@ function statusText({ run, counts }: RunSummary): string {
 async function gc(days: string, settings: Settings): Promise<number> {
   const age = Number(days);
   if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
+  const { forgetRunsOlderThan } = await import("@drover/shared/protocol/run-retention");
   const { dropKept } = await import("@drover/producer/runs/piped-list");
   return await withEngine(settings, async (engine) => {
-    const { runs, lists } = await engine.ledger.forgetOlderThan(age * 86_400_000);
+    const { runs, lists } = await forgetRunsOlderThan(engine, age * 86_400_000);
     for (const list of lists) dropKept(list);
     process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
     return EXIT.ok;

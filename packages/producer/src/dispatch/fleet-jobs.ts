@@ -29,7 +29,7 @@ export class FleetJobs {
       this.redis,
       this.#queue,
       jobs.map(({ job, priority }) => ({ id: fleetJobId(job), data: job, priority })),
-      "told",
+      "published",
     );
   }
 

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Keys } from "@drover/shared/protocol/keys";
-import { Script } from "@drover/shared/redis/script";
+import { leadScript } from "@drover/shared/protocol/lua/lead.lua";
+import { resignScript } from "@drover/shared/protocol/lua/resign.lua";
+import { forgetRunsOlderThan } from "@drover/shared/protocol/run-retention";
 import type { Redis } from "ioredis";
 import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher.js";
 
@@ -12,19 +14,6 @@ const ERROR_MS = 1_000;
 /** Runs are forgotten so long after they ended. */
 const KEPT_MS = 7 * 86_400_000;
 const TIDY_EVERY_MS = 600_000;
-
-/** KEYS: leader. ARGV: worker, ms. Returns 1 where the worker leads now. */
-const LEAD = new Script(`
-local leader = redis.call('GET', KEYS[1])
-if leader and leader ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-`);
-
-/** KEYS: leader. ARGV: worker. */
-const RESIGN = new Script(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-`);
 
 /**
  * Has one worker of the fleet dispatch and sweep for all. Two that both think they lead for a moment do no harm: what
@@ -76,12 +65,14 @@ export class Leader {
         }
         if (askedMs === 0 || performance.now() - askedMs > TERM_MS / 4) {
           askedMs = performance.now();
-          await this.#lead((await LEAD.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1);
+          await this.#lead(
+            (await leadScript.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1,
+          );
         }
         const busy = await this.#dispatcher?.tick();
         if (this.leads && performance.now() - tidiedMs > TIDY_EVERY_MS) {
           tidiedMs = performance.now();
-          await this.options.ledger.forgetOlderThan(KEPT_MS);
+          await forgetRunsOlderThan(this.options, KEPT_MS);
         }
         await sleep(busy ? BUSY_MS : IDLE_MS);
       } catch (error) {
@@ -92,7 +83,7 @@ export class Leader {
       }
     }
     await this.#lead(false);
-    await RESIGN.run(this.#redis, [this.#keys.leader()], [this.id]).catch(() => {}); // or its term ends by itself
+    await resignScript.run(this.#redis, [this.#keys.leader()], [this.id]).catch(() => {}); // or its term ends by itself
   }
 
   async #lead(leads: boolean): Promise<void> {

@@ -196,7 +196,7 @@ export class RunDispatcher {
       redis,
       queue,
       jobs.map((data) => ({ id: jobId(runId, data.i, data.g), data })),
-      "untold",
+      "suppressed",
     );
   }
 

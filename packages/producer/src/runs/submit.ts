@@ -2,6 +2,7 @@ import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { isBelow } from "@drover/shared/paths";
 import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { type Run, type RunSpec, rootsWritten } from "@drover/shared/run";
 import { FleetRun } from "./fleet-run.js";
@@ -66,7 +67,7 @@ async function createRun(
     await lookForWorkers(engine, spec, options.warn);
     await setHostLimits(engine.redis, engine.keys, options.hostLimits ?? []);
   }
-  await ledger.prune();
+  await pruneRuns(engine);
   let stdin: NodeJS.ReadableStream | undefined;
   if (planned.pipe !== undefined) {
     const kept = keepPipe(planned.pipe, options.stateDir);

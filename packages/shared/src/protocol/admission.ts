@@ -2,25 +2,30 @@ import type { Redis } from "ioredis";
 import type { TransferError, Verdict } from "../errors.js";
 import { shortHash } from "../ids.js";
 import type { TransferJob } from "../job.js";
-import type { OutcomeName } from "../outcome.js";
-import { Batcher, callsApartMs, Script } from "../redis/script.js";
+import { OUTCOMES, type OutcomeName } from "../outcome.js";
+import { Batcher, callsApartMs } from "../redis/batcher.js";
 import type { RunSpec } from "../run.js";
 import { isS3 } from "../storage/s3/name.js";
+import { count } from "../telemetry.js";
 import { catalogKey } from "./catalog.js";
 import { DEFAULT_LIMIT } from "./host-limits.js";
+import { KeyTable } from "./key-table.js";
 import type { Keys } from "./keys.js";
-import { ADMIT, RELEASE, RENEW, SETTLE } from "./lua/admission.lua.js";
+import { admitScript } from "./lua/admit.lua.js";
+import { releaseScript } from "./lua/release.lua.js";
+import { renewScript } from "./lua/renew.lua.js";
+import { settleScript } from "./lua/settle.lua.js";
 
-/** How long a lease is held without renewal, in milliseconds. */
+/** Time that a lease is held without renewal, in milliseconds. */
 export const LEASE_MS = 30_000;
 
-/** In the place of a catalog entry: the file is gone. */
+/** Instead of a catalog entry: the file is gone. */
 export const NO_ENTRY = "-";
 
-/** What breaker and limits of a host learn; `slow` is a failure that asks for less, of the whole fleet. */
+/** What a try says of its host to breaker and limits; `slow` is a failure that asks the whole fleet for less. */
 export type HostVerdict = Verdict | "slow";
 
-/** One process that carries a run by itself has a limit of its own: its files only wait as each is told to. */
+/** A run that one process works on by itself has no limits: each of its files only waits as it is told to. */
 export function hostVerdict(error: TransferError, fleet: boolean): HostVerdict {
   return fleet && error.throttled ? "slow" : error.verdict;
 }
@@ -29,17 +34,20 @@ export function hostVerdict(error: TransferError, fleet: boolean): HostVerdict {
 export interface BreakerRules {
   /** Failures in a row that open it. */
   threshold: number;
-  /** How long it stays open, in milliseconds. */
+  /** Time that it stays open, in milliseconds. */
   ttlMs: number;
-  /** How long a probe may take before another one is let through, in milliseconds. */
+  /** Time that a probe may take before another one is let through, in milliseconds. */
   probeMs: number;
 }
 
-/** Where a file's keys are. One value per file, made once. */
+/** What the keys of a file are made of. One value per file, made once. */
 export interface FileKeys {
   runId: string;
+  /** See {@link flightOf}. */
   flight: string;
+  /** Hash of the destination. */
   lease: string;
+  /** Id of the destination tree. */
   tree: string;
   /** Name within its tree: the field in the catalog. */
   name: string;
@@ -70,7 +78,10 @@ export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: 
   return shortHash("copy", job.s, lease, terms);
 }
 
-/** A file that waits for a flight, as the flight's value names it: one of a run that one process carries has its index alone. */
+/**
+ * A file that waits for a flight, as the flight's value names it: run and index, or the index alone where one process
+ * works on the run by itself. The value lists them with commas between.
+ */
 export function waiterOf(runId: string, index: number, fleet: boolean): string {
   return fleet ? `${runId}:${index}` : String(index);
 }
@@ -78,13 +89,16 @@ export function waiterOf(runId: string, index: number, fleet: boolean): string {
 export interface AdmitRequest extends FileKeys {
   /** Names this delivery of the job: the same one asking again gets the same fence. */
   delivery: string;
-  /** Hash of the source, so that others see what the holder carries. */
+  /** Hash of the source, so that others see what the holder copies. */
   sourceHash: string;
-  /** Fence of a lease whose owner is known to be dead. */
+  /** Fence of a lease whose owner is known to be dead. Default: nobody is. */
   deadFence?: string;
 }
 
-/** How a lease was had: for the first time, or after whom. Decides whether staged bytes can be trusted. */
+/**
+ * After whom a lease was had: after nobody, the same delivery asking again, or a predecessor who gave it back, died, or
+ * let it expire. Decides whether staged bytes can be trusted.
+ */
 export type LeaseOrigin = "new" | "same" | "released" | "dead" | "expired";
 
 export interface Admitted {
@@ -96,13 +110,13 @@ export interface Admitted {
   origin: LeaseOrigin;
   /** Fences whose staging may still be there. */
   predecessors: string[];
-  /** What is known of the staged part (JSON), or "". */
+  /** What is known of the staged bytes (JSON), or "". */
   staged: string;
-  /** Everybody who waits for this file, see {@link waiterOf}; it stays so until the file is settled. */
+  /** Everybody who waits for this file, see {@link waiterOf}. Nobody can join them any more. */
   waiting: string;
   /** Holders of the lease that died over this file. */
   crashes: number;
-  /** Limit of its host for the whole fleet, or 0; and how many files share it. */
+  /** Limit of its host for the whole fleet in bytes per second, or 0; and how many files share it. */
   bytesPerSecond: number;
   others: number;
 }
@@ -112,8 +126,9 @@ export type AdmitAnswer =
   | { is: "done" }
   | { is: "cancelled" }
   | { is: "busy"; owner: string; sourceHash: string; fence: string; leftMs: number }
+  /** The host's breaker is open: ask again then. */
   | { is: "blocked"; waitMs: number }
-  /** The host's limit is reached: its turn is then. */
+  /** The host's limit is reached: the file's turn is then. */
   | { is: "wait"; waitMs: number };
 
 export interface SettleRequest extends FileKeys {
@@ -133,13 +148,13 @@ export interface SettleRequest extends FileKeys {
   epoch: string;
   rules: BreakerRules;
   retryAfterMs: number;
-  /** Open the breaker at once, whatever its threshold. */
+  /** Opens the breaker at once, whatever its threshold. */
   openBreaker: boolean;
-  /** Keep the lease's record: what its predecessors staged could not be removed. */
+  /** Keeps the lease's record: what its predecessors staged could not be removed. */
   keepLease: boolean;
   /**
-   * Flight whose source with its secrets is not needed any more. It goes with what it was kept for: should Redis
-   * forget that the file is settled, it has not forgotten the secrets either.
+   * Flight whose source with its secrets is not needed any more. It is dropped in the same step: should Redis forget that
+   * the file has ended, it has not forgotten the secrets either.
    */
   forget?: string;
 }
@@ -154,54 +169,37 @@ export interface ReleaseRequest extends FileKeys {
   rules: BreakerRules;
   /** The wait that the host asked for, in milliseconds; 0 for none. */
   retryAfterMs: number;
-  /** Nothing that the lease's predecessors staged is left. */
+  /** Whether nothing that the lease's predecessors staged is left. */
   fencedOff: boolean;
 }
 
+export interface RenewRequest {
+  lease: string;
+  /** `host:port`; default none. */
+  host?: string;
+  fence: string;
+  /** What is known of the staged bytes (JSON), or "" to leave it as it is. */
+  staged: string;
+}
+
 export interface SettleAnswer {
+  /** `stale`: the lease is somebody else's by now, and nothing was done. */
   is: "ok" | "already" | "stale";
   /** Until when the host is blocked now (Unix ms), or 0. */
   blockedUntilMs: number;
 }
 
-const admitScript = new Script(ADMIT);
-const settleScript = new Script(SETTLE);
-const releaseScript = new Script(RELEASE);
-const renewScript = new Script(RENEW);
-
-/** What several files of a call have in common: sent once, and numbered from 1. */
-class KeyTable {
-  readonly keys: string[] = [];
-  readonly args: (string | number)[] = [];
-  readonly #numbers = new Map<string, number>();
-
-  get size(): number {
-    return this.#numbers.size;
-  }
-
-  /**
-   * @param name tells it from others.
-   * @param make its keys and arguments.
-   */
-  number(name: string, make: () => [keys: string[], args: (string | number)[]]): number {
-    const known = this.#numbers.get(name);
-    if (known !== undefined) return known;
-    const [keys, args] = make();
-    this.keys.push(...keys);
-    this.args.push(...args);
-    this.#numbers.set(name, this.size + 1);
-    return this.size;
-  }
-}
+type SettleReply = SettleAnswer | { is: "waiting"; waiting: string };
 
 /** The steps of a file that Redis decides: flights, leases with fences, breaker, ledger and catalog, atomically. */
 export class Admission {
   readonly #admits: Batcher<AdmitRequest, AdmitAnswer>;
-  readonly #settles: Batcher<SettleRequest, SettleAnswer | { is: "waiting"; waiting: string }>;
+  readonly #settles: Batcher<SettleRequest, SettleReply>;
 
   /**
    * @param owner name of this process, see process-name.ts.
-   * @param filesAtOnce that are carried.
+   * @param probeMs time that a probe of a half-open breaker may take, in milliseconds.
+   * @param filesAtOnce that are copied. Default 1.
    */
   constructor(
     private readonly redis: Redis,
@@ -210,11 +208,13 @@ export class Admission {
     private readonly probeMs: number,
     filesAtOnce = 1,
   ) {
-    // Settling never waits: whoever is admitted after a file has ended finds what it left: its slot at its host and its report.
-    this.#admits = new Batcher((requests) => this.#admitAll(requests), callsApartMs(filesAtOnce));
-    this.#settles = new Batcher((requests) => this.#settleAll(requests));
+    // Settling never waits for company: whoever is admitted after a file has ended finds what it left, which is its slot
+    // at the host and its report.
+    this.#admits = new Batcher("admit", (requests) => this.#admitAll(requests), callsApartMs(filesAtOnce));
+    this.#settles = new Batcher("settle", (requests) => this.#settleAll(requests));
   }
 
+  /** Asks for the lease on a file's destination, and for leave to use its host. */
   admit(request: AdmitRequest): Promise<AdmitAnswer> {
     return this.#admits.ask(request);
   }
@@ -222,14 +222,22 @@ export class Admission {
   /** Ends a file for everybody who waits for it. */
   async settle(request: SettleRequest): Promise<SettleAnswer> {
     for (let asked = request; ; ) {
-      const answer = await this.#settles.ask(asked);
+      const answer = await this.settleAlone(asked);
       if (answer.is !== "waiting") return answer;
       asked = { ...asked, waiting: answer.waiting }; // others have joined
     }
   }
 
+  /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
+  async settleAlone(request: SettleRequest): Promise<SettleReply> {
+    const answer = await this.#settles.ask(request);
+    reportToTelemetry("settle", answer);
+    if (answer.is === "ok") count("files.settled", 1, OUTCOME_LABELS[request.outcome]);
+    return answer;
+  }
+
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
-    const hosts = new KeyTable();
+    const hosts = new KeyTable(); // of runs, for each has a state of its own
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const each of requests) {
@@ -253,15 +261,15 @@ export class Admission {
     }
     const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hosts.keys, ...keys];
     const allArgs = [LEASE_MS, this.probeMs, this.owner, hosts.size, ...hosts.args, ...args];
-    return ((await admitScript.runForBytes(this.redis, allKeys, allArgs)) as unknown[][]).map(readAdmit);
+    const answers = (await admitScript.runForBytes(this.redis, allKeys, allArgs)) as unknown[][];
+    return answers.map((each) => {
+      const answer = readAdmit(each);
+      count("admission.answers", 1, ANSWER_LABELS[answer.is]);
+      return answer;
+    });
   }
 
-  /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
-  settleAlone(request: SettleRequest): Promise<SettleAnswer | { is: "waiting"; waiting: string }> {
-    return this.#settles.ask(request);
-  }
-
-  async #settleAll(requests: SettleRequest[]) {
+  async #settleAll(requests: SettleRequest[]): Promise<SettleReply[]> {
     const hostReports = new KeyTable();
     const runOutcomes = new KeyTable();
     const keys: string[] = [];
@@ -320,10 +328,9 @@ export class Admission {
     }
     const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hostReports.keys, ...runOutcomes.keys, ...keys];
     const allArgs = [hostReports.size, runOutcomes.size, ...hostReports.args, ...runOutcomes.args, ...args];
-    return ((await settleScript.run(this.redis, allKeys, allArgs)) as [string, unknown][]).map((answer) =>
-      answer[0] === "WAITING"
-        ? ({ is: "waiting", waiting: String(answer[1]) } as const)
-        : readSettled(answer),
+    const answers = (await settleScript.run(this.redis, allKeys, allArgs)) as [string, unknown][];
+    return answers.map(([is, value]) =>
+      is === "WAITING" ? { is: "waiting", waiting: String(value) } : readSettled([is, value]),
     );
   }
 
@@ -350,18 +357,45 @@ export class Admission {
         request.fencedOff ? "1" : "",
       ],
     );
-    return readSettled(answer as [string, unknown]);
+    const settled = readSettled(answer as [string, unknown]);
+    reportToTelemetry("release", settled);
+    return settled;
   }
 
-  /** Extends leases; answers for each whether it is still ours. `staged`: what is staged (JSON), or "" to keep. */
-  async renew(leases: { lease: string; host?: string; fence: string; staged: string }[]): Promise<boolean[]> {
+  /** Extends leases. @returns for each whether it is still ours. */
+  async renew(leases: RenewRequest[]): Promise<boolean[]> {
     const answers = await renewScript.run(
       this.redis,
       leases.flatMap((each) => [this.keys.lease(each.lease), this.keys.slots(each.host ?? "")]),
       [LEASE_MS, ...leases.flatMap((each) => [each.fence, each.staged])],
     );
-    return (answers as number[]).map((each) => each === 1);
+    const held = (answers as number[]).map((each) => each === 1);
+    const lost = held.filter((each) => !each).length;
+    if (lost > 0) count("leases.lost", lost, OPERATION_LABELS.renew);
+    return held;
   }
+}
+
+const ANSWER_LABELS = {
+  admitted: { answer: "admitted" },
+  done: { answer: "done" },
+  cancelled: { answer: "cancelled" },
+  busy: { answer: "busy" },
+  blocked: { answer: "blocked" },
+  wait: { answer: "wait" },
+} as const;
+const OPERATION_LABELS = {
+  renew: { operation: "renew" },
+  settle: { operation: "settle" },
+  release: { operation: "release" },
+} as const;
+const OUTCOME_LABELS = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, { outcome }])) as {
+  [Outcome in OutcomeName]: { outcome: Outcome };
+};
+
+function reportToTelemetry(operation: "settle" | "release", answer: SettleReply): void {
+  if (answer.is === "stale") count("leases.lost", 1, OPERATION_LABELS[operation]);
+  if (answer.is === "ok" && answer.blockedUntilMs > 0) count("breakers.opened");
 }
 
 function readAdmit(answer: unknown[]): AdmitAnswer {

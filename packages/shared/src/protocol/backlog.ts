@@ -1,18 +1,26 @@
 import type { Redis } from "ioredis";
 import type { OutcomeName } from "../outcome.js";
-import { Script } from "../redis/script.js";
+import { count, observe } from "../telemetry.js";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "./keys.js";
-import { ENQUEUE, MARK_IN_FLIGHT, REQUEUE } from "./lua/backlog.lua.js";
+import { enqueueScript } from "./lua/enqueue.lua.js";
+import { markInFlightScript } from "./lua/mark-in-flight.lua.js";
+import { requeueScript } from "./lua/requeue.lua.js";
 
+/** A file that is registered with a run. */
 export interface EnqueueFile {
+  /** Whether somebody is to copy it, or it has ended already. */
   kind: "queued" | "unchanged" | "failed";
+  /** `host:port`, or "" for a local source. */
   host: string;
   /** Hash of the destination. */
   destination: string;
   /** Hash of the source and of what is asked of it. */
   source: string;
+  /** Its job (JSON) without its index. */
   job: string;
+  /** Size of a file of kind `unchanged`; else 0. */
   bytes: number;
+  /** Job, error and attempts (JSON) of a file of kind `failed`; else "". */
   failure: string;
   /** What runs that want the same may share; else the run's own. */
   flight: string;
@@ -46,14 +54,13 @@ export class RunLostError extends Error {
   }
 }
 
-const enqueueScript = new Script(ENQUEUE);
-const requeueScript = new Script(REQUEUE);
-const markInFlightScript = new Script(MARK_IN_FLIGHT);
-
-/** Files of a chunk: index, job, and 1 where its flight is its run's own. */
+/** A file of a chunk: index, job, and 1 where its flight is its run's own. */
 export type ChunkFile = [number, Record<string, unknown>, 1?];
 
-/** Files that are accepted, in chunks per run, batch and host: first those that are not in BullMQ yet, then those that fly. */
+/**
+ * Files that are registered with a run and have not ended, in chunks by batch and host: those that are not in BullMQ yet,
+ * and those that are, which are in flight.
+ */
 export class Backlog {
   constructor(
     private readonly redis: Redis,
@@ -65,10 +72,12 @@ export class Backlog {
   /**
    * Registers a batch of files of a run, all or nothing.
    *
-   * @param batch 1, 2, 3 …; the same number again is not done again and gets the same answer.
+   * @param batch 1, 2, 3 … The same number again registers nothing and gets the same answer.
+   * @param cursor where the expansion stands behind the batch (JSON).
    * @param options.fleet whether other runs may have the same files in flight. Default false.
-   * @param options.claims whether two of the run's files could have the same destination: Redis keeps all names for
-   *   that. Default true.
+   * @param options.claims whether two of the run's files could have the same destination: then Redis keeps all their
+   *   names to find out. Default true.
+   * @returns per file its index, or that it is there already; a file that collides with another one is recorded as failed.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
    * @throws ForgottenError when Redis has lost earlier batches: send them again.
    */
@@ -109,6 +118,8 @@ export class Backlog {
     if (head === "OWNER") throw RunLostError.takenOver(runId);
     if (head === "GONE") throw new ForgottenError(runId, undefined);
     if (head !== "OK") throw new ForgottenError(runId, Number(answers[0]));
+    count("backlog.batches");
+    observe("backlog.batch_files", files.length);
     return answers.map((answer) => {
       if (answer === "dup") return { is: "duplicate" };
       if (answer.startsWith("col")) return { is: "collision", index: Number(answer.slice(3)) };
@@ -120,7 +131,9 @@ export class Backlog {
    * Puts files back into the backlog as one chunk.
    *
    * @param clear outcomes that are taken back (retry), or none (resume).
-   * @returns how many were put back.
+   * @param fleet whether the run is a fleet's. Default false.
+   * @returns how many were put back: none that has ended with another outcome.
+   * @throws RunLostError when another process has taken the run over.
    */
   async requeue(
     runId: string,
@@ -158,32 +171,34 @@ export class Backlog {
     return ids.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
   }
 
-  /** Files of a chunk, as [index, job]. */
+  /** Files of a chunk of the backlog; none where it is not there. */
   async chunk(id: string, chunk: string): Promise<ChunkFile[]> {
     return (await this.chunks(id, [chunk]))[0] as ChunkFile[];
   }
 
-  /** Many of them, in the order of their ids; empty where one is not there. */
+  /** The same of many chunks, in the order of their ids. */
   async chunks(id: string, chunks: string[]): Promise<ChunkFile[][]> {
     const found = await this.redis.hmget(this.keys.backlog(id), ...chunks);
     return found.map((files) => JSON.parse(files ?? "[]"));
   }
 
-  /** Chunks that are in BullMQ, as {@link chunk}. */
+  /** Chunks that are in BullMQ, by id. */
   async inFlight(id: string): Promise<Map<string, ChunkFile[]>> {
     const all = await this.redis.hgetall(this.keys.inFlight(id));
     return new Map(Object.entries(all).map(([chunk, files]) => [chunk, JSON.parse(files)]));
   }
 
-  /** Chunks are in BullMQ: they are kept until their files are settled. */
+  /** Records that chunks of the backlog are in BullMQ now. They are kept until all their files have ended. */
   async markInFlight(id: string, ...chunks: string[]): Promise<void> {
     await markInFlightScript.run(this.redis, [this.keys.backlog(id), this.keys.inFlight(id)], chunks);
   }
 
+  /** Forgets a chunk in flight, whose files have ended. */
   async dropInFlight(id: string, chunk: string): Promise<void> {
     await this.redis.hdel(this.keys.inFlight(id), chunk);
   }
 
+  /** Forgets a chunk of the backlog. */
   async dropChunk(id: string, chunk: string): Promise<void> {
     await this.redis.hdel(this.keys.backlog(id), chunk);
   }

@@ -1,6 +1,6 @@
 /**
- * What the catalog says of a file, and how it is kept: in a few dozen bytes, for there may be a hundred million of
- * them. Redis's side is in catalog-store.ts.
+ * What the catalog says of a file, and how that is stored: in a few dozen bytes, because there may be a hundred million
+ * of them. Where it is stored: catalog.ts.
  */
 
 /** The last committed version of one file of a destination tree. */
@@ -11,7 +11,7 @@ export interface CatalogEntry {
   version: string;
   /** SHA-256 of the bytes, hexadecimal; "" where nobody has read them. */
   sha256: string;
-  /** What the destination said right after the commit: of a local file see {@link statStamp}, of an object its ETag. */
+  /** Tells that nobody else has touched the destination since the commit: of a local file {@link statStamp}, of an object its ETag. */
   stamp: string;
   sizeBytes: number;
   /** Permission bits at the source, where it has any. */
@@ -23,10 +23,10 @@ export function statStamp(stat: { size: bigint; mtimeNs: bigint; ino: bigint }):
   return `${stat.size}:${stat.mtimeNs}:${stat.ino}`;
 }
 
-/** First byte of what is kept. Another one is another format, and its entry counts as none. */
+/** First byte of what is stored. Another one is another format, and its entry counts as none. */
 const FORMAT = 1;
 
-// Second byte. Versions and stamps of the usual kinds are packed, all others are text.
+// Flags of the second byte. Versions and stamps of the usual kinds are packed, all others are text.
 const VERSION_HASH = 1;
 const VERSION_OBJECT = 2;
 const STAMP_FILE = 4;
@@ -35,11 +35,12 @@ const HAS_SHA256 = 16;
 const HAS_MODE = 32;
 const WHOLE_SECONDS = 64;
 
-const MOST_SECONDS = 2 ** 32;
+/** Times are stored in 32 bits. */
+const MAX_SECONDS = 2 ** 32;
 
 /**
- * One entry as bytes: format, flags, SHA-256 (32), source (9), size, mode, version, stamp. Numbers are LEB128, times
- * 4 bytes of seconds, an ETag that is an MD5 16 bytes.
+ * One entry as bytes: format, flags, SHA-256 (32 bytes), source (9 bytes), size, mode, version, stamp. Numbers are
+ * LEB128, times 4 bytes of seconds, an ETag that is an MD5 16 bytes.
  *
  * @throws Error where source or sha256 are not what {@link CatalogEntry} says.
  */
@@ -83,7 +84,7 @@ export function encodeCatalog(entry: CatalogEntry): Buffer {
   return writer.end(flags);
 }
 
-/** @returns undefined for an empty value and for a format that is not ours. */
+/** Reads what {@link encodeCatalog} wrote. @returns undefined for an empty value and for another format. */
 export function decodeCatalog(bytes: Buffer): CatalogEntry | undefined {
   if (bytes[0] !== FORMAT) return undefined;
   const reader = new Reader(bytes);
@@ -108,10 +109,10 @@ export function decodeCatalog(bytes: Buffer): CatalogEntry | undefined {
     : { source, version, sha256, stamp, sizeBytes, mode };
 }
 
-/** An ETag that is an MD5, or one of so many parts. */
+/** An ETag that is an MD5, or that of an object which was uploaded in parts. */
 interface Etag {
   hex: string;
-  /** 0 for an object that came in one piece. */
+  /** Number of parts of its upload; 0 for an object that was uploaded whole. */
   parts: number;
 }
 
@@ -126,13 +127,13 @@ function etagText({ hex, parts }: Etag): string {
   return parts === 0 ? `"${hex}"` : `"${hex}-${parts}"`;
 }
 
-/** The parts of a version as `s3Version` makes it, where they can be packed. */
+/** ETag and time of a version as `s3Version` makes it; undefined where it cannot be packed. */
 function objectVersion(version: string, sizeBytes: number): { etag: Etag; seconds: number } | undefined {
   if (!version.startsWith('s"')) return undefined;
   const [text = "", size, time] = version.slice(1).split(";");
   const etag = etagOf(text);
   const seconds = Number(time);
-  if (!etag || !(seconds >= 0 && seconds < MOST_SECONDS)) return undefined;
+  if (!etag || !(seconds >= 0 && seconds < MAX_SECONDS)) return undefined;
   return version === `s${etagText(etag)};${sizeBytes};${seconds}` && size !== undefined
     ? { etag, seconds }
     : undefined;
@@ -142,13 +143,13 @@ function fileText(sizeBytes: number, seconds: number, nanoseconds: number, inode
   return `${sizeBytes}:${seconds}${String(nanoseconds).padStart(9, "0")}:${inode}`;
 }
 
-/** The parts of a {@link statStamp}, where they can be packed. */
+/** Time and inode of a {@link statStamp}; undefined where it cannot be packed. */
 function fileStamp(stamp: string, sizeBytes: number) {
   const [, time = "", inodeText] = stamp.split(":");
   const seconds = Number(time.slice(0, -9));
   const nanoseconds = Number(time.slice(-9));
   const inode = Number(inodeText);
-  if (!(seconds > 0 && seconds < MOST_SECONDS) || !Number.isSafeInteger(inode)) return undefined;
+  if (!(seconds > 0 && seconds < MAX_SECONDS) || !Number.isSafeInteger(inode)) return undefined;
   return stamp === fileText(sizeBytes, seconds, nanoseconds, inode)
     ? { seconds, nanoseconds, inode }
     : undefined;
@@ -158,15 +159,16 @@ class Writer {
   readonly #bytes: Buffer;
   #at = 0;
 
-  constructor(mostBytes: number) {
-    this.#bytes = Buffer.allocUnsafe(mostBytes);
+  /** @param maxBytes that are written. */
+  constructor(maxBytes: number) {
+    this.#bytes = Buffer.allocUnsafe(maxBytes);
   }
 
   byte(value: number): void {
     this.#bytes[this.#at++] = value;
   }
 
-  /** A text that stands for so many bytes. */
+  /** Writes a text in hex or base64url that stands for so many bytes. @throws Error where it does not. */
   text(value: string, encoding: "hex" | "base64url", bytes: number): void {
     const written = this.#bytes.write(value, this.#at, encoding);
     const length = encoding === "hex" ? bytes * 2 : (bytes / 3) * 4;
@@ -175,7 +177,7 @@ class Writer {
     this.#at += bytes;
   }
 
-  /** A whole number from 0. */
+  /** Writes a whole number from 0, as LEB128. */
   number(value: number): void {
     let rest = value;
     while (rest >= 128) {
@@ -199,7 +201,7 @@ class Writer {
     this.#at += this.#bytes.write(value, this.#at, "utf8");
   }
 
-  /** All that was written, with the second byte. */
+  /** Sets the second byte. @returns all that was written. */
   end(flags: number): Buffer {
     this.#bytes[1] = flags;
     return Buffer.from(this.#bytes.subarray(0, this.#at));

@@ -1,7 +1,8 @@
 import type { Redis } from "ioredis";
-import { pipelined, resent, Script } from "../redis/script.js";
+import { pipelined, resent } from "../redis/script.js";
 import { type CatalogEntry, decodeCatalog, encodeCatalog } from "./catalog-entry.js";
 import { bucketOf, CATALOG_BUCKETS, type Keys } from "./keys.js";
+import { lookUpCatalogScript } from "./lua/look-up-catalog.lua.js";
 
 /** A destination tree that the catalog knows. */
 export interface CatalogTree {
@@ -10,32 +11,26 @@ export interface CatalogTree {
   root: string;
 }
 
+/** An entry of the catalog, and where it belongs. */
 export interface NamedEntry {
   /** Relative to the tree's root. */
   name: string;
   entry: CatalogEntry;
 }
 
-/** What a tree takes. */
+/** How large the catalog of a tree is. */
 export interface CatalogSize {
   entries: number;
   /** Sum of the files' sizes. */
   fileBytes: number;
-  /** In Redis, as MEMORY USAGE tells it. */
+  /** What Redis needs for it, as MEMORY USAGE says. */
   memoryBytes: number;
 }
 
 /** Files per call to Redis. */
 const BATCH = 1_000;
-/** Hashes that are looked at in one call. */
+/** Hashes per call to Redis. */
 const BUCKETS_AT_ONCE = 64;
-
-/** KEYS: per file the hash it is in. ARGV: per file its field. Returns its value or nil, per file. */
-const lookUpScript = new Script(`
-local found = {}
-for i = 1, #KEYS do found[i] = redis.call('HGET', KEYS[i], ARGV[i]) end
-return found
-`);
 
 /** The hash that holds the entry of a file. */
 export function catalogKey(keys: Keys, tree: string, name: string): string {
@@ -44,8 +39,8 @@ export function catalogKey(keys: Keys, tree: string, name: string): string {
 
 /**
  * The catalog in Redis: per destination tree and file the last committed version, spread over {@link CATALOG_BUCKETS}
- * hashes. Entries are written by the settle script (protocol.lua.ts) under the fence of the file's lease; what is here
- * looks at them, and changes them where no file is being carried.
+ * hashes. Entries are written by the settle script (lua/settle.lua.ts) under the fence of the file's lease. This class
+ * reads them, and changes them where no file is being copied.
  */
 export class Catalog {
   constructor(
@@ -57,7 +52,7 @@ export class Catalog {
   async lookUp(tree: string, names: string[]): Promise<(CatalogEntry | undefined)[]> {
     if (names.length === 0) return [];
     const found = await resent(this.redis, () =>
-      lookUpScript.runForBytes(
+      lookUpCatalogScript.runForBytes(
         this.redis,
         names.map((name) => catalogKey(this.keys, tree, name)),
         names,
@@ -66,12 +61,12 @@ export class Catalog {
     return (found as (Buffer | null)[]).map((value) => (value ? decodeCatalog(value) : undefined));
   }
 
-  /** Makes a tree known, so that it can be found again by where it is. */
+  /** Records where a tree is, so that it can be found again. */
   async register(tree: CatalogTree): Promise<void> {
     await this.redis.hset(this.keys.catalogTrees(), tree.id, tree.root);
   }
 
-  /** Every tree that is known, by root. */
+  /** Every tree that is known, sorted by root. */
   async trees(): Promise<CatalogTree[]> {
     const all = await this.redis.hgetall(this.keys.catalogTrees());
     return Object.entries(all)
@@ -80,8 +75,8 @@ export class Catalog {
   }
 
   /**
-   * Every entry of a tree, in no order. An entry that is written meanwhile comes as it was or as it is, and may come
-   * twice; every other one comes at least once.
+   * Every entry of a tree, in pages and in no order. It comes at least once; one that is written meanwhile as it was or as
+   * it is.
    */
   async *entries(tree: string): AsyncGenerator<NamedEntry[]> {
     for (const keys of this.#buckets(tree)) {
@@ -104,7 +99,7 @@ export class Catalog {
   }
 
   /**
-   * Writes entries of files that have none. What is there already is kept: whoever settled the file knew better.
+   * Writes entries of files that have none. What is there already stays: whoever settled the file knew better.
    *
    * @returns how many were written.
    */
@@ -142,6 +137,7 @@ export class Catalog {
     return entries;
   }
 
+  /** Measures the catalog of a tree, for which it reads all of it. */
   async size(tree: string): Promise<CatalogSize> {
     const size: CatalogSize = { entries: 0, fileBytes: 0, memoryBytes: 0 };
     for (const keys of this.#buckets(tree)) {
@@ -167,7 +163,7 @@ export class Catalog {
       yield Array.from({ length: BUCKETS_AT_ONCE }, (_, at) => this.keys.catalog(tree, from + at));
   }
 
-  /** Those of the hashes that are there. */
+  /** Those of the hashes that exist. */
   async #filled(keys: string[]): Promise<string[]> {
     const there = await pipelined(this.redis, () => {
       const pipeline = this.redis.pipeline();

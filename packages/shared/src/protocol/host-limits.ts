@@ -1,25 +1,26 @@
 import type { Redis } from "ioredis";
 import { SettingsError } from "../errors.js";
 import { parseSize } from "../size.js";
+import { HOST_LIMIT } from "./fields.js";
 import type { Keys } from "./keys.js";
 
-/** Stands for every host that has no limit of its own. */
+/** Name that stands for every host without a limit of its own. */
 export const DEFAULT_LIMIT = "*";
 
-/** What a fleet asks of a host at most. */
+/** What a whole fleet asks of a host at most. What is left out is not limited. */
 export interface HostLimit {
-  /** Files at once. */
+  /** Files that are copied at once. */
   files?: number;
   requestsPerSecond?: number;
   bytesPerSecond?: number;
 }
 
 /**
- * Reads `HOST=conn:8,rps:50,bw:20MB`; HOST is `*` for the default, a name (its ports 80 and 443) or `name:port`; `none`
+ * Reads `HOST=conn:8,rps:50,bw:20MB`. HOST is `*` for the default, a name (its ports 80 and 443) or `name:port`; `none`
  * instead of limits takes them away.
  *
- * @returns the hosts meant, and their limit.
- * @throws SettingsError
+ * @returns the hosts that are meant (`host:port` or `*`), and their limit.
+ * @throws SettingsError where it reads otherwise.
  */
 export function parseHostLimit(text: string): { hosts: string[]; limit: HostLimit } {
   const at = text.lastIndexOf("=");
@@ -46,7 +47,7 @@ export function parseHostLimit(text: string): { hosts: string[]; limit: HostLimi
   return { hosts, limit };
 }
 
-/** Sets the limits of hosts for the whole fleet. */
+/** Sets the limits of hosts for the whole fleet, instead of those that they had. */
 export async function setHostLimits(
   redis: Redis,
   keys: Keys,
@@ -55,15 +56,23 @@ export async function setHostLimits(
   for (const { hosts, limit } of given) {
     for (const host of hosts) {
       const key = keys.limit(host);
-      await redis.hdel(key, "c", "r", "b", "x", "y", "set");
+      await redis.hdel(
+        key,
+        HOST_LIMIT.files,
+        HOST_LIMIT.requestsPerSecond,
+        HOST_LIMIT.bytesPerSecond,
+        HOST_LIMIT.adaptedFiles,
+        HOST_LIMIT.adaptedRequestsPerSecond,
+        HOST_LIMIT.set,
+      );
       const { files, requestsPerSecond, bytesPerSecond } = limit;
       const fields = {
-        ...(files === undefined ? {} : { c: files }),
-        ...(requestsPerSecond === undefined ? {} : { r: requestsPerSecond }),
-        ...(bytesPerSecond === undefined ? {} : { b: bytesPerSecond }),
+        ...(files === undefined ? {} : { [HOST_LIMIT.files]: files }),
+        ...(requestsPerSecond === undefined ? {} : { [HOST_LIMIT.requestsPerSecond]: requestsPerSecond }),
+        ...(bytesPerSecond === undefined ? {} : { [HOST_LIMIT.bytesPerSecond]: bytesPerSecond }),
       };
       if (Object.keys(fields).length === 0) continue;
-      await redis.hset(key, { ...fields, set: 1 });
+      await redis.hset(key, { ...fields, [HOST_LIMIT.set]: 1 });
       await redis.persist(key);
     }
   }

@@ -1,68 +1,85 @@
 /**
  * Names of every key. All of a fleet's keys share one hash tag, so that a script may touch any of them on a Redis
- * Cluster. The namespace (default `{drover}`) is the fleet.
+ * Cluster. The namespace (default `{drover}`) is the fleet. Fields of the hashes are in fields.ts.
  */
 export class Keys {
   constructor(readonly namespace = "{drover}") {}
 
   /** Sorted set of run ids by start time. */
   runs = () => `${this.namespace}:runs`;
-  /** Hash: state, spec and counts of a run. */
+  /** Hash of a run: its state, its spec and some counts. */
   run = (id: string) => `${this.namespace}:run:${id}`;
-  /** Bitmap of settled files of a run: the truth about what is done. */
+  /** Bitmap of the files of a run that have ended, by index: the truth about what is done. */
   done = (id: string) => `${this.namespace}:run:${id}:done`;
   /** Bitmap of the files of a run with one outcome other than `copied`. */
   outcome = (id: string, outcome: string) => `${this.namespace}:run:${id}:is:${outcome}`;
-  /** Hash index → file and error, of what did not succeed. */
+  /** Hash of what did not succeed: index → job, error and attempts (JSON). */
   failed = (id: string) => `${this.namespace}:run:${id}:failed`;
-  /** Hash chunk id → packed files that are not in BullMQ yet. */
+  /** Hash of the files that are not in BullMQ yet: chunk id → files (JSON). */
   backlog = (id: string) => `${this.namespace}:run:${id}:backlog`;
-  /** Hash flight → source with its secrets; and `headers` and `sources` of the command line; expires. */
+  /** Hash of the chunks that are in BullMQ, as in the backlog. */
+  inFlight = (id: string) => `${this.namespace}:run:${id}:flying`;
+  /** Hash of a run's secrets: flight → source with its secrets, and those of the command line. It expires. */
   secrets = (id: string) => `${this.namespace}:run:${id}:secrets`;
-  /** Hashes destination → source, so that two files of a run never share a destination. */
+  /** Hashes of claims: destination → source, so that two files of a run never share a destination. */
   claims = (id: string, bucket: number) => `${this.namespace}:run:${id}:claim:${bucket}`;
-  /** Who waits for a file; one key per open file, hence the short name. */
+  /** Stream of a run's outcomes, for those who follow it. What all of them have read is trimmed. */
+  outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
+  /** Hash of those who follow a run: name → until when it is thought alive (ms), a space, the last id that it has read. */
+  followers = (id: string) => `${this.namespace}:run:${id}:followers`;
+  /** Set of the fleet's runs that are not done. */
+  active = () => `${this.namespace}:active`;
+
+  /** A file that is not done yet: the files of runs that wait for it. One key per open file, hence the short name. */
   flight = (hash: string) => `${this.namespace}:f:${hash}`;
+  /** Hash of the lease on a destination. */
   lease = (hash: string) => `${this.namespace}:lease:${hash}`;
+  /** Hash of a host's circuit breaker. */
   breaker = (host: string) => `${this.namespace}:breaker:${host}`;
-  /** Hash: limits of a host for the whole fleet, see limits.lua.ts; files on their way; files that were given a turn. */
+  /** Hash of a host's limits for the whole fleet, and of how they are used. */
   limit = (host: string) => `${this.namespace}:limit:${host}`;
+  /** Sorted set of the leases of files that are copied from a host, by when they expire (ms). */
   slots = (host: string) => `${this.namespace}:slots:${host}`;
+  /** Sorted set of leases that were told to ask a host again, by when (ms). */
   turns = (host: string) => `${this.namespace}:turns:${host}`;
-  /** Hash relative path → last committed version, of one part of a destination tree. */
+
+  /** Hashes of what is at a destination tree: relative path → last committed version. */
   catalog = (tree: string, bucket: number) => `${this.namespace}:c:${tree}:${bucket}`;
   /** Hash id of a destination tree → its root. */
   catalogTrees = () => `${this.namespace}:catalog`;
   /** Sorted set of objects of a destination tree that a multipart upload was begun for, by when it was (ms). */
   uploads = (tree: string) => `${this.namespace}:uploads:${tree}`;
-  /** Hash key of an object that a service is tried with below a destination tree → who tries, and since when (ms). */
+  /** Hash of the objects that a service is tried with below a destination tree: key → who tries, and since when (ms). */
   probes = (tree: string) => `${this.namespace}:probes:${tree}`;
-  /** Hash: what is known of an S3 service; expires. */
+  /** Hash of what is known of an S3 service. It expires. */
   service = (endpoint: string) => `${this.namespace}:s3:${endpoint}`;
-  /** Stream of outcomes of a run that somebody follows; what all have read is trimmed. And who has read how far. */
-  outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
-  followers = (id: string) => `${this.namespace}:run:${id}:followers`;
-  /** Hash chunk id → packed files that are in BullMQ. */
-  inFlight = (id: string) => `${this.namespace}:run:${id}:flying`;
-  /** Set of the fleet's runs that are not done. */
-  active = () => `${this.namespace}:active`;
-  /** Sorted set of workers by when they last said something (ms), and what each says of itself, which expires. */
+
+  /** Sorted set of workers by when they last reported (ms). */
   workers = () => `${this.namespace}:workers`;
+  /** What a worker reports of itself (JSON). It expires. */
   worker = (id: string) => `${this.namespace}:worker:${id}`;
-  /** The worker that dispatches and sweeps. */
+  /** The worker that dispatches and sweeps for the fleet. It expires. */
   leader = () => `${this.namespace}:leader`;
   /** The fleet's queue. */
   fleetQueue = () => "fleet";
-  /** BullMQ's prefix and the queue of a run that one process serves by itself. */
+  /** BullMQ's prefix of all queues. */
   queuePrefix = () => `${this.namespace}:q`;
+  /** The queue of a run that one process serves by itself. */
   queue = (runId: string) => runId;
 }
+
+/**
+ * The record of a lease outlives the lease by this time, in milliseconds, so that a successor knows its predecessor's
+ * fence and what that staged.
+ */
+export const LEASE_RECORD_TTL_MS = 86_400_000;
 
 /** Number of hashes that the claims of one run are spread over: small hashes stay in Redis's compact encoding. */
 export const CLAIM_BUCKETS = 2048;
 /**
- * The same for the catalog of one tree. A million files are 244 to a hash, which is compact and quick to search; ten
- * million outgrow the compact encoding and take a fifth more each, and ten thousand pay as much for the hashes.
+ * Number of hashes that the catalog of one tree is spread over. A million files are 244 to a hash, which is compact and
+ * quick to search; ten million outgrow the compact encoding and take a fifth more each, and ten thousand pay as much for
+ * the hashes.
  */
 export const CATALOG_BUCKETS = 4096;
 

@@ -4,21 +4,32 @@ import { SettingsError } from "../errors.js";
 import { newRunId } from "../ids.js";
 import { OUTCOMES } from "../outcome.js";
 import { isProcessDead } from "../process-name.js";
-import { pipelined, Script } from "../redis/script.js";
-import { type Run, type RunCounts, type RunSecrets, type RunSpec, runSpecSchema } from "../run.js";
+import { pipelined } from "../redis/script.js";
+import type { Run, RunCounts, RunSecrets, RunSpec } from "../run.js";
+import { count } from "../telemetry.js";
 import { RunLostError } from "./backlog.js";
+import { RUN, SECRETS } from "./fields.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
-import { FINISH, HOLD, LEAVE, NOTE, TAKE } from "./lua/ledger.lua.js";
+import { finishScript } from "./lua/finish.lua.js";
+import { holdScript } from "./lua/hold.lua.js";
+import { leaveScript } from "./lua/leave.lua.js";
+import { noteFieldScript } from "./lua/note-field.lua.js";
+import { takeScript } from "./lua/take.lua.js";
 import { FOLLOW_MS } from "./outcome-stream.js";
+import { readRun } from "./run-record.js";
 
-/** Secrets of a run are forgotten after so long; a retry after that needs them anew. */
-const SECRETS_SECONDS = 7 * 86_400;
-/** Outcomes of a run that has ended are kept for those who follow it for so long. */
-const UNREAD_SECONDS = 3_600;
-/** Runs beyond this many are forgotten, oldest first. */
-const KEPT_RUNS = 200;
+/** Runs that are kept: beyond them, the oldest are forgotten. */
+export const KEPT_RUNS = 200;
+/** Secrets of a run are forgotten after this time, in seconds: a retry after that needs them anew. */
+const SECRETS_TTL_SECONDS = 7 * 86_400;
+/** Outcomes of a run that has ended are kept for those who follow it for this time, in seconds. */
+const UNREAD_TTL_SECONDS = 3_600;
+/** The producer of a fleet's run, perhaps on another machine, is thought dead when it was silent for this time, in milliseconds. */
+const PRODUCER_SILENCE_MS = 15_000;
+/** Owner to the script that ends runs: anybody's. */
+const ANYBODY = "*";
 
-/** What did not succeed, as the ledger keeps it. */
+/** A file that did not succeed, as it is stored. */
 const failureSchema = z.object({
   job: z.object({ s: z.string(), d: z.string() }).loose(),
   error: z.object({ class: z.string(), message: z.string() }),
@@ -26,26 +37,24 @@ const failureSchema = z.object({
 });
 export type Failure = z.infer<typeof failureSchema> & { index: number };
 
-/** Who expands a fleet's run, perhaps on another machine, is thought dead when it has not said so for so long. */
-const PRODUCER_MS = 15_000;
-
-const takeScript = new Script(TAKE);
-const holdScript = new Script(HOLD);
-const leaveScript = new Script(LEAVE);
-const finishScript = new Script(FINISH);
-const noteScript = new Script(NOTE);
-
-/** How a fleet's run stands. */
+/** What a dispatcher needs to know of a fleet's run. */
 export interface Standing {
   cancelled: boolean;
+  /** All its files are registered. */
   sealed: boolean;
   /** Chunks in its backlog. */
   chunks: number;
 }
 
-/** Runs and what became of their files. The bitmaps are the truth about files; the hash is about the run. */
+/**
+ * Runs and what became of their files. The truth about files is in bitmaps; the hash of a run is about the run alone. Who
+ * forgets old runs: run-retention.ts.
+ */
 export class Ledger {
-  /** @param whereabouts where a run was looked for in vain, for people, with what they can do; "" to say nothing. */
+  /**
+   * @param owner name of this process, see process-name.ts.
+   * @param whereabouts where a run was looked for in vain, for people, with what they can do. Default "": nothing is said.
+   */
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
@@ -53,29 +62,34 @@ export class Ledger {
     private readonly whereabouts = "",
   ) {}
 
-  /** @param id of a run that Redis has forgotten; a new one otherwise. */
+  /**
+   * Records a run that this process works on.
+   *
+   * @param id of a run that Redis has forgotten. Default: a new one.
+   * @returns its id.
+   */
   async create(spec: RunSpec, secrets: RunSecrets, id = newRunId()): Promise<string> {
-    const started = Date.now();
+    const startedMs = Date.now();
     await pipelined(this.redis, (redis) =>
       redis
         .multi()
         .hset(this.keys.run(id), {
-          state: "running",
-          owner: this.owner,
-          started,
-          spec: JSON.stringify(spec),
-          batch: 0,
-          files: 0,
-          bytes: 0,
-          generation: 0,
-          ...(spec.fleet ? { follow: started + FOLLOW_MS } : {}),
+          [RUN.state]: "running",
+          [RUN.owner]: this.owner,
+          [RUN.startedMs]: startedMs,
+          [RUN.spec]: JSON.stringify(spec),
+          [RUN.batch]: 0,
+          [RUN.files]: 0,
+          [RUN.bytes]: 0,
+          [RUN.generation]: 0,
+          ...(spec.fleet ? { [RUN.followedUntilMs]: startedMs + FOLLOW_MS } : {}),
         })
         .hset(this.keys.secrets(id), {
-          headers: JSON.stringify(secrets.headers),
-          sources: JSON.stringify(secrets.sources),
+          [SECRETS.headers]: JSON.stringify(secrets.headers),
+          [SECRETS.sources]: JSON.stringify(secrets.sources),
         })
-        .expire(this.keys.secrets(id), SECRETS_SECONDS)
-        .zadd(this.keys.runs(), started, id),
+        .expire(this.keys.secrets(id), SECRETS_TTL_SECONDS)
+        .zadd(this.keys.runs(), startedMs, id),
     );
     if (spec.fleet) {
       await this.hold(id);
@@ -84,77 +98,11 @@ export class Ledger {
     return id;
   }
 
-  /** Forgets the oldest runs beyond what is kept, except those that are being worked on. */
-  async prune(): Promise<void> {
-    const old = await this.redis.zrange(this.keys.runs(), "0", String(-KEPT_RUNS - 1));
-    for (const id of old) {
-      const owner = await this.redis.hget(this.keys.run(id), "owner");
-      const over = !(await this.redis.sismember(this.keys.active(), id));
-      if (over && (!owner || isProcessDead(owner))) await this.#forget(id);
-    }
-  }
-
   /**
-   * Forgets runs that ended longer ago; of runs of one machine also those that began longer ago, were interrupted, and
-   * that nobody works on.
+   * Forgets the claims of a run, which serve to find duplicates while it is expanded.
    *
-   * @returns how many, and the lists that were kept for those who would go on with them.
+   * @param buckets that may have some; undefined for all.
    */
-  async forgetOlderThan(ageMs: number): Promise<{ runs: number; lists: string[] }> {
-    const beforeMs = Date.now() - ageMs;
-    const lists: string[] = [];
-    let runs = 0;
-    for (const id of await this.redis.zrange(this.keys.runs(), "0", "-1")) {
-      const hash = await this.redis.hgetall(this.keys.run(id));
-      if (hash.ended) {
-        if (Number(hash.ended) > beforeMs || (hash.owner && !isProcessDead(hash.owner))) continue;
-        if (await this.redis.sismember(this.keys.active(), id)) continue;
-      } else {
-        const run = readRun(id, hash);
-        if (run?.state !== "interrupted" || run.spec.fleet || run.startedMs > beforeMs) continue;
-        // Somebody may be about to go on with it: it is forgotten by who has it.
-        if ((await this.#tryTake(run)) !== "OK") continue;
-        if (run.spec.listIsStdin && run.spec.list !== undefined) lists.push(run.spec.list);
-      }
-      await this.#forget(id);
-      runs++;
-    }
-    return { runs, lists };
-  }
-
-  async #forget(id: string): Promise<void> {
-    if ((await this.redis.hget(this.keys.run(id), "state")) !== "done") await this.#forgetQueues(id);
-    await this.forgetClaims(id, undefined);
-    await this.redis.unlink(
-      this.keys.run(id),
-      this.keys.done(id),
-      this.keys.failed(id),
-      this.keys.backlog(id),
-      this.keys.secrets(id),
-      this.keys.inFlight(id),
-      this.keys.outcomes(id),
-      this.keys.followers(id),
-      ...OUTCOMES.map((outcome) => this.keys.outcome(id, outcome)),
-    );
-    await this.redis.zrem(this.keys.runs(), id);
-  }
-
-  /** Queues that an interrupted run left. */
-  async #forgetQueues(id: string): Promise<void> {
-    const pattern = `${this.keys.queuePrefix()}:${this.keys.queue(id)}-*`;
-    let cursor = "0";
-    do {
-      // SCAN names no key: on a Cluster the command before it leads both to the node that has the fleet's keys.
-      const [, page] = await pipelined(this.redis, (redis) =>
-        redis.pipeline().exists(this.keys.run(id)).scan(cursor, "MATCH", pattern, "COUNT", 1000),
-      );
-      const [next, names] = page as [string, string[]];
-      cursor = next;
-      if (names.length > 0) await this.redis.unlink(...names);
-    } while (cursor !== "0");
-  }
-
-  /** Claims serve to find duplicates while a run is expanded; `buckets` undefined means all of them. */
   async forgetClaims(id: string, buckets: Iterable<number> | undefined): Promise<void> {
     const all = buckets ?? Array.from({ length: CLAIM_BUCKETS }, (_, at) => at);
     const names = [...all].map((bucket) => this.keys.claims(id, bucket));
@@ -162,31 +110,36 @@ export class Ledger {
       await this.redis.unlink(...names.slice(from, from + 1000));
   }
 
-  /** @throws SettingsError when there is no such run. */
+  /** @throws SettingsError when there is no such run, or another version of Drover made it. */
   async get(id: string): Promise<Run> {
     const hash = await this.redis.hgetall(this.keys.run(id));
-    if (!hash.spec) throw new SettingsError(`no such run: ${id}${this.whereabouts} (drover runs lists them)`);
+    if (!hash[RUN.spec])
+      throw new SettingsError(`no such run: ${id}${this.whereabouts} (drover runs lists them)`);
     const run = readRun(id, hash);
     if (!run) throw new SettingsError(`run ${id} was made by another version of Drover: start a new sync`);
     return run;
   }
 
-  /** Newest first; runs that another version of Drover made are left out. */
+  /**
+   * The newest runs, newest first. Those that another version of Drover made are left out.
+   *
+   * @param most default {@link KEPT_RUNS}.
+   */
   async list(most = KEPT_RUNS): Promise<Run[]> {
     const ids = await this.redis.zrange(this.keys.runs(), "0", String(most - 1), "REV");
     const runs: Run[] = [];
     for (const id of ids) {
-      const hash = await this.redis.hgetall(this.keys.run(id));
-      const run = readRun(id, hash);
+      const run = readRun(id, await this.redis.hgetall(this.keys.run(id)));
       if (run) runs.push(run);
     }
     return runs;
   }
 
+  /** How many files of a run are registered, have ended, and with which outcome. */
   async counts(id: string): Promise<RunCounts> {
     const others = OUTCOMES.filter((outcome) => outcome !== "copied");
     const answers = await pipelined(this.redis, (redis) => {
-      const pipeline = redis.pipeline().hget(this.keys.run(id), "files").bitcount(this.keys.done(id));
+      const pipeline = redis.pipeline().hget(this.keys.run(id), RUN.files).bitcount(this.keys.done(id));
       for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
       return pipeline;
     });
@@ -196,7 +149,7 @@ export class Ledger {
     return { files, settled, copied, ...counts } as unknown as RunCounts;
   }
 
-  /** What did not succeed, a page at a time. */
+  /** Files that did not succeed, in pages and in no order. */
   async *failures(id: string): AsyncGenerator<Failure[]> {
     let cursor = "0";
     do {
@@ -211,22 +164,29 @@ export class Ledger {
     } while (cursor !== "0");
   }
 
-  /** @throws SettingsError when they have expired. */
+  /** Secrets of the command line. @throws SettingsError when they have expired. */
   async secrets(id: string): Promise<RunSecrets> {
-    const [headers, sources] = await this.redis.hmget(this.keys.secrets(id), "headers", "sources");
+    const [headers, sources] = await this.redis.hmget(
+      this.keys.secrets(id),
+      SECRETS.headers,
+      SECRETS.sources,
+    );
     if (headers == null || sources == null) {
       throw new SettingsError(`the credentials of run ${id} have expired: start a new sync`);
     }
     return { headers: JSON.parse(headers), sources: JSON.parse(sources) };
   }
 
-  /** Keeps sources with their secrets, by flight. */
+  /** Stores sources with their secrets, by flight. */
   async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
     if (sources.size === 0) return;
     const key = this.keys.secrets(id);
-    await pipelined(this.redis, (redis) => redis.pipeline().hset(key, sources).expire(key, SECRETS_SECONDS));
+    await pipelined(this.redis, (redis) =>
+      redis.pipeline().hset(key, sources).expire(key, SECRETS_TTL_SECONDS),
+    );
   }
 
+  /** The source of a file with its secrets; undefined where none is stored. */
   async secretSource(id: string, flight: string): Promise<string | undefined> {
     return (await this.redis.hget(this.keys.secrets(id), flight)) ?? undefined;
   }
@@ -237,52 +197,52 @@ export class Ledger {
    * @throws SettingsError when another live process has it.
    */
   async take(run: Run): Promise<void> {
-    const answer = await this.#tryTake(run);
-    if (answer === "OK") return;
+    const owner = await this.tryTake(run);
+    if (owner === undefined) return;
     throw new SettingsError(
-      `run ${run.id} is being worked on by process ${processNumber(answer)}: let it finish`,
+      `run ${run.id} is being worked on by process ${processNumber(owner)}: let it finish`,
     );
   }
 
-  /** @returns `OK`, or who has it. */
-  async #tryTake(run: Run): Promise<string> {
-    const dead = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
-    return String(
-      await takeScript.run(
-        this.redis,
-        [this.keys.run(run.id), this.keys.active()],
-        [this.owner, dead, run.spec.fleet ? run.id : "", PRODUCER_MS],
-      ),
+  /** As {@link take}. @returns undefined where it worked, else the name of the process that has the run. */
+  async tryTake(run: Run): Promise<string | undefined> {
+    const deadOwner = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
+    const answer = await takeScript.run(
+      this.redis,
+      [this.keys.run(run.id), this.keys.active()],
+      [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS],
     );
+    return answer === "OK" ? undefined : String(answer);
   }
 
-  /** There are no more files. @throws RunLostError when the run is another process's by now. */
+  /** Records that all files of a run are registered. @throws RunLostError when it is another process's by now. */
   async seal(id: string): Promise<void> {
-    await this.#note(id, "sealed", "1");
+    await this.#noteField(id, RUN.sealed, "1");
   }
 
   /**
-   * Keeps why nothing is removed at the destination although it was asked for.
+   * Records why nothing is removed at the destination although it was asked for.
    *
    * @throws RunLostError when the run is another process's by now.
    */
   async noteDeletionRefused(id: string, why: string): Promise<void> {
-    await this.#note(id, "undeleted", why);
+    await this.#noteField(id, RUN.deletionRefused, why);
   }
 
-  async #note(id: string, field: string, value: string): Promise<void> {
-    const written = await noteScript.run(this.redis, [this.keys.run(id)], [this.owner, field, value]);
+  async #noteField(id: string, field: string, value: string): Promise<void> {
+    const written = await noteFieldScript.run(this.redis, [this.keys.run(id)], [this.owner, field, value]);
     if (written !== 1) throw RunLostError.takenOver(id);
   }
 
-  /** A run that removed nothing is to try that again, once what failed was taken up again. */
+  /** Has a run that removed nothing try that again, once what failed was taken up again. */
   async reopenDeletion(id: string): Promise<void> {
-    await this.redis.hdel(this.keys.run(id), "sealed", "undeleted");
+    await this.redis.hdel(this.keys.run(id), RUN.sealed, RUN.deletionRefused);
   }
 
   /** Says that the producer of a fleet's run lives. @returns whether the run is still its own. */
   async hold(id: string): Promise<boolean> {
-    return (await holdScript.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_MS])) === 1;
+    const held = await holdScript.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_SILENCE_MS]);
+    return held === 1;
   }
 
   /** Runs of the fleet that are not done. */
@@ -290,52 +250,57 @@ export class Ledger {
     return this.redis.smembers(this.keys.active());
   }
 
-  /** @returns whether everything of a fleet's run is settled: then it is ended. */
+  /** Ends a fleet's run whose files have all ended, unless somebody expands it. @returns whether it has ended. */
   async finishFleet(id: string): Promise<boolean> {
-    const keys = [this.keys.run(id), this.keys.done(id)];
-    if ((await finishScript.run(this.redis, keys, ["*", Date.now()])) !== 1) return false;
+    if ((await this.#finish(id, ANYBODY)) !== 1) return false;
     await this.redis.unlink(this.keys.inFlight(id));
-    await this.redis.expire(this.keys.outcomes(id), UNREAD_SECONDS);
-    await this.redis.expire(this.keys.followers(id), UNREAD_SECONDS);
-    await this.redis.srem(this.keys.active(), id);
+    await this.redis.expire(this.keys.outcomes(id), UNREAD_TTL_SECONDS);
+    await this.redis.expire(this.keys.followers(id), UNREAD_TTL_SECONDS);
+    if ((await this.redis.srem(this.keys.active(), id)) === 1) count("runs.ended");
     return true;
   }
 
-  /** Last batch that Redis has, and whether it knows that there are no more; undefined where the run is forgotten. */
+  #finish(id: string, owner: string): Promise<unknown> {
+    return finishScript.run(this.redis, [this.keys.run(id), this.keys.done(id)], [owner, Date.now()]);
+  }
+
+  /** Last batch that Redis knows, and whether it knows that there are no more; undefined where it has forgotten the run. */
   async registered(id: string): Promise<{ batch: number; sealed: boolean } | undefined> {
-    const [batch, sealed] = await this.redis.hmget(this.keys.run(id), "batch", "sealed");
+    const [batch, sealed] = await this.redis.hmget(this.keys.run(id), RUN.batch, RUN.sealed);
     return batch === null ? undefined : { batch: Number(batch), sealed: sealed === "1" };
   }
 
-  /** @returns `done`, `open` while files are not settled, or `lost` when another process has taken the run. */
+  /**
+   * Ends a run of this process whose files have all ended.
+   *
+   * @returns `done`, `open` while files have not ended or are not registered, or `lost` when another process has the run.
+   */
   async finish(id: string): Promise<"done" | "open" | "lost"> {
-    const answer = await finishScript.run(
-      this.redis,
-      [this.keys.run(id), this.keys.done(id)],
-      [this.owner, Date.now()],
-    );
+    const answer = await this.#finish(id, this.owner);
+    if (answer === 1) count("runs.ended");
     return answer === 1 ? "done" : answer === 0 ? "open" : "lost";
   }
 
-  /** Gives an unfinished run back, if it is still this process's: it can be resumed. */
+  /** Gives an unfinished run back, if it is still this process's, so that it can be resumed. */
   async leave(id: string): Promise<void> {
     await leaveScript.run(this.redis, [this.keys.run(id)], [this.owner]);
   }
 
   /** Asks whoever works on the run to stop. */
   async cancel(id: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), "state", "cancelled", "ended", Date.now());
+    await this.redis.hset(this.keys.run(id), RUN.state, "cancelled", RUN.endedMs, Date.now());
   }
 
   async isCancelled(id: string): Promise<boolean> {
-    return (await this.redis.hget(this.keys.run(id), "state")) === "cancelled";
+    return (await this.redis.hget(this.keys.run(id), RUN.state)) === "cancelled";
   }
 
-  /** State of many runs of a fleet, and chunks in their backlogs; undefined for a run that is gone. */
+  /** Standings of many runs of a fleet; undefined for one that Redis does not know. */
   async standings(ids: string[]): Promise<(Standing | undefined)[]> {
     const answers = await pipelined(this.redis, () => {
       const pipeline = this.redis.pipeline();
-      for (const id of ids) pipeline.hmget(this.keys.run(id), "state", "sealed").hlen(this.keys.backlog(id));
+      for (const id of ids)
+        pipeline.hmget(this.keys.run(id), RUN.state, RUN.sealed).hlen(this.keys.backlog(id));
       return pipeline;
     });
     return ids.map((_, at) => {
@@ -349,17 +314,17 @@ export class Ledger {
     });
   }
 
-  /** Files that are registered and not settled; undefined for a run that is cancelled or forgotten. */
+  /** How many files are registered and have not ended; undefined for a run that is cancelled or forgotten. */
   async openFiles(id: string): Promise<number | undefined> {
     const [run, settled] = await pipelined(this.redis, (redis) =>
-      redis.pipeline().hmget(this.keys.run(id), "state", "files").bitcount(this.keys.done(id)),
+      redis.pipeline().hmget(this.keys.run(id), RUN.state, RUN.files).bitcount(this.keys.done(id)),
     );
     const [state, files] = run as (string | null)[];
     if (!state || state === "cancelled") return undefined;
     return Number(files ?? 0) - (settled as number);
   }
 
-  /** Which files of a range are settled, as the bytes of the bitmap from `firstIndex`'s byte on. */
+  /** Which files of a range have ended: bytes of the bitmap from the one with `firstIndex` to the one with `lastIndex`. */
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }
@@ -368,28 +333,4 @@ export class Ledger {
 /** The pid in a process name, for people. */
 function processNumber(owner: string): string {
   return owner.split(".")[2] ?? owner;
-}
-
-function readRun(id: string, hash: Record<string, string>): Run | undefined {
-  const spec = runSpecSchema.safeParse(JSON.parse(hash.spec ?? "null"));
-  if (!spec.success) return undefined;
-  const owner = hash.owner ?? "";
-  const running = hash.state === "running";
-  const { fleet } = spec.data;
-  const idle = owner === "" || isProcessDead(owner) || (fleet && Number(hash.ownerUntil ?? 0) < Date.now());
-  const interrupted = running && idle && !(fleet && hash.sealed === "1");
-  return {
-    id,
-    state: interrupted ? "interrupted" : (hash.state as Run["state"]),
-    startedMs: Number(hash.started),
-    endedMs: hash.ended === undefined ? undefined : Number(hash.ended),
-    owner,
-    spec: spec.data,
-    batch: Number(hash.batch),
-    cursor: hash.cursor ?? "",
-    sealed: hash.sealed === "1",
-    deletionRefused: hash.undeleted ?? "",
-    bytes: Number(hash.bytes ?? 0),
-    generation: Number(hash.generation ?? 0),
-  };
 }

@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Keys } from "./keys.js";
 
-/** A worker that says nothing for so long is not listed any more. */
+/** A worker is listed for this time after its last report, in milliseconds. */
 export const ALIVE_MS = 15_000;
 
 const presenceSchema = z.object({
@@ -15,7 +15,9 @@ const presenceSchema = z.object({
   roots: z.array(z.string()),
   /** It dispatches and sweeps for the fleet. */
   leads: z.boolean(),
+  /** It ends what it has, and takes nothing more. */
   draining: z.boolean(),
+  /** Files that it copies now. */
   carrying: z.array(
     z.object({
       run: z.string(),
@@ -27,12 +29,12 @@ const presenceSchema = z.object({
     }),
   ),
 });
-/** What a worker of a fleet says of itself. */
+/** What a worker of a fleet reports of itself. */
 export type WorkerPresence = z.infer<typeof presenceSchema>;
 
-/** The workers of a fleet that are alive, by what they last said. */
+/** The workers of a fleet that are alive, as they last reported. */
 export async function aliveWorkers(redis: Redis, keys: Keys): Promise<WorkerPresence[]> {
-  // What a worker says expires by the clock of Redis: those of the machines may differ.
+  // A report expires by the clock of Redis: those of the machines may differ.
   const ids = await redis.zrange(keys.workers(), "0", "-1");
   const all = await Promise.all(ids.map((id) => redis.get(keys.worker(id))));
   return all.flatMap((text) => (text === null ? [] : [presenceSchema.parse(JSON.parse(text))]));

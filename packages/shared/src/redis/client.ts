@@ -1,17 +1,20 @@
 import { X509Certificate } from "node:crypto";
+import type { EventEmitter } from "node:events";
 import { readFileSync } from "node:fs";
 import type { ConnectionOptions } from "node:tls";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { errnoCode, messageOf, UnavailableError } from "../errors.js";
+import { count, gauge } from "../telemetry.js";
 import { parseRedisUrl, type RedisAddress, type RedisNode, type RedisTarget } from "./address.js";
+import { isReadOnly } from "./errors.js";
 import { gatherWrites } from "./wire.js";
 
 /** Options of a client of one node, without those that change its type. */
 export type NodeOptions = Omit<RedisOptions, "replyMapping">;
 
-/** A connection in the making. */
+/** A client that is not connected yet. */
 export interface Client {
-  /** Not connected yet. A Cluster's client, too, has this type: see {@link clusterOf}. */
+  /** A Cluster's client, too, has this type: see {@link clusterOf}. */
   redis: Redis;
   /** From now on it never gives up: until this is called, the first failure to connect is the last. */
   established(): void;
@@ -19,21 +22,31 @@ export interface Client {
   probe: NodeOptions | undefined;
 }
 
-/** Redis is given this long to accept a connection, in milliseconds. */
-const CONNECT_MS = 5000;
+/** Time that Redis has to accept a connection, in milliseconds. */
+const CONNECT_TIMEOUT_MS = 5000;
 /**
- * A Redis that owes an answer and says nothing for so long, in milliseconds, is taken for dead: its machine may be
+ * A Redis that owes an answer and has sent nothing for this time, in milliseconds, is taken for dead: its machine may be
  * off, and another one master by now. Longer than any command of ours may take (BullMQ blocks for 10 s), shorter than
  * locks and leases last.
  */
-const SILENCE_MS = 15_000;
-/** One that refuses to write is tried again after so long, in milliseconds. */
-const REFUSED_MS = 1000;
-/** A Sentinel, or a node of a Cluster that is asked where things are, has so long before the next one is asked. */
-const NODE_MS = 2000;
+const SILENCE_TIMEOUT_MS = 15_000;
+/** Delay before a server that refused to write is tried again, in milliseconds. */
+const REFUSED_DELAY_MS = 1000;
+/** Time that a Sentinel, or a node of a Cluster, has to say where things are before the next one is asked, in milliseconds. */
+const NODE_TIMEOUT_MS = 2000;
+/** Delay before a command is sent again that a Cluster's node sent elsewhere, in milliseconds. */
+const MOVED_DELAY_MS = 20;
 
-/** Delay before try n to connect again, in milliseconds. */
-function retryDelay(tries: number): number {
+/** What a client and its duplicates have learnt so far. */
+interface ClientState {
+  /** It was connected once: from then on it never gives up. */
+  established: boolean;
+  /** The last server refused to write. */
+  refused: boolean;
+}
+
+/** Delay before try n to connect again, in milliseconds: 40 at first, then twice as much each time, 1,000 at most. */
+function retryDelayMs(tries: number): number {
   return Math.min(20 * 2 ** Math.min(tries, 6), 1000);
 }
 
@@ -46,66 +59,92 @@ function retryDelay(tries: number): number {
  * @throws UnavailableError when the URL or DROVER_REDIS_CA cannot be used.
  */
 export function makeClient(address: RedisAddress): Client {
-  const state = { established: false, refused: false };
-  const common = {
+  if ("socketPath" in address) return nodeClient({ path: address.socketPath });
+  const target = readTarget(address.url);
+  const tls = target.tls ? { tls: tlsOptions() } : {};
+  switch (target.kind) {
+    case "single":
+      return nodeClient({ ...target.nodes[0], ...target.credentials, ...tls, db: target.db });
+    case "sentinel":
+      return sentinelClient(target, tls);
+    case "cluster":
+      return clusterClient(target, tls);
+  }
+}
+
+type TlsOptions = { tls?: ConnectionOptions };
+
+function commonOptions(state: ClientState) {
+  return {
     lazyConnect: true,
     maxRetriesPerRequest: null,
-    connectTimeout: CONNECT_MS,
-    socketTimeout: SILENCE_MS,
-    // A master that has become a replica, or lacks one that it needs: ask for the master, send the command again.
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_TIMEOUT_MS,
+    // Ask for the master, and send the command again.
     reconnectOnError: (error: Error) => {
-      if (!/(^|-)(READONLY|NOREPLICAS|UNBLOCKED) /.test(error.message)) return false;
+      if (!isReadOnly(error)) return false;
       state.refused = true;
       return 2;
     },
     // The first time, connect() looks by itself; afterwards a Redis that loads its data is waited for.
     enableReadyCheck: false,
   } satisfies RedisOptions;
-  const retryStrategy = (tries: number) => {
-    const delay = state.refused ? REFUSED_MS : retryDelay(tries);
+}
+
+function retryStrategyOf(state: ClientState): (tries: number) => number | null {
+  return (tries) => {
+    const delayMs = state.refused ? REFUSED_DELAY_MS : retryDelayMs(tries);
     state.refused = false;
-    return state.established ? delay : null;
+    return state.established ? delayMs : null;
   };
-  const single = (options: NodeOptions, probe?: NodeOptions): Client => {
-    const redis = dressed(new Redis({ ...common, retryStrategy, ...options }));
-    const established = () => {
-      state.established = true;
-      redis.options.enableReadyCheck = true;
-    };
-    return { redis, established, probe };
+}
+
+/** @param state shared with the retry strategies among `options`. Default: its own. */
+function nodeClient(
+  options: NodeOptions,
+  probe?: NodeOptions,
+  state: ClientState = { established: false, refused: false },
+): Client {
+  const retryStrategy = retryStrategyOf(state);
+  const redis = configured(new Redis({ ...commonOptions(state), retryStrategy, ...options }));
+  const established = () => {
+    state.established = true;
+    redis.options.enableReadyCheck = true;
   };
-  if ("socketPath" in address) return single({ path: address.socketPath });
-  const target = readTarget(address.url);
-  const { nodes, credentials } = target;
-  const tls = target.tls ? { tls: tlsOptions() } : {};
-  if (target.kind === "single") return single({ ...nodes[0], ...credentials, ...tls, db: target.db });
-  if (target.kind === "sentinel") {
-    const { username, password } = target.sentinelCredentials;
-    const options = {
-      ...credentials,
-      db: target.db,
-      sentinels: nodes,
-      name: target.master,
-      sentinelUsername: username,
-      sentinelPassword: password,
-      sentinelRetryStrategy: retryStrategy,
-      sentinelCommandTimeout: NODE_MS,
-      // A master that was replaced and lives takes writes for some seconds more, and then throws them away.
-      failoverDetector: true,
-      ...(target.tls ? { ...tls, sentinelTLS: tls.tls, enableTLSForSentinelMode: true } : {}),
-    };
-    return single(options, { ...nodes[0], ...target.sentinelCredentials, ...tls });
-  }
-  const cluster = dressedCluster(
+  return { redis, established, probe };
+}
+
+function sentinelClient(target: RedisTarget & { kind: "sentinel" }, tls: TlsOptions): Client {
+  const { username, password } = target.sentinelCredentials;
+  const state = { established: false, refused: false };
+  const options = {
+    ...target.credentials,
+    db: target.db,
+    sentinels: target.nodes,
+    name: target.master,
+    sentinelUsername: username,
+    sentinelPassword: password,
+    sentinelRetryStrategy: retryStrategyOf(state),
+    sentinelCommandTimeout: NODE_TIMEOUT_MS,
+    // A master that was replaced and lives takes writes for some seconds more, and then throws them away.
+    failoverDetector: true,
+    ...(target.tls ? { ...tls, sentinelTLS: tls.tls, enableTLSForSentinelMode: true } : {}),
+  };
+  return nodeClient(options, { ...target.nodes[0], ...target.sentinelCredentials, ...tls }, state);
+}
+
+function clusterClient({ nodes, credentials }: RedisTarget, tls: TlsOptions): Client {
+  const state = { established: false, refused: false };
+  const cluster = configuredCluster(
     new Cluster(nodes, {
       lazyConnect: true,
-      redisOptions: { ...common, ...credentials, ...tls },
-      clusterRetryStrategy: retryStrategy,
-      slotsRefreshTimeout: NODE_MS,
+      redisOptions: { ...commonOptions(state), ...credentials, ...tls },
+      clusterRetryStrategy: retryStrategyOf(state),
+      slotsRefreshTimeout: NODE_TIMEOUT_MS,
       // Each wait for a failover counts as a redirection.
       maxRedirections: Number.POSITIVE_INFINITY,
       // Two nodes that each take the other for the master are asked in turn, but not in a tight loop.
-      retryDelayOnMoved: 20,
+      retryDelayOnMoved: MOVED_DELAY_MS,
       // A Cluster that is down answers CLUSTERDOWN, and is asked again.
       enableReadyCheck: false,
       // Names stay names: TLS compares them with the certificate, and one that is unknown stops no other.
@@ -121,7 +160,7 @@ export function makeClient(address: RedisAddress): Client {
   return { redis: cluster as unknown as Redis, established, probe: { ...nodes[0], ...credentials, ...tls } };
 }
 
-/** The client as what it is, where it is that of a Cluster. */
+/** The Cluster behind a client, or undefined where it is no Cluster's. */
 export function clusterOf(redis: Redis): Cluster | undefined {
   return redis.isCluster ? (redis as unknown as Cluster) : undefined;
 }
@@ -154,42 +193,71 @@ function tlsOptions(): ConnectionOptions {
   return { ca };
 }
 
+const AWAY = { state: "away" } as const;
+const BACK = { state: "back" } as const;
+
+/** Connections of this process that broke and are being made again. */
+let awayConnections = 0;
+gauge("redis.connections_away", () => awayConnections);
+
+/** Tells telemetry when a connection breaks and when it is there again. */
+function reportAvailability(client: EventEmitter): void {
+  let away = false;
+  const returned = () => {
+    if (away) awayConnections--;
+    away = false;
+  };
+  client.on("reconnecting", () => {
+    if (away) return;
+    away = true;
+    awayConnections++;
+    count("redis.connection", 1, AWAY);
+  });
+  client.on("ready", () => {
+    if (away) count("redis.connection", 1, BACK);
+    returned();
+  });
+  client.on("end", returned);
+}
+
 /** Gives a client what no option does, and its duplicates too. */
-function dressed(redis: Redis): Redis {
+function configured(redis: Redis): Redis {
   const duplicate = redis.duplicate.bind(redis);
-  redis.duplicate = (override) => dressed(duplicate(override));
+  redis.duplicate = (override) => configured(duplicate(override));
   redis.on("connect", () => gatherWrites(redis));
-  dressSentinels(redis);
+  configureSentinels(redis);
+  reportAvailability(redis);
   // Without a listener ioredis prints every failed try; the one that matters is reported where it is awaited.
   redis.on("error", () => {});
   return redis;
 }
 
-/** What ioredis has for Sentinels and does not tell of. */
-interface SentinelParts {
+/** What the connector of ioredis has for Sentinels beyond its types. */
+interface SentinelConnector {
   connectToSentinel?: (...args: unknown[]) => Redis;
   /** Closes the connection when its master is replaced. */
   failoverDetector?: { cleanup(): void } | null;
 }
 
-function dressSentinels(redis: Redis): void {
-  const { connector } = redis as unknown as { connector: SentinelParts };
-  const make = connector.connectToSentinel?.bind(connector);
-  if (!make) return;
+function configureSentinels(redis: Redis): void {
+  const { connector } = redis as unknown as { connector: SentinelConnector };
+  const connectToSentinel = connector.connectToSentinel?.bind(connector);
+  if (!connectToSentinel) return;
   // Clients that watch for a failover would print which Sentinels cannot be reached.
-  connector.connectToSentinel = (...args) => make(...args).on("error", () => {});
+  connector.connectToSentinel = (...args) => connectToSentinel(...args).on("error", () => {});
   // The detector of a connection that broke would close the next one in the making, which ioredis takes for the end.
   redis.on("close", () => connector.failoverDetector?.cleanup());
 }
 
-function dressedCluster(cluster: Cluster, state: { established: boolean }): Cluster {
+function configuredCluster(cluster: Cluster, state: ClientState): Cluster {
   const duplicate = cluster.duplicate.bind(cluster);
   cluster.duplicate = ((nodes: RedisNode[] | undefined, override: object | undefined) =>
-    dressedCluster(duplicate(nodes, override) as Cluster, state)) as typeof cluster.duplicate;
+    configuredCluster(duplicate(nodes, override) as Cluster, state)) as typeof cluster.duplicate;
   cluster.on("+node", (node: Redis) => {
     node.options.enableReadyCheck = state.established;
     node.on("connect", () => gatherWrites(node));
   });
+  reportAvailability(cluster);
   cluster.on("error", () => {});
   // Nodes that end after the Cluster's client itself set its status back to "close", from where it would go nowhere:
   // no command would be refused any more, nor would anybody connect it again.

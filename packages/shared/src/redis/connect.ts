@@ -1,15 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { errnoCode, messageOf, UnavailableError } from "../errors.js";
+import { UnavailableError } from "../errors.js";
 import { type RedisAddress, showAddress } from "./address.js";
 import { clusterOf, makeClient, type NodeOptions } from "./client.js";
+import { connectionFailure, isNotPermitted } from "./errors.js";
 
 export { type RedisAddress, showAddress } from "./address.js";
+export { isRedisAway as isAway } from "./errors.js";
 
-/** A Redis that loads its data is asked again after so long, in milliseconds. */
-const LOADING_MS = 50;
-/** How long a node may take to say what is wrong with it, in milliseconds. */
-const PROBE_MS = 1000;
+/** Interval at which a Redis that loads its data is asked whether it is done, in milliseconds. */
+const LOADING_POLL_MS = 50;
+/** Time that a node has to say what is wrong with it, in milliseconds. */
+const PROBE_TIMEOUT_MS = 1000;
 
 /**
  * Connects to a Redis of any kind (single, behind Sentinels, Cluster) and makes sure that it answers and can be
@@ -22,8 +24,8 @@ export async function connect(address: RedisAddress, timeoutMs = 5000): Promise<
   const { redis, established, probe } = makeClient(address);
   let noted: string | undefined;
   const note = (error: unknown) => {
-    const reason = reasonOf(error);
-    if (!isVague(reason)) noted = reason;
+    const failure = connectionFailure(error);
+    if (!failure.vague) noted = failure.reason;
   };
   redis.on("error", note);
   redis.on("node error", note);
@@ -37,8 +39,10 @@ export async function connect(address: RedisAddress, timeoutMs = 5000): Promise<
   } catch (error) {
     redis.disconnect();
     if (error instanceof UnavailableError) throw error;
-    let reason = reasonOf(error);
-    if (isVague(reason)) reason = noted ?? (probe && (await probed(probe))) ?? "no answer";
+    const failure = connectionFailure(error);
+    const reason = failure.vague
+      ? (noted ?? (probe && (await failureOfNode(probe))) ?? "no answer")
+      : failure.reason;
     throw new UnavailableError(
       `cannot reach Redis at ${showAddress(address)} (${reason}): check --redis or REDIS_URL, and that it runs`,
     );
@@ -80,14 +84,14 @@ async function check(redis: Redis, shown: string, inCluster: boolean): Promise<v
   }
 }
 
-/** What a Redis says of itself, once its data is loaded. */
+/** INFO of a Redis, once its data is loaded. */
 async function infoOf(redis: Redis, shown: string): Promise<Map<string, string>> {
   for (;;) {
     let text: string;
     try {
       text = await redis.info();
     } catch (error) {
-      if (!messageOf(error).startsWith("NOPERM")) throw error;
+      if (!isNotPermitted(error)) throw error;
       const user = redis.options.username ?? "default";
       throw new UnavailableError(
         `the user ${user} of the Redis at ${shown} may not use INFO, which tells whether keys could be evicted: ` +
@@ -98,58 +102,25 @@ async function infoOf(redis: Redis, shown: string): Promise<Map<string, string>>
       Array.from(text.matchAll(/^(\w+):(.*?)\r?$/gm), (line) => [line[1] ?? "", line[2] ?? ""]),
     );
     if ((info.get("loading") ?? "0") === "0") return info;
-    await sleep(LOADING_MS);
+    await sleep(LOADING_POLL_MS);
   }
 }
 
-/** Why a node of many cannot be reached: a client of all of them does not tell. */
-async function probed(options: NodeOptions): Promise<string | undefined> {
+/** Why one of several nodes cannot be reached: a client of all of them does not tell. */
+async function failureOfNode(options: NodeOptions): Promise<string | undefined> {
   const redis = new Redis({
     ...options,
     lazyConnect: true,
     retryStrategy: null,
     enableReadyCheck: false,
-    connectTimeout: PROBE_MS,
-    commandTimeout: PROBE_MS,
+    connectTimeout: PROBE_TIMEOUT_MS,
+    commandTimeout: PROBE_TIMEOUT_MS,
   });
   let reason: string | undefined;
   redis.on("error", (error) => {
-    reason = reasonOf(error);
+    reason = connectionFailure(error).reason;
   });
   await redis.connect().catch(() => {});
   redis.disconnect();
   return reason;
-}
-
-function reasonOf(error: unknown): string {
-  // Of a name with several addresses.
-  if (error instanceof AggregateError && error.errors.length > 0)
-    return error.errors.map((each) => messageOf(each)).join(", ");
-  // The last of what the nodes of a Cluster had to say.
-  const { lastNodeError } = error as { lastNodeError?: unknown };
-  if (lastNodeError) return reasonOf(lastNodeError);
-  const message = messageOf(error)
-    .replace(/^All sentinels are unreachable.* Last error: (?!Connection is closed)/, "Sentinel: ")
-    .replace(/NOAUTH HELLO .*/, "NOAUTH Authentication required")
-    .replace(
-      /; if the root CA is installed locally.*/,
-      ": DROVER_REDIS_CA can name a file with its authority",
-    )
-    .replace(/[\s.]+$/, "");
-  return message || errnoCode(error) || "no answer";
-}
-
-/** What ioredis says when it knows no reason, or has told it before. */
-const VAGUE =
-  /^(Connection is closed|Cluster is ended|None of startup nodes is available|Failed to refresh slots cache|All sentinels are unreachable|timeout$)/;
-
-function isVague(reason: string): boolean {
-  return VAGUE.test(reason);
-}
-
-/** Whether an error of the queue says no more than that Redis is away for now, as its own connection tells anyway. */
-export function isAway(error: unknown): boolean {
-  return (
-    errnoCode(error) !== undefined || isVague(messageOf(error)) || /^Socket timeout/.test(messageOf(error))
-  );
 }

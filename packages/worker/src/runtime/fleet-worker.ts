@@ -74,7 +74,7 @@ export class FleetWorker {
       concurrency: options.concurrency,
       leases: this.#leases,
       context: (job) => this.#context(job.r as string),
-      queueEvents: "told",
+      queueEvents: "published",
       events: {
         started: (job, attempt) => {
           this.#inProgress.set(keyOf(job), { job, sinceMs: Date.now() });

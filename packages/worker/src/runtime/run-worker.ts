@@ -77,7 +77,7 @@ export class RunWorker {
       leases,
       context: () => opened.context,
       events,
-      queueEvents: "untold",
+      queueEvents: "suppressed",
       onError,
     });
   }

@@ -15,11 +15,11 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
-import { errnoCode } from "../../errors.js";
+import { errnoCode, UnavailableError } from "../../errors.js";
 import { makeDirectory } from "../../make-directory.js";
 
 /** The embedded Redis cannot be had. The message is one line: what, which file, what to do about it. */
-export class EmbeddedError extends Error {
+export class EmbeddedError extends UnavailableError {
   override readonly name = "EmbeddedError";
 }
 

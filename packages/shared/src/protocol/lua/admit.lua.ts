@@ -1,0 +1,115 @@
+import { Script } from "../../redis/script.js";
+import { BREAKER, LEASE, RUN } from "../fields.js";
+import { LEASE_RECORD_TTL_MS } from "../keys.js";
+import { HOST_BREAKER } from "./fragments/breaker.lua.js";
+import { CLOCK } from "./fragments/clock.lua.js";
+import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
+
+/**
+ * Takes the leases on the destinations of files, each with its fence, where breaker and limits of its host allow. Files
+ * are handled one after the other, so that those that are asked for at the same time share one call.
+ *
+ * KEYS: default limit; per host of a run (5): run, breaker, limit, slots, turns; per file (3): flight, lease, hash of the
+ *   catalog.
+ * ARGV: lease ms, probe ms, owner, number of hosts of runs; per host of a run: its host, or '' for a local source; per
+ *   file (5): number of its host of a run, delivery, hash of its source, fence of an owner known to be dead or '', its
+ *   field in the catalog.
+ * Returns per file one of
+ *   {'DONE'}: it has ended.
+ *   {'CANCELLED'}: its run was cancelled.
+ *   {'BUSY', owner, hash of the source, fence, ms left}: somebody else holds the lease.
+ *   {'WAIT', ms until its turn}: the limit of its host is reached.
+ *   {'BLOCKED', ms}: the breaker of its host is open.
+ *   {'OK', fence, epoch of the breaker, catalog entry or '', origin of the lease ('new' | 'same' | 'released' | 'dead' |
+ *     'expired'), fences of predecessors, what is known of the staged bytes or '', files that wait for it (the flight's
+ *     value), holders that died, bytes per second for its host or 0, files that share them}.
+ */
+export const admitScript = new Script(
+  "admit",
+  `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}
+local HOST_KEYS, FILE_KEYS, FILE_ARGS = 5, 3, 5
+local defaultLimit = KEYS[1]
+local leaseMs, probeMs, owner, hosts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local keysBeforeHosts, argsBeforeHosts = 1, 4
+local keysBeforeFiles, argsBeforeFiles = keysBeforeHosts + hosts * HOST_KEYS, argsBeforeHosts + hosts
+
+-- States of runs that this call has read; and the epochs of breakers that it found closed, by host.
+local runStates, closedEpochs = {}, {}
+
+local function admit(file)
+  local key, arg = keysBeforeFiles + (file - 1) * FILE_KEYS, argsBeforeFiles + (file - 1) * FILE_ARGS
+  local flight, lease, catalog = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
+  local hostNumber, delivery, source, deadFence, catalogField = unpack(ARGV, arg + 1, arg + FILE_ARGS)
+  hostNumber = tonumber(hostNumber)
+  key = keysBeforeHosts + (hostNumber - 1) * HOST_KEYS
+  local run, breaker, limitKey, slots, turns = unpack(KEYS, key + 1, key + HOST_KEYS)
+  local host = ARGV[argsBeforeHosts + hostNumber]
+
+  local runState = runStates[run]
+  if not runState then
+    runState = redis.call('HGET', run, '${RUN.state}') or ''
+    runStates[run] = runState
+  end
+  local waiting = redis.call('GET', flight)
+  if not waiting then return {'DONE'} end
+  -- Where other runs wait for the file too, it is copied for them.
+  if runState == 'cancelled' and not string.find(waiting, ',', 1, true) then return {'CANCELLED'} end
+
+  local lastDelivery, expiresMs, lastFence, lastOwner, lastSource, predecessors, staged, released, crashes =
+    unpack(redis.call('HMGET', lease, '${LEASE.delivery}', '${LEASE.expiresMs}', '${LEASE.fence}', '${LEASE.owner}',
+      '${LEASE.source}', '${LEASE.predecessors}', '${LEASE.staged}', '${LEASE.released}', '${LEASE.crashes}'))
+  local origin = 'new'
+  if lastDelivery then
+    if released then origin = 'released'
+    elseif lastDelivery == delivery then origin = 'same'
+    elseif lastFence == deadFence then origin = 'dead'
+    elseif tonumber(expiresMs) <= nowMs then origin = 'expired'
+    else return {'BUSY', lastOwner, lastSource, lastFence, tonumber(expiresMs) - nowMs} end
+  end
+
+  local epoch, bytesPerSecond, sharers = '0', 0, 0
+  if host ~= '' and origin == 'same' then
+    epoch = redis.call('HGET', breaker, '${BREAKER.epoch}') or '0'
+  elseif host ~= '' then
+    local turnMs, limit = limitAdmit(defaultLimit, limitKey, slots, turns, lease)
+    if turnMs then return {'WAIT', turnMs} end
+    epoch = closedEpochs[host]
+    if not epoch then
+      local untilMs, isClosed
+      untilMs, epoch, isClosed = breakerAdmit(breaker, probeMs)
+      if untilMs then return {'BLOCKED', untilMs - nowMs} end
+      if isClosed then closedEpochs[host] = epoch end
+    end
+    if limit then bytesPerSecond, sharers = takeSlot(limit, slots, turns, lease, leaseMs) end
+  end
+
+  local fence = lastFence
+  predecessors = predecessors or ''
+  if origin ~= 'same' then
+    -- Another one for each file of a call: names of what they stage hang on it.
+    local nextFence = nowUs + file - 1
+    if lastFence then
+      if tonumber(lastFence) >= nextFence then nextFence = tonumber(lastFence) + 1 end
+      predecessors = predecessors == '' and lastFence or predecessors .. ',' .. lastFence
+    end
+    fence = string.format('%.0f', nextFence) -- Lua itself writes numbers with 14 digits
+    redis.call('HSET', lease, '${LEASE.delivery}', delivery, '${LEASE.expiresMs}', nowMs + leaseMs,
+      '${LEASE.fence}', fence, '${LEASE.owner}', owner, '${LEASE.source}', source)
+    if lastFence then
+      redis.call('HSET', lease, '${LEASE.predecessors}', predecessors)
+      redis.call('HDEL', lease, '${LEASE.released}')
+    end
+    if origin == 'dead' or origin == 'expired' then
+      crashes = redis.call('HINCRBY', lease, '${LEASE.crashes}', 1)
+    end
+    redis.call('PEXPIRE', lease, ${LEASE_RECORD_TTL_MS})
+  end
+  return {'OK', fence, epoch, redis.call('HGET', catalog, catalogField) or '', origin, predecessors, staged or '',
+    waiting, tonumber(crashes or '0'), bytesPerSecond, sharers}
+end
+
+local answers = {}
+for file = 1, (#KEYS - keysBeforeFiles) / FILE_KEYS do answers[file] = admit(file) end
+return answers
+`,
+);

@@ -1,0 +1,109 @@
+import { Script } from "../../redis/script.js";
+import { RUN } from "../fields.js";
+
+/** What is recorded of a file whose destination another source of its run has. */
+const COLLISION = JSON.stringify({
+  class: "collision",
+  message: "another source of this run has the same destination: give it a name of its own",
+});
+
+/**
+ * Registers a batch of files with a run, all or nothing: claims destinations, gives indexes, makes flights, and writes the
+ * chunks of the backlog, the counts and the producer's cursor.
+ *
+ * In a fleet a file that is queued by another run already, and that no worker has taken up yet, is joined. One that is
+ * taken up could be older than what this run asks for: this run's file gets a flight of its own, which waits for the lease.
+ *
+ * KEYS: run, done, is:unchanged, is:failed, failed, backlog; per file (2, in a fleet 4): claims, flight; in a fleet also
+ *   the run's own flight for it, and its lease.
+ * ARGV: producer (which must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two files could
+ *   have one destination; per file (7): kind (q queued | u unchanged | f failed), host, hash of its destination, hash of
+ *   its source, job (JSON without its index), bytes, failure (JSON, kind f) or ''.
+ * Returns {'OK', answer per file...}, an answer being its index, 'dup' (the same file was in the run already), or
+ *   'col'..index (another source has its destination: it is recorded as failed). A batch that was sent again gets the
+ *   answer of the first time. Or {'GAP', last batch}, {'GONE'} (there is no such run), {'CANCELLED'}, {'OWNER', name}.
+ */
+export const enqueueScript = new Script(
+  "enqueue",
+  `
+local HEAD_KEYS, HEAD_ARGS, FILE_ARGS = 6, 5, 7
+local run, done, unchangedFiles, failedFiles, failures, backlog = unpack(KEYS, 1, HEAD_KEYS)
+local producer, batch, cursor, fleetRun, mayCollide = unpack(ARGV, 1, HEAD_ARGS)
+mayCollide = mayCollide == '1'
+local isFleet = fleetRun ~= ''
+local FILE_KEYS = isFleet and 4 or 2
+
+local state, owner, lastBatch, files, lastAnswer = unpack(redis.call('HMGET', run, '${RUN.state}', '${RUN.owner}',
+  '${RUN.batch}', '${RUN.files}', '${RUN.answer}'))
+if not state then return {'GONE'} end
+if state == 'cancelled' then return {'CANCELLED'} end
+if owner ~= producer then return {'OWNER', owner or ''} end
+lastBatch = tonumber(lastBatch or '0')
+if tonumber(batch) == lastBatch then return cjson.decode(lastAnswer) end
+if tonumber(batch) ~= lastBatch + 1 then return {'GAP', lastBatch} end
+
+-- Files to queue (JSON), by host.
+local chunks = {}
+
+-- Registers a file that somebody is to copy.
+local function queue(host, job, index, flight, ownFlight, lease)
+  local waiter, ownMark = index, ''
+  if isFleet then
+    waiter = fleetRun .. ':' .. index
+    if redis.call('EXISTS', flight) == 1 then
+      if redis.call('EXISTS', lease) == 0 then
+        redis.call('APPEND', flight, ',' .. waiter)
+        return
+      end
+      flight, ownMark = ownFlight, ',1'
+    end
+  end
+  redis.call('SET', flight, waiter)
+  local chunk = chunks[host]
+  if not chunk then
+    chunk = {}
+    chunks[host] = chunk
+  end
+  chunk[#chunk + 1] = '[' .. index .. ',' .. job .. ownMark .. ']'
+end
+
+local answer, nextIndex = {'OK'}, tonumber(files or '0')
+for file = 1, (#KEYS - HEAD_KEYS) / FILE_KEYS do
+  local key, arg = HEAD_KEYS + (file - 1) * FILE_KEYS, HEAD_ARGS + (file - 1) * FILE_ARGS
+  local claims, flight, ownFlight, lease = unpack(KEYS, key + 1, key + FILE_KEYS)
+  local kind, host, destination, source, job, bytes, failure = unpack(ARGV, arg + 1, arg + FILE_ARGS)
+  -- One claim per file of a large run: 60 bits of the destination and 30 of the source tell them apart.
+  local claimed, claimant = string.sub(destination, 1, 10), string.sub(source, 1, 5)
+  local otherClaimant = mayCollide and redis.call('HGET', claims, claimed)
+  if otherClaimant == claimant then
+    answer[file + 1] = 'dup'
+  else
+    local index = string.format('%.0f', nextIndex)
+    nextIndex = nextIndex + 1
+    if otherClaimant then
+      redis.call('SETBIT', done, index, 1)
+      redis.call('SETBIT', failedFiles, index, 1)
+      redis.call('HSET', failures, index, '{"job":' .. job .. ',"error":${COLLISION}}')
+      answer[file + 1] = 'col' .. index
+    else
+      if mayCollide then redis.call('HSET', claims, claimed, claimant) end
+      if kind == 'q' then
+        queue(host, job, index, flight, ownFlight, lease)
+      else
+        redis.call('SETBIT', done, index, 1)
+        redis.call('SETBIT', kind == 'u' and unchangedFiles or failedFiles, index, 1)
+        if kind == 'f' then redis.call('HSET', failures, index, failure)
+        elseif bytes ~= '0' then redis.call('HINCRBY', run, '${RUN.bytes}', bytes) end
+      end
+      answer[file + 1] = index
+    end
+  end
+end
+for host, chunk in pairs(chunks) do
+  redis.call('HSET', backlog, batch .. '|' .. host, '[' .. table.concat(chunk, ',') .. ']')
+end
+redis.call('HSET', run, '${RUN.batch}', batch, '${RUN.cursor}', cursor, '${RUN.files}', string.format('%.0f', nextIndex),
+  '${RUN.answer}', cjson.encode(answer))
+return answer
+`,
+);

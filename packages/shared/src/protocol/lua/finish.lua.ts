@@ -1,0 +1,31 @@
+import { Script } from "../../redis/script.js";
+import { RUN } from "../fields.js";
+
+/**
+ * Ends a run, if it is this process's and all its files have ended. One that was cancelled stays cancelled.
+ *
+ * KEYS: run, done.
+ * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms).
+ * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's.
+ */
+export const finishScript = new Script(
+  "finish",
+  `
+local run, done = KEYS[1], KEYS[2]
+local process, endedMs = ARGV[1], ARGV[2]
+local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
+if process ~= '*' then
+  if owner ~= process then return -1 end
+elseif (owner or '') ~= '' and tonumber(ownerUntilMs or '0') > tonumber(redis.call('TIME')[1]) * 1000 then
+  return 0
+end
+local sealed, files, state = unpack(redis.call('HMGET', run, '${RUN.sealed}', '${RUN.files}', '${RUN.state}'))
+if state == 'done' then return 1 end
+local isCancelled = state == 'cancelled'
+if sealed ~= '1' and not isCancelled then return 0 end
+if redis.call('BITCOUNT', done) ~= tonumber(files or '0') then return 0 end
+redis.call('HSET', run, '${RUN.owner}', '', '${RUN.endedMs}', endedMs)
+if not isCancelled then redis.call('HSET', run, '${RUN.state}', 'done') end
+return 1
+`,
+);

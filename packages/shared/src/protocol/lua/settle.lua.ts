@@ -1,0 +1,127 @@
+import { Script } from "../../redis/script.js";
+import { LEASE, OUTCOME_ENTRY, RUN } from "../fields.js";
+import { HOST_BREAKER } from "./fragments/breaker.lua.js";
+import { CLOCK } from "./fragments/clock.lua.js";
+import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
+
+/**
+ * Ends files. Without its flight a file is not ended twice; without its lease it is not ended at all.
+ *
+ * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller says of whom it
+ * knows: where there are others the answer names them, and nothing is done.
+ *
+ * KEYS: default limit; per host report (3): breaker, limit, slots; per run outcome, which is a run and an outcome (6): run,
+ *   done, is:<outcome>, failed, outcomes, secrets; per file (3): flight, lease, hash of the catalog.
+ * ARGV: number of host reports, number of run outcomes; per host report (6): verdict (ok | slow | fail | none, '' where
+ *   there is no host), epoch of the breaker, its threshold, ms that it stays open, ms of Retry-After, '1' to open it at
+ *   once or ''; per run outcome: its outcome; per file (12): number of its host report, number of its run outcome, fence
+ *   or '' (ends without a lease), bytes, failure (JSON) or '', field in the catalog, catalog entry, '' (stays as it is) or
+ *   '-' (is dropped), '1' to keep the lease's record, because what its predecessors staged could not be removed, who
+ *   waits (the flight's value), the outcome for those who follow the run (JSON) or '', flight whose secret is not needed
+ *   any more or '', number of files that wait; then per waiting file (2): number of its run outcome, its index.
+ * Returns per file {'OK' | 'ALREADY' | 'STALE', until when its host is blocked now (ms) or 0}; or {'WAITING', the flight's
+ *   value}.
+ */
+export const settleScript = new Script(
+  "settle",
+  `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}
+local REPORT_KEYS, REPORT_ARGS, RUN_OUTCOME_KEYS, FILE_KEYS, FILE_ARGS, WAITER_ARGS = 3, 6, 6, 3, 12, 2
+local defaultLimit = KEYS[1]
+local hostReports, runOutcomes = tonumber(ARGV[1]), tonumber(ARGV[2])
+local keysBeforeReports, argsBeforeReports = 1, 2
+local keysBeforeRunOutcomes = keysBeforeReports + hostReports * REPORT_KEYS
+local argsBeforeRunOutcomes = argsBeforeReports + hostReports * REPORT_ARGS
+local keysBeforeFiles = keysBeforeRunOutcomes + runOutcomes * RUN_OUTCOME_KEYS
+local argsBeforeFiles = argsBeforeRunOutcomes + runOutcomes
+
+-- Host reports that this call has read, by number; and the epoch that a breaker was told a success of.
+local reports, successEpochs = {}, {}
+-- By key of the run: bytes to add, and whether somebody follows it.
+local runBytes, runFollowed = {}, {}
+
+local function readReport(number)
+  local key, arg = keysBeforeReports + (number - 1) * REPORT_KEYS, argsBeforeReports + (number - 1) * REPORT_ARGS
+  local verdict, epoch, threshold, ttlMs, retryAfterMs, force = unpack(ARGV, arg + 1, arg + REPORT_ARGS)
+  local report = {breaker = KEYS[key + 1], limit = KEYS[key + 2], slots = KEYS[key + 3], verdict = verdict,
+    epoch = epoch, threshold = tonumber(threshold), ttlMs = tonumber(ttlMs), retryAfterMs = tonumber(retryAfterMs),
+    force = force == '1'}
+  reports[number] = report
+  return report
+end
+
+-- Tells breaker and limits of the host what came of a file. Returns until when (ms) the breaker is open now, or 0.
+local function reportToHost(report, lease, fence)
+  local breaker, verdict, epoch, blockedUntilMs = report.breaker, report.verdict, report.epoch, 0
+  local isRepeated = verdict == 'ok' and successEpochs[breaker] == epoch
+  if (verdict ~= 'none' or fence ~= '') and not isRepeated then
+    blockedUntilMs = breakerReport(breaker, report)
+    successEpochs[breaker] = verdict == 'ok' and epoch
+  end
+  if fence ~= '' then limitReport(defaultLimit, report, lease, fence) end
+  return blockedUntilMs
+end
+
+-- Handles one file, whose keys and arguments come after so many others.
+-- Returns its answer, and how many arguments are behind it.
+local function settle(key, arg)
+  local flight, lease, catalog = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
+  local hostReport, runOutcome, fence, bytes, failure, catalogField, catalogEntry, keepsLease, expectedWaiting, followed,
+    secret, waiters = unpack(ARGV, arg + 1, arg + FILE_ARGS)
+  local firstWaiter = arg + FILE_ARGS + 1
+  local nextArg = arg + FILE_ARGS + tonumber(waiters) * WAITER_ARGS
+
+  local waiting = redis.call('GET', flight)
+  if not waiting then return {'ALREADY', 0}, nextArg end
+  if waiting ~= expectedWaiting then return {'WAITING', waiting}, nextArg end
+  if fence ~= '' and redis.call('HGET', lease, '${LEASE.fence}') ~= fence then return {'STALE', 0}, nextArg end
+
+  local blockedUntilMs = 0
+  hostReport = tonumber(hostReport)
+  local report = reports[hostReport] or readReport(hostReport)
+  if report.verdict ~= '' then blockedUntilMs = reportToHost(report, lease, fence) end
+
+  if catalogEntry == '-' then redis.call('HDEL', catalog, catalogField)
+  elseif catalogEntry ~= '' then redis.call('HSET', catalog, catalogField, catalogEntry) end
+
+  runOutcome, bytes = tonumber(runOutcome), tonumber(bytes)
+  local outcome = ARGV[argsBeforeRunOutcomes + runOutcome]
+  for at = firstWaiter, nextArg, WAITER_ARGS do
+    local waiterKey, index = keysBeforeRunOutcomes + (tonumber(ARGV[at]) - 1) * RUN_OUTCOME_KEYS, ARGV[at + 1]
+    local run, done, hasOutcome, failures, outcomes = unpack(KEYS, waiterKey + 1, waiterKey + 5)
+    redis.call('SETBIT', done, index, 1)
+    if outcome ~= 'copied' then redis.call('SETBIT', hasOutcome, index, 1) end
+    if failure ~= '' then redis.call('HSET', failures, index, failure) end
+    runBytes[run] = (runBytes[run] or 0) + bytes
+    if followed ~= '' then
+      if runFollowed[run] == nil then
+        runFollowed[run] = tonumber(redis.call('HGET', run, '${RUN.followedUntilMs}') or '0') > nowMs
+      end
+      if runFollowed[run] then
+        redis.call('XADD', outcomes, '*', '${OUTCOME_ENTRY.index}', index, '${OUTCOME_ENTRY.outcome}', followed)
+      end
+    end
+  end
+  if secret ~= '' then
+    local secrets = KEYS[keysBeforeRunOutcomes + runOutcome * RUN_OUTCOME_KEYS]
+    redis.call('HDEL', secrets, secret)
+  end
+
+  if fence == '' then redis.call('DEL', flight)
+  elseif keepsLease == '1' then
+    redis.call('DEL', flight)
+    redis.call('HSET', lease, '${LEASE.released}', '1')
+  else redis.call('DEL', flight, lease) end
+  return {'OK', blockedUntilMs}, nextArg
+end
+
+local answers, file, arg = {}, 0, argsBeforeFiles
+for key = keysBeforeFiles, #KEYS - FILE_KEYS, FILE_KEYS do
+  file = file + 1
+  answers[file], arg = settle(key, arg)
+end
+for run, bytes in pairs(runBytes) do
+  if bytes > 0 then redis.call('HINCRBY', run, '${RUN.bytes}', string.format('%.0f', bytes)) end
+end
+return answers
+`,
+);

@@ -1,0 +1,32 @@
+import { Script } from "../../redis/script.js";
+import { RUN } from "../fields.js";
+
+/**
+ * Takes a run for a process, unless another one works on it.
+ *
+ * KEYS: run, active.
+ * ARGV: new owner, owner that is known to be dead or '', run where it is a fleet's or '', ms for which a fleet's producer is
+ *   thought alive.
+ * Returns 'OK', the owner that has it, or 'NONE' (there is no such run).
+ */
+export const takeScript = new Script(
+  "take",
+  `
+local run, active = KEYS[1], KEYS[2]
+local newOwner, deadOwner, fleetRun, aliveMs = unpack(ARGV)
+local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
+local nowMs = tonumber(redis.call('TIME')[1]) * 1000
+if not owner then return 'NONE' end
+if owner ~= '' and owner ~= deadOwner and (fleetRun == '' or tonumber(ownerUntilMs or '0') > nowMs) then
+  return owner
+end
+redis.call('HSET', run, '${RUN.owner}', newOwner, '${RUN.state}', 'running')
+if fleetRun ~= '' then
+  redis.call('HSET', run, '${RUN.ownerUntilMs}', nowMs + tonumber(aliveMs))
+  redis.call('SADD', active, fleetRun)
+end
+redis.call('HDEL', run, '${RUN.endedMs}')
+redis.call('HINCRBY', run, '${RUN.generation}', 1)
+return 'OK'
+`,
+);
