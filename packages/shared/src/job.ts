@@ -1,7 +1,4 @@
 import { z } from "zod";
-import { shortHash } from "./ids.js";
-import { isS3 } from "./storage/s3/name.js";
-import { awsEndpoint, type S3Spec } from "./storage/s3/spec.js";
 
 /**
  * One operation on one file: the data of a BullMQ job. Names are short because Redis keeps a compact encoding only
@@ -41,54 +38,4 @@ export type NewJob = Omit<TransferJob, "i" | "g" | "r" | "o">;
 /** The BullMQ id of a file's job. */
 export function jobId(runId: string, index: number, generation = 0): string {
   return generation === 0 ? `${runId}-${index}` : `${runId}-${index}-${generation}`;
-}
-
-/** What of a run says which host a file is on. */
-export interface Hosts {
-  /** Destination. */
-  root?: string;
-  s3?: S3Spec | undefined;
-  s3Destination?: S3Spec | undefined;
-}
-
-/**
- * The host that a file's circuit breaker and limits are kept for (`host:port`): that of its source, else, for a local
- * source, that of its destination; "" where both are local. All buckets of an S3 service share one: what breaks is the
- * service.
- *
- * @param run whose file it is.
- */
-export function hostOf(source: string, run: Hosts = {}): string {
-  if (isS3(source)) return originHost(run.s3?.endpoint ?? awsEndpoint("us-east-1"));
-  const host = originHost(source);
-  return host === "" && run.root !== undefined ? destinationHost(run) : host;
-}
-
-/** The host that a run writes to, or "" for a local destination. */
-export function destinationHost({ root, s3, s3Destination }: Hosts): string {
-  if (root === undefined || !isS3(root)) return "";
-  return originHost((s3Destination ?? s3)?.endpoint ?? awsEndpoint("us-east-1"));
-}
-
-/** Scheme and authority that were looked at last, with the slash behind them: as a rule those of the next URL. */
-let lastOrigin = "";
-let lastHost = "";
-
-function originHost(url: string): string {
-  if (lastOrigin !== "" && url.startsWith(lastOrigin)) return lastHost;
-  const match = /^(https?):\/\/(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:]*)(?::(\d+))?/i.exec(url);
-  if (!match) return "";
-  const port = match[3] ?? (match[1]?.toLowerCase() === "https" ? "443" : "80");
-  const host = `${match[2]?.toLowerCase()}:${port}`;
-  if (url[match[0].length] === "/") {
-    lastOrigin = `${match[0]}/`;
-    lastHost = host;
-  }
-  return host;
-}
-
-/** Identifies a source in leases and in the catalog: the same name at another S3 service is another source. */
-export function sourceId(source: string, run: { s3?: S3Spec | undefined }): string {
-  const hash = isS3(source) ? shortHash(source, run.s3?.endpoint ?? "") : shortHash(source);
-  return hash.slice(0, 12); // 72 bits: the catalog has one for every file
 }

@@ -51,6 +51,11 @@ export function safeRelative(name: string): string {
   return name;
 }
 
+/** The last component of a name. */
+export function baseName(name: string): string {
+  return name.slice(name.lastIndexOf("/") + 1);
+}
+
 /** Whether a path, or `s3://bucket/key`, is a root or lies below it, by its name. */
 export function isBelow(path: string, root: string): boolean {
   return path === root || path.startsWith(root.endsWith("/") ? root : `${root}/`);

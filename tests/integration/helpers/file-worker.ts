@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hostOf, type TransferJob } from "@drover/shared/job";
+import type { TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { flightHash } from "@drover/shared/protocol/admission";
 import { HostBreakers } from "@drover/shared/protocol/host-breakers";
@@ -10,10 +10,11 @@ import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
 import { LocalSource } from "@drover/shared/storage/local/source";
-import { LocalTree } from "@drover/shared/storage/local/tree";
+import type { LocalTree } from "@drover/shared/storage/local/tree";
+import { openTree, storageOf } from "@drover/shared/storage/registry";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
-import { isS3, parseS3 } from "@drover/shared/storage/s3/name";
+import { parseS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
@@ -90,12 +91,13 @@ export class FileWorker {
     const timeoutMs = over.timeoutMs ?? 10_000;
     const client = new HttpClient({ timeoutMs, connections: 16 });
     const s3Client = s3 && new S3Client(client, s3, async () => ({ accessKeyId: "A", secretAccessKey: "S" }));
-    const plain = (job: TransferJob): Source =>
-      isS3(job.s)
-        ? new S3CopySource(s3Client as S3Client, parseS3(job.s))
-        : hostOf(job.s) === ""
-          ? new LocalSource(job.s)
-          : new HttpSource(client, job.s, headers);
+    const sources: Record<string, (location: string) => Source> = {
+      s3: (location) => new S3CopySource(s3Client as S3Client, parseS3(location)),
+      local: (location) => new LocalSource(location),
+      http: (location) => new HttpSource(client, location, headers),
+    };
+    const plain = ({ s }: TransferJob): Source =>
+      (sources[storageOf(s).name] as (location: string) => Source)(s);
     const terms: Terms = {
       retries: 5,
       backoffFactor: 1.5,
@@ -110,7 +112,8 @@ export class FileWorker {
       durable: false,
       ...over,
     };
-    const tree = s3 && isS3(root) ? new S3Tree(root, s3) : new LocalTree(root);
+    const services = { root, ...(s3 ? { s3 } : {}) };
+    const tree = openTree(services);
     const leases = new Leases(member.admission);
     const destination =
       tree instanceof S3Tree
@@ -126,7 +129,7 @@ export class FileWorker {
             ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),
             onError: (error) => fileWorker.onError(error),
           })
-        : new LocalDestination(tree);
+        : new LocalDestination(tree as LocalTree);
     const context: RunContext = {
       runId: runId ?? (await member.newRun()),
       admission: member.admission,
@@ -135,8 +138,7 @@ export class FileWorker {
       limiter: new RateLimiter(bytesPerSecond),
       tree,
       destination,
-      s3,
-      root,
+      services,
       terms,
       fleet: false,
       breakers: new HostBreakers(terms.breakerWaitMs, terms.rules.probeMs),
@@ -207,7 +209,7 @@ export class FileWorker {
   /** Another worker of the same run, on another machine as far as anybody can tell. */
   async other(options: FileWorkerOptions = {}): Promise<FileWorker> {
     const { redis, keys } = this.member;
-    const { s3 } = this.context;
+    const { s3 } = this.context.services;
     const same = { ...this.context.terms, owner: FAR_PROCESS, runId: this.runId, ...(s3 ? { s3 } : {}) };
     const fileWorker = await FileWorker.make(redis, keys, this.context.tree.root, { ...same, ...options });
     for (const [name, index] of this.#indexes) fileWorker.#indexes.set(name, index);

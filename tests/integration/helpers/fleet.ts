@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { shortHash } from "@drover/shared/ids";
-import { hostOf } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import {
   Admission,
@@ -16,6 +15,7 @@ import { Backlog, type EnqueueFile } from "@drover/shared/protocol/backlog";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import type { RunSpec } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 
 export const RULES: BreakerRules = { threshold: 3, ttlMs: 60_000, probeMs: 10_000 };

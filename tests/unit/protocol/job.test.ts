@@ -1,6 +1,7 @@
 import { newRunId, shortHash } from "@drover/shared/ids";
-import { hostOf, jobId, transferJobSchema } from "@drover/shared/job";
+import { jobId, transferJobSchema } from "@drover/shared/job";
 import { runSpecSchema } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
 import { describe, expect, test } from "vitest";
 import { specOf } from "../../integration/helpers/fleet.js";
 

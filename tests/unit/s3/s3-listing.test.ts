@@ -1,9 +1,9 @@
 import { HttpClient } from "@drover/shared/storage/http/client";
+import { compareKeys } from "@drover/shared/storage/key-order";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { listObjects } from "@drover/shared/storage/s3/listing/listing";
 import { listerOf } from "@drover/shared/storage/s3/listing/page-requests";
 import { Splitter } from "@drover/shared/storage/s3/listing/split";
-import { compareKeys } from "@drover/shared/storage/s3/name";
 import { test as base, describe, expect } from "vitest";
 import { FakeS3, type Fault, sendError } from "../../harness/fake-s3.js";
 

@@ -1,16 +1,13 @@
-import { realpathSync, statSync } from "node:fs";
-import { extname, resolve } from "node:path";
+import { extname } from "node:path";
 import { type Change, diff, type State } from "@drover/producer/catalog/diff";
 import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "@drover/producer/catalog/export";
 import { importTree } from "@drover/producer/catalog/import";
 import { toText } from "@drover/producer/catalog/rows";
-import { s3ServicesOf } from "@drover/producer/runs/s3-services";
+import { planServices } from "@drover/producer/runs/services";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { Catalog, type CatalogTree } from "@drover/shared/protocol/catalog";
-import { LocalTree } from "@drover/shared/storage/local/tree";
-import { S3Check } from "@drover/shared/storage/s3/check";
-import { isS3 } from "@drover/shared/storage/s3/name";
-import { S3Tree } from "@drover/shared/storage/s3/tree";
+import { destinationOf, parseRoot, storageOf } from "@drover/shared/storage/registry";
+import type { DestinationCheck } from "@drover/shared/storage/storage";
 import prettyBytes from "pretty-bytes";
 import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";
@@ -62,20 +59,17 @@ export async function importCatalog(
     const known =
       given === undefined ? await knownTree(catalog, undefined) : find(await catalog.trees(), given);
     const root = known?.root ?? (given as string);
-    const remote = isS3(root) ? await s3Tree(root, resolved) : undefined;
-    if (remote && known && known.id !== remote.tree.id)
-      throw new SettingsError(`${root} is at another service than these settings name: see --s3-endpoint`);
-    const tree = remote?.tree ?? known ?? localTree(root);
+    const { tree, check } = await openTree(root, known, resolved);
     try {
-      const { files, added, changed } = await importTree(catalog, tree, file, format, remote?.check);
+      const { files, added, changed } = await importTree(catalog, tree, file, format, check);
       const before = `${files - added - changed} were known already`;
-      const left = remote ? `, ${changed} are not there as they were` : "";
+      const left = check ? `, ${changed} are not there as they were` : "";
       process.stdout.write(
         `${filesText(added)} imported into the catalog of ${tree.root}, ${before}${left}\n`,
       );
       return EXIT.ok;
     } finally {
-      await remote?.check.close();
+      await check?.close();
     }
   });
 }
@@ -264,16 +258,7 @@ async function knownTree(catalog: Catalog, given: string | undefined): Promise<C
 }
 
 function find(trees: CatalogTree[], given: string): CatalogTree | undefined {
-  const names = new Set([given]);
-  if (isS3(given)) names.add(given.replace(/\/$/, ""));
-  else {
-    names.add(resolve(given));
-    try {
-      names.add(realpathSync(given));
-    } catch {
-      // it may be gone: then its own name must do
-    }
-  }
+  const names = new Set([given, ...(storageOf(given).destination?.spellings(given) ?? [])]);
   const found = trees.filter(({ id, root }) => id === given || names.has(root));
   if (found.length > 1)
     throw new SettingsError(
@@ -282,26 +267,37 @@ function find(trees: CatalogTree[], given: string): CatalogTree | undefined {
   return found[0];
 }
 
-/** A tree that the catalog need not know yet: a directory that is there. */
-function localTree(given: string): CatalogTree {
-  const path = resolve(given);
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    throw new SettingsError(`${path} is no directory: name the destination that the files are in`);
+/**
+ * The tree of a root, which the catalog need not know yet, and what looks at it where the tree cannot.
+ *
+ * @param known what the catalog has of it.
+ */
+async function openTree(
+  given: string,
+  known: CatalogTree | undefined,
+  resolved: Resolved,
+): Promise<{ tree: CatalogTree; check: DestinationCheck | undefined }> {
+  const destination = destinationOf(given);
+  // What can be looked at without a service is known by its entry, although it may be gone.
+  if (known && !destination.openCheck) return { tree: known, check: undefined };
+  const root = parseRoot(given, process.cwd());
+  if (!destination.mayExist(root))
+    throw new SettingsError(`${root} is no directory: name the destination that the files are in`);
+  const services = await planServices({ s3: s3RequestOf(resolved) }, { read: [], written: root });
   try {
-    const tree = new LocalTree(path);
+    const tree = destination.openTree(root, services);
     tree.close();
-    return { id: tree.id, root: tree.root };
+    if (known && known.id !== tree.id)
+      throw new SettingsError(`${root} is at another service than these settings name: see --s3-endpoint`);
+    const spec = {
+      root,
+      ...services,
+      timeoutMs: SETTINGS.timeout.default * 1000,
+      retries: SETTINGS.retries.default,
+    };
+    const { signal } = new AbortController(); // Ctrl-C ends the process
+    return { tree, check: await destination.openCheck?.(tree, { spec, signal, warn }) };
   } catch (error) {
-    throw new SettingsError(messageOf(error));
+    throw error instanceof SettingsError ? error : new SettingsError(messageOf(error));
   }
-}
-
-/** A tree below a prefix, which the catalog need not know yet, and what looks at it. */
-async function s3Tree(root: string, resolved: Resolved): Promise<{ tree: CatalogTree; check: S3Check }> {
-  const services = await s3ServicesOf(s3RequestOf(resolved), true);
-  const service = services.destination ?? services.sources;
-  const tree = new S3Tree(root, service);
-  const { timeout, retries } = SETTINGS;
-  const options = { service, timeoutMs: timeout.default * 1000, retries: retries.default };
-  return { tree, check: new S3Check(tree, options, new AbortController().signal, warn) };
 }

@@ -1,20 +1,17 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { parseSource, sourceText } from "@drover/producer/expand/source-name";
 import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
 import { SILENT } from "@drover/producer/runs/run-handle";
 import { submit } from "@drover/producer/runs/submit";
 import { openEngine } from "@drover/shared/engine";
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
-import { hostOf } from "@drover/shared/job";
 import { makeDirectory } from "@drover/shared/make-directory";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
-import { openTree } from "@drover/shared/storage/open-tree";
-import { isS3 } from "@drover/shared/storage/s3/name";
+import { hostOf, openTree, parseLocation, storageOf } from "@drover/shared/storage/registry";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";
 import type { Settings } from "../settings/settings.js";
@@ -51,25 +48,22 @@ function numberFlag(
 /** @throws SettingsError for whatever cannot be right. */
 function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planRun>[0] {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
-  const source = parseSource(
+  const { storage, text } = parseLocation(
     flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
-    process.cwd(),
+    { directory: process.cwd() },
   );
-  if (source.is === "s3")
-    throw new SettingsError(
-      `--source-url ${sourceText(source)}: fetch takes http(s) URLs and files; use drover sync`,
-    );
+  if (storage.settings !== undefined)
+    throw new SettingsError(`--source-url ${text}: fetch takes http(s) URLs and files; use drover sync`);
   const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
-  if (flags.destination !== undefined && isS3(flags.destination))
+  if (storageOf(flags.destination ?? "").settings !== undefined)
     throw new SettingsError("--destination must be a local file: use drover sync for S3");
   if (flags.destination === "") throw new SettingsError("--destination must be a file's path");
   if (flags.lockDir === "") throw new SettingsError("--lock-dir must be a directory's path");
   if (flags.destination?.endsWith("/") || (existsSync(destination) && statSync(destination).isDirectory())) {
     throw new SettingsError(`--destination ${destination} is a directory: name the file`);
   }
-  if (source.is === "path" && existsSync(source.path) && statSync(source.path).isDirectory()) {
-    throw new SettingsError(`--source-url ${source.path} is a directory: drover sync copies directories`);
-  }
+  if (storage.isTree(text))
+    throw new SettingsError(`--source-url ${text} is a directory: drover sync copies directories`);
   try {
     safeRelative(basename(destination));
   } catch (error) {
@@ -82,7 +76,6 @@ function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planR
   const timeoutMs = numberFlag("--timeout", flags.timeout, { fallback: 30, least: 0.1 }) * 1000;
   const ttlMs = numberFlag("--circuit-ttl", flags.circuitTtl, { fallback: 300, least: 0 }) * 1000;
   const retries = numberFlag("--max-retries", flags.maxRetries, { fallback: 5, least: 1, whole: true });
-  const text = sourceText(source);
   return {
     directory: process.cwd(),
     stateDir,

@@ -130,7 +130,7 @@ async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Pr
 /** Submits a run to its fleet and prints its id. */
 async function leave(handle: FleetRun): Promise<number> {
   const { SILENT } = await import("@drover/producer/runs/run-handle");
-  const { ListingError } = await import("@drover/producer/expand/listing-error");
+  const { ListingError } = await import("@drover/shared/storage/listing-error");
   const { id } = handle.run;
   try {
     const batches = await handle.submitAll({ ...SILENT, warn });

@@ -1,16 +1,13 @@
-import { accessSync, constants, realpathSync, statSync } from "node:fs";
-import { resolve } from "node:path";
 import { Leader } from "@drover/producer/dispatch/leader";
-import { s3ServicesOf } from "@drover/producer/runs/s3-services";
+import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
-import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { errnoCode } from "@drover/shared/errors";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
-import { checkBucket } from "@drover/shared/storage/s3/check-bucket";
-import { isS3, parseS3, s3Text } from "@drover/shared/storage/s3/name";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { destinationOf } from "@drover/shared/storage/registry";
+import type { Services } from "@drover/shared/storage/storage";
 import { type RunningWorker, startWorker, workerId } from "@drover/worker/runtime/start-worker";
 import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
@@ -26,15 +23,15 @@ import type { WorkerFlags } from "./worker.js";
 /** `drover worker`: carries files of a fleet's runs until a signal. Logs are JSON lines on standard error. */
 export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<number> {
   const { values: settings } = resolved;
-  const roots = checkRoots(flags.root);
-  const s3 = roots.some(isS3) ? (await s3ServicesOf(s3RequestOf(resolved), false)).sources : undefined;
+  const roots = flags.root.map((each) => destinationOf(each).workerRoot(each, process.cwd()));
+  const services = await planServices({ s3: s3RequestOf(resolved) }, { read: roots });
   const limits = (flags.hostLimit ?? []).map(parseHostLimit);
-  for (const root of roots) if (isS3(root)) await checkBucket(root, s3 as S3Spec);
+  for (const root of roots) await destinationOf(root).checkBackup?.(root, services);
   const log = logger(flags.verbose ?? false);
   return await withEngine(settings, async (engine) => {
     await setHostLimits(engine.redis, engine.keys, limits);
     const { concurrency, "health-port": healthPort } = settings;
-    const running = await serve(engine, { concurrency, roots, s3, healthPort }, log);
+    const running = await serve(engine, { concurrency, roots, services, healthPort }, log);
     const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
     log.info({ concurrency, roots, ...health }, "worker ready");
     await drainAtSignal(running, settings["drain-deadline"], log);
@@ -58,7 +55,7 @@ function logger(verbose: boolean): Logger {
 interface Work {
   concurrency: number;
   roots: string[];
-  s3: S3Spec | undefined;
+  services: Services;
   healthPort: number | undefined;
 }
 
@@ -70,17 +67,7 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
     if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
     log.warn({ error: redactText(error.message) }, "error");
   };
-  let running: RunningWorker | undefined;
-  let away = false;
-  redis.on("close", () => {
-    if (!away && !running?.draining) log.warn("Redis is away: waiting for it");
-    away = true;
-  });
-  redis.on("ready", () => {
-    if (away) log.info("Redis is back");
-    away = false;
-  });
-  running = await startWorker({
+  const running = await startWorker({
     engine,
     ...work,
     events: {
@@ -105,6 +92,15 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
       return new Leader(id, { redis, keys, ledger, owner: PROCESS_NAME, log: tell }, onError);
     },
   });
+  let away = false;
+  redis.on("close", () => {
+    if (!away && !running.draining) log.warn("Redis is away: waiting for it");
+    away = true;
+  });
+  redis.on("ready", () => {
+    if (away) log.info("Redis is back");
+    away = false;
+  });
   return running;
 }
 
@@ -116,26 +112,6 @@ async function drainAtSignal(running: RunningWorker, deadlineSeconds: number, lo
     log.warn({ error: redactText(error.message) }, "it is listed for a while yet");
   });
   log.info("stopped");
-}
-
-function checkRoots(given: string[]): string[] {
-  return given.map((each) => {
-    if (isS3(each)) {
-      const { bucket, key } = parseS3(each);
-      return s3Text({ bucket, key }).replace(/\/$/, "");
-    }
-    const root = resolve(each);
-    try {
-      accessSync(root, constants.W_OK);
-      if (statSync(root).isDirectory()) {
-        realpathSync(root);
-        return root;
-      }
-    } catch (error) {
-      throw new SettingsError(`cannot write to --root ${root} (${errnoCode(error)})`);
-    }
-    throw new SettingsError(`--root ${root} is not a directory`);
-  });
 }
 
 /** `drover workers`: who is alive, and what each carries. */

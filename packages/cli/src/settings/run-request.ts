@@ -2,7 +2,7 @@ import type { RunRequestInput, S3Request } from "@drover/producer/runs/request";
 import { SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
-import { below } from "@drover/shared/storage/s3/name";
+import { below } from "@drover/shared/storage/registry";
 import { type Resolved, SETTINGS, type Settings } from "./settings.js";
 import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
 

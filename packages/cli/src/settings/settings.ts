@@ -1,12 +1,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { readRoot } from "@drover/producer/runs/read-root";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { parseSize } from "@drover/shared/size";
-import { isS3 } from "@drover/shared/storage/s3/name";
+import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
 import { parseDecimal } from "./units.js";
 
 /** Where a setting's value came from, strongest first. */
@@ -38,7 +37,7 @@ const path: Kind<string> = {
 const root: Kind<string> = {
   read: (value) => {
     if (value === "") throw new Error("a path");
-    return readRoot(value, process.cwd());
+    return parseRoot(value, process.cwd());
   },
   show: (value) => value,
 };
@@ -283,9 +282,9 @@ export async function resolveSettings(
       origins[name] = "default";
     }
   }
-  if (isS3(values["artifact-root"] as string)) {
-    if (origins["script-name"] === "default") values["script-name"] = "";
-  } else values["artifact-root"] = resolve(values["artifact-root"] as string);
+  const root = parseRoot(values["artifact-root"] as string, process.cwd());
+  values["artifact-root"] = root;
+  if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
   values["state-dir"] ??= stateDir();
   values["breaker-wait"] ??= values["circuit-ttl"];
   return { values: values as Settings, origins };

@@ -1,10 +1,9 @@
 import { statSync } from "node:fs";
 import { messageOf, SettingsError } from "@drover/shared/errors";
-import { safeKey, safeRelative } from "@drover/shared/paths";
 import type { Catalog, CatalogTree, NamedEntry } from "@drover/shared/protocol/catalog";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
-import type { S3Check } from "@drover/shared/storage/s3/check";
-import { isS3 } from "@drover/shared/storage/s3/name";
+import { destinationOf } from "@drover/shared/storage/registry";
+import type { DestinationCheck } from "@drover/shared/storage/storage";
 import { MOST_LINE_BYTES, readList } from "../expand/list.js";
 import { readCsv } from "./csv.js";
 import { COLUMNS, type Column, checkRow, type Read, toBytes, toText } from "./rows.js";
@@ -26,7 +25,7 @@ export async function importTree(
   tree: CatalogTree,
   file: string,
   format: ImportFormat,
-  check: S3Check | undefined,
+  check: DestinationCheck | undefined,
 ): Promise<{ files: number; added: number; changed: number }> {
   const before = stampOf(file);
   let files = 0;
@@ -66,12 +65,12 @@ async function* entriesOf(
   file: string,
   format: ImportFormat,
 ): AsyncGenerator<NamedEntry> {
-  const checkName = isS3(root) ? safeKey : safeRelative;
+  const { checkName } = destinationOf(root);
   const rows = format === "csv" ? readCsv(file, NEEDED) : readNdjson(file);
   for await (const read of rows) yield entryOf(read, checkName, `${file}, line ${read.line}`);
 }
 
-function entryOf({ row }: Read, checkName: (name: string) => unknown, where: string): NamedEntry {
+function entryOf({ row }: Read, checkName: (name: string) => void, where: string): NamedEntry {
   const name = toText(row.path);
   const version = toText(row.version);
   const stamp = toText(row.stamp);

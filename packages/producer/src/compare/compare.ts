@@ -1,8 +1,8 @@
-import { sourceId } from "@drover/shared/job";
 import type { Catalog } from "@drover/shared/protocol/catalog";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
-import type { S3Check } from "@drover/shared/storage/s3/check";
+import { sourceId, storageOf } from "@drover/shared/storage/registry";
+import type { DestinationCheck } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Entry } from "../expand/entry.js";
 import type { Revalidator } from "./revalidator.js";
@@ -15,7 +15,7 @@ export interface Comparison {
   /** Asks about URLs, where the files are carried by the process that compares them. */
   revalidator?: Revalidator | undefined;
   /** Looks at the destination, where that is asked for and the tree itself cannot. */
-  check?: S3Check | undefined;
+  check?: DestinationCheck | undefined;
 }
 
 /**
@@ -30,7 +30,9 @@ export async function compare(
   entries: Entry[],
 ): Promise<(CatalogEntry | undefined)[]> {
   const comparable = entries.flatMap((entry, at) =>
-    !entry.error && (entry.version || (revalidator && isHttp(entry))) ? [{ at, entry }] : [],
+    !entry.error && (entry.version || (revalidator && storageOf(entry.source).revalidates))
+      ? [{ at, entry }]
+      : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
   if (comparable.length === 0) return known;
@@ -61,8 +63,4 @@ export async function compare(
     if (answers[which]) known[at] = last;
   });
   return known;
-}
-
-function isHttp(entry: Entry): boolean {
-  return /^https?:/i.test(entry.source);
 }

@@ -1,7 +1,7 @@
-import { hostOf } from "@drover/shared/job";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
+import { hostOf } from "@drover/shared/storage/registry";
 
 /** The files of a batch are asked about for so long; what is not answered by then is queued like any other. */
 const MOST_MS = 2_000;

@@ -1,11 +1,5 @@
-import { compareKeys } from "@drover/shared/storage/s3/name";
-
-/** Something that a source has, by its path relative to the source. */
-export interface ListedName {
-  name: string;
-  /** What may be below it is not known: a link. */
-  hides: boolean;
-}
+import { compareKeys } from "@drover/shared/storage/key-order";
+import type { ListedName } from "@drover/shared/storage/storage";
 
 /** The names of one source in the order of their bytes, looked up one after the other in that order. */
 export class SortedSource {

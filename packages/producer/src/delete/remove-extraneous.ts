@@ -1,14 +1,15 @@
 import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
-import { destinationHost, type NewJob } from "@drover/shared/job";
+import type { NewJob } from "@drover/shared/job";
 import { flightHash } from "@drover/shared/protocol/admission";
 import type { EnqueueFile } from "@drover/shared/protocol/backlog";
 import type { RunCounts, RunSpec } from "@drover/shared/run";
-import { S3Sources } from "@drover/shared/storage/s3/listing/objects";
+import { ListingError } from "@drover/shared/storage/listing-error";
+import { destinationHost } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Batches } from "../enqueue/batches.js";
 import type { Cursor } from "../expand/cursor.js";
-import { ListingError } from "../expand/listing-error.js";
+import { Listers } from "../expand/listers.js";
 import { compilePatterns } from "../expand/patterns.js";
 import { SortedSource } from "./extraneous.js";
 import { filesOf, namesOfSource } from "./listings.js";
@@ -59,17 +60,17 @@ export async function findExtraneous(
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = compilePatterns(spec.patterns, spec.filters);
-  const s3 = new S3Sources(spec, signal, warn);
-  const there = new S3Sources({ ...spec, s3: spec.s3Destination ?? spec.s3 }, signal, warn);
+  const listers = new Listers({ spec, signal, warn });
+  const there = new Listers({ spec: { ...spec, s3: spec.s3Destination ?? spec.s3 }, signal, warn });
   const listed = sources.map((source) => ({
     source,
-    names: new SortedSource(namesOfSource(source, spec, s3), wanted),
+    names: new SortedSource(namesOfSource(source, listers), wanted),
   }));
   const before = besides.removed + besides.added;
   let files = before;
   let coming = besides.coming ?? 0;
   try {
-    for await (const { name, version } of filesOf(tree, there)) {
+    for await (const { name, stamp } of filesOf(tree, there)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
       if (!wanted(name)) continue;
       files++;
@@ -78,7 +79,7 @@ export async function findExtraneous(
         coming--;
         continue;
       }
-      const seen = version();
+      const seen = stamp();
       if (seen !== undefined) extraneous.add({ name, version: seen });
     }
     for (const { source, names } of listed) {
@@ -95,7 +96,7 @@ export async function findExtraneous(
     return { refused: error.message, extraneous };
   } finally {
     for (const { names } of listed) await names.close();
-    await s3.close();
+    await listers.close();
     await there.close();
   }
   files += Math.max(coming, 0);

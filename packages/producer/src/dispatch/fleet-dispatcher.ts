@@ -6,7 +6,7 @@ import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Ledger } from "@drover/shared/protocol/ledger";
 import { pipelined, resent } from "@drover/shared/redis/script";
-import { openTree } from "@drover/shared/storage/open-tree";
+import { openTree } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";

@@ -1,8 +1,9 @@
 import { TransferError } from "@drover/shared/errors";
-import { hostOf, type TransferJob } from "@drover/shared/job";
+import type { TransferJob } from "@drover/shared/job";
 import { flightOf, waiterOf } from "@drover/shared/protocol/admission";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { addJobs } from "@drover/shared/queue/bullmq";
+import { hostOf } from "@drover/shared/storage/registry";
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { type Chunk, type FleetRun, fleetJobId, type Pending } from "./flow.js";

@@ -1,12 +1,13 @@
 import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
-import { hostOf, type NewJob } from "@drover/shared/job";
+import type { NewJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { flightHash, flightOf } from "@drover/shared/protocol/admission";
 import type { EnqueueAnswer, EnqueueFile } from "@drover/shared/protocol/backlog";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import { bucketOf, CLAIM_BUCKETS } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";
 import { type Comparison, compare } from "../compare/compare.js";
 import type { Cursor } from "../expand/cursor.js";

@@ -1,8 +1,9 @@
-import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
+import { type TransferJob, transferJobSchema } from "@drover/shared/job";
 import { flightHash } from "@drover/shared/protocol/admission";
 import type { Backlog } from "@drover/shared/protocol/backlog";
 import type { Ledger } from "@drover/shared/protocol/ledger";
 import type { Run } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
 
 const PAGE = 500;
 

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { messageOf, TransferError, UnavailableError } from "@drover/shared/errors";
-import { ListingError } from "./listing-error.js";
+import { ListingError } from "@drover/shared/storage/listing-error";
 
 /** A line may not be longer: a binary file given as a list must not fill the memory. */
 export const MOST_LINE_BYTES = 64 << 10;

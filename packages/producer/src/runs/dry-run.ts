@@ -1,18 +1,17 @@
-import { createReadStream, lstatSync, type Stats, statSync } from "node:fs";
+import { createReadStream } from "node:fs";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
 import { Catalog } from "@drover/shared/protocol/catalog";
-import { LocalTree } from "@drover/shared/storage/local/tree";
-import { openTree } from "@drover/shared/storage/open-tree";
-import { openCheck, type S3Check } from "@drover/shared/storage/s3/check";
-import { baseName, below, isS3 } from "@drover/shared/storage/s3/name";
-import type { Tree } from "@drover/shared/storage/tree";
+import { ListingError } from "@drover/shared/storage/listing-error";
+import { below, destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
+import type { DestinationCheck } from "@drover/shared/storage/storage";
+import type { Standing, Tree } from "@drover/shared/storage/tree";
 import { compare } from "../compare/compare.js";
+import { openCheck } from "../compare/open-check.js";
 import { type Extraneous, findExtraneous } from "../delete/remove-extraneous.js";
 import { START } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
-import { ListingError } from "../expand/listing-error.js";
 import { openPipe } from "./piped-list.js";
 import type { PlannedRun } from "./plan.js";
 
@@ -54,10 +53,9 @@ export async function* dryRun(
 ): AsyncGenerator<PlannedFile, DryRunResult> {
   const { spec } = planned;
   const { signal } = new AbortController(); // Ctrl-C ends the process
-  const there = isS3(spec.root) || statSync(spec.root, { throwIfNoEntry: false })?.isDirectory();
-  const tree = there ? openTree(spec) : undefined;
+  const tree = destinationOf(spec.root).mayExist(spec.root) ? openTree(spec) : undefined;
   const engine = tree && (await options.openEngine());
-  const check = engine && tree ? openCheck(spec, tree, signal, options.warn) : undefined;
+  const check = engine && tree ? await openCheck(spec, tree, signal, options.warn) : undefined;
   const counts: DryRunResult["counts"] = { copy: 0, unchanged: 0, delete: 0, none: 0 };
   let incomplete: ListingError | undefined;
   let added = 0;
@@ -82,7 +80,7 @@ export async function* dryRun(
       else if (counts.none > 0)
         deletionRefused = `${counts.none} ${counts.none === 1 ? "file" : "files"} cannot be copied`;
       else if (tree) {
-        const besides = { removed: 0, added, coming: isS3(spec.root) ? files : 0 };
+        const besides = { removed: 0, added, coming: destinationOf(spec.root).openCheck ? files : 0 };
         const { sources } = planned.secrets;
         const found = await findExtraneous({ spec, sources, tree, signal, warn: options.warn }, besides);
         deletionRefused = found.refused;
@@ -153,7 +151,7 @@ interface Known {
   planned: PlannedRun;
   engine: Engine | undefined;
   tree: Tree | undefined;
-  check: S3Check | undefined;
+  check: DestinationCheck | undefined;
 }
 
 async function judge(entries: Entry[], { planned, engine, tree, check }: Known): Promise<PlannedFile[]> {
@@ -168,30 +166,24 @@ async function judge(entries: Entry[], { planned, engine, tree, check }: Known):
     const base = { source, destination };
     if (error) return refused(base, error);
     if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
-    if (isS3(destination)) {
-      const reason = "it is not known to be this version there";
-      return { ...base, action: "copy", reason };
-    }
-    let there: Stats | undefined;
+    let there: Standing;
     try {
-      there = tree instanceof LocalTree ? lookAt(tree, entry.destination) : undefined;
+      there = tree?.look(entry.destination) ?? "nothing";
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
       return refused(base, error);
     }
-    if (!there) return { ...base, action: "copy", reason: NEW };
-    if (there.isDirectory()) {
+    if (there === "nothing") return { ...base, action: "copy", reason: NEW };
+    if (there === "unknown")
+      return { ...base, action: "copy", reason: "it is not known to be this version there" };
+    if (there === "directory") {
       const why = `the destination ${destination} is a directory`;
       return refused(base, new TransferError("path", why, { permanent: true }));
     }
     if (entry.version === undefined)
       return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
-    const where = isS3(source) ? "object" : "file";
-    return {
-      ...base,
-      action: "copy",
-      reason: `it is there, but not known to be this version of the ${where}`,
-    };
+    const reason = `it is there, but not known to be this version of the ${storageOf(source).noun}`;
+    return { ...base, action: "copy", reason };
   });
 }
 
@@ -204,15 +196,4 @@ function refused(
   { class: cls, message }: TransferError,
 ): PlannedFile {
   return { ...of, action: "none", reason: message, error: { class: cls, message } };
-}
-
-/** What is there now. @throws TransferError where a directory on the way is a link or a file. */
-function lookAt(tree: LocalTree, name: string): Stats | undefined {
-  const directory = tree.find(name);
-  if (!directory) return undefined;
-  try {
-    return lstatSync(directory.at(baseName(name)), { throwIfNoEntry: false });
-  } finally {
-    tree.release(directory);
-  }
 }

@@ -4,7 +4,8 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import type { S3Check } from "@drover/shared/storage/s3/check";
+import { ListingError } from "@drover/shared/storage/listing-error";
+import type { DestinationCheck } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Revalidator } from "../compare/revalidator.js";
 import { removeExtraneous } from "../delete/remove-extraneous.js";
@@ -13,7 +14,6 @@ import { Registrar, type RegistrationEvents } from "../enqueue/register.js";
 import type { Cursor } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
-import { ListingError } from "../expand/listing-error.js";
 import { cursorOf, openRunList } from "./run-list.js";
 
 /** Files per call to Redis. */
@@ -31,7 +31,7 @@ export interface ExpansionOptions {
   /** The run's list where it comes through a pipe; otherwise it is read from where the run says that it is. */
   stdin: NodeJS.ReadableStream | undefined;
   revalidator?: Revalidator;
-  check: S3Check | undefined;
+  check: DestinationCheck | undefined;
   /** Ends the expansion; the run can be resumed where it stopped. */
   signal: AbortSignal;
   host: ExpansionHost;

@@ -5,10 +5,10 @@ import { RunLostError } from "@drover/shared/protocol/backlog";
 import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
 import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
-import { openTree } from "@drover/shared/storage/open-tree";
-import { openCheck } from "@drover/shared/storage/s3/check";
+import { ListingError } from "@drover/shared/storage/listing-error";
+import { openTree } from "@drover/shared/storage/registry";
+import { openCheck } from "../compare/open-check.js";
 import type { Batches } from "../enqueue/batches.js";
-import { ListingError } from "../expand/listing-error.js";
 import { RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
 import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
@@ -142,7 +142,7 @@ export class FleetRun implements RunHandle {
     const { ledger } = engine;
     const { signal } = this.#stop;
     const tree = openTree(run.spec);
-    const check = openCheck(run.spec, tree, signal, events.warn);
+    const check = await openCheck(run.spec, tree, signal, events.warn);
     let lost = false;
     const hold = async () => {
       lost = !(await ledger.hold(run.id));

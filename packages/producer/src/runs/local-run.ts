@@ -1,19 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Engine } from "@drover/shared/engine";
-import { hostOf, type TransferJob } from "@drover/shared/job";
+import type { TransferJob } from "@drover/shared/job";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
 import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Run, RunSecrets } from "@drover/shared/run";
-import { openTree } from "@drover/shared/storage/open-tree";
-import { openCheck } from "@drover/shared/storage/s3/check";
+import { ListingError } from "@drover/shared/storage/listing-error";
+import { hostOf, openTree } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";
 import { Queue } from "bullmq";
+import { openCheck } from "../compare/open-check.js";
 import { Revalidator } from "../compare/revalidator.js";
 import { RunDispatcher } from "../dispatch/run-dispatcher.js";
 import { requeueFailed, requeueLeft } from "../enqueue/requeue.js";
-import { ListingError } from "../expand/listing-error.js";
 import { RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
 import { dropKept } from "./piped-list.js";
@@ -254,7 +254,7 @@ class LocalCarriage {
     const { spec } = run;
     const { signal } = this.#stopExpanding;
     const revalidator = new Revalidator(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, breakers);
-    const check = openCheck(spec, this.#tree, signal, events.warn);
+    const check = await openCheck(spec, this.#tree, signal, events.warn);
     const expansion = new RunExpansion({
       engine,
       run,

@@ -1,17 +1,22 @@
-import { opendirSync, realpathSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { checkHeader } from "@drover/shared/storage/http/client";
-import { isS3 } from "@drover/shared/storage/s3/name";
+import {
+  destinationOf,
+  type Location,
+  parseLocation,
+  parseRoot,
+  storageOf,
+} from "@drover/shared/storage/registry";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { compilePatterns } from "../expand/patterns.js";
-import { destinationOf, parseSource, type SourceName, sourceText } from "../expand/source-name.js";
-import { checkSourcesApart, planDeletion } from "./plan-deletion.js";
-import { readRoot } from "./read-root.js";
+import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
+import { planServices } from "./services.js";
 
 /** A run that may be submitted: all that is to be known of it, and nothing that has changed yet. */
 export interface PlannedRun {
@@ -36,19 +41,20 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   }
   compilePatterns(selection.patterns, selection.filters);
   const limits = limitsOf(request);
-  const root = readRoot(destination.root, directory);
-  const { names, texts } = checkSources(request);
-  for (const source of names) refuseSame(source, root, request);
-  if (limited(limits) && names.some((source) => source.is === "url")) throw new SettingsError(URL_LIMITS);
+  const root = parseRoot(destination.root, directory);
+  const sources = checkSources(request);
+  if (limited(limits) && sources.some(({ storage }) => !storage.listsSizes))
+    throw new SettingsError(URL_LIMITS);
   const list = selection.list === undefined ? undefined : checkList(resolveList(selection.list, directory));
-  if (destination.check === false && !isS3(root))
+  const asksForCheck = destinationOf(root).openCheck !== undefined;
+  if (destination.check === false && !asksForCheck)
     throw new SettingsError("check-destination cannot be false: a local destination is always checked");
   const fleet = request.carriedBy === "fleet";
   const headers = checkHeaders(selection.headers);
   const spec: RunSpec = {
     root,
     directory,
-    sources: texts.map(redactUrl),
+    sources: sources.map(({ text }) => redactUrl(text)),
     ...(list && "list" in list ? list : {}),
     listIsStdin: list !== undefined && "pipe" in list,
     patterns: selection.patterns,
@@ -56,7 +62,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     ...limits,
     backlogHighWater: terms.backlogHighWater,
     layout: destination.layout,
-    checksums: checkChecksums(request, names),
+    checksums: checkChecksums(request, sources),
     ...(destination.name === undefined ? {} : { destination: destination.name }),
     retries: terms.retries,
     timeoutMs: terms.timeoutMs,
@@ -73,22 +79,23 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     fleet,
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
-  const deletion = planDeletion(request, names, root);
-  if (deletion) spec.delete = deletion;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
-  if (destination.check && isS3(root)) spec.checkDestination = true;
+  if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.bytesPerSecond !== undefined) spec.bytesPerSecond = terms.bytesPerSecond;
-  // A list may name anything.
-  if (isS3(root) || texts.some(isS3) || list !== undefined) {
-    const { s3ServicesOf } = await import("./s3-services.js");
-    const services = await s3ServicesOf(request.s3, isS3(root));
-    spec.s3 = services.sources;
-    if (services.destination) spec.s3Destination = services.destination;
-    checkSourcesApart(spec);
-  }
+  Object.assign(
+    spec,
+    await planServices(request, {
+      read: spec.sources,
+      readsAny: list !== undefined,
+      written: root,
+    }),
+  );
+  for (const source of sources) refuseSame(source, spec);
+  const deletion = planDeletion(request, sources, spec);
+  if (deletion) spec.delete = deletion;
   return {
     spec,
-    secrets: { headers, sources: texts },
+    secrets: { headers, sources: sources.map(({ text }) => text) },
     ...(list && "pipe" in list ? list : {}),
   };
 }
@@ -117,75 +124,33 @@ function limitsOf({ selection }: RunRequest): Limits {
   };
 }
 
-/** `s3:///key` leaves the bucket to the settings. */
-function withBucket(source: string, bucket: string | undefined): string {
-  if (!/^s3:\/\/\//i.test(source)) return source;
-  if (bucket === undefined)
-    throw new SettingsError(`${source} names no bucket: write s3://bucket/key, or set --s3-bucket`);
-  return `s3://${bucket}${source.slice("s3://".length)}`;
-}
-
 /** The sources, each once; two that would land on one destination are refused by name. */
-function checkSources(request: RunRequest): { names: SourceName[]; texts: string[] } {
-  const byText = new Map<string, SourceName>();
+function checkSources({ selection, directory, s3, destination }: RunRequest): Location[] {
+  const byText = new Map<string, Location>();
   const byDestination = new Map<string, string>();
-  for (const written of request.selection.sources) {
-    const given = withBucket(written, request.s3.bucket);
-    const source = parseSource(given, request.directory);
-    const text = sourceText(source);
-    if (byText.has(text)) continue;
-    byText.set(text, source);
-    if (source.is === "path" && isDirectory(source.path)) {
-      checkListable(source.path);
-      continue;
-    }
-    if (source.is === "s3") continue; // a prefix or an object: listing it will tell
-    const destination = destinationOf(source, request.destination.layout);
-    const other = byDestination.get(destination);
+  for (const written of selection.sources) {
+    const source = parseLocation(written, { directory, bucket: s3.bucket });
+    if (byText.has(source.text)) continue;
+    byText.set(source.text, source);
+    if (source.storage.isTree(source.text) !== false) continue; // listing it will tell
+    const name = source.storage.fileName(source.text, destination.layout);
+    const other = byDestination.get(name);
     if (other !== undefined) {
-      const byUrl = source.is === "url" ? "use --layout url, " : "";
-      const remedy = `${byUrl}give them names in a list (--from-file), or sync them apart`;
+      const byHost = source.storage.hasHosts ? "use --layout url, " : "";
+      const remedy = `${byHost}give them names in a list (--from-file), or sync them apart`;
       throw new SettingsError(
-        `${redactUrl(other)} and ${redactUrl(given)} would both be written to ${destination}: ${remedy}`,
+        `${redactUrl(other)} and ${redactUrl(written)} would both be written to ${name}: ${remedy}`,
       );
     }
-    byDestination.set(destination, given);
+    byDestination.set(name, written);
   }
-  return { names: [...byText.values()], texts: [...byText.keys()] };
+  return [...byText.values()];
 }
 
-/** A directory that is synced onto itself is a slip, whatever was meant. */
-function refuseSame(source: SourceName, root: string, { s3 }: RunRequest): void {
-  if (source.is === "url" || (source.is === "s3") !== isS3(root)) return;
-  if (source.is === "s3") {
-    const elsewhere = s3.destination?.endpoint ?? s3.destination?.profile;
-    if (elsewhere !== undefined || sourceText(source).replace(/\/$/, "") !== root) return;
-  } else {
-    try {
-      if (realpathSync(source.path) !== realpathSync(root)) return;
-    } catch {
-      return; // one of them is not there
-    }
-  }
-  throw new SettingsError(`${sourceText(source)} is the destination itself: choose another --artifact-root`);
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  } catch {
-    return false; // said of the file itself, when it is its turn
-  }
-}
-
-function checkListable(directory: string): void {
-  try {
-    opendirSync(directory).closeSync();
-  } catch (error) {
-    throw new SettingsError(
-      `cannot list the directory ${directory} (${(error as NodeJS.ErrnoException).code})`,
-    );
-  }
+/** A tree that is synced onto itself is a slip, whatever was meant. */
+function refuseSame({ storage, text }: Location, spec: RunSpec): void {
+  if (storage !== storageOf(spec.root) || !storage.destination?.isSame(text, spec.root, spec)) return;
+  throw new SettingsError(`${text} is the destination itself: choose another --artifact-root`);
 }
 
 function resolveList(list: string, directory: string): string {
@@ -202,15 +167,16 @@ function checkList(path: string): { list: string; listStamp: string } | { pipe: 
   return stat.isFile() ? { list: path, listStamp: stampOf(stat) } : { pipe: path };
 }
 
-function checkChecksums({ selection, directory }: RunRequest, sources: SourceName[]): Record<string, string> {
+function checkChecksums(
+  { selection, directory, s3 }: RunRequest,
+  sources: Location[],
+): Record<string, string> {
   const checksums: Record<string, string> = {};
-  const texts = new Set(sources.map(sourceText));
-  const directories = sources.filter(
-    (each) => each.is === "s3" || (each.is === "path" && isDirectory(each.path)),
-  );
+  const texts = new Set(sources.map(({ text }) => text));
+  const trees = sources.filter(({ storage, text }) => storage.isTree(text) !== false);
   for (const { source, sha256 } of selection.checksums) {
-    const text = sourceText(parseSource(source, directory));
-    const inside = directories.some((each) => text.startsWith(`${sourceText(each).replace(/\/$/, "")}/`));
+    const { text } = parseLocation(source, { directory, bucket: s3.bucket });
+    const inside = trees.some((tree) => text.startsWith(`${tree.text.replace(/\/$/, "")}/`));
     if (!texts.has(text) && !inside && selection.list === undefined)
       throw new SettingsError(`--checksum names ${redactUrl(text)}, which is none of the sources`);
     const redacted = redactUrl(text);

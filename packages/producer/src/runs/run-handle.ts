@@ -2,7 +2,7 @@ import type { TransferJob } from "@drover/shared/job";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Run, RunCounts } from "@drover/shared/run";
-import type { ListingError } from "../expand/listing-error.js";
+import type { ListingError } from "@drover/shared/storage/listing-error";
 
 /** What happens to the files of a run, for whoever follows it. */
 export interface RunEvents {

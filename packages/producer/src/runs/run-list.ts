@@ -1,8 +1,8 @@
 import { accessSync, constants, createReadStream, existsSync, statSync } from "node:fs";
 import { errnoCode, SettingsError, TransferError } from "@drover/shared/errors";
 import type { Run } from "@drover/shared/run";
+import { ListingError } from "@drover/shared/storage/listing-error";
 import { type Cursor, START } from "../expand/cursor.js";
-import { ListingError } from "../expand/listing-error.js";
 import { unfinished } from "./piped-list.js";
 
 /** Identifies the content of a list well enough to go on in its middle. */

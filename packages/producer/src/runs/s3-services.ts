@@ -7,9 +7,9 @@ import type { S3Request } from "./request.js";
 
 /** How a run reaches the services of its s3:// sources and of its destination. They hold names only, no credentials. */
 export interface S3Services {
-  sources: S3Spec;
+  s3: S3Spec;
   /** Where the destination is at another service, or is written by somebody else. */
-  destination?: S3Spec;
+  s3Destination?: S3Spec;
 }
 
 /**
@@ -18,15 +18,15 @@ export interface S3Services {
  * @param writes whether the destination is in S3.
  * @throws SettingsError for a region or profile that cannot be, and for writing without a signature.
  */
-export async function s3ServicesOf(request: S3Request, writes: boolean): Promise<S3Services> {
-  const sources = await serviceOf(request);
-  if (!writes) return { sources };
+export async function planS3Services(request: S3Request, writes: boolean): Promise<S3Services> {
+  const s3 = await serviceOf(request);
+  if (!writes) return { s3 };
   const { destination } = request;
   const { endpoint, region, profile } = destination ?? {};
   if (endpoint === undefined && region === undefined && profile === undefined) {
-    if (sources.anonymous)
+    if (s3.anonymous)
       throw new SettingsError("--s3-anonymous is for reading: name who writes with --s3-dest-profile");
-    return { sources };
+    return { s3 };
   }
   // A profile of its own says where it is; without one it is what the sources' settings say.
   const configured = profile === undefined ? {} : await fromProfile(profile);
@@ -38,7 +38,7 @@ export async function s3ServicesOf(request: S3Request, writes: boolean): Promise
     pathStyle: endpoint === undefined && profile === undefined ? request.pathStyle : undefined,
     anonymous: false,
   });
-  return { sources, destination: own };
+  return { s3, s3Destination: own };
 }
 
 async function serviceOf(request: S3Request): Promise<S3Spec> {

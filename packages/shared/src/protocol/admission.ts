@@ -5,7 +5,7 @@ import type { TransferJob } from "../job.js";
 import { OUTCOMES, type OutcomeName } from "../outcome.js";
 import { Batcher, callsApartMs } from "../redis/batcher.js";
 import type { RunSpec } from "../run.js";
-import { isS3 } from "../storage/s3/name.js";
+import { storageOf } from "../storage/registry.js";
 import { count } from "../telemetry.js";
 import { catalogKey } from "./catalog.js";
 import { DEFAULT_LIMIT } from "./host-limits.js";
@@ -72,7 +72,7 @@ export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: 
     job.x,
     spec.maxFileSizeBytes,
     spec.durable,
-    isS3(job.s) ? spec.s3 : undefined,
+    storageOf(job.s).flightTerms(spec),
     spec.checkDestination,
   ]);
   return shortHash("copy", job.s, lease, terms);

@@ -1,9 +1,10 @@
 import type { TransferError } from "@drover/shared/errors";
-import { hostOf, sourceId, type TransferJob } from "@drover/shared/job";
+import type { TransferJob } from "@drover/shared/job";
 import type { Admission } from "@drover/shared/protocol/admission";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { hostOf, sourceId } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
+import type { Services } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { RateLimiter } from "../bytes/rate-limiter.js";
 import type { StallWatchdog } from "../bytes/stall-watchdog.js";
@@ -24,11 +25,8 @@ export interface RunContext {
   limiter: RateLimiter;
   tree: Tree;
   destination: Destination;
-  /** The run's. */
-  root: string;
-  /** How s3:// sources are reached, and the destination where that is another service. */
-  s3?: S3Spec | undefined;
-  s3Destination?: S3Spec | undefined;
+  /** How its storages are reached. */
+  services: Services;
   terms: Terms;
   breakers: HostBreakers;
   flight(job: TransferJob, lease: string): string;
@@ -49,8 +47,8 @@ export function workFile(job: TransferJob, context: RunContext): WorkFile {
     lease,
     tree: context.tree.id,
     name: job.d,
-    host: hostOf(job.s, context),
+    host: hostOf(job.s, context.services),
     path: context.tree.path(job.d),
-    sourceHash: sourceId(job.s, context),
+    sourceHash: sourceId(job.s, context.services),
   };
 }

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
-import { hostOf, type TransferJob, transferJobSchema } from "@drover/shared/job";
+import { type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol/admission";
 import { batchingBackend, type Events } from "@drover/shared/queue/bullmq";
+import { hostOf } from "@drover/shared/storage/registry";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
@@ -275,7 +276,7 @@ export class Processor {
   #onBlocked(waitMs: number, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
     const { job, context } = delivery;
     const { breakers } = context;
-    const host = hostOf(job.s, context);
+    const host = hostOf(job.s, context.services);
     this.options.events.blocked?.(host, Date.now() + waitMs);
     if (breakers.mayWait(host, waitMs))
       return { is: "later", delayMs: Math.max(waitMs, 0) + Math.random() * 250 };
@@ -344,7 +345,7 @@ export class Processor {
 
   /** What a delivery says of its host. */
   #report(context: RunContext, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
-    const host = hostOf(job.s, context);
+    const host = hostOf(job.s, context.services);
     context.breakers.report(host, blockedUntilMs, passed);
     if (blockedUntilMs > 0) this.options.events.blocked?.(host, blockedUntilMs);
   }

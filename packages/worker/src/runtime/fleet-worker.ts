@@ -1,16 +1,13 @@
-import { realpathSync } from "node:fs";
 import { SettingsError, TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
-import { isBelow, liesWithin } from "@drover/shared/paths";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Admission } from "@drover/shared/protocol/admission";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { type RunSpec, rootsWritten } from "@drover/shared/run";
-import { destinationService } from "@drover/shared/storage/open-tree";
-import { isS3 } from "@drover/shared/storage/s3/name";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { destinationOf } from "@drover/shared/storage/registry";
+import type { AllowedRoots, Services } from "@drover/shared/storage/storage";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";
@@ -29,8 +26,8 @@ export interface FleetWorkerOptions {
   concurrency: number;
   /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
   roots: string[];
-  /** The service that the latter are of. */
-  s3?: S3Spec;
+  /** The services that they are of. */
+  services?: Services;
   events: Omit<FileEvents, "blocked">;
   onError(error: Error): void;
 }
@@ -60,11 +57,13 @@ export class FleetWorker {
   readonly #inProgress = new Map<string, { job: TransferJob; sinceMs: number; record?: ResumeRecord }>();
   readonly #processor: Processor;
   readonly #timer: NodeJS.Timeout;
-  readonly #roots: string[];
+  readonly #allowed: AllowedRoots;
 
+  /** @throws SettingsError for a root that nobody may write below. */
   constructor(private readonly options: FleetWorkerOptions) {
     const { redis, keys, events } = options;
-    this.#roots = options.roots.filter((root) => !isS3(root)).map((root) => realpathSync(root));
+    const roots = options.roots.map((root) => destinationOf(root).workerRoot(root, process.cwd()));
+    this.#allowed = { roots, services: options.services ?? {} };
     this.#leases = new Leases(new Admission(redis, keys, PROCESS_NAME, 0));
     this.#ledger = new Ledger(redis, keys, PROCESS_NAME);
     this.#processor = new Processor({
@@ -185,24 +184,10 @@ export class FleetWorker {
   /** Whatever a run asks for, nothing is written outside of this worker's roots. */
   #refuse(spec: RunSpec): TransferError | undefined {
     for (const root of rootsWritten(spec)) {
-      const why = isS3(root) ? this.#refusedS3(root, spec) : this.#refusedDirectory(root);
+      const why = destinationOf(root).refuse(root, spec, this.#allowed);
       if (why !== undefined) return new TransferError("path", why, { permanent: true });
     }
     return undefined;
-  }
-
-  #refusedDirectory(directory: string): string | undefined {
-    if (this.#roots.some((root) => liesWithin(directory, root))) return undefined;
-    return `${directory} is outside of the directories that this worker writes to`;
-  }
-
-  #refusedS3(written: string, spec: RunSpec): string | undefined {
-    const { roots, s3 } = this.options;
-    const { endpoint } = destinationService(spec);
-    const below = roots.some((root) => isS3(root) && isBelow(written, root));
-    if (below && endpoint === s3?.endpoint) return undefined;
-    const where = below ? `${written} at ${endpoint}` : written;
-    return `${where} is outside of what this worker writes to`;
   }
 
   /** Gives up files of runs that were cancelled, and closes what is not used any more. */

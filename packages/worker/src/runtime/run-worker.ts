@@ -1,11 +1,12 @@
 import { TransferError } from "@drover/shared/errors";
-import { hostOf, type TransferJob } from "@drover/shared/job";
+import type { TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Admission } from "@drover/shared/protocol/admission";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";
@@ -85,7 +86,7 @@ export class RunWorker {
   /** Ends a file whose host was given up, without carrying it. */
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
     const context = this.#context;
-    const why = context.breakers.describe(hostOf(job.s, context));
+    const why = context.breakers.describe(hostOf(job.s, context.services));
     const error = new TransferError("breaker", why, { permanent: true });
     const delivery = { job, attempt: 0, sinceMs: Date.now(), releaseSlot() {} };
     const result = await settleUnadmitted(delivery, context, "blocked", error);

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import type { Services } from "@drover/shared/storage/storage";
 import { FleetWorker, type FleetWorkerOptions } from "./fleet-worker.js";
 import { Health } from "./health.js";
 import { Heartbeat } from "./heartbeat.js";
@@ -21,8 +21,8 @@ export interface WorkerOptions {
   concurrency: number;
   /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
   roots: string[];
-  /** The service that the latter are of. */
-  s3?: S3Spec | undefined;
+  /** The services that they are of. */
+  services?: Services;
   /** Port of `/healthz` and `/readyz`, 0 for any; undefined for none. */
   healthPort?: number | undefined;
   /** Told what happens to each file. */
@@ -57,7 +57,7 @@ export function workerId(): string {
 /**
  * Starts a worker of a fleet. It carries nothing before its health port is had.
  *
- * @throws SettingsError where the health port is taken.
+ * @throws SettingsError where the health port is taken, or a root cannot be written below.
  */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const { engine, concurrency, roots } = options;
@@ -70,13 +70,13 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     stuckMs: STUCK_MS,
     ready: () => worker !== undefined && redis.status === "ready" && worker.running && !draining,
   });
-  const { s3, events, onError } = options;
+  const { services, events, onError } = options;
   const started = new FleetWorker({
     redis,
     keys,
     concurrency,
     roots,
-    ...(s3 ? { s3 } : {}),
+    ...(services ? { services } : {}),
     events,
     onError,
   });

@@ -1,7 +1,7 @@
 import { closeSync, type Dirent, readSync, writeSync } from "node:fs";
 import { opendir } from "node:fs/promises";
 import { openTemporary } from "../../temporary-file.js";
-import { compareKeys } from "../s3/name.js";
+import { compareKeys } from "../key-order.js";
 
 /** Names that are sorted in memory; those of a larger directory are sorted in parts, in a temporary file. */
 const MOST_NAMES = 200_000;

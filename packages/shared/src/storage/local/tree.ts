@@ -20,9 +20,9 @@ import { promisify } from "node:util";
 import { errnoCode, fileError, TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
 import { makeDirectory } from "../../make-directory.js";
-import { STAGING_NAME } from "../../paths.js";
+import { baseName, STAGING_NAME } from "../../paths.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
-import type { Tree } from "../tree.js";
+import type { Standing, Tree } from "../tree.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 const fsyncAsync = promisify(fsync);
@@ -129,6 +129,18 @@ export class LocalTree implements Tree {
   isAsLeft(name: string, stamp: string): boolean {
     const stat = this.stat(this.path(name));
     return stat?.isFile() === true && statStamp(stat) === stamp;
+  }
+
+  look(name: string): Standing {
+    const directory = this.find(name);
+    if (!directory) return "nothing";
+    try {
+      const stat = lstatSync(directory.at(baseName(name)), { throwIfNoEntry: false });
+      if (!stat) return "nothing";
+      return stat.isDirectory() ? "directory" : "file";
+    } finally {
+      this.release(directory);
+    }
   }
 
   /** Stat of a destination (absolute path), without following a link; undefined where there is none. */

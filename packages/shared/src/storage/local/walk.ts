@@ -2,7 +2,7 @@ import { type BigIntStats, lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, fileError, type TransferError } from "../../errors.js";
 import { STAGING_NAME } from "../../paths.js";
-import { compareKeys } from "../s3/name.js";
+import { compareKeys } from "../key-order.js";
 import { type Kind, type Name, sortedNames } from "./sorted-names.js";
 
 /** What a walk finds: a file, something that could not be read, or something that is left out on purpose. */

@@ -1,17 +1,15 @@
 import { TransferError } from "../../errors.js";
-import type { RunSpec } from "../../run.js";
 import { HttpClient } from "../http/client.js";
-import { destinationService } from "../open-tree.js";
-import type { Tree } from "../tree.js";
+import { compareKeys } from "../key-order.js";
+import type { DestinationCheck } from "../storage.js";
 import { S3Bucket } from "./bucket.js";
 import { S3Client } from "./client.js";
 import { credentialsOf } from "./credentials.js";
 import { listObjects } from "./listing/listing.js";
 import type { ListedObject } from "./listing/page.js";
-import { type Lister, listerOf } from "./listing/page-requests.js";
-import { compareKeys } from "./name.js";
+import { listerOf, type PageLister } from "./listing/page-requests.js";
 import type { S3Spec } from "./spec.js";
-import { S3Tree } from "./tree.js";
+import type { S3Tree } from "./tree.js";
 
 /** Objects that are asked about at once, one by one. */
 const CONNECTIONS = 16;
@@ -20,27 +18,15 @@ const WORTH_LISTING = 16;
 /** So many objects of others in a row make asking one by one cheaper. */
 const MOST_SKIPPED = 4_000;
 
-/** What looks at a run's destination where it is to be looked at and the tree itself cannot; to be closed. */
-export function openCheck(
-  spec: RunSpec,
-  tree: Tree,
-  signal: AbortSignal,
-  warn: (message: string) => void,
-): S3Check | undefined {
-  if (!spec.checkDestination || !(tree instanceof S3Tree)) return undefined;
-  const { timeoutMs, retries } = spec;
-  return new S3Check(tree, { service: destinationService(spec), timeoutMs, retries }, signal, warn);
-}
-
 /**
  * Looks whether objects are as they were left. Where files come in the order of their keys, one listing of the
  * destination goes along with them; else, and where it cannot be listed, or holds far more than is asked about, each
  * object is asked about by itself.
  */
-export class S3Check {
+export class S3Check implements DestinationCheck {
   readonly #client: HttpClient;
   readonly #bucket: S3Bucket;
-  readonly #list: Lister;
+  readonly #list: PageLister;
   #listing: Listing | undefined;
   #listable = true;
   /** Why an object could not be looked at, the first of them. */

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { SettingsError } from "../../errors.js";
 
 /** An object, or what a listing is below of. */
@@ -9,10 +8,6 @@ export interface S3Name {
 }
 
 const SCHEME = /^s3:\/\//i;
-
-export function isS3(source: string): boolean {
-  return SCHEME.test(source);
-}
 
 /**
  * Understands `s3://bucket/key`. The key is written as it is; only `%XX` stands for a byte of UTF-8, so that a key may
@@ -47,32 +42,4 @@ export function parseS3(text: string): S3Name {
 export function s3Text({ bucket, key }: S3Name): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is encoded
   return `s3://${bucket}/${key.replace(/[\u0000-\u001f%\u007f-\u009f\u2028\u2029]/g, encodeURIComponent)}`;
-}
-
-/** Where a name leads below a root: a directory, or `s3://bucket/prefix`. */
-export function below(root: string, name: string): string {
-  if (!isS3(root)) return join(root, name);
-  const { bucket, key } = parseS3(root);
-  return s3Text({ bucket, key: key === "" ? name : `${key}/${name}` });
-}
-
-/** What the last part of a key is called. */
-export function baseName(key: string): string {
-  return key.slice(key.lastIndexOf("/") + 1);
-}
-
-/** Code units of UTF-16 in the order of the code points that they begin. */
-function rank(unit: number): number {
-  return unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit;
-}
-
-/** The order of keys in a listing: that of their bytes in UTF-8. JavaScript's differs above U+FFFF. */
-export function compareKeys(a: string, b: string): number {
-  if (a === b) return 0;
-  const length = Math.min(a.length, b.length);
-  for (let at = 0; at < length; at++) {
-    const difference = a.charCodeAt(at) - b.charCodeAt(at);
-    if (difference !== 0) return rank(a.charCodeAt(at)) - rank(b.charCodeAt(at));
-  }
-  return a.length - b.length;
 }

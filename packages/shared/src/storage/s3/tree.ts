@@ -1,5 +1,5 @@
 import { shortHash } from "../../ids.js";
-import type { Tree } from "../tree.js";
+import type { Standing, Tree } from "../tree.js";
 import { parseS3, s3Text } from "./name.js";
 import type { S3Spec } from "./spec.js";
 
@@ -38,6 +38,10 @@ export class S3Tree implements Tree {
   /** The catalog is trusted: looking would cost a request for each file. */
   isAsLeft(): boolean {
     return true;
+  }
+
+  look(): Standing {
+    return "unknown";
   }
 
   close(): void {}

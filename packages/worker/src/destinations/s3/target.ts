@@ -1,11 +1,11 @@
 import { TransferError } from "@drover/shared/errors";
-import { destinationHost } from "@drover/shared/job";
 import { catalogKey } from "@drover/shared/protocol/catalog";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationService } from "@drover/shared/storage/open-tree";
+import { destinationHost } from "@drover/shared/storage/registry";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Client } from "@drover/shared/storage/s3/client";
+import { destinationService } from "@drover/shared/storage/s3/storage";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 import type { WorkFile } from "../../attempt/delivery.js";

@@ -1,7 +1,7 @@
 import { TransferError } from "../../../errors.js";
-import { compareKeys } from "../name.js";
+import { compareKeys } from "../../key-order.js";
 import { type ListedObject, type ListedPage, objectsOf } from "./page.js";
-import type { Lister } from "./page-requests.js";
+import type { PageLister } from "./page-requests.js";
 import { type Span, Splitter } from "./split.js";
 
 /** Keys on a page, at most: one that is full is seldom the last one. */
@@ -71,7 +71,7 @@ interface Range {
  * @throws TransferError
  */
 export async function* listObjects(
-  list: Lister,
+  list: PageLister,
   bucket: string,
   prefix: string,
   startAfter: string,

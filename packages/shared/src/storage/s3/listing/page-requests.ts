@@ -20,7 +20,7 @@ export interface PageRequest {
 }
 
 /** Asks for one page of a listing. @throws TransferError */
-export type Lister = (request: PageRequest, signal: AbortSignal) => Promise<ListedPage>;
+export type PageLister = (request: PageRequest, signal: AbortSignal) => Promise<ListedPage>;
 
 /** A wait that is longer is spoken of. */
 const LONG_MS = 5_000;
@@ -43,7 +43,7 @@ export function listerOf(
   timeoutMs: number,
   warn: (message: string) => void,
   mostEmptyPages = MOST_EMPTY_PAGES,
-): Lister {
+): PageLister {
   let empty = 0;
   const count = ({ objects, prefixes, next }: ListedPage, { bucket, prefix }: PageRequest) => {
     empty = next === undefined || objects.keys.length + prefixes.length > 0 ? 0 : empty + 1;

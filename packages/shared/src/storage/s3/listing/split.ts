@@ -1,4 +1,4 @@
-import { compareKeys } from "../name.js";
+import { compareKeys } from "../../key-order.js";
 
 /** Every so many keys one is looked at. */
 const SAMPLE = 50;

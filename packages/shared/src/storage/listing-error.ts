@@ -1,4 +1,4 @@
-import type { TransferError } from "@drover/shared/errors";
+import type { TransferError } from "../errors.js";
 
 /** A source could not be listed to its end: what was listed is not everything, so the run is not complete. */
 export class ListingError extends Error {

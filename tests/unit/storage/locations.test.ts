@@ -1,5 +1,5 @@
-import { destinationOf, parseSource, sourceText } from "@drover/producer/expand/source-name";
 import { SettingsError } from "@drover/shared/errors";
+import { parseLocation } from "@drover/shared/storage/registry";
 import { describe, expect, test } from "vitest";
 
 describe("a source", () => {
@@ -18,7 +18,7 @@ describe("a source", () => {
     ["./http:/there", "/base/http:/there"],
     ["100%", "/base/100%"],
   ])("%s is %s", ([text, expected]) => {
-    expect(sourceText(parseSource(text, "/base"))).toBe(expected);
+    expect(parseLocation(text, { directory: "/base" }).text).toBe(expected);
   });
 
   test.for([
@@ -36,7 +36,7 @@ describe("a source", () => {
     "file://host/x",
     "file:///a%2Fb",
   ])("%j is refused", (text) => {
-    expect(() => parseSource(text, "/base")).toThrow(SettingsError);
+    expect(() => parseLocation(text, { directory: "/base" })).toThrow(SettingsError);
   });
 
   test.for([
@@ -48,7 +48,7 @@ describe("a source", () => {
     "http://user:CANARY@[bad/x",
     "http://u:CANARY@host:99999/x?token=CANARY",
   ])("%s is refused without showing its secret", (text) => {
-    const refused = () => parseSource(text, "/base");
+    const refused = () => parseLocation(text, { directory: "/base" });
     expect(refused).toThrow(SettingsError);
     expect(refused).not.toThrow(/CANARY/);
   });
@@ -73,9 +73,9 @@ describe("the destination of a source", () => {
     ["/data/x/y.csv", "y.csv", "y.csv"],
     ["file:///data/%25.csv", "%.csv", "%.csv"],
   ])("%s is %s or %s", ([text, byName, byUrl]) => {
-    const source = parseSource(text, "/");
-    expect(destinationOf(source, "name")).toBe(byName);
-    expect(destinationOf(source, "url")).toBe(byUrl);
+    const source = parseLocation(text, { directory: "/" });
+    expect(source.storage.fileName(source.text, "name")).toBe(byName);
+    expect(source.storage.fileName(source.text, "url")).toBe(byUrl);
   });
 
   test.for<[string, string]>([
@@ -84,6 +84,7 @@ describe("the destination of a source", () => {
     ["http://host/%2fetc%2fx", "/etc/x"],
     ["http://host/nul%00", "nul\0"],
   ])("%s is %j, to be checked", ([text, expected]) => {
-    expect(destinationOf(parseSource(text, "/"), "name")).toBe(expected);
+    const source = parseLocation(text, { directory: "/" });
+    expect(source.storage.fileName(source.text, "name")).toBe(expected);
   });
 });

@@ -1,0 +1,90 @@
+import { type BigIntStats, lstatSync, realpathSync, statSync } from "node:fs";
+import { relative, sep } from "node:path";
+import { fileError, TransferError } from "../../errors.js";
+import { statStamp } from "../../protocol/catalog-entry.js";
+import { ListingError } from "../listing-error.js";
+import type { Listed, ListedName, Lister, ListOptions, Looked } from "../storage.js";
+import { localVersion } from "./source.js";
+import { walk } from "./walk.js";
+
+/** Finds files and what is in directories. */
+export class LocalLister implements Lister {
+  /** @param root where the run writes: what is there is no source. */
+  constructor(private readonly root: string) {}
+
+  async look(path: string): Promise<Looked> {
+    let stat: BigIntStats;
+    try {
+      stat = statSync(path, { bigint: true });
+    } catch (error) {
+      return { is: "failed", error: fileError(error, `read ${path}`) };
+    }
+    if (stat.isDirectory()) return { is: "tree" };
+    if (stat.isFile()) return { is: "file", version: localVersion(stat) };
+    const error = new TransferError("unsupported", `${path} is not a regular file`, { permanent: true });
+    return { is: "failed", error };
+  }
+
+  async *list(directory: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
+    const destination = rootInside(directory, this.root);
+    for await (const found of walk(directory, { wanted, destination, after })) {
+      switch (found.is) {
+        case "skipped":
+          yield { is: "skipped", location: found.path, why: found.why };
+          break;
+        case "failed":
+          yield {
+            is: "failed",
+            name: found.name,
+            location: found.path,
+            error: found.error,
+            ...(found.name === "" ? {} : { mark: found.name }),
+          };
+          break;
+        case "file": {
+          const { size, mtimeNs } = found.stat;
+          yield {
+            is: "file",
+            name: found.relative,
+            location: found.path,
+            sizeBytes: Number(size),
+            mtimeMs: Number(mtimeNs) / 1e6,
+            version: localVersion(found.stat),
+            mark: found.relative,
+          };
+          break;
+        }
+        default:
+          yield { is: "passed", mark: found.relative };
+      }
+    }
+  }
+
+  async *names(directory: string, own: boolean): AsyncGenerator<ListedName> {
+    const destination = own ? undefined : rootInside(directory, this.root);
+    for await (const found of walk(directory, { names: true, destination, wanted: () => true })) {
+      if (found.is === "failed") throw new ListingError(found.path, found.error);
+      if (found.is !== "named") continue;
+      const { relative: name, kind } = found;
+      yield { name, hides: kind === "l", isFile: kind === "f", stamp: () => stampOf(`${directory}/${name}`) };
+    }
+  }
+
+  async close(): Promise<void> {}
+}
+
+function stampOf(path: string): string | undefined {
+  const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat?.isFile() ? statStamp(stat) : undefined;
+}
+
+/** Where a root lies below a directory, relative to it with `/`; undefined where it does not. */
+function rootInside(directory: string, root: string): string | undefined {
+  try {
+    const inside = relative(realpathSync(directory), realpathSync(root));
+    const outside = inside === "" || inside === ".." || inside.startsWith(`..${sep}`);
+    return outside ? undefined : inside.split(sep).join("/");
+  } catch {
+    return undefined; // one of them is not there
+  }
+}

@@ -1,0 +1,114 @@
+import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { errnoCode, SettingsError } from "../../errors.js";
+import { makeDirectory } from "../../make-directory.js";
+import { liesWithin, safeRelative } from "../../paths.js";
+import type { DestinationStorage, Sources, Storage } from "../storage.js";
+import { LocalTree } from "./tree.js";
+
+/** Directories of this machine, or of a file system that it shares. */
+const destination: DestinationStorage = {
+  example: "a directory",
+  ownDirectory: true,
+  parseRoot: (text, directory) => resolve(directory, text),
+  join,
+  checkName: safeRelative,
+  contains: (outer, inner) => liesWithin(inner, outer),
+  isSame(source, root) {
+    try {
+      return realpathSync(source) === realpathSync(root);
+    } catch {
+      return false; // one of them is not there
+    }
+  },
+  isShared: () => true,
+  hostOf: () => "",
+  async prepare(root) {
+    try {
+      makeDirectory(root);
+      accessSync(root, constants.W_OK);
+    } catch (error) {
+      throw new SettingsError(
+        `cannot write to ${root} (${errnoCode(error)}): choose another --artifact-root`,
+      );
+    }
+  },
+  openTree: (root) => new LocalTree(root),
+  mayExist: (root) => statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false,
+  spellings(text) {
+    const path = resolve(text);
+    try {
+      return [path, realpathSync(text)];
+    } catch {
+      return [path]; // it may be gone: then its own name must do
+    }
+  },
+  refuse(root, _services, { roots }) {
+    if (roots.some((each) => !each.includes("://") && liesWithin(root, each))) return undefined;
+    return `${root} is outside of the directories that this worker writes to`;
+  },
+  workerRoot(text, directory) {
+    const root = resolve(directory, text);
+    try {
+      accessSync(root, constants.W_OK);
+      // Links are followed now: where they lead later is not what the person allowed.
+      if (statSync(root).isDirectory()) return realpathSync(root);
+    } catch (error) {
+      throw new SettingsError(`cannot write to --root ${root} (${errnoCode(error)})`);
+    }
+    throw new SettingsError(`--root ${root} is not a directory`);
+  },
+};
+
+/** Files and directories of this machine. */
+export const localStorage: Storage = {
+  name: "local",
+  schemes: ["file"],
+  noun: "file",
+  treeNoun: "directory",
+  listsSizes: true,
+  destination,
+
+  parse(text, { directory }) {
+    if (!/^file:\/\//i.test(text)) return resolve(directory, text);
+    try {
+      return fileURLToPath(text);
+    } catch {
+      throw new SettingsError(`invalid file URL ${text}: write file:///absolute/path`);
+    }
+  },
+  hostOf: () => "",
+  identity: () => [],
+  flightTerms: () => undefined,
+  fileName: (location) => basename(location),
+  isTree(location) {
+    if (!isDirectory(location)) return false;
+    try {
+      opendirSync(location).closeSync();
+      return true;
+    } catch (error) {
+      throw new SettingsError(`cannot list the directory ${location} (${errnoCode(error)})`);
+    }
+  },
+  requireTree(location) {
+    if (!statSync(location, { throwIfNoEntry: false })?.isDirectory())
+      throw new SettingsError(`--delete needs directories or S3 prefixes: ${location} is no directory`);
+  },
+  async openSources(): Promise<Sources> {
+    const { LocalSource } = await import("./source.js");
+    return { open: (job) => new LocalSource(job.s) };
+  },
+  async openLister({ spec }) {
+    const { LocalLister } = await import("./lister.js");
+    return new LocalLister(spec.root);
+  },
+};
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch {
+    return false; // said of the file itself, when it is its turn
+  }
+}

@@ -1,0 +1,174 @@
+import { TransferError } from "../../errors.js";
+import { baseName, STAGING_NAME, safeKey } from "../../paths.js";
+import { HttpClient } from "../http/client.js";
+import { ListingError } from "../listing-error.js";
+import type {
+  Listed,
+  ListedName,
+  ListedRun,
+  Lister,
+  ListerOptions,
+  ListOptions,
+  Looked,
+} from "../storage.js";
+import { S3Client } from "./client.js";
+import { credentialsOf } from "./credentials.js";
+import { checkToken, listObjects } from "./listing/listing.js";
+import { type ListedObject, objectsOf } from "./listing/page.js";
+import { listerOf, type PageLister } from "./listing/page-requests.js";
+import { parseS3, s3Text } from "./name.js";
+import { s3Version } from "./source.js";
+
+const CONNECTIONS = 20;
+
+/** Finds objects and what is below prefixes. */
+export class S3Lister implements Lister {
+  #client: HttpClient | undefined;
+  #pageLister: PageLister | undefined;
+
+  constructor(private readonly options: ListerOptions) {}
+
+  get #listPage(): PageLister {
+    const { spec, warn } = this.options;
+    const { s3, timeoutMs, retries } = spec;
+    if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
+    if (!this.#pageLister) {
+      this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
+      this.#pageLister = listerOf(
+        new S3Client(this.#client, s3, credentialsOf(s3)),
+        retries,
+        timeoutMs,
+        warn,
+      );
+    }
+    return this.#pageLister;
+  }
+
+  /**
+   * Whether a name is an object's or a prefix's. An object is first: `b/my/path` means it where it exists, else
+   * everything below `my/path/`, and never `my/path2`.
+   */
+  async look(location: string, resumed: boolean): Promise<Looked> {
+    const { bucket, key } = parseS3(location);
+    if (resumed || key === "" || key.endsWith("/")) return { is: "tree" };
+    try {
+      // The name itself is the first of all that begin with it.
+      const first = await this.#first(bucket, key);
+      if (first?.key === key) return { is: "file", version: versionOf(first) };
+      return (await this.#first(bucket, `${key}/`))
+        ? { is: "tree" }
+        : { is: "nothing", why: "no such object, and nothing below that prefix" };
+    } catch (error) {
+      // Who may not list may still be allowed to read: asking for the object will tell.
+      if (error instanceof TransferError && error.class === "forbidden")
+        return { is: "file", version: undefined };
+      throw error;
+    }
+  }
+
+  /** The first object below a prefix: pages may come before it that have none. */
+  async #first(bucket: string, prefix: string): Promise<ListedObject | undefined> {
+    const one = { bucket, prefix, maxKeys: 1 };
+    let page = await this.#listPage(one, this.options.signal);
+    while (page.objects.keys.length === 0 && page.next !== undefined) {
+      const token = page.next;
+      page = await this.#listPage({ ...one, token }, this.options.signal);
+      checkToken(page, token);
+    }
+    return page.objects.keys.length > 0 ? objectsOf(page, 1)[0] : undefined;
+  }
+
+  async *list(location: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
+    const { bucket, key } = parseS3(location);
+    const prefix = asPrefix(key);
+    const own = ownPrefix(bucket, prefix, this.options.spec);
+    for await (const objects of this.#below(bucket, prefix, after ?? "")) {
+      let last: string | undefined;
+      for (const object of objects) {
+        const { key } = object;
+        if (own !== undefined && key.startsWith(own)) continue;
+        if (object.sizeBytes === 0 && STAGING_NAME.test(baseName(key))) continue; // as in a directory
+        const text = s3Text({ bucket, key });
+        if (object.unreadable) {
+          const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
+            permanent: true,
+          });
+          yield { is: "failed", name: "", location: text, error };
+          continue;
+        }
+        const name = key.slice(prefix.length);
+        last = key;
+        if (key.endsWith("/")) {
+          const why = "its name ends in /, as a directory's does";
+          if (object.sizeBytes > 0) yield { is: "skipped", location: text, why, mark: key };
+          continue;
+        }
+        // No pattern matches a name of dots, which must not go unsaid.
+        if (!wanted(name) && !/(^|\/)\.\.?$/.test(name)) continue;
+        const { sizeBytes, mtimeMs } = object;
+        yield { is: "file", name, location: text, sizeBytes, mtimeMs, version: versionOf(object), mark: key };
+      }
+      if (last !== undefined) yield { is: "passed", mark: last };
+    }
+  }
+
+  async *names(location: string, own: boolean): AsyncGenerator<ListedName> {
+    const { bucket, key } = parseS3(location);
+    const prefix = asPrefix(key);
+    const written = own ? undefined : ownPrefix(bucket, prefix, this.options.spec);
+    for await (const objects of this.#below(bucket, prefix, "")) {
+      for (const { key, etag, unreadable } of objects) {
+        if (written !== undefined && key.startsWith(written)) continue;
+        if (unreadable && own) continue; // no sync has written it
+        if (unreadable) {
+          const why = `its key ${key} is not valid UTF-8`;
+          throw new ListingError(location, new TransferError("path", why, { permanent: true }));
+        }
+        const name = key.slice(prefix.length);
+        if (!key.endsWith("/")) yield { name, hides: false, isFile: isOurs(name), stamp: () => etag };
+      }
+    }
+  }
+
+  /** Pages of everything below a prefix, in the order of keys. */
+  async *#below(bucket: string, prefix: string, startAfter: string): AsyncGenerator<ListedObject[]> {
+    yield* listObjects(this.#listPage, bucket, prefix, startAfter, this.options.signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+  }
+}
+
+/** Who goes on within a listing knows that a name is a prefix. */
+function asPrefix(key: string): string {
+  return key === "" || key.endsWith("/") ? key : `${key}/`;
+}
+
+function versionOf({ etag, sizeBytes, mtimeMs }: ListedObject): string {
+  return s3Version(etag, sizeBytes, mtimeMs);
+}
+
+/** Whether a sync may have written an object: others, such as `a/../b`, could lead anywhere on their way. */
+function isOurs(name: string): boolean {
+  try {
+    safeKey(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The prefix that a run writes to, where it lies below another of the same service: its objects are no sources. */
+function ownPrefix(
+  bucket: string,
+  prefix: string,
+  { root, s3, s3Destination }: ListedRun,
+): string | undefined {
+  if (!/^s3:/i.test(root) || (s3Destination?.endpoint ?? s3?.endpoint) !== s3?.endpoint) return undefined;
+  const written = parseS3(root);
+  const own = `${written.key}/`;
+  return written.bucket === bucket && written.key !== "" && own.startsWith(prefix) && own !== prefix
+    ? own
+    : undefined;
+}

@@ -1,0 +1,113 @@
+import { SettingsError } from "../../errors.js";
+import { baseName, isBelow, safeKey } from "../../paths.js";
+import { originHost } from "../http/storage.js";
+import type { DestinationStorage, Services, Sources, Storage } from "../storage.js";
+import { parseS3, s3Text } from "./name.js";
+import { awsEndpoint, type S3Spec } from "./spec.js";
+import { S3Tree } from "./tree.js";
+
+/**
+ * How a run reaches the service that it writes to.
+ *
+ * @throws Error where the run has none.
+ */
+export function destinationService({ root, s3, s3Destination }: Services): S3Spec {
+  const service = s3Destination ?? s3;
+  if (!service) throw new Error(`the run that writes to ${root} has no S3 settings`);
+  return service;
+}
+
+function parseRoot(text: string): string {
+  const { bucket, key } = parseS3(text);
+  return s3Text({ bucket, key: key.replace(/\/$/, "") }).replace(/\/$/, "");
+}
+
+async function checkRoot(root: string, services: Services): Promise<void> {
+  const { checkBucket } = await import("./check-bucket.js");
+  await checkBucket(root, destinationService({ ...services, root }));
+}
+
+/** Prefixes of buckets. */
+const destination: DestinationStorage = {
+  example: "s3://bucket/prefix at the service of the destination",
+  ownDirectory: false,
+  parseRoot,
+  join(root, name) {
+    const { bucket, key } = parseS3(root);
+    return s3Text({ bucket, key: key === "" ? name : `${key}/${name}` });
+  },
+  checkName: safeKey,
+  contains: (outer, inner) => isBelow(inner, outer),
+  isSame(source, root, { s3, s3Destination }) {
+    const elsewhere = s3Destination && !isSameService(s3Destination, s3);
+    return !elsewhere && source.replace(/\/$/, "") === root;
+  },
+  isShared: ({ s3, s3Destination }) => (s3Destination ?? s3)?.endpoint === s3?.endpoint,
+  hostOf: ({ s3, s3Destination }) => originHost((s3Destination ?? s3)?.endpoint ?? awsEndpoint("us-east-1")),
+  prepare: checkRoot,
+  checkBackup: checkRoot,
+  openTree: (root, services) => new S3Tree(root, destinationService({ ...services, root })),
+  mayExist: () => true,
+  spellings: (text) => [text.replace(/\/$/, "")],
+  async openCheck(tree, options) {
+    const { S3Check } = await import("./check.js");
+    const service = destinationService(options.spec);
+    const { timeoutMs, retries } = options.spec;
+    return new S3Check(tree as S3Tree, { service, timeoutMs, retries }, options.signal, options.warn);
+  },
+  refuse(root, services, allowed) {
+    const { endpoint } = destinationService({ ...services, root });
+    const below = allowed.roots.some((each) => isBelow(root, each));
+    if (below && endpoint === allowed.services.s3?.endpoint) return undefined;
+    return `${below ? `${root} at ${endpoint}` : root} is outside of what this worker writes to`;
+  },
+  workerRoot: parseRoot,
+};
+
+function isSameService(one: S3Spec, other: S3Spec | undefined): boolean {
+  return one.endpoint === other?.endpoint && one.profile === other.profile;
+}
+
+/** Objects of S3 services. All buckets of a service share one breaker: what breaks is the service. */
+export const s3Storage: Storage = {
+  name: "s3",
+  schemes: ["s3"],
+  example: "bucket/key",
+  noun: "object",
+  treeNoun: "prefix",
+  listsSizes: true,
+  settings: "s3",
+  destination,
+
+  /** `s3:///key` leaves the bucket to the settings. */
+  parse(text, { bucket }) {
+    if (!/^s3:\/\/\//i.test(text)) return s3Text(parseS3(text));
+    if (bucket === undefined)
+      throw new SettingsError(`${text} names no bucket: write s3://bucket/key, or set --s3-bucket`);
+    return s3Text(parseS3(`s3://${bucket}${text.slice("s3://".length)}`));
+  },
+  hostOf: (_location, { s3 }) => originHost(s3?.endpoint ?? awsEndpoint("us-east-1")),
+  identity: ({ s3 }) => [s3?.endpoint ?? ""],
+  flightTerms: ({ s3 }) => s3,
+  /** `name`: the last part of the key. `url`: bucket and key. */
+  fileName(location, layout) {
+    const { bucket, key } = parseS3(location);
+    return layout === "name" ? baseName(key) : `${bucket}/${key}`;
+  },
+  isTree: () => undefined,
+  requireTree(location) {
+    const { key } = parseS3(location);
+    if (key === "" || key.endsWith("/")) return;
+    throw new SettingsError(
+      `--delete needs whole trees: write ${location}/ for everything below ${location}`,
+    );
+  },
+  async openSources(options): Promise<Sources> {
+    const { S3Sources } = await import("./sources.js");
+    return new S3Sources(options);
+  },
+  async openLister(options) {
+    const { S3Lister } = await import("./lister.js");
+    return new S3Lister(options);
+  },
+};

@@ -1,0 +1,52 @@
+import type { Keys } from "@drover/shared/protocol/keys";
+import type { RunSpec } from "@drover/shared/run";
+import type { HttpClient } from "@drover/shared/storage/http/client";
+import type { LocalTree } from "@drover/shared/storage/local/tree";
+import { storageOf } from "@drover/shared/storage/registry";
+import { S3Client } from "@drover/shared/storage/s3/client";
+import { credentialsOf } from "@drover/shared/storage/s3/credentials";
+import { destinationService } from "@drover/shared/storage/s3/storage";
+import { S3Tree } from "@drover/shared/storage/s3/tree";
+import type { Tree } from "@drover/shared/storage/tree";
+import type { Redis } from "ioredis";
+import type { Leases } from "../attempt/leases.js";
+import type { BufferPool } from "../bytes/buffer-pool.js";
+import type { Destination } from "./destination.js";
+import { LocalDestination } from "./local/destination.js";
+import { S3Destination } from "./s3/destination.js";
+
+/** What a destination may need of the process that writes to it. */
+export interface DestinationOptions {
+  tree: Tree;
+  spec: RunSpec;
+  http: HttpClient;
+  redis: Redis;
+  keys: Keys;
+  leases: Leases;
+  /** Memory for uploads, of all runs and files of this thread. */
+  bufferPool: BufferPool;
+  onError(error: Error): void;
+}
+
+/** Every destination there is, by the name of its storage: to add one, add it here. */
+const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination> = {
+  local: ({ tree, spec }) => new LocalDestination(tree as LocalTree, spec.delete?.backupDir),
+  s3: ({ tree, http, ...options }) => {
+    const service = destinationService(options.spec);
+    const backup = options.spec.delete?.backupDir;
+    return new S3Destination({
+      ...options,
+      tree: tree as S3Tree,
+      client: new S3Client(http, service, credentialsOf(service)),
+      ...(backup === undefined ? {} : { backup: new S3Tree(backup, service) }),
+    });
+  },
+};
+
+/** What writes the files of a run. @throws Error where the storage of its root has nothing that writes. */
+export function openDestination(options: DestinationOptions): Destination {
+  const { name } = storageOf(options.spec.root);
+  const open = DESTINATIONS[name];
+  if (!open) throw new Error(`no worker writes to ${name}`);
+  return open(options);
+}
