@@ -12,18 +12,18 @@ import type { Listers } from "../expand/listers.js";
 export async function* namesOfSource(text: string, listers: Listers): AsyncGenerator<ListedName> {
   const { storage, text: location } = parseLocation(text, { directory: "/" });
   const lister = await listers.of(storage);
-  yield* toItsEnd(location, lister.names(location, false));
+  yield* toItsEnd(location, lister.names(location));
 }
 
 /**
  * All files of a destination that a sync may have written, in the order of their bytes.
  *
- * @param listers of the destination's service.
+ * @param listers of the destination.
  * @throws ListingError where it cannot be listed to its end.
  */
 export async function* filesOf(tree: Tree, listers: Listers): AsyncGenerator<ListedName> {
   const lister = await listers.of(storageOf(tree.root));
-  for await (const each of toItsEnd(tree.root, lister.names(tree.root, true))) if (each.isFile) yield each;
+  for await (const each of toItsEnd(tree.root, lister.names(tree.root))) if (each.isFile) yield each;
 }
 
 async function* toItsEnd(location: string, names: AsyncGenerator<ListedName>): AsyncGenerator<ListedName> {

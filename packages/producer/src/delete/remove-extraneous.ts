@@ -60,8 +60,8 @@ export async function findExtraneous(
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = compilePatterns(spec.patterns, spec.filters);
-  const listers = new Listers({ spec, signal, warn });
-  const there = new Listers({ spec: { ...spec, s3: spec.s3Destination ?? spec.s3 }, signal, warn });
+  const listers = new Listers({ spec, signal, warn, of: "sources" });
+  const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({
     source,
     names: new SortedSource(namesOfSource(source, listers), wanted),

@@ -39,7 +39,7 @@ export interface ExpandInput {
  * @throws ListingError at the end, for the first such source.
  */
 export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed> {
-  const listers = new Listers(input);
+  const listers = new Listers({ ...input, of: "sources" });
   let failed: { error: ListingError; cursor: Cursor } | undefined;
   try {
     for await (const one of sourcesOf(input)) {

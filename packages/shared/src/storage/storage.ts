@@ -91,11 +91,16 @@ export interface Sources {
   open(job: TransferJob): Source | Promise<Source>;
 }
 
-export interface ListerOptions {
+export interface LookOptions {
   spec: ListedRun;
   signal: AbortSignal;
   /** Told what is waited for, for people. */
   warn(message: string): void;
+}
+
+export interface ListerOptions extends LookOptions {
+  /** What of the run is listed. In its sources, what the run itself writes is left out. */
+  of: "sources" | "destination";
 }
 
 /** What stands at a location. */
@@ -162,10 +167,9 @@ export interface Lister {
   /**
    * All names below a tree in the order of their bytes.
    *
-   * @param own whether it is the destination itself; else what the run writes below is left out.
    * @throws ListingError, TransferError where it cannot be listed to its end.
    */
-  names(location: string, own: boolean): AsyncGenerator<ListedName>;
+  names(location: string): AsyncGenerator<ListedName>;
   close(): Promise<void>;
 }
 
@@ -217,7 +221,7 @@ export interface DestinationStorage {
   /** Texts that name the same tree, for people who write it in another way. */
   spellings(text: string): string[];
   /** What looks at the tree where the tree itself cannot; undefined where the tree can. */
-  openCheck?(tree: Tree, options: ListerOptions): Promise<DestinationCheck>;
+  openCheck?(tree: Tree, options: LookOptions): Promise<DestinationCheck>;
   /** Why a worker may not write below a root; undefined where it may. @param roots what it may write below. */
   refuse(root: string, services: Services, allowed: AllowedRoots): string | undefined;
   /** Understands and checks a root that a worker is to write below. @throws SettingsError */

@@ -9,8 +9,8 @@ import { walk } from "./walk.js";
 
 /** Finds files and what is in directories. */
 export class LocalLister implements Lister {
-  /** @param root where the run writes: what is there is no source. */
-  constructor(private readonly root: string) {}
+  /** @param root where the run writes: what is there is no source. Undefined to list it all. */
+  constructor(private readonly root: string | undefined) {}
 
   async look(path: string): Promise<Looked> {
     let stat: BigIntStats;
@@ -60,8 +60,8 @@ export class LocalLister implements Lister {
     }
   }
 
-  async *names(directory: string, own: boolean): AsyncGenerator<ListedName> {
-    const destination = own ? undefined : rootInside(directory, this.root);
+  async *names(directory: string): AsyncGenerator<ListedName> {
+    const destination = rootInside(directory, this.root);
     for await (const found of walk(directory, { names: true, destination, wanted: () => true })) {
       if (found.is === "failed") throw new ListingError(found.path, found.error);
       if (found.is !== "named") continue;
@@ -79,7 +79,8 @@ function stampOf(path: string): string | undefined {
 }
 
 /** Where a root lies below a directory, relative to it with `/`; undefined where it does not. */
-function rootInside(directory: string, root: string): string | undefined {
+function rootInside(directory: string, root: string | undefined): string | undefined {
+  if (root === undefined) return undefined;
   try {
     const inside = relative(realpathSync(directory), realpathSync(root));
     const outside = inside === "" || inside === ".." || inside.startsWith(`..${sep}`);

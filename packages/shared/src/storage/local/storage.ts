@@ -99,9 +99,9 @@ export const localStorage: Storage = {
     const { LocalSource } = await import("./source.js");
     return { open: (job) => new LocalSource(job.s) };
   },
-  async openLister({ spec }) {
+  async openLister({ spec, of }) {
     const { LocalLister } = await import("./lister.js");
-    return new LocalLister(spec.root);
+    return new LocalLister(of === "sources" ? spec.root : undefined);
   },
 };
 

@@ -18,6 +18,7 @@ import { type ListedObject, objectsOf } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
 import { parseS3, s3Text } from "./name.js";
 import { s3Version } from "./source.js";
+import { destinationService } from "./spec.js";
 
 const CONNECTIONS = 20;
 
@@ -29,13 +30,14 @@ export class S3Lister implements Lister {
   constructor(private readonly options: ListerOptions) {}
 
   get #listPage(): PageLister {
-    const { spec, warn } = this.options;
-    const { s3, timeoutMs, retries } = spec;
-    if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
+    const { spec, warn, of } = this.options;
+    const { timeoutMs, retries } = spec;
+    const service = of === "sources" ? spec.s3 : destinationService(spec);
+    if (!service) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     if (!this.#pageLister) {
       this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
       this.#pageLister = listerOf(
-        new S3Client(this.#client, s3, credentialsOf(s3)),
+        new S3Client(this.#client, service, credentialsOf(service)),
         retries,
         timeoutMs,
         warn,
@@ -81,7 +83,7 @@ export class S3Lister implements Lister {
   async *list(location: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
-    const own = ownPrefix(bucket, prefix, this.options.spec);
+    const own = this.#ownBelow(bucket, prefix);
     for await (const objects of this.#below(bucket, prefix, after ?? "")) {
       let last: string | undefined;
       for (const object of objects) {
@@ -112,14 +114,14 @@ export class S3Lister implements Lister {
     }
   }
 
-  async *names(location: string, own: boolean): AsyncGenerator<ListedName> {
+  async *names(location: string): AsyncGenerator<ListedName> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
-    const written = own ? undefined : ownPrefix(bucket, prefix, this.options.spec);
-    for await (const objects of this.#below(bucket, prefix, "")) {
+    const own = this.#ownBelow(bucket, prefix);
+    for await (const objects of this.#toItsEnd(bucket, prefix)) {
       for (const { key, etag, unreadable } of objects) {
-        if (written !== undefined && key.startsWith(written)) continue;
-        if (unreadable && own) continue; // no sync has written it
+        if (own !== undefined && key.startsWith(own)) continue;
+        if (unreadable && this.options.of === "destination") continue; // no sync has written it
         if (unreadable) {
           const why = `its key ${key} is not valid UTF-8`;
           throw new ListingError(location, new TransferError("path", why, { permanent: true }));
@@ -133,6 +135,21 @@ export class S3Lister implements Lister {
   /** Pages of everything below a prefix, in the order of keys. */
   async *#below(bucket: string, prefix: string, startAfter: string): AsyncGenerator<ListedObject[]> {
     yield* listObjects(this.#listPage, bucket, prefix, startAfter, this.options.signal);
+  }
+
+  async *#toItsEnd(bucket: string, prefix: string): AsyncGenerator<ListedObject[]> {
+    try {
+      yield* this.#below(bucket, prefix, "");
+    } catch (error) {
+      if (!(error instanceof TransferError) || error.class === "cancelled") throw error;
+      throw new ListingError(s3Text({ bucket, key: prefix }), error);
+    }
+  }
+
+  /** What the run writes, where that lies below a prefix of its sources. */
+  #ownBelow(bucket: string, prefix: string): string | undefined {
+    const { spec, of } = this.options;
+    return of === "sources" ? ownPrefix(bucket, prefix, spec) : undefined;
   }
 
   async close(): Promise<void> {

@@ -3,19 +3,8 @@ import { baseName, isBelow, safeKey } from "../../paths.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Services, Sources, Storage } from "../storage.js";
 import { parseS3, s3Text } from "./name.js";
-import { awsEndpoint, type S3Spec } from "./spec.js";
+import { awsEndpoint, destinationService, type S3Spec } from "./spec.js";
 import { S3Tree } from "./tree.js";
-
-/**
- * How a run reaches the service that it writes to.
- *
- * @throws Error where the run has none.
- */
-export function destinationService({ root, s3, s3Destination }: Services): S3Spec {
-  const service = s3Destination ?? s3;
-  if (!service) throw new Error(`the run that writes to ${root} has no S3 settings`);
-  return service;
-}
 
 function parseRoot(text: string): string {
   const { bucket, key } = parseS3(text);
