@@ -53,21 +53,22 @@ export class CopyFile implements Operation {
     const received = await receive(attempt, source, opened, this.#staging);
     failpoint("stage");
 
-    const vouching = verify(received, opened.entry, received.lengthBytes, job.x);
+    const verifiedBy = verify(received, opened.entry, received.lengthBytes, job.x);
     failpoint("verify");
 
     const published = await this.#staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
-    const { sha256 } = received;
-    const { outcome, stamp, unconditional } = published;
-    const entry = { source: attempt.file.sourceHash, version, sha256, stamp, sizeBytes: received.sizeBytes };
-    return {
-      outcome,
-      entry: mode === undefined ? entry : { ...entry, mode },
-      verifiedBy: vouching === "length" ? (published.verifiedBy ?? vouching) : vouching,
-      verdict: "ok",
-      unconditional,
+    const entry: CatalogEntry = {
+      source: attempt.file.sourceHash,
+      version,
+      sha256: received.sha256,
+      stamp: published.stamp,
+      sizeBytes: received.sizeBytes,
     };
+    if (mode !== undefined) entry.mode = mode;
+    const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
+    const { outcome, unconditional } = published;
+    return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional };
   }
 
   /** Before anything else: no predecessor may publish once this try has found out anything. */
