@@ -14,6 +14,9 @@ import { mayRun, type Staging } from "../destinations/destination.js";
 /** A fleet's file over which so many workers died is not tried again. */
 const MOST_CRASHES = 8;
 
+/** So many tries with a wrong checksum, and it is the file that is wrong. */
+const MOST_MISMATCHES = 2;
+
 /** Brings one file to its destination, which has its old content or the new one, whole, whatever happens. */
 export class CopyFile implements Operation {
   readonly tellsOfErrors = true;
@@ -82,6 +85,15 @@ export class CopyFile implements Operation {
       lease.note = encodeResumeRecord(record);
     } else delete record.upload;
     attempt.fencedOff = true;
+  }
+
+  learnFrom(error: TransferError): boolean {
+    const { record } = this.attempt;
+    if (error.class === "checksum") {
+      record.mismatches++;
+      record.oneStream = true; // pieces may have come from servers that do not agree
+    }
+    return record.mismatches >= MOST_MISMATCHES;
   }
 
   async giveUp(error: TransferError | StoppingError, final: boolean): Promise<void> {
