@@ -17,6 +17,12 @@ export interface Operation {
   /** @throws TransferError, StoppingError where the file has not ended. */
   run(): Promise<FileEnd>;
   /**
+   * Notes what an error says for the next try.
+   *
+   * @returns whether there is no use in another one, whatever the error says of itself.
+   */
+  learnFrom?(error: TransferError): boolean;
+  /**
    * After an error, before the lease goes back: drops what is staged, or keeps it for the next try.
    *
    * @param final no other try follows.
@@ -27,8 +33,7 @@ export interface Operation {
 }
 
 /**
- * Carries one delivery: admit → operate → settle. Whatever happens, the lease goes back; what did not end is to be tried
- * again.
+ * One attempt: admit → operate → settle. Whatever happens, the lease goes back; what did not end is to be tried again.
  */
 export async function underLease(
   delivery: Delivery,
@@ -59,20 +64,20 @@ export async function underLease(
   try {
     return await settle(attempt, await work.run());
   } catch (thrown) {
-    return await giveUp(attempt, work, failureOf(thrown, lease));
+    return await afterError(attempt, work, failureOf(thrown, lease));
   } finally {
     context.leases.drop(lease);
     work.close?.();
   }
 }
 
-/** After an error: the operation cleans up, then the file is settled, or the lease goes back for another try. */
-async function giveUp(
+/** The operation cleans up, then the file is settled, or the lease goes back for another try. */
+async function afterError(
   attempt: Attempt,
   work: Operation,
   error: TransferError | StoppingError,
 ): Promise<AttemptResult> {
-  const { context, file, record } = attempt;
+  const { context, file } = attempt;
   if (error instanceof StoppingError) {
     await work.giveUp?.(error, false);
     await release(attempt, "none", 0);
@@ -81,11 +86,8 @@ async function giveUp(
   // Before Redis is told: others may hear of an open breaker first.
   if (work.tellsOfErrors && error.verdict === "fail")
     context.breakers.recordFailure(file.host, error.message);
-  if (error.class === "checksum") {
-    record.mismatches++;
-    record.oneStream = true; // pieces may have come from servers that do not agree
-  }
-  const spent = error.permanent || record.mismatches >= 2 || attempt.isLast;
+  const hopeless = work.learnFrom?.(error) ?? false;
+  const spent = error.permanent || hopeless || attempt.isLast;
   const final = spent && error.class !== "locked";
   await work.giveUp?.(error, final);
   const verdict = hostVerdict(error, context.fleet);

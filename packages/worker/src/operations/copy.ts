@@ -14,6 +14,9 @@ import { mayRun, type Staging } from "../destinations/destination.js";
 /** A fleet's file over which so many workers died is not tried again. */
 const MOST_CRASHES = 8;
 
+/** So many tries with a wrong checksum, and it is the file that is wrong. */
+const MOST_MISMATCHES = 2;
+
 /** Brings one file to its destination, which has its old content or the new one, whole, whatever happens. */
 export class CopyFile implements Operation {
   readonly tellsOfErrors = true;
@@ -53,21 +56,22 @@ export class CopyFile implements Operation {
     const received = await receive(attempt, source, opened, this.#staging);
     failpoint("stage");
 
-    const vouching = verify(received, opened.entry, received.lengthBytes, job.x);
+    const verifiedBy = verify(received, opened.entry, received.lengthBytes, job.x);
     failpoint("verify");
 
     const published = await this.#staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
-    const { sha256 } = received;
-    const { outcome, stamp, unconditional } = published;
-    const entry = { source: attempt.file.sourceHash, version, sha256, stamp, sizeBytes: received.sizeBytes };
-    return {
-      outcome,
-      entry: mode === undefined ? entry : { ...entry, mode },
-      verifiedBy: vouching === "length" ? (published.verifiedBy ?? vouching) : vouching,
-      verdict: "ok",
-      unconditional,
+    const entry: CatalogEntry = {
+      source: attempt.file.sourceHash,
+      version,
+      sha256: received.sha256,
+      stamp: published.stamp,
+      sizeBytes: received.sizeBytes,
     };
+    if (mode !== undefined) entry.mode = mode;
+    const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
+    const { outcome, unconditional } = published;
+    return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional };
   }
 
   /** Before anything else: no predecessor may publish once this try has found out anything. */
@@ -81,6 +85,15 @@ export class CopyFile implements Operation {
       lease.note = encodeResumeRecord(record);
     } else delete record.upload;
     attempt.fencedOff = true;
+  }
+
+  learnFrom(error: TransferError): boolean {
+    const { record } = this.attempt;
+    if (error.class === "checksum") {
+      record.mismatches++;
+      record.oneStream = true; // pieces may have come from servers that do not agree
+    }
+    return record.mismatches >= MOST_MISMATCHES;
   }
 
   async giveUp(error: TransferError | StoppingError, final: boolean): Promise<void> {
