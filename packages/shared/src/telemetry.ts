@@ -1,7 +1,7 @@
 /**
- * Telemetry: counters, histograms, gauges and spans, for whoever exports them. This module knows no exporter: one calls
- * {@link listen}. While nobody listens a call costs one comparison: labels are not built, nothing is allocated or kept,
- * and what happened meanwhile is not made up for later.
+ * Telemetry: counters, histograms, gauges and spans, for whoever exports them. This module knows no exporter: one
+ * calls {@link listen}. While nobody listens a call costs one comparison: labels are not built, nothing is allocated
+ * or kept, and what happened meanwhile is not made up for later.
  *
  * Each thread has its own: a worker thread that is to be seen needs a listener of its own.
  *
@@ -16,8 +16,8 @@ export interface Counters {
   /** Files that this process recorded as ended, one per file however many runs wait for it. */
   "files.settled": { outcome: string };
   /**
-   * Leases that were not this process's any more, by what it wanted to do with them. A file that ended while a renewal
-   * was on its way counts under `renew`.
+   * Leases that were not this process's any more, by what it wanted to do with them. A file that ended while a
+   * renewal was on its way counts under `renew`.
    */
   "leases.lost": { operation: "renew" | "settle" | "release" };
   /** Circuit breakers of hosts that a report of this process opened. */
@@ -50,7 +50,10 @@ export interface Gauges {
   "redis.connections_away": undefined;
 }
 
-/** Spans: something that takes time and may fail. Their durations are histograms, too, where an exporter makes them so. */
+/**
+ * Spans: something that takes time and may fail. Their durations are histograms, too, where an exporter makes them
+ * so.
+ */
 export interface Spans {
   /** A script, from when it is handed to the connection to its answer; waiting for a Redis that is away included. */
   "redis.script": { operation: string };
@@ -67,7 +70,7 @@ type Plain<Table> = { [Name in keyof Table]: Table[Name] extends undefined ? Nam
 export interface TelemetrySink {
   count(name: keyof Counters, by: number, labels: Labels): void;
   observe(name: keyof Histograms, value: number, labels: Labels): void;
-  /** @returns what is told when the span ends. */
+  /** @returns whose `end` is called when the span ends. */
   startSpan(name: keyof Spans, attributes: Labels): Span;
 }
 
@@ -118,7 +121,7 @@ export function count(name: keyof Counters, by = 1, labels?: Given<Labels>): voi
   if (sink !== undefined) sink.count(name, by, made(labels));
 }
 
-/** Tells a histogram of one value, in the unit that the histogram's description names. */
+/** Adds a value to a histogram, in the unit that the histogram's description names. */
 export function observe(name: Plain<Histograms>, value: number): void;
 export function observe<Name extends Labelled<Histograms>>(
   name: Name,

@@ -6,12 +6,12 @@ import { forgetRunsOlderThan } from "@drover/shared/protocol/run-retention";
 import type { Redis } from "ioredis";
 import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher.js";
 
-/** A leader that says nothing for so long is followed by another. */
+/** A leader that is silent for this time, in milliseconds, is followed by another. */
 const TERM_MS = 5_000;
 const BUSY_MS = 25;
 const IDLE_MS = 50;
 const ERROR_MS = 1_000;
-/** Runs are forgotten so long after they ended. */
+/** Runs are forgotten this time after they ended, in milliseconds. */
 const KEPT_MS = 7 * 86_400_000;
 const TIDY_EVERY_MS = 600_000;
 

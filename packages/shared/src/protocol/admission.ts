@@ -22,10 +22,10 @@ export const LEASE_MS = 30_000;
 /** Instead of a catalog entry: the file is gone. */
 export const NO_ENTRY = "-";
 
-/** What a try says of its host to breaker and limits; `slow` is a failure that asks the whole fleet for less. */
+/** What a try reports to breaker and limits of its host; `slow` is a failure that asks the whole fleet for less. */
 export type HostVerdict = Verdict | "slow";
 
-/** A run that one process works on by itself has no limits: each of its files only waits as it is told to. */
+/** The verdict of a failed try. A run of one process knows no `slow`: each of its files waits as the host asks. */
 export function hostVerdict(error: TransferError, fleet: boolean): HostVerdict {
   return fleet && error.throttled ? "slow" : error.verdict;
 }
@@ -96,8 +96,8 @@ export interface AdmitRequest extends FileKeys {
 }
 
 /**
- * After whom a lease was had: after nobody, the same delivery asking again, or a predecessor who gave it back, died, or
- * let it expire. Decides whether staged bytes can be trusted.
+ * After whom a lease was had: after nobody, the same delivery asking again, or a predecessor who gave it back, died,
+ * or let it expire. Decides whether staged bytes can be trusted.
  */
 export type LeaseOrigin = "new" | "same" | "released" | "dead" | "expired";
 
@@ -153,8 +153,8 @@ export interface SettleRequest extends FileKeys {
   /** Keeps the lease's record: what its predecessors staged could not be removed. */
   keepLease: boolean;
   /**
-   * Flight whose source with its secrets is not needed any more. It is dropped in the same step: should Redis forget that
-   * the file has ended, it has not forgotten the secrets either.
+   * Flight whose source with its secrets is not needed any more. It is dropped in the same step: should Redis forget
+   * that the file has ended, it has not forgotten the secrets either.
    */
   forget?: string;
 }
@@ -208,8 +208,8 @@ export class Admission {
     private readonly probeMs: number,
     filesAtOnce = 1,
   ) {
-    // Settling never waits for company: whoever is admitted after a file has ended finds what it left, which is its slot
-    // at the host and its report.
+    // Settling never waits for more requests: whoever is admitted after a file has ended finds the slot at the host
+    // that it left, and its report.
     this.#admits = new Batcher("admit", (requests) => this.#admitAll(requests), callsApartMs(filesAtOnce));
     this.#settles = new Batcher("settle", (requests) => this.#settleAll(requests));
   }
@@ -222,27 +222,24 @@ export class Admission {
   /** Ends a file for everybody who waits for it. */
   async settle(request: SettleRequest): Promise<SettleAnswer> {
     for (let asked = request; ; ) {
-      const answer = await this.settleAlone(asked);
+      const answer = await this.#settles.ask(asked);
       if (answer.is !== "waiting") return answer;
       asked = { ...asked, waiting: answer.waiting }; // others have joined
     }
   }
 
   /** As {@link settle} for one file of a run: does nothing and answers `waiting` where other runs wait for it. */
-  async settleAlone(request: SettleRequest): Promise<SettleReply> {
-    const answer = await this.#settles.ask(request);
-    reportToTelemetry("settle", answer);
-    if (answer.is === "ok") count("files.settled", 1, OUTCOME_LABELS[request.outcome]);
-    return answer;
+  settleAlone(request: SettleRequest): Promise<SettleReply> {
+    return this.#settles.ask(request);
   }
 
   async #admitAll(requests: AdmitRequest[]): Promise<AdmitAnswer[]> {
-    const hosts = new KeyTable(); // of runs, for each has a state of its own
+    const runHosts = new KeyTable();
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const each of requests) {
       const { runId, host } = each;
-      const hostNumber = hosts.number(`${runId} ${host}`, () => [
+      const runHost = runHosts.number(`${runId} ${host}`, () => [
         [
           this.keys.run(runId),
           this.keys.breaker(host),
@@ -257,10 +254,10 @@ export class Admission {
         this.keys.lease(each.lease),
         catalogKey(this.keys, each.tree, each.name),
       );
-      args.push(hostNumber, each.delivery, each.sourceHash, each.deadFence ?? "", each.name);
+      args.push(runHost, each.delivery, each.sourceHash, each.deadFence ?? "", each.name);
     }
-    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hosts.keys, ...keys];
-    const allArgs = [LEASE_MS, this.probeMs, this.owner, hosts.size, ...hosts.args, ...args];
+    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...runHosts.keys, ...keys];
+    const allArgs = [LEASE_MS, this.probeMs, this.owner, runHosts.size, ...runHosts.args, ...args];
     const answers = (await admitScript.runForBytes(this.redis, allKeys, allArgs)) as unknown[][];
     return answers.map((each) => {
       const answer = readAdmit(each);
@@ -329,9 +326,14 @@ export class Admission {
     const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hostReports.keys, ...runOutcomes.keys, ...keys];
     const allArgs = [hostReports.size, runOutcomes.size, ...hostReports.args, ...runOutcomes.args, ...args];
     const answers = (await settleScript.run(this.redis, allKeys, allArgs)) as [string, unknown][];
-    return answers.map(([is, value]) =>
-      is === "WAITING" ? { is: "waiting", waiting: String(value) } : readSettled([is, value]),
-    );
+    return answers.map((reply, at) => {
+      if (reply[0] === "WAITING") return { is: "waiting", waiting: String(reply[1]) };
+      const answer = readSettled(reply);
+      reportToTelemetry("settle", answer);
+      if (answer.is === "ok")
+        count("files.settled", 1, OUTCOME_LABELS[(requests[at] as SettleRequest).outcome]);
+      return answer;
+    });
   }
 
   /** Gives a lease back after a try that did not end the file. */
@@ -393,7 +395,7 @@ const OUTCOME_LABELS = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, { 
   [Outcome in OutcomeName]: { outcome: Outcome };
 };
 
-function reportToTelemetry(operation: "settle" | "release", answer: SettleReply): void {
+function reportToTelemetry(operation: "settle" | "release", answer: SettleAnswer): void {
   if (answer.is === "stale") count("leases.lost", 1, OPERATION_LABELS[operation]);
   if (answer.is === "ok" && answer.blockedUntilMs > 0) count("breakers.opened");
 }

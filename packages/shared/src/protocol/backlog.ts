@@ -58,8 +58,8 @@ export class RunLostError extends Error {
 export type ChunkFile = [number, Record<string, unknown>, 1?];
 
 /**
- * Files that are registered with a run and have not ended, in chunks by batch and host: those that are not in BullMQ yet,
- * and those that are, which are in flight.
+ * Files that are registered with a run and have not ended, in chunks by batch and host: those that are not in BullMQ
+ * yet, and those that are, which are in flight.
  */
 export class Backlog {
   constructor(
@@ -77,7 +77,8 @@ export class Backlog {
    * @param options.fleet whether other runs may have the same files in flight. Default false.
    * @param options.claims whether two of the run's files could have the same destination: then Redis keeps all their
    *   names to find out. Default true.
-   * @returns per file its index, or that it is there already; a file that collides with another one is recorded as failed.
+   * @returns per file its index, or that it is there already; a file that collides with another one is recorded as
+   *   failed.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
    * @throws ForgottenError when Redis has lost earlier batches: send them again.
    */

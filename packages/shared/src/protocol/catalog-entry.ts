@@ -1,17 +1,23 @@
 /**
- * What the catalog says of a file, and how that is stored: in a few dozen bytes, because there may be a hundred million
- * of them. Where it is stored: catalog.ts.
+ * What the catalog says of a file, and how that is stored: in a few dozen bytes, because there may be a hundred
+ * million of them. Where it is stored: catalog.ts.
  */
 
 /** The last committed version of one file of a destination tree. */
 export interface CatalogEntry {
   /** The source it came from, see `sourceId`: 12 characters of base64url. */
   source: string;
-  /** Version at the source: for HTTP its validators, for an object its ETag, size and time, for a local file a hash of its stat. */
+  /**
+   * Version at the source: for HTTP its validators, for an object its ETag, size and time, for a local file a hash of
+   * its stat.
+   */
   version: string;
   /** SHA-256 of the bytes, hexadecimal; "" where nobody has read them. */
   sha256: string;
-  /** Tells that nobody else has touched the destination since the commit: of a local file {@link statStamp}, of an object its ETag. */
+  /**
+   * Shows that nobody else has touched the destination since the commit: of a local file {@link statStamp}, of an
+   * object its ETag.
+   */
   stamp: string;
   sizeBytes: number;
   /** Permission bits at the source, where it has any. */

@@ -39,8 +39,8 @@ export function catalogKey(keys: Keys, tree: string, name: string): string {
 
 /**
  * The catalog in Redis: per destination tree and file the last committed version, spread over {@link CATALOG_BUCKETS}
- * hashes. Entries are written by the settle script (lua/settle.lua.ts) under the fence of the file's lease. This class
- * reads them, and changes them where no file is being copied.
+ * hashes. Entries are written by the settle script (lua/settle.lua.ts) under the fence of the file's lease. This
+ * class reads them, and changes them where no file is being copied.
  */
 export class Catalog {
   constructor(
@@ -75,8 +75,8 @@ export class Catalog {
   }
 
   /**
-   * Every entry of a tree, in pages and in no order. It comes at least once; one that is written meanwhile as it was or as
-   * it is.
+   * Every entry of a tree, in pages and in no order. It comes at least once; one that is written meanwhile as it was
+   * or as it is.
    */
   async *entries(tree: string): AsyncGenerator<NamedEntry[]> {
     for (const keys of this.#buckets(tree)) {

@@ -1,7 +1,7 @@
 /**
- * Names of the fields of the hashes in Redis, by what they mean. The keys of the hashes are in keys.ts. What stands on
- * the right is stored: changing it changes the format. Leases, limits and breakers have short names because there is one
- * hash per open file or per host. Times are Unix milliseconds by the clock of Redis, unless something else is said.
+ * Names of the fields of the hashes in Redis, by what they mean. The keys of the hashes are in keys.ts. What stands
+ * on the right is stored: changing it changes the format. Leases, limits and breakers have short names because there
+ * is one hash per open file or per host. Times are Unix milliseconds by the clock of Redis, unless stated otherwise.
  */
 
 /** A run. */
@@ -58,7 +58,7 @@ export const LEASE = {
   delivery: "d",
   /** When it expires unless it is renewed. */
   expiresMs: "e",
-  /** Its fence: a number that only grows (microseconds by the clock of Redis, or one more than the fence before it). */
+  /** Its fence, a number that only grows: microseconds by the clock of Redis, or one more than the fence before. */
   fence: "f",
   /** Process that holds it. */
   owner: "o",
@@ -107,7 +107,7 @@ export const HOST_LIMIT = {
   bytesPerSecond: "b",
   /** Marks limits that a person set: they never expire. */
   set: "set",
-  /** What is left of the first two since the host asked for less. They grow back, and are gone when they are there. */
+  /** What is left of the first two since the host asked for less. They are gone when they have grown back. */
   adaptedFiles: "x",
   adaptedRequestsPerSecond: "y",
   /** When they were last halved. */

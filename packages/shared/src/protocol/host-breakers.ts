@@ -2,7 +2,10 @@ import type { RunSpec } from "../run.js";
 
 /** Time that a probe of a half-open breaker may take at most, in milliseconds, however patient the run is. */
 const MAX_PROBE_MS = 60_000;
-/** A run waits this much longer than it says, in milliseconds: a breaker that opens for exactly its wait is waited for. */
+/**
+ * A run waits this much longer than it says, in milliseconds: a breaker that opens for exactly its wait is waited
+ * for.
+ */
 const SLACK_MS = 2_000;
 /** A breaker that asks for no longer wait than this, in milliseconds, may be half-open. */
 const HALF_OPEN_WAIT_MS = 1_000;
@@ -18,8 +21,8 @@ export function hostBreakersOf(spec: RunSpec): HostBreakers {
 }
 
 /**
- * What this process knows of the circuit breakers of its run's hosts. The dispatcher queues no files of a blocked host,
- * and a file whose host has been blocked for too long ends `blocked`.
+ * What this process knows of the circuit breakers of its run's hosts. The dispatcher queues no files of a blocked
+ * host, and a file whose host has been blocked for too long ends `blocked`.
  */
 export class HostBreakers {
   /** Hosts that were found blocked and have let nothing through since; Unix ms. */
@@ -30,7 +33,8 @@ export class HostBreakers {
 
   /**
    * @param waitMs time that the run waits for an open breaker, in milliseconds.
-   * @param probeMs time that a half-open breaker's probes may take, in milliseconds: they are waited for beyond `waitMs`.
+   * @param probeMs time that a half-open breaker's probes may take, in milliseconds: they are waited for beyond
+   *   `waitMs`.
    */
   constructor(
     private readonly waitMs: number,

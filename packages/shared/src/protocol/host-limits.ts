@@ -16,8 +16,8 @@ export interface HostLimit {
 }
 
 /**
- * Reads `HOST=conn:8,rps:50,bw:20MB`. HOST is `*` for the default, a name (its ports 80 and 443) or `name:port`; `none`
- * instead of limits takes them away.
+ * Reads `HOST=conn:8,rps:50,bw:20MB`. HOST is `*` for the default, a name (its ports 80 and 443) or `name:port`;
+ * `none` instead of limits takes them away.
  *
  * @returns the hosts that are meant (`host:port` or `*`), and their limit.
  * @throws SettingsError where it reads otherwise.

@@ -12,7 +12,7 @@ export class KeyTable {
   /**
    * The number of an entry, which is made when it is asked for the first time.
    *
-   * @param name tells it from the others.
+   * @param name unique among the entries.
    * @param make its keys and arguments.
    */
   number(name: string, make: () => [keys: string[], args: (string | number)[]]): number {

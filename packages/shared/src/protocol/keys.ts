@@ -25,7 +25,7 @@ export class Keys {
   claims = (id: string, bucket: number) => `${this.namespace}:run:${id}:claim:${bucket}`;
   /** Stream of a run's outcomes, for those who follow it. What all of them have read is trimmed. */
   outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
-  /** Hash of those who follow a run: name → until when it is thought alive (ms), a space, the last id that it has read. */
+  /** Hash of those who follow a run: name → until when it is thought alive (ms) and the last id that it has read. */
   followers = (id: string) => `${this.namespace}:run:${id}:followers`;
   /** Set of the fleet's runs that are not done. */
   active = () => `${this.namespace}:active`;
@@ -40,7 +40,7 @@ export class Keys {
   limit = (host: string) => `${this.namespace}:limit:${host}`;
   /** Sorted set of the leases of files that are copied from a host, by when they expire (ms). */
   slots = (host: string) => `${this.namespace}:slots:${host}`;
-  /** Sorted set of leases that were told to ask a host again, by when (ms). */
+  /** Sorted set of leases that have a turn at a host, by when it comes (ms). */
   turns = (host: string) => `${this.namespace}:turns:${host}`;
 
   /** Hashes of what is at a destination tree: relative path → last committed version. */
@@ -49,7 +49,7 @@ export class Keys {
   catalogTrees = () => `${this.namespace}:catalog`;
   /** Sorted set of objects of a destination tree that a multipart upload was begun for, by when it was (ms). */
   uploads = (tree: string) => `${this.namespace}:uploads:${tree}`;
-  /** Hash of the objects that a service is tried with below a destination tree: key → who tries, and since when (ms). */
+  /** Hash of objects that a service is tried with below a destination tree: key → who tries, and since when (ms). */
   probes = (tree: string) => `${this.namespace}:probes:${tree}`;
   /** Hash of what is known of an S3 service. It expires. */
   service = (endpoint: string) => `${this.namespace}:s3:${endpoint}`;
@@ -77,9 +77,9 @@ export const LEASE_RECORD_TTL_MS = 86_400_000;
 /** Number of hashes that the claims of one run are spread over: small hashes stay in Redis's compact encoding. */
 export const CLAIM_BUCKETS = 2048;
 /**
- * Number of hashes that the catalog of one tree is spread over. A million files are 244 to a hash, which is compact and
- * quick to search; ten million outgrow the compact encoding and take a fifth more each, and ten thousand pay as much for
- * the hashes.
+ * Number of hashes that the catalog of one tree is spread over. A million files are 244 to a hash, which is compact
+ * and quick to search; ten million outgrow the compact encoding and take a fifth more each, and ten thousand pay as
+ * much for the hashes.
  */
 export const CATALOG_BUCKETS = 4096;
 

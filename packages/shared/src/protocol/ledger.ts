@@ -24,7 +24,10 @@ export const KEPT_RUNS = 200;
 const SECRETS_TTL_SECONDS = 7 * 86_400;
 /** Outcomes of a run that has ended are kept for those who follow it for this time, in seconds. */
 const UNREAD_TTL_SECONDS = 3_600;
-/** The producer of a fleet's run, perhaps on another machine, is thought dead when it was silent for this time, in milliseconds. */
+/**
+ * The producer of a fleet's run, perhaps on another machine, is thought dead when it was silent for this time, in
+ * milliseconds.
+ */
 const PRODUCER_SILENCE_MS = 15_000;
 /** Owner to the script that ends runs: anybody's. */
 const ANYBODY = "*";
@@ -47,13 +50,14 @@ export interface Standing {
 }
 
 /**
- * Runs and what became of their files. The truth about files is in bitmaps; the hash of a run is about the run alone. Who
- * forgets old runs: run-retention.ts.
+ * Runs and what became of their files. The truth about files is in bitmaps; the hash of a run is about the run alone.
+ * Who forgets old runs: run-retention.ts.
  */
 export class Ledger {
   /**
    * @param owner name of this process, see process-name.ts.
-   * @param whereabouts where a run was looked for in vain, for people, with what they can do. Default "": nothing is said.
+   * @param whereabouts where a run was looked for in vain, for people, with what they can do. Default "": nothing is
+   *   said.
    */
   constructor(
     private readonly redis: Redis,
@@ -239,7 +243,7 @@ export class Ledger {
     await this.redis.hdel(this.keys.run(id), RUN.sealed, RUN.deletionRefused);
   }
 
-  /** Says that the producer of a fleet's run lives. @returns whether the run is still its own. */
+  /** Records that the producer of a fleet's run lives. @returns whether the run is still its own. */
   async hold(id: string): Promise<boolean> {
     const held = await holdScript.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_SILENCE_MS]);
     return held === 1;
@@ -264,7 +268,10 @@ export class Ledger {
     return finishScript.run(this.redis, [this.keys.run(id), this.keys.done(id)], [owner, Date.now()]);
   }
 
-  /** Last batch that Redis knows, and whether it knows that there are no more; undefined where it has forgotten the run. */
+  /**
+   * Last batch that Redis knows, and whether it knows that there are no more; undefined where it has forgotten the
+   * run.
+   */
   async registered(id: string): Promise<{ batch: number; sealed: boolean } | undefined> {
     const [batch, sealed] = await this.redis.hmget(this.keys.run(id), RUN.batch, RUN.sealed);
     return batch === null ? undefined : { batch: Number(batch), sealed: sealed === "1" };
@@ -273,7 +280,8 @@ export class Ledger {
   /**
    * Ends a run of this process whose files have all ended.
    *
-   * @returns `done`, `open` while files have not ended or are not registered, or `lost` when another process has the run.
+   * @returns `done`, `open` while files have not ended or are not registered, or `lost` when another process has the
+   *   run.
    */
   async finish(id: string): Promise<"done" | "open" | "lost"> {
     const answer = await this.#finish(id, this.owner);
@@ -324,7 +332,10 @@ export class Ledger {
     return Number(files ?? 0) - (settled as number);
   }
 
-  /** Which files of a range have ended: bytes of the bitmap from the one with `firstIndex` to the one with `lastIndex`. */
+  /**
+   * Which files of a range have ended: bytes of the bitmap from the one with `firstIndex` to the one with
+   * `lastIndex`.
+   */
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }

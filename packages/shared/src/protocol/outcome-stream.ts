@@ -28,8 +28,8 @@ export class OutcomeStream {
   ) {}
 
   /**
-   * Reads what has come since the last call, and has what comes kept for {@link FOLLOW_MS}. An answer that is lost on its
-   * way is given again.
+   * Reads what has come since the last call, and has what comes kept for {@link FOLLOW_MS}. An answer that is lost on
+   * its way is given again.
    *
    * @returns outcomes with the indexes of their files, {@link MOST_READ} at most. One may come twice after Redis has
    *   forgotten its last second.

@@ -3,8 +3,8 @@ import { type Run, runSpecSchema } from "../run.js";
 import { RUN } from "./fields.js";
 
 /**
- * Reads the hash of a run. A run that says it is running and that nobody works on is `interrupted`; one of a fleet is not
- * once all its files are registered, because then the workers need nobody.
+ * Reads the hash of a run. A run that says it is running and that nobody works on is `interrupted`; one of a fleet is
+ * not once all its files are registered, because then the workers need nobody.
  *
  * @returns undefined for a run that is not there, or that another version of Drover made.
  */

@@ -28,8 +28,8 @@ export async function pruneRuns(store: RunStore): Promise<void> {
 }
 
 /**
- * Forgets runs that ended longer ago than `ageMs` milliseconds; and interrupted runs of one machine that began longer ago
- * and that nobody works on.
+ * Forgets runs that ended longer ago than `ageMs` milliseconds; and interrupted runs of one machine that began longer
+ * ago and that nobody works on.
  *
  * @returns how many, and the copies of piped lists that were kept for those who would go on with them.
  */

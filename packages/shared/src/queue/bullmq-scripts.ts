@@ -5,9 +5,9 @@ import { Script } from "../redis/script.js";
 
 /*
  * BullMQ calls a script for each job that it adds or finishes. For small files this is a large part of all work, and
- * most of that is not the script but the call: its fourteen keys and nine arguments, put together, sent, parsed, packed
- * and unpacked. Here BullMQ's own scripts, as they come with it, run for many jobs in one call. What BullMQ packs is
- * given to them unpacked.
+ * most of that is not the script but the call: its fourteen keys and nine arguments, put together, sent, parsed,
+ * packed and unpacked. Here BullMQ's own scripts, as they come with it, run for many jobs in one call. What BullMQ
+ * packs is given to them unpacked.
  */
 
 /**
@@ -22,8 +22,8 @@ interface LibraryScript {
 }
 
 /**
- * A script of BullMQ's as a Lua function of the keys and arguments of one job. The functions that it brings (each is made
- * of its parameters alone) are made once for all jobs of a call.
+ * A script of BullMQ's as a Lua function of the keys and arguments of one job. The functions that it brings (each is
+ * made of its parameters alone) are made once for all jobs of a call.
  */
 function asFunction(name: string, script: LibraryScript, events: Events): string {
   const content =
@@ -55,8 +55,8 @@ function byEvents(make: (events: Events) => Script): (events: Events) => Script 
 /**
  * Adds jobs. One that is there already is left as it is.
  *
- * KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job (3): id, data (JSON), priority or 0. Returns nothing.
- * The error is for what cannot be: a job is refused for its parent's or its deduplication's sake alone.
+ * KEYS: BullMQ's. ARGV: prefix, options (JSON), now (Unix ms); per job (3): id, data (JSON), priority or 0. Returns
+ * nothing. The error is for what cannot be: a job is refused for its parent's or its deduplication's sake alone.
  */
 function addScript(name: string, script: LibraryScript): (events: Events) => Script {
   return byEvents(
@@ -86,10 +86,10 @@ export const FINISH_JOB_KEY = 11;
 /**
  * Finishes jobs as completed, and fetches another one for each where that is wanted.
  *
- * KEYS: BullMQ's, with the prefix instead of the job's own. ARGV: prefix, options (packed), now (Unix ms), value that the
- *   jobs return (JSON); per job (3): id, token of its lock, 1 where another job is wanted or 0.
- * Returns one JSON text: per job what BullMQ's script returns, or {error}. Where all jobs go wrong the whole call fails, as
- * it must where Redis takes no writes any more.
+ * KEYS: BullMQ's, with the prefix instead of the job's own. ARGV: prefix, options (packed), now (Unix ms), value that
+ *   the jobs return (JSON); per job (3): id, token of its lock, 1 where another job is wanted or 0.
+ * Returns one JSON text: per job what BullMQ's script returns, or {error}. Where all jobs go wrong the whole call
+ * fails, as it must where Redis takes no writes any more.
  */
 export const finishScript = byEvents(
   (events) =>

@@ -113,7 +113,7 @@ export function batchingBackend(
 
 async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Finish[], events: Events) {
   const [first] = requests as [Finish];
-  // What is the same for all, as the library makes it: keys, then id, now, kind and value, state, fetch, prefix, options.
+  // What is the same for all, as the library makes it: keys; id, now, kind, value, state, fetch, prefix, options.
   const made = backend.moveToCompletedArgs(first.job, undefined, true, "", true);
   const keys = made.slice(0, FINISH_KEYS) as string[];
   const [, now, , value, , , prefix, packed] = made.slice(FINISH_KEYS) as [string, number, ...string[]];

@@ -1,9 +1,12 @@
 import { redactUrl } from "../redact.js";
 
-/** Where Redis is: a URL (see {@link parseRedisUrl}) or the path of a unix socket. Plain data: threads get it too. */
+/**
+ * Where Redis is: a URL (see {@link parseRedisUrl}) or the path of a unix socket. It is plain data, because threads
+ * get it too.
+ */
 export type RedisAddress = { url: string } | { socketPath: string };
 
-/** An address as it may be shown. */
+/** An address as it may be shown: without secrets. */
 export function showAddress(address: RedisAddress): string {
   return "url" in address ? redactUrl(address.url) : address.socketPath;
 }
@@ -31,14 +34,14 @@ export interface Credentials {
 }
 
 interface TargetBase {
-  /** The Redis itself, the Sentinels, or some nodes of the Cluster: at least one. */
+  /** The Redis itself, the Sentinels, or some nodes of the Cluster. */
   nodes: [RedisNode, ...RedisNode[]];
   tls: boolean;
-  /** For whoever has the data. */
+  /** Of the servers that have the data; those of Sentinels are apart. */
   credentials: Credentials;
 }
 
-/** What a Redis URL says. */
+/** What a Redis URL names. */
 export type RedisTarget =
   | (TargetBase & { kind: "single"; db: number })
   | (TargetBase & { kind: "sentinel"; db: number; master: string; sentinelCredentials: Credentials })

@@ -25,14 +25,17 @@ export interface Client {
 /** Time that Redis has to accept a connection, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5000;
 /**
- * A Redis that owes an answer and has sent nothing for this time, in milliseconds, is taken for dead: its machine may be
- * off, and another one master by now. Longer than any command of ours may take (BullMQ blocks for 10 s), shorter than
- * locks and leases last.
+ * A Redis that owes an answer and has sent nothing for this time, in milliseconds, is taken for dead: its machine may
+ * be off, and another one master by now. Longer than any command of ours may take (BullMQ blocks for 10 s), shorter
+ * than locks and leases last.
  */
 const SILENCE_TIMEOUT_MS = 15_000;
 /** Delay before a server that refused to write is tried again, in milliseconds. */
 const REFUSED_DELAY_MS = 1000;
-/** Time that a Sentinel, or a node of a Cluster, has to say where things are before the next one is asked, in milliseconds. */
+/**
+ * Time that a Sentinel or a node of a Cluster has to answer where the data is, before another is asked, in
+ * milliseconds.
+ */
 const NODE_TIMEOUT_MS = 2000;
 /** Delay before a command is sent again that a Cluster's node sent elsewhere, in milliseconds. */
 const MOVED_DELAY_MS = 20;
@@ -200,7 +203,7 @@ const BACK = { state: "back" } as const;
 let awayConnections = 0;
 gauge("redis.connections_away", () => awayConnections);
 
-/** Tells telemetry when a connection breaks and when it is there again. */
+/** Counts when a connection breaks and when it is there again. */
 function reportAvailability(client: EventEmitter): void {
   let away = false;
   const returned = () => {

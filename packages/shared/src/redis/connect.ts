@@ -106,7 +106,7 @@ async function infoOf(redis: Redis, shown: string): Promise<Map<string, string>>
   }
 }
 
-/** Why one of several nodes cannot be reached: a client of all of them does not tell. */
+/** Why one of several nodes cannot be reached: a client of all of them does not say. */
 async function failureOfNode(options: NodeOptions): Promise<string | undefined> {
   const redis = new Redis({
     ...options,

@@ -1,10 +1,10 @@
 /**
- * The border to the errors of others. ioredis, BullMQ and Redis itself tell most of theirs apart by message or code
- * alone. This is the only module that reads those; everybody else asks it.
+ * Errors of ioredis, BullMQ and Redis itself, most of which differ by message or code alone. This is the only module
+ * that reads those; everybody else asks it what an error means.
  */
 import { errnoCode, messageOf } from "../errors.js";
 
-/** What ioredis says when it knows no reason, or has told it before. */
+/** What ioredis says when it knows no reason, or has reported it before. */
 const VAGUE =
   /^(Connection is closed|Cluster is ended|None of startup nodes is available|Failed to refresh slots cache|All sentinels are unreachable|timeout$)/;
 
@@ -18,8 +18,8 @@ const INTERRUPTED = /^(Command aborted due to connection close|Connection is clo
 
 /**
  * Whether a command may be sent again because nobody knows what became of it: the connection broke; or that of a
- * Cluster's node did, which ioredis leaves to the caller while the Cluster itself is away; or a node that was no master
- * refused a script of BullMQ's, which ioredis then takes for known there.
+ * Cluster's node did, which ioredis leaves to the caller while the Cluster itself is away; or a node that was no
+ * master refused a script of BullMQ's, which ioredis then takes for known there.
  */
 export function isInterrupted(error: unknown): boolean {
   const previous = (error as { previousErrors?: unknown[] } | null)?.previousErrors;
@@ -36,8 +36,8 @@ export function isUnknownScript(error: unknown): boolean {
 }
 
 /**
- * Whether a server takes no writes any more: it was master and has become a replica (READONLY; UNBLOCKED for a command
- * that waited), or lacks replicas that it needs (NOREPLICAS). Another server is master by now, or soon.
+ * Whether a server takes no writes any more: it was master and has become a replica (READONLY; UNBLOCKED for a
+ * command that waited), or lacks replicas that it needs (NOREPLICAS). Another server is master by now, or soon.
  */
 export function isReadOnly(error: unknown): boolean {
   return /(^|-)(READONLY|NOREPLICAS|UNBLOCKED) /.test(messageOf(error));
@@ -49,7 +49,8 @@ export function isNotPermitted(error: unknown): boolean {
 }
 
 /**
- * Whether BullMQ says that the lock of a job ran out, as it does while Redis is away. The job is delivered again then.
+ * Whether BullMQ says that the lock of a job ran out, as it does while Redis is away. The job is delivered again
+ * then.
  */
 export function isLockLost(error: unknown): boolean {
   return /^(could not renew lock|Missing lock) for job /.test(messageOf(error));
@@ -71,7 +72,7 @@ function reasonOf(error: unknown): string {
   // Of a name with several addresses.
   if (error instanceof AggregateError && error.errors.length > 0)
     return error.errors.map((each) => messageOf(each)).join(", ");
-  // The last of what the nodes of a Cluster had to say.
+  // The last error of a Cluster's nodes.
   const { lastNodeError } = error as { lastNodeError?: unknown };
   if (lastNodeError) return reasonOf(lastNodeError);
   const message = messageOf(error)

@@ -1,21 +1,22 @@
 import { Command, type Redis } from "ioredis";
 
 /*
- * How commands go to Redis. A file takes some forty arguments, so what ioredis spends on each (strings put together and
- * measured, a piece of memory for each binary one) was a tenth of what a small file cost.
+ * How commands are encoded and written. A file takes some forty arguments, so what ioredis spends on each (it joins
+ * and measures strings, and allocates memory for each binary one) was a tenth of what a small file cost.
  */
 
-/** Commands are written one behind the other into blocks of so many bytes. What is written is never written over. */
+/** Commands are written one behind the other into blocks of this size. What is written is never written over. */
 const BLOCK_BYTES = 256 << 10;
-/** An argument's length and line ends take no more. */
+/** The length of an argument and its line ends take no more than this. */
 const FRAME_BYTES = 24;
 
 let block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-/** Where the command that is being written begins, and what comes next goes. */
+/** Where in the block the command that is being written begins. */
 let start = 0;
+/** Where the next byte goes. */
 let at = 0;
 
-/** A command in RESP (Redis serialization protocol, version 2): an array of bulk strings. */
+/** Encodes a command in RESP (Redis serialization protocol, version 2): an array of bulk strings. */
 Command.prototype.toWritable = function toWritable(this: { name: string; args: (string | Buffer)[] }) {
   start = at;
   makeRoom(FRAME_BYTES);
@@ -25,7 +26,7 @@ Command.prototype.toWritable = function toWritable(this: { name: string; args: (
   return block.subarray(start, at);
 };
 
-/** Where a block is full, the command goes on in another one. */
+/** Makes room for so many bytes. Where the block is full, the command moves to another one. */
 function makeRoom(bytes: number): void {
   if (bytes <= block.length - at) return;
   const begun = block.subarray(start, at);
@@ -38,6 +39,7 @@ const ASTERISK = 42;
 const DOLLAR = 36;
 const ZERO = 48;
 
+/** Writes a bulk string. */
 function put(arg: string | Buffer): void {
   const bytes = typeof arg === "string" ? Buffer.byteLength(arg) : arg.length;
   makeRoom(FRAME_BYTES + bytes);
@@ -46,7 +48,7 @@ function put(arg: string | Buffer): void {
   lineEnd();
 }
 
-/** A sign, and a whole number from 0. */
+/** Writes a sign, a whole number from 0, and a line end. */
 function line(sign: number, value: number): void {
   block[at++] = sign;
   let digits = 1;
@@ -68,10 +70,14 @@ function lineEnd(): void {
 interface Writable {
   write: (data: string | Buffer) => boolean;
   writableEnded: boolean;
-  setMaxListeners(most: number): void;
+  setMaxListeners(count: number): void;
 }
 
-/** Joins what is written in one turn of the event loop: one system call then carries the commands of many files. */
+/**
+ * Has a connection write all commands of one turn of the event loop in one system call.
+ *
+ * @param redis whose socket is connected. It has another socket after each connection: call this again then.
+ */
 export function gatherWrites(redis: Redis): void {
   const { stream } = redis as unknown as { stream?: Writable };
   if (!stream) return;
@@ -84,7 +90,7 @@ export function gatherWrites(redis: Redis): void {
       setImmediate(() => {
         const all = waiting;
         waiting = [];
-        // What is being closed takes nothing; the commands are sent again.
+        // A socket that is being closed takes nothing; ioredis sends the commands again.
         if (!stream.writableEnded) write(joined(all));
       });
     }
@@ -92,6 +98,7 @@ export function gatherWrites(redis: Redis): void {
   };
 }
 
+/** The buffers as one, without a copy where possible. */
 function joined(buffers: Buffer[]): Buffer {
   const first = buffers[0] as Buffer;
   let end = first.byteOffset;
@@ -99,5 +106,6 @@ function joined(buffers: Buffer[]): Buffer {
     if (buffer.buffer !== first.buffer || buffer.byteOffset !== end) return Buffer.concat(buffers);
     end += buffer.length;
   }
-  return Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset); // they are behind each other in one block
+  // They lie behind each other in one block.
+  return Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset);
 }

@@ -5,45 +5,56 @@ import { HOST_BREAKER } from "./fragments/breaker.lua.js";
 import { CLOCK } from "./fragments/clock.lua.js";
 import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
 
+/** Numbers of keys and arguments, see below. */
+const HEAD_KEYS = 1;
+const HEAD_ARGS = 4;
+const RUN_HOST_KEYS = 5;
+const FILE_KEYS = 3;
+const FILE_ARGS = 5;
+
 /**
  * Takes the leases on the destinations of files, each with its fence, where breaker and limits of its host allow. Files
  * are handled one after the other, so that those that are asked for at the same time share one call.
  *
- * KEYS: default limit; per host of a run (5): run, breaker, limit, slots, turns; per file (3): flight, lease, hash of the
- *   catalog.
- * ARGV: lease ms, probe ms, owner, number of hosts of runs; per host of a run: its host, or '' for a local source; per
- *   file (5): number of its host of a run, delivery, hash of its source, fence of an owner known to be dead or '', its
- *   field in the catalog.
- * Returns per file one of
- *   {'DONE'}: it has ended.
- *   {'CANCELLED'}: its run was cancelled.
- *   {'BUSY', owner, hash of the source, fence, ms left}: somebody else holds the lease.
- *   {'WAIT', ms until its turn}: the limit of its host is reached.
- *   {'BLOCKED', ms}: the breaker of its host is open.
- *   {'OK', fence, epoch of the breaker, catalog entry or '', origin of the lease ('new' | 'same' | 'released' | 'dead' |
- *     'expired'), fences of predecessors, what is known of the staged bytes or '', files that wait for it (the flight's
- *     value), holders that died, bytes per second for its host or 0, files that share them}.
+ * KEYS:
+ *   - default limit
+ *   - per run host, which is a run and a host (5): run, breaker, limit, slots, turns
+ *   - per file (3): flight, lease, hash of the catalog
+ * ARGV:
+ *   - lease ms, probe ms, owner, number of run hosts
+ *   - per run host: the host, or '' for a local source
+ *   - per file (5): number of its run host, delivery, hash of its source, fence of an owner known to be dead or '', its
+ *     field in the catalog
+ * Returns per file one of:
+ *   - {'DONE'}: it has ended
+ *   - {'CANCELLED'}: its run was cancelled
+ *   - {'BUSY', owner, hash of the source, fence, ms left}: somebody else holds the lease
+ *   - {'WAIT', ms until its turn}: the limit of its host is reached
+ *   - {'BLOCKED', ms}: the breaker of its host is open
+ *   - {'OK', fence, epoch of the breaker, catalog entry or '', origin of the lease ('new' | 'same' | 'released' | 'dead'
+ *     | 'expired'), fences of predecessors, what is known of the staged bytes or '', files that wait for it (the
+ *     flight's value), holders that died, bytes per second for its host or 0, files that share them}
  */
 export const admitScript = new Script(
   "admit",
   `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}
-local HOST_KEYS, FILE_KEYS, FILE_ARGS = 5, 3, 5
 local defaultLimit = KEYS[1]
-local leaseMs, probeMs, owner, hosts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local keysBeforeHosts, argsBeforeHosts = 1, 4
-local keysBeforeFiles, argsBeforeFiles = keysBeforeHosts + hosts * HOST_KEYS, argsBeforeHosts + hosts
+local leaseMs, probeMs, owner, runHosts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local keysBeforeFiles = ${HEAD_KEYS} + runHosts * ${RUN_HOST_KEYS}
+local argsBeforeFiles = ${HEAD_ARGS} + runHosts
 
 -- States of runs that this call has read; and the epochs of breakers that it found closed, by host.
 local runStates, closedEpochs = {}, {}
 
+-- Decides on one file. Returns its answer.
 local function admit(file)
-  local key, arg = keysBeforeFiles + (file - 1) * FILE_KEYS, argsBeforeFiles + (file - 1) * FILE_ARGS
+  local key, arg = keysBeforeFiles + (file - 1) * ${FILE_KEYS}, argsBeforeFiles + (file - 1) * ${FILE_ARGS}
   local flight, lease, catalog = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
-  local hostNumber, delivery, source, deadFence, catalogField = unpack(ARGV, arg + 1, arg + FILE_ARGS)
-  hostNumber = tonumber(hostNumber)
-  key = keysBeforeHosts + (hostNumber - 1) * HOST_KEYS
-  local run, breaker, limitKey, slots, turns = unpack(KEYS, key + 1, key + HOST_KEYS)
-  local host = ARGV[argsBeforeHosts + hostNumber]
+  local runHost, delivery, source, deadFence, catalogField = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
+  runHost = tonumber(runHost)
+  local host = ARGV[${HEAD_ARGS} + runHost]
+  key = ${HEAD_KEYS} + (runHost - 1) * ${RUN_HOST_KEYS}
+  local run, breaker, limitKey, slots, turns = unpack(KEYS, key + 1, key + ${RUN_HOST_KEYS})
 
   local runState = runStates[run]
   if not runState then
@@ -109,7 +120,7 @@ local function admit(file)
 end
 
 local answers = {}
-for file = 1, (#KEYS - keysBeforeFiles) / FILE_KEYS do answers[file] = admit(file) end
+for file = 1, (#KEYS - keysBeforeFiles) / ${FILE_KEYS} do answers[file] = admit(file) end
 return answers
 `,
 );

@@ -1,6 +1,11 @@
 import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 
+/** Numbers of keys and arguments, see below. */
+const HEAD_KEYS = 6;
+const HEAD_ARGS = 5;
+const FILE_ARGS = 7;
+
 /** What is recorded of a file whose destination another source of its run has. */
 const COLLISION = JSON.stringify({
   class: "collision",
@@ -8,30 +13,37 @@ const COLLISION = JSON.stringify({
 });
 
 /**
- * Registers a batch of files with a run, all or nothing: claims destinations, gives indexes, makes flights, and writes the
- * chunks of the backlog, the counts and the producer's cursor.
+ * Registers a batch of files with a run, all or nothing: claims destinations, gives indexes, makes flights, and writes
+ * the chunks of the backlog, the counts and the producer's cursor.
  *
  * In a fleet a file that is queued by another run already, and that no worker has taken up yet, is joined. One that is
- * taken up could be older than what this run asks for: this run's file gets a flight of its own, which waits for the lease.
+ * taken up could be older than what this run asks for: this run's file gets a flight of its own, which waits for the
+ * lease.
  *
- * KEYS: run, done, is:unchanged, is:failed, failed, backlog; per file (2, in a fleet 4): claims, flight; in a fleet also
- *   the run's own flight for it, and its lease.
- * ARGV: producer (which must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two files could
- *   have one destination; per file (7): kind (q queued | u unchanged | f failed), host, hash of its destination, hash of
- *   its source, job (JSON without its index), bytes, failure (JSON, kind f) or ''.
- * Returns {'OK', answer per file...}, an answer being its index, 'dup' (the same file was in the run already), or
- *   'col'..index (another source has its destination: it is recorded as failed). A batch that was sent again gets the
- *   answer of the first time. Or {'GAP', last batch}, {'GONE'} (there is no such run), {'CANCELLED'}, {'OWNER', name}.
+ * KEYS:
+ *   - run, done, is:unchanged, is:failed, failed, backlog
+ *   - per file (2, in a fleet 4): claims, flight; in a fleet also the run's own flight for it, and its lease
+ * ARGV:
+ *   - producer (which must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two files
+ *     could have one destination or ''
+ *   - per file (7): kind (q queued | u unchanged | f failed), host, hash of its destination, hash of its source, job
+ *     (JSON without its index), bytes, failure (JSON, kind f) or ''
+ * Returns one of:
+ *   - {'OK', answer per file...}: its index, 'dup' (the same file was in the run already), or 'col'..index (another
+ *     source has its destination: it is recorded as failed). A batch that was sent again gets the first answer again
+ *   - {'GAP', last batch}: batches before this one are missing
+ *   - {'GONE'}: there is no such run
+ *   - {'CANCELLED'}
+ *   - {'OWNER', name}: the run is another process's
  */
 export const enqueueScript = new Script(
   "enqueue",
   `
-local HEAD_KEYS, HEAD_ARGS, FILE_ARGS = 6, 5, 7
-local run, done, unchangedFiles, failedFiles, failures, backlog = unpack(KEYS, 1, HEAD_KEYS)
-local producer, batch, cursor, fleetRun, mayCollide = unpack(ARGV, 1, HEAD_ARGS)
+local run, done, unchangedFiles, failedFiles, failures, backlog = unpack(KEYS, 1, ${HEAD_KEYS})
+local producer, batch, cursor, fleetRun, mayCollide = unpack(ARGV, 1, ${HEAD_ARGS})
 mayCollide = mayCollide == '1'
 local isFleet = fleetRun ~= ''
-local FILE_KEYS = isFleet and 4 or 2
+local fileKeys = isFleet and 4 or 2
 
 local state, owner, lastBatch, files, lastAnswer = unpack(redis.call('HMGET', run, '${RUN.state}', '${RUN.owner}',
   '${RUN.batch}', '${RUN.files}', '${RUN.answer}'))
@@ -68,10 +80,10 @@ local function queue(host, job, index, flight, ownFlight, lease)
 end
 
 local answer, nextIndex = {'OK'}, tonumber(files or '0')
-for file = 1, (#KEYS - HEAD_KEYS) / FILE_KEYS do
-  local key, arg = HEAD_KEYS + (file - 1) * FILE_KEYS, HEAD_ARGS + (file - 1) * FILE_ARGS
-  local claims, flight, ownFlight, lease = unpack(KEYS, key + 1, key + FILE_KEYS)
-  local kind, host, destination, source, job, bytes, failure = unpack(ARGV, arg + 1, arg + FILE_ARGS)
+for file = 1, (#KEYS - ${HEAD_KEYS}) / fileKeys do
+  local key, arg = ${HEAD_KEYS} + (file - 1) * fileKeys, ${HEAD_ARGS} + (file - 1) * ${FILE_ARGS}
+  local claims, flight, ownFlight, lease = unpack(KEYS, key + 1, key + fileKeys)
+  local kind, host, destination, source, job, bytes, failure = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
   -- One claim per file of a large run: 60 bits of the destination and 30 of the source tell them apart.
   local claimed, claimant = string.sub(destination, 1, 10), string.sub(source, 1, 5)
   local otherClaimant = mayCollide and redis.call('HGET', claims, claimed)
@@ -102,8 +114,8 @@ end
 for host, chunk in pairs(chunks) do
   redis.call('HSET', backlog, batch .. '|' .. host, '[' .. table.concat(chunk, ',') .. ']')
 end
-redis.call('HSET', run, '${RUN.batch}', batch, '${RUN.cursor}', cursor, '${RUN.files}', string.format('%.0f', nextIndex),
-  '${RUN.answer}', cjson.encode(answer))
+redis.call('HSET', run, '${RUN.batch}', batch, '${RUN.cursor}', cursor,
+  '${RUN.files}', string.format('%.0f', nextIndex), '${RUN.answer}', cjson.encode(answer))
 return answer
 `,
 );

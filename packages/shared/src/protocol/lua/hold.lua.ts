@@ -2,10 +2,11 @@ import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 
 /**
- * Says that the producer of a fleet's run lives.
+ * Records that the producer of a fleet's run lives.
  *
  * KEYS: run. ARGV: owner, ms for which it is thought alive from now on.
- * Returns 1, or 0 where the run is another's. A run that Redis has forgotten counts as its own: its producer makes it anew.
+ * Returns 1, or 0 where the run is another's. A run that Redis has forgotten counts as its own: its producer makes it
+ *   anew.
  */
 export const holdScript = new Script(
   "hold",

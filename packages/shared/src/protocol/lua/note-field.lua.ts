@@ -2,8 +2,8 @@ import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 
 /**
- * Writes a field of a run, unless it is somebody else's by now: a process that was stopped for long may wake up at any
- * time.
+ * Writes a field of a run, unless it is somebody else's by now: a process that was stopped for long may wake up at
+ * any time.
  *
  * KEYS: run. ARGV: owner, field, value. Returns 1, or 0 where nothing was written.
  */

@@ -2,8 +2,8 @@ import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 
 /**
- * Reads on in the outcomes of a run for one of those who follow it. What all of them have read is trimmed, and those who
- * have not asked for long are forgotten.
+ * Reads on in the outcomes of a run for one of those who follow it. What all of them have read is trimmed, and those
+ * who have not asked for long are forgotten.
  *
  * KEYS: run, outcomes, followers.
  * ARGV: follower, id of the last outcome that it has, ms for which it is thought alive, most outcomes.

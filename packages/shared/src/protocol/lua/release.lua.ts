@@ -9,7 +9,8 @@ import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
  *
  * KEYS: lease, breaker, default limit, limit, slots.
  * ARGV: fence, staged bytes (JSON) or '', verdict (ok | slow | fail | none, '' where there is no host), epoch of the
- *   breaker, its threshold, ms that it stays open, ms of Retry-After, '1' where nothing of its predecessors is left or ''.
+ *   breaker, its threshold, ms that it stays open, ms of Retry-After, '1' where nothing of its predecessors is left
+ *   or ''.
  * Returns {'OK' | 'STALE', until when the host is blocked now (ms) or 0}.
  */
 export const releaseScript = new Script(

@@ -4,44 +4,61 @@ import { HOST_BREAKER } from "./fragments/breaker.lua.js";
 import { CLOCK } from "./fragments/clock.lua.js";
 import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
 
+/** Numbers of keys and arguments, see below. */
+const HEAD_KEYS = 1;
+const HEAD_ARGS = 2;
+const REPORT_KEYS = 3;
+const REPORT_ARGS = 6;
+const RUN_OUTCOME_KEYS = 6;
+const FILE_KEYS = 3;
+const FILE_ARGS = 12;
+const WAITER_ARGS = 2;
+
 /**
  * Ends files. Without its flight a file is not ended twice; without its lease it is not ended at all.
  *
- * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller says of whom it
- * knows: where there are others the answer names them, and nothing is done.
+ * Every file of any run that waits for the flight ends with it. Their keys must be declared, so the caller names those
+ * that it knows: where there are others the answer names them, and nothing is done.
  *
- * KEYS: default limit; per host report (3): breaker, limit, slots; per run outcome, which is a run and an outcome (6): run,
- *   done, is:<outcome>, failed, outcomes, secrets; per file (3): flight, lease, hash of the catalog.
- * ARGV: number of host reports, number of run outcomes; per host report (6): verdict (ok | slow | fail | none, '' where
- *   there is no host), epoch of the breaker, its threshold, ms that it stays open, ms of Retry-After, '1' to open it at
- *   once or ''; per run outcome: its outcome; per file (12): number of its host report, number of its run outcome, fence
- *   or '' (ends without a lease), bytes, failure (JSON) or '', field in the catalog, catalog entry, '' (stays as it is) or
- *   '-' (is dropped), '1' to keep the lease's record, because what its predecessors staged could not be removed, who
- *   waits (the flight's value), the outcome for those who follow the run (JSON) or '', flight whose secret is not needed
- *   any more or '', number of files that wait; then per waiting file (2): number of its run outcome, its index.
- * Returns per file {'OK' | 'ALREADY' | 'STALE', until when its host is blocked now (ms) or 0}; or {'WAITING', the flight's
- *   value}.
+ * KEYS:
+ *   - default limit
+ *   - per host report, which is what came of a file at its host (3): breaker, limit, slots
+ *   - per run outcome, which is a run and an outcome (6): run, done, is:<outcome>, failed, outcomes, secrets
+ *   - per file (3): flight, lease, hash of the catalog
+ * ARGV:
+ *   - number of host reports, number of run outcomes
+ *   - per host report (6): verdict (ok | slow | fail | none, '' where there is no host), epoch of the breaker, its
+ *     threshold, ms that it stays open, ms of Retry-After, '1' to open it at once or ''
+ *   - per run outcome: its outcome
+ *   - per file (12): number of its host report, number of its run outcome, fence or '' (it ends without a lease), bytes,
+ *     failure (JSON) or '', field in the catalog, catalog entry or '' (stays as it is) or '-' (is dropped), '1' to keep
+ *     the record of the lease (what its predecessors staged could not be removed) or '', who waits (the flight's
+ *     value), the outcome for those who follow the run (JSON) or '', flight whose secret is not needed any more or '',
+ *     number of files that wait; and behind them
+ *   - per waiting file of it (2): number of its run outcome, its index
+ * Returns per file one of:
+ *   - {'OK' | 'ALREADY' | 'STALE', until when its host is blocked now (ms) or 0}: STALE where the lease is not the
+ *     caller's any more
+ *   - {'WAITING', the flight's value}: others wait for it, too
  */
 export const settleScript = new Script(
   "settle",
   `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}
-local REPORT_KEYS, REPORT_ARGS, RUN_OUTCOME_KEYS, FILE_KEYS, FILE_ARGS, WAITER_ARGS = 3, 6, 6, 3, 12, 2
 local defaultLimit = KEYS[1]
 local hostReports, runOutcomes = tonumber(ARGV[1]), tonumber(ARGV[2])
-local keysBeforeReports, argsBeforeReports = 1, 2
-local keysBeforeRunOutcomes = keysBeforeReports + hostReports * REPORT_KEYS
-local argsBeforeRunOutcomes = argsBeforeReports + hostReports * REPORT_ARGS
-local keysBeforeFiles = keysBeforeRunOutcomes + runOutcomes * RUN_OUTCOME_KEYS
+local keysBeforeRunOutcomes = ${HEAD_KEYS} + hostReports * ${REPORT_KEYS}
+local argsBeforeRunOutcomes = ${HEAD_ARGS} + hostReports * ${REPORT_ARGS}
+local keysBeforeFiles = keysBeforeRunOutcomes + runOutcomes * ${RUN_OUTCOME_KEYS}
 local argsBeforeFiles = argsBeforeRunOutcomes + runOutcomes
 
--- Host reports that this call has read, by number; and the epoch that a breaker was told a success of.
+-- Host reports that this call has read, by number; and the epoch of the last success that a breaker got, by its key.
 local reports, successEpochs = {}, {}
 -- By key of the run: bytes to add, and whether somebody follows it.
 local runBytes, runFollowed = {}, {}
 
 local function readReport(number)
-  local key, arg = keysBeforeReports + (number - 1) * REPORT_KEYS, argsBeforeReports + (number - 1) * REPORT_ARGS
-  local verdict, epoch, threshold, ttlMs, retryAfterMs, force = unpack(ARGV, arg + 1, arg + REPORT_ARGS)
+  local key, arg = ${HEAD_KEYS} + (number - 1) * ${REPORT_KEYS}, ${HEAD_ARGS} + (number - 1) * ${REPORT_ARGS}
+  local verdict, epoch, threshold, ttlMs, retryAfterMs, force = unpack(ARGV, arg + 1, arg + ${REPORT_ARGS})
   local report = {breaker = KEYS[key + 1], limit = KEYS[key + 2], slots = KEYS[key + 3], verdict = verdict,
     epoch = epoch, threshold = tonumber(threshold), ttlMs = tonumber(ttlMs), retryAfterMs = tonumber(retryAfterMs),
     force = force == '1'}
@@ -49,7 +66,8 @@ local function readReport(number)
   return report
 end
 
--- Tells breaker and limits of the host what came of a file. Returns until when (ms) the breaker is open now, or 0.
+-- Reports to breaker and limits of the host what came of a file.
+-- Returns until when (ms) the breaker is open now, or 0.
 local function reportToHost(report, lease, fence)
   local breaker, verdict, epoch, blockedUntilMs = report.breaker, report.verdict, report.epoch, 0
   local isRepeated = verdict == 'ok' and successEpochs[breaker] == epoch
@@ -61,19 +79,19 @@ local function reportToHost(report, lease, fence)
   return blockedUntilMs
 end
 
--- Handles one file, whose keys and arguments come after so many others.
--- Returns its answer, and how many arguments are behind it.
+-- Ends one file. Its keys and arguments are behind those with the numbers key and arg.
+-- Returns its answer, and the number of its last argument.
 local function settle(key, arg)
   local flight, lease, catalog = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
-  local hostReport, runOutcome, fence, bytes, failure, catalogField, catalogEntry, keepsLease, expectedWaiting, followed,
-    secret, waiters = unpack(ARGV, arg + 1, arg + FILE_ARGS)
-  local firstWaiter = arg + FILE_ARGS + 1
-  local nextArg = arg + FILE_ARGS + tonumber(waiters) * WAITER_ARGS
+  local hostReport, runOutcome, fence, bytes, failure, catalogField, catalogEntry, keepsLease, expectedWaiting,
+    followed, secret, waiters = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
+  local firstWaiter = arg + ${FILE_ARGS} + 1
+  local lastArg = arg + ${FILE_ARGS} + tonumber(waiters) * ${WAITER_ARGS}
 
   local waiting = redis.call('GET', flight)
-  if not waiting then return {'ALREADY', 0}, nextArg end
-  if waiting ~= expectedWaiting then return {'WAITING', waiting}, nextArg end
-  if fence ~= '' and redis.call('HGET', lease, '${LEASE.fence}') ~= fence then return {'STALE', 0}, nextArg end
+  if not waiting then return {'ALREADY', 0}, lastArg end
+  if waiting ~= expectedWaiting then return {'WAITING', waiting}, lastArg end
+  if fence ~= '' and redis.call('HGET', lease, '${LEASE.fence}') ~= fence then return {'STALE', 0}, lastArg end
 
   local blockedUntilMs = 0
   hostReport = tonumber(hostReport)
@@ -85,8 +103,8 @@ local function settle(key, arg)
 
   runOutcome, bytes = tonumber(runOutcome), tonumber(bytes)
   local outcome = ARGV[argsBeforeRunOutcomes + runOutcome]
-  for at = firstWaiter, nextArg, WAITER_ARGS do
-    local waiterKey, index = keysBeforeRunOutcomes + (tonumber(ARGV[at]) - 1) * RUN_OUTCOME_KEYS, ARGV[at + 1]
+  for at = firstWaiter, lastArg, ${WAITER_ARGS} do
+    local waiterKey, index = keysBeforeRunOutcomes + (tonumber(ARGV[at]) - 1) * ${RUN_OUTCOME_KEYS}, ARGV[at + 1]
     local run, done, hasOutcome, failures, outcomes = unpack(KEYS, waiterKey + 1, waiterKey + 5)
     redis.call('SETBIT', done, index, 1)
     if outcome ~= 'copied' then redis.call('SETBIT', hasOutcome, index, 1) end
@@ -102,7 +120,7 @@ local function settle(key, arg)
     end
   end
   if secret ~= '' then
-    local secrets = KEYS[keysBeforeRunOutcomes + runOutcome * RUN_OUTCOME_KEYS]
+    local secrets = KEYS[keysBeforeRunOutcomes + runOutcome * ${RUN_OUTCOME_KEYS}]
     redis.call('HDEL', secrets, secret)
   end
 
@@ -111,11 +129,11 @@ local function settle(key, arg)
     redis.call('DEL', flight)
     redis.call('HSET', lease, '${LEASE.released}', '1')
   else redis.call('DEL', flight, lease) end
-  return {'OK', blockedUntilMs}, nextArg
+  return {'OK', blockedUntilMs}, lastArg
 end
 
 local answers, file, arg = {}, 0, argsBeforeFiles
-for key = keysBeforeFiles, #KEYS - FILE_KEYS, FILE_KEYS do
+for key = keysBeforeFiles, #KEYS - ${FILE_KEYS}, ${FILE_KEYS} do
   file = file + 1
   answers[file], arg = settle(key, arg)
 end

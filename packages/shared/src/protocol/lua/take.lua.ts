@@ -5,8 +5,8 @@ import { RUN } from "../fields.js";
  * Takes a run for a process, unless another one works on it.
  *
  * KEYS: run, active.
- * ARGV: new owner, owner that is known to be dead or '', run where it is a fleet's or '', ms for which a fleet's producer is
- *   thought alive.
+ * ARGV: new owner, owner that is known to be dead or '', run where it is a fleet's or '', ms for which a fleet's
+ *   producer is thought alive.
  * Returns 'OK', the owner that has it, or 'NONE' (there is no such run).
  */
 export const takeScript = new Script(

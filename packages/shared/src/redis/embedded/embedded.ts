@@ -1,6 +1,6 @@
 /**
  * The embedded Redis: one private redis-server per state directory, shared by all `drover` processes of one
- * user. It belongs to none of them but to a keeper process (keeper.ts), so it outlives the first one, survives
+ * user. It belongs to none of them but to a supervisor process (supervisor.ts), so it outlives the first one, survives
  * the death of any, and stops by itself when nobody uses it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -39,7 +39,7 @@ export interface EmbeddedOptions {
   idleMs?: number;
   /**
    * Called with one line when Redis was lost after it had been opened and cannot be brought back yet. It is
-   * tried again and again until `close`. By default nobody is told.
+   * tried again and again until `close`. Default: nothing is called.
    */
   onTrouble?: (message: string) => void;
 }
@@ -56,7 +56,7 @@ export interface EmbeddedRedis {
 
 /**
  * Opens the Redis of a state directory, and starts it if it is not running (about 0.1 s). Until `close` or the
- * end of the process it is kept running, and brought back with its data should it or its keeper die: clients
+ * end of the process it is kept running, and brought back with its data should it or its supervisor die: clients
  * need only reconnect. This keeps no process alive that has nothing else to do.
  *
  * @throws EmbeddedError if it cannot be had: no redis-server installed, an unusable state directory, damaged
@@ -107,12 +107,12 @@ const SUPERVISOR = fileURLToPath(new URL("./supervisor.js", import.meta.url));
 
 type ResolvedOptions = Required<Omit<EmbeddedOptions, "stateDir">>;
 
-/** This process's stake in the Redis: an open connection to its keeper, renewed whenever it breaks. */
+/** This process's stake in the Redis: an open connection to its supervisor, renewed whenever it breaks. */
 class SupervisorLink {
-  /** Where the keeper was reached last. */
+  /** Where the supervisor was reached last. */
   socketDir: string;
   private socket: Socket | undefined;
-  /** The keeper that we started, while it runs. It need not be the one that we reach. */
+  /** The supervisor that we started, while it runs. It need not be the one that we reach. */
   private started: ChildProcess | undefined;
   private closed = false;
 
@@ -134,8 +134,8 @@ class SupervisorLink {
   }
 
   /**
-   * Tries to reach a keeper, and starts one whenever there is none, until one says that Redis is ready. Any
-   * number of processes may do so at once: all but one of the keepers leave again.
+   * Tries to reach a supervisor, and starts one whenever there is none, until one says that Redis is ready. Any
+   * number of processes may do so at once: all but one of the supervisors leave again.
    * @param background whether this must not keep the process alive.
    */
   private async reach(background: boolean): Promise<void> {
@@ -143,7 +143,7 @@ class SupervisorLink {
     let deadline = performance.now() + startTimeoutMs;
     let failure: string | undefined;
     for (let pause = 5; !this.closed; pause = Math.min(pause * 1.1, 100)) {
-      // Looked up anew each time: the next keeper may listen elsewhere.
+      // Looked up anew each time: the next supervisor may listen elsewhere.
       const socketDir = locate(this.layout);
       const path = supervisorSocket(socketDir);
       // Where there is surely none it is started in this turn of the event loop: it comes up while the caller goes on.
@@ -189,7 +189,7 @@ class SupervisorLink {
     });
   }
 
-  /** The keeper is gone, but we still need Redis. Never rejects, and never gives up before `close`. */
+  /** The supervisor is gone, but we still need Redis. Never rejects, and never gives up before `close`. */
   private async regain(): Promise<void> {
     for (let pause = 500; !this.closed; pause = Math.min(pause * 2, 30_000)) {
       try {
@@ -203,10 +203,10 @@ class SupervisorLink {
   }
 
   /**
-   * Starts a keeper that has nothing of ours: not the terminal's process group (Ctrl-C is for us, not for
+   * Starts a supervisor that has nothing of ours: not the terminal's process group (Ctrl-C is for us, not for
    * Redis), no stdio (a pipe that we write to ends when we do), not the directory, and of the environment only
    * what finds programs and libraries (NODE_OPTIONS may hold a debugger's port).
-   * @param onFailure is called with one line if that keeper fails.
+   * @param onFailure is called with one line if that supervisor fails.
    * @throws EmbeddedError if there is nothing to start.
    */
   private start(onFailure: (message: string) => void): void {
@@ -271,7 +271,7 @@ class SupervisorLink {
 }
 
 /**
- * Where a keeper is to be found, if there is one: where the last one was, if that is still a safe place.
+ * Where a supervisor is to be found, if there is one: where the last one was, if that is still a safe place.
  * @throws EmbeddedError if no place is safe.
  */
 function locate(layout: Layout): string {
@@ -279,7 +279,7 @@ function locate(layout: Layout): string {
   try {
     if (recorded !== undefined && checkSocketDir(recorded)) return recorded;
   } catch {
-    // Somebody else's by now. The next keeper goes elsewhere as well.
+    // Somebody else's by now. The next supervisor goes elsewhere as well.
   }
   const chosen = chooseSocketDir(layout.stateDir);
   checkSocketDir(chosen);
@@ -295,7 +295,7 @@ type Greeting =
   | { outcome: "left" }
   | { outcome: "silent" };
 
-/** Connects to a keeper and waits for what it has to say. Never rejects. */
+/** Connects to a supervisor and waits for what it has to say. Never rejects. */
 function greet(path: string, silenceMs: number, background: boolean): Promise<Greeting> {
   return new Promise((resolve) => {
     let text = "";
@@ -337,7 +337,7 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** What the keeper of this pid logged as its last error. */
+/** What the supervisor of this pid logged as its last error. */
 function lastError(supervisorLog: string, pid: number | undefined): string | undefined {
   try {
     const mark = `[${pid}] error: `;

@@ -1,6 +1,6 @@
 /**
- * Where the embedded Redis of a state directory keeps its things, and who may touch them. Shared by the
- * process that opens it (embedded.ts) and the one that keeps it (keeper.ts).
+ * Where the embedded Redis of a state directory keeps its files and sockets, and who may touch them. Shared by the
+ * process that opens it (embedded.ts) and the one that runs it (supervisor.ts).
  */
 import { createHash } from "node:crypto";
 import {
@@ -28,9 +28,9 @@ export interface Layout {
   readonly stateDir: string;
   /** The data of Redis, the lock and the logs. */
   readonly dataDir: string;
-  /** Locked by the keeper for as long as it lives. */
+  /** Locked by the supervisor for as long as it lives. */
   readonly lockFile: string;
-  /** Tells who keeps this Redis and where its sockets are: see {@link SupervisorRecord}. */
+  /** Which process is the supervisor, and where its sockets are: see {@link SupervisorRecord}. */
   readonly recordFile: string;
   readonly supervisorLog: string;
   readonly redisLog: string;
@@ -122,7 +122,7 @@ export function checkSocketDir(socketDir: string, create = false): boolean {
 
 /**
  * Where the sockets really are. The choice above depends on the environment (a cron job has no
- * XDG_RUNTIME_DIR, a login shell has), but all processes of one state directory must meet: the keeper writes
+ * XDG_RUNTIME_DIR, a login shell has), but all processes of one state directory must meet: the supervisor writes
  * down where it listens, everybody looks there first, and its successor stays there if it can.
  */
 export interface SupervisorRecord {
@@ -132,7 +132,7 @@ export interface SupervisorRecord {
   readonly socketDir: string;
 }
 
-/** What the present or the last keeper wrote, or undefined if there is nothing legible. */
+/** What the present or the last supervisor wrote, or undefined if there is nothing legible. */
 export function readRecord(layout: Layout): SupervisorRecord | undefined {
   try {
     const record: Partial<SupervisorRecord> = JSON.parse(readFileSync(layout.recordFile, "utf8"));
@@ -145,7 +145,7 @@ export function readRecord(layout: Layout): SupervisorRecord | undefined {
   }
 }
 
-/** Only for the keeper that holds the lock. */
+/** Only for the supervisor that holds the lock. */
 export function writeRecord(layout: Layout, socketDir: string): void {
   const record: SupervisorRecord = { pid: process.pid, host: hostname(), socketDir };
   // Never half-written: without it, processes that would choose another directory could not find us.

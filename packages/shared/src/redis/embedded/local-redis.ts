@@ -1,5 +1,5 @@
 /**
- * One redis-server (or valkey-server) on one data directory: adopt it, start it, end it. Used by keeper.ts
+ * One redis-server (or valkey-server) on one data directory: adopt it, start it, end it. Used by supervisor.ts
  * only. It talks RESP by hand, because loading a client would take longer than Redis takes to start.
  */
 import { execFileSync, spawn } from "node:child_process";
@@ -27,9 +27,9 @@ export interface RedisTask {
   readonly log: (line: string) => void;
 }
 
-/** How long a Redis may take to shut down before it is killed, in ms. It may have to wait for an fsync. */
+/** Time that a Redis may take to shut down before it is killed, in milliseconds. It may have to wait for an fsync. */
 const SHUTDOWN_MS = 15_000;
-/** How long a Redis that accepted a connection may keep silent, in ms. */
+/** Time that a Redis which accepted a connection may be silent, in milliseconds. */
 const SILENCE_MS = 5_000;
 /** An append-only file that has grown by less is loaded in no time. */
 const MIN_GROWTH_BYTES = 1 << 20;
@@ -37,7 +37,7 @@ const MIN_GROWTH_BYTES = 1 << 20;
 const MAX_LOG_BYTES = 1 << 20;
 
 /**
- * Takes over the Redis that a killed keeper left behind. One that cannot be reached is ended: two servers on
+ * Takes over the Redis that a killed supervisor left behind. One that cannot be reached is ended: two servers on
  * one data directory would write into the same file.
  * @returns undefined if there is no Redis left on this data directory.
  */
@@ -81,7 +81,7 @@ export async function startRedis(task: RedisTask, server: string): Promise<Local
   const output = openSync(layout.redisLog, "a", 0o600);
   const logStart = statSync(layout.redisLog).size;
   // The process starts as a shell that waits for our word, and the word is given only once its pid is on disk.
-  // So there is no moment at which this keeper can be killed and leave a Redis that its successor does not
+  // So there is no moment at which this supervisor can be killed and leave a Redis that its successor does not
   // know of: killed before the word, the shell reads the end of its input and exits.
   const child = spawn(
     "/bin/sh",
@@ -260,7 +260,7 @@ function shutDownOnAbort(task: RedisTask, pid: number, exited: Promise<void>): v
   if (task.signal.aborted) stop();
 }
 
-/** Has Redis write everything to disk and exit, which `exited` tells. */
+/** Has Redis write everything to disk and exit. @param exited resolves then. */
 function shutDown(task: RedisTask, pid: number, exited: Promise<void>): void {
   // The command is obeyed at once, the signal within 100 ms, and also by a Redis that cannot be reached.
   const socket = connect(task.socketPath, () => socket.write("SHUTDOWN\r\n"));
@@ -277,8 +277,8 @@ function shutDown(task: RedisTask, pid: number, exited: Promise<void>): void {
 }
 
 /**
- * Resolves once a Redis that is not our child is gone. An open connection tells it at once; without a socket
- * one has to look again and again.
+ * Resolves once a Redis that is not our child is gone. An open connection ends at once then; without a socket
+ * its process is looked for again and again.
  */
 async function gone(task: RedisTask, pid: number, reachable: boolean): Promise<void> {
   while (isRedisOf(task, pid)) {

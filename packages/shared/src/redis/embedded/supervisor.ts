@@ -1,16 +1,16 @@
 /**
- * The keeper: a small process that runs the Redis of one state directory for all `drover` processes of one
+ * The supervisor: a small process that runs the Redis of one state directory for all `drover` processes of one
  * user, and ends it when nobody uses it any more.
  *
- *     node keeper.js STATE_DIR SOCKET_DIR IDLE_MS SERVER
+ *     node supervisor.js STATE_DIR SOCKET_DIR IDLE_MS SERVER
  *
  * Anybody may start one at any time (embedded.ts does whenever it cannot reach one). A lock that the kernel
- * frees when its holder dies lets a single keeper through; whoever finds a keeper serving leaves. A user is an
+ * frees when its holder dies lets a single supervisor through; whoever finds a supervisor serving leaves. A user is an
  * open connection to `k.sock`, which the kernel closes however its process ends. It sends `use` once; to it
- * the keeper writes lines: `loading` now and then while Redis starts, `ready` once it answers, or
+ * the supervisor writes lines: `loading` now and then while Redis starts, `ready` once it answers, or
  * `error MESSAGE` if it cannot be had.
  *
- * Nothing that a keeper does needs it to end well: killed at any point, its successor adopts or ends the Redis
+ * Nothing that a supervisor does needs it to end well: killed at any point, its successor adopts or ends the Redis
  * that it left, and repairs the data. So every unexpected error may just end the process.
  */
 import { once } from "node:events";
@@ -42,17 +42,17 @@ import {
 } from "./layout.js";
 import { adoptRedis, compactAof, type LocalRedis, startRedis } from "./local-redis.js";
 
-/** How long to wait for a keeper that is stopping, in ms: longer than it gives its Redis to shut down. */
+/** Time to wait for a supervisor that is stopping, in milliseconds: longer than it gives its Redis to shut down. */
 const LOCK_WAIT_MS = 20_000;
 /**
- * How long to wait for the first user, in ms, if that is longer than idleMs: the one that started us tries
+ * Time to wait for the first user, in milliseconds, if that is longer than idleMs: the one that started us tries
  * again every 100 ms.
  */
 const FIRST_USER_MS = 2_000;
 /** More deaths of Redis than this within DEATH_WINDOW_MS, and it is given up. */
 const MAX_DEATHS = 5;
 const DEATH_WINDOW_MS = 30_000;
-/** When the last user has been gone for so long, in ms, Redis may tidy up. */
+/** Time after which Redis may compact its data when the last user has left, in milliseconds. */
 const COMPACT_MS = 500;
 const MAX_LOG_BYTES = 1 << 20;
 /** setTimeout fires at once for anything longer. */
@@ -67,7 +67,7 @@ class Supervisor {
   private idleTimer: NodeJS.Timeout | undefined;
   private compactTimer: NodeJS.Timeout | undefined;
   private ready = false;
-  /** Whether there was a user yet, and not only another keeper that looked whether we serve. */
+  /** Whether there was a user yet, and not only another supervisor that looked whether we serve. */
   private used = false;
   /** The last word to every user, once Redis has been given up. */
   private farewell: string | undefined;
@@ -105,7 +105,7 @@ class Supervisor {
 
   private async open(): Promise<void> {
     const path = supervisorSocket(this.socketDir);
-    // Left by a keeper that was killed: we hold the lock, so nobody listens there.
+    // Left by a supervisor that was killed: we hold the lock, so nobody listens there.
     rmSync(path, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.door.once("error", reject).listen(path, resolve);
@@ -171,7 +171,7 @@ class Supervisor {
 
   /**
    * The door goes first, in one step: it takes no user from here on, and whoever was let in before knows from
-   * the end of the connection that there is a new keeper to be had. That one waits for our lock, which is to
+   * the end of the connection that there is a new supervisor to be had. That one waits for our lock, which is to
    * say for the end of Redis.
    */
   private stop(why: string): void {
@@ -188,7 +188,7 @@ class Supervisor {
   }
 
   /**
-   * Tells the users why there is no Redis. If it went wrong before the first one came, that one is awaited: the
+   * Says to the users why there is no Redis. If it went wrong before the first one came, that one is awaited: the
    * log is a poor messenger when the disk is full.
    */
   private async dismiss(reason: string): Promise<void> {
@@ -201,7 +201,7 @@ class Supervisor {
   }
 
   /**
-   * Without its socket a keeper cannot be found, and without its lock file it is not the only one: somebody
+   * Without its socket a supervisor cannot be found, and without its lock file it is not the only one: somebody
    * logged out (which takes XDG_RUNTIME_DIR away), a cleaner of /tmp came by, or the state directory was
    * removed. Then we stop, and users that still live start another.
    */
@@ -225,7 +225,7 @@ class Supervisor {
 }
 
 /**
- * Takes the lock, or ends the process if another keeper serves already. SQLite is the one thing in Node that
+ * Takes the lock, or ends the process if another supervisor serves already. SQLite is the one thing in Node that
  * takes a lock of the kernel's. Nothing is ever written to that database, so this works on a full disk too.
  * Once the lock is ours, nothing else in this process may open the file: with POSIX locks, closing any
  * descriptor of it frees the lock.
@@ -254,7 +254,7 @@ async function takeLock(layout: Layout, wantedDir: string): Promise<DatabaseSync
   }
 }
 
-/** Whether a keeper listens in one of these directories. */
+/** Whether a supervisor listens in one of these directories. */
 async function isServed(...socketDirs: (string | undefined)[]): Promise<boolean> {
   for (const dir of new Set(socketDirs)) {
     if (dir === undefined || !existsSync(supervisorSocket(dir))) continue;
@@ -308,7 +308,7 @@ async function main(stateDir = "", wantedDir = "", idleMs = "", server = ""): Pr
       rmSync(redisSocket(socketDir), { force: true });
       rmdirSync(socketDir);
     } catch {
-      // It was removed already, or is not empty; the next keeper does not mind.
+      // It was removed already, or is not empty; the next supervisor does not mind.
     }
     lock.close(); // Kept reachable up to here: the garbage collector would free the lock.
   }

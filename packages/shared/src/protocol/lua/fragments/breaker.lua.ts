@@ -18,7 +18,8 @@ const MAX_PROBE_WAIT_MS = 1_000;
 export const HOST_BREAKER = `
 local PROBES = {'${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}'}
 
--- Returns nil, the epoch, and true where the breaker is closed: then every file may go. Or the time (ms) to ask again.
+-- Returns nil, the epoch, and true where the breaker is closed: then every file may go.
+-- Or the time (ms) to ask again.
 local function breakerAdmit(key, probeMs)
   local breaker = redis.call('HMGET', key, '${BREAKER.state}', '${BREAKER.openUntilMs}', '${BREAKER.epoch}',
     '${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}')

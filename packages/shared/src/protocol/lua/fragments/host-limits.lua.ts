@@ -14,11 +14,11 @@ const KEPT_TURN_MS = 60_000;
 const LATE_TURN_MS = 2_000;
 /** Whoever comes before its turn by no more than this is let in, in milliseconds. */
 const EARLY_TURN_MS = 20;
-/** A host keeps the fleet away for this time at most, in milliseconds. The file that it refused may be told more. */
+/** A host keeps the fleet away for this time at most, in milliseconds. The file that it refused may wait longer. */
 const MAX_HOLD_MS = 60_000;
 /**
- * A turn for want of a slot is this far ahead at most, in milliseconds. When a slot will be free is a guess: whoever is
- * told too late a time leaves it empty, whoever comes too early asks again.
+ * A turn for want of a slot is this far ahead at most, in milliseconds. When a slot will be free is a guess: a turn
+ * that is too late leaves the slot empty, one that is too early only makes the file ask again.
  */
 const MAX_GUESS_MS = 5_000;
 /** A file is thought to take this long at least, in milliseconds. */
@@ -52,7 +52,9 @@ local function readLimit(defaultKey, key)
       '${HOST_LIMIT.bytesPerSecond}')
   end
   -- A host that has one limit of its own takes none of the defaults.
-  if not (files or requestsPerSecond or bytesPerSecond) then files, requestsPerSecond, bytesPerSecond = unpack(defaults) end
+  if not (files or requestsPerSecond or bytesPerSecond) then
+    files, requestsPerSecond, bytesPerSecond = unpack(defaults)
+  end
   limit = false
   if files or requestsPerSecond or bytesPerSecond or adaptedFiles or adaptedRate or notBeforeMs then
     limit = {key = key, files = tonumber(files or '0'), requestsPerSecond = tonumber(requestsPerSecond or '0'),
@@ -71,7 +73,7 @@ local function scheduleRequest(limit, requestMs, rate)
   redis.call('HSET', limit.key, '${HOST_LIMIT.nextRequestMs}', limit.nextRequestMs)
 end
 
--- Returns ms until its turn, which is kept for it, or nil where it may go now; and the limit of the host, if it has any.
+-- Returns ms until its turn, which is kept for it, or nil where it may go now; and the limit of the host, if any.
 local function limitAdmit(defaultKey, key, slots, turns, lease)
   local limit = readLimit(defaultKey, key)
   if not limit then return nil, nil end
