@@ -7,6 +7,8 @@ export default {
     supervisor: "packages/shared/dist/redis/embedded/supervisor.js",
   },
   platform: "node",
+  // Its CommonJS, which Node would take, cannot be reduced to what is used, and moves what others share into its chunks.
+  resolve: { alias: { "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js" } },
   logLevel: "warn",
   output: {
     format: "esm",
