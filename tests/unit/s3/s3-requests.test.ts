@@ -1,8 +1,9 @@
+import { hash } from "node:crypto";
 import { objectsOf, parsePage } from "@drover/producer/expand/s3/page";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
-import { encodeQuery, Signer } from "@drover/shared/storage/s3/sigv4";
+import { encodeKey, encodeQuery, Signer } from "@drover/shared/storage/s3/sigv4";
 import { S3Source, s3Version } from "@drover/shared/storage/s3/source";
 import { parseXml } from "@drover/shared/storage/s3/xml";
 import { test as base, describe, expect, test } from "vitest";
@@ -15,46 +16,68 @@ describe("a signature", () => {
     secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
   };
   const when = new Date("2013-05-24T00:00:00Z");
-  test.for<[string, string, Record<string, string>, Record<string, string>, string]>([
+  interface Example {
+    method: string;
+    path: string;
+    query?: Record<string, string>;
+    headers?: Record<string, string>;
+    bodyHash?: string;
+    signature: string;
+  }
+  test.for<[string, Example]>([
     [
-      "an object",
-      "/test.txt",
-      {},
-      { range: "bytes=0-9" },
-      "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+      "GET of a range of an object",
+      {
+        method: "GET",
+        path: "/test.txt",
+        headers: { range: "bytes=0-9" },
+        signature: "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+      },
     ],
     [
-      "a sub-resource",
-      "/",
-      { lifecycle: "" },
-      {},
-      "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
+      "PUT of an object",
+      {
+        method: "PUT",
+        path: `/${encodeKey("test$file.text")}`,
+        headers: { date: "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY" },
+        bodyHash: hash("sha256", "Welcome to Amazon S3.", "hex"),
+        signature: "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
+      },
     ],
     [
-      "a listing",
-      "/",
-      { prefix: "J", "max-keys": "2" },
-      {},
-      "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+      "GET of a sub-resource",
+      {
+        method: "GET",
+        path: "/",
+        query: { lifecycle: "" },
+        signature: "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
+      },
     ],
-  ])("of a GET of %s is the one that AWS shows", ([, path, query, headers, signature]) => {
+    [
+      "GET of a listing",
+      {
+        method: "GET",
+        path: "/",
+        query: { prefix: "J", "max-keys": "2" },
+        signature: "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+      },
+    ],
+  ])("of a %s is the one that AWS publishes", ([, { query = {}, headers = {}, signature, ...request }]) => {
     const all = { host: "examplebucket.s3.amazonaws.com", ...headers };
     const signed = new Signer("us-east-1").sign(
       identity,
-      "GET",
-      path,
-      encodeQuery(query),
-      all,
-      undefined,
+      { ...request, query: encodeQuery(query), headers: all },
       when,
     );
     expect(signed.authorization).toMatch(new RegExp(`Signature=${signature}$`));
   });
 
   test("is of header values as they arrive: without needless spaces, byte by byte", () => {
-    const sign = (value: string) =>
-      new Signer("us-east-1").sign(identity, "PUT", "/", "", { host: "h", "x-amz-meta-a": value }, "", when)
-        .authorization;
+    const sign = (value: string) => {
+      const headers = { host: "h", "x-amz-meta-a": value };
+      const request = { method: "PUT", path: "/", query: "", headers, bodyHash: "" };
+      return new Signer("us-east-1").sign(identity, request, when).authorization;
+    };
     expect(sign(" a   b ")).toBe(sign("a b"));
     // As Ceph has it, which was asked: "ü" in UTF-8, as HTTP gives it back.
     expect(sign("\u00c3\u00bc")).toMatch(
@@ -65,7 +88,8 @@ describe("a signature", () => {
   test("changes with the day and the key, although its key is kept", () => {
     const signer = new Signer("us-east-1");
     const sign = (own: typeof identity, date: string) =>
-      signer.sign(own, "GET", "/", "", { host: "h" }, undefined, new Date(date)).authorization;
+      signer.sign(own, { method: "GET", path: "/", query: "", headers: { host: "h" } }, new Date(date))
+        .authorization;
     const first = sign(identity, "2013-05-24T00:00:00Z");
     expect(sign(identity, "2013-05-25T00:00:00Z")).not.toBe(first);
     expect(sign({ ...identity, secretAccessKey: "other" }, "2013-05-24T00:00:00Z")).not.toBe(first);
