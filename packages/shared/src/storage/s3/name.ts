@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { SettingsError } from "../../errors.js";
 
-/** An object, or what a listing is below of. */
+/** The name of an object, or the prefix of a listing. */
 export interface S3Name {
   bucket: string;
-  /** As the service knows it, nothing encoded; "" for the whole bucket. */
+  /** As the service knows it, not encoded; "" for the whole bucket. */
   key: string;
 }
 
@@ -15,10 +15,10 @@ export function isS3(source: string): boolean {
 }
 
 /**
- * Understands `s3://bucket/key`. The key is written as it is; only `%XX` stands for a byte of UTF-8, so that a key may
- * hold what cannot be in one line. A `%` that no two hexadecimal digits follow stands for itself.
+ * Parses `s3://bucket/key`. The key stands as it is, except that `%XX` means a byte of UTF-8, so that a key may contain
+ * line breaks. A `%` without two hexadecimal digits behind it stands for itself.
  *
- * @throws SettingsError, never showing what could be a password.
+ * @throws SettingsError; its message never shows what could be a password.
  */
 export function parseS3(text: string): S3Name {
   const rest = text.replace(SCHEME, "");
@@ -43,30 +43,30 @@ export function parseS3(text: string): S3Name {
   }
 }
 
-/** The one way to write a name on a line: `%`, control characters and line separators are percent-encoded. */
+/** Writes a name on one line, as {@link parseS3} reads it: `%`, control characters and line separators are percent-encoded. */
 export function s3Text({ bucket, key }: S3Name): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is encoded
   return `s3://${bucket}/${key.replace(/[\u0000-\u001f%\u007f-\u009f\u2028\u2029]/g, encodeURIComponent)}`;
 }
 
-/** Where a name leads below a root: a directory, or `s3://bucket/prefix`. */
+/** The place of a name below a root, which is a directory or `s3://bucket/prefix`. */
 export function below(root: string, name: string): string {
   if (!isS3(root)) return join(root, name);
   const { bucket, key } = parseS3(root);
   return s3Text({ bucket, key: key === "" ? name : `${key}/${name}` });
 }
 
-/** What the last part of a key is called. */
+/** The last segment of a key. */
 export function baseName(key: string): string {
   return key.slice(key.lastIndexOf("/") + 1);
 }
 
-/** Code units of UTF-16 in the order of the code points that they begin. */
+/** Maps a code unit of UTF-16 to a number that sorts as the code point that it begins. */
 function rank(unit: number): number {
   return unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit;
 }
 
-/** The order of keys in a listing: that of their bytes in UTF-8. JavaScript's differs above U+FFFF. */
+/** Compares keys as a listing orders them, by their bytes in UTF-8. The order of JavaScript differs above U+FFFF. */
 export function compareKeys(a: string, b: string): number {
   if (a === b) return 0;
   const length = Math.min(a.length, b.length);
