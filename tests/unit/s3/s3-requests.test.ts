@@ -72,7 +72,7 @@ describe("a signature", () => {
     expect(signed.authorization).toMatch(new RegExp(`Signature=${signature}$`));
   });
 
-  test("is of header values as they arrive: without needless spaces, byte by byte", () => {
+  test("covers header values as the service sees them: blanks reduced, byte by byte", () => {
     const sign = (value: string) => {
       const headers = { host: "h", "x-amz-meta-a": value };
       const request = { method: "PUT", path: "/", query: "", headers, bodyHash: "" };
@@ -85,7 +85,7 @@ describe("a signature", () => {
     );
   });
 
-  test("changes with the day and the key, although its key is kept", () => {
+  test("changes with the day and the secret key, although the signing key is cached", () => {
     const signer = new Signer("us-east-1");
     const sign = (own: typeof identity, date: string) =>
       signer.sign(own, { method: "GET", path: "/", query: "", headers: { host: "h" } }, new Date(date))
@@ -106,14 +106,14 @@ describe("an s3:// name", () => {
     ["s3://bucket/100%", "bucket", "100%"],
     ["s3://bucket/%c3%bc%0a", "bucket", "ü\n"],
     ["s3://bucket//x/../y", "bucket", "/x/../y"],
-  ])("%s is a bucket and a key", ([text, bucket, key]) => {
+  ])("%s is parsed into bucket and key", ([text, bucket, key]) => {
     expect(parseS3(text)).toEqual({ bucket, key });
     expect(parseS3(s3Text({ bucket, key }))).toEqual({ bucket, key });
   });
 });
 
 describe("XML", () => {
-  test("is read with its entities, without namespaces and comments", () => {
+  test("is parsed with entities, without namespaces and comments", () => {
     const root = parseXml(
       '<?xml version="1.0"?>\n<a xmlns="x"><!-- no --><n:b c="d">1 &amp; &#x41;&#66;</n:b><e/><![CDATA[<&]]></a>\n',
     );
@@ -135,7 +135,7 @@ describe("XML", () => {
     "<a",
     "<a></a>x",
   ])("%j is refused", (xml) => expect(() => parseXml(xml)).toThrow());
-  test("that is no listing is none", () => {
+  test("other than a listing is refused as a page", () => {
     expect(() => parsePage(Buffer.from("<Error><Code>X</Code></Error>"))).toThrow(/instead of a listing/);
     expect(() => parsePage(Buffer.from("<html></html>"))).toThrow();
   });
@@ -215,14 +215,14 @@ describe("an object", () => {
       { by: "x-amz-meta", algorithm: "sha256" },
     ],
     ["nothing for a CRC of CRCs", { etag: '"abc-2"', "x-amz-checksum-crc32": "y/Q5Jg==-2" }, undefined],
-  ])("is vouched for by %s", async ([, headers, digest], { s3, open }) => {
+  ])("is verified by %s", async ([, headers, digest], { s3, open }) => {
     s3.put("k", "content", headers);
     const { entry } = await open("k");
     if (digest) expect(entry.digest).toMatchObject(digest);
     else expect(entry.digest).toBeUndefined();
   });
 
-  it("is asked for once, signed, with who pays, and never decoded", async ({ s3, open }) => {
+  it("takes one signed request with the payer, and is never decoded", async ({ s3, open }) => {
     s3.put("k/ü +%?#", "content", { "content-encoding": "gzip" });
     const { entry } = await open("k/ü +%?#");
     expect(entry.encoding).toBe("");
@@ -237,7 +237,7 @@ describe("an object", () => {
     expect(headers.authorization).toMatch(/SignedHeaders=host;.*x-amz-request-payer;x-amz-security-token/);
   });
 
-  it("has the version that its listing gives it", async ({ s3, open }) => {
+  it("has the same version in a listing and in a GET", async ({ s3, open }) => {
     const modified = new Date("2026-01-02T03:04:05.678Z");
     s3.put("k", "content", {}, modified);
     const [listed] = objectsOf(parsePage(Buffer.from(s3.page(new URLSearchParams()))), 1);
@@ -308,7 +308,7 @@ describe("an object", () => {
       /check --s3-region/,
     ],
   ])(
-    "that is answered with %i %s says so",
+    "fails with a clear error for %i %s",
     async ([status, code, headers, more, fields, message], { s3, open }) => {
       s3.fault = (_request, answer) => {
         sendError(answer, status, code, headers, more);
