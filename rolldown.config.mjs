@@ -7,7 +7,7 @@ export default {
     supervisor: "packages/shared/dist/redis/embedded/supervisor.js",
   },
   platform: "node",
-  // Its CommonJS, which Node would take, cannot be reduced to what is used, and moves what others share into its chunks.
+  // ES modules instead of CommonJS, which cannot be tree-shaken and makes every start load chunks of the AWS SDK.
   resolve: { alias: { "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js" } },
   logLevel: "warn",
   output: {
