@@ -7,6 +7,8 @@ export default {
     supervisor: "packages/shared/dist/redis/embedded/supervisor.js",
   },
   platform: "node",
+  // ES modules instead of CommonJS, which cannot be tree-shaken and makes every start load chunks of the AWS SDK.
+  resolve: { alias: { "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js" } },
   logLevel: "warn",
   output: {
     format: "esm",

@@ -110,8 +110,10 @@ export class FakeS3Writes {
     body: Buffer,
     answer: ServerResponse,
   ): unknown {
-    const wanted = [...body.toString().matchAll(/<PartNumber>(\d+)<\/PartNumber><ETag>&quot;([^&]*)&quot;/g)];
-    const parts = wanted.map(([, number, etag]) => {
+    const wanted = [...body.toString().matchAll(/<Part>(.*?)<\/Part>/gs)];
+    const parts = wanted.map(([, part = ""]) => {
+      const number = /<PartNumber>(\d+)<\/PartNumber>/.exec(part)?.[1];
+      const etag = /<ETag>&quot;([^&]*)&quot;<\/ETag>/.exec(part)?.[1];
       const bytes = upload.parts.get(Number(number));
       return bytes && md5(bytes).toString("hex") === etag ? bytes : undefined;
     });

@@ -34,9 +34,9 @@ const kinds: [string, (request: FakeRequest) => boolean, string][] = [
   ["a copy", isCopy, "s3://bucket/from"],
 ];
 
-describe("an answer", () => {
+describe("an answer of the service", () => {
   it.for(kinds)(
-    "that does not go on (%s) is waited for no longer than the timeout",
+    "that stalls is given up after the timeout (%s)",
     async ([, of, source], { s3, space, to }) => {
       const fileWorker = await to({ timeoutMs: 1_000 });
       const from = prepare(s3, space, source);
@@ -46,7 +46,7 @@ describe("an answer", () => {
     },
   );
 
-  it("may take longer to what is still on its way over a slow line", async ({ s3, space, to }) => {
+  it("may take longer while the request is still on its way over a slow line", async ({ s3, space, to }) => {
     const fileWorker = await to({ timeoutMs: 500 });
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("source"), content.subarray(0, 512 << 10));
@@ -54,7 +54,7 @@ describe("an answer", () => {
     expect(await fileWorker.once("f", space.to("source"))).toMatchObject({ is: "settled" });
   });
 
-  it("that is an error and does not go on is one by its status", async ({ s3, space, to }) => {
+  it("that is an error and stalls is an error by its status", async ({ s3, space, to }) => {
     const fileWorker = await to();
     const from = prepare(s3, space, "small");
     const was = once(s3, isPut, (answer) => void answer.writeHead(500, { "content-length": 9 }).write("<"));
@@ -63,7 +63,7 @@ describe("an answer", () => {
   });
 
   it.for(kinds)(
-    "of something that is no S3 (%s) is no success",
+    "that does not come from S3 is no success (%s)",
     async ([, of, source], { s3, space, to }) => {
       const fileWorker = await to();
       const from = prepare(s3, space, source);
@@ -75,7 +75,7 @@ describe("an answer", () => {
     },
   );
 
-  it.for([304, 416])("with the status %i is no success of a put", async (status, { s3, space, to }) => {
+  it.for([304, 416])("with status %i is no success of a PUT", async (status, { s3, space, to }) => {
     const fileWorker = await to();
     const from = prepare(s3, space, "small");
     once(s3, isPut, (answer) => answer.writeHead(status, { etag: '"abc"' }).end());
@@ -87,18 +87,21 @@ describe("an answer", () => {
   it.for<[string, (request: FakeRequest) => boolean, string]>([
     ["the end of an upload", isComplete, "large"],
     ["a copy", isCopy, "s3://bucket/from"],
-  ])("that begins well and is an error (%s) is an error", async ([, of, source], { s3, space, to }) => {
-    const fileWorker = await to();
-    const from = prepare(s3, space, source);
-    once(s3, of, (answer) =>
-      answer.writeHead(200).end('<?xml version="1.0"?>\n  <Error><Code>InternalError</Code></Error>'),
-    );
-    expect(await fileWorker.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
-    expect(s3.stored("to/f")).toBeUndefined();
-    expect(await fileWorker.through("f", from)).toMatchObject({ outcome: "copied" });
-  });
+  ])(
+    "with status 200 and an error in its body is an error (%s)",
+    async ([, of, source], { s3, space, to }) => {
+      const fileWorker = await to();
+      const from = prepare(s3, space, source);
+      once(s3, of, (answer) =>
+        answer.writeHead(200).end('<?xml version="1.0"?>\n  <Error><Code>InternalError</Code></Error>'),
+      );
+      expect(await fileWorker.once("f", from)).toMatchObject({ is: "retry", error: { class: "server" } });
+      expect(s3.stored("to/f")).toBeUndefined();
+      expect(await fileWorker.through("f", from)).toMatchObject({ outcome: "copied" });
+    },
+  );
 
-  it("that a part is not what was said of it is met with the part once more", async ({ s3, space, to }) => {
+  it("that a part is not valid has the part sent again", async ({ s3, space, to }) => {
     const fileWorker = await to();
     const from = prepare(s3, space, "large");
     once(s3, isComplete, (answer) => sendError(answer, 400, "InvalidPart"));

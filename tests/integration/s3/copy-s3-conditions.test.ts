@@ -9,12 +9,8 @@ import { gate, isComplete, isPart, it } from "../helpers/s3.js";
 const isProbe = ({ key }: FakeRequest) => key.includes(".drover-");
 const left = (keys: string[]) => keys.filter((key) => key.includes(".drover-"));
 
-describe("what a service can do", () => {
-  it("is not taken to be nothing for a day because one prefix takes no such names", async ({
-    s3,
-    space,
-    to,
-  }) => {
+describe("finding out which conditions a service supports", () => {
+  it("is repeated if one prefix does not allow the probe", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     s3.fault = (request, answer) => {
@@ -29,7 +25,7 @@ describe("what a service can do", () => {
     expect(next.unconditional).toBeUndefined();
   });
 
-  it("is found out where nothing may be removed, and files go there", async ({ s3, space, to }) => {
+  it("works where objects may not be removed", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     s3.fault = (request, answer) => {
@@ -45,7 +41,7 @@ describe("what a service can do", () => {
     expect(left(s3.keys)).toHaveLength(1);
   });
 
-  it("leaves nothing behind where the asking is broken off", async ({ s3, space, to }) => {
+  it("leaves nothing behind if it is cancelled", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     const fileWorker = await to();
@@ -58,7 +54,7 @@ describe("what a service can do", () => {
     expect(s3.keys).toEqual([]);
   });
 
-  it("leaves nothing behind where the answers are lost", async ({ s3, space, to }) => {
+  it("leaves nothing behind if answers are lost", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     const fileWorker = await to();
@@ -74,7 +70,7 @@ describe("what a service can do", () => {
   });
 
   it.for(["f", "big"])(
-    "is found out where each request is one too many at first: %s",
+    "works if the service throttles each request once (%s)",
     async (name, { s3, space, to }) => {
       mkdirSync(space.root, { recursive: true });
       writeFileSync(space.to(name), name === "f" ? "mine" : toBuffer(pattern(17 << 20)));
@@ -101,7 +97,7 @@ describe("what a service can do", () => {
     },
   );
 
-  it("is found out below a prefix of any characters", async ({ s3, to }) => {
+  it("works below a prefix with any characters", async ({ s3, to }) => {
     s3.put("from", "content");
     const fileWorker = await to({ root: "s3://bucket/to?a+b&c=%2541 #ü" });
     const outcome = await fileWorker.through("f", "s3://bucket/from");
@@ -112,10 +108,10 @@ describe("what a service can do", () => {
   });
 });
 
-describe("an object that others write, too", () => {
+describe("an object that others write too", () => {
   const content = toBuffer(pattern(17 << 20));
 
-  it("is not replaced by an upload that began before theirs came, where the service takes no conditions", async ({
+  it("is not replaced by an upload that began earlier, if the service supports no conditions", async ({
     s3,
     space,
     to,
@@ -132,7 +128,7 @@ describe("an object that others write, too", () => {
     expect(s3.stored("to/f")?.content.toString()).toBe("theirs");
   });
 
-  it("is not taken for ours where the service says that an upload which is gone is complete", async ({
+  it("is not taken for ours if the service says that a missing upload is complete", async ({
     s3,
     space,
     to,
@@ -151,7 +147,7 @@ describe("an object that others write, too", () => {
     expect(result).toMatchObject({ is: "retry", error: { class: "changed" } });
   });
 
-  it("is not written by a worker whose lease has run out", async ({ s3, origin, space, to }) => {
+  it("is not written by a worker whose lease has expired", async ({ s3, origin, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("warm"), "warm");
     const fileWorker = await to();
@@ -168,10 +164,14 @@ describe("an object that others write, too", () => {
   });
 });
 
-describe("an object that may not be looked at", () => {
+describe("an object that may not be read", () => {
   const content = toBuffer(pattern(17 << 20));
 
-  it("is made where there is none, which without s3:ListBucket nobody is told", async ({ s3, space, to }) => {
+  it("is created although without s3:ListBucket a missing object looks forbidden", async ({
+    s3,
+    space,
+    to,
+  }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), content);
     s3.put("from", "content");

@@ -7,7 +7,7 @@ import { isPart, isPut, it } from "../helpers/s3.js";
 const isCopy = (request: FakeRequest) => isPut(request) && "x-amz-copy-source" in request.headers;
 
 describe("a copy by the service", () => {
-  it("is not said to be verified by what nobody looked at", async ({ s3, to }) => {
+  it("is reported as verified only by what was compared", async ({ s3, to }) => {
     const noted = { "x-amz-meta-drover-sha256": sha256("content") };
     s3.put("one", "content", noted);
     s3.put("many", "content", { ...noted, etag: '"abc-3"' });
@@ -27,7 +27,7 @@ describe("a copy by the service", () => {
     });
   });
 
-  it("is not what another writer put in its place right after", async ({ s3, to }) => {
+  it("is not mistaken for what another writer puts in its place right after", async ({ s3, to }) => {
     s3.put("from", "content", { etag: '"abc-3"' });
     let replaced = false;
     s3.writes.after = (request, answer) => {
@@ -43,7 +43,11 @@ describe("a copy by the service", () => {
     expect(s3.stored("to/f")?.content.toString()).toBe("content");
   });
 
-  it("brings no time or mode to an object that can only be copied in parts", async ({ s3, space, to }) => {
+  it("does not update time and mode of an object that can only be copied in parts", async ({
+    s3,
+    space,
+    to,
+  }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), toBuffer(pattern(17 << 20)));
     const fileWorker = await to({ mostCopyBytes: 16 << 20 });
@@ -55,7 +59,7 @@ describe("a copy by the service", () => {
     expect(s3.stored("to/f")).toEqual(before);
   });
 
-  it("in parts goes on with parts of the same version alone, whatever the service tells of times", async ({
+  it("in parts reuses only parts of the same version, whatever times the service tells", async ({
     s3,
     to,
   }) => {
@@ -73,7 +77,7 @@ describe("a copy by the service", () => {
     expect(s3.stored("to/f")?.content.equals(young)).toBe(true);
   });
 
-  it("in parts is never of two versions, although the service minds no condition on the source", async ({
+  it("in parts never mixes two versions, even if the service ignores conditions on the source", async ({
     s3,
     to,
   }) => {

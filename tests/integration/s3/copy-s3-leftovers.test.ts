@@ -11,11 +11,11 @@ const isCreate = ({ method, key, query }: FakeRequest) =>
   method === "POST" && query.has("uploads") && !key.includes(".drover-");
 const isAbort = ({ method, query }: FakeRequest) => method === "DELETE" && query.has("uploadId");
 
-describe("an upload that broke off", () => {
+describe("an interrupted upload", () => {
   it.for<[string, string, (put: (content: Buffer) => void, write: (content: string) => void) => void]>([
     ["has become small", "copied", (_put, write) => write("small")],
     ["is there by now", "unchanged", (put) => put(content)],
-  ])("is dropped when its file %s", async ([, outcome, happens], { s3, space, to, redis, keys }) => {
+  ])("is aborted if its file %s", async ([, outcome, happens], { s3, space, to, redis, keys }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), content);
     s3.fault = (request, answer) => {
@@ -37,8 +37,8 @@ describe("an upload that broke off", () => {
   });
 });
 
-describe("looking for what was left behind", () => {
-  it("ends with the run, and is no trouble to it", async ({ s3, space, to, redis, keys }) => {
+describe("the sweep of abandoned uploads", () => {
+  it("ends with the run and reports no error then", async ({ s3, space, to, redis, keys }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "small");
     const asked = Promise.withResolvers<void>();
@@ -58,7 +58,7 @@ describe("looking for what was left behind", () => {
     expect(troubles).toEqual([]);
   });
 
-  it("says where it cannot", async ({ s3, space, to, redis, keys }) => {
+  it("reports that it may not list uploads", async ({ s3, space, to, redis, keys }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "small");
     s3.fault = ({ method, query }, answer) => {
@@ -76,8 +76,8 @@ describe("looking for what was left behind", () => {
   });
 });
 
-describe("a worker that slept past its lease", () => {
-  it("drops the upload that it began too late", async ({ s3, space, to, redis, keys }) => {
+describe("a worker that was suspended past its lease", () => {
+  it("aborts the upload that it began too late", async ({ s3, space, to, redis, keys }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), content);
     const sleeper = await to();
@@ -92,7 +92,7 @@ describe("a worker that slept past its lease", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("leaves to its successor the note that one was begun", async ({ s3, space, to, redis, keys }) => {
+  it("leaves the record of a begun upload to its successor", async ({ s3, space, to, redis, keys }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), content);
     const sleeper = await to();
@@ -112,7 +112,7 @@ describe("a worker that slept past its lease", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("is cut off by whoever comes, where its first successor could not", async ({
+  it("has its upload aborted by a later successor if the first one cannot", async ({
     s3,
     space,
     to,

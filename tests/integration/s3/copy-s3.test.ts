@@ -9,8 +9,8 @@ import { gate, isComplete, isPart, isPut, it, leaseOf } from "../helpers/s3.js";
 const MIB = 1 << 20;
 const md5 = (bytes: Buffer) => createHash("md5").update(bytes).digest();
 
-describe("a small file to S3", () => {
-  it("costs one request, signed with the hash of its bytes, and only where nothing is there", async ({
+describe("a small file copied to S3", () => {
+  it("takes one request, signed with the hash of its bytes, on the condition that there is no such object", async ({
     s3,
     space,
     to,
@@ -41,7 +41,7 @@ describe("a small file to S3", () => {
   });
 
   it.for(["quoted", "bare"] as const)(
-    "replaces what another writer wrote only after it has looked at it (ETags %s)",
+    "replaces an object of another writer only after reading its head (ETags %s)",
     async (form, { s3, space, to }) => {
       s3.writes.conditions = form;
       const fileWorker = await to();
@@ -59,7 +59,7 @@ describe("a small file to S3", () => {
     },
   );
 
-  it("leaves alone what is there with the same bytes, whoever wrote it", async ({ s3, space, to }) => {
+  it("is not written if an object of any writer has the same bytes", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "same");
     s3.put("to/f", "same");
@@ -69,7 +69,7 @@ describe("a small file to S3", () => {
     expect(s3.stored("to/f")).toBe(before);
   });
 
-  it("gives up, for this try, an object that somebody replaces again and again", async ({
+  it("is given up for this attempt if another writer keeps replacing the object", async ({
     s3,
     space,
     to,
@@ -87,7 +87,7 @@ describe("a small file to S3", () => {
     expect(s3.stored("to/f")?.content.toString()).toBe(`other ${others}`);
   });
 
-  it("says so where the service takes no conditions, and looks before it writes", async ({
+  it("is reported as unconditional, and checked before the write, if the service supports no conditions", async ({
     s3,
     space,
     to,
@@ -106,7 +106,7 @@ describe("a small file to S3", () => {
     expect(s3.keys).toEqual(["to/f", "to/g"]);
   });
 
-  it("asks what a service can do once for all processes", async ({ s3, space, to }) => {
+  it("has the service probed once for all processes", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     await (await to()).through("f", space.to("f"));
@@ -115,7 +115,7 @@ describe("a small file to S3", () => {
     expect(s3.requests).toHaveLength(1);
   });
 
-  it("takes its own success for one when the answer was lost", async ({ s3, space, to }) => {
+  it("is copied if the write succeeded but its answer was lost", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     let cut = false;
@@ -130,7 +130,7 @@ describe("a small file to S3", () => {
     expect(s3.stored("to/f")?.content.toString()).toBe("mine");
   });
 
-  it("is no success when the service stored other bytes", async ({ s3, space, to }) => {
+  it("is no success if the service stored other bytes", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "mine");
     s3.writes.after = (request, answer) => {
@@ -142,7 +142,13 @@ describe("a small file to S3", () => {
     expect(result).toMatchObject({ is: "retry", error: { class: "checksum" } });
   });
 
-  it("is not overwritten by a worker that slept past its lease", async ({ s3, space, to, redis, keys }) => {
+  it("is not overwritten by a worker that was suspended past its lease", async ({
+    s3,
+    space,
+    to,
+    redis,
+    keys,
+  }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "old");
     const sleeper = await to();
@@ -160,10 +166,10 @@ describe("a small file to S3", () => {
   });
 });
 
-describe("a large file to S3", () => {
+describe("a large file copied to S3", () => {
   const content = toBuffer(pattern(40 * MIB));
 
-  it("goes in parts, and leaves no upload behind", async ({ s3, space, to }) => {
+  it("is uploaded in parts and leaves no upload behind", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), content);
     const outcome = await (await to()).through("f", space.to("f"));
@@ -183,19 +189,16 @@ describe("a large file to S3", () => {
     ["ours", (sha) => ({ etag: '"abc-3"', "x-amz-meta-drover-sha256": sha })],
     ["rclone's", () => ({ etag: '"abc-3"', "x-amz-meta-md5chksum": md5(content).toString("base64") })],
     ["that of one piece", () => ({})],
-  ])(
-    "is not sent again where it is there, by a checksum that is %s",
-    async ([, headers], { s3, space, to }) => {
-      mkdirSync(space.root, { recursive: true });
-      writeFileSync(space.to("f"), content);
-      s3.put("to/f", content, headers(sha256(content)));
-      const outcome = await (await to()).through("f", space.to("f"));
-      expect(outcome).toMatchObject({ outcome: "unchanged", checksum: sha256(content) });
-      expect(s3.requests.map(({ method }) => method)).toEqual(["HEAD"]);
-    },
-  );
+  ])("is not sent again if a checksum says that it is there (%s)", async ([, headers], { s3, space, to }) => {
+    mkdirSync(space.root, { recursive: true });
+    writeFileSync(space.to("f"), content);
+    s3.put("to/f", content, headers(sha256(content)));
+    const outcome = await (await to()).through("f", space.to("f"));
+    expect(outcome).toMatchObject({ outcome: "unchanged", checksum: sha256(content) });
+    expect(s3.requests.map(({ method }) => method)).toEqual(["HEAD"]);
+  });
 
-  it("comes from a URL whose length nobody knows", async ({ s3, origin, to }) => {
+  it("may come from a URL of unknown length", async ({ s3, origin, to }) => {
     const url = origin.route("/f", chunked(content));
     const outcome = await (await to()).through("f", url);
     expect(outcome).toMatchObject({ outcome: "copied", checksum: sha256(content), bytes: content.length });
@@ -204,7 +207,7 @@ describe("a large file to S3", () => {
     expect(s3.stored("to/f")?.headers["x-amz-meta-drover-sha256"]).toBeUndefined();
   });
 
-  it("is held against the checksum that was given before it is published", async ({ s3, origin, to }) => {
+  it("is compared with the given checksum before it is published", async ({ s3, origin, to }) => {
     const url = origin.route("/f", file(content));
     const fileWorker = await to();
     const failed = await fileWorker.through("f", url, { sha256: "0".repeat(64) });
@@ -216,7 +219,7 @@ describe("a large file to S3", () => {
     expect(s3.stored("to/g")?.headers["x-amz-meta-drover-sha256"]).toBe(sha256(content));
   });
 
-  it("that changes while it is read is not published, and its upload is dropped", async ({
+  it("that changes while it is read is not published, and its upload is aborted", async ({
     s3,
     space,
     to,
@@ -233,7 +236,7 @@ describe("a large file to S3", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("goes on where its parts are, and sends only what differs", async ({ s3, space, to }) => {
+  it("resumes with the uploaded parts and sends only those that differ", async ({ s3, space, to }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), content);
     s3.fault = (request, answer) => {
@@ -254,7 +257,7 @@ describe("a large file to S3", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("is not published by a worker that slept past its lease: its upload is gone", async ({
+  it("is not published by a worker that was suspended past its lease, because its upload is gone", async ({
     s3,
     space,
     to,
@@ -280,7 +283,13 @@ describe("a large file to S3", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("that was left behind a day ago is dropped, others' are not", async ({ s3, space, to, redis, keys }) => {
+  it("left behind a day ago has its upload aborted, and no uploads of others", async ({
+    s3,
+    space,
+    to,
+    redis,
+    keys,
+  }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("f"), "small");
     const fileWorker = await to();
@@ -306,8 +315,8 @@ describe("a large file to S3", () => {
   });
 });
 
-describe("an object to the same service", () => {
-  it("is copied there, and its bytes are not read", async ({ s3, to }) => {
+describe("an object copied within a service", () => {
+  it("is copied by the service, and its bytes are not read", async ({ s3, to }) => {
     s3.put("from/f", "content", { "x-amz-meta-drover-sha256": sha256("content"), "x-amz-meta-mtime": "1.5" });
     const fileWorker = await to();
     const outcome = await fileWorker.through("f", "s3://bucket/from/f");
@@ -318,7 +327,7 @@ describe("an object to the same service", () => {
     expect(known.outcome).toBe("copied");
   });
 
-  it("is unchanged where the same is there", async ({ s3, to }) => {
+  it("is unchanged if the same object is there", async ({ s3, to }) => {
     s3.put("from/f", "content");
     s3.put("to/f", "content");
     const outcome = await (await to()).through("f", "s3://bucket/from/f");
@@ -326,10 +335,7 @@ describe("an object to the same service", () => {
     expect(s3.requests.some(({ method }) => method === "PUT")).toBe(false);
   });
 
-  it("is copied in parts where it is too large for one request, with what it remembers", async ({
-    s3,
-    to,
-  }) => {
+  it("is copied in parts with its metadata if it is too large for one request", async ({ s3, to }) => {
     const content = toBuffer(pattern(33 * MIB));
     s3.put("from/f", content, { etag: '"abc-3"', "x-amz-meta-mtime": "1.5" });
     const outcome = await (await to({ mostCopyBytes: 16 * MIB })).through("f", "s3://bucket/from/f");
@@ -339,7 +345,7 @@ describe("an object to the same service", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("is never a mixture of two versions", async ({ s3, to }) => {
+  it("never mixes two versions", async ({ s3, to }) => {
     const [old, young] = [toBuffer(pattern(33 * MIB, 1)), toBuffer(pattern(33 * MIB, 2))];
     s3.put("from/f", old, { etag: '"old-3"' });
     let replaced = false;

@@ -34,8 +34,8 @@ const begun = (fileWorker: FileWorker) => {
   return redis.zrange(keys.uploads(fileWorker.context.tree.id), "0", "-1");
 };
 
-describe("a large object that is removed", () => {
-  it("is kept in parts, with its metadata", async ({ s3, to }) => {
+describe("a large object removed with a backup", () => {
+  it("is backed up in parts with its metadata", async ({ s3, to }) => {
     const etag = put(s3);
     s3.put("keep/f", "an older one");
     const fileWorker = await to(large);
@@ -47,7 +47,7 @@ describe("a large object that is removed", () => {
     expect([s3.writes.uploads.size, await begun(fileWorker)]).toEqual([0, []]);
   });
 
-  it("stays where the service put less together than it says", async ({ s3, to }) => {
+  it("is not removed if the backup is shorter than the service says", async ({ s3, to }) => {
     const etag = put(s3);
     s3.writes.after = (request) => {
       if (isComplete(request)) s3.put("keep/f", content.subarray(1), { etag: '"short-3"' });
@@ -59,7 +59,7 @@ describe("a large object that is removed", () => {
   });
 
   it.for(["killed", "stopped"])(
-    "by a worker that is %s: its successor goes on with the parts that are there",
+    "has its backup resumed with the uploaded parts if the worker is %s",
     async (how, { s3, to }) => {
       const etag = put(s3);
       const first = await to({ ...large, ...(how === "killed" ? { owner: DEAD_PROCESS } : {}) });
@@ -83,7 +83,7 @@ describe("a large object that is removed", () => {
     },
   );
 
-  it("by a worker that may still run: its upload is dropped first", async ({ s3, to, redis, keys }) => {
+  it("has the upload of a worker that may still run aborted first", async ({ s3, to, redis, keys }) => {
     const etag = put(s3);
     const sleeper = await to(large);
     const { arrived, open } = gate(isComplete, s3);
@@ -102,7 +102,7 @@ describe("a large object that is removed", () => {
     expect(s3.writes.uploads.size).toBe(0);
   });
 
-  it("drops what it has uploaded where it fails", async ({ s3, to }) => {
+  it("has its backup upload aborted if that fails", async ({ s3, to }) => {
     const etag = put(s3);
     s3.fault = (request, answer) => {
       if (!isPart(request) || request.query.get("partNumber") !== "3") return false;
@@ -118,7 +118,7 @@ describe("a large object that is removed", () => {
     expect([s3.writes.uploads.size, await begun(fileWorker), s3.keys]).toEqual([0, [], ["to/f"]]);
   });
 
-  it("and whose removal nobody takes up again: what was uploaded is dropped a day later", async ({
+  it("has its backup upload aborted a day later if nobody resumes the removal", async ({
     s3,
     space,
     to,
@@ -149,8 +149,13 @@ describe("a large object that is removed", () => {
   });
 });
 
-describe("an object that is removed", () => {
-  it("is not removed by a worker that slept, nor kept once more", async ({ s3, to, redis, keys }) => {
+describe("an object removed with a backup", () => {
+  it("is neither removed nor backed up again by a worker that was suspended past its lease", async ({
+    s3,
+    to,
+    redis,
+    keys,
+  }) => {
     const etag = put(s3, "content");
     const sleeper = await to(small);
     const { arrived, open } = gate(isCopy, s3);
@@ -167,7 +172,7 @@ describe("an object that is removed", () => {
     expect(s3.stored("keep/f")?.content.toString()).toBe("content");
   });
 
-  it("is removed by one of two that have both kept it", async ({ s3, to, redis, keys }) => {
+  it("is removed by one of two workers that both backed it up", async ({ s3, to, redis, keys }) => {
     const etag = put(s3, "content");
     const sleeper = await to(small);
     const { arrived, open } = gate(isRemoval, s3);
@@ -182,7 +187,7 @@ describe("an object that is removed", () => {
     expect(s3.requests.filter(isCopy)).toHaveLength(1);
   });
 
-  it("is left alone, and another version of it not kept, where it is not the one that was found", async ({
+  it("is neither removed nor backed up if it is another version than the one that was found", async ({
     s3,
     to,
   }) => {
@@ -193,7 +198,7 @@ describe("an object that is removed", () => {
     expect(s3.keys).toEqual(["to/f"]);
   });
 
-  it("is not removed by a worker whose lease has run out", async ({ s3, to }) => {
+  it("is not removed by a worker whose lease has expired", async ({ s3, to }) => {
     const etag = put(s3, "content");
     const fileWorker = await to();
     const isLook = ({ method, key }: FakeRequest) => method === "HEAD" && key === "to/f";
@@ -207,7 +212,7 @@ describe("an object that is removed", () => {
     expect(s3.requests.filter(isRemoval)).toEqual([]);
   });
 
-  it("is kept in a place that whoever syncs there, too, looks at anew", async ({ s3, to, redis, keys }) => {
+  it("is backed up so that other syncs to that place check it anew", async ({ s3, to, redis, keys }) => {
     const etag = put(s3, "content");
     const there = await to({ root: "s3://bucket/keep" });
     const key = catalogKey(keys, there.context.tree.id, "f");

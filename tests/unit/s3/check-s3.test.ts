@@ -43,8 +43,8 @@ function files(s3: FakeS3, names: string[]) {
 const heads = (s3: FakeS3) => s3.requests.filter(({ method }) => method === "HEAD").length;
 const pages = (s3: FakeS3) => s3.requests.filter(({ query }) => query.has("list-type")).length;
 
-describe("objects that are asked about in order", () => {
-  it("are listed and not asked about one by one", async ({ s3 }) => {
+describe("checking objects in order", () => {
+  it("lists them instead of requesting each one", async ({ s3 }) => {
     for (let at = 0; at < 2_000; at++) s3.put(`to/${name(at)}`, `content ${at}`);
     const check = checkOf(s3);
     const all = files(
@@ -61,7 +61,7 @@ describe("objects that are asked about in order", () => {
     expect(pages(s3)).toBeLessThan(30);
   });
 
-  it("are asked about one by one where far more lies between them", async ({ s3 }) => {
+  it("requests each one if far more objects lie between them", async ({ s3 }) => {
     for (let at = 0; at < 12_000; at++) s3.put(`to/${name(at)}`, "");
     const check = checkOf(s3);
     const few = Array.from({ length: 20 }, (_, at) => name(at * 599));
@@ -74,7 +74,7 @@ describe("objects that are asked about in order", () => {
     expect(heads(s3)).toBeLessThanOrEqual(21);
   });
 
-  it("are asked about one by one by somebody who may not list", async ({ s3 }) => {
+  it("requests each one if listing is not allowed", async ({ s3 }) => {
     for (let at = 0; at < 30; at++) s3.put(`to/${name(at)}`, `${at}`);
     s3.fault = ({ query }, answer) => {
       if (!query.has("list-type")) return false;
@@ -90,7 +90,7 @@ describe("objects that are asked about in order", () => {
   });
 });
 
-it("an object that cannot be looked at does not count as left alone", async ({ s3 }) => {
+it("an object that cannot be read does not count as unchanged", async ({ s3 }) => {
   s3.put("to/a", "a");
   s3.put("to/b", "b");
   s3.fault = ({ key }, answer) => {
@@ -103,13 +103,13 @@ it("an object that cannot be looked at does not count as left alone", async ({ s
   expect(check.trouble).toMatchObject({ name: "TransferError" });
 });
 
-it("an object without an ETag is never as it was left", async ({ s3 }) => {
+it("an object without an ETag never counts as unchanged", async ({ s3 }) => {
   s3.put("to/a", "a", { etag: "" });
   expect(await checkOf(s3).asLeft([{ name: "a", stamp: "" }])).toEqual([false]);
 });
 
 it.for(Array.from({ length: 30 }, (_, seed) => seed))(
-  "whatever is there and asked about, the answer is right: seed %d",
+  "the result is right for random objects and questions (seed %d)",
   async (seed, { s3 }) => {
     const rng = new Rng(seed);
     s3.pageKeys = rng.int(1, 40);

@@ -98,8 +98,8 @@ const TREES: Record<string, string[]> = {
   ),
 };
 
-describe("a listing with many requests at once", () => {
-  it.for(Object.keys(TREES))("wastes few requests on a tree: %s", async (shape, { listing }) => {
+describe("a parallel listing", () => {
+  it.for(Object.keys(TREES))("wastes few requests on a tree (%s)", async (shape, { listing }) => {
     const keys = TREES[shape] as string[];
     for (const key of keys) listing.s3.put(key, "x");
     listing.s3.delayMs = 5;
@@ -110,7 +110,7 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.requests.length).toBeLessThan((wanted.length / listing.s3.pageKeys) * 1.7);
   });
 
-  it("guesses less where guesses find nothing: directories of a page, whose files count on from one to the next", async ({
+  it("guesses less if guesses find nothing: directories as large as a page, with files numbered across them", async ({
     listing,
   }) => {
     const { s3, all } = listing;
@@ -125,7 +125,7 @@ describe("a listing with many requests at once", () => {
     expect(s3.requests.length).toBeLessThan(100 * 4);
   });
 
-  it("asks for no directories where that is refused, and lists all the same", async ({ listing }) => {
+  it("lists without directories if the service refuses to list them", async ({ listing }) => {
     for (const key of SHAPES["one level"] as string[]) listing.s3.put(key, "x");
     let refused = 0;
     listing.s3.fault = (request, answer) => {
@@ -138,7 +138,7 @@ describe("a listing with many requests at once", () => {
     expect(refused).toBe(1);
   });
 
-  it.for(Object.keys(SHAPES))("gives every key once and in order: %s", async (shape, { listing }) => {
+  it.for(Object.keys(SHAPES))("returns every key once and in order (%s)", async (shape, { listing }) => {
     const keys = SHAPES[shape] as string[];
     for (const key of [...keys, "p", "o/x", "p2/x", "q"]) listing.s3.put(key, "x");
     listing.s3.delayMs = 1;
@@ -149,7 +149,7 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.requests.length).toBeLessThan(pages * 2.5);
   });
 
-  it("goes on behind a key", async ({ listing }) => {
+  it("continues after a given key", async ({ listing }) => {
     const keys = SHAPES["one level"] as string[];
     for (const key of keys) listing.s3.put(key, "x");
     const wanted = keys.toSorted();
@@ -157,14 +157,14 @@ describe("a listing with many requests at once", () => {
     expect(await listing.all("p/", wanted.at(-1))).toEqual([]);
   });
 
-  it("asks once where one page is all", async ({ listing }) => {
+  it("takes one request if there is one page", async ({ listing }) => {
     listing.s3.put("p/1", "x");
     expect(await listing.all("p/")).toEqual(["p/1"]);
     expect(await listing.all("nothing/")).toEqual([]);
     expect(listing.s3.requests).toHaveLength(2);
   });
 
-  it("runs no further ahead than its memory allows", async ({ listing }) => {
+  it("reads ahead no further than its memory limit", async ({ listing }) => {
     for (let i = 0; i < 5_000; i++) listing.s3.put(`p/${pad(i)}`, "x");
     const pages = listing.list("p/");
     await pages.next();
@@ -180,7 +180,7 @@ describe("a listing with many requests at once", () => {
     await pages.return(undefined);
   });
 
-  it("survives pages that fail now and then", async ({ listing }) => {
+  it("retries pages that fail now and then", async ({ listing }) => {
     const keys = SHAPES["one level"] as string[];
     for (const key of keys) listing.s3.put(key, "x");
     let nth = 0;
@@ -224,7 +224,7 @@ describe("a listing with many requests at once", () => {
       (s3) => page(s3, (xml) => xml.replace(/<IsTr.*?ed>/, "").replace("</IsTruncated>", "")),
       /./,
     ],
-  ])("fails, and after everything before was given, for %s", async ([, fault, message], { listing }) => {
+  ])("fails for %s, after it has returned all keys before", async ([, fault, message], { listing }) => {
     for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
     listing.s3.fault = fault(listing.s3);
     const keys: string[] = [];
@@ -248,7 +248,7 @@ describe("a listing with many requests at once", () => {
     };
   };
 
-  it("lists on behind a page that says it was the last one, where others have seen more", async ({
+  it("continues after a page that claims to be the last if other requests have seen more keys", async ({
     listing,
   }) => {
     for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
@@ -257,7 +257,7 @@ describe("a listing with many requests at once", () => {
     expect(await listing.all("p/")).toEqual(SHAPES.flat);
   });
 
-  it("fails where nothing is said to be behind a key, and there is", async ({ listing }) => {
+  it("fails if the service says that nothing follows a key, but something does", async ({ listing }) => {
     for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
     listing.s3.delayMs = 2;
     listing.s3.fault = endsBehind(listing.s3, "p/000990", "p/001100", true);
@@ -271,7 +271,7 @@ describe("a listing with many requests at once", () => {
     expect(keys.length).toBeLessThanOrEqual(1000);
   });
 
-  it("asks again behind a full page that says it was the last one", async ({ listing }) => {
+  it("requests one more page after a full page that claims to be the last", async ({ listing }) => {
     listing.s3.pageKeys = 1000;
     for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
     listing.s3.fault = endsBehind(listing.s3, "", "", false);
@@ -279,7 +279,7 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.requests.filter(({ query }) => !query.has("delimiter"))).toHaveLength(3);
   });
 
-  it("does not guess on where there is nothing any more", async ({ listing }) => {
+  it("stops guessing beyond the last key", async ({ listing }) => {
     listing.s3.pageKeys = 1000;
     listing.s3.delayMs = 30;
     const wanted = Array.from({ length: 300_000 }, (_, i) => `p/k${String(i).padStart(8, "0")}.csv`);
@@ -288,7 +288,7 @@ describe("a listing with many requests at once", () => {
     expect(listing.s3.requests.length).toBeLessThan(300 * 1.1);
   });
 
-  it("takes in what is added at the end while it lists", async ({ listing }) => {
+  it("includes keys that are added at the end meanwhile", async ({ listing }) => {
     for (let i = 0; i < 300; i++) listing.s3.put(`p/${pad(i)}`, "x");
     let added = 300;
     listing.s3.before = async () => listing.s3.put(`p/${pad(added++)}`, "x");
@@ -297,7 +297,7 @@ describe("a listing with many requests at once", () => {
     expect(keys.length).toBeGreaterThanOrEqual(300);
   });
 
-  it("fails for pages that bring nothing and never end, and says so before", async ({ listing }) => {
+  it("warns about, and then fails for, empty pages without end", async ({ listing }) => {
     const { s3, all, warnings } = listing;
     let token = 0;
     s3.fault = ({ query }, answer) => {
@@ -315,9 +315,7 @@ describe("a listing with many requests at once", () => {
     );
   });
 
-  it("takes some pages that bring nothing, as a bucket with removed versions has them", async ({
-    listing,
-  }) => {
+  it("accepts a few empty pages, as a bucket with deleted versions has", async ({ listing }) => {
     const { s3, all, warnings } = listing;
     s3.put("p/1", "x");
     let token = 0;
@@ -331,7 +329,7 @@ describe("a listing with many requests at once", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("fails for a token that comes again", async ({ listing }) => {
+  it("fails if a continuation token repeats", async ({ listing }) => {
     for (let i = 0; i < 30; i++) listing.s3.put(`p/${pad(i)}`, "x");
     listing.s3.fault = (request, answer) => {
       const token = request.query.get("continuation-token");
@@ -345,7 +343,7 @@ describe("a listing with many requests at once", () => {
     await expect(listing.all("p/")).rejects.toThrow(/token of a page came again/);
   });
 
-  it("fails for a first page that comes again", async ({ listing }) => {
+  it("fails if the first page repeats", async ({ listing }) => {
     for (let i = 0; i < 30; i++) listing.s3.put(`p/${pad(i)}`, "x");
     const first = listing.s3.page(new URLSearchParams({ prefix: "p/" }));
     listing.s3.fault = (request, answer) => {
@@ -367,7 +365,7 @@ function fails(status: number, code: string): Fault {
 }
 
 describe("a guess", () => {
-  it("is never half a character", () => {
+  it("never splits a character", () => {
     const splitter = new Splitter("p/");
     splitter.learn(["p/11111", "p/🐑1111", "p/1🐑111", "p/🐑🐑11"]);
     const guesses = ["p/🐑", "p/🐑1", "p/🐑1111", "p/1🐑", "p/🐑🐑1"].flatMap((low) =>
@@ -377,7 +375,7 @@ describe("a guess", () => {
     expect(guesses.filter((guess) => guess?.isWellFormed() === false)).toEqual([]);
   });
 
-  it("is as many pages on as it was asked for, where directories are alike", () => {
+  it("is the requested number of pages ahead if directories are alike", () => {
     const splitter = new Splitter("p/");
     splitter.known("p/", ["p/east/", "p/north/", "p/west/"], "p/");
     splitter.known("p/east/", ["p/east/a/", "p/east/bb/", "p/east/c/", "p/east/dd/"], "p/");

@@ -69,14 +69,14 @@ describe("a page of a listing", () => {
     ["CDATA", contents({ Key: "<![CDATA[a%26]]>" }), [{ key: "a&" }]],
     ["a line break of its own", `${contents({ Key: "a\nb" })}${contents({})}`, [{ key: "a\nb" }, {}]],
     ["none", "", []],
-  ])("is read: %s", ([, xml, wanted]) => {
+  ])("is parsed (%s)", ([, xml, wanted]) => {
     expect(read(page(xml))).toEqual({
       objects: wanted.map((each) => ({ ...object, ...each })),
       prefixes: [],
     });
   });
 
-  test("has entities where keys are not encoded", () => {
+  test("may contain entities if keys are not encoded", () => {
     expect(read(page(contents({ Key: "a&amp;b%20&#10;&#x1F411;" }), ""))).toEqual({
       objects: [{ ...object, key: "a&b%20\n🐑" }],
       prefixes: [],
@@ -95,11 +95,11 @@ describe("a page of a listing", () => {
     ["that is not closed", contents({}).replace("</Contents>", "")],
     ["of which an element is not closed", contents({}).replace("</Size>", "")],
     ["of which an element is closed by another", contents({}).replace("</Size>", "</ETag>")],
-  ])("with an object %s is refused", ([, xml]) => {
+  ])("is refused with an object %s", ([, xml]) => {
     expect(read(page(contents({ Key: "before" }) + xml + contents({ Key: "z" })))).toMatch(/^refused/);
   });
 
-  test("is refused wherever it is cut off", () => {
+  test("is refused if it is cut off anywhere", () => {
     const whole = page(contents({ Key: "a" }) + contents({ Key: "b" }, "<Owner><ID>x</ID></Owner>"));
     for (let length = 0; length < whole.length; length++)
       expect(read(whole.subarray(0, length)), `after ${length} bytes`).toMatch(/^refused/);

@@ -1,8 +1,9 @@
+import { hash } from "node:crypto";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { objectsOf, parsePage } from "@drover/shared/storage/s3/listing/page";
 import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
-import { encodeQuery, Signer } from "@drover/shared/storage/s3/sigv4";
+import { encodeKey, encodeQuery, Signer } from "@drover/shared/storage/s3/sigv4";
 import { S3Source, s3Version } from "@drover/shared/storage/s3/source";
 import { parseXml } from "@drover/shared/storage/s3/xml";
 import { test as base, describe, expect, test } from "vitest";
@@ -15,46 +16,68 @@ describe("a signature", () => {
     secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
   };
   const when = new Date("2013-05-24T00:00:00Z");
-  test.for<[string, string, Record<string, string>, Record<string, string>, string]>([
+  interface Example {
+    method: string;
+    path: string;
+    query?: Record<string, string>;
+    headers?: Record<string, string>;
+    bodyHash?: string;
+    signature: string;
+  }
+  test.for<[string, Example]>([
     [
-      "an object",
-      "/test.txt",
-      {},
-      { range: "bytes=0-9" },
-      "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+      "GET of a range of an object",
+      {
+        method: "GET",
+        path: "/test.txt",
+        headers: { range: "bytes=0-9" },
+        signature: "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+      },
     ],
     [
-      "a sub-resource",
-      "/",
-      { lifecycle: "" },
-      {},
-      "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
+      "PUT of an object",
+      {
+        method: "PUT",
+        path: `/${encodeKey("test$file.text")}`,
+        headers: { date: "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY" },
+        bodyHash: hash("sha256", "Welcome to Amazon S3.", "hex"),
+        signature: "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
+      },
     ],
     [
-      "a listing",
-      "/",
-      { prefix: "J", "max-keys": "2" },
-      {},
-      "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+      "GET of a sub-resource",
+      {
+        method: "GET",
+        path: "/",
+        query: { lifecycle: "" },
+        signature: "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
+      },
     ],
-  ])("of a GET of %s is the one that AWS shows", ([, path, query, headers, signature]) => {
+    [
+      "GET of a listing",
+      {
+        method: "GET",
+        path: "/",
+        query: { prefix: "J", "max-keys": "2" },
+        signature: "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+      },
+    ],
+  ])("of a %s is the one that AWS publishes", ([, { query = {}, headers = {}, signature, ...request }]) => {
     const all = { host: "examplebucket.s3.amazonaws.com", ...headers };
     const signed = new Signer("us-east-1").sign(
       identity,
-      "GET",
-      path,
-      encodeQuery(query),
-      all,
-      undefined,
+      { ...request, query: encodeQuery(query), headers: all },
       when,
     );
     expect(signed.authorization).toMatch(new RegExp(`Signature=${signature}$`));
   });
 
-  test("is of header values as they arrive: without needless spaces, byte by byte", () => {
-    const sign = (value: string) =>
-      new Signer("us-east-1").sign(identity, "PUT", "/", "", { host: "h", "x-amz-meta-a": value }, "", when)
-        .authorization;
+  test("covers header values as the service sees them: blanks reduced, byte by byte", () => {
+    const sign = (value: string) => {
+      const headers = { host: "h", "x-amz-meta-a": value };
+      const request = { method: "PUT", path: "/", query: "", headers, bodyHash: "" };
+      return new Signer("us-east-1").sign(identity, request, when).authorization;
+    };
     expect(sign(" a   b ")).toBe(sign("a b"));
     // As Ceph has it, which was asked: "ü" in UTF-8, as HTTP gives it back.
     expect(sign("\u00c3\u00bc")).toMatch(
@@ -62,10 +85,11 @@ describe("a signature", () => {
     );
   });
 
-  test("changes with the day and the key, although its key is kept", () => {
+  test("changes with the day and the secret key, although the signing key is cached", () => {
     const signer = new Signer("us-east-1");
     const sign = (own: typeof identity, date: string) =>
-      signer.sign(own, "GET", "/", "", { host: "h" }, undefined, new Date(date)).authorization;
+      signer.sign(own, { method: "GET", path: "/", query: "", headers: { host: "h" } }, new Date(date))
+        .authorization;
     const first = sign(identity, "2013-05-24T00:00:00Z");
     expect(sign(identity, "2013-05-25T00:00:00Z")).not.toBe(first);
     expect(sign({ ...identity, secretAccessKey: "other" }, "2013-05-24T00:00:00Z")).not.toBe(first);
@@ -82,14 +106,14 @@ describe("an s3:// name", () => {
     ["s3://bucket/100%", "bucket", "100%"],
     ["s3://bucket/%c3%bc%0a", "bucket", "ü\n"],
     ["s3://bucket//x/../y", "bucket", "/x/../y"],
-  ])("%s is a bucket and a key", ([text, bucket, key]) => {
+  ])("%s is parsed into bucket and key", ([text, bucket, key]) => {
     expect(parseS3(text)).toEqual({ bucket, key });
     expect(parseS3(s3Text({ bucket, key }))).toEqual({ bucket, key });
   });
 });
 
 describe("XML", () => {
-  test("is read with its entities, without namespaces and comments", () => {
+  test("is parsed with entities, without namespaces and comments", () => {
     const root = parseXml(
       '<?xml version="1.0"?>\n<a xmlns="x"><!-- no --><n:b c="d">1 &amp; &#x41;&#66;</n:b><e/><![CDATA[<&]]></a>\n',
     );
@@ -111,7 +135,7 @@ describe("XML", () => {
     "<a",
     "<a></a>x",
   ])("%j is refused", (xml) => expect(() => parseXml(xml)).toThrow());
-  test("that is no listing is none", () => {
+  test("other than a listing is refused as a page", () => {
     expect(() => parsePage(Buffer.from("<Error><Code>X</Code></Error>"))).toThrow(/instead of a listing/);
     expect(() => parsePage(Buffer.from("<html></html>"))).toThrow();
   });
@@ -191,14 +215,14 @@ describe("an object", () => {
       { by: "x-amz-meta", algorithm: "sha256" },
     ],
     ["nothing for a CRC of CRCs", { etag: '"abc-2"', "x-amz-checksum-crc32": "y/Q5Jg==-2" }, undefined],
-  ])("is vouched for by %s", async ([, headers, digest], { s3, open }) => {
+  ])("is verified by %s", async ([, headers, digest], { s3, open }) => {
     s3.put("k", "content", headers);
     const { entry } = await open("k");
     if (digest) expect(entry.digest).toMatchObject(digest);
     else expect(entry.digest).toBeUndefined();
   });
 
-  it("is asked for once, signed, with who pays, and never decoded", async ({ s3, open }) => {
+  it("takes one signed request with the payer, and is never decoded", async ({ s3, open }) => {
     s3.put("k/ü +%?#", "content", { "content-encoding": "gzip" });
     const { entry } = await open("k/ü +%?#");
     expect(entry.encoding).toBe("");
@@ -213,7 +237,7 @@ describe("an object", () => {
     expect(headers.authorization).toMatch(/SignedHeaders=host;.*x-amz-request-payer;x-amz-security-token/);
   });
 
-  it("has the version that its listing gives it", async ({ s3, open }) => {
+  it("has the same version in a listing and in a GET", async ({ s3, open }) => {
     const modified = new Date("2026-01-02T03:04:05.678Z");
     s3.put("k", "content", {}, modified);
     const [listed] = objectsOf(parsePage(Buffer.from(s3.page(new URLSearchParams()))), 1);
@@ -284,7 +308,7 @@ describe("an object", () => {
       /check --s3-region/,
     ],
   ])(
-    "that is answered with %i %s says so",
+    "fails with a clear error for %i %s",
     async ([status, code, headers, more, fields, message], { s3, open }) => {
       s3.fault = (_request, answer) => {
         sendError(answer, status, code, headers, more);

@@ -11,7 +11,7 @@ const TIB = 2 ** 40;
 
 describe("parts of an upload", () => {
   test.for([1, 16 * MIB, 160_000 * MIB, 160_000 * MIB + 1, TIB, 5 * TIB - 1, 5 * TIB])(
-    "%i bytes fit in 10,000, none over 5 GiB",
+    "are at most 10,000, of at most 5 GiB each, for %i bytes",
     (size) => {
       const part = partBytesOf(1, size);
       expect(Math.ceil(size / part)).toBeLessThanOrEqual(10_000);
@@ -21,7 +21,7 @@ describe("parts of an upload", () => {
     },
   );
 
-  test("as many bytes fit where nobody knows how many there will be", () => {
+  test("hold 5 TiB if the length is unknown", () => {
     let sum = 0;
     for (let part = 1; part <= 10_000; part++) sum += partBytesOf(part, undefined);
     expect(sum).toBeGreaterThan(5 * TIB);
@@ -31,7 +31,7 @@ describe("parts of an upload", () => {
 });
 
 describe("memory for uploads", () => {
-  test("is given in the order in which it was asked for, and never more than there is", async () => {
+  test("is given in the order of requests, and never more than there is", async () => {
     const bufferPool = new BufferPool(10 * MIB);
     const given: string[] = [];
     const ask = (name: string, bytes: number) =>
@@ -50,7 +50,7 @@ describe("memory for uploads", () => {
     b.release();
   });
 
-  test("has room for a part that is larger than all of it, alone", async () => {
+  test("is given to a part larger than the pool if no other part holds any", async () => {
     const bufferPool = new BufferPool(10 * MIB);
     const first = await bufferPool.take(MIB);
     const had: string[] = [];
@@ -70,13 +70,13 @@ describe("memory for uploads", () => {
     await small;
   });
 
-  test("is there for others where somebody asked for more than the machine has", async () => {
+  test("stays available after a request for more than the machine has", async () => {
     const bufferPool = new BufferPool(10 * MIB);
     await expect(bufferPool.take(2 ** 50)).rejects.toThrow(RangeError);
     (await bufferPool.take(10 * MIB)).release();
   });
 
-  test("is used again, whatever sizes come after each other", async () => {
+  test("is reused for requests of changing sizes", async () => {
     const bufferPool = new BufferPool(32 * MIB);
     const memories = new Set<unknown>();
     for (let round = 0; round < 50; round++) {
@@ -94,7 +94,7 @@ describe("memory for uploads", () => {
   });
 });
 
-describe("what an object remembers of its file", () => {
+describe("the metadata of an object", () => {
   const entry = {
     sizeBytes: 1,
     version: "",
@@ -111,7 +111,7 @@ describe("what an object remembers of its file", () => {
     [500_000_000n, "0.5"],
     [-1_500_000_000n, "-1.5"],
     [3_345_000_000_000_000_001n, "3345000000.000000001"],
-  ])("its time %s, in seconds as rclone has it", ([ns, text]) => {
+  ])("keeps the time %s in seconds, as rclone does", ([ns, text]) => {
     const headers = metadataHeaders({ ...entry, mtimeNs: ns }, undefined, "k/f.csv");
     expect(headers).toEqual({ "content-type": "text/csv", "x-amz-meta-mtime": text });
     expect(readMetadata(headers)).toMatchObject({ mtimeNs: ns, mtimeMs: Number(ns / 1000n) / 1000 });
@@ -124,11 +124,11 @@ describe("what an object remembers of its file", () => {
     ["104755", undefined],
     ["33188", undefined],
     ["x", undefined],
-  ])("its mode %s, without more than permissions", ([text, mode]) =>
+  ])("reads from the mode %s nothing but permissions", ([text, mode]) =>
     expect(readMetadata({ "x-amz-meta-mode": text }).mode).toBe(mode),
   );
 
-  test("nothing that is not as it should be", () => {
+  test("is ignored where its form is unknown", () => {
     const odd = readMetadata({
       "x-amz-meta-mtime": "2026-01-01T00:00:00Z",
       "x-amz-meta-drover-sha256": "abc",
@@ -159,12 +159,12 @@ describe("a name below a prefix", () => {
     "🐑",
     "100%",
     "a b+c?d#e",
-  ])("%j is kept byte by byte", (name) => {
+  ])("%j is kept byte for byte", (name) => {
     expect(safeKey(name)).toBe(name);
     expect(new S3Tree("s3://bucket/p", spec).key(name)).toBe(`p/${name}`);
   });
 
-  test("is another destination on another service, in another bucket or below another prefix", () => {
+  test("is a different destination on another service, in another bucket or below another prefix", () => {
     const leases = [
       new S3Tree("s3://bucket/p", spec),
       new S3Tree("s3://bucket", spec),

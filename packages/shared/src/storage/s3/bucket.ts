@@ -1,39 +1,86 @@
-import { messageOf, TransferError } from "../../errors.js";
+import type { ListPartsOutput } from "@aws-sdk/client-s3";
+import { TransferError } from "../../errors.js";
 import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
+import { readXml, unintelligible } from "./answer.js";
 import type { S3Client, S3Request } from "./client.js";
-import { s3CodeError } from "./errors.js";
+import { NoSuchBucketError } from "./errors.js";
+import type { S3Sdk, SdkCommand, SdkInput, SdkOutput, SendOptions } from "./sdk.js";
 import { UNSIGNED } from "./sigv4.js";
-import { childText, parseXml, type XmlElement } from "./xml.js";
-
-/** Answers that are read whole are less than this: a page of 1,000 uploads or parts. */
-const MOST_ANSWER_BYTES = 8 << 20;
+import { childText } from "./xml.js";
 
 /** An object as HEAD shows it. */
 export interface ObjectHead {
+  /** With its quotes; "" if the service names none. */
   etag: string;
   sizeBytes: number;
   headers: AnswerHeaders;
 }
 
+/** A part that the service has. */
 export interface UploadedPart {
+  /** With its quotes. */
   etag: string;
   sizeBytes: number;
 }
 
-/** `refused`: the condition that it was sent under does not hold. `gone`: there is no such upload. */
+/** One part of a multipart upload. */
+interface PartRequest {
+  key: string;
+  uploadId: string;
+  /** Number of the part, from 1. */
+  part: number;
+  signal: AbortSignal;
+}
+
+/** A part whose bytes are uploaded. */
+export interface PartUpload extends PartRequest {
+  body: Uint8Array;
+  /** MD5 of the body in base64: the service compares it with what arrives. */
+  md5: string;
+}
+
+/** A part that the service copies from another of its objects. */
+export interface PartCopy extends PartRequest {
+  /** The other object: `/bucket/key`, percent-encoded. */
+  source: string;
+  /** Its bytes to copy: `bytes=FIRST-LAST`. */
+  range: string;
+  /** Conditions on the source. */
+  headers: Headers;
+}
+
+/** A multipart upload that is to become an object. */
+export interface UploadCompletion {
+  key: string;
+  uploadId: string;
+  /** ETags of all parts in order, with their quotes. */
+  etags: readonly string[];
+  /** Conditions on the object that is there. */
+  headers: Headers;
+  signal: AbortSignal;
+}
+
+/** How a write ended. `refused`: the condition that it was sent under does not hold. `gone`: there is no such upload. */
 export type Written =
   | { is: "written"; headers: AnswerHeaders; etag: string }
   | { is: "refused" }
   | { is: "gone" };
 
-/** Everything that is done to objects of one bucket besides reading them. An ETag is as in a header, with its quotes. */
+/**
+ * The objects and multipart uploads of one bucket: everything but reading and listing objects. ETags are as in a
+ * header, with their quotes. Requests that come once per object or part are our own; the rare ones are the AWS SDK's.
+ * All methods throw TransferError.
+ */
 export class S3Bucket {
+  /** Loaded when the first command is sent. */
+  #sdk: S3Sdk | undefined;
+
   constructor(
     private readonly client: S3Client,
     readonly name: string,
   ) {}
 
-  /** @returns undefined where there is no such object. */
+  /** @returns undefined if there is no such object. */
   async head(key: string, signal: AbortSignal): Promise<ObjectHead | undefined> {
     try {
       const { headers, body } = await this.#send({ method: "HEAD", key }, signal);
@@ -45,7 +92,12 @@ export class S3Bucket {
     }
   }
 
-  /** @param bodyHash SHA-256, hexadecimal. */
+  /**
+   * Writes an object in one request.
+   *
+   * @param bodyHash SHA-256 of the body, hexadecimal.
+   * @param headers type, metadata and conditions.
+   */
   async put(
     key: string,
     body: Uint8Array,
@@ -57,7 +109,7 @@ export class S3Bucket {
     try {
       answer = await this.#send({ method: "PUT", key, body, bodyHash, headers }, signal);
     } catch (error) {
-      // AWS: what If-Match is about is not there.
+      // AWS answers 404 if the object that If-Match names is not there.
       if ("if-match" in headers && gone(error)) return { is: "refused" };
       throw error;
     }
@@ -66,7 +118,12 @@ export class S3Bucket {
     return written(answer.headers, answer.headers.etag);
   }
 
-  /** @param headers condition that it is removed under. */
+  /**
+   * Removes an object.
+   *
+   * @param headers conditions on it.
+   * @returns `gone` if there is no such object and the service says so; most services do not.
+   */
   async remove(key: string, signal: AbortSignal, headers: Headers = {}): Promise<Written> {
     let answer: HttpAnswer;
     try {
@@ -79,23 +136,24 @@ export class S3Bucket {
     return { is: "written", headers: answer.headers, etag: "" };
   }
 
-  /** @returns the id of a new multipart upload. */
+  /**
+   * Begins a multipart upload.
+   *
+   * @param headers type and metadata of the object that it becomes.
+   * @returns its id.
+   */
   async createUpload(key: string, headers: Headers, signal: AbortSignal): Promise<string> {
-    const answer = await this.#xml({ method: "POST", key, query: { uploads: "" }, headers }, signal);
-    const id = answer.xml && childText(answer.xml, "UploadId");
-    if (!id) throw odd("it names no upload");
+    const answer = await this.#rarely(
+      (sdk) => new sdk.CreateMultipartUploadCommand({ Bucket: this.name, Key: key }),
+      { headers, root: "InitiateMultipartUploadResult", signal },
+    );
+    const id = answer?.output.UploadId;
+    if (!id) throw unintelligible("it names no upload");
     return id;
   }
 
-  /** @param md5 of the body, base64: the service holds the body against it. */
-  async uploadPart(
-    key: string,
-    uploadId: string,
-    part: number,
-    body: Uint8Array,
-    md5: string,
-    signal: AbortSignal,
-  ): Promise<Written> {
+  /** Uploads the bytes of one part. */
+  async uploadPart({ key, uploadId, part, body, md5, signal }: PartUpload): Promise<Written> {
     const query = { partNumber: String(part), uploadId };
     const headers = { "content-md5": md5 };
     try {
@@ -110,16 +168,8 @@ export class S3Bucket {
     }
   }
 
-  /** Copies a range of another object of the service into a part. */
-  async copyPart(
-    key: string,
-    uploadId: string,
-    part: number,
-    source: string,
-    range: string,
-    headers: Headers,
-    signal: AbortSignal,
-  ): Promise<Written> {
+  /** Lets the service copy a range of another of its objects into a part. */
+  async copyPart({ key, uploadId, part, source, range, headers, signal }: PartCopy): Promise<Written> {
     const query = { partNumber: String(part), uploadId };
     const all = { ...headers, "x-amz-copy-source": source, "x-amz-copy-source-range": range };
     try {
@@ -129,18 +179,24 @@ export class S3Bucket {
     }
   }
 
-  /** Copies another object of the service. `refused` may be the condition of either end. */
+  /**
+   * Lets the service copy another of its objects.
+   *
+   * @param source `/bucket/key`, percent-encoded.
+   * @returns `refused` also if it is the condition on the source that does not hold.
+   */
   copy(key: string, source: string, headers: Headers, signal: AbortSignal): Promise<Written> {
     return this.#copied({ method: "PUT", key, headers: { ...headers, "x-amz-copy-source": source } }, signal);
   }
 
   async #copied(request: Omit<S3Request, "bucket">, signal: AbortSignal): Promise<Written> {
-    const { status, headers, xml } = await this.#xml(request, signal);
-    if (status === 412) return { is: "refused" };
-    return written(headers, xml && childText(xml, "ETag"));
+    const answer = await this.#send(request, signal);
+    const xml = await readXml(answer, this.name);
+    if (!xml) return { is: "refused" };
+    return written(answer.headers, childText(xml.root, "ETag"));
   }
 
-  /** @returns what an upload has by part number, or undefined where there is no such upload. */
+  /** @returns the parts of an upload by part number; undefined if there is no such upload. */
   async listParts(
     key: string,
     uploadId: string,
@@ -148,87 +204,78 @@ export class S3Bucket {
   ): Promise<Map<number, UploadedPart> | undefined> {
     const parts = new Map<number, UploadedPart>();
     for (let marker = "0"; ; ) {
-      const query = { uploadId, "part-number-marker": marker };
-      let xml: XmlElement | undefined;
+      const input = { Bucket: this.name, Key: key, UploadId: uploadId, PartNumberMarker: marker };
+      let answer: { output: ListPartsOutput } | undefined;
       try {
-        ({ xml } = await this.#xml({ method: "GET", key, query }, signal));
+        answer = await this.#rarely((sdk) => new sdk.ListPartsCommand(input), {
+          root: "ListPartsResult",
+          signal,
+        });
       } catch (error) {
         if (error instanceof TransferError && error.class === "not-found") return undefined;
         throw error;
       }
-      if (xml?.name !== "ListPartsResult") throw odd("it is no list of parts");
-      for (const each of xml.children) {
-        if (each.name !== "Part") continue;
-        const etag = quoted(childText(each, "ETag"));
-        parts.set(Number(childText(each, "PartNumber")), {
-          etag,
-          sizeBytes: Number(childText(each, "Size")),
-        });
-      }
-      const next = childText(xml, "NextPartNumberMarker") ?? "";
-      if (childText(xml, "IsTruncated") !== "true") return parts;
-      if (Number(next) <= Number(marker)) throw odd("its pages do not go on");
-      marker = next;
+      if (!answer) throw unintelligible("it is no list of parts");
+      const { Parts = [], IsTruncated, NextPartNumberMarker = "" } = answer.output;
+      for (const { PartNumber, ETag, Size } of Parts)
+        parts.set(Number(PartNumber), { etag: quoted(ETag), sizeBytes: Number(Size) });
+      if (!IsTruncated) return parts;
+      if (!(Number(NextPartNumberMarker) > Number(marker))) throw unintelligible("its pages do not go on");
+      marker = NextPartNumberMarker;
     }
   }
 
-  /** Puts an upload's parts together. Its ETag is "" where the service does not say it. */
-  async completeUpload(
-    key: string,
-    uploadId: string,
-    parts: string[],
-    headers: Headers,
-    signal: AbortSignal,
-  ): Promise<Written> {
-    const items = parts.map(
-      (etag, at) =>
-        `<Part><PartNumber>${at + 1}</PartNumber><ETag>${etag.replaceAll('"', "&quot;")}</ETag></Part>`,
-    );
-    const body = Buffer.from(`<CompleteMultipartUpload>${items.join("")}</CompleteMultipartUpload>`);
+  /**
+   * Makes the parts of an upload an object.
+   *
+   * @returns the ETag "" if the service does not name it.
+   */
+  async completeUpload({ key, uploadId, etags, headers, signal }: UploadCompletion): Promise<Written> {
+    const Parts = etags.map((ETag, index) => ({ PartNumber: index + 1, ETag }));
+    const input = { Bucket: this.name, Key: key, UploadId: uploadId, MultipartUpload: { Parts } };
     try {
-      const answer = await this.#xml(
-        { method: "POST", key, query: { uploadId }, headers, body, bodyHash: UNSIGNED },
+      const answer = await this.#rarely((sdk) => new sdk.CompleteMultipartUploadCommand(input), {
+        headers,
+        root: "CompleteMultipartUploadResult",
         signal,
-      );
-      if (answer.status === 412) return { is: "refused" };
-      if (answer.xml?.name !== "CompleteMultipartUploadResult")
-        throw odd("it does not say what was put together");
-      const etag = quoted(answer.xml && childText(answer.xml, "ETag"));
-      return { is: "written", headers: answer.headers, etag };
+      });
+      if (!answer) return { is: "refused" };
+      return { is: "written", headers: answer.headers, etag: quoted(answer.output.ETag) };
     } catch (error) {
       return gone(error);
     }
   }
 
-  /** Drops an upload with all of its parts. One that is not there any more is dropped already. */
+  /** Drops an upload with all of its parts. Does nothing if there is no such upload. */
   async abortUpload(key: string, uploadId: string, signal: AbortSignal): Promise<void> {
+    const input = { Bucket: this.name, Key: key, UploadId: uploadId };
     try {
-      const answer = await this.#send({ method: "DELETE", key, query: { uploadId } }, signal);
-      answer.body.discard(0);
+      await this.#rarely((sdk) => new sdk.AbortMultipartUploadCommand(input), { signal });
     } catch (error) {
       gone(error);
     }
   }
 
-  /** Uploads of exactly this key that are under way. */
+  /** @returns the uploads of exactly this key that are under way. */
   async listUploads(key: string, signal: AbortSignal): Promise<{ uploadId: string; startedMs: number }[]> {
     const uploads: { uploadId: string; startedMs: number }[] = [];
-    let query: Record<string, string> = { uploads: "", prefix: key };
+    let after: { KeyMarker?: string; UploadIdMarker?: string } = {};
     for (;;) {
-      const { xml } = await this.#xml({ method: "GET", key: "", query }, signal);
-      if (xml?.name !== "ListMultipartUploadsResult") throw odd("it is no list of uploads");
-      for (const each of xml.children) {
-        if (each.name !== "Upload" || childText(each, "Key") !== key) continue;
-        const uploadId = childText(each, "UploadId") ?? "";
-        const startedMs = Date.parse(childText(each, "Initiated") ?? "");
-        if (uploadId !== "" && !Number.isNaN(startedMs)) uploads.push({ uploadId, startedMs });
-      }
-      if (childText(xml, "IsTruncated") !== "true") return uploads;
-      const after = childText(xml, "NextKeyMarker") ?? "";
-      if (after !== key) return uploads; // keys come in order: what follows is longer
-      const idAfter = childText(xml, "NextUploadIdMarker") ?? "";
-      if (idAfter === "" || idAfter === query["upload-id-marker"]) throw odd("its pages do not go on");
-      query = { uploads: "", prefix: key, "key-marker": after, "upload-id-marker": idAfter };
+      const input = { Bucket: this.name, Prefix: key, ...after };
+      const answer = await this.#rarely((sdk) => new sdk.ListMultipartUploadsCommand(input), {
+        root: "ListMultipartUploadsResult",
+        signal,
+      });
+      if (!answer) throw unintelligible("it is no list of uploads");
+      const { Uploads = [], IsTruncated, NextKeyMarker, NextUploadIdMarker } = answer.output;
+      for (const { Key, UploadId, Initiated } of Uploads)
+        if (Key === key && UploadId && Initiated)
+          uploads.push({ uploadId: UploadId, startedMs: Initiated.getTime() });
+      if (!IsTruncated) return uploads;
+      if (NextKeyMarker !== key) return uploads; // keys come in order: all that follow are longer
+      if (!NextUploadIdMarker || NextUploadIdMarker === after.UploadIdMarker)
+        throw unintelligible("its pages do not go on");
+      after = { KeyMarker: key, UploadIdMarker: NextUploadIdMarker };
     }
   }
 
@@ -236,41 +283,20 @@ export class S3Bucket {
     return this.client.request({ bucket: this.name, short: true, ...request }, signal);
   }
 
-  /** An answer that is XML. One that begins well can still be an error (S3 answers before it is through). */
-  async #xml(
-    request: Omit<S3Request, "bucket">,
-    signal: AbortSignal,
-  ): Promise<{ status: number; headers: AnswerHeaders; xml: XmlElement | undefined }> {
-    const { status, headers, body } = await this.#send(request, signal);
-    if (status === 412) {
-      body.discard(0);
-      return { status, headers, xml: undefined };
-    }
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    for (let read = await body.read(); read; read = await body.read()) {
-      chunks.push(...read);
-      for (const chunk of read) bytes += chunk.length;
-      if (bytes <= MOST_ANSWER_BYTES) continue;
-      body.abort(new Error("too long"));
-      throw odd("it is too long");
-    }
-    let xml: XmlElement;
-    try {
-      xml = parseXml(Buffer.concat(chunks).toString());
-    } catch (error) {
-      throw odd(messageOf(error));
-    }
-    if (xml.name !== "Error") return { status, headers, xml };
-    const code = childText(xml, "Code") ?? "";
-    if (code === "PreconditionFailed") return { status: 412, headers, xml: undefined };
-    throw s3CodeError(code, headers, this.name);
+  /** Sends a command of the AWS SDK: see {@link S3Sdk.send}. */
+  async #rarely<I extends SdkInput, O extends SdkOutput>(
+    command: (sdk: typeof import("./sdk.js")) => SdkCommand<I, O>,
+    options: SendOptions,
+  ) {
+    const sdk = await import("./sdk.js");
+    this.#sdk ??= new sdk.S3Sdk(this.client, this.name);
+    return await this.#sdk.send(command(sdk), options);
   }
 }
 
-/** Whatever else answers "well", it is not S3 that has written something. */
+/** @throws TransferError if there is no ETag: whatever answers so, it is not S3 that has written something. */
 function written(headers: AnswerHeaders, etag: string | undefined): Written {
-  if (!etag) throw odd("it names no ETag");
+  if (!etag) throw unintelligible("it names no ETag");
   return { is: "written", headers, etag: quoted(etag) };
 }
 
@@ -278,13 +304,10 @@ function quoted(etag: string | undefined): string {
   return !etag ? "" : etag.startsWith('"') ? etag : `"${etag}"`;
 }
 
-function odd(why: string): TransferError {
-  return new TransferError("protocol", `an answer of S3 cannot be understood: ${why}`, { verdict: "fail" });
-}
-
-/** @throws the error, unless it says that there is no such upload. */
+/** @throws the error, unless it says that there is no such upload or object in a bucket that is there. */
 function gone(error: unknown): { is: "gone" } {
-  if (error instanceof TransferError && error.class === "not-found" && !/NoSuchBucket/.test(error.message))
-    return { is: "gone" };
+  const isGone =
+    error instanceof TransferError && error.class === "not-found" && !(error instanceof NoSuchBucketError);
+  if (isGone) return { is: "gone" };
   throw error;
 }

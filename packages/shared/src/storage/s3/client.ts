@@ -5,22 +5,23 @@ import { answerError } from "./errors.js";
 import { type AwsIdentity, EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
 
-/** Headers that are part of the signature, so that nobody on the way can change them. */
+/** The headers that the signature covers, so that nobody on the way can change them. */
 const SIGNED = /^(x-amz-|content-md5$)/;
 
+/** A request to S3 that is not signed yet. */
 export interface S3Request extends HttpMessage {
   bucket: string;
-  /** "" for the bucket itself. */
+  /** The key, not encoded; "" for the bucket itself. */
   key: string;
-  /** Sub-resource and parameters. */
+  /** Sub-resource and parameters, not encoded. */
   query?: Record<string, string>;
-  /** Conditions and ranges, `x-amz-…`. */
+  /** Names in lower case: conditions, ranges, metadata, `x-amz-…`. */
   headers?: Headers;
-  /** SHA-256 of the body, hexadecimal, or UNSIGNED; defaults to that of no body. */
+  /** SHA-256 of the body, hexadecimal, or UNSIGNED. Default: that of an empty body. */
   bodyHash?: string;
 }
 
-/** Sends signed requests to one S3 service. */
+/** Sends signed requests to one S3 service. Every request to S3 goes through here, those of the AWS SDK too. */
 export class S3Client {
   readonly #signer: Signer;
   readonly #endpoint: URL;
@@ -37,9 +38,9 @@ export class S3Client {
   }
 
   /**
-   * GET of an object, or of the bucket where `key` is "".
+   * Sends a GET for an object, or for the bucket if `key` is "".
    *
-   * @throws TransferError
+   * @returns and throws as {@link request} does.
    */
   get(
     bucket: string,
@@ -52,11 +53,11 @@ export class S3Client {
   }
 
   /**
-   * Sends one request. The answer is as it came: a redirect is not followed, since the signature (and a session token)
-   * is for this host alone.
+   * Sends one request. If the service refuses the credentials and others can be found, it is sent once more with those.
+   * Redirects are not followed, because the signature and the session token are for this host alone.
    *
-   * @returns answers that bring something, and those to a condition: 412, and 304 and 416 to a GET.
-   * @throws TransferError for all others.
+   * @returns an answer of success, or one to a condition: status 412, and 304 and 416 for a GET.
+   * @throws TransferError for every other answer, and if there is none.
    */
   async request(request: S3Request, signal: AbortSignal): Promise<HttpAnswer> {
     const identity = await this.credentials();
@@ -87,10 +88,16 @@ export class S3Client {
       Object.assign(
         sent,
         signed,
-        this.#signer.sign(identity, method, path, search, signed, request.bodyHash ?? EMPTY_SHA256),
+        this.#signer.sign(identity, {
+          method,
+          path,
+          query: search,
+          headers: signed,
+          bodyHash: request.bodyHash ?? EMPTY_SHA256,
+        }),
       );
     else Object.assign(sent, signed);
-    delete sent.host; // the client's own, and the same
+    delete sent.host; // the HTTP client sends it, with the same value
     sent["accept-encoding"] = "identity";
     if (body) {
       sent["content-length"] = String(body.length);
@@ -110,7 +117,7 @@ export class S3Client {
     const encoded = encodeKey(key);
     if (Buffer.byteLength(key) > 1024)
       throw new TransferError("path", "the key is over 1024 bytes", { permanent: true });
-    // A bucket that is no DNS label would need a certificate, or a name, that cannot be.
+    // A bucket name that is no DNS label cannot be part of a host name, or no certificate covers it.
     if (this.spec.pathStyle || !/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/.test(bucket)) {
       const path = `${this.#basePath}/${encodeKey(bucket)}/${encoded}`;
       return { origin: `${protocol}//${host}`, host, path: key === "" ? path.replace(/\/$/, "") : path };

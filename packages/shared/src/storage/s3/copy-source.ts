@@ -7,7 +7,7 @@ import type { S3Name } from "./name.js";
 import { encodeKey } from "./sigv4.js";
 import { entryOf, isVersion } from "./source.js";
 
-/** An object that its own service is to copy: what it is like is asked, its bytes are not. */
+/** An object that its own service is to copy. Its size, ETag and metadata are asked for; its bytes are not read. */
 export class S3CopySource implements Source {
   constructor(
     private readonly client: S3Client,
@@ -21,7 +21,7 @@ export class S3CopySource implements Source {
     answer.body.discard(0);
     const length = answer.headers["content-length"];
     const told = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
-    // Nothing comes that a digest could be held against.
+    // No bytes arrive that a digest could be compared with.
     const entry: SourceEntry = { ...told, digest: undefined };
     const { digest } = told;
     if (entry.sizeBytes === undefined || entry.strongEtag === "")
@@ -50,7 +50,7 @@ export class S3CopySource implements Source {
   }
 }
 
-/** Bytes that nobody asked for. */
+/** Stands for the bytes that are not read. */
 const NO_BODY: Body = {
   read: () => Promise.reject(new Error("its service copies it")),
   takeIfComplete: () => undefined,

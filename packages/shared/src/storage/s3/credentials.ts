@@ -3,19 +3,22 @@ import type { AwsIdentity } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
 
 /**
- * Gives what requests are signed with; undefined for requests that are not signed.
+ * Finds the credentials that requests are signed with.
  *
- * @param refused what the service did not accept: somebody may have put other credentials in its place meanwhile.
+ * @param refused credentials that the service did not accept: they are looked up anew, because they may have been
+ *   replaced meanwhile.
+ * @returns undefined if requests are not to be signed.
+ * @throws TransferError of class `credentials` if there are none.
  */
 export type Credentials = (refused?: AwsIdentity) => Promise<AwsIdentity | undefined>;
 
-/** Credentials that are refused are looked for again at most so often, for all requests together. */
+/** Refused credentials are looked up anew at most once in this time, for all requests together. */
 const LOOK_AGAIN_MS = 30_000;
 
 /**
- * Those of {@link customers} or {@link ofEnvironment}, else the default chain of AWS: environment, shared files and
- * profiles, SSO, processes, web identity, container and machine. Nothing is loaded or asked before the first request; what
- * expires is asked for anew in time.
+ * The credentials for a service: those of {@link customers} or {@link ofEnvironment}, else those of the default chain of
+ * AWS (environment, shared files and profiles, SSO, processes, web identity, container and machine). The chain is loaded
+ * with the first request; it renews credentials before they expire.
  */
 export function credentialsOf(spec: S3Spec): Credentials {
   if (spec.anonymous) return async () => undefined;
@@ -48,8 +51,8 @@ export function credentialsOf(spec: S3Spec): Credentials {
 }
 
 /**
- * Keys of one service alone: CUSTOMER_S3_ACCESS_KEY and CUSTOMER_S3_SECRET_KEY are those of CUSTOMER_S3_ENDPOINT, and are
- * sent nowhere else. A profile that is named goes before them.
+ * The keys of one service alone: CUSTOMER_S3_ACCESS_KEY and CUSTOMER_S3_SECRET_KEY belong to CUSTOMER_S3_ENDPOINT and are
+ * used for no other. A profile that the person names takes precedence.
  */
 function customers({ endpoint, profile }: S3Spec): AwsIdentity | undefined {
   const {
@@ -64,8 +67,8 @@ function customers({ endpoint, profile }: S3Spec): AwsIdentity | undefined {
 }
 
 /**
- * The first link of the chain, where it has something that does not expire: loading the others takes as long as a
- * hundred requests.
+ * The keys of the environment, if they do not expire. They are the first link of the default chain; reading them here
+ * saves loading the chain, which takes as long as a hundred requests.
  */
 function ofEnvironment({ profile }: S3Spec): AwsIdentity | undefined {
   const {
@@ -83,7 +86,7 @@ function textOf({ accessKeyId, secretAccessKey, sessionToken }: AwsIdentity): st
   return JSON.stringify([accessKeyId, secretAccessKey, sessionToken]);
 }
 
-/** Whether two are one. */
+/** Whether two sets of credentials are the same. */
 export function isSameIdentity(one: AwsIdentity, other: AwsIdentity | undefined): boolean {
   return other !== undefined && textOf(one) === textOf(other);
 }
@@ -93,9 +96,9 @@ async function load(spec: S3Spec) {
   const quiet = () => {};
   return defaultProvider({
     ...(spec.profile === undefined ? {} : { profile: spec.profile }),
-    ignoreCache: true, // files may change while a worker runs
+    ignoreCache: true, // the files may change while a worker runs
     clientConfig: { region: spec.region },
-    // Else it writes to the console where both a profile and keys are in the environment.
+    // Else it writes to the console if the environment has both a profile and keys.
     logger: { trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet },
   });
 }

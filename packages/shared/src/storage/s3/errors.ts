@@ -3,28 +3,32 @@ import type { AnswerHeaders, HttpAnswer } from "../http/client.js";
 import { retryAfterMs, statusError } from "../http/errors.js";
 import { childText, parseXml } from "./xml.js";
 
-/** An error is described in less than this. */
+/** A longer description of an error is not read. */
 const MOST_ERROR_BYTES = 64 << 10;
-/** Its status says enough where its description does not come within this. */
+/** If the description of an error takes longer, its status alone decides. */
 const READ_MS = 5_000;
 
-/** What an error answer says of itself. */
-interface Said {
+/** The bucket itself is missing, not an object or an upload in it. Its class is `not-found`. */
+export class NoSuchBucketError extends TransferError {}
+
+/** The body of an error answer. */
+interface ErrorBody {
+  /** "" if there is none. */
   code: string;
   region: string | undefined;
 }
 
-/** The error that an answer of S3 stands for; its body is read. */
+/** Turns an error answer of S3 into the error that it stands for. Reads its body. */
 export async function answerError(answer: HttpAnswer, bucket: string): Promise<TransferError> {
   return s3Error(answer.status, answer.headers, await read(answer), bucket);
 }
 
-/** The error that an answer stands for which began well, and then was one. */
+/** The error for an answer that begins with status 200 and has an error in its body. */
 export function s3CodeError(code: string, headers: AnswerHeaders, bucket: string): TransferError {
   return s3Error(500, headers, { code, region: undefined }, bucket);
 }
 
-async function read(answer: HttpAnswer): Promise<Said> {
+async function read(answer: HttpAnswer): Promise<ErrorBody> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   const timer = setTimeout(() => answer.body.abort(new Error("too slow for an error")), READ_MS);
@@ -40,21 +44,24 @@ async function read(answer: HttpAnswer): Promise<Said> {
     const error = parseXml(Buffer.concat(chunks).toString());
     return { code: childText(error, "Code") ?? "", region: childText(error, "Region") };
   } catch {
-    return { code: "", region: undefined }; // its status says enough
+    return { code: "", region: undefined }; // the status alone decides
   } finally {
     clearTimeout(timer);
   }
 }
 
-function s3Error(status: number, headers: AnswerHeaders, said: Said, bucket: string): TransferError {
-  const { code } = said;
+function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket: string): TransferError {
+  const { code } = body;
   const text = code === "" ? `HTTP status ${status}` : `${code}, HTTP status ${status}`;
   const make = (cls: TransferError["class"], message: string, options: TransferErrorOptions = {}) =>
     new TransferError(cls, message, { permanent: true, verdict: "ok", ...options });
-  const region = headers["x-amz-bucket-region"] ?? said.region;
+  const region = headers["x-amz-bucket-region"] ?? body.region;
   switch (code) {
     case "NoSuchBucket":
-      return make("not-found", `no such bucket: ${bucket} (${text})`);
+      return new NoSuchBucketError("not-found", `no such bucket: ${bucket} (${text})`, {
+        permanent: true,
+        verdict: "ok",
+      });
     case "NoSuchUpload":
       return make("not-found", `no such upload (${text})`);
     case "BadDigest":
@@ -118,6 +125,7 @@ function s3Error(status: number, headers: AnswerHeaders, said: Said, bucket: str
   });
 }
 
+/** The bucket is not at this endpoint or not in this region. */
 function elsewhere(bucket: string, region: string | undefined, text: string): TransferError {
   const where =
     region === undefined
@@ -126,6 +134,7 @@ function elsewhere(bucket: string, region: string | undefined, text: string): Tr
   return new TransferError("redirect", `the bucket ${bucket} ${where}`, { permanent: true, verdict: "ok" });
 }
 
+/** Says by how much this machine's clock differs from the service's. */
 function clockOff(headers: AnswerHeaders): string {
   const server = Date.parse(headers.date ?? "");
   if (Number.isNaN(server)) return "this machine's clock is wrong";

@@ -5,14 +5,14 @@ import type { SourceEntry } from "../source.js";
 const SHA256 = "x-amz-meta-drover-sha256";
 const MTIME = "x-amz-meta-mtime";
 const MODE = "x-amz-meta-mode";
-/** Where rclone keeps the MD5 of what it uploads in parts. */
+/** rclone keeps the MD5 of a multipart upload here. */
 const RCLONE_MD5 = "x-amz-meta-md5chksum";
 
-/** What an object remembers of the file that it holds. */
+/** What an object's metadata says about the file that it holds. */
 export interface FileMetadata {
-  /** Hexadecimal; undefined where it was not known when the upload began. */
+  /** Hexadecimal; undefined if it was not known when the upload began. */
   sha256: string | undefined;
-  /** MD5 in base64, as rclone keeps it. */
+  /** In base64, as rclone keeps it. */
   md5: string | undefined;
   mtimeMs: number | undefined;
   mtimeNs: bigint | undefined;
@@ -20,11 +20,11 @@ export interface FileMetadata {
   mode: number | undefined;
 }
 
-/** What an object keeps that is copied from another one. */
+/** The headers that a copy of an object keeps. */
 const KEPT =
   /^(x-amz-meta-.*|content-type|content-encoding|content-language|content-disposition|cache-control|expires)$/;
 
-/** The headers that a copy of an object keeps; of those that no request could carry, none. */
+/** Picks the headers that a copy of an object keeps. Values that no request can carry are left out. */
 export function keptHeaders(headers: AnswerHeaders): Headers {
   const kept: Headers = {};
   for (const [name, value] of Object.entries(headers))
@@ -33,10 +33,11 @@ export function keptHeaders(headers: AnswerHeaders): Headers {
 }
 
 /**
- * What is kept with the object that a file becomes: what its source says of it, and its times, mode and SHA-256 as
- * metadata, `mtime` in seconds and `mode` in octal as rclone writes them, so that each understands the other's. The
- * type of a file whose source names none is told by its name.
+ * The headers of the object that a file becomes: those of its source, and its time, mode and SHA-256 as metadata. The
+ * time is in seconds and the mode in octal, as rclone writes and reads them. If the source names no type, the object's
+ * name decides.
  *
+ * @param sha256 hexadecimal.
  * @param name of the object.
  */
 export function metadataHeaders(entry: SourceEntry, sha256: string | undefined, name: string): Headers {
@@ -55,8 +56,8 @@ export function metadataHeaders(entry: SourceEntry, sha256: string | undefined, 
 }
 
 /**
- * Whether an object notes another time or mode than the file has that it is a copy of, where that is one with a mode. An
- * object that notes none is as its uploader wanted it.
+ * Whether the metadata of an object has another time or mode than its file. False if the file has no mode, and for an
+ * object without time and mode: its uploader wanted it so.
  */
 export function isOutdated(headers: AnswerHeaders, entry: SourceEntry): boolean {
   if (entry.mode === undefined) return false;
@@ -77,7 +78,7 @@ function secondsOf(ns: bigint): string {
   return `${sign}${positive / 1_000_000_000n}${fraction === "" ? "" : `.${fraction}`}`;
 }
 
-/** Reads the metadata of an object, whoever wrote it: what is not as expected is left out. */
+/** Reads the metadata of an object. Values of an unknown form are left out, since anybody may have written them. */
 export function readMetadata(headers: AnswerHeaders): FileMetadata {
   const sha256 = headers[SHA256];
   const md5 = headers[RCLONE_MD5];
@@ -94,8 +95,8 @@ export function readMetadata(headers: AnswerHeaders): FileMetadata {
 }
 
 /**
- * The MD5 (hexadecimal) that an ETag is: that of an object that came in one piece, and is not encrypted with a key of
- * KMS or the client's.
+ * The MD5 of an object, hexadecimal, if its ETag is one: it was written in one request and is not encrypted with a key
+ * of KMS or of the client.
  */
 export function etagMd5(headers: AnswerHeaders): string | undefined {
   const kms = /^aws:kms/.test(headers["x-amz-server-side-encryption"] ?? "");

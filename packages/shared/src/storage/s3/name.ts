@@ -1,19 +1,19 @@
 import { SettingsError } from "../../errors.js";
 
-/** An object, or what a listing is below of. */
+/** The name of an object, or the prefix of a listing. */
 export interface S3Name {
   bucket: string;
-  /** As the service knows it, nothing encoded; "" for the whole bucket. */
+  /** As the service knows it, not encoded; "" for the whole bucket. */
   key: string;
 }
 
 const SCHEME = /^s3:\/\//i;
 
 /**
- * Understands `s3://bucket/key`. The key is written as it is; only `%XX` stands for a byte of UTF-8, so that a key may
- * hold what cannot be in one line. A `%` that no two hexadecimal digits follow stands for itself.
+ * Parses `s3://bucket/key`. The key stands as it is, except that `%XX` means a byte of UTF-8, so that a key may contain
+ * line breaks. A `%` without two hexadecimal digits behind it stands for itself.
  *
- * @throws SettingsError, never showing what could be a password.
+ * @throws SettingsError; its message never shows what could be a password.
  */
 export function parseS3(text: string): S3Name {
   const rest = text.replace(SCHEME, "");
@@ -38,7 +38,7 @@ export function parseS3(text: string): S3Name {
   }
 }
 
-/** The one way to write a name on a line: `%`, control characters and line separators are percent-encoded. */
+/** Writes a name on one line, as {@link parseS3} reads it: `%`, control characters and line separators are percent-encoded. */
 export function s3Text({ bucket, key }: S3Name): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is encoded
   return `s3://${bucket}/${key.replace(/[\u0000-\u001f%\u007f-\u009f\u2028\u2029]/g, encodeURIComponent)}`;

@@ -1,16 +1,16 @@
 import { createHmac, createSecretKey, hash, type KeyObject } from "node:crypto";
 
-/** What signs a request. */
+/** Credentials that requests are signed with. */
 export interface AwsIdentity {
   accessKeyId: string;
   secretAccessKey: string;
   sessionToken?: string | undefined;
 }
 
-/** SHA-256 of a body of no bytes. */
+/** SHA-256 of an empty body, hexadecimal. */
 export const EMPTY_SHA256 = hash("sha256", "", "hex");
 
-/** Percent-encodes as AWS wants it: all but the unreserved characters of RFC 3986. */
+/** Percent-encodes all but the unreserved characters of RFC 3986, as AWS requires. */
 export function encodeRfc3986(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*]/g,
@@ -18,12 +18,12 @@ export function encodeRfc3986(text: string): string {
   );
 }
 
-/** A key as the path of a request: its slashes stay. */
+/** Percent-encodes a key for the path of a request. Slashes stay. */
 export function encodeKey(key: string): string {
   return key.split("/").map(encodeRfc3986).join("/");
 }
 
-/** Parameters in the order that a signature needs. */
+/** Percent-encodes parameters and sorts them as a signature requires. */
 export function encodeQuery(parameters: Record<string, string>): string {
   return Object.keys(parameters)
     .map((name) => [encodeRfc3986(name), encodeRfc3986(parameters[name] as string)] as const)
@@ -32,12 +32,25 @@ export function encodeQuery(parameters: Record<string, string>): string {
     .join("&");
 }
 
-/** Stands for the hash of a body that is not part of the signature. */
+/** Stands in place of the hash of a body that the signature does not cover. */
 export const UNSIGNED = "UNSIGNED-PAYLOAD";
 
+/** A request to be signed. */
+export interface SignableRequest {
+  method: string;
+  /** Percent-encoded: see {@link encodeKey}. */
+  path: string;
+  /** Percent-encoded and sorted: see {@link encodeQuery}. */
+  query: string;
+  /** Names in lower case, `host` among them. All of them are signed. */
+  headers: Record<string, string>;
+  /** SHA-256 of the body, hexadecimal, or {@link UNSIGNED}: the service compares it with the body. Default: no body. */
+  bodyHash?: string;
+}
+
 /**
- * Signs requests to S3 (AWS Signature Version 4). The key that a day's signatures are made with is derived once:
- * that is most of what a signature costs.
+ * Signs requests to S3 (AWS Signature Version 4). The signing key is derived once a day, because deriving it is most of
+ * what a signature costs.
  */
 export class Signer {
   #derivedFor = "";
@@ -45,21 +58,9 @@ export class Signer {
 
   constructor(private readonly region: string) {}
 
-  /**
-   * @param method with `path` and `query`, which are encoded already.
-   * @param headers names in lower case, all of them signed; `host` among them.
-   * @param bodyHash SHA-256 of the body, hexadecimal, or {@link UNSIGNED}. The service holds the body against it.
-   * @returns the headers to send besides: date, hash of the body, session token and signature.
-   */
-  sign(
-    identity: AwsIdentity,
-    method: string,
-    path: string,
-    query: string,
-    headers: Record<string, string>,
-    bodyHash = EMPTY_SHA256,
-    now = new Date(),
-  ): Record<string, string> {
+  /** @returns the headers to send with those of the request: date, hash of the body, session token and signature. */
+  sign(identity: AwsIdentity, request: SignableRequest, now = new Date()): Record<string, string> {
+    const { method, path, query, headers, bodyHash = EMPTY_SHA256 } = request;
     const time = now.toISOString().replace(/[-:]|\.\d+/g, "");
     const date = time.slice(0, 8);
     const added: Record<string, string> = { "x-amz-content-sha256": bodyHash, "x-amz-date": time };
@@ -67,17 +68,17 @@ export class Signer {
     const all: Record<string, string> = { ...headers, ...added };
     const names = Object.keys(all).sort();
     const signed = names.join(";");
-    const lines = names.map((name) => `${name}:${all[name]?.trim().replace(/ +/g, " ")}\n`).join("");
-    // Headers are the bytes that they are sent as, in ISO 8859-1; everything else is encoded.
-    const request = `${method}\n${path}\n${query}\n${lines}\n${signed}\n${bodyHash}`;
+    const lines = names.map((name) => `${name}:${canonicalValue(all[name] as string)}\n`).join("");
+    // A header is sent as bytes of ISO 8859-1, so that is what is signed. Everything else is ASCII.
+    const canonical = `${method}\n${path}\n${query}\n${lines}\n${signed}\n${bodyHash}`;
     const scope = `${date}/${this.region}/s3/aws4_request`;
-    const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash("sha256", Buffer.from(request, "latin1"), "hex")}`;
+    const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash("sha256", Buffer.from(canonical, "latin1"), "hex")}`;
     const signature = createHmac("sha256", this.#signingKey(identity, date)).update(text).digest("hex");
     added.authorization = `AWS4-HMAC-SHA256 Credential=${identity.accessKeyId}/${scope}, SignedHeaders=${signed}, Signature=${signature}`;
     return added;
   }
 
-  /** A key object: with a Buffer, Node 24 spends ten times as long on finding out what sort of key it was given. */
+  /** @returns a KeyObject: with a Buffer Node 24 takes ten times as long, to find out what kind of key it is. */
   #signingKey({ secretAccessKey }: AwsIdentity, date: string): KeyObject {
     const wanted = `${date} ${secretAccessKey}`;
     if (this.#key && this.#derivedFor === wanted) return this.#key;
@@ -87,4 +88,9 @@ export class Signer {
     this.#derivedFor = wanted;
     return this.#key;
   }
+}
+
+/** The value of a header as it is signed: without blanks at its ends, and with one for several. */
+function canonicalValue(value: string): string {
+  return value.replace(/[ \t]+/g, " ").replace(/^ | $/g, "");
 }

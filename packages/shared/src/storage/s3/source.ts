@@ -7,20 +7,23 @@ import { etagMd5, readMetadata } from "./metadata.js";
 import type { S3Name } from "./name.js";
 
 /**
- * An object's version: ETag, size, and modification time in seconds, which is all that both a listing and a GET tell.
- * "" where there is no ETag.
+ * The version of an object: its ETag, size in bytes and modification time in seconds, which both a listing and a GET
+ * tell. "" if there is no ETag.
  */
 export function s3Version(etag: string, sizeBytes: number, mtimeMs: number): string {
   return etag === "" ? "" : `s${etag};${sizeBytes};${Math.floor(mtimeMs / 1000)}`;
 }
 
-/** The parts of {@link s3Version}, or undefined where the text is none. */
+/** Takes apart what {@link s3Version} made; undefined for any other text. */
 function partsOf(version: string): { etag: string; sizeBytes: number } | undefined {
   const match = /^s(.+);(\d+);-?\d+$/.exec(version);
   return match ? { etag: match[1] as string, sizeBytes: Number(match[2]) } : undefined;
 }
 
-/** Opens an object: with one GET, under a condition where a version is known; a part of it always under If-Match. */
+/**
+ * An object to be read. It takes one GET to open it: under If-None-Match if a version is known, and under If-Match for
+ * a range.
+ */
 export class S3Source implements Source {
   constructor(
     private readonly client: S3Client,
@@ -69,7 +72,7 @@ export class S3Source implements Source {
     }
     if (answer.status !== 206) throw unexpected(answer);
     rangeOf(answer, version, startByte);
-    const opened = entryOf(headers, sizeBytes, true); // it was not asked for the checksum of the range
+    const opened = entryOf(headers, sizeBytes, true); // no checksum of the range was asked for
     return { is: "body", entry: opened, body: answer.body, offset: startByte };
   }
 
@@ -86,12 +89,17 @@ function unexpected(answer: HttpAnswer): TransferError {
   });
 }
 
-/** Whether a version that is known is that of an entry. */
+/** Whether a known version is the one of this entry. */
 export function isVersion(known: string, entry: SourceEntry): boolean {
   return known !== "" && entry.version === known;
 }
 
-/** @param whole whether the answer is about all of the object. */
+/**
+ * What an answer says about an object.
+ *
+ * @param sizeBytes of the whole object.
+ * @param whole whether the checksums of the answer are those of the whole object.
+ */
 export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, whole: boolean): SourceEntry {
   const etag = headers.etag ?? "";
   const modified = Date.parse(headers["last-modified"] ?? "");
@@ -102,20 +110,20 @@ export function entryOf(headers: AnswerHeaders, sizeBytes: number | undefined, w
     sizeBytes,
     version,
     strongEtag: etag.startsWith('"') ? etag : "",
-    // That of the file which was uploaded, where its uploader left it.
+    // The time of the uploaded file, if its uploader noted it.
     mtimeMs: file.mtimeMs ?? (Number.isNaN(modified) ? undefined : modified),
     ...(file.mtimeNs === undefined ? {} : { mtimeNs: file.mtimeNs }),
     ...(file.mode === undefined ? {} : { mode: file.mode }),
     framed: sizeBytes !== undefined || /\bchunked\b/i.test(headers["transfer-encoding"] ?? ""),
     ranges: true,
-    // Content-Encoding is a note that the uploader left: the object is the bytes as they are sent.
+    // Content-Encoding is only a note of the uploader: the object is the bytes as they are sent.
     encoding: "",
     digest: whole ? digestOf(headers) : undefined,
     headers,
   };
 }
 
-/** Checksums that a service may keep, and the length of each in base64: those that are as good as an MD5, and others. */
+/** Checksums that a service may keep, with their length in base64: those at least as good as an MD5, and weaker ones. */
 const STRONG = [
   ["sha256", "x-amz-checksum-sha256", 44],
   ["sha1", "x-amz-checksum-sha1", 28],
@@ -126,7 +134,7 @@ const WEAK = [
   ["crc32", "x-amz-checksum-crc32", 8],
 ] as const;
 
-/** What vouches for the whole object: its service, its uploader, or the service with no more than a CRC. */
+/** The best digest of the whole object that is known: of the service, else of the uploader, else a CRC of the service. */
 function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
   const strong = keptChecksum(headers, STRONG);
   if (strong) return strong;
@@ -139,7 +147,7 @@ function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
   return keptChecksum(headers, WEAK);
 }
 
-/** A checksum that the service keeps. One with `-N` is of the parts' checksums, and says nothing of the whole. */
+/** A checksum that the service keeps of the whole object. One that ends in `-N` is of the checksums of its parts. */
 function keptChecksum(
   headers: AnswerHeaders,
   of: readonly (readonly [SourceDigest["algorithm"], header: string, length: number])[],

@@ -1,24 +1,24 @@
 import { z } from "zod";
 
-/** How a run reaches S3. Names only: credentials are looked up by the process that needs them. */
+/** How a run reaches S3. It holds no credentials: each process looks them up itself. */
 export const s3SpecSchema = z.object({
-  /** URL of the service, of AWS or another, without the bucket. */
+  /** URL of the service, without the bucket. */
   endpoint: z.string(),
   region: z.string(),
-  /** `endpoint/bucket/key` instead of `bucket.endpoint/key`. */
+  /** Whether URLs are `endpoint/bucket/key` instead of `bucket.endpoint/key`. */
   pathStyle: z.boolean(),
-  /** Uploads carry a checksum that the service keeps (x-amz-checksum-sha256), and not an MD5. */
+  /** Uploads carry a checksum that the service keeps (x-amz-checksum-sha256) instead of an MD5. Default false. */
   checksums: z.boolean().optional(),
-  /** Requests are not signed. */
+  /** Whether requests are sent unsigned. */
   anonymous: z.boolean(),
-  /** The requests of this run are paid by whoever signs them, not by the bucket's owner. */
+  /** Whether the signer pays for requests, and not the owner of the bucket. */
   requesterPays: z.boolean(),
-  /** Profile of the AWS configuration files; the default chain where there is none. */
+  /** Profile of the AWS configuration files. Default: the default credential chain. */
   profile: z.string().optional(),
 });
 export type S3Spec = z.infer<typeof s3SpecSchema>;
 
-/** The service of AWS in a region. */
+/** The endpoint of AWS in a region. */
 export function awsEndpoint(region: string): string {
   return `https://s3.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}`;
 }

@@ -3,7 +3,7 @@ import type { Standing, Tree } from "../tree.js";
 import { parseS3, s3Text } from "./name.js";
 import type { S3Spec } from "./spec.js";
 
-/** What of a bucket is below a prefix, as a tree of destinations. */
+/** The objects of a bucket below a prefix, as a tree of destinations. */
 export class S3Tree implements Tree {
   readonly root: string;
   readonly id: string;
@@ -35,7 +35,7 @@ export class S3Tree implements Tree {
     return shortHash("s3", this.spec.endpoint, this.bucket, this.key(name));
   }
 
-  /** The catalog is trusted: looking would cost a request for each file. */
+  /** Trusts the catalog, because looking would cost a request per file. */
   isAsLeft(): boolean {
     return true;
   }

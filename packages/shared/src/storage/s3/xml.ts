@@ -1,4 +1,4 @@
-/** An element: its name without namespace, its text, and the elements in it. */
+/** An XML element: its name without prefix, its own text and its child elements. */
 export interface XmlElement {
   name: string;
   text: string;
@@ -11,10 +11,10 @@ const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"'
 const MOST_DEPTH = 32;
 
 /**
- * Reads the plain XML that S3 answers with: elements, text and the five entities. A document type, an unknown entity,
- * an element that is not closed or anything behind the end is refused, so that a cut-off answer never passes for a
- * short one.
+ * Parses the plain XML of S3's answers: elements, text and the five predefined entities. Refuses document types, unknown
+ * entities, unclosed elements and anything behind the end, so that a cut-off answer never passes for a short one.
  *
+ * @returns the root element.
  * @throws Error saying what is wrong.
  */
 export function parseXml(xml: string): XmlElement {
@@ -46,10 +46,14 @@ export function parseXml(xml: string): XmlElement {
   return root.children[0] as XmlElement;
 }
 
-/** @throws Error for an entity that XML itself does not know. */
+/**
+ * Replaces the entities of a text.
+ *
+ * @throws Error for an entity that XML does not predefine.
+ */
 export function decodeEntities(text: string): string {
   if (!text.includes("&")) return text;
-  const plain = text.replaceAll("&quot;", '"'); // every ETag has two of them
+  const plain = text.replaceAll("&quot;", '"'); // the common case: every ETag has two
   if (!plain.includes("&")) return plain;
   return text.replace(/&(#x[0-9a-f]{1,6}|#\d{1,7}|\w+);|&/gi, (whole, entity?: string) => {
     if (entity === undefined) throw new Error("a lone & in text");

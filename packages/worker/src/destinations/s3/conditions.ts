@@ -156,10 +156,11 @@ export class S3Conditions {
     const id = await patiently(() => this.bucket.createUpload(key, {}, signal), signal);
     try {
       const empty = Buffer.alloc(0);
-      const send = () => this.bucket.uploadPart(key, id, 1, empty, "1B2M2Y8AsgTpgAmY7PhCfg==", signal);
-      const part = await patiently(send, signal);
+      const request = { key, uploadId: id, part: 1, body: empty, md5: "1B2M2Y8AsgTpgAmY7PhCfg==", signal };
+      const part = await patiently(() => this.bucket.uploadPart(request), signal);
       const etags = [part.is === "written" ? part.etag : ""];
-      return await patiently(() => this.bucket.completeUpload(key, id, etags, headers, signal), signal);
+      const completion = { key, uploadId: id, etags, headers, signal };
+      return await patiently(() => this.bucket.completeUpload(completion), signal);
     } finally {
       await patiently(() => this.bucket.abortUpload(key, id, signal), signal);
     }

@@ -79,7 +79,8 @@ export class S3Upload {
     }
     const base64 = Buffer.from(md5, "hex").toString("base64");
     const { key, target } = this.object;
-    await this.try(part, () => target.bucket.uploadPart(key, this.id, part, bytes, base64, signal), signal);
+    const request = { key, uploadId: this.id, part, body: bytes, md5: base64, signal };
+    await this.try(part, () => target.bucket.uploadPart(request), signal);
     if (this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
     failpoint("part");
   }
@@ -99,11 +100,8 @@ export class S3Upload {
       return;
     }
     const bytes = `bytes=${startByte}-${endByte - 1}`;
-    await this.try(
-      part,
-      () => target.bucket.copyPart(key, this.id, part, source, bytes, headers, signal),
-      signal,
-    );
+    const request = { key, uploadId: this.id, part, source, range: bytes, headers, signal };
+    await this.try(part, () => target.bucket.copyPart(request), signal);
     failpoint("part");
   }
 
@@ -137,7 +135,13 @@ export class S3Upload {
    */
   async complete(condition: Headers): Promise<Written> {
     const { key, target, lease } = this.object;
-    const written = await target.bucket.completeUpload(key, this.id, this.#etags, condition, lease.signal);
+    const written = await target.bucket.completeUpload({
+      key,
+      uploadId: this.id,
+      etags: this.#etags,
+      headers: condition,
+      signal: lease.signal,
+    });
     if (written.is !== "written") return written;
     const wanted = this.etag;
     const copied = this.#copiedBytes > 0; // nobody has seen the bytes: their number at least is looked at
