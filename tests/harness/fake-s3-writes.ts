@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type FakeRequest, type FakeS3, sendError } from "./fake-s3.js";
+import { type FakeObjects, type FakeRequest, sendError } from "./fake-s3-answers.js";
 
 const md5 = (bytes: Buffer) => createHash("md5").update(bytes).digest();
 
@@ -11,7 +11,7 @@ interface FakeUpload {
   started: Date;
 }
 
-/** What {@link FakeS3} does with requests that write: objects, copies and multipart uploads, with conditions. */
+/** What a fake S3 service does with requests that write: objects, copies and multipart uploads, with conditions. */
 export class FakeS3Writes {
   /** How conditions of writes are taken. */
   conditions: "quoted" | "bare" | "none" = "quoted";
@@ -20,7 +20,7 @@ export class FakeS3Writes {
   after: (request: FakeRequest, answer: ServerResponse) => boolean = () => false;
   #ids = 0;
 
-  constructor(private readonly s3: FakeS3) {}
+  constructor(private readonly s3: FakeObjects) {}
 
   async answer(request: FakeRequest, message: IncomingMessage, answer: ServerResponse): Promise<unknown> {
     const chunks: Buffer[] = [];

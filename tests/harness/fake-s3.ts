@@ -1,22 +1,10 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { type FakeObjects, type FakeRequest, type Stored, sendError } from "./fake-s3-answers.js";
 import { FakeS3Writes } from "./fake-s3-writes.js";
 
-export interface Stored {
-  content: Buffer;
-  etag: string;
-  modified: Date;
-  headers: Record<string, string>;
-}
-
-export interface FakeRequest {
-  method: string;
-  /** Decoded. */
-  key: string;
-  query: URLSearchParams;
-  headers: IncomingMessage["headers"];
-}
+export { type FakeRequest, type Stored, sendError } from "./fake-s3-answers.js";
 
 /** Answers a request itself, and says so by true; else it takes its usual way. */
 export type Fault = (request: FakeRequest, answer: ServerResponse) => boolean;
@@ -28,7 +16,7 @@ const encoded = (key: string) => encodeURIComponent(key).replaceAll("%2F", "/");
  * conditions and ranges on GET, and what {@link FakeS3Writes} does. Faults can be put in the way of each request. It
  * checks no signature.
  */
-export class FakeS3 {
+export class FakeS3 implements FakeObjects {
   readonly requests: FakeRequest[] = [];
   /** Requests that were answered at the same time, at most. */
   mostAtOnce = 0;
@@ -190,14 +178,4 @@ export class FakeS3 {
 
 function xml(text: string): string {
   return text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
-}
-
-export function sendError(
-  answer: ServerResponse,
-  status: number,
-  code: string,
-  headers: Record<string, string> = {},
-  more = "",
-): void {
-  answer.writeHead(status, headers).end(`<?xml version="1.0"?><Error><Code>${code}</Code>${more}</Error>`);
 }

@@ -13,3 +13,6 @@ export function exitCode(counts: RunCounts, cancelled = false, deletionRefused =
   if (good === counts.files) return cancelled || deletionRefused !== "" ? EXIT.some : EXIT.ok;
   return good === 0 ? EXIT.none : EXIT.some;
 }
+
+/** Exit codes of `drover fetch`. */
+export const FETCH_EXIT = { ok: 0, missing: 42, usage: 64, failed: 70, open: 75, interrupted: 130 } as const;

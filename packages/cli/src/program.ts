@@ -3,12 +3,12 @@ import { SettingsError, UnavailableError } from "@drover/shared/errors";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
-import { addFetch, FETCH_EXIT, logUsageErrors } from "./commands/fetch.js";
+import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
 import { addRuns } from "./commands/runs.js";
 import { addSync } from "./commands/sync.js";
 import { addWorker } from "./commands/worker.js";
-import { EXIT } from "./exit.js";
+import { EXIT, FETCH_EXIT } from "./exit.js";
 import { isOutputWhole, oneLine, reportError, tolerateClosedOutput } from "./output.js";
 
 /** The whole command line. Each command declares its own flags, and loads what it needs when it is called. */
@@ -63,7 +63,6 @@ function isSettings(error: unknown): boolean {
   return (
     error instanceof InvalidArgumentError ||
     error instanceof SettingsError ||
-    error instanceof UnavailableError ||
-    /^EmbeddedError$/.test((error as Error).name)
+    error instanceof UnavailableError
   );
 }

@@ -38,6 +38,8 @@ export interface TransferErrorOptions {
   permanent?: boolean;
   /** What the host's circuit breaker learns: `fail` counts against the host, `ok` speaks for it. Default `none`. */
   verdict?: Verdict;
+  /** Status of the HTTP answer, where the error is one. */
+  httpStatus?: number;
   /** The wait that the server asked for (Retry-After), in milliseconds. */
   retryAfterMs?: number;
   /** The host is asked too much: the whole fleet asks it for less. Default false. */
@@ -53,6 +55,7 @@ export class TransferError extends Error {
   readonly class: ErrorClass;
   readonly permanent: boolean;
   readonly verdict: Verdict;
+  readonly httpStatus: number | undefined;
   readonly retryAfterMs: number | undefined;
   readonly throttled: boolean;
 
@@ -62,6 +65,7 @@ export class TransferError extends Error {
     this.class = cls;
     this.permanent = options.permanent ?? false;
     this.verdict = options.verdict ?? "none";
+    this.httpStatus = options.httpStatus;
     this.retryAfterMs = options.retryAfterMs;
     this.throttled = options.throttled ?? false;
   }

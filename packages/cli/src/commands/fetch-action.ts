@@ -14,10 +14,20 @@ import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
 import { hostOf, openTree, parseLocation, storageOf } from "@drover/shared/storage/registry";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";
+import { FETCH_EXIT } from "../exit.js";
 import type { Settings } from "../settings/settings.js";
 import { parseDecimal } from "../settings/units.js";
 import { onStopSignal } from "../signals.js";
-import { FETCH_EXIT, type FetchFlags } from "./fetch.js";
+
+export interface FetchFlags {
+  sourceUrl?: string;
+  destination?: string;
+  lockDir?: string;
+  maxRetries?: string;
+  timeout?: string;
+  circuitTtl?: string;
+  checksum?: string;
+}
 
 /** REPO_ROOT: the environment's, else the top of the git checkout, else the current directory. */
 function repoRoot(): string {
@@ -130,8 +140,7 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
   } catch (error) {
     if (error instanceof TransferError) return sayFailed(error, aboutOf(planned), log);
     log.say("error", messageOf(error));
-    const missing = error instanceof UnavailableError || (error as Error).name === "EmbeddedError";
-    if (missing) return FETCH_EXIT.missing;
+    if (error instanceof UnavailableError) return FETCH_EXIT.missing;
     return error instanceof SettingsError ? FETCH_EXIT.usage : FETCH_EXIT.failed;
   }
 }

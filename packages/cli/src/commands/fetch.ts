@@ -1,21 +1,10 @@
 import { messageOf } from "@drover/shared/errors";
 import type { Command } from "commander";
+import { FETCH_EXIT } from "../exit.js";
 import { addSettings, STATE, settingsOf } from "../settings/flags.js";
 import type { Resolved } from "../settings/settings.js";
+import type { FetchFlags } from "./fetch-action.js";
 import type { Exit } from "./options.js";
-
-/** Exit codes of `drover fetch`. */
-export const FETCH_EXIT = { ok: 0, missing: 42, usage: 64, failed: 70, open: 75, interrupted: 130 } as const;
-
-export interface FetchFlags {
-  sourceUrl?: string;
-  destination?: string;
-  lockDir?: string;
-  maxRetries?: string;
-  timeout?: string;
-  circuitTtl?: string;
-  checksum?: string;
-}
 
 /** `drover fetch`: exit codes and JSON logs for scripts. @param version of Drover, for the log. */
 export function addFetch(program: Command, exit: Exit, version: string): void {

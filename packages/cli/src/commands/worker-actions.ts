@@ -1,24 +1,29 @@
 import { Leader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
-import { errnoCode } from "@drover/shared/errors";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
+import { isRedisAway } from "@drover/shared/redis/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
 import { type RunningWorker, startWorker, workerId } from "@drover/worker/runtime/start-worker";
 import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
-import { showDuration } from "../display/report.js";
+import { showDuration } from "../display/duration.js";
 import { EXIT } from "../exit.js";
 import { s3RequestOf } from "../settings/run-request.js";
 import type { Resolved, Settings } from "../settings/settings.js";
 import { onStopSignal } from "../signals.js";
 import { withEngine } from "./engine.js";
 import type { OutputFlags } from "./options.js";
-import type { WorkerFlags } from "./worker.js";
+
+export interface WorkerFlags {
+  root: string[];
+  hostLimit?: string[];
+  verbose?: boolean;
+}
 
 /** `drover worker`: carries files of a fleet's runs until a signal. Logs are JSON lines on standard error. */
 export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<number> {
@@ -64,7 +69,7 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
   const { redis, keys, ledger } = engine;
   const onError = (error: Error) => {
     // That Redis is away is said once, below.
-    if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
+    if (isRedisAway(error)) return;
     log.warn({ error: redactText(error.message) }, "error");
   };
   const running = await startWorker({

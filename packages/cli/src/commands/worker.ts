@@ -2,12 +2,7 @@ import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addSettings, STATE, settingsOf, WORKER } from "../settings/flags.js";
 import { collect, type Exit, HOST_LIMIT, type OutputFlags } from "./options.js";
-
-export interface WorkerFlags {
-  root: string[];
-  hostLimit?: string[];
-  verbose?: boolean;
-}
+import type { WorkerFlags } from "./worker-actions.js";
 
 /** `drover worker`, and `drover workers` that lists them. */
 export function addWorker(program: Command, exit: Exit): void {

@@ -3,7 +3,7 @@ import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { createLogUpdate } from "log-update";
 import prettyBytes from "pretty-bytes";
-import { showDuration } from "./report.js";
+import { showDuration } from "./duration.js";
 
 const REDRAW_MS = 120;
 const MOST_ACTIVE = 6;

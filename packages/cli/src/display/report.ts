@@ -3,6 +3,7 @@ import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { type RunCounts, successfulFiles } from "@drover/shared/run";
 import prettyBytes from "pretty-bytes";
 import { printable } from "../output.js";
+import { showDuration } from "./duration.js";
 import type { Progress } from "./progress.js";
 
 export type Format = "human" | "json" | "ndjson";
@@ -12,14 +13,6 @@ export function formatOf(flags: { json?: boolean; ndjson?: boolean }): Format {
   if (flags.json && flags.ndjson)
     throw new SettingsError("--json and --ndjson exclude each other: choose one");
   return flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
-}
-
-/** Seconds as people read them: `2.3s`, `1m20s`. */
-export function showDuration(ms: number): string {
-  if (ms < 59_950) return `${(ms / 1000).toFixed(1)}s`;
-  const seconds = Math.round(ms / 1000);
-  const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes}m${seconds % 60}s` : `${Math.floor(minutes / 60)}h${minutes % 60}m`;
 }
 
 /** The machine form of an outcome. */

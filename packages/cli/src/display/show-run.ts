@@ -4,7 +4,8 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { EXIT, exitCode } from "../exit.js";
 import { reportError, setLive, warn } from "../output.js";
 import { onStopSignal } from "../signals.js";
-import { type Format, Report, showDuration } from "./report.js";
+import { showDuration } from "./duration.js";
+import { type Format, Report } from "./report.js";
 import { RunDisplay } from "./run-display.js";
 
 export interface ShowOptions {

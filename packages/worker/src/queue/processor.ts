@@ -4,6 +4,7 @@ import { type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol/admission";
 import { batchingBackend, type Events } from "@drover/shared/queue/bullmq";
+import { isLockLost } from "@drover/shared/redis/errors";
 import { hostOf } from "@drover/shared/storage/registry";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
@@ -30,9 +31,6 @@ const NEVER = 1_000_000_000;
 /** A job whose worker says nothing for so long is given to another. */
 const LOCK_MS = 20_000;
 const STALLED_MS = 5_000;
-
-/** What BullMQ says of a lock that ran out while Redis was away. The job is delivered again; our lease and flight decide. */
-const LOCK_LOST = /^(could not renew lock|Missing lock) for job /;
 
 /** What happens to files, for whoever shows or follows it. */
 export interface FileEvents {
@@ -146,7 +144,7 @@ export class Processor {
       },
       batchingBackend(options.redis, options.queueEvents, options.concurrency),
     );
-    worker.on("error", (error) => LOCK_LOST.test(error.message) || options.onError(error));
+    worker.on("error", (error) => isLockLost(error) || options.onError(error));
     return worker;
   }
 

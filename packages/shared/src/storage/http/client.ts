@@ -118,8 +118,7 @@ export class HttpClient {
       const agent = this.#agentFor(asked, target);
       const answer = await this.#request(
         agent,
-        target.origin,
-        target.pathname + target.search,
+        { origin: target.origin, path: target.pathname + target.search },
         { ...sent, ...extra, "accept-encoding": "identity" },
         signal,
         { method: "GET" },
@@ -152,7 +151,7 @@ export class HttpClient {
     message: HttpMessage = { method: "GET" },
   ): Promise<HttpAnswer> {
     this.#services ??= new Connections(this.options.connections, this.#connection());
-    return this.#request(this.#services, origin, path, headers, signal, message);
+    return this.#request(this.#services, { origin, path }, headers, signal, message);
   }
 
   #agentFor(asked: URL, target: URL): Agent {
@@ -170,8 +169,7 @@ export class HttpClient {
 
   #request(
     agent: Agent | Connections,
-    origin: string,
-    path: string,
+    { origin, path }: { origin: string; path: string },
     headers: Headers,
     signal: AbortSignal,
     { method, body: sent, short }: HttpMessage,

@@ -1,3 +1,4 @@
+import { errors } from "undici";
 import { errnoCode, messageOf, TransferError } from "../../errors.js";
 
 const TLS = /^(CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/;
@@ -41,7 +42,7 @@ export function connectionError(error: unknown, timeoutMs: number): TransferErro
   }
   if (TLS.test(code))
     return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}`, code !== "EPROTO");
-  if (code.startsWith("HPE_") || (error as Error).name === "HTTPParserError") {
+  if (code.startsWith("HPE_") || error instanceof errors.HTTPParserError) {
     const why = /\(([^()]*)\)\s*$/.exec(messageOf(error))?.[1] ?? code;
     return make("protocol", `the answer is not valid HTTP (${why})`);
   }

@@ -54,7 +54,7 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
   const { code } = body;
   const text = code === "" ? `HTTP status ${status}` : `${code}, HTTP status ${status}`;
   const make = (cls: TransferError["class"], message: string, options: TransferErrorOptions = {}) =>
-    new TransferError(cls, message, { permanent: true, verdict: "ok", ...options });
+    new TransferError(cls, message, { permanent: true, verdict: "ok", httpStatus: status, ...options });
   const region = headers["x-amz-bucket-region"] ?? body.region;
   switch (code) {
     case "NoSuchBucket":
@@ -111,9 +111,9 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
     case "TemporaryRedirect":
     case "AuthorizationHeaderMalformed":
     case "IllegalLocationConstraintException":
-      return elsewhere(bucket, region, text);
+      return make("redirect", elsewhere(bucket, region, text));
   }
-  if (status >= 300 && status < 400) return elsewhere(bucket, region, text);
+  if (status >= 300 && status < 400) return make("redirect", elsewhere(bucket, region, text));
   if (status === 404 && code === "") return make("not-found", `no such object or bucket (${text})`);
   const known = statusError(status, headers);
   const { permanent, verdict, throttled } = known;
@@ -121,17 +121,18 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
     permanent,
     verdict,
     throttled,
+    httpStatus: status,
     ...(known.retryAfterMs === undefined ? {} : { retryAfterMs: known.retryAfterMs }),
   });
 }
 
 /** The bucket is not at this endpoint or not in this region. */
-function elsewhere(bucket: string, region: string | undefined, text: string): TransferError {
+function elsewhere(bucket: string, region: string | undefined, text: string): string {
   const where =
     region === undefined
       ? `is not at this endpoint (${text}): check --s3-region and --s3-endpoint`
       : `is in another region (${text}): use --s3-region ${region}`;
-  return new TransferError("redirect", `the bucket ${bucket} ${where}`, { permanent: true, verdict: "ok" });
+  return `the bucket ${bucket} ${where}`;
 }
 
 /** Says by how much this machine's clock differs from the service's. */

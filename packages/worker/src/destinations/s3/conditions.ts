@@ -176,7 +176,9 @@ async function refuses(publish: (headers: Headers) => Promise<Written>, headers:
   try {
     return (await publish(headers)).is === "refused";
   } catch (error) {
-    if (error instanceof TransferError && /HTTP status (400|501)/.test(error.message)) return false;
+    const isUnknown =
+      error instanceof TransferError && (error.httpStatus === 400 || error.httpStatus === 501);
+    if (isUnknown) return false;
     throw error;
   }
 }

@@ -57,14 +57,14 @@ export function listerOf(
   };
   return async (request, signal) => {
     for (let attempt = 1; ; attempt++) {
+      const deadline = AbortSignal.timeout(timeoutMs);
       try {
-        const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-        const page = await onePage(client, request, within);
+        const page = await onePage(client, request, AbortSignal.any([signal, deadline]));
         count(page, request);
         return page;
       } catch (thrown) {
         signal.throwIfAborted();
-        const error = asTransferError(thrown, timeoutMs);
+        const error = thrown === deadline.reason ? timedOut(timeoutMs) : asTransferError(thrown);
         if (error.permanent || attempt >= retries) throw error;
         const backoffMs = Math.random() * Math.min(500 * 2 ** (attempt - 1), MOST_DELAY_MS);
         const delayMs = Math.max(backoffMs, error.retryAfterMs ?? 0);
@@ -80,13 +80,13 @@ export function listerOf(
   };
 }
 
-function asTransferError(thrown: unknown, timeoutMs: number): TransferError {
+function timedOut(timeoutMs: number): TransferError {
+  const seconds = timeoutMs / 1000;
+  return new TransferError("timeout", `network timeout: no page of the listing within ${seconds} s`);
+}
+
+function asTransferError(thrown: unknown): TransferError {
   if (thrown instanceof TransferError) return thrown;
-  if ((thrown as Error).name === "TimeoutError")
-    return new TransferError(
-      "timeout",
-      `network timeout: no page of the listing within ${timeoutMs / 1000} s`,
-    );
   return new TransferError("protocol", `the listing cannot be understood: ${messageOf(thrown)}`);
 }
 
