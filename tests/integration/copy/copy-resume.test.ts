@@ -8,7 +8,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { shortHash } from "@drover/shared/ids";
-import { flightHash } from "@drover/shared/protocol/admission";
+import { Flights, flightHash } from "@drover/shared/protocol/flights";
+import type { RunSpec } from "@drover/shared/run";
 import { StoppingError } from "@drover/worker/attempt/stopping";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
@@ -470,7 +471,8 @@ describe("a local source", () => {
 
 describe("a file that kills its workers", () => {
   it("ends as poison in a fleet, after eight of them", async ({ fileWorker, origin }) => {
-    fileWorker.context.fleet = true;
+    const spec = { fleet: true, ownFlights: true } as RunSpec;
+    fileWorker.context.flights = new Flights(fileWorker.runId, spec);
     const gate = new Gate();
     const url = origin.route("/file", does.gated(gate, does.file("content")));
     await fileWorker.add("file", url);

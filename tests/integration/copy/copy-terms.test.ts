@@ -1,4 +1,5 @@
-import { flightHash, LEASE_MS } from "@drover/shared/protocol/admission";
+import { LEASE_MS } from "@drover/shared/protocol/admission";
+import { flightHash } from "@drover/shared/protocol/flights";
 import { describe, expect, vi } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { pattern, toBuffer } from "../../harness/content.js";

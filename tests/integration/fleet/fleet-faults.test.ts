@@ -28,7 +28,7 @@ async function submit(fleet: Member, dir: string): Promise<string> {
   writeFileSync(join(dir, "source"), "content");
   const spec = specOf({ root: join(dir, "out"), fleet: true, ownFlights: true });
   const run = await fleet.ledger.create(spec, { headers: { a: "b" }, sources: [] });
-  await fleet.backlog.enqueue(run, 1, "", [queued(run, join(dir, "source"), "f")], { fleet: true });
+  await fleet.backlog.enqueue(run, 1, "", [queued(run, join(dir, "source"), "f")], { shared: true });
   return run;
 }
 

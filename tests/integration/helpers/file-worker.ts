@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { flightHash } from "@drover/shared/protocol/admission";
+import { Flights } from "@drover/shared/protocol/flights";
 import { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
@@ -130,8 +130,10 @@ export class FileWorker {
             onError: (error) => fileWorker.onError(error),
           })
         : new LocalDestination(tree as LocalTree);
+    const id = runId ?? (await member.newRun());
     const context: RunContext = {
-      runId: runId ?? (await member.newRun()),
+      runId: id,
+      flights: new Flights(id, { ...services, fleet: false } as RunSpec),
       admission: member.admission,
       leases,
       watchdog: new StallWatchdog(timeoutMs),
@@ -140,9 +142,7 @@ export class FileWorker {
       destination,
       services,
       terms,
-      fleet: false,
       breakers: new HostBreakers(terms.breakerWaitMs, terms.rules.probeMs),
-      flight: (job) => flightHash(context.runId, job.s, job.d, job.g ?? 0),
       source: (job) => (wrap ? wrap(plain(job)) : plain(job)),
     };
     const fileWorker: FileWorker = new FileWorker(member, context.runId, context, client);

@@ -7,11 +7,10 @@ import {
   type Admitted,
   type BreakerRules,
   type FileKeys,
-  flightHash,
   type SettleRequest,
-  waiterOf,
 } from "@drover/shared/protocol/admission";
 import { Backlog, type EnqueueFile } from "@drover/shared/protocol/backlog";
+import { flightHash } from "@drover/shared/protocol/flights";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import type { RunSpec } from "@drover/shared/run";
@@ -159,7 +158,7 @@ export function settling(
   return {
     ...file,
     ...(admitted ? { fence: admitted.fence } : {}),
-    waiting: waiterOf(file.runId, index, false),
+    waiting: String(index),
     followed: "",
     outcome: "copied",
     bytes: 0,

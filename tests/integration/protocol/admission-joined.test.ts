@@ -14,7 +14,7 @@ const SOURCE = "http://host/a";
 
 /** Has a run ask for a file that others may ask for, too. */
 async function ask(fleet: Member, run: string): Promise<void> {
-  await fleet.backlog.enqueue(run, 1, "", [queued(run, SOURCE, "a", { flight: SHARED })], { fleet: true });
+  await fleet.backlog.enqueue(run, 1, "", [queued(run, SOURCE, "a", { flight: SHARED })], { shared: true });
 }
 
 /** The file as a worker carries it for one of the runs. */

@@ -1,6 +1,6 @@
 import { shortHash } from "@drover/shared/ids";
-import { flightHash } from "@drover/shared/protocol/admission";
 import { type EnqueueFile, RunLostError } from "@drover/shared/protocol/backlog";
+import { flightHash } from "@drover/shared/protocol/flights";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import {

@@ -1,4 +1,5 @@
-import type { Admitted, FileKeys, HostVerdict } from "@drover/shared/protocol/admission";
+import type { Admitted, FileKeys } from "@drover/shared/protocol/admission";
+import type { HostVerdict } from "@drover/shared/protocol/flights";
 import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";

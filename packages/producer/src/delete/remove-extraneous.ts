@@ -1,8 +1,8 @@
 import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
 import type { NewJob } from "@drover/shared/job";
-import { flightHash } from "@drover/shared/protocol/admission";
 import type { EnqueueFile } from "@drover/shared/protocol/backlog";
+import { flightHash } from "@drover/shared/protocol/flights";
 import type { RunCounts, RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { destinationHost } from "@drover/shared/storage/registry";

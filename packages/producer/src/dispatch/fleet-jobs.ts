@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
-import { flightOf, waiterOf } from "@drover/shared/protocol/admission";
+import { Flights } from "@drover/shared/protocol/flights";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { addJobs } from "@drover/shared/queue/bullmq";
 import { hostOf } from "@drover/shared/storage/registry";
@@ -88,14 +88,15 @@ export class FleetJobs {
       durationMs: 0,
       error: brief,
     };
+    const flights = new Flights(run.id, run.spec);
     const answer = await run.admission.settleAlone({
       runId: run.id,
-      flight: flightOf(run.id, run.spec, job, lease),
+      flight: flights.of(job, lease),
       lease,
       tree: run.tree.id,
       name: job.d,
       host: "",
-      waiting: waiterOf(run.id, job.i, true),
+      waiting: flights.waiter(job.i),
       followed: JSON.stringify(ended),
       outcome,
       bytes: 0,

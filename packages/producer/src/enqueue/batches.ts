@@ -86,7 +86,7 @@ export class Batches {
         const { backlog, ledger, run, claims } = this.options;
         await ledger.keepSecretSources(run.id, batch.secrets); // before there is anything that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        const options = { fleet: run.spec.fleet, claims };
+        const options = { shared: run.spec.fleet, claims };
         const answers = await backlog.enqueue(run.id, number, batch.cursor, files, options);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;

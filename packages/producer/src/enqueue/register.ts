@@ -2,9 +2,9 @@ import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
 import type { NewJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
-import { flightHash, flightOf } from "@drover/shared/protocol/admission";
 import type { EnqueueAnswer, EnqueueFile } from "@drover/shared/protocol/backlog";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
+import { Flights } from "@drover/shared/protocol/flights";
 import { bucketOf, CLAIM_BUCKETS } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
@@ -28,14 +28,17 @@ export interface RegistrationEvents {
  */
 export class Registrar {
   /** Buckets of claims that may hold something: see {@link Keys.claims}. */
+  readonly #flights: Flights;
   readonly claimBuckets = new Set<number>();
 
   constructor(
-    private readonly runId: string,
+    runId: string,
     private readonly comparison: Comparison,
     private readonly batches: Batches,
     private readonly events: RegistrationEvents,
-  ) {}
+  ) {
+    this.#flights = new Flights(runId, comparison.spec);
+  }
 
   /**
    * Registers up to 500 files in one call to Redis, all or nothing.
@@ -67,7 +70,7 @@ export class Registrar {
     const { spec, tree }: { spec: RunSpec; tree: Tree } = this.comparison;
     const job: NewJob = { s: entry.redacted, d: entry.destination };
     if (entry.sha256 !== undefined) job.x = entry.sha256;
-    const ownFlight = flightHash(this.runId, job.s, job.d, 0);
+    const ownFlight = this.#flights.own(job);
     if (entry.source !== entry.redacted) {
       job.k = 1;
       secrets.set(ownFlight, entry.source);
@@ -86,7 +89,7 @@ export class Registrar {
       failure: entry.error
         ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
         : "",
-      flight: flightOf(this.runId, spec, { ...job, i: 0 }, entry.error ? "" : destination),
+      flight: this.#flights.of(job, entry.error ? "" : destination),
       ownFlight,
     };
   }

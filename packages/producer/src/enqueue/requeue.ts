@@ -1,6 +1,6 @@
 import { type TransferJob, transferJobSchema } from "@drover/shared/job";
-import { flightHash } from "@drover/shared/protocol/admission";
 import type { Backlog } from "@drover/shared/protocol/backlog";
+import { Flights } from "@drover/shared/protocol/flights";
 import type { Ledger } from "@drover/shared/protocol/ledger";
 import type { Run } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
@@ -38,6 +38,7 @@ async function requeue(
   page: string,
   clear: boolean,
 ): Promise<void> {
+  const flights = new Flights(run.id, run.spec);
   const hosts = groupByHost(jobs, run);
   for (const [host, files] of hosts) {
     await backlog.requeue(
@@ -45,10 +46,10 @@ async function requeue(
       `${run.batch}.${run.generation}.${page}|${host}`,
       files.map((job) => {
         const { i: index, ...rest } = job;
-        return { index, flight: flightHash(run.id, job.s, job.d, job.g ?? 0), job: JSON.stringify(rest) };
+        return { index, flight: flights.own(job), job: JSON.stringify(rest) };
       }),
       clear ? ["failed", "blocked", "locked", "cancelled"] : [],
-      run.spec.fleet,
+      flights.shared,
     );
   }
 }

@@ -1,13 +1,9 @@
 import type { Redis } from "ioredis";
-import type { TransferError, Verdict } from "../errors.js";
-import { shortHash } from "../ids.js";
-import type { TransferJob } from "../job.js";
 import { OUTCOMES, type OutcomeName } from "../outcome.js";
 import { Batcher, callsApartMs } from "../redis/batcher.js";
-import type { RunSpec } from "../run.js";
-import { storageOf } from "../storage/registry.js";
 import { count } from "../telemetry.js";
 import { catalogKey } from "./catalog.js";
+import type { HostVerdict } from "./flights.js";
 import { DEFAULT_LIMIT } from "./host-limits.js";
 import { KeyTable } from "./key-table.js";
 import type { Keys } from "./keys.js";
@@ -22,14 +18,6 @@ export const LEASE_MS = 30_000;
 /** Instead of a catalog entry: the file is gone. */
 export const NO_ENTRY = "-";
 
-/** What a try reports to breaker and limits of its host; `slow` is a failure that asks the whole fleet for less. */
-export type HostVerdict = Verdict | "slow";
-
-/** The verdict of a failed try. A run of one process knows no `slow`: each of its files waits as the host asks. */
-export function hostVerdict(error: TransferError, fleet: boolean): HostVerdict {
-  return fleet && error.throttled ? "slow" : error.verdict;
-}
-
 /** Rules of a host's circuit breaker, as the asking run wants them. */
 export interface BreakerRules {
   /** Failures in a row that open it. */
@@ -43,7 +31,7 @@ export interface BreakerRules {
 /** What the keys of a file are made of. One value per file, made once. */
 export interface FileKeys {
   runId: string;
-  /** See {@link flightOf}. */
+  /** Flight id, see {@link Flights.of}. */
   flight: string;
   /** Hash of the destination. */
   lease: string;
@@ -53,37 +41,6 @@ export interface FileKeys {
   name: string;
   /** `host:port`, or "" for a local source. */
   host: string;
-}
-
-/** The flight id of a file of one run alone. */
-export function flightHash(runId: string, source: string, destination: string, generation: number): string {
-  return shortHash("copy", runId, source, destination, String(generation));
-}
-
-/**
- * The flight id of a file: in a fleet, runs that ask for the same file on the same terms share one.
- *
- * @param lease hash of the destination.
- */
-export function flightOf(runId: string, spec: RunSpec, job: TransferJob, lease: string): string {
-  if (!spec.fleet || spec.ownFlights || job.k || job.o || job.g || job.op)
-    return flightHash(runId, job.s, job.d, job.g ?? 0);
-  const terms = JSON.stringify([
-    job.x,
-    spec.maxFileSizeBytes,
-    spec.durable,
-    storageOf(job.s).flightTerms(spec),
-    spec.checkDestination,
-  ]);
-  return shortHash("copy", job.s, lease, terms);
-}
-
-/**
- * A file that waits for a flight, as the flight's value names it: run and index, or the index alone where one process
- * works on the run by itself. The value lists them with commas between.
- */
-export function waiterOf(runId: string, index: number, fleet: boolean): string {
-  return fleet ? `${runId}:${index}` : String(index);
 }
 
 export interface AdmitRequest extends FileKeys {
@@ -112,7 +69,7 @@ export interface Admitted {
   predecessors: string[];
   /** What is known of the staged bytes (JSON), or "". */
   staged: string;
-  /** Everybody who waits for this file, see {@link waiterOf}. Nobody can join them any more. */
+  /** Everybody who waits for this file, see {@link Flights.waiter}. Nobody can join them any more. */
   waiting: string;
   /** Holders of the lease that died over this file. */
   crashes: number;
@@ -134,7 +91,7 @@ export type AdmitAnswer =
 export interface SettleRequest extends FileKeys {
   /** Absent where no lease is held. */
   fence?: string;
-  /** Who waits for the file, as far as the caller knows, see {@link waiterOf}. */
+  /** Who waits for the file, as far as the caller knows, see {@link Flights.waiter}. */
   waiting: string;
   /** The outcome (JSON) for those who follow a run, or "". */
   followed: string;

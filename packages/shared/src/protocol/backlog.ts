@@ -74,7 +74,7 @@ export class Backlog {
    *
    * @param batch 1, 2, 3 … The same number again registers nothing and gets the same answer.
    * @param cursor where the expansion stands behind the batch (JSON).
-   * @param options.fleet whether other runs may have the same files in flight. Default false.
+   * @param options.shared whether other runs may have the same files in flight. Default false.
    * @param options.claims whether two of the run's files could have the same destination: then Redis keeps all their
    *   names to find out. Default true.
    * @returns per file its index, or that it is there already; a file that collides with another one is recorded as
@@ -87,7 +87,7 @@ export class Backlog {
     batch: number,
     cursor: string,
     files: EnqueueFile[],
-    { fleet = false, claims = true }: { fleet?: boolean; claims?: boolean } = {},
+    { shared = false, claims = true }: { shared?: boolean; claims?: boolean } = {},
   ): Promise<EnqueueAnswer[]> {
     const keys = [
       this.keys.run(runId),
@@ -97,13 +97,13 @@ export class Backlog {
       this.keys.failed(runId),
       this.keys.backlog(runId),
     ];
-    const args: (string | number)[] = [this.owner, batch, cursor, fleet ? runId : "", claims ? "1" : ""];
+    const args: (string | number)[] = [this.owner, batch, cursor, shared ? runId : "", claims ? "1" : ""];
     for (const each of files) {
       keys.push(
         this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)),
         this.keys.flight(each.flight),
       );
-      if (fleet) keys.push(this.keys.flight(each.ownFlight), this.keys.lease(each.destination));
+      if (shared) keys.push(this.keys.flight(each.ownFlight), this.keys.lease(each.destination));
       args.push(
         each.kind[0] as string,
         each.host,
@@ -132,7 +132,7 @@ export class Backlog {
    * Puts files back into the backlog as one chunk.
    *
    * @param clear outcomes that are taken back (retry), or none (resume).
-   * @param fleet whether the run is a fleet's. Default false.
+   * @param shared whether other runs may have the same files in flight. Default false.
    * @returns how many were put back: none that has ended with another outcome.
    * @throws RunLostError when another process has taken the run over.
    */
@@ -141,7 +141,7 @@ export class Backlog {
     chunk: string,
     files: { index: number; flight: string; job: string }[],
     clear: readonly OutcomeName[],
-    fleet = false,
+    shared = false,
   ): Promise<number> {
     const count = await requeueScript.run(
       this.redis,
@@ -158,7 +158,7 @@ export class Backlog {
         chunk,
         clear.length,
         clear.length > 0 ? "1" : "",
-        fleet ? `${runId}:` : "",
+        shared ? `${runId}:` : "",
         ...files.flatMap((file) => [file.index, `[${file.index},${file.job}]`]),
       ],
     );

@@ -18,7 +18,7 @@ export async function admit(file: WorkFile, context: RunContext): Promise<AdmitA
 /** Whether the holder of a lease is surely gone, so that its end need not be waited for. */
 async function isLeft(busy: { owner: string; fence: string }, context: RunContext): Promise<boolean> {
   if (isProcessDead(busy.owner)) return true;
-  if (!context.fleet || busy.owner !== PROCESS_NAME) return false;
+  if (!context.flights.shared || busy.owner !== PROCESS_NAME) return false;
   // One of our own that we do not hold: Redis has forgotten that we gave it back. (Or it was granted this very moment.)
   await new Promise((resolve) => setImmediate(resolve));
   return !context.leases.holds(busy.fence);

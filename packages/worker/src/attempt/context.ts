@@ -1,6 +1,7 @@
 import type { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import type { Admission } from "@drover/shared/protocol/admission";
+import type { Flights } from "@drover/shared/protocol/flights";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { hostOf, sourceId } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
@@ -17,8 +18,7 @@ import type { Terms } from "./terms.js";
 /** Everything that a file needs on its way: made once per process. */
 export interface RunContext {
   runId: string;
-  /** Other runs may wait for the same files. */
-  fleet: boolean;
+  flights: Flights;
   admission: Admission;
   leases: Leases;
   watchdog: StallWatchdog;
@@ -29,7 +29,6 @@ export interface RunContext {
   services: Services;
   terms: Terms;
   breakers: HostBreakers;
-  flight(job: TransferJob, lease: string): string;
   /** Why no file of this run may be carried here; undefined where they may. */
   refused?: TransferError;
   /** Told where the bytes of a file are counted as they come, for show. */
@@ -43,7 +42,7 @@ export function workFile(job: TransferJob, context: RunContext): WorkFile {
   const lease = context.tree.leaseOf(job.d);
   return {
     runId: context.runId,
-    flight: context.flight(job, lease),
+    flight: context.flights.of(job, lease),
     lease,
     tree: context.tree.id,
     name: job.d,

@@ -1,7 +1,8 @@
 import { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { Admission, flightHash, flightOf } from "@drover/shared/protocol/admission";
+import { Admission } from "@drover/shared/protocol/admission";
+import { Flights } from "@drover/shared/protocol/flights";
 import { type HostBreakers, probeMsOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
@@ -44,11 +45,12 @@ export interface RunContextOptions {
 export function openRunContext(options: RunContextOptions): { context: RunContext; close(): Promise<void> } {
   const { redis, keys, runId, spec, headers } = options;
   const probeMs = probeMsOf(spec);
+  const flights = new Flights(runId, spec);
   const ledger = new Ledger(redis, keys, PROCESS_NAME);
   const connections = options.filesAtOnce * CONNECTIONS_PER_FILE;
   const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections });
   const secretLocation = async (job: TransferJob) => {
-    const location = await ledger.secretSource(runId, flightHash(runId, job.s, job.d, 0));
+    const location = await ledger.secretSource(runId, flights.secretOf(job));
     if (location !== undefined) return location;
     const why = "the credentials of this run have expired: start a new sync";
     throw new TransferError("credentials", why, { permanent: true });
@@ -56,7 +58,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const tree = openTree(spec);
   const context: RunContext = {
     runId,
-    fleet: spec.fleet,
+    flights,
     admission: new Admission(redis, keys, PROCESS_NAME, probeMs, options.filesAtOnce),
     leases: options.leases,
     watchdog: new StallWatchdog(spec.timeoutMs),
@@ -70,7 +72,6 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
       maxFileSizeBytes: spec.maxFileSizeBytes,
     },
     breakers: options.breakers,
-    flight: (job, lease) => flightOf(runId, spec, job, lease),
     receiving: options.receiving,
     source: sourceOpener({ http, spec, headers, secretLocation }),
   };

@@ -1,15 +1,9 @@
 import type { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { Outcome, OutcomeName, VerifiedBy } from "@drover/shared/outcome";
-import {
-  type Admitted,
-  flightHash,
-  type HostVerdict,
-  NO_ENTRY,
-  type SettleRequest,
-  waiterOf,
-} from "@drover/shared/protocol/admission";
+import { type Admitted, NO_ENTRY, type SettleRequest } from "@drover/shared/protocol/admission";
 import { type CatalogEntry, encodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import type { HostVerdict } from "@drover/shared/protocol/flights";
 import { type RunContext, workFile } from "./context.js";
 import type { AttemptResult, Delivery, WorkFile } from "./delivery.js";
 import { lost } from "./leases.js";
@@ -67,8 +61,8 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   const spent = outcome === "failed" && error?.permanent === false && error.verdict === "fail";
   const request: SettleRequest = {
     ...file,
-    waiting: admitted?.waiting ?? waiterOf(file.runId, job.i, context.fleet),
-    followed: context.fleet ? JSON.stringify(told) : "",
+    waiting: admitted?.waiting ?? context.flights.waiter(job.i),
+    followed: context.flights.shared ? JSON.stringify(told) : "",
     outcome,
     bytes: told.bytes,
     failure: error ? JSON.stringify({ job, error: told.error, attempts: delivery.attempt }) : "",
@@ -83,7 +77,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   };
   if (admitted) request.fence = admitted.fence;
   // What did not arrive may be taken up again, and needs its secrets then.
-  if (job.k === 1 && !error) request.forget = flightHash(file.runId, job.s, job.d, 0);
+  if (job.k === 1 && !error) request.forget = context.flights.secretOf(job);
   const answer = await context.admission.settle(request);
   failpoint("settled");
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };

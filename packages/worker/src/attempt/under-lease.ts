@@ -1,6 +1,6 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
-import { type HostVerdict, hostVerdict } from "@drover/shared/protocol/admission";
+import type { HostVerdict } from "@drover/shared/protocol/flights";
 import { admit } from "./admit.js";
 import { Attempt } from "./attempt.js";
 import { type RunContext, workFile } from "./context.js";
@@ -90,7 +90,7 @@ async function afterError(
   const spent = error.permanent || hopeless || attempt.isLast;
   const final = spent && error.class !== "locked";
   await work.giveUp?.(error, final);
-  const verdict = hostVerdict(error, context.fleet);
+  const verdict = context.flights.verdictOf(error);
   if (final) {
     const outcome = error.class === "cancelled" ? "cancelled" : "failed";
     return settle(attempt, { outcome, error, verdict });

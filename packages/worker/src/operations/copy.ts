@@ -30,7 +30,8 @@ export class CopyFile implements Operation {
     const { attempt } = this;
     const { context, job, record } = attempt;
     if (!attempt.fencedOff) await this.#fenceOff();
-    if (context.fleet && attempt.admitted.crashes >= MOST_CRASHES) throw poison(attempt.admitted.crashes);
+    if (context.flights.shared && attempt.admitted.crashes >= MOST_CRASHES)
+      throw poison(attempt.admitted.crashes);
     const before = await context.destination.before(attempt);
     if (before.expected) {
       await this.#staging?.discard();

@@ -285,13 +285,13 @@ export class Processor {
   /** Somebody else holds its destination. */
   #onBusy(sameSource: boolean, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
     const { context } = delivery;
-    const { terms, fleet } = context;
+    const { terms, flights } = context;
     const id = delivery.queued.id as string;
     const sinceMs = this.#busySince.get(id);
     this.#busySince.set(id, sinceMs, 0);
     const skip = terms.whenBusy === "skip-same-source" && sameSource;
     // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
-    const patienceMs = Math.max(terms.timeoutMs, fleet ? LEASE_MS + 5_000 : 0);
+    const patienceMs = Math.max(terms.timeoutMs, flights.shared ? LEASE_MS + 5_000 : 0);
     const waited = Date.now() - sinceMs > patienceMs && terms.whenBusy === "wait";
     if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
     const why = "another process is writing this destination";
@@ -377,6 +377,6 @@ function backoff(context: RunContext, attempt: number, error: TransferError): nu
  * the answer was lost with the connection, and the command sent again.
  */
 function ours(step: NextStep, context: RunContext): NextStep {
-  if (step.is !== "done" || !step.outcome || context.fleet || context.refused) return step;
+  if (step.is !== "done" || !step.outcome || context.flights.shared || context.refused) return step;
   return { is: "settled", outcome: step.outcome, blockedUntilMs: 0 };
 }
