@@ -9,7 +9,7 @@ export interface WorkerFlags {
   verbose?: boolean;
 }
 
-/** `drover worker`, and `drover workers` that lists them. */
+/** `drover worker`, and `drover workers`, which lists them. */
 export function addWorker(program: Command, exit: Exit): void {
   addSettings(program.command("workers").description("list a fleet's workers and what they carry"), STATE)
     .option("--json", "as JSON")
