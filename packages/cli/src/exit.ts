@@ -4,9 +4,10 @@ import { type RunCounts, successfulFiles } from "@drover/shared/run";
 export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;
 
 /**
- * Unchanged counts as success; blocked, locked and cancelled as not synced.
+ * The exit code for a run's counts. Unchanged files count as success; blocked, locked and cancelled ones do
+ * not.
  *
- * @param deletionRefused why nothing was removed although it was asked for, or "".
+ * @param deletionRefused why nothing was removed although deletion was requested, or "".
  */
 export function exitCode(counts: RunCounts, cancelled = false, deletionRefused = ""): number {
   const good = successfulFiles(counts);

@@ -12,8 +12,9 @@ export function setVerbose(value: boolean): void {
 let unwritten = false;
 
 /**
- * Whoever read standard output may go (`| head`): what is still to be done matters more than telling them. So it does
- * where it cannot be written, on a full disk say; but then that is told, and {@link isOutputWhole} is false.
+ * Keeps the command going if standard output fails. A closed pipe (`| head`) is ignored, since the work
+ * matters more than its report. Any other failure, such as a full disk, is reported once, and {@link
+ * isOutputWhole} is false.
  */
 export function tolerateClosedOutput(): void {
   process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => {
@@ -21,21 +22,21 @@ export function tolerateClosedOutput(): void {
     unwritten = true;
     line(`drover: cannot write to standard output (${code})`);
   });
-  process.stderr.on("error", () => {}); // there is nobody to tell
+  process.stderr.on("error", () => {}); // it cannot be reported
 }
 
-/** Whether everything could be written that somebody was there to read; waits until it is. */
+/** Waits until standard output is written. @returns false if some of it could not be. */
 export async function isOutputWhole(): Promise<boolean> {
   await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   return !unwritten;
 }
 
-/** Control characters of a file's name could move the cursor or worse. */
+/** Replaces control characters, which could move the cursor or worse. */
 export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, "\ufffd");
 }
 
-/** A live display on the same terminal makes room for lines. */
+/** Registers the live display, which is cleared and redrawn around each line. */
 export function setLive(display: { clear(): void; draw(): void } | undefined): void {
   live = display;
 }
@@ -46,23 +47,23 @@ function line(text: string): void {
   live?.draw();
 }
 
-/** Something that a person should know; goes to standard error, without secrets. */
+/** Writes a warning to standard error, without secrets. */
 export function warn(message: string): void {
   line(`warning: ${printable(message)}`);
 }
 
-/** Only with --verbose. */
+/** Writes a line to standard error, only with --verbose. */
 export function detail(message: string): void {
   if (verbose) line(printable(message));
 }
 
-/** One clear line; the stack only with --verbose. */
+/** Writes one line to standard error, and the stack with --verbose. */
 export function reportError(error: unknown): void {
   line(`drover: ${printable(messageOf(error))}`);
   if (verbose && error instanceof Error && error.stack) line(error.stack);
 }
 
-/** Errors of the command line in one line, with where help is. */
+/** Formats usage errors as one line. @param where help is found. */
 export function oneLine(where: string): OutputConfiguration {
   return {
     outputError: (text, write) =>

@@ -11,7 +11,7 @@ import { addWorker } from "./commands/worker.js";
 import { EXIT, FETCH_EXIT } from "./exit.js";
 import { isOutputWhole, oneLine, reportError, tolerateClosedOutput } from "./output.js";
 
-/** The whole command line. Each command declares its own flags, and loads what it needs when it is called. */
+/** Builds the command line. Each command declares its own flags and loads its code on demand. */
 function build(exit: Exit): Command {
   const program = new Command("drover");
   program
@@ -58,7 +58,7 @@ export async function main(args: string[]): Promise<number> {
   return (await isOutputWhole()) || code !== 0 ? code : EXIT.some;
 }
 
-/** Wrong settings and a Redis that is not there: nothing has changed. */
+/** Whether the error is about settings or an unreachable Redis, so that nothing has changed. */
 function isSettings(error: unknown): boolean {
   return (
     error instanceof InvalidArgumentError ||

@@ -1,11 +1,12 @@
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /**
- * Asks the command to stop in order at the first SIGINT or SIGTERM; a second one ends the process at once.
+ * Requests an orderly stop at the first SIGINT or SIGTERM; a second one ends the process at once.
  *
  * @param stop called with the first signal.
- * @param exitCode of the process where a second one comes.
- * @returns stops listening, unless a signal has come: then a second one may still come.
+ * @param exitCode of the process after a second signal.
+ * @returns a function that stops listening; it has no effect once a signal has come, because a second may
+ *   follow.
  */
 export function onStopSignal(stop: (signal: NodeJS.Signals) => void, exitCode: number): () => void {
   let asked = false;

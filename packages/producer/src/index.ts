@@ -1,4 +1,4 @@
-/** What a Node program needs to submit runs and follow them: see docs/library.md. */
+/** API for Node programs that submit and follow runs: see docs/library.md. */
 export { type Engine, type EngineOptions, openEngine } from "@drover/shared/engine";
 export { Leader } from "./dispatch/leader.js";
 export { cancelRun } from "./runs/cancel.js";

@@ -6,10 +6,10 @@ import { parseAddress, type RedisAddress } from "./redis/address.js";
 import { connect } from "./redis/connect.js";
 import { openEmbedded } from "./redis/embedded/embedded.js";
 
-/** Redis and what is kept in it: what every command works on. */
+/** A connection to Redis and the ledger in it, for all commands. */
 export interface Engine {
   redis: Redis;
-  /** Where it is, for further connections. */
+  /** Address of `redis`, for further connections. */
   address: RedisAddress;
   keys: Keys;
   ledger: Ledger;
@@ -17,18 +17,18 @@ export interface Engine {
 }
 
 export interface EngineOptions {
-  /** URL of a fleet's Redis; undefined for the one that Drover runs for the state directory. */
+  /** URL of a fleet's Redis; undefined for the embedded Redis of the state directory. */
   redis?: string | undefined;
-  /** Where the data of Drover's own Redis lives: an absolute path. Needed where `redis` is undefined. */
+  /** Absolute path of the embedded Redis's data. Used if `redis` is undefined. */
   stateDir: string;
-  /** Name of the fleet, see {@link Keys}. Defaults to `{drover}`. */
+  /** Namespace of the fleet's keys, see {@link Keys}. Defaults to `{drover}`. */
   namespace?: string | undefined;
 }
 
 /**
- * Connects to a Redis, or to the one that Drover keeps for a state directory, which is started where it does not run.
+ * Connects to a Redis, or to the embedded one of a state directory, which is started if it does not run.
  *
- * @throws UnavailableError, EmbeddedError where it cannot be had.
+ * @throws UnavailableError, EmbeddedError if it cannot be reached or started.
  */
 export async function openEngine({ redis: url, stateDir, namespace }: EngineOptions): Promise<Engine> {
   const embedded = url === undefined ? await openEmbedded({ stateDir, ...idle() }) : undefined;
@@ -48,7 +48,7 @@ export async function openEngine({ redis: url, stateDir, namespace }: EngineOpti
   };
 }
 
-/** How long Drover's own Redis stays when nobody uses it: a minute, unless the environment says otherwise. */
+/** How long the unused embedded Redis stays, from the environment; its default is a minute. */
 function idle(): { idleMs?: number } {
   const idleMs = Number(process.env.DROVER_EMBEDDED_IDLE_MS);
   return idleMs > 0 ? { idleMs } : {};

@@ -1,6 +1,6 @@
 /**
- * What can go wrong with one file, by name. The name is what machines match on (`error.class` in the JSON output),
- * so it never changes meaning.
+ * Class of an error of one file. Programs match on it (`error.class` in the JSON output), so no class ever
+ * changes its meaning.
  */
 export type ErrorClass =
   | "timeout"
@@ -36,21 +36,24 @@ export type ErrorClass =
 export interface TransferErrorOptions {
   /** A permanent error is never retried. Default false. */
   permanent?: boolean;
-  /** What the host's circuit breaker learns: `fail` counts against the host, `ok` speaks for it. Default `none`. */
+  /** What the host's circuit breaker learns: `fail` counts against the host, `ok` for it. Default `none`. */
   verdict?: Verdict;
   /** Status of the HTTP answer, where the error is one. */
   httpStatus?: number;
-  /** The wait that the server asked for (Retry-After), in milliseconds. */
+  /** Wait in ms that the server asked for (Retry-After). */
   retryAfterMs?: number;
-  /** The host is asked too much: the whole fleet asks it for less. Default false. */
+  /** Whether the host is overloaded: the whole fleet then sends it fewer requests. Default false. */
   throttled?: boolean;
   cause?: unknown;
 }
 
-/** What one try says of its host: it works, it does not, or nothing was learnt. */
+/** What one attempt says about its host: it works, it does not, or nothing. */
 export type Verdict = "ok" | "fail" | "none";
 
-/** One file could not be carried. The storage that met the error classifies it; whoever retries merely asks. */
+/**
+ * One file could not be carried. The storage that caused the error classifies it; retry logic only reads the
+ * class.
+ */
 export class TransferError extends Error {
   readonly class: ErrorClass;
   readonly permanent: boolean;
@@ -71,12 +74,12 @@ export class TransferError extends Error {
   }
 }
 
-/** A setting or argument that cannot be used: the command stops before anything changes (exit 2; 64 for fetch). */
+/** An unusable setting or argument: the command stops before anything changes (exit 2; 64 for fetch). */
 export class SettingsError extends Error {
   override name = "SettingsError";
 }
 
-/** Something that Drover needs is not there, such as Redis (exit 2; 42 for a missing program in fetch). */
+/** Something that Drover needs is missing, such as Redis (exit 2; 42 for a missing program in fetch). */
 export class UnavailableError extends Error {
   override name = "UnavailableError";
 }
@@ -98,8 +101,10 @@ const DENIED = new Set(["EACCES", "EPERM", "EROFS"]);
 const PATH = new Set(["ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "EEXIST", "ENOTEMPTY", "EINVAL"]);
 
 /**
- * A file-system error as a {@link TransferError}. `doing` says what was tried, e.g. `write /data/a.csv`.
- * A full disk is permanent: retrying it by the thousand helps nobody, the next sync goes on.
+ * Converts a file-system error to a {@link TransferError}. A full disk is permanent, because retries cannot
+ * succeed until space is freed; the next sync continues.
+ *
+ * @param doing the failed operation, e.g. `write /data/a.csv`.
  */
 export function fileError(error: unknown, doing: string): TransferError {
   if (error instanceof TransferError) return error;

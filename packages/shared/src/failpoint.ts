@@ -1,6 +1,6 @@
 /**
- * Fault points: tests stop the process dead (SIGKILL to itself) at a named step of the way of a file, to show that
- * nothing is lost there. `DROVER_FAULT=commit:3` dies at the third passing of `commit`. Unset, this is one comparison.
+ * Fault points for tests: the process kills itself (SIGKILL) at a named step, to show that nothing is lost
+ * there. `DROVER_FAULT=commit:3` dies at the third `commit`. Unset, a fault point costs one comparison.
  */
 const [point, nth] = (process.env.DROVER_FAULT ?? "").split(":");
 let left = Number(nth ?? "1");
@@ -27,5 +27,5 @@ export type Failpoint =
 export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;
   process.kill(process.pid, "SIGKILL");
-  for (;;); // the signal is on its way; nothing after this line may happen
+  for (;;); // the signal is pending; nothing after this line may run
 }

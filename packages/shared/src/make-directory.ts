@@ -3,11 +3,11 @@ import { dirname } from "node:path";
 import { errnoCode } from "./errors.js";
 
 /**
- * Makes a directory and what is missing above it. Node's own recursive mkdir never returns where a file system
- * answers ENOENT to any mkdir, as /proc does.
+ * Creates a directory and its missing parents. Node's recursive mkdir never returns on file systems that
+ * answer every mkdir with ENOENT, such as /proc.
  *
- * @param mode of what is made.
- * @throws the system's error, of the topmost directory that cannot be made.
+ * @param mode of created directories. Default 0o777.
+ * @throws the system's error for the topmost directory that cannot be created.
  */
 export function makeDirectory(path: string, mode = 0o777): void {
   try {
@@ -27,6 +27,6 @@ export function makeDirectory(path: string, mode = 0o777): void {
   try {
     mkdirSync(path, { mode });
   } catch (error) {
-    if (errnoCode(error) !== "EEXIST") throw error; // made by somebody else just now
+    if (errnoCode(error) !== "EEXIST") throw error; // another process has just created it
   }
 }

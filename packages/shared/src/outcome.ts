@@ -12,7 +12,7 @@ export const OUTCOMES = [
 ] as const;
 export type OutcomeName = (typeof OUTCOMES)[number];
 
-/** What vouches for the bytes at the destination. `unverified`: nothing did, not even a length. */
+/** How the bytes at the destination were verified. `unverified`: not at all, not even by a length. */
 export type VerifiedBy =
   | "sha256"
   | "repr-digest"
@@ -27,32 +27,32 @@ export type VerifiedBy =
   | "catalog"
   | "unverified";
 
-/** An error as it is shown and kept. */
+/** An error as it is shown and stored. */
 export interface BriefError {
   class: ErrorClass;
   message: string;
 }
 
-/** The end of one file in one run, as people and machines see it. */
+/** The end of one file in one run, for people and programs. */
 export interface Outcome {
   index: number;
-  /** Without secrets; of a file that was removed, its name. */
+  /** Without secrets; for a removed file, its name. */
   source: string;
-  /** Absolute path, or `s3://bucket/key`; "" where there is none. */
+  /** Absolute path, or `s3://bucket/key`; "" if there is none. */
   destination: string;
   /** Relative to the run's root. */
   name: string;
   outcome: OutcomeName;
-  /** SHA-256 in hexadecimal, null where the file did not arrive. */
+  /** SHA-256 in hexadecimal; null if the file did not arrive. */
   checksum: string | null;
-  /** Size of the file in bytes; 0 where it did not arrive. */
+  /** Size of the file in bytes; 0 if it did not arrive. */
   bytes: number;
   verifiedBy: VerifiedBy | null;
   attempts: number;
   durationMs: number;
   /**
-   * True where it was published under no condition, because the S3 service takes none: what another writer wrote in
-   * the last moment would have been overwritten.
+   * True if it was published without a condition, because the S3 service supports none. A concurrent write of
+   * another writer may have been overwritten.
    */
   unconditional?: true;
   error?: BriefError;

@@ -4,14 +4,17 @@ import { TransferError } from "./errors.js";
 
 const COMPONENT_BYTES = 255;
 const PATH_BYTES = 4096;
-/** What staged files are called; nothing else may be, and nothing of a source that is so called is copied. */
+/**
+ * Names of staging files. They are reserved: no destination may have such a name, and such sources are not
+ * copied.
+ */
 export const STAGING_NAME = /^\.drover-[A-Za-z0-9_-]{16}$/;
 
 /**
- * Checks a name that is to become a key below a destination's prefix. Keys are no paths, so most names are one; but what
- * lies between here and the service may take them for paths.
+ * Checks a name that becomes a key below a destination's prefix. Keys are not paths, so most names are valid;
+ * but software between Drover and the service may treat them as paths.
  *
- * @throws TransferError class `path`, permanent, naming what is wrong.
+ * @throws TransferError class `path`, permanent, naming the problem.
  */
 export function safeKey(name: string): string {
   const refuse = (why: string) =>
@@ -28,10 +31,10 @@ export function safeKey(name: string): string {
 }
 
 /**
- * Checks a name that is to become a path below a destination's root, after all decoding: it can lead nowhere else.
+ * Checks a decoded name that becomes a path below a destination's root, so that it cannot lead outside.
  *
  * @param name relative, with `/`.
- * @throws TransferError class `path`, permanent, naming what is wrong.
+ * @throws TransferError class `path`, permanent, naming the problem.
  */
 export function safeRelative(name: string): string {
   const refuse = (why: string) =>
@@ -56,18 +59,18 @@ export function baseName(name: string): string {
   return name.slice(name.lastIndexOf("/") + 1);
 }
 
-/** Whether a path, or `s3://bucket/key`, is a root or lies below it, by its name. */
+/** Whether a path, or `s3://bucket/key`, is the root or below it, judged by name. */
 export function isBelow(path: string, root: string): boolean {
   return path === root || path.startsWith(root.endsWith("/") ? root : `${root}/`);
 }
 
-/** Whether a path is a directory or lies below it, links of both being resolved as far as they exist. */
+/** Whether a path is the directory or below it, with symbolic links resolved as far as both exist. */
 export function liesWithin(path: string, directory: string): boolean {
   const way = relative(realAncestor(directory), realAncestor(path));
   return way === "" || (way !== ".." && !way.startsWith(`..${sep}`));
 }
 
-/** The path with links resolved as far as it exists. */
+/** The path with symbolic links resolved as far as it exists. */
 function realAncestor(path: string): string {
   const names: string[] = [];
   for (let at = resolve(path); ; at = dirname(at)) {

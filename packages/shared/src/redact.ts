@@ -1,16 +1,16 @@
-/** Query parameters whose value is a credential or a signature, in lower case. */
+/** Query parameters whose value is a credential or a signature. */
 const SECRET_PARAMETER =
   /^(x-(amz|goog|ms|oss|cos)-.*|sig|signature|token|.*[-_]?(token|secret|password|passwd|signature|credential|credentials|apikey|api[-_]key|access[-_]?key)|pass|pwd|key|code|auth|authorization|jwt|se|sp|sv|sr|st|skoid|sktid|ske|sks|skv|awsaccesskeyid|key-pair-id|policy|expires|session|sessionid|sid)$/i;
 
 const HIDDEN = "***";
 
 /**
- * A URL as it may be shown: user info and the values of query parameters that look like credentials are replaced
- * by `***`, the fragment is dropped. Anything that is no URL is returned as it is.
+ * Hides the secrets of a URL: user info and the values of query parameters that look like credentials become
+ * `***`, the fragment is dropped. Text that is not a URL is returned unchanged.
  */
 export function redactUrl(text: string): string {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return text;
-  // A key may hold anything: nothing behind the bucket is a query or a fragment, and it must stay the key that it is.
+  // An S3 key may contain any character, so `?` and `#` after the bucket belong to the key and must stay.
   if (/^s3:/i.test(text)) return text.replace(/^(s3:\/\/)[^/]*@/i, `$1${HIDDEN}@`);
   return redactAny(text);
 }
@@ -33,7 +33,7 @@ function redactAny(text: string): string {
       try {
         plain = decodeURIComponent(name);
       } catch {
-        return `${name}=${HIDDEN}`; // undecodable: hide rather than guess
+        return `${name}=${HIDDEN}`; // undecodable: hide it to be safe
       }
       return SECRET_PARAMETER.test(plain) ? `${name}=${HIDDEN}` : pair;
     })
@@ -41,7 +41,7 @@ function redactAny(text: string): string {
   return `${shown}?${query}`;
 }
 
-/** Every URL inside a longer text (an error message, a command line), redacted. */
+/** Redacts every URL inside a longer text, such as an error message. */
 export function redactText(text: string): string {
   return text.replace(/[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]+/gi, (url) => redactAny(url));
 }

@@ -1,43 +1,43 @@
 import { z } from "zod";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
-/** What a run was asked to do, as it is kept in Redis: without secrets, and enough to go on after a kill. */
+/** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
 export const runSpecSchema = z.object({
-  /** Where the files go, the root of the destination tree: an absolute path, or `s3://bucket/prefix`. */
+  /** Root of the destination tree: an absolute path, or `s3://bucket/prefix`. */
   root: z.string(),
-  /** What relative paths of a list are relative to. */
+  /** Absolute path that relative paths of a list start at. */
   directory: z.string(),
-  /** Sources of the command line in order, without secrets; absolute paths. */
+  /** Sources of the command line in order, without secrets; paths are absolute. */
   sources: z.array(z.string()),
-  /** List of sources, absolute; for standard input the copy that was kept of it. */
+  /** Absolute path of the list of sources; for a pipe, of its copy. */
   list: z.string().optional(),
-  /** Size and time of the list when the run began. */
+  /** Size and modification time of the list when the run began. */
   listStamp: z.string().optional(),
-  /** The list came through standard input or another pipe: what was read is kept in the state directory. */
+  /** Whether the list came through standard input or another pipe. Its copy is in the state directory. */
   listIsStdin: z.boolean().default(false),
   patterns: z.array(z.string()),
   /** `+ pattern` and `- pattern`, in order. */
   filters: z.array(z.string()),
-  /** Of what is found in directories and prefixes, only files of these sizes and modification times are taken. */
+  /** Limits of size (bytes) and modification time (Unix ms) for files found in directories and prefixes. */
   minSizeBytes: z.number().optional(),
   maxSizeBytes: z.number().optional(),
   minMtimeMs: z.number().optional(),
   maxMtimeMs: z.number().optional(),
-  /** What is at the destination and not at the sources is removed at the end. */
+  /** Removes files at the end that are at the destination but not at the sources. */
   delete: z
     .object({
-      /** Nothing is removed where there is more to remove: files, or percent of the files that are there. */
+      /** Limit, in files or percent of the existing files. Beyond it nothing is removed. */
       most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
-      /** What keeps what is removed: of the kind of the root, and at its service. */
+      /** Where removed files are kept, in the same storage and service as the root. */
       backupDir: z.string().optional(),
     })
     .optional(),
-  /** Files that may be registered and not settled at once. */
+  /** Most files that may be registered but not yet settled; beyond it the listing waits. */
   backlogHighWater: z.number().default(200_000),
   layout: z.enum(["name", "url"]),
   /** Expected SHA-256 by source (without secrets). */
   checksums: z.record(z.string(), z.string()),
-  /** A destination that is given outright, for a single file. */
+  /** Explicit destination name, for a single file. */
   destination: z.string().optional(),
   retries: z.number(),
   timeoutMs: z.number(),
@@ -51,44 +51,47 @@ export const runSpecSchema = z.object({
   maxWorkers: z.number(),
   maxFileSizeBytes: z.number().optional(),
   bytesPerSecond: z.number().optional(),
-  /** How s3:// sources are reached, where there can be any. */
+  /** How s3:// sources are reached, if there can be any. */
   s3: s3SpecSchema.optional(),
-  /** How an s3:// destination is reached, where that is another service or another identity. */
+  /** How an s3:// destination is reached, if its service or credentials differ from the sources'. */
   s3Destination: s3SpecSchema.optional(),
-  /** Objects of an s3:// destination are looked at before they count as unchanged. A local one always is. */
+  /**
+   * Whether objects of an s3:// destination are checked before they count as unchanged. Local files always
+   * are.
+   */
   checkDestination: z.boolean().optional(),
   resume: z.boolean(),
   durable: z.boolean(),
-  /** Carried by a fleet's workers rather than by one process. */
+  /** Whether a fleet's workers carry the files, rather than one process. */
   fleet: z.boolean().default(false),
-  /** It has request headers of its own: no other run may be served by its files. */
+  /** Whether the run has its own request headers, so that it must not share files with other runs. */
   ownFlights: z.boolean().default(false),
 });
 
 export type RunSpec = z.infer<typeof runSpecSchema>;
 
-/** Everything that a run writes below. */
+/** All roots that a run writes below. */
 export function rootsWritten({ root, delete: deletion }: Pick<RunSpec, "root" | "delete">): string[] {
   return deletion?.backupDir === undefined ? [root] : [root, deletion.backupDir];
 }
 
-/** What of a run must stay secret: it lives in one expiring key. */
+/** Secrets of a run, stored in one expiring key. */
 export interface RunSecrets {
-  /** The person's own request headers. */
+  /** The user's request headers. */
   headers: Record<string, string>;
-  /** Sources of the command line with their secrets, in the order of the spec's. */
+  /** Sources of the command line including their secrets, in the order of the spec. */
   sources: string[];
 }
 
 export type RunState = "running" | "interrupted" | "done" | "cancelled";
 
 export interface RunCounts {
-  /** Files that were registered. */
+  /** Number of registered files. */
   files: number;
   settled: number;
   copied: number;
   unchanged: number;
-  /** Removed at the destination. */
+  /** Files removed at the destination. */
   deleted: number;
   failed: number;
   blocked: number;
@@ -96,7 +99,7 @@ export interface RunCounts {
   cancelled: number;
 }
 
-/** Files of a run that are as they are meant to be. */
+/** Number of files that ended successfully. */
 export function successfulFiles(counts: RunCounts): number {
   return counts.copied + counts.unchanged + counts.deleted;
 }
@@ -106,18 +109,21 @@ export interface Run {
   state: RunState;
   startedMs: number;
   endedMs: number | undefined;
-  /** Process that works on it (a fleet's run: that expands it), see process-name.ts; "" for none. */
+  /**
+   * Name of the process that works on the run (for a fleet: that expands it), see process-name.ts; "" for
+   * none.
+   */
   owner: string;
   spec: RunSpec;
-  /** Number of the last batch that was registered. */
+  /** Number of the last registered batch. */
   batch: number;
-  /** Where the expansion stands (JSON), or "". */
+  /** Cursor of the expansion (JSON), or "". */
   cursor: string;
-  /** Every source has been expanded, and what is to be removed is registered. */
+  /** Whether every source has been expanded and every removal registered. */
   sealed: boolean;
-  /** Why nothing was removed although it was asked for, or "". */
+  /** Why nothing was removed although deletion was requested, or "". */
   deletionRefused: string;
   bytes: number;
-  /** How often it was resumed or retried. */
+  /** How often the run was resumed or retried. */
   generation: number;
 }

@@ -10,7 +10,10 @@ const UNITS: Record<string, number> = {
   ti: 2 ** 40,
 };
 
-/** A size or a rate such as `500000`, `20MB`, `1.5GiB` or `8M/s`: bytes, or NaN for any other text. */
+/**
+ * Parses a size or a rate such as `500000`, `20MB`, `1.5GiB` or `8M/s`.
+ * @returns bytes; NaN for any other text.
+ */
 export function parseSize(text: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?(?:\/s)?\s*$/i.exec(text);
   return Number(match?.[1]) * (UNITS[(match?.[2] ?? "").toLowerCase()] ?? Number.NaN);

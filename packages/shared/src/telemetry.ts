@@ -1,82 +1,82 @@
 /**
- * Telemetry: counters, histograms, gauges and spans, for whoever exports them. This module knows no exporter: one
- * calls {@link listen}. While nobody listens a call costs one comparison: labels are not built, nothing is allocated
- * or kept, and what happened meanwhile is not made up for later.
+ * Telemetry: counters, histograms, gauges and spans. This module knows no exporter: an exporter calls {@link
+ * listen}. Without a listener, a call costs one comparison: labels are not built, nothing is allocated or
+ * kept.
  *
- * Each thread has its own: a worker thread that is to be seen needs a listener of its own.
+ * Each thread has its own telemetry, so an exporter must listen in each worker thread.
  *
- * Names and labels are in the tables below. A label has few values that are known beforehand (an outcome, an error
+ * Names and labels are in the tables below. A label has a small set of known values (an outcome, an error
  * class, an operation, a state); it is never a URL, a key, an id of a job or run, or the name of a host.
  */
 
-/** Counters: how often something happened since the process began. */
+/** Counters: number of events since the process began. */
 export interface Counters {
-  /** Answers to files that asked to be copied. */
+  /** Answers to admission requests of copies. */
   "admission.answers": { answer: "admitted" | "done" | "cancelled" | "busy" | "blocked" | "wait" };
-  /** Files that this process recorded as ended, one per file however many runs wait for it. */
+  /** Files that this process settled; one per file, however many runs wait for it. */
   "files.settled": { outcome: string };
   /**
-   * Leases that were not this process's any more, by what it wanted to do with them. A file that ended while a
-   * renewal was on its way counts under `renew`.
+   * Leases that this process no longer had, by the operation that found out. A file that was settled during a
+   * renewal counts under `renew`.
    */
   "leases.lost": { operation: "renew" | "settle" | "release" };
-  /** Circuit breakers of hosts that a report of this process opened. */
+  /** Circuit breakers that a report of this process opened. */
   "breakers.opened": undefined;
-  /** Batches of files that were registered with a run. One that was sent again counts again. */
+  /** Batches of files registered with a run. A repeated batch counts again. */
   "backlog.batches": undefined;
-  /** Jobs that were given to BullMQ. One that was there already counts too. */
+  /** Jobs added to BullMQ. A job that existed counts too. */
   "queue.jobs_added": undefined;
-  /** Jobs that were finished by calls for many. */
+  /** Jobs finished by batched calls. */
   "queue.jobs_finished": undefined;
   /** Runs that this process ended. */
   "runs.ended": undefined;
-  /** Times that a connection to Redis broke (`away`) and was there again (`back`). */
+  /** Broken (`away`) and restored (`back`) connections to Redis. */
   "redis.connection": { state: "away" | "back" };
-  /** Commands and pipelines that were sent again, because an interruption had left them unanswered. */
+  /** Commands and pipelines sent again after an interruption had left them unanswered. */
   "redis.resent": undefined;
 }
 
-/** Histograms: how large something was, each time. */
+/** Histograms: a value per event. */
 export interface Histograms {
-  /** Files of a batch that was registered with a run. */
+  /** Files per batch registered with a run. */
   "backlog.batch_files": undefined;
   /** Requests that shared a call to Redis. */
   "redis.requests_per_call": { operation: string };
 }
 
-/** Gauges: how much there is of something now. */
+/** Gauges: current values. */
 export interface Gauges {
-  /** Connections to Redis that are broken and are being made again. */
+  /** Connections to Redis that are being restored. */
   "redis.connections_away": undefined;
 }
 
-/**
- * Spans: something that takes time and may fail. Their durations are histograms, too, where an exporter makes them
- * so.
- */
+/** Spans: operations with a duration and a result. An exporter may also turn durations into histograms. */
 export interface Spans {
-  /** A script, from when it is handed to the connection to its answer; waiting for a Redis that is away included. */
+  /** A script, from its hand-over to the connection to its answer, including the wait for an absent Redis. */
   "redis.script": { operation: string };
 }
 
 export type Labels = Readonly<Record<string, string>>;
 
-/** An object that was made once, or a function that is called only while somebody listens. */
+/** A ready value, or a function that is called only while there is a listener. */
 type Given<Needed> = Needed | (() => Needed);
 type Labelled<Table> = { [Name in keyof Table]: Table[Name] extends undefined ? never : Name }[keyof Table];
 type Plain<Table> = { [Name in keyof Table]: Table[Name] extends undefined ? Name : never }[keyof Table];
 
-/** Whoever exports telemetry. It is called in the middle of the work: it must be quick, and must not throw. */
+/**
+ * The exporter's interface. Its methods are called in the middle of the work, so they must be quick and must
+ * not throw.
+ */
 export interface TelemetrySink {
   count(name: keyof Counters, by: number, labels: Labels): void;
   observe(name: keyof Histograms, value: number, labels: Labels): void;
-  /** @returns whose `end` is called when the span ends. */
+  /** @returns the span, whose `end` is called when it ends. */
   startSpan(name: keyof Spans, attributes: Labels): Span;
 }
 
-/** A span that has begun. */
+/** A running span. */
 export interface Span {
-  /** @param error why it failed; left out where it did not. */
+  /** @param error the failure; absent on success. */
   end(error?: unknown): void;
 }
 
@@ -93,10 +93,10 @@ const NO_LABELS: Labels = Object.freeze({});
 const NO_SPAN: Span = Object.freeze({ end() {} });
 
 /**
- * Hands all telemetry of this thread to a sink from now on. There is one at a time.
+ * Sends all telemetry of this thread to a sink from now on. There is one sink at a time.
  *
- * @returns ends it.
- * @throws Error when somebody listens already.
+ * @returns a function that ends this.
+ * @throws Error if there is a sink already.
  */
 export function listen(to: TelemetrySink): () => void {
   if (sink !== undefined) throw new Error("somebody listens to the telemetry already");
@@ -109,7 +109,7 @@ export function listen(to: TelemetrySink): () => void {
 /**
  * Adds to a counter.
  *
- * @param by how much. Default 1.
+ * @param by increment. Default 1.
  */
 export function count(name: Plain<Counters>, by?: number): void;
 export function count<Name extends Labelled<Counters>>(
@@ -121,7 +121,7 @@ export function count(name: keyof Counters, by = 1, labels?: Given<Labels>): voi
   if (sink !== undefined) sink.count(name, by, made(labels));
 }
 
-/** Adds a value to a histogram, in the unit that the histogram's description names. */
+/** Adds a value to a histogram, in the unit of the histogram's description. */
 export function observe(name: Plain<Histograms>, value: number): void;
 export function observe<Name extends Labelled<Histograms>>(
   name: Name,
@@ -132,7 +132,7 @@ export function observe(name: keyof Histograms, value: number, labels?: Given<La
   if (sink !== undefined) sink.observe(name, value, made(labels));
 }
 
-/** Begins a span, which its `end` ends. */
+/** Starts a span; call its `end`. */
 export function span<Name extends keyof Spans>(name: Name, attributes: Given<Spans[Name]>): Span {
   return sink === undefined ? NO_SPAN : sink.startSpan(name, made(attributes));
 }
@@ -146,11 +146,11 @@ interface RegisteredGauge {
 const gauges = new Set<RegisteredGauge>();
 
 /**
- * Registers how a gauge is read: when somebody asks, and never otherwise. Of several with the same name and labels an
- * exporter shows the sum.
+ * Registers the reader of a gauge, called only when gauges are read. Exporters show the sum of gauges with
+ * the same name and labels.
  *
  * @param labels default none.
- * @returns takes it out again.
+ * @returns a function that removes it.
  */
 export function gauge(name: keyof Gauges, read: () => number, labels = NO_LABELS): () => void {
   const registered = { name, labels, read };
@@ -160,7 +160,7 @@ export function gauge(name: keyof Gauges, read: () => number, labels = NO_LABELS
   };
 }
 
-/** Every gauge as it is now. For exporters. */
+/** Reads every gauge. For exporters. */
 export function readGauges(): GaugeReading[] {
   return Array.from(gauges, ({ name, labels, read }) => ({ name, labels, value: read() }));
 }

@@ -2,7 +2,9 @@ import { mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Opens a file that has no name, for reading and writing: nothing is left of it however the process ends. */
+/**
+ * Opens an unnamed temporary file for reading and writing, so that nothing is left however the process ends.
+ */
 export function openTemporary(): number {
   const directory = mkdtempSync(join(tmpdir(), "drover-"));
   try {

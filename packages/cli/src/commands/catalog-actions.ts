@@ -19,7 +19,7 @@ function withCatalog<T>(settings: Settings, use: (catalog: Catalog) => Promise<T
   return withEngine(settings, (engine) => use(new Catalog(engine.redis, engine.keys)));
 }
 
-/** Exit codes of `drover catalog diff`, which are those of diff(1). */
+/** Exit codes of `drover catalog diff`, the same as those of diff(1). */
 const DIFF_EXIT = { same: 0, different: 1, trouble: 2 } as const;
 
 /** `drover catalog export [TREE]` */
@@ -138,7 +138,7 @@ export async function diffCatalogs(
 
 type Counts = Record<Change["change"], number>;
 
-/** What one write takes. */
+/** Characters per write. */
 const CHUNK_CHARACTERS = 1 << 16;
 
 async function* inChunks(texts: AsyncGenerator<string>): AsyncGenerator<Buffer> {
@@ -180,7 +180,7 @@ function lineOf(change: Change): string {
   }
 }
 
-/** A name on one line of a terminal: in quotation marks where it would not stay on it. */
+/** Formats a path for one line of a terminal, quoted if it would break the line or be ambiguous. */
 function shown(bytes: string): string {
   const text = toText(bytes);
   if (text === undefined) return JSON.stringify(Buffer.from(bytes, "latin1").toString());
@@ -231,7 +231,7 @@ function isFormat(text: string): text is ExportFormat {
   return (FORMATS as readonly string[]).includes(text);
 }
 
-/** @param file says by its name what it is, where the person does not. */
+/** The format of an export or import. @param file its ending decides if no format is given. Default csv. */
 function formatOf(given: string | undefined, file: string | undefined): ExportFormat {
   if (given === undefined) {
     const end = extname(file ?? "").slice(1);
@@ -242,7 +242,7 @@ function formatOf(given: string | undefined, file: string | undefined): ExportFo
   return given;
 }
 
-/** @throws SettingsError where there is no such tree in the catalog, or several and none is named. */
+/** @throws SettingsError if the catalog has no such tree, or several and none is named. */
 async function knownTree(catalog: Catalog, given: string | undefined): Promise<CatalogTree> {
   const trees = await catalog.trees();
   if (trees.length === 0)
@@ -268,9 +268,10 @@ function find(trees: CatalogTree[], given: string): CatalogTree | undefined {
 }
 
 /**
- * The tree of a root, which the catalog need not know yet, and what looks at it where the tree cannot.
+ * Opens the tree of a root, which the catalog need not contain, and its check if the tree cannot look at
+ * files itself.
  *
- * @param known what the catalog has of it.
+ * @param known the catalog's record of the tree.
  */
 async function openTree(
   given: string,
@@ -278,7 +279,7 @@ async function openTree(
   resolved: Resolved,
 ): Promise<{ tree: CatalogTree; check: DestinationCheck | undefined }> {
   const destination = destinationOf(given);
-  // What can be looked at without a service is known by its entry, although it may be gone.
+  // A local tree is identified by its catalog record, even if its directory is gone.
   if (known && !destination.openCheck) return { tree: known, check: undefined };
   const root = parseRoot(given, process.cwd());
   if (!destination.mayExist(root))
@@ -295,7 +296,7 @@ async function openTree(
       timeoutMs: SETTINGS.timeout.default * 1000,
       retries: SETTINGS.retries.default,
     };
-    const { signal } = new AbortController(); // Ctrl-C ends the process
+    const { signal } = new AbortController(); // never aborted: Ctrl-C ends the process
     return { tree, check: await destination.openCheck?.(tree, { spec, signal, warn }) };
   } catch (error) {
     throw error instanceof SettingsError ? error : new SettingsError(messageOf(error));

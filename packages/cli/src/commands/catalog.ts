@@ -3,7 +3,7 @@ import { oneLine } from "../output.js";
 import { addSettings, S3, STATE, settingsOf } from "../settings/flags.js";
 import type { Exit } from "./options.js";
 
-/** `drover catalog …`: what is known of each destination tree. */
+/** `drover catalog …`: the catalog of each destination tree. */
 export function addCatalog(program: Command, exit: Exit): void {
   const catalog = program
     .command("catalog")

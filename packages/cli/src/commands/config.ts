@@ -12,7 +12,7 @@ export function addConfig(program: Command, exit: Exit): void {
     });
 }
 
-/** `drover config`: every setting, its value and where that comes from; secrets hidden. */
+/** `drover config`: prints every setting with its value and origin; secrets are hidden. */
 function config(resolved: Resolved, flags: { json?: boolean }): number {
   const rows = showSettings(resolved);
   if (flags.json) {

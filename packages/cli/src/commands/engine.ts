@@ -1,7 +1,7 @@
 import type { Engine } from "@drover/shared/engine";
 import type { Settings } from "../settings/settings.js";
 
-/** Connects to the Redis that the settings name, or to Drover's own, for as long as something works with it. */
+/** Connects to the Redis of the settings, or to the embedded one, while `use` runs. */
 export async function withEngine<T>(
   settings: Pick<Settings, "redis" | "state-dir">,
   use: (engine: Engine) => Promise<T>,

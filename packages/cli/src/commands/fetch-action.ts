@@ -29,7 +29,7 @@ export interface FetchFlags {
   checksum?: string;
 }
 
-/** REPO_ROOT: the environment's, else the top of the git checkout, else the current directory. */
+/** REPO_ROOT of the environment, else the top of the git checkout, else the current directory. */
 function repoRoot(): string {
   if (process.env.REPO_ROOT) return resolve(process.env.REPO_ROOT);
   try {
@@ -55,7 +55,7 @@ function numberFlag(
   );
 }
 
-/** @throws SettingsError for whatever cannot be right. */
+/** @throws SettingsError for an invalid flag. */
 function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planRun>[0] {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
   const { storage, text } = parseLocation(
@@ -103,12 +103,14 @@ function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planR
       whenBusy: "skip-same-source",
       backlogHighWater: 1,
     },
-    // It opens when the tries of one fetch are spent, not before.
+    // The breaker opens when one fetch has used up its attempts, not before.
     breaker: { threshold: Number.MAX_SAFE_INTEGER, ttlMs, waitMs: 0, openWhenSpent: true },
   };
 }
 
-/** `drover fetch`: one file, with the exit codes of {@link FETCH_EXIT} and JSON lines on both streams. */
+/**
+ * `drover fetch`: copies one file, with the exit codes of {@link FETCH_EXIT} and JSON lines on both streams.
+ */
 export async function fetchFile(flags: FetchFlags, settings: Settings, log: FetchLog): Promise<number> {
   const stateDir = flags.lockDir ? resolve(flags.lockDir) : (settings["state-dir"] as string);
   let planned: PlannedRun;
@@ -124,11 +126,12 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
     log.say("error", "missing required command: redis-server or valkey-server", { command: "redis-server" });
     return FETCH_EXIT.missing;
   }
-  // Locks and breakers are shared by those who name the same lock directory: a Redis of its own, or a namespace.
+  // Commands with the same lock directory share locks and breakers: through the Redis of that directory, or a
+  // namespace.
   const namespace =
     redis !== undefined && flags.lockDir !== undefined ? `{drover-${shortHash(stateDir)}}` : undefined;
   try {
-    openTree(planned.spec).close(); // a directory that cannot be made is refused before a run begins
+    openTree(planned.spec).close(); // refuses a directory that cannot be made before a run begins
     const engine = await openEngine({ redis, stateDir, namespace });
     try {
       const warn = (message: string) => log.say("warn", message);
@@ -197,9 +200,9 @@ async function follow(
 
 interface Ended {
   outcome: Outcome | undefined;
-  /** What the last try failed for. */
+  /** Error of the last attempt. */
   lastError: string | undefined;
-  /** Until when the host is blocked (Unix ms), or 0. */
+  /** Unix time in ms until which the host is blocked, or 0. */
   blockedUntilMs: number;
 }
 

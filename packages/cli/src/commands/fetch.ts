@@ -39,7 +39,7 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
   });
 }
 
-/** Usage errors of `drover fetch` are JSON lines too. */
+/** Logs usage errors of `drover fetch` as JSON lines. */
 export async function logUsageErrors(program: Command, version: string): Promise<void> {
   const fetch = program.commands.find((command) => command.name() === "fetch");
   const { FetchLog } = await import("../display/fetch-log.js");

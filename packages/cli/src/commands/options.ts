@@ -1,7 +1,7 @@
-/** Ends the command with an exit code, once all that it has printed was written. */
+/** Ends the command with an exit code once all output is written. */
 export type Exit = (code: number) => void;
 
-/** For an option that may be given more than once. */
+/** Collects the values of a repeatable option. */
 export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
@@ -9,7 +9,7 @@ export function collect(value: string, before: string[] | undefined): string[] {
 export const HOST_LIMIT =
   "of the whole fleet, e.g. 'example.com=conn:8,rps:50,bw:20MB', '*=conn:16' or 'example.com=none' (repeatable)";
 
-/** Flags that say how outcomes are printed. */
+/** Flags for the format of the output. */
 export interface OutputFlags {
   json?: boolean;
   ndjson?: boolean;

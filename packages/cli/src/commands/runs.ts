@@ -11,7 +11,7 @@ import type { Settings } from "../settings/settings.js";
 import { withEngine } from "./engine.js";
 import type { Exit, OutputFlags } from "./options.js";
 
-/** `drover runs`, `status`, `resume`, `retry`, `wait`, `cancel` and `gc`: all that is about runs that there are. */
+/** `drover runs`, `status`, `resume`, `retry`, `wait`, `cancel` and `gc`: the commands for existing runs. */
 export function addRuns(program: Command, exit: Exit): void {
   const about = (name: string, description: string) =>
     addSettings(program.command(name).description(description), STATE);
@@ -60,7 +60,7 @@ export function addRuns(program: Command, exit: Exit): void {
     });
 }
 
-/** The machine form of a run. */
+/** The JSON form of a run. */
 function toJson({ run, counts }: RunSummary) {
   return {
     run: run.id,
@@ -76,7 +76,7 @@ function toJson({ run, counts }: RunSummary) {
   };
 }
 
-/** `drover runs`: the latest runs, newest first. */
+/** `drover runs`: lists the latest runs, newest first. */
 async function list(settings: Settings, flags: OutputFlags): Promise<number> {
   const { listRuns } = await import("@drover/producer/runs/summary");
   return await withEngine(settings, async (engine) => {
@@ -102,7 +102,7 @@ async function list(settings: Settings, flags: OutputFlags): Promise<number> {
   });
 }
 
-/** `drover status RUN`: its counts, and what did not succeed. */
+/** `drover status RUN`: prints its counts and the files that did not succeed. */
 async function status(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
   const { summaryOf } = await import("@drover/producer/runs/summary");
   return await withEngine(settings, async (engine) => {
@@ -142,7 +142,7 @@ function statusText({ run, counts }: RunSummary): string {
   );
 }
 
-/** `drover gc`: forgets runs that ended, or were interrupted, long ago. */
+/** `drover gc`: forgets runs that ended or were interrupted long ago. */
 async function gc(days: string, settings: Settings): Promise<number> {
   const age = Number(days);
   if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
@@ -156,7 +156,7 @@ async function gc(days: string, settings: Settings): Promise<number> {
   });
 }
 
-/** `drover resume RUN` goes on where a run was interrupted; `drover retry RUN` takes up what failed, too. */
+/** `drover resume RUN` continues an interrupted run; `drover retry RUN` also retries failed files. */
 async function resume(id: string, retry: boolean, settings: Settings, flags: OutputFlags): Promise<number> {
   const format = formatOf(flags);
   const { resumeRun } = await import("@drover/producer/runs/resume");
@@ -179,7 +179,7 @@ async function resume(id: string, retry: boolean, settings: Settings, flags: Out
   });
 }
 
-/** `drover wait RUN`: follows what somebody submitted to the fleet. */
+/** `drover wait RUN`: follows a run of the fleet. */
 async function wait(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
   const format = formatOf(flags);
   const { followRun } = await import("@drover/producer/runs/resume");
@@ -189,7 +189,7 @@ async function wait(id: string, settings: Settings, flags: OutputFlags): Promise
   });
 }
 
-/** `drover cancel RUN`: whoever carries it stops; what is not settled ends `cancelled`. */
+/** `drover cancel RUN`: stops the run; unsettled files end as `cancelled`. */
 async function cancel(id: string, settings: Settings): Promise<number> {
   const { cancelRun } = await import("@drover/producer/runs/cancel");
   const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");

@@ -13,7 +13,7 @@ import { collect, type Exit, HOST_LIMIT, type OutputFlags } from "./options.js";
 
 interface SyncFlags extends RequestFlags, OutputFlags {
   dryRun?: boolean;
-  /** Submit to the fleet and do not follow. */
+  /** Whether to submit the run to the fleet without following it. */
   detach?: boolean;
   hostLimit?: string[];
   verbose?: boolean;
@@ -82,7 +82,9 @@ export function addSync(program: Command, exit: Exit): void {
   );
 }
 
-/** Understands everything before anything changes, then carries the run, or hands it to the fleet, and shows it. */
+/**
+ * Checks all settings before anything changes, then carries the run or submits it to the fleet, and shows it.
+ */
 async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
   const format = formatOf(flags);
@@ -105,7 +107,7 @@ async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Pr
   const { parseHostLimit } = await import("@drover/shared/protocol/host-limits");
   const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
   await prepareDestination(planned);
-  // Redis starts while the rest is loaded.
+  // Redis starts while the remaining modules are loaded.
   const { openEngine } = await import("@drover/shared/engine");
   const opening = openEngine({ redis, stateDir });
   opening.catch(() => {}); // awaited below

@@ -64,11 +64,11 @@ interface Work {
   healthPort: number | undefined;
 }
 
-/** Takes files of the fleet's runs from here on, and leads the fleet where nobody does. */
+/** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
 async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
   const { redis, keys, ledger } = engine;
   const onError = (error: Error) => {
-    // That Redis is away is said once, below.
+    // The handlers below log once that Redis is away.
     if (isRedisAway(error)) return;
     log.warn({ error: redactText(error.message) }, "error");
   };
@@ -109,7 +109,7 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
   return running;
 }
 
-/** Waits for a signal, then stops in order. */
+/** Waits for a signal, then stops in an orderly way. @param deadlineSeconds time for files in progress. */
 async function drainAtSignal(running: RunningWorker, deadlineSeconds: number, log: Logger): Promise<void> {
   const signal = await new Promise<string>((resolve) => onStopSignal(resolve, EXIT.interrupted));
   log.info({ signal, deadline_s: deadlineSeconds, files: running.files }, "stopping");
@@ -119,7 +119,7 @@ async function drainAtSignal(running: RunningWorker, deadlineSeconds: number, lo
   log.info("stopped");
 }
 
-/** `drover workers`: who is alive, and what each carries. */
+/** `drover workers`: lists the live workers and the files that each carries. */
 export async function workers(settings: Settings, flags: OutputFlags): Promise<number> {
   return await withEngine(settings, async (engine) => {
     const alive = await aliveWorkers(engine.redis, engine.keys);

@@ -4,7 +4,7 @@ import { addSettings, STATE, settingsOf, WORKER } from "../settings/flags.js";
 import { collect, type Exit, HOST_LIMIT, type OutputFlags } from "./options.js";
 import type { WorkerFlags } from "./worker-actions.js";
 
-/** `drover worker`, and `drover workers` that lists them. */
+/** `drover worker`, and `drover workers`, which lists them. */
 export function addWorker(program: Command, exit: Exit): void {
   addSettings(program.command("workers").description("list a fleet's workers and what they carry"), STATE)
     .option("--json", "as JSON")

@@ -2,10 +2,10 @@ import type { PlannedFile } from "@drover/producer/runs/dry-run";
 import { printable } from "../output.js";
 import type { Format } from "./report.js";
 
-/** Lines that are written at once. */
+/** Lines per write. */
 const LINES = 500;
 
-/** What a run would do, a line for each file, many per write. */
+/** Prints what a run would do, one line per file, many lines per write. */
 export class DryRunOutput {
   #lines: string[] = [];
   #first = true;

@@ -1,4 +1,4 @@
-/** Seconds as people read them: `2.3s`, `1m20s`. */
+/** Formats a duration for people: `2.3s`, `1m20s`. @param ms milliseconds. */
 export function showDuration(ms: number): string {
   if (ms < 59_950) return `${(ms / 1000).toFixed(1)}s`;
   const seconds = Math.round(ms / 1000);

@@ -4,7 +4,7 @@ import { pino } from "pino";
 
 type Level = "info" | "warn" | "error";
 
-/** JSON lines, and nothing else: information on standard output, warnings and errors on standard error. */
+/** Writes JSON lines only: information to standard output, warnings and errors to standard error. */
 export class FetchLog {
   attempt = 1;
   readonly #out: pino.Logger;

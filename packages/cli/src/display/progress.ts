@@ -7,7 +7,7 @@ import { showDuration } from "./duration.js";
 
 const REDRAW_MS = 120;
 const MOST_ACTIVE = 6;
-/** Window over which the rate is measured. */
+/** Time window in ms over which the rate is measured. */
 const RATE_MS = 5_000;
 
 interface Active {

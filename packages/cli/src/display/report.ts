@@ -8,14 +8,14 @@ import type { Progress } from "./progress.js";
 
 export type Format = "human" | "json" | "ndjson";
 
-/** How outcomes are to be shown. @throws SettingsError where two ways are asked for. */
+/** The format of the output. @throws SettingsError if two formats are requested. */
 export function formatOf(flags: { json?: boolean; ndjson?: boolean }): Format {
   if (flags.json && flags.ndjson)
     throw new SettingsError("--json and --ndjson exclude each other: choose one");
   return flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
 }
 
-/** The machine form of an outcome. */
+/** The JSON form of an outcome. */
 export function toJson(outcome: Outcome): string {
   return JSON.stringify({
     source: outcome.outcome === "deleted" ? null : outcome.source,
@@ -42,7 +42,7 @@ function toLine(outcome: Outcome): string {
   return `✓ ${name} (${prettyBytes(outcome.bytes)}, ${showDuration(outcome.durationMs)}${doubt})`;
 }
 
-/** Writes outcomes to standard output as they come, many per write. */
+/** Writes outcomes to standard output as they arrive, many per write. */
 export class Report {
   #buffer: string[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -66,7 +66,7 @@ export class Report {
     }
   }
 
-  /** Ends the report; resolves when it has left. */
+  /** Ends the report; resolves when everything is written. */
   async end(counts: RunCounts): Promise<void> {
     if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
     this.progress?.stop();
@@ -75,7 +75,7 @@ export class Report {
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   }
 
-  /** For a run that broke off, without counts: what was told until then stays whole. */
+  /** Ends the report of a run that failed, without counts: the output so far stays valid. */
   breakOff(): void {
     if (this.format === "json" && !this.#first) this.#write("\n]\n");
     this.#flush();
@@ -87,7 +87,7 @@ export class Report {
   }
 
   #flush(): void {
-    clearTimeout(this.#timer); // or it would hold up the end of the command
+    clearTimeout(this.#timer); // a pending timer would delay the end of the command
     this.#timer = undefined;
     if (this.#buffer.length === 0) return;
     const text = this.#buffer.join("");

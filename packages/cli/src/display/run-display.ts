@@ -5,7 +5,7 @@ import { detail, warn } from "../output.js";
 import type { Progress } from "./progress.js";
 import type { Report } from "./report.js";
 
-/** What a person, or a program, sees of a run: a line for each file that ends, and on a terminal what is on its way. */
+/** Shows a run: one line per settled file and, on a terminal, the files in progress. */
 export class RunDisplay implements RunEvents {
   constructor(
     private readonly report: Report,

@@ -8,10 +8,14 @@ import { reportError, warn } from "../output.js";
 import { DryRunOutput } from "./dry-run-output.js";
 import type { Format } from "./report.js";
 
-/** `--dry-run`: prints what the sync would do. @throws ListingError when a source cannot be listed to its end. */
+/**
+ * `--dry-run`: prints what the sync would do.
+ * @returns the exit code.
+ * @throws ListingError if a source cannot be listed completely.
+ */
 export async function showDryRun(planned: PlannedRun, format: Format, state: EngineOptions): Promise<number> {
   const output = new DryRunOutput(format);
-  // No Redis is started only to find that it knows nothing.
+  // A state directory without a Redis has no catalog, so none is started.
   const noted = state.redis !== undefined || existsSync(join(state.stateDir, "redis"));
   const files = dryRun(planned, {
     openEngine: async () => (noted ? await openEngine(state) : undefined),

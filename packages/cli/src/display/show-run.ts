@@ -10,16 +10,16 @@ import { RunDisplay } from "./run-display.js";
 
 export interface ShowOptions {
   format: Format;
-  /** First line of the human form. */
+  /** First line of the human-readable output. */
   title: string;
 }
 
-/** Whether a run is shown live, file by file. */
+/** Whether the run is shown live, file by file. */
 export function isLive(format: Format): boolean {
   return format === "human" && process.stdout.isTTY === true && process.env.TERM !== "dumb";
 }
 
-/** Sees a run through to its end and shows it. @returns the exit code. */
+/** Follows a run to its end and shows it. @returns the exit code. */
 export async function showRun(
   engine: Engine,
   handle: RunHandle,
@@ -52,7 +52,7 @@ export async function showRun(
   }
 }
 
-/** Says how a run ended, and what to do about it. @returns the exit code. */
+/** Reports how a run ended and what to do about it. @returns the exit code. */
 function conclude({ run }: RunHandle, { end, counts, listing, deletionRefused }: RunResult): number {
   switch (end) {
     case "interrupted":
@@ -80,7 +80,10 @@ function conclude({ run }: RunHandle, { end, counts, listing, deletionRefused }:
   return exitCode(counts, end === "cancelled", deletionRefused);
 }
 
-/** Without a live display: says of each host once that its files wait, and again when it was well in between. */
+/**
+ * Without a live display: warns once per host that its files wait, and again if the host recovered in
+ * between.
+ */
 function sayBlocked(breakers: HostBreakers): void {
   const said = new Set<string>();
   breakers.onChange((host) => {
@@ -93,7 +96,7 @@ function sayBlocked(breakers: HostBreakers): void {
   });
 }
 
-/** Says once that Redis is away, and that it is back. @returns ends that. */
+/** Warns once when Redis is away, and when it is back. @returns a function that stops this. */
 function watchRedis({ redis }: Engine): () => void {
   let away = false;
   const onClose = () => {

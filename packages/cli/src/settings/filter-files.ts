@@ -2,11 +2,11 @@ import { readFileSync } from "node:fs";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 
 /**
- * Rules of a file, one a line, in the place of the option that names it. Empty lines and those that begin with `#` or
- * `;` say nothing.
+ * Reads the rules of a file, one per line. Empty lines and those that begin with `#` or `;` are skipped.
  *
- * @param sign `+` or `-` where each line is a glob; undefined where each line says which: `+ GLOB` or `- GLOB`.
- * @throws SettingsError when the file cannot be read, or names the line that is no rule.
+ * @param sign `+` or `-` if each line is a glob; undefined if each line has its own sign: `+ GLOB` or `-
+ *   GLOB`.
+ * @throws SettingsError if the file cannot be read, or naming the invalid line.
  */
 export function readFilters(path: string, sign: "+" | "-" | undefined): string[] {
   let text: string;

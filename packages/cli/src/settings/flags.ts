@@ -33,11 +33,11 @@ export const S3: SettingName[] = [
   "s3-dest-region",
   "s3-dest-profile",
 ];
-/** Where Redis is. */
+/** Settings that locate Redis. */
 export const STATE: SettingName[] = ["state-dir", "redis"];
 export const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
 
-/** What is written after a setting's flag. */
+/** Placeholders of the flags' values in the help. */
 const VALUES: Partial<Record<SettingName, string>> = {
   "artifact-root": "DIR|S3",
   "script-name": "NAME",
@@ -58,7 +58,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   redis: "URL",
 };
 
-/** Gives a command the flags of settings, and `--config`. */
+/** Adds the flags of the settings, and `--config`, to a command. */
 export function addSettings(command: Command, names: SettingName[]): Command {
   for (const name of names) {
     const { help, default: fallback } = SETTINGS[name];
@@ -77,9 +77,10 @@ export function addSettings(command: Command, names: SettingName[]): Command {
 const camel = (name: string) => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
- * The settings of a command: what its flags say, then environment, file and defaults.
+ * Resolves a command's settings: flags, then environment, file and defaults.
  *
- * @param tell is told of variables that look like settings and are none.
+ * @param tell called with a message for each unknown variable that looks like a setting.
+ * @throws SettingsError as {@link resolveSettings}.
  */
 export async function settingsOf(
   command: Command,

@@ -6,7 +6,7 @@ import { below } from "@drover/shared/storage/registry";
 import { type Resolved, SETTINGS, type Settings } from "./settings.js";
 import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
 
-/** Flags of `drover sync` that are no settings, as they are typed. */
+/** Flags of `drover sync` that are not settings, as typed. */
 export interface RequestFlags {
   fromFile?: string;
   pattern?: string[];
@@ -23,7 +23,7 @@ export interface RequestFlags {
   backupDir?: string;
 }
 
-/** What the command line asks for. @throws SettingsError for a value that cannot be understood. */
+/** Translates the command line into a request. @throws SettingsError for an invalid value. */
 export function requestOf(sources: string[], flags: RequestFlags, resolved: Resolved): RunRequestInput {
   const { values, origins } = resolved;
   return {
@@ -50,7 +50,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       retries: values.retries,
       timeoutMs: values.timeout * 1000,
       backoffFactor: values["backoff-factor"],
-      // A fleet has limits of its own: only what the person asked for is another.
+      // A fleet has its own capacity: only an explicit setting limits the run.
       maxWorkers: origins["max-workers"] === "default" ? undefined : values["max-workers"],
       maxFileSizeBytes: values["max-file-size"],
       bytesPerSecond: values.bwlimit,
@@ -66,7 +66,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
 }
 
 /**
- * What the settings say of S3.
+ * The S3 settings.
  *
  * @throws SettingsError for settings that exclude each other.
  */
@@ -90,7 +90,7 @@ export function s3RequestOf({ values, origins }: Resolved): S3Request {
   };
 }
 
-/** Where the files go: a directory or `s3://bucket/prefix`. */
+/** The destination: a directory or `s3://bucket/prefix`. */
 function rootOf({ "artifact-root": root, "script-name": name }: Settings): string {
   if (name === "") return root;
   try {
@@ -146,7 +146,7 @@ function checksumsOf(given: string[]): { source: string; sha256: string }[] {
   });
 }
 
-/** @throws SettingsError; the value is never shown. */
+/** @throws SettingsError without the header's value. */
 function headersOf(given: string[]): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const line of given) {

@@ -8,11 +8,11 @@ import { parseSize } from "@drover/shared/size";
 import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
 import { parseDecimal } from "./units.js";
 
-/** Where a setting's value came from, strongest first. */
+/** Origin of a setting's value, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
 
 interface Kind<T> {
-  /** @throws Error saying what is expected; SettingsError saying what is wrong. */
+  /** @throws Error with what is expected; SettingsError with what is wrong. */
   read(text: string): T;
   show(value: T): string;
 }
@@ -93,9 +93,9 @@ const serviceUrl: Kind<string> = {
 
 interface Setting<T> {
   kind: Kind<T>;
-  /** Value where nobody sets it. */
+  /** Default value. */
   default: T | undefined;
-  /** Names in the environment, strongest first. */
+  /** Names of environment variables, strongest first. */
   environment: string[];
   help: string;
 }
@@ -114,8 +114,8 @@ function stateDir(): string {
 }
 
 /**
- * Every setting: its kind, default, and names beside `DROVER_<NAME>` in the environment. Flags, environment,
- * `drover.yaml` and `drover config` all come from this table.
+ * Every setting: kind, default, help, and environment variables besides `DROVER_<NAME>`. Flags, environment,
+ * `drover.yaml` and `drover config` all use this table.
  */
 export const SETTINGS = {
   "artifact-root": setting(root, "reports/scripts", "root directory for the files, or s3://bucket/prefix"),
@@ -237,11 +237,12 @@ export interface Resolved {
 }
 
 /**
- * Puts the settings together: flags > environment > file > defaults.
+ * Resolves the settings: flags > environment > file > defaults.
  *
- * @param flags what the command line says, as text.
- * @param configFile file that the person named, or undefined for `drover.yaml` in the current directory, if any.
- * @throws SettingsError naming the setting, where it was set, and what is expected.
+ * @param flags values of the command line, as text.
+ * @param configFile file given by the user, or undefined for `drover.yaml` in the current directory, if it
+ *   exists.
+ * @throws SettingsError naming the setting, its origin, and what is expected.
  */
 export async function resolveSettings(
   flags: Record<string, unknown>,
@@ -258,12 +259,12 @@ export async function resolveSettings(
         if (error instanceof SettingsError) throw new SettingsError(`${where}: ${error.message}`);
         const given = /^(redis|s3-endpoint|s3-dest-endpoint|artifact-root)$/.test(name)
           ? "this"
-          : JSON.stringify(value); // may hold a password
+          : JSON.stringify(value); // the value may contain a password
         throw new SettingsError(`${where} must be ${(error as Error).message}, not ${given}`);
       }
     };
     const flag = flags[name];
-    // AWS's own way to say that endpoints of its variables are for others.
+    // AWS's switch to ignore the endpoints of its variables.
     const ignored = name === "s3-endpoint" && process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === "true";
     const variable = [variableOf(name), ...(ignored ? [] : entry.environment)].find(
       (each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"),
@@ -290,18 +291,18 @@ export async function resolveSettings(
   return { values: values as Settings, origins };
 }
 
-/** A setting's own name in the environment. */
+/** A setting's own environment variable. */
 function variableOf(name: string): string {
   return `DROVER_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
-/** Variables that are no settings: documented ones, and those of Drover's own tests and benchmarks. */
+/** Variables that are not settings: documented ones, and those of Drover's own tests and benchmarks. */
 const OTHER_VARIABLES =
   /^DROVER_(REDIS_CA|EMBEDDED_IDLE_MS|FAULT|BENCH|OPTS|BIG_OPTS|TEST_.*)$|_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP)/;
 
 /**
- * A line about each variable that looks like a setting and is none, so that a misspelt one is noticed. What Kubernetes
- * tells of services called drover is no setting either, and nobody's slip.
+ * Returns a message for each variable that looks like a setting but is none, so that misspelt ones are
+ * noticed. Variables that Kubernetes sets for services called drover are ignored.
  */
 export function unknownVariables(env: NodeJS.ProcessEnv = process.env): string[] {
   const known = Object.keys(SETTINGS).map(variableOf);
@@ -331,7 +332,7 @@ async function readConfig(
     values = parse(readFileSync(file, "utf8"));
   } catch (error) {
     const { message } = error as Error;
-    // What YAML says of the place is in lines of its own.
+    // Only the first line: YAML's further lines quote the file.
     const why =
       "errno" in (error as Error)
         ? ` (${errnoCode(error)})`

@@ -1,7 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 
 const SIZES = "BKMGTP";
-/** Milliseconds. A month is 30 days, a year 365. */
+/** Milliseconds per unit. A month has 30 days, a year 365. */
 const TIMES: Record<string, number> = {
   ms: 1,
   s: 1_000,
@@ -14,16 +14,17 @@ const TIMES: Record<string, number> = {
   y: 365 * 86_400_000,
 };
 
-/** A number in decimal digits, such as `2`, `1.5` or `.5`; NaN for any other text, `0x2` and `1e3` among them. */
+/** Parses a decimal number such as `2`, `1.5` or `.5`; NaN for any other text, including `0x2` and `1e3`. */
 export function parseDecimal(text: string): number {
   return /^(\d+\.?\d*|\.\d+)$/.test(text.trim()) ? Number(text) : Number.NaN;
 }
 
 /**
- * A size as rclone's filters take it: a number is KiB, `B`, `K`, `M`, `G`, `T` and `P` go up by 1,024; `Ki` and `KiB`
- * mean the same as `K`.
+ * Parses a size in the syntax of rclone's filters: a bare number is KiB, `B`, `K`, `M`, `G`, `T` and `P` go
+ * up by 1,024; `Ki` and `KiB` mean the same as `K`.
  *
- * @returns bytes. @throws SettingsError
+ * @returns bytes.
+ * @throws SettingsError
  */
 export function parseBinarySize(option: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)(?:(B)|([KMGTP])(?:iB?)?)?$/i.exec(text.trim());
@@ -36,10 +37,12 @@ export function parseBinarySize(option: string, text: string): number {
 }
 
 /**
- * An age as rclone's filters take it: `90s`, `10m`, `1h30m`, `2d`, `1w`, `1M` (30 days), `1y`, a number of seconds, or
- * a date (`2026-11-20`, `2026-11-20T15:04:05`, with `Z` or an offset; else local time).
+ * Parses an age in the syntax of rclone's filters: `90s`, `10m`, `1h30m`, `2d`, `1w`, `1M` (30 days), `1y`, a
+ * number of seconds, or a date (`2026-11-20`, `2026-11-20T15:04:05`, with `Z` or an offset; otherwise local
+ * time).
  *
- * @returns the time (Unix ms) that is so long ago. @throws SettingsError
+ * @returns the point in time, in Unix ms.
+ * @throws SettingsError
  */
 export function parseAge(option: string, text: string, nowMs: number): number {
   const given = text.trim();
@@ -58,7 +61,7 @@ export function parseAge(option: string, text: string, nowMs: number): number {
   );
 }
 
-/** What `--max-delete` allows: `N` files, or `P%` of those at the destination. @throws SettingsError */
+/** Parses `--max-delete`: `N` files, or `P%` of the files at the destination. @throws SettingsError */
 export function parseMostDeleted(text: string): { files: number } | { percent: number } {
   const match = /^(\d+)$|^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
   if (match?.[1] !== undefined) return { files: Number(match[1]) };

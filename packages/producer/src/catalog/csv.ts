@@ -6,17 +6,20 @@ import { stringify } from "csv-stringify/sync";
 import { COLUMNS, type Column, checkRow, type Read, type Row } from "./rows.js";
 
 const MARK = Buffer.from("\ufeff");
-/** A record may not be longer: a quote that is never closed must not fill the memory. */
+/** Longest record in bytes, so that a quote that is never closed cannot fill the memory. */
 const MOST_RECORD_BYTES = 1 << 20;
-/** What a spreadsheet takes for a formula, also in full width; and the apostrophe that keeps it from that. */
+/**
+ * First characters, ASCII or full-width, that a spreadsheet takes for a formula, and the apostrophe that
+ * escapes them.
+ */
 const FORMULA = /^(?:[=+\-@\t\r\n']|\u00ef\u00bc[\u008b\u008d\u009d\u00a0])/;
 
-/** The first line of an export. */
+/** Header line of an export. */
 export function csvHead(): string {
   return `${COLUMNS.join(",")}\n`;
 }
 
-/** Rows as lines of CSV (RFC 4180, but `\n` between lines), a character for each byte. */
+/** Formats rows as lines of CSV (RFC 4180, but with `\n` between lines), one character per byte. */
 export function csvLines(rows: Row[]): string {
   return stringify(
     rows.map(({ path, sizeBytes, sha256, mode, sourceId, version, stamp }) => [
@@ -32,7 +35,7 @@ export function csvLines(rows: Row[]): string {
   );
 }
 
-/** A name may begin like a formula, which whoever opens the file in a spreadsheet would run. */
+/** Escapes text that a spreadsheet would run as a formula. */
 function guarded(text: string): string {
   return FORMULA.test(text) ? `'${text}` : text;
 }
@@ -42,10 +45,10 @@ function unguarded(text: string | undefined): string | undefined {
 }
 
 /**
- * Rows of a CSV file with a line of names at its top. Columns that are not ours are passed over.
+ * Reads the rows of a CSV file whose first line has the column names. Unknown columns are ignored.
  *
- * @param needed columns that must be there.
- * @throws SettingsError naming file and line for whatever cannot be read.
+ * @param needed columns that must exist.
+ * @throws SettingsError naming the file and the line that cannot be read.
  */
 export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<Read> {
   const input = Readable.from(withoutMark(createReadStream(file, { highWaterMark: 1 << 18 })));
@@ -85,7 +88,7 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
   if (!at) throw new SettingsError(`${file} is empty: a catalog begins with a line of column names`);
 }
 
-/** A byte order mark is left out here: the parser would take it for a reason to decode the bytes. */
+/** Strips the byte order mark: with one, the parser would decode the bytes. */
 async function* withoutMark(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let first = true;
   for await (const chunk of chunks) {
@@ -112,7 +115,7 @@ function columnsOf(names: string[], needed: Column[], file: string): Map<Column,
 function readable(error: unknown, file: string): unknown {
   const { code, lines } = error as CsvError & { lines?: number };
   if (/^(CSV_|INVALID_OPENING_QUOTE)/.test(code ?? "")) {
-    // What was read is left out: it may be a megabyte of anything.
+    // The message leaves out the value, which may be up to a megabyte of anything.
     const what = (error as Error).message.replace(/ (on|at) line \d+/, "").replace(/, value is .*/s, "");
     return new SettingsError(`${file}, line ${lines}: ${what}`);
   }

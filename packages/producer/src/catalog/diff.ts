@@ -3,28 +3,29 @@ import { readCsv } from "./csv.js";
 import type { Read, Row } from "./rows.js";
 import { Sorter } from "./sorter.js";
 
-/** What of a file is compared. Texts are bytes, see {@link Row}. */
+/** The properties of a file that are compared. Texts are bytes, see {@link Row}. */
 export interface State {
   sizeBytes: number;
   sha256: string;
   mode: string;
 }
 
-/** How a file differs between two catalogs. One that has other bytes and another mode comes as two changes. */
+/** One difference of a file between two catalogs. If both content and mode differ, there are two changes. */
 export type Change = { path: string } & (
   | { change: "added"; new: State }
   | { change: "removed"; old: State }
   | { change: "changed"; old: State; new: State }
-  /** It was removed elsewhere and added here with the same, known checksum. */
+  /** A file with the same, known checksum was removed at `from` and added at `path`. */
   | { change: "renamed"; from: string; old: State; new: State }
   | { change: "permissions"; old: State; new: State }
 );
 
 /**
- * The differences between two exports in the order of the bytes of the paths, in bounded memory. Files that are not
- * sorted so are sorted first. All of both is read before anything is told.
+ * Yields the differences between two exports, ordered by the bytes of the paths, in bounded memory. Unsorted
+ * files are sorted first. Both files are read completely before the first change is yielded.
  *
- * @throws SettingsError for a file that is no catalog, or names a path twice.
+ * @param memoryBytes limit of each sorter. Defaults to that of {@link Sorter}.
+ * @throws SettingsError if a file is not a catalog or names a path twice.
  */
 export async function* diff(oldFile: string, newFile: string, memoryBytes?: number): AsyncGenerator<Change> {
   const unsorted = new Set<string>();
@@ -41,7 +42,7 @@ export async function* diff(oldFile: string, newFile: string, memoryBytes?: numb
       return;
     } catch (error) {
       if (!(error instanceof Unsorted)) throw error;
-      unsorted.add(error.file); // nothing was told yet
+      unsorted.add(error.file); // nothing was yielded yet
     } finally {
       collected.close();
     }
@@ -54,7 +55,7 @@ class Unsorted extends Error {
   }
 }
 
-/** Changes as they are found, then in order. */
+/** Collects changes in any order and yields them sorted by path. */
 class Collected {
   readonly #removed: Sorter;
   readonly #added: Sorter;
@@ -66,7 +67,7 @@ class Collected {
     this.#changes = new Sorter(memoryBytes);
   }
 
-  /** An empty file is like any other one: it is no sign of a rename. */
+  /** Empty files all have the same checksum, so they never count as renamed. */
   removed(row: Row): void {
     if (row.sha256 === "" || row.sizeBytes === 0) this.#add("removed", row.path, "", row, undefined);
     else this.#removed.add([row.sha256, row.path, row.sizeBytes, row.mode].join("\0"));
@@ -87,7 +88,7 @@ class Collected {
       this.#add("permissions", path, "", old, now);
   }
 
-  /** Pairs what was removed with what was added, by checksum, both in the order of their paths. */
+  /** Pairs removed and added files of equal checksum, both in the order of their paths. */
   findRenamed(): void {
     const removed = this.#removed.sorted();
     const added = this.#added.sorted();
@@ -141,7 +142,7 @@ function takeBySum(records: Generator<string>): (State & { path: string }) | und
   return { path, sha256, sizeBytes: Number(size), mode };
 }
 
-/** Whether the bytes are others. Where a checksum is not known, the version at the source tells. */
+/** Whether the content differs. Without both checksums, the versions at the source decide. */
 function isChanged(old: Row, now: Row): boolean {
   if (old.sizeBytes !== now.sizeBytes) return true;
   if (old.sha256 !== "" && now.sha256 !== "") return old.sha256 !== now.sha256;
@@ -171,7 +172,7 @@ async function compare(olds: AsyncGenerator<Row>, nows: AsyncGenerator<Row>, int
   }
 }
 
-/** @throws Unsorted, or SettingsError where a path comes twice. */
+/** @throws Unsorted; SettingsError if a path comes twice. */
 async function* inOrder(rows: AsyncGenerator<Read>, file: string): AsyncGenerator<Row> {
   let last: string | undefined;
   for await (const { row, line } of rows) {

@@ -17,11 +17,11 @@ export type ExportFormat = (typeof FORMATS)[number];
 const PAGE = 1_000;
 
 /**
- * Writes what the catalog knows of a tree, sorted by the bytes of the paths.
+ * Writes the catalog entries of a tree, sorted by the bytes of the paths.
  *
- * @param output file, which appears whole or not at all; undefined for standard output.
- * @returns how many files there are.
- * @throws SettingsError where the output cannot be written.
+ * @param output file, which appears complete or not at all; undefined for standard output.
+ * @returns the number of files.
+ * @throws SettingsError if the output cannot be written.
  */
 export async function exportTree(
   catalog: Catalog,
@@ -64,7 +64,7 @@ function* pages(sorter: Sorter): Generator<Row[]> {
   for (const record of sorter.sorted()) {
     const end = record.indexOf("\0");
     const path = record.slice(0, end);
-    if (path === last) continue; // Redis may tell of an entry twice
+    if (path === last) continue; // HSCAN may return an entry twice
     last = path;
     const entry = decodeCatalog(Buffer.from(record.slice(end + 1), "latin1"));
     if (!entry) throw new Error("an entry cannot be read back");
@@ -91,7 +91,7 @@ function* textOf(format: ExportFormat, rows: Iterable<Row[]>): Generator<Buffer>
     yield Buffer.from(format === "csv" ? csvLines(page) : page.map(ndjsonLine).join(""), "latin1");
 }
 
-/** One row as a line of JSON, a character for each byte. */
+/** Formats one row as a line of JSON, one character per byte. */
 function ndjsonLine({ path, sizeBytes, sha256, mode, sourceId, version, stamp }: Row): string {
   const line = {
     path: toText(path),
@@ -105,7 +105,7 @@ function ndjsonLine({ path, sizeBytes, sha256, mode, sourceId, version, stamp }:
   return toBytes(`${JSON.stringify(line)}\n`);
 }
 
-/** Whoever reads may go (`| head`): then nothing more is written, and that is no error. */
+/** Writes to standard output. A reader that closes the pipe (`| head`) ends the output without an error. */
 export async function toStandardOutput(chunks: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<void> {
   try {
     await pipeline(Readable.from(chunks), process.stdout, { end: false });
@@ -115,7 +115,7 @@ export async function toStandardOutput(chunks: Iterable<Buffer> | AsyncIterable<
   }
 }
 
-/** Writes a file beside its place, then puts it there. */
+/** Writes to a temporary file in the same directory, then renames it to its final name. */
 async function whole(output: string, write: (path: string) => Promise<void>): Promise<void> {
   const path = join(dirname(output), `.${basename(output)}.${process.pid}.tmp`);
   try {

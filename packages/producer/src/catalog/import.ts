@@ -14,11 +14,12 @@ const NEEDED: Column[] = ["path", "size", "sha256", "source_id", "version", "sta
 export type ImportFormat = "csv" | "ndjson";
 
 /**
- * Writes the files of an export into the catalog of a tree. All of it is read and checked before anything is written;
- * entries that the catalog has already are kept.
+ * Adds the files of an export to the catalog of a tree. The whole export is read and checked before anything
+ * is written. Entries that exist in the catalog are kept.
  *
- * @param check looks at the destination, where no sync will: what is not as its entry says is left out.
- * @throws SettingsError naming the line that cannot be right.
+ * @param check looks at the destination for trees whose syncs do not: files that differ from their entries
+ *   are left out. Undefined skips this.
+ * @throws SettingsError naming the invalid line; also if the file changes while it is read.
  */
 export async function importTree(
   catalog: Catalog,

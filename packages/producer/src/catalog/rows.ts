@@ -1,39 +1,39 @@
 import { SettingsError } from "@drover/shared/errors";
 
-/** Columns of an export, in order. Later ones may be added behind them; none is renamed or taken away. */
+/** Columns of an export, in order. New columns are appended only; none is renamed or removed. */
 export const COLUMNS = ["path", "size", "sha256", "mode", "source_id", "version", "stamp"] as const;
 export type Column = (typeof COLUMNS)[number];
 
 /**
- * One file of an export. Its texts are bytes, a character each (what Node calls latin1): so names that are no UTF-8
- * stay what they are, and `<` sorts them by their bytes.
+ * One file of an export. Texts are bytes, one character each (latin1), so that names that are not UTF-8
+ * survive and `<` sorts by bytes.
  */
 export interface Row {
   path: string;
   sizeBytes: number;
-  /** 64 hexadecimal digits, or "" where nobody knows. */
+  /** 64 hexadecimal digits, or "" if unknown. */
   sha256: string;
-  /** Four octal digits, or "". */
+  /** Four octal digits, or "" if unknown. */
   mode: string;
   sourceId: string;
   version: string;
   stamp: string;
 }
 
-/** Where a row was read, for messages. */
+/** A row with its line number, for messages. */
 export interface Read {
   row: Row;
   line: number;
 }
 
-/** The bytes of a text, a character each. */
+/** Encodes a text as UTF-8, one character per byte. */
 export function toBytes(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** The text that the bytes stand for; undefined where they are no UTF-8. */
+/** Decodes UTF-8; undefined if the bytes are not UTF-8. */
 export function toText(bytes: string): string | undefined {
   try {
     return utf8.decode(Buffer.from(bytes, "latin1"));
@@ -42,16 +42,16 @@ export function toText(bytes: string): string | undefined {
   }
 }
 
-/** Permission bits as they are written: `0644`. */
+/** Formats permission bits as four octal digits (`0644`), or "". */
 export function showMode(mode: number | undefined): string {
   return mode === undefined ? "" : mode.toString(8).padStart(4, "0");
 }
 
 /**
- * Checks what was read of a file.
+ * Checks the fields of one file.
  *
- * @param where names file and line, for the message.
- * @throws SettingsError naming the column and what is wrong.
+ * @param where file and line, for the message.
+ * @throws SettingsError naming the column and the problem.
  */
 export function checkRow(fields: Partial<Record<Column, string>>, where: string): Row {
   const { path = "", size = "", sha256 = "", mode = "" } = fields;

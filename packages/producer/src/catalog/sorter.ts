@@ -3,28 +3,28 @@ import { tmpdir } from "node:os";
 import { fileError } from "@drover/shared/errors";
 import { openTemporary } from "@drover/shared/temporary-file";
 
-/** Records that are held at once, in bytes, with what a string costs beside its characters. */
+/** Default memory limit in bytes. Each string counts as its characters plus STRING_BYTES. */
 const MEMORY_BYTES = 32 << 20;
 const STRING_BYTES = 40;
 const BLOCK_BYTES = 1 << 18;
-/** Runs that are merged at once: each holds a block in memory. */
+/** Runs that are merged at once: each needs one block of memory. */
 const MOST_RUNS = 128;
 
 /**
- * Sorts any number of records by their bytes, in bounded memory: what is too much goes to temporary files, which have
- * no name, so that nothing is left of them however the process ends.
+ * Sorts any number of records by their bytes, in bounded memory. What exceeds the limit goes to unnamed
+ * temporary files, so that nothing is left behind however the process ends.
  *
- * A record is a string of bytes, a character each. To sort by a key, put it first and a NUL behind it.
+ * A record is a string of bytes, one character each. To sort by a key, put the key first, followed by a NUL.
  */
 export class Sorter {
   #records: string[] = [];
   #bytes = 0;
   #runs: Run[] = [];
 
-  /** @param memoryBytes how much is held before it goes to disk. */
+  /** @param memoryBytes held in memory before records are spilled to disk. Defaults to 32 MiB. */
   constructor(private readonly memoryBytes = MEMORY_BYTES) {}
 
-  /** @throws TransferError where a temporary file cannot be written. */
+  /** @throws TransferError if a temporary file cannot be written. */
   add(record: string): void {
     this.#records.push(record);
     this.#bytes += record.length + STRING_BYTES;
@@ -39,7 +39,7 @@ export class Sorter {
     for (const run of runs) run.close();
   }
 
-  /** All records in order; nothing may be added any more. */
+  /** Yields all records in order. Nothing may be added afterwards. */
   sorted(): Generator<string> {
     return merged([...this.#runs.map((run) => run.records()), this.#records.sort().values()]);
   }
@@ -57,7 +57,7 @@ export class Sorter {
   }
 }
 
-/** Sorted records in a temporary file: each its length in four bytes, then itself. */
+/** Sorted records in a temporary file, each preceded by its length in four bytes. */
 class Run {
   readonly #fd = openRun();
 
@@ -128,7 +128,7 @@ function openRun(): number {
   }
 }
 
-/** Records of sorted runs in order: the least of all heads comes next, found by a binary heap. */
+/** Merges sorted runs. A binary heap finds the run with the smallest head. */
 function* merged(runs: Iterator<string>[]): Generator<string> {
   const heap: { head: string; run: Iterator<string> }[] = [];
   const sink = (at: number) => {

@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, openSync } from "node:fs";
 import type { CatalogTree } from "@drover/shared/protocol/catalog";
 import { COLUMNS, type Row, toText } from "./rows.js";
 
-/** Loads node:sqlite. Node 22 calls it experimental, which is nothing that a person needs to read. */
+/** Loads node:sqlite without the warning of Node 22 that it is experimental. */
 async function sqlite(): Promise<typeof import("node:sqlite")> {
   const { emitWarning } = process;
   process.emitWarning = () => {};
@@ -14,16 +14,16 @@ async function sqlite(): Promise<typeof import("node:sqlite")> {
 }
 
 /**
- * Writes rows into a new SQLite database: table `files` with the columns of the CSV, by path, and table `tree` with
- * one row that says where they are from.
+ * Writes rows into a new SQLite database: table `files` with the columns of the CSV, keyed by path, and table
+ * `tree` with one row that names their tree.
  *
- * @param path of the database, which must not be there.
+ * @param path of the database, which must not exist.
  */
 export async function writeSqlite(path: string, tree: CatalogTree, pages: Iterable<Row[]>): Promise<void> {
   const { DatabaseSync } = await sqlite();
   const database = new DatabaseSync(path);
   try {
-    // A file that is not finished is thrown away: nothing of it needs a journal.
+    // An unfinished file is thrown away, so it needs no journal.
     database.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF");
     database.exec(`
       CREATE TABLE tree (id TEXT NOT NULL, root TEXT NOT NULL);

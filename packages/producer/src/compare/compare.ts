@@ -7,23 +7,23 @@ import type { Tree } from "@drover/shared/storage/tree";
 import type { Entry } from "../expand/entry.js";
 import type { Revalidator } from "./revalidator.js";
 
-/** What files are compared with. */
+/** What is needed to compare files with their last sync. */
 export interface Comparison {
   spec: RunSpec;
   tree: Tree;
   catalog: Catalog;
-  /** Asks about URLs, where the files are carried by the process that compares them. */
+  /** Sends conditional requests for URLs; undefined if another process carries the files. */
   revalidator?: Revalidator | undefined;
-  /** Looks at the destination, where that is asked for and the tree itself cannot. */
+  /** Checks the destination if that is requested and the tree cannot do it; see openCheck. */
   check?: DestinationCheck | undefined;
 }
 
 /**
- * Finds the files that are known to be unchanged: the destination is as the commit left it, and the source is the version
- * that was last committed. Local files and listed objects come with their version; a URL's server is asked, where there
- * is a revalidator.
+ * Finds unchanged files: the destination is as the last commit left it, and the source has the version that
+ * was committed. The versions of local files and listed objects come with their entries; for a URL the
+ * revalidator asks the server.
  *
- * @returns for each of the entries its catalog entry where it is unchanged, else undefined.
+ * @returns for each entry its catalog entry if it is unchanged, else undefined.
  */
 export async function compare(
   { spec, tree, catalog, revalidator, check }: Comparison,

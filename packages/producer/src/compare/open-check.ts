@@ -3,7 +3,10 @@ import { destinationOf } from "@drover/shared/storage/registry";
 import type { DestinationCheck } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
 
-/** What looks at a run's destination where it is to be looked at and the tree itself cannot; to be closed. */
+/**
+ * Opens the check of a run's destination, or undefined if none is requested or the tree itself checks. The
+ * caller closes it.
+ */
 export async function openCheck(
   spec: RunSpec,
   tree: Tree,

@@ -3,23 +3,25 @@ import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
 import { hostOf } from "@drover/shared/storage/registry";
 
-/** The files of a batch are asked about for so long; what is not answered by then is queued like any other. */
+/** Time limit in ms per batch of files. Files without an answer by then are queued. */
 const MOST_MS = 2_000;
-/** Files that turned out to be changed, in a row, after which the rest is queued without being asked about. */
+/** Consecutive changed files after which the remaining ones are queued without a request. */
 const MOST_CHANGED = 32;
 
 /**
- * Asks servers whether files are unchanged before they are queued: a file that is costs one conditional request and
- * no job. It is a shortcut only: whatever does not answer "not modified" at once takes the usual way.
+ * Asks servers whether files are unchanged before they are queued: an unchanged file then costs one
+ * conditional request and no job. This is only a shortcut: files without an immediate "not modified" are
+ * queued.
  */
 export class Revalidator {
   readonly #client: HttpClient;
   #changed = 0;
 
   /**
-   * @param headers the person's own, for the URLs' origins.
-   * @param concurrency files that are asked about at once.
-   * @param gates no blocked host is asked.
+   * @param timeoutMs of a request.
+   * @param headers of the request, sent only to the sources' own origins.
+   * @param concurrency requests at once.
+   * @param breakers hosts that are blocked or recovering are not asked.
    */
   constructor(
     timeoutMs: number,
@@ -30,7 +32,7 @@ export class Revalidator {
     this.#client = new HttpClient({ timeoutMs, connections: concurrency });
   }
 
-  /** @returns whether each is the version that is named. */
+  /** @returns for each file whether the server still has the given version. */
   async unchanged(files: { url: string; version: string }[]): Promise<boolean[]> {
     const answers: boolean[] = new Array(files.length).fill(false);
     const stop = AbortSignal.timeout(MOST_MS);
@@ -54,7 +56,7 @@ export class Revalidator {
       if (opened.is === "body") opened.body.abort(new Error("it comes when it is its turn"));
       return opened.is === "unchanged";
     } catch {
-      return false; // it is met again, and said, when the file is carried
+      return false; // the attempt that carries the file reports it
     }
   }
 

@@ -1,12 +1,12 @@
 import { compareKeys } from "@drover/shared/storage/key-order";
 import type { ListedName } from "@drover/shared/storage/storage";
 
-/** The names of one source in the order of their bytes, looked up one after the other in that order. */
+/** The names of one source in byte order. Lookups must come in the same order. */
 export class SortedSource {
   #head: ListedName | undefined;
   #ended = false;
   #hiding: string[] = [];
-  /** Names that were counted as wanted, so far. */
+  /** Number of wanted names seen so far. */
   wanted = 0;
 
   constructor(
@@ -14,17 +14,20 @@ export class SortedSource {
     private readonly isWanted: (name: string) => boolean,
   ) {}
 
-  /** Whether the source has that name, or may have it. @param name behind those that were asked for before. */
+  /**
+   * Whether the source has the name, or may have it behind a symbolic link that is not followed.
+   * @param name greater than all names asked for before.
+   */
   async has(name: string): Promise<boolean> {
     while (!this.#ended && (this.#head === undefined || compareKeys(this.#head.name, name) < 0))
       await this.#next(name);
     if (this.#head?.name === name) return true;
-    // "0" is what follows "/": whatever is below has come by then.
+    // "0" follows "/" in byte order, so `${above}0` comes after everything below `above/`.
     this.#hiding = this.#hiding.filter((above) => compareKeys(`${above}0`, name) > 0);
     return this.#hiding.some((above) => name.startsWith(`${above}/`));
   }
 
-  /** Lists what is left, so that it is known to be listed to its end. */
+  /** Reads the rest of the listing, which proves it complete. */
   async end(): Promise<void> {
     while (!this.#ended) await this.#next();
   }
@@ -33,7 +36,7 @@ export class SortedSource {
     await this.names.return(undefined);
   }
 
-  /** @param asked names before it are not asked for any more; undefined for all. */
+  /** @param asked no smaller name is asked for any more; undefined if none is. */
   async #next(asked?: string): Promise<void> {
     const step = await this.names.next();
     if (step.done) {

@@ -5,9 +5,9 @@ import { listing } from "../expand/expand.js";
 import type { Listers } from "../expand/listers.js";
 
 /**
- * All names of a source directory or prefix, whatever the filters say, in the order of their bytes.
+ * Yields all names of a source directory or prefix in byte order, regardless of filters.
  *
- * @throws ListingError where it cannot be listed to its end.
+ * @throws ListingError if it cannot be listed completely.
  */
 export async function* namesOfSource(text: string, listers: Listers): AsyncGenerator<ListedName> {
   const { storage, text: location } = parseLocation(text, { directory: "/" });
@@ -16,10 +16,10 @@ export async function* namesOfSource(text: string, listers: Listers): AsyncGener
 }
 
 /**
- * All files of a destination that a sync may have written, in the order of their bytes.
+ * Yields all files of a destination that a sync may have written, in byte order.
  *
  * @param listers of the destination.
- * @throws ListingError where it cannot be listed to its end.
+ * @throws ListingError if it cannot be listed completely.
  */
 export async function* filesOf(tree: Tree, listers: Listers): AsyncGenerator<ListedName> {
   const lister = await listers.of(storageOf(tree.root));

@@ -22,36 +22,37 @@ const BATCH = 500;
 export interface Extraneous {
   /** Relative to the destination's root. */
   name: string;
-  /** Version that was seen: no other one is removed. */
+  /** The version that was listed; no other version is removed. */
   version: string;
 }
 
-/** What is to be removed, once everything is known. */
+/** The removals, once all listings are complete. */
 export interface Removals {
   /** Why nothing may be removed, or "". */
   refused: string;
   extraneous: Spool<Extraneous>;
 }
 
-/** The trees that are listed side by side. */
+/** The trees that are listed and compared. */
 export interface ListedTrees {
   spec: RunSpec;
-  /** With their secrets. */
+  /** URLs include their secrets. */
   sources: readonly string[];
   /** The destination. */
   tree: Tree;
   signal: AbortSignal;
-  /** Told what a listing waits for. */
+  /** Called with what a listing waits for. */
   warn(message: string): void;
 }
 
 /**
- * Lists the sources and the destination anew, side by side, and finds what only the destination has. Nothing is said
- * to be extraneous before all listings have come to their ends.
+ * Lists the sources and the destination in parallel and finds the files that only the destination has.
+ * Nothing counts as extraneous until all listings are complete.
  *
- * @param besides files that the run has removed already, and that it is to add before anything is removed: they count
- *   as files of the destination. `coming`: files that it is to bring, where it is not known which of them are there.
- *   `arrived`: files that it has brought, so that a destination where nothing is to be seen is not the one.
+ * @param besides files that count for the limit but are not in the listing. `removed`: already removed by
+ *   this run. `added`: would be added before the removal. `coming`: files that the run would bring when it is
+ *   unknown which of them exist. `arrived`: files that the run has brought; if there are any, an empty
+ *   listing means that the destination is not the one written to.
  */
 export async function findExtraneous(
   { spec, sources, tree, signal, warn }: ListedTrees,
@@ -112,7 +113,7 @@ function tooMany(spec: RunSpec, count: number, files: number): string {
   return `${share}, and --max-delete allows ${limit}`;
 }
 
-/** What of the run's files speaks against removing anything, or "". */
+/** Why the state of the run's files forbids a removal, or "". */
 function incomplete(counts: RunCounts): string {
   const bad = counts.failed + counts.blocked + counts.locked + counts.cancelled;
   if (bad === 0) return "";
@@ -122,24 +123,24 @@ function incomplete(counts: RunCounts): string {
 export interface RemoveOptions {
   runId: string;
   spec: RunSpec;
-  /** With their secrets. */
+  /** URLs include their secrets. */
   sources: readonly string[];
   tree: Tree;
   batches: Batches;
-  /** Of the run, everything being settled. */
+  /** Of the run, with all files settled. */
   counts: RunCounts;
   signal: AbortSignal;
   host: {
-    /** Files wait in the backlog: so many per host. */
+    /** Files were added to the backlog, with their number per host. */
     onQueued(batch: number, filesByHost: Map<string, number>): void;
-    /** Resolves when there is room for so many files more in the backlog. */
+    /** Resolves when the backlog has room for that many more files. */
     room(files: number): Promise<void>;
     warn(message: string): void;
   };
 }
 
 /**
- * Registers the removal of what is at the destination and at none of the sources.
+ * Registers the removal of the files that exist at the destination but at no source.
  *
  * @returns why nothing is removed, or "".
  */

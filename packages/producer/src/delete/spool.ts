@@ -4,7 +4,7 @@ import { readList } from "../expand/list.js";
 
 const FLUSH_LINES = 1_000;
 
-/** Values that are kept until all are known, on disk: there may be millions. */
+/** A list of values in a temporary file, since there may be millions. */
 export class Spool<T> {
   readonly #fd = openTemporary();
   #lines: string[] = [];
@@ -15,7 +15,7 @@ export class Spool<T> {
     if (this.#lines.push(`${JSON.stringify(value)}\n`) >= FLUSH_LINES) this.#flush();
   }
 
-  /** All of them, in the order in which they came. */
+  /** Yields all values in the order in which they were added. */
   async *all(): AsyncGenerator<T> {
     this.#flush();
     const stream = createReadStream("", { fd: this.#fd, start: 0, autoClose: false });

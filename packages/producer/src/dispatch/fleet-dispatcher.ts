@@ -13,11 +13,11 @@ import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flo
 import { Sweeper } from "./sweeper.js";
 import { WINDOW_FILES } from "./window.js";
 
-/** Files in BullMQ at once in all, however many hosts there are. */
+/** Most files in BullMQ at once, over all hosts. */
 const MOST_QUEUED = 20_000;
-/** Chunks of a flow that are read at once. */
+/** Most chunks of a flow that are read at once. */
 const MOST_READ = 64;
-/** BullMQ's limit is 2^21 - 1. */
+/** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
 export interface FleetDispatcherOptions {
@@ -29,9 +29,9 @@ export interface FleetDispatcherOptions {
 }
 
 /**
- * What one worker of a fleet, its leader, does for all: feeds the backlogs of all runs into BullMQ, a window per run
- * and host in fair turns, none to a blocked host; finds jobs that were lost or removed; ends runs. All it knows is
- * read from Redis, and everything it does may be done twice, so that another leader can go on at any moment.
+ * The work of a fleet's leader. It feeds the backlogs of all runs into BullMQ (a window per run and host,
+ * fair turns, nothing for blocked hosts), finds lost or removed jobs, and ends runs. All its state is read
+ * from Redis and every step may be repeated, so another leader can take over at any time.
  */
 export class FleetDispatcher {
   readonly #runs = new Map<string, FleetRun>();
@@ -51,7 +51,7 @@ export class FleetDispatcher {
     await this.#jobs.close();
   }
 
-  /** One round. @returns whether there was anything to do, so that the next should follow soon. */
+  /** Does one round. @returns whether there was work, so that the next round should follow soon. */
   async tick(): Promise<boolean> {
     await this.#lookAtRuns();
     await this.#lookAtSettled();
@@ -64,7 +64,7 @@ export class FleetDispatcher {
     return [...this.#runs.values()].flatMap((run) => [...run.flows.values()]);
   }
 
-  /** Learns of new runs and new chunks, and ends runs that are done. */
+  /** Reads new runs and new chunks, and ends finished runs. */
   async #lookAtRuns(): Promise<void> {
     const { ledger } = this.options;
     const ids = await ledger.active();
@@ -97,7 +97,7 @@ export class FleetDispatcher {
     const spec = await ledger.get(id).then(
       (run) => run.spec,
       (error) => {
-        if (!(error instanceof SettingsError)) throw error; // else it is forgotten, or of another version
+        if (!(error instanceof SettingsError)) throw error; // otherwise the run is gone or of another version
       },
     );
     if (!spec) return undefined;
@@ -142,7 +142,7 @@ export class FleetDispatcher {
     }
   }
 
-  /** Drops what is settled. */
+  /** Drops settled files. */
   async #lookAtSettled(): Promise<void> {
     const { redis, keys } = this.options;
     const spans = [...this.#runs.values()].flatMap((run) => spansOf(run));
@@ -166,7 +166,7 @@ export class FleetDispatcher {
     }
   }
 
-  /** Adds files to BullMQ where there is room, the flow that has had the least first. */
+  /** Adds files to BullMQ up to the windows. The flow with the lowest start tag goes first. */
   async #feed(): Promise<boolean> {
     const flows = this.#flows().filter((flow) => flow.hasMore);
     if (flows.length === 0) return false;
@@ -174,7 +174,7 @@ export class FleetDispatcher {
     const oldest = Math.min(...this.#flows().map((flow) => flow.oldestTag));
     const now = Number.isFinite(oldest) ? oldest : 0;
     if (Math.max(...flows.map((flow) => flow.nextTag)) >= HIGHEST_PRIORITY) {
-      if (Number.isFinite(oldest)) return true; // what is queued ends first, then the tags begin anew
+      if (Number.isFinite(oldest)) return true; // once BullMQ is empty, the tags restart at 0
       for (const flow of this.#flows()) flow.nextTag = 0;
     }
     let fed = false;
@@ -201,7 +201,7 @@ export class FleetDispatcher {
     return [...run.flows.values()].reduce((sum, flow) => sum + flow.inQueue, 0);
   }
 
-  /** @returns hosts whose breakers are open. */
+  /** @returns hosts whose breaker is open. */
   async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
     const { redis, keys } = this.options;
     const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
@@ -238,7 +238,7 @@ export class FleetDispatcher {
       if (![...flow.chunks.values()].some((each) => each.rest.length > 0)) {
         const read = await this.#read(run, flow, toRead);
         if (read === undefined) break;
-        // A run of many hosts has many small chunks: the next reading brings about as much as there is room for.
+        // With many hosts, chunks are small: the next read fetches about as many chunks as fill the room.
         toRead = Math.min(Math.ceil((left * toRead) / Math.max(read, 1)), MOST_READ);
       }
       const ended: Chunk[] = [];
@@ -261,7 +261,7 @@ export class FleetDispatcher {
     return left < room;
   }
 
-  /** Reads the next chunks of a flow. @returns how many files they have, undefined where there are no more. */
+  /** Reads the next chunks of a flow. @returns their number of files; undefined if there are no more chunks. */
   async #read(run: FleetRun, flow: Flow, count: number): Promise<number | undefined> {
     const ids = flow.waiting.splice(0, count);
     if (ids.length === 0) return undefined;
@@ -281,7 +281,10 @@ export class FleetDispatcher {
     for (const chunk of chunks) chunk.isInFlight = true;
   }
 
-  /** Ends what is left in a run's backlog without carrying it; a file that other runs wait for is carried for them. */
+  /**
+   * Settles what is left in a run's backlog without carrying it. A file that other runs wait for is still
+   * carried.
+   */
   async #settleBacklog(
     run: FleetRun,
     host: string | undefined,
@@ -298,7 +301,7 @@ export class FleetDispatcher {
   }
 }
 
-/** Chunk ids are `<batch>|<host>`. */
+/** Chunk ids have the form `<batch>|<host>`. */
 function hostOfChunk(chunk: string): string {
   return chunk.slice(chunk.indexOf("|") + 1);
 }

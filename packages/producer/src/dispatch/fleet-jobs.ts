@@ -8,7 +8,7 @@ import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { type Chunk, type FleetRun, fleetJobId, type Pending } from "./flow.js";
 
-/** The fleet's queue as its leader uses it: adds jobs, and ends files without carrying them. */
+/** The leader's side of the fleet's queue: adds jobs and settles files without carrying them. */
 export class FleetJobs {
   readonly #queue: Queue;
 
@@ -17,14 +17,14 @@ export class FleetJobs {
     private readonly keys: Keys,
   ) {
     this.#queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
-    this.#queue.on("error", () => {}); // Redis being away is said where it is met
+    this.#queue.on("error", () => {}); // callers report that Redis is away
   }
 
   close(): Promise<void> {
     return this.#queue.close();
   }
 
-  /** Harmless for jobs that are there. */
+  /** Adds jobs. Jobs that exist are left alone. */
   async add(jobs: Pending[]): Promise<void> {
     await addJobs(
       this.redis,
@@ -35,8 +35,8 @@ export class FleetJobs {
   }
 
   /**
-   * Ends the files of a chunk that nobody carries: those that are not in the queue, and those that wait in it, perhaps
-   * for long. A file that other runs wait for is carried for them.
+   * Settles the files of a chunk that no worker carries: those not in the queue yet and those waiting in it.
+   * A file that other runs wait for is still carried.
    */
   async giveUp(run: FleetRun, chunk: Chunk, outcome: "cancelled" | "blocked"): Promise<void> {
     const waiting = [...chunk.pending.values()].map(({ job }) => job).filter((job) => !run.shared.has(job.i));
@@ -45,7 +45,7 @@ export class FleetJobs {
     for (let from = 0; from < waiting.length; from += 100) {
       const slice = waiting.slice(from, from + 100);
       const gone = await Promise.all(slice.map((job) => this.#queue.remove(fleetJobId(job))));
-      out.push(...slice.filter((_, at) => gone[at] === 1)); // a job that is carried is locked
+      out.push(...slice.filter((_, at) => gone[at] === 1)); // a job that a worker carries is locked and stays
     }
     const joined: Pending[] = [];
     await Promise.all(
@@ -65,8 +65,8 @@ export class FleetJobs {
   }
 
   /**
-   * @returns false where other runs wait for the file.
-   * @throws Error where what is known of the run cannot be right any more.
+   * @returns false if other runs wait for the file.
+   * @throws Error if this process's knowledge of the run is older than Redis.
    */
   async end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
     const lease = run.tree.leaseOf(job.d);

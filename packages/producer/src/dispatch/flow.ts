@@ -9,7 +9,7 @@ import { WINDOW_FILES, Window } from "./window.js";
 export interface Pending {
   job: TransferJob;
   priority: number;
-  /** When it was added, as far as is known here. */
+  /** Unix time in ms at which it was added; for a job of an earlier leader, at which this one learnt of it. */
   addedMs: number;
 }
 
@@ -21,19 +21,19 @@ export interface FleetRun {
   breakers: HostBreakers;
   tree: Tree;
   flows: Map<string, Flow>;
-  /** Chunks that were seen in its backlog. */
+  /** Number of chunks in its backlog when it was last read. */
   seen: number;
-  /** Files that are carried for other runs although this one has given them up. */
+  /** Indexes of files that this run gave up but that are carried for other runs. */
   shared: Set<number>;
 }
 
-/** A chunk of the backlog with the files of it that are in BullMQ. */
+/** A chunk of the backlog and its files in BullMQ. */
 export class Chunk {
   /** Files that are not in BullMQ yet. */
   rest: TransferJob[];
-  /** Files in BullMQ that are not settled, as far as is known, with their priorities. */
+  /** Unsettled files in BullMQ, by index. */
   readonly pending = new Map<number, Pending>();
-  /** All of it is in BullMQ. */
+  /** All its files are in BullMQ. */
   isInFlight = false;
   addedMs = 0;
 
@@ -44,7 +44,7 @@ export class Chunk {
     this.rest = files;
   }
 
-  /** First and last index of the files that are in BullMQ, of which there must be some. */
+  /** First and last index of the pending files; there must be at least one. */
   get range(): { first: number; last: number } {
     let first = Number.POSITIVE_INFINITY;
     let last = -1;
@@ -55,7 +55,10 @@ export class Chunk {
     return { first, last };
   }
 
-  /** @param bytes the run's bitmap of settled files, from the byte of the index `first` on. */
+  /**
+   * Drops settled files. @param bytes the run's bitmap of settled files, starting with the byte of index
+   * `first`.
+   */
   drop(first: number, bytes: Buffer): void {
     const base = first >> 3;
     for (const index of this.pending.keys()) {
@@ -65,18 +68,21 @@ export class Chunk {
   }
 }
 
-/** The files of one run that come from one host: flows take turns. */
+/** The files of one run from one host: the unit of fair queueing. */
 export class Flow {
   /** Ids of chunks in the backlog, in order. */
   waiting: string[] = [];
-  /** Chunks of which something is in BullMQ, by id. */
+  /** Chunks that have been read, by id. */
   readonly chunks = new Map<string, Chunk>();
-  /** Priority of the next file: its start tag (start-time fair queueing, Goyal, Vin and Cheng 1996). */
+  /**
+   * Start tag, used as BullMQ priority, of the next file (start-time fair queueing, Goyal, Vin and Cheng
+   * 1996).
+   */
   nextTag = 0;
-  /** How many may be in BullMQ at once. */
+  /** Limits the files in BullMQ at once. */
   readonly window: Window;
 
-  /** @param host `host:port`, or "" for files that need none. */
+  /** @param host `host:port`, or "" for files that need no host. */
   constructor(
     readonly runId: string,
     readonly host: string,
@@ -90,7 +96,7 @@ export class Flow {
     return sum;
   }
 
-  /** Tag of the oldest file that is in BullMQ, or Infinity. */
+  /** Lowest start tag in BullMQ, or Infinity if there is none. */
   get oldestTag(): number {
     let oldest = Number.POSITIVE_INFINITY;
     for (const chunk of this.chunks.values())
@@ -105,7 +111,7 @@ export class Flow {
   }
 }
 
-/** Files between two chunks that are looked at for the sake of one question less. */
+/** Largest gap, in files, between two chunks that are read from the bitmap with one command. */
 const SPAN_FILES = 8_192;
 
 interface Span {
@@ -115,7 +121,10 @@ interface Span {
   chunks: Chunk[];
 }
 
-/** What is in BullMQ of a run, as few stretches of indexes. */
+/**
+ * The index ranges of a run's files in BullMQ. Neighbouring ranges are merged, so that few commands read
+ * them.
+ */
 export function spansOf(run: FleetRun): Span[] {
   const pending = [...run.flows.values()]
     .flatMap((flow) => [...flow.chunks.values()])
@@ -134,7 +143,7 @@ export function spansOf(run: FleetRun): Span[] {
   return spans;
 }
 
-/** A chunk as it is kept, as jobs of a fleet's queue. */
+/** Converts the stored files of a chunk to jobs of the fleet's queue. */
 export function jobsOf(runId: string, files: [number, Record<string, unknown>, 1?][]): TransferJob[] {
   return files.map(([i, job, own]) => ({ ...job, i, r: runId, ...(own ? { o: own } : {}) }) as TransferJob);
 }

@@ -6,18 +6,18 @@ import { forgetRunsOlderThan } from "@drover/shared/protocol/run-retention";
 import type { Redis } from "ioredis";
 import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher.js";
 
-/** A leader that is silent for this time, in milliseconds, is followed by another. */
+/** Lease of the leader in ms. A silent leader is replaced after it. */
 const TERM_MS = 5_000;
 const BUSY_MS = 25;
 const IDLE_MS = 50;
 const ERROR_MS = 1_000;
-/** Runs are forgotten this time after they ended, in milliseconds. */
+/** Time in ms after its end at which a run is forgotten. */
 const KEPT_MS = 7 * 86_400_000;
 const TIDY_EVERY_MS = 600_000;
 
 /**
- * Has one worker of the fleet dispatch and sweep for all. Two that both think they lead for a moment do no harm: what
- * the dispatcher does may be done twice.
+ * Elects one worker of the fleet to dispatch and sweep for all. Two leaders at once for a moment do no harm,
+ * as every step of the dispatcher may be repeated.
  */
 export class Leader {
   readonly #redis: Redis;
@@ -34,7 +34,7 @@ export class Leader {
   ) {
     this.#redis = options.redis;
     this.#keys = options.keys;
-    // A Redis that was away may have forgotten its last moments: what is remembered of them here would be wrong.
+    // Redis may come back without its last writes; then what the dispatcher remembers of them is wrong.
     this.#redis.on("close", this.#doubt);
     this.#running = this.#run();
   }
@@ -77,13 +77,13 @@ export class Leader {
         await sleep(busy ? BUSY_MS : IDLE_MS);
       } catch (error) {
         this.onError(error as Error);
-        await this.#lead(false); // whatever it knew may be wrong: the next term starts from what Redis says
+        await this.#lead(false); // its state may be wrong: the next term reads everything from Redis
         askedMs = 0;
         await sleep(ERROR_MS);
       }
     }
     await this.#lead(false);
-    await resignScript.run(this.#redis, [this.#keys.leader()], [this.id]).catch(() => {}); // or its term ends by itself
+    await resignScript.run(this.#redis, [this.#keys.leader()], [this.id]).catch(() => {}); // otherwise the term expires
   }
 
   async #lead(leads: boolean): Promise<void> {

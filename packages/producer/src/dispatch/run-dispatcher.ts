@@ -13,9 +13,9 @@ export interface RunDispatcherOptions {
   queue: Queue;
   backlog: Backlog;
   breakers: HostBreakers;
-  /** Files per host that may be in BullMQ at once. */
+  /** Most files in BullMQ at once per host. */
   windowFiles: number;
-  /** A host was given up: ends its files without carrying them. */
+  /** Settles a file of a host that was given up, without carrying it. */
   endBlocked(job: TransferJob): Promise<void>;
   onError(error: unknown): void;
 }
@@ -23,18 +23,18 @@ export interface RunDispatcherOptions {
 interface Host {
   name: string;
   chunks: string[];
-  /** Files of the first chunk that are not in BullMQ yet. */
+  /** Files of the current chunk that are not in BullMQ yet. */
   rest: TransferJob[];
-  /** Its id: dropped when all its files are. */
+  /** Id of the current chunk; undefined once all its files are in BullMQ. */
   chunk: string | undefined;
   inQueue: number;
-  /** How many may be in BullMQ at once. */
+  /** Limits the files in BullMQ at once. */
   window: Window;
-  /** It was blocked, and the window has been narrowed for that. */
+  /** Whether the window was narrowed because the host was blocked. */
   narrowed: boolean;
 }
 
-/** Moves files from the backlog into BullMQ, a window per host, hosts in turn; none to a host that is blocked. */
+/** Moves files from the backlog into BullMQ: a window per host, hosts in turn, nothing for blocked hosts. */
 export class RunDispatcher {
   readonly #hosts = new Map<string, Host>();
   #pumping = false;
@@ -43,16 +43,16 @@ export class RunDispatcher {
   #draining = false;
   #timer: NodeJS.Timeout | undefined;
   #waiting: (() => void)[] = [];
-  /** Files in the backlog or in BullMQ. */
+  /** Number of files in the backlog or in BullMQ. */
   #open = 0;
-  /** Chunk of each file that is in BullMQ: it is kept until all of its files are settled. */
+  /** Chunk of each file in BullMQ. A chunk is kept until all its files are settled. */
   readonly #chunks = new Map<number, { id: string; left: number }>();
 
   constructor(private readonly options: RunDispatcherOptions) {
     options.breakers.onChange(() => this.#pump());
   }
 
-  /** A chunk is in the backlog. */
+  /** Adds a chunk of the backlog. */
   offer(chunk: string, host: string, files: number): void {
     this.#host(host).chunks.push(chunk);
     this.#open += files;
@@ -69,7 +69,7 @@ export class RunDispatcher {
     return host;
   }
 
-  /** A file of that host has left BullMQ for good. */
+  /** A file of the host has left BullMQ for good. */
   settled(of: string, index: number): void {
     const host = this.#host(of);
     host.inQueue--;
@@ -95,19 +95,19 @@ export class RunDispatcher {
     for (const resolve of waiting) resolve();
   }
 
-  /** Whether there is anything that is not in BullMQ yet. */
+  /** Whether any file is not in BullMQ yet. */
   get busy(): boolean {
     return [...this.#hosts.values()].some((host) => host.chunks.length > 0 || host.chunk !== undefined);
   }
 
-  /** Resolves when fewer than so many files are open. */
+  /** Resolves when fewer than `most` files are open. */
   async room(most: number): Promise<void> {
     while (this.#open >= most && !this.#stopped) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
 
-  /** Feeds everything, blocked hosts too: what is left is only to be settled as cancelled. */
+  /** Feeds everything, even for blocked hosts, because the remaining files are only settled as cancelled. */
   drain(): void {
     this.#draining = true;
     this.#pump();
@@ -135,7 +135,7 @@ export class RunDispatcher {
     while (this.#again && !this.#stopped) {
       this.#again = false;
       for (const host of this.#hosts.values()) {
-        if (await this.#feed(host)) this.#again = true; // one chunk, then the next host's turn
+        if (await this.#feed(host)) this.#again = true; // one chunk per host and turn
       }
     }
   }
@@ -172,7 +172,10 @@ export class RunDispatcher {
     return true;
   }
 
-  /** Whether the host recovers from being blocked: then it gets a few files, and more as these are settled. */
+  /**
+   * Whether the host recovers from being blocked: its window then starts small and grows with each settled
+   * file.
+   */
   #isNarrowed(host: Host): boolean {
     const narrow = this.options.breakers.isRecovering(host.name) && !this.#draining;
     if (narrow !== host.narrowed) {

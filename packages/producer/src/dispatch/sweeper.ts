@@ -4,15 +4,15 @@ import type { Redis } from "ioredis";
 import type { FleetJobs } from "./fleet-jobs.js";
 import { type FleetRun, type Flow, fleetJobId, type Pending } from "./flow.js";
 
-/** Jobs of files that are not settled are looked for after so long, and so often. */
+/** Interval of sweeps in ms, and the age from which a job is checked. */
 const SWEEP_AFTER_MS = 5_000;
-/** Entries of BullMQ's event stream that are searched for who removed a job. */
+/** Number of events in BullMQ's event stream that are searched for removed jobs. */
 const EVENTS = 10_000;
 
-/** Finds files whose job is gone. */
+/** Finds unsettled files whose job is gone. */
 export class Sweeper {
   #sweptMs = Date.now();
-  /** Jobs that were not found at the last sweep. */
+  /** Ids of jobs that the last sweep did not find. */
   #missing = new Set<string>();
 
   constructor(
@@ -23,8 +23,8 @@ export class Sweeper {
   ) {}
 
   /**
-   * Looks for files whose job is gone although they are not settled: a job that somebody removed is cancelled; one
-   * that Redis lost with its last second is added again.
+   * Finds unsettled files whose job is gone. A job that somebody removed is cancelled; a job that Redis lost
+   * with its last writes is added again.
    */
   async sweep(flows: Flow[], runOf: (id: string) => FleetRun | undefined): Promise<void> {
     const { redis, keys } = this;
@@ -50,7 +50,8 @@ export class Sweeper {
       slice.forEach((each, at) => {
         if (answers[at] !== 0) return;
         const id = fleetJobId(each.job);
-        // Twice in a row: between being settled and being seen so here, a job is gone for a moment.
+        // Missing in two sweeps in a row: a job is gone for a moment between its settlement and our reading
+        // of it.
         if (this.#missing.has(id)) lost.push(each);
         else missing.add(id);
       });
@@ -61,7 +62,7 @@ export class Sweeper {
     const again: Pending[] = [];
     for (const each of await this.#stillThere(flows, lost)) {
       const run = runOf(each.job.r as string);
-      // An event from before it was added is of an earlier life of the same run, which Redis has forgotten.
+      // An older event belongs to an earlier job of the same id, which Redis has forgotten.
       const wasRemoved = (removed.get(fleetJobId(each.job)) ?? 0) > each.addedMs;
       if (!run || !wasRemoved || !(await this.jobs.end(run, each.job, "cancelled"))) again.push(each);
     }
@@ -72,7 +73,10 @@ export class Sweeper {
     await this.jobs.add(again);
   }
 
-  /** Those of files whose chunk Redis still has; with the others it has forgotten their batch, too. */
+  /**
+   * Filters files whose chunk still exists in Redis. The other chunks were forgotten together with their
+   * batch.
+   */
   async #stillThere(flows: Flow[], files: Pending[]): Promise<Pending[]> {
     const { redis, keys } = this;
     const kept: Pending[] = [];
@@ -88,7 +92,7 @@ export class Sweeper {
     return kept;
   }
 
-  /** Jobs that somebody removed lately, and when (ms), from BullMQ's events. */
+  /** Recently removed jobs and the Unix time in ms of their removal, from BullMQ's events. */
   async #removedJobs(): Promise<Map<string, number>> {
     const { redis, keys } = this;
     const stream = `${keys.queuePrefix()}:${keys.fleetQueue()}:events`;

@@ -1,22 +1,23 @@
-/** Files per run and host that are in BullMQ at once, where nothing says less. */
+/** Default window: files in BullMQ at once per run and host. */
 export const WINDOW_FILES = 1_000;
-/** Files of a host that may bounce off a breaker which has just closed, or is half-open. */
+/** Window in files of a host whose breaker is half-open or has just closed; these may fail. */
 const PROBE_FILES = 4;
-/** Files of a host that go into BullMQ at first, while nobody knows whether it is up. */
+/** First window in files of a host of unknown health. */
 const FIRST_FILES = 64;
-/** Where a host's limit is low: as many at least, so that the next file is there when a slot is. */
+/** Smallest window in files of a host with a low limit, so that a free slot finds its next file waiting. */
 const LEAST_FILES = 4;
 
 /**
- * How many files of one run and host may be in BullMQ at once: all that the window holds while the host lets files
- * through; a few while it recovers from being blocked, then twice as many with each sign that it does.
+ * Limits the files of one run and host in BullMQ. A healthy host gets the whole window. A host that recovers
+ * from being blocked gets a few files, then twice as many with each sign of recovery.
  */
 export class Window {
   #allowed: number;
 
   /**
-   * @param files what it holds.
-   * @param unknown nobody knows yet whether the host is up: it begins with {@link FIRST_FILES}. Default false.
+   * @param files size of the whole window.
+   * @param unknown whether the host's health is unknown, which starts the window at {@link FIRST_FILES}.
+   *   Default false.
    */
   constructor(
     private files: number,
@@ -25,32 +26,32 @@ export class Window {
     this.#allowed = unknown ? FIRST_FILES : files;
   }
 
-  /** How many more may be added beside those that are there; below 1 for none. */
+  /** Number of files that may be added; below 1 for none. */
   room(inQueue: number): number {
     return Math.min(this.files, this.#allowed) - inQueue;
   }
 
-  /** Files that are in BullMQ are few enough to add more. */
+  /** Whether few enough files are in BullMQ to add more. */
   isLow(inQueue: number): boolean {
     return inQueue <= this.files / 2;
   }
 
-  /** Holds twice as many files as the host takes at once: its limit; undefined for no limit. */
+  /** Sets the window to twice the host's limit of files at once; undefined for no limit. */
   limitTo(filesAtOnce: number | undefined): void {
     this.files = filesAtOnce === undefined ? WINDOW_FILES : Math.max(2 * Math.ceil(filesAtOnce), LEAST_FILES);
   }
 
-  /** The host is blocked, or was and has let nothing through since. */
+  /** The host is blocked, or nothing has succeeded since it was. */
   probe(): void {
     this.#allowed = PROBE_FILES;
   }
 
-  /** The host has let files through: twice as many may follow. */
+  /** The host has served files: doubles the allowance. */
   grow(): void {
     this.#allowed = Math.min(this.#allowed * 2, this.files);
   }
 
-  /** Nothing is known against the host. */
+  /** Nothing is known against the host: allows the whole window. */
   open(): void {
     this.#allowed = this.files;
   }

@@ -8,39 +8,39 @@ import type { Ledger } from "@drover/shared/protocol/ledger";
 import type { Run } from "@drover/shared/run";
 
 /**
- * Redis may lose what it acknowledged within its last second or two: so much is kept to be sent again, counted from
- * acknowledgement to acknowledgement, for time in which Redis is away makes nothing safe.
+ * Redis may lose writes that it acknowledged within its last one or two seconds. Batches are kept this long,
+ * in ms, to be sent again. The age counts from acknowledgement to acknowledgement, because time without Redis
+ * makes nothing durable.
  */
 const KEPT_MS = 3_000;
 
 interface Batch {
   number: number;
   cursor: string;
-  /** The files, packed: as objects those of a few seconds would be most of the producer's memory. */
+  /** The files as JSON: as objects, those of a few seconds would be most of the producer's memory. */
   packed: Buffer;
-  /** Their sources with secrets, by flight. */
+  /** Sources with secrets, by flight. */
   secrets: Map<string, string>;
-  /** When Redis acknowledged it, or 0. */
+  /** Unix time in ms of the acknowledgement, or 0. */
   ackedMs: number;
 }
 
 export interface BatchesOptions {
   backlog: Backlog;
   ledger: Ledger;
-  /** As it was when this process took it: its batches go on behind those that it has. */
+  /** State when this process took the run: new batches continue after its last one. */
   run: Run;
   /** Whether two files of the run could have the same destination. */
   claims: boolean;
-  /** Makes the run anew where Redis has forgotten it whole. */
+  /** Creates the run again if Redis has forgotten it completely. */
   recreate(): Promise<unknown>;
 }
 
-/** Registers the batches of a run in order, and those again that Redis has forgotten. */
+/** Registers the batches of a run in order, and registers those again that Redis has forgotten. */
 export class Batches {
   #recent: Batch[] = [];
   #sealed = false;
 
-  /** Number of the last batch. */
   #last: number;
 
   constructor(private readonly options: BatchesOptions) {
@@ -52,20 +52,20 @@ export class Batches {
     return this.#last;
   }
 
-  /** @throws ForgottenError when Redis has lost more than is kept. */
+  /** Registers the next batch. @throws ForgottenError if Redis has lost more than is kept here. */
   async send(cursor: string, files: EnqueueFile[], secrets: Map<string, string>): Promise<EnqueueAnswer[]> {
     const number = ++this.#last;
     this.#recent.push({ number, cursor, packed: Buffer.from(JSON.stringify(files)), secrets, ackedMs: 0 });
     return this.#register(number, files);
   }
 
-  /** There are no more. */
+  /** Marks the run as completely registered. */
   async seal(): Promise<void> {
     await this.options.ledger.seal(this.options.run.id);
     this.#sealed = true;
   }
 
-  /** Sends again what Redis has forgotten since. */
+  /** Registers again what Redis has forgotten. */
   async confirm(): Promise<void> {
     const { ledger, run } = this.options;
     const last = this.#recent.at(-1)?.number;
@@ -84,13 +84,13 @@ export class Batches {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
         const { backlog, ledger, run, claims } = this.options;
-        await ledger.keepSecretSources(run.id, batch.secrets); // before there is anything that needs them
+        await ledger.keepSecretSources(run.id, batch.secrets); // before any file that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
         const options = { shared: run.spec.fleet, claims };
         const answers = await backlog.enqueue(run.id, number, batch.cursor, files, options);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;
-        // It was taken, so all before it are there; those after it may have been forgotten with it.
+        // Redis took this batch, so it has all earlier ones; later ones may have been lost with it.
         this.#recent = this.#recent.filter((each) => each.number > number || each.ackedMs > nowMs - KEPT_MS);
         return answers;
       } catch (error) {

@@ -14,21 +14,21 @@ import type { Cursor } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import type { Batches } from "./batches.js";
 
-/** Who hears what became of files that were registered. */
+/** Callbacks for the fate of registered files. */
 export interface RegistrationEvents {
-  /** Files wait in the backlog: so many per host, in the chunks `<batch>|<host>`. */
+  /** Files were added to the backlog, with their number per host, in the chunks `<batch>|<host>`. */
   onQueued(batch: number, filesByHost: Map<string, number>): void;
-  /** A file ended without a transfer: unchanged, or refused. */
+  /** A file was settled without a transfer: unchanged or refused. */
   onSettled(outcome: Outcome): void;
 }
 
 /**
- * Registers files with a run: each is compared with what is known of its destination, then settled at once or put into
- * the backlog. An expansion does so batch by batch; whoever knows of single files may do so without one.
+ * Registers files with a run: compares each with the catalog, then settles it at once or adds it to the
+ * backlog. It works on any files; an expansion registers them batch by batch.
  */
 export class Registrar {
-  /** Buckets of claims that may hold something: see {@link Keys.claims}. */
   readonly #flights: Flights;
+  /** Buckets of claims that may be in use: see {@link Keys.claims}. */
   readonly claimBuckets = new Set<number>();
 
   constructor(
@@ -43,7 +43,7 @@ export class Registrar {
   /**
    * Registers up to 500 files in one call to Redis, all or nothing.
    *
-   * @param cursor where the expansion goes on behind them.
+   * @param cursor where the expansion continues after them.
    * @throws RunLostError, ForgottenError as Backlog.enqueue.
    */
   async register(entries: Entry[], cursor: Cursor): Promise<void> {
@@ -65,7 +65,7 @@ export class Registrar {
     this.events.onQueued(this.batches.number, filesByHost);
   }
 
-  /** @param secrets gets the source with its secrets, by flight, where it has any. */
+  /** @param secrets receives the source by flight if it contains secrets. */
   #fileOf(entry: Entry, unchanged: CatalogEntry | undefined, secrets: Map<string, string>): EnqueueFile {
     const { spec, tree }: { spec: RunSpec; tree: Tree } = this.comparison;
     const job: NewJob = { s: entry.redacted, d: entry.destination };

@@ -7,7 +7,7 @@ import { hostOf } from "@drover/shared/storage/registry";
 
 const PAGE = 500;
 
-/** Puts the files that a dead process had in its queue back into the backlog; what is settled is left alone. */
+/** Returns the files that a dead process had in its queue to the backlog. Settled files are left alone. */
 export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
   for (const [chunk, files] of await backlog.inFlight(run.id)) {
     const jobs = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
@@ -16,7 +16,7 @@ export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
   }
 }
 
-/** Takes up again exactly what did not succeed and can: two sources of one destination stay a collision. */
+/** Requeues every failed file that can succeed; collisions of two sources cannot. */
 export async function requeueFailed(run: Run, ledger: Ledger, backlog: Backlog): Promise<void> {
   const all: TransferJob[] = [];
   for await (const page of ledger.failures(run.id)) {

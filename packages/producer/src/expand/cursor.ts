@@ -1,8 +1,8 @@
-/** Where an expansion stands: sources of the command line that are finished, then bytes of the list. */
+/** Position of an expansion: finished sources of the command line, then bytes of the list. */
 export interface Cursor {
   sources: number;
   listByte: number;
-  /** Last key or path of the source that comes next that is done with: its listing goes on behind it. */
+  /** Last finished key or path of the next source; its listing continues after it. */
   after?: string;
 }
 

@@ -1,20 +1,20 @@
 import type { TransferError } from "@drover/shared/errors";
 import type { Cursor } from "./cursor.js";
 
-/** A file that the run is to carry, or something of its sources that it cannot. */
+/** A file that the run carries, or an item of its sources that it cannot carry. */
 export interface Entry {
-  /** URL with its secrets, or absolute path. */
+  /** URL including its secrets, or absolute path. */
   source: string;
-  /** The same without its secrets. */
+  /** The source without its secrets. */
   redacted: string;
-  /** Destination relative to the root; "" where there is none. */
+  /** Relative to the destination's root; "" if there is none. */
   destination: string;
   /** Expected SHA-256 in hexadecimal. */
   sha256: string | undefined;
-  /** At the source, where its listing tells: the same as the catalog's means unchanged. */
+  /** Version at the source if its listing tells; equal to the catalog's if unchanged. */
   version: string | undefined;
-  /** Why it cannot be carried. */
+  /** Why the item cannot be carried. */
   error: TransferError | undefined;
-  /** Where the expansion goes on after this entry. */
+  /** Where the expansion continues after this entry. */
   cursor: Cursor;
 }

@@ -11,7 +11,7 @@ import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
 import { Listers } from "./listers.js";
 import { compilePatterns, type Wanted } from "./patterns.js";
 
-/** Nothing was found for a while, but the expansion has come so far. */
+/** Progress of the cursor without a file. */
 export interface Passed {
   passed: true;
   cursor: Cursor;
@@ -19,24 +19,24 @@ export interface Passed {
 
 export interface ExpandInput {
   spec: RunSpec;
-  /** Sources of the command line with their secrets. */
+  /** Sources of the command line, including their secrets. */
   sources: string[];
-  /** The list: a path, or its bytes. */
+  /** The list: a path or its bytes. */
   list: string | AsyncIterable<string | Buffer> | undefined;
   from: Cursor;
-  /** Stops listings that are under way. */
+  /** Aborts listings in progress. */
   signal: AbortSignal;
-  /** Told what is left out, and what is waited for, for people. */
+  /** Called with messages for people about what is left out and what is waited for. */
   warn(message: string): void;
 }
 
 /**
- * Turns sources into files, one after the other: nothing is held but the entry at hand.
+ * Turns sources into files, one after the other. Only the current entry is in memory.
  *
- * A source whose listing breaks off does not keep the others from being expanded. The cursor then stays where it broke
- * off, so that whoever goes on there misses nothing; what comes twice is known by its destination.
+ * A failed listing does not stop the other sources. The cursor then stays where the listing failed, so that a
+ * resumed run misses nothing; files that come twice are recognized by their destination.
  *
- * @throws ListingError at the end, for the first such source.
+ * @throws ListingError at the end, for the first failed listing.
  */
 export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed> {
   const listers = new Listers({ ...input, of: "sources" });
@@ -66,14 +66,16 @@ export async function* expand(input: ExpandInput): AsyncGenerator<Entry | Passed
 
 /** One source, to be expanded. */
 interface Expandable {
-  /** Where it begins. */
+  /** Its start. */
   cursor: Cursor;
-  /** One of several of the command line, as it may be shown: who named it is told when nothing comes of it. */
+  /**
+   * Its redacted name if it is one of several on the command line: a warning names it when it yields no file.
+   */
   named?: string;
   expand(listers: Listers): AsyncGenerator<Entry | Passed>;
 }
 
-/** The sources of the command line, then those of the list, from the cursor on. */
+/** Yields the sources of the command line, then those of the list, starting at the cursor. */
 async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
   const { spec, from } = input;
   const wanted = compilePatterns(spec.patterns, spec.filters);
@@ -118,7 +120,7 @@ interface Context {
   input: ExpandInput;
   /** Cursor within the source. */
   inside: Cursor;
-  /** Cursor behind it. */
+  /** Cursor after the source. */
   after: Cursor;
   listers: Listers;
 }
@@ -163,7 +165,7 @@ function checkSha256(text: string): void {
   });
 }
 
-/** A source, with what was said of it where it was named. */
+/** A source with its attributes from the command line or the list. */
 interface NamedSource {
   location: Location;
   /** Name at the destination, for a single file. */
@@ -189,7 +191,7 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
     else yield refuse(`${redacted} is a ${storage.treeNoun}: it cannot have the name of one file`);
     return;
   }
-  // Whatever stands there has a destination, so that a retry finds it once it can be read.
+  // Even a source that cannot be read gets a destination, so that a retry finds it.
   const destination = named.name ?? storage.fileName(text, spec.layout);
   const sha256 = named.sha256 ?? spec.checksums[redacted];
   if (looked.is === "file") {
@@ -201,14 +203,14 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   yield { ...entry(spec, { source: text, redacted, destination, sha256, version: undefined }, after), error };
 }
 
-/** All files below a directory, or a prefix. */
+/** Yields all files below a directory or prefix. */
 async function* expandTree(
   { text: location }: Location,
   lister: Lister,
   { wanted, input, inside, after }: Context,
 ): AsyncGenerator<Entry | Passed> {
   const { spec } = input;
-  const checksums = new Map(Object.entries(spec.checksums)); // a name looked up in an object is kept for long
+  const checksums = new Map(Object.entries(spec.checksums)); // not an object: V8 would intern every name that is looked up in it
   const found = lister.list(location, { wanted, after: inside.after });
   let cursor = inside;
   try {
@@ -233,7 +235,7 @@ async function* expandTree(
   }
 }
 
-/** @throws ListingError for what went wrong with a listing. */
+/** Awaits one step of a listing. @throws ListingError if it fails. */
 export async function listing<T>(redacted: string, step: Promise<T>): Promise<T> {
   try {
     return await step;
@@ -244,18 +246,18 @@ export async function listing<T>(redacted: string, step: Promise<T>): Promise<T>
   }
 }
 
-/** What is known of a file that was found. */
+/** A file that was found. */
 interface FoundFile {
-  /** URL with its secrets, or the text of another source. */
+  /** URL including its secrets, or the text of another source. */
   source: string;
-  /** The same without its secrets; left out where it has none. */
+  /** The source without its secrets; defaults to `source`. */
   redacted?: string;
   destination: string;
   sha256: string | undefined;
   version: string | undefined;
 }
 
-/** An entry of a file, or of a name that no file may have at the destination. */
+/** Makes the entry of a file, with an error if the destination does not allow its name. */
 function entry(spec: RunSpec, file: FoundFile, cursor: Cursor): Entry {
   const { source, redacted = source, destination, sha256, version } = file;
   try {

@@ -2,29 +2,29 @@ import { createReadStream } from "node:fs";
 import { messageOf, TransferError, UnavailableError } from "@drover/shared/errors";
 import { ListingError } from "@drover/shared/storage/listing-error";
 
-/** A line may not be longer: a binary file given as a list must not fill the memory. */
+/** Longest line in bytes, so that a binary file given as a list cannot fill the memory. */
 export const MOST_LINE_BYTES = 64 << 10;
 
-/** How some editors begin a file in UTF-8. */
+/** Byte order mark, which some editors write at the start of UTF-8 files. */
 const MARK = Buffer.from("\ufeff");
 
 export interface ListLine {
   /** Empty for a line that is too long. */
   text: string;
-  /** It is over {@link MOST_LINE_BYTES}. */
+  /** The line exceeds {@link MOST_LINE_BYTES}. */
   tooLong?: true;
-  /** Where the line starts, in bytes. */
+  /** Offset of the line in bytes. */
   startByte: number;
-  /** Where the next line starts, in bytes: the cursor of whoever goes on after this line. */
+  /** Offset of the next line in bytes: the cursor after this line. */
   nextByte: number;
 }
 
 /**
- * Lines of a list, one after the other, without their ends (LF or CRLF). A last line without an end counts; a byte
- * order mark at the beginning does not.
+ * Yields the lines of a list without their ends (LF or CRLF). A last line without an end counts; a byte order
+ * mark at the start does not.
  *
- * @param startByte where a former reader stopped.
- * @throws UnavailableError when the list cannot be read.
+ * @param startByte offset where an earlier reader stopped. Default 0.
+ * @throws UnavailableError if the list cannot be read.
  */
 export async function* readList(
   input: string | AsyncIterable<string | Buffer>,
@@ -34,7 +34,7 @@ export async function* readList(
     typeof input === "string" ? createReadStream(input, { start: startByte, highWaterMark: 1 << 18 }) : input;
   let rest: Buffer = Buffer.alloc(0);
   let at = startByte;
-  let dropped = 0; // bytes before `at` of a line that is too long to be kept
+  let dropped = 0; // bytes before `at` that belong to a line too long to be kept
   const line = (bytes: Buffer, next: number): ListLine => {
     const start = at - dropped;
     if (dropped + bytes.length > MOST_LINE_BYTES)
@@ -55,7 +55,7 @@ export async function* readList(
         dropped = 0;
         from = end + 1;
       }
-      rest = Buffer.from(data.subarray(from)); // a copy: the chunk it is part of can go
+      rest = Buffer.from(data.subarray(from)); // a copy, so that the chunk can be freed
       if (dropped + rest.length <= MOST_LINE_BYTES) continue;
       dropped += rest.length;
       at += rest.length;
@@ -69,9 +69,9 @@ export async function* readList(
 }
 
 /**
- * Lines of a list of sources.
+ * Yields the lines of a list of sources.
  *
- * @throws ListingError when it cannot be read to its end.
+ * @throws ListingError if it cannot be read completely.
  */
 export async function* sourceLines(
   list: string | AsyncIterable<string | Buffer>,

@@ -1,6 +1,6 @@
 import type { Lister, ListerOptions, Storage } from "@drover/shared/storage/storage";
 
-/** The listers of one expansion, each opened when it is first needed. */
+/** The listers of one expansion, each opened at its first use. */
 export class Listers {
   readonly #open = new Map<Storage, Promise<Lister>>();
 

@@ -2,8 +2,8 @@ import { SettingsError } from "@drover/shared/errors";
 import picomatch from "picomatch";
 
 /**
- * With `s`: else a wildcard that begins a name would match no line break there. With `debug`: else what cannot be
- * understood would match nothing.
+ * `flags: "s"`: without it, a wildcard at the start of a name matches no line break. `debug`: without it, an
+ * invalid pattern matches nothing instead of throwing.
  */
 const OPTIONS = { dot: true, nonegate: true, flags: "s", debug: true } as const;
 
@@ -11,15 +11,15 @@ const OPTIONS = { dot: true, nonegate: true, flags: "s", debug: true } as const;
 export type Wanted = (relative: string) => boolean;
 
 /**
- * A pattern without `/` is about the file's own name at any depth, one with `/` about the relative path; `dir/` is
- * everything below.
+ * Compiles one pattern. Without `/` it matches the file's own name at any depth, with `/` the relative path;
+ * `dir/` matches everything below.
  */
 function matcher(pattern: string): Wanted {
   if (pattern === "" || pattern === "/")
     throw new SettingsError("an empty pattern matches nothing: leave it out");
   let matches: (text: string) => boolean;
   try {
-    const glob = pattern.replaceAll("[!", "[^"); // the shell's way to say it, which picomatch does not know
+    const glob = pattern.replaceAll("[!", "[^"); // the shell's negation, which picomatch does not know
     matches = picomatch(glob.replace(/^\//, "").replace(/\/$/, "/**"), OPTIONS);
   } catch (error) {
     throw new SettingsError(`invalid pattern ${JSON.stringify(pattern)}: ${(error as Error).message}`);
@@ -31,12 +31,13 @@ function matcher(pattern: string): Wanted {
 /**
  * Compiles `--pattern` and `--include`/`--exclude`.
  *
- * A file is wanted when one of the patterns matches (or all patterns are negations) and no `!negation` does, and when
- * the first of the filters that matches it is an include. What matches no filter is wanted unless one is an include.
+ * A file is wanted if it matches one of the patterns (or all patterns are negations) and no `!negation`, and
+ * if the first filter that matches it is an include. A file that matches no filter is wanted unless one of
+ * the filters is an include.
  *
- * @param patterns globs (`*`, `**`, `?`, `{a,b}`, `[…]`), dotfiles included; `!glob` negates.
+ * @param patterns globs (`*`, `**`, `?`, `{a,b}`, `[…]`), which match dotfiles too; `!glob` negates.
  * @param filters `+ glob` or `- glob`, in the order of the command line.
- * @throws SettingsError for a pattern that cannot be understood.
+ * @throws SettingsError for an invalid pattern.
  */
 export function compilePatterns(patterns: readonly string[], filters: readonly string[]): Wanted {
   const isNegation = (pattern: string) => pattern.startsWith("!") && !pattern.startsWith("!(");

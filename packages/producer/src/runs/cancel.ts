@@ -4,13 +4,16 @@ import { LocalRun } from "./local-run.js";
 import { SILENT } from "./run-handle.js";
 import type { StartWorkerPool } from "./worker-pool.js";
 
-/** `over`: it had ended before. `asked`: whoever carries it stops. `cancelled`: what was open ended `cancelled` here. */
+/**
+ * `over`: the run had ended before. `asked`: its process or fleet will stop it. `cancelled`: open files were
+ * settled as `cancelled` here.
+ */
 export type Cancelled = { is: "over"; state: RunState } | { is: "asked" } | { is: "cancelled" };
 
 /**
- * Stops a run; what is not done ends `cancelled`.
+ * Cancels a run. Unfinished files are settled as `cancelled`.
  *
- * @throws SettingsError where there is no such run.
+ * @throws SettingsError if there is no such run.
  */
 export async function cancelRun(engine: Engine, id: string, startPool: StartWorkerPool): Promise<Cancelled> {
   const { ledger } = engine;
@@ -20,7 +23,7 @@ export async function cancelRun(engine: Engine, id: string, startPool: StartWork
     await ledger.cancel(id);
     return { is: "asked" };
   }
-  // Nobody works on it: what is open is settled here.
+  // No process works on the run, so this one settles the open files.
   await ledger.take(run);
   await ledger.cancel(id);
   const taken = { ...(await ledger.get(id)), sealed: true };

@@ -2,9 +2,10 @@ import { destinationOf } from "@drover/shared/storage/registry";
 import type { PlannedRun } from "./plan.js";
 
 /**
- * Looks whether what is removed can be kept where it is to be: of a directory that is met when it is made.
+ * Checks that removed files can be kept in the backup location. A local directory is only checked when it is
+ * made.
  *
- * @throws SettingsError where it cannot.
+ * @throws SettingsError if they cannot.
  */
 export async function checkBackup({ spec }: PlannedRun): Promise<void> {
   const backup = spec.delete?.backupDir;
@@ -12,10 +13,10 @@ export async function checkBackup({ spec }: PlannedRun): Promise<void> {
 }
 
 /**
- * Makes the destination, so that one that cannot be written to is refused before anything else happens. Of a fleet it is
- * the workers that write.
+ * Creates the destination, so that an unwritable one is refused before anything else happens. For a fleet
+ * this does nothing, as its workers write.
  *
- * @throws SettingsError where it cannot be written to.
+ * @throws SettingsError if it cannot be written to.
  */
 export async function prepareDestination({ spec }: PlannedRun): Promise<void> {
   if (!spec.fleet) await destinationOf(spec.root).prepare(spec.root, spec);

@@ -18,7 +18,7 @@ import type { PlannedRun } from "./plan.js";
 /** Files that are compared at once. */
 const BATCH = 500;
 
-/** What would be done about a file. */
+/** What the run would do with a file. */
 export interface PlannedFile {
   source: string | null;
   /** Absolute, or "". */
@@ -28,31 +28,31 @@ export interface PlannedFile {
   error?: { class: string; message: string };
 }
 
-/** What would come of the run. */
+/** Summary of a dry run. */
 export interface DryRunResult {
   counts: Record<PlannedFile["action"], number>;
-  /** Why nothing would be deleted although it is asked for, or "". */
+  /** Why nothing would be deleted although deletion is requested, or "". */
   deletionRefused: string;
-  /** Why not everything was found. */
+  /** Why not all files were found. */
   incomplete?: ListingError;
 }
 
 export interface DryRunOptions {
-  /** Opens what is known of earlier syncs; resolves to undefined where nothing is. */
+  /** Opens the record of earlier syncs; resolves to undefined if there is none. */
   openEngine(): Promise<Engine | undefined>;
   warn(message: string): void;
 }
 
 /**
- * Tells what a run would do, without writing any file. Directories and prefixes are listed, and compared with what
- * earlier syncs noted, where there were any; no URL is asked for.
+ * Yields what a run would do, without writing any file. Directories and prefixes are listed and compared with
+ * the catalog of earlier syncs, if there is one; URLs are not requested.
  */
 export async function* dryRun(
   planned: PlannedRun,
   options: DryRunOptions,
 ): AsyncGenerator<PlannedFile, DryRunResult> {
   const { spec } = planned;
-  const { signal } = new AbortController(); // Ctrl-C ends the process
+  const { signal } = new AbortController(); // never aborted: Ctrl-C ends the process
   const tree = destinationOf(spec.root).mayExist(spec.root) ? openTree(spec) : undefined;
   const engine = tree && (await options.openEngine());
   const check = engine && tree ? await openCheck(spec, tree, signal, options.warn) : undefined;
@@ -119,7 +119,10 @@ async function* batches(
   }
 }
 
-/** Tells what two sources want to write, as Redis does for a run: then the names are kept until all are found. */
+/**
+ * Finds two sources with the same destination, as Redis does for a run. The names of all files are kept in
+ * memory if that can happen.
+ */
 class Claims {
   readonly #sources: Map<string, string> | undefined;
 
@@ -127,7 +130,7 @@ class Claims {
     if (spec.sources.length > 1 || spec.list !== undefined || spec.listIsStdin) this.#sources = new Map();
   }
 
-  /** Entries without those that come twice; with an error where another source came before. */
+  /** Drops repeated entries, and gives an error to those whose destination another source has. */
   of(entries: Entry[]): Entry[] {
     const sources = this.#sources;
     if (!sources) return entries;

@@ -18,9 +18,9 @@ import { cursorOf, openRunList } from "./run-list.js";
 
 /** Files per call to Redis. */
 const BATCH_FILES = 500;
-/** Files of a slow list go on after so long, even where they are fewer. */
+/** Interval in ms at which found files are registered even if the batch is not full. */
 const LINGER_MS = 100;
-/** Interval at which the cursor is saved while nothing is found. */
+/** Interval in ms at which the cursor is saved while nothing is found. */
 const SAVE_CURSOR_MS = 1_000;
 
 export interface ExpansionOptions {
@@ -28,18 +28,21 @@ export interface ExpansionOptions {
   run: Run;
   secrets: RunSecrets;
   tree: Tree;
-  /** The run's list where it comes through a pipe; otherwise it is read from where the run says that it is. */
+  /**
+   * The run's list if it comes through a pipe; otherwise undefined, and the list is opened from the run's
+   * spec.
+   */
   stdin: NodeJS.ReadableStream | undefined;
   revalidator?: Revalidator;
   check: DestinationCheck | undefined;
-  /** Ends the expansion; the run can be resumed where it stopped. */
+  /** Aborts the expansion; the run can be resumed at the saved cursor. */
   signal: AbortSignal;
   host: ExpansionHost;
 }
 
-/** Whoever has a run expanded: carries its files, or follows it. */
+/** Callbacks of the process that expands a run, whether it carries the files or follows the run. */
 export interface ExpansionHost extends RegistrationEvents {
-  /** Resolves when there is room for so many files more in the backlog. */
+  /** Resolves when the backlog has room for that many more files. */
   room(files: number): Promise<void>;
   /** Resolves when files were settled, or after a moment. */
   calm(): Promise<void>;
@@ -47,14 +50,14 @@ export interface ExpansionHost extends RegistrationEvents {
 }
 
 /**
- * Expands a run's sources, from where it stands, and registers what is found. Where the run is to remove what its sources
- * do not have, that comes when everything before is settled.
+ * Expands a run's sources from the saved cursor and registers the files. If the run deletes extraneous files,
+ * their removal is registered after everything else is settled.
  */
 export class RunExpansion {
   readonly #catalog: Catalog;
   readonly #batches: Batches;
   readonly #registrar: Registrar;
-  /** Two files of the run could have the same destination. Files of one listing have destinations of their own. */
+  /** Whether two files of the run could have the same destination. Files of a single listing cannot. */
   readonly #claims: boolean;
   readonly #batchFiles: number;
   #pending: Entry[] = [];
@@ -82,9 +85,9 @@ export class RunExpansion {
   }
 
   /**
-   * @returns what was sent last, to be confirmed for a while.
-   * @throws ListingError when a source could not be listed to its end: what was found is registered, the run is not
-   *   sealed. RunLostError when the run was cancelled or is another process's by now.
+   * @returns the batches, which the caller confirms for a while.
+   * @throws ListingError if a source could not be listed completely: the files found are registered, the run
+   *   is not sealed. RunLostError if the run was cancelled or another process has taken it.
    */
   async run(): Promise<Batches> {
     const { engine, run, tree, signal } = this.options;
@@ -102,19 +105,19 @@ export class RunExpansion {
       if (signal.aborted) return this.#batches;
       if (why !== "") await ledger.noteDeletionRefused(run.id, why);
     }
-    await this.#catalog.register(tree); // Redis may have forgotten it, or somebody dropped it
+    await this.#catalog.register(tree); // again: Redis may have forgotten it, or somebody dropped it
     await this.#batches.seal();
     return this.#batches;
   }
 
-  /** @returns why not everything was found. */
+  /** @returns why not all files were found. */
   async #registerAll(): Promise<ListingError | undefined> {
     let incomplete: ListingError | undefined;
-    const timer = setInterval(() => void this.#send().catch(() => {}), LINGER_MS); // the error is thrown below
+    const timer = setInterval(() => void this.#send().catch(() => {}), LINGER_MS); // thrown below as #broken
     try {
       await this.#take().catch((error) => {
         if (error instanceof ListingError)
-          incomplete = error; // what was listed is carried
+          incomplete = error; // the files listed so far are carried
         else if (!this.options.signal.aborted) throw error;
       });
       await this.#send(true);
@@ -149,7 +152,7 @@ export class RunExpansion {
     }
   }
 
-  /** Registers what was found since the last time, one batch after the other. */
+  /** Registers the files found since the last call; batches go one after the other. */
   #send(end = false): Promise<void> {
     const entries = this.#pending;
     const cursor = this.#reached;
@@ -168,7 +171,7 @@ export class RunExpansion {
     return this.#sending;
   }
 
-  /** Waits until everything that is registered is settled. @returns undefined where the run is stopped before. */
+  /** Waits until all registered files are settled. @returns undefined if the run is stopped before. */
   async #settled(): Promise<RunCounts | undefined> {
     const { engine, run, signal, host } = this.options;
     while (!signal.aborted) {

@@ -13,33 +13,36 @@ import { RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
 import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
 
-/** Interval at which Redis is asked for what has changed. */
+/** Interval in ms at which Redis is polled. */
 const LOOK_MS = 50;
-/** Interval at which whoever expands a run says that it is there. */
+/** Interval in ms at which the expanding process renews its hold on the run. */
 const HOLD_EVERY_MS = 5_000;
-/** Redis may forget what it acknowledged within its last second or two: it is asked for so long. */
+/**
+ * Time in ms during which batches are confirmed after the expansion: Redis may lose writes that it
+ * acknowledged within its last one or two seconds.
+ */
 const CONFIRM_MS = 10_000;
-/** Where Redis can say that everything is on its disk, it may take so long. */
+/** Time limit in ms of WAITAOF, with which Redis reports that its writes are on disk. */
 const WAITAOF_MS = 2_000;
-/** Where it cannot, it has been given the second that it may take. */
+/** Wait in ms without WAITAOF: Redis writes to disk every second. */
 const EVERYSEC_MS = 1_200;
 
 export interface FleetRunOptions {
-  /** Of a run that is to be expanded here; undefined for one that is only watched. */
+  /** Given for a run that is expanded here; undefined for one that is only followed. */
   secrets?: RunSecrets | undefined;
-  /** The run's list where it comes through a pipe. */
+  /** The run's list if it comes through a pipe. */
   stdin?: NodeJS.ReadableStream | undefined;
 }
 
-/** A run that a fleet's workers carry. Whoever submits it expands it, and may follow it like anybody else. */
+/** A run whose files a fleet's workers carry. The submitting process expands it; any process may follow it. */
 export class FleetRun implements RunHandle {
   readonly breakers: HostBreakers;
   readonly stopping = "";
   readonly #stop = new AbortController();
-  /** Files that were told of: Redis may tell of one twice, after it has forgotten. */
+  /** Indexes of reported files. Redis may deliver an outcome twice after it lost writes. */
   readonly #told = new IndexSet();
   readonly #outcomes: OutcomeStream;
-  /** All of its files are submitted. */
+  /** Whether all files are submitted. */
   #expanded: boolean;
 
   constructor(
@@ -78,21 +81,21 @@ export class FleetRun implements RunHandle {
   }
 
   /**
-   * Submits all of the run's files and leaves it to the fleet.
+   * Submits all files of the run and leaves the run to the fleet.
    *
-   * @returns what is to be confirmed with {@link untilDurable}.
-   * @throws ListingError where a source could not be listed to its end.
+   * @returns the batches to confirm with {@link untilDurable}; undefined if the run was cancelled meanwhile.
+   * @throws ListingError if a source could not be listed completely.
    */
   async submitAll(events: RunEvents): Promise<Batches | undefined> {
     return await this.#expand(this.options.secrets as RunSecrets, events);
   }
 
-  /** Resolves when Redis has everything that was submitted on its disk, as far as it can tell. */
+  /** Resolves when all submitted files are on Redis's disk, as far as Redis can tell. */
   async untilDurable(batches: Batches | undefined): Promise<void> {
     try {
       await this.engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS);
     } catch {
-      await sleep(EVERYSEC_MS); // before Redis 7.2 it cannot say
+      await sleep(EVERYSEC_MS); // Redis before 7.2 has no WAITAOF
     }
     await batches?.confirm();
   }
@@ -101,7 +104,7 @@ export class FleetRun implements RunHandle {
     const { secrets } = this.options;
     if (!secrets) return {};
     if (this.run.sealed) {
-      await this.engine.ledger.leave(this.run.id); // nothing is to be found any more, or to be removed
+      await this.engine.ledger.leave(this.run.id); // nothing is left to find or to remove
       return {};
     }
     try {
@@ -112,7 +115,7 @@ export class FleetRun implements RunHandle {
     }
   }
 
-  /** @returns the counts of a run that is over; undefined where it is not followed any more. */
+  /** @returns the counts of a run that is over; undefined if following was stopped. */
   async #untilOver({
     batches,
     listing,
@@ -128,7 +131,7 @@ export class FleetRun implements RunHandle {
       const run = await ledger.get(id);
       const counts = await ledger.counts(id);
       const settled = counts.settled === counts.files;
-      if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // no worker may be left
+      if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // there may be no worker left to do it
       if (settled && (listing !== undefined || run.state === "done" || run.state === "cancelled"))
         return counts;
       await sleep(LOOK_MS * 2);
@@ -136,7 +139,7 @@ export class FleetRun implements RunHandle {
     return undefined;
   }
 
-  /** @returns what is to be confirmed; undefined where the run was cancelled meanwhile. */
+  /** @returns the batches to confirm; undefined if the run was cancelled meanwhile. */
   async #expand(secrets: RunSecrets, events: RunEvents): Promise<Batches | undefined> {
     const { run, engine } = this;
     const { ledger } = engine;
@@ -148,7 +151,7 @@ export class FleetRun implements RunHandle {
       lost = !(await ledger.hold(run.id));
       if (lost) this.#stop.abort();
     };
-    const holding = setInterval(() => void hold().catch(() => {}), HOLD_EVERY_MS); // Redis may be away: said again
+    const holding = setInterval(() => void hold().catch(() => {}), HOLD_EVERY_MS); // Redis may be away: the next interval tries again
     const expansion = new RunExpansion({
       engine,
       run,
@@ -184,11 +187,14 @@ export class FleetRun implements RunHandle {
       clearInterval(holding);
       await check?.close();
       tree.close();
-      await ledger.leave(run.id).catch(() => {}); // then it is free after a while
+      await ledger.leave(run.id).catch(() => {}); // otherwise the hold expires
     }
   }
 
-  /** Waits until fewer files than the high water are open. Redis is asked only when that may not be so. */
+  /**
+   * Waits until the number of open files is below the high-water mark. Redis is asked only when the mark may
+   * be reached.
+   */
   #backlogRoom(): (files: number) => Promise<void> {
     const { run, engine } = this;
     let left = 0;
@@ -196,24 +202,24 @@ export class FleetRun implements RunHandle {
       left -= files;
       while (left < files && !this.#stop.signal.aborted) {
         const open = await engine.ledger.openFiles(run.id);
-        if (open === undefined) return; // cancelled or forgotten: the next batch tells
+        if (open === undefined) return; // cancelled or forgotten: the next batch reports it
         left = run.spec.backlogHighWater - open;
         if (left < files) await sleep(LOOK_MS);
       }
     };
   }
 
-  /** Tells of outcomes as they come. */
+  /** Reports outcomes as they arrive. */
   async #watch(events: RunEvents): Promise<void> {
     const { signal } = this.#stop;
-    // Many at once: every look costs Redis as much as a file does.
+    // Outcomes are read in large groups, because each read costs Redis as much as a file does.
     while (!signal.aborted)
       if ((await this.#tell(events)) < MOST_READ) await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
     while ((await this.#tell(events)) > 0);
     await this.#outcomes.leave();
   }
 
-  /** @returns how many were told of. */
+  /** @returns the number of outcomes read. */
   async #tell(events: RunEvents): Promise<number> {
     const outcomes = await this.#outcomes.read();
     for (const [index, outcome] of outcomes) if (this.#told.add(index)) events.settled({ ...outcome, index });

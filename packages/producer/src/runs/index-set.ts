@@ -1,9 +1,9 @@
-/** Whole numbers from 0 on, one bit each: a million take 125 KB. */
+/** A set of integers from 0, one bit each: a million take 125 KB. */
 export class IndexSet {
   #bytes = new Uint8Array(1024);
   size = 0;
 
-  /** @returns false where it was there already. */
+  /** @returns false if it was in the set. */
   add(index: number): boolean {
     const at = index >>> 3;
     const bit = 1 << (index & 7);

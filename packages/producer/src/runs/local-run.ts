@@ -22,21 +22,21 @@ import type { StartWorkerPool, WorkerPool } from "./worker-pool.js";
 
 const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
-/** Looks at a run without any file in a queue after which it is said to be stuck. */
+/** Consecutive looks that find no file in any queue, after which the run counts as stuck. */
 const MOST_IDLE_LOOKS = 2;
 
 export interface LocalRunOptions {
   secrets: RunSecrets;
   startPool: StartWorkerPool;
-  /** The run's list where it comes through a pipe; it is kept in the state directory while it is read. */
+  /** The run's list if it comes through a pipe; a copy is kept in the state directory as it is read. */
   stdin?: NodeJS.ReadableStream | undefined;
-  /** Take failed files up again. Default false. */
+  /** Whether to retry failed files. Default false. */
   retry?: boolean;
-  /** Somebody watches each file. Default false. */
+  /** Whether to report the progress of each file. Default false. */
   live?: boolean;
 }
 
-/** A run that this process carries by itself: expansion, dispatcher and workers around a queue of the run's own. */
+/** A run that this process carries itself: expansion, dispatcher and workers around a queue of its own. */
 export class LocalRun implements RunHandle {
   readonly breakers: HostBreakers;
   readonly stopping = "stopping: unfinished files stay resumable (once more stops at once)";
@@ -54,7 +54,7 @@ export class LocalRun implements RunHandle {
   }
 }
 
-/** One process' work on a run, from where the run stands to its end. */
+/** One process's work on a run, from the run's current state to its end. */
 class LocalCarriage {
   readonly #tree: Tree;
   readonly #backlog: Backlog;
@@ -63,9 +63,12 @@ class LocalCarriage {
   #pool!: WorkerPool;
   readonly #failure = Promise.withResolvers<never>();
   readonly #stopExpanding = new AbortController();
-  /** Files that were told of: one that lost its lease and one that took over may both have it settled. */
+  /**
+   * Indexes of reported files: a worker that lost its lease and the one that took over may both report a
+   * file.
+   */
   readonly #told = new IndexSet();
-  /** Files that are known here and not settled. */
+  /** Number of unsettled files known to this process. */
   #open = 0;
   #quiet = Promise.withResolvers<void>();
   #idleLooks = 0;
@@ -99,7 +102,7 @@ class LocalCarriage {
   #openQueue(generation: number): Queue {
     const { redis, keys } = this.engine;
     const queue = new Queue(this.#queueName(generation), { connection: redis, prefix: keys.queuePrefix() });
-    queue.on("error", () => {}); // Redis being away is told once, by the connection
+    queue.on("error", () => {}); // the connection reports once that Redis is away
     return queue;
   }
 
@@ -136,7 +139,7 @@ class LocalCarriage {
     }
   }
 
-  /** What earlier processes left is put back first; then the workers begin, and get it. */
+  /** Requeues what earlier processes left, then starts the workers and offers them those files. */
   async #start(): Promise<void> {
     const { run, engine, events, breakers, options } = this;
     const left = run.generation > 0 ? await this.#putBackLeftOver() : [];
@@ -184,7 +187,7 @@ class LocalCarriage {
     return left;
   }
 
-  /** A chunk is in the backlog: its files are to be carried. */
+  /** Offers a chunk of the backlog to the dispatcher. */
   #offer(chunk: string, files: number): void {
     if (this.#open <= 0) this.#quiet = Promise.withResolvers<void>();
     this.#open += files;
@@ -201,7 +204,7 @@ class LocalCarriage {
   }
 
   #onSettled(outcome: Outcome): void {
-    if (this.#told.add(outcome.index)) this.events.settled(outcome); // the first to come is right
+    if (this.#told.add(outcome.index)) this.events.settled(outcome); // the first outcome is the right one
     this.#leave();
   }
 
@@ -217,7 +220,7 @@ class LocalCarriage {
     else this.#leave();
   }
 
-  /** A file is open no more. */
+  /** A file is no longer open. */
   #leave(): void {
     if (--this.#open <= 0) this.#quiet.resolve();
   }
@@ -226,7 +229,7 @@ class LocalCarriage {
     this.engine.ledger.isCancelled(this.run.id).then(
       (is) => is && this.#cancel(),
       () => {},
-    ); // Redis is away: asked again
+    ); // Redis is away: the next poll asks again
   }
 
   #cancel(): void {
@@ -288,7 +291,7 @@ class LocalCarriage {
     }
   }
 
-  /** Resolves when everything that is known here is settled, or after a moment. */
+  /** Resolves when all files known to this process are settled, or after a moment. */
   async #calm(): Promise<void> {
     if (this.#open > 0) {
       this.#idleLooks = 0;
@@ -304,9 +307,9 @@ class LocalCarriage {
     await sleep(LEDGER_POLL_MS, undefined, { ref: false });
   }
 
-  // Counting here is quick, the ledger is right: it has the last word, and is asked now and then in any case.
+  // The local count is quick; the ledger is authoritative. It decides, and is also polled at intervals.
 
-  /** Of a run that is not sealed: until what was registered is settled. */
+  /** Waits until the registered files of an unsealed run are settled. */
   async #settledSoFar(): Promise<void> {
     for (;;) {
       const counts = await this.engine.ledger.counts(this.run.id);

@@ -4,7 +4,7 @@ import { FleetRun, type FleetRunOptions } from "./fleet-run.js";
 import { LocalRun, type LocalRunOptions } from "./local-run.js";
 import type { RunHandle } from "./run-handle.js";
 
-/** The handle of a run, by who carries its files: the one place that asks. */
+/** Makes the handle of a run. Nothing else depends on who carries the run's files. */
 export function openRun(engine: Engine, run: Run, options: LocalRunOptions & FleetRunOptions): RunHandle {
   return run.spec.fleet ? new FleetRun(engine, run, options) : new LocalRun(engine, run, options);
 }

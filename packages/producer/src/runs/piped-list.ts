@@ -5,26 +5,30 @@ import { Readable } from "node:stream";
 import { UnavailableError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
 
-/** Opens a list that can be read only once: `-` is standard input, all else the path of a pipe or the like. */
+/** Opens a list that can be read only once: `-` is standard input, anything else the path of a pipe. */
 export function openPipe(pipe: string): NodeJS.ReadableStream {
   return pipe === "-" ? process.stdin : createReadStream(pipe);
 }
 
-/** Where a list is kept until its pipe has come to its end: what is not whole must not pass for it. */
+/**
+ * Path of a kept list until its pipe has been read completely, so that an incomplete list is never taken for
+ * a complete one.
+ */
 export function unfinished(list: string): string {
   return `${list}.part`;
 }
 
-/** Removes a list that was kept. */
+/** Removes a kept list. */
 export function dropKept(list: string): void {
   rmSync(list, { force: true });
   rmSync(unfinished(list), { force: true });
 }
 
 /**
- * Keeps what is read from a pipe in the state directory, so that a killed run can go on with it.
+ * Copies a pipe into the state directory as it is read, so that a killed run can be resumed.
  *
  * @returns the file, and the stream to read instead of the pipe.
+ * @throws UnavailableError if the file cannot be created.
  */
 export function keepPipe(pipe: string, stateDir: string): { path: string; stream: NodeJS.ReadableStream } {
   const directory = join(stateDir, "lists");

@@ -6,11 +6,11 @@ import type { DestinationStorage } from "@drover/shared/storage/storage";
 import type { RunRequest } from "./request.js";
 
 /**
- * Checks what a request says of deleting.
+ * Checks the deletion settings of a request.
  *
  * @param sources of the request.
- * @param spec of the run, with its services: what lies in what is known only with them.
- * @throws SettingsError where deleting could remove what nobody meant.
+ * @param spec of the run, including its services, which decide whether two locations overlap.
+ * @throws SettingsError if deletion could remove something that is not meant to be removed.
  */
 export function planDeletion(
   request: RunRequest,

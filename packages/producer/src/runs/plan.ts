@@ -18,18 +18,18 @@ import { type RunRequest, type RunRequestInput, runRequestSchema } from "./reque
 import { checkReadable, stampOf } from "./run-list.js";
 import { planServices } from "./services.js";
 
-/** A run that may be submitted: all that is to be known of it, and nothing that has changed yet. */
+/** A checked request, ready to submit. */
 export interface PlannedRun {
   spec: RunSpec;
   secrets: RunSecrets;
-  /** The list, where it can be read only once: `-` for standard input, or the path of a pipe. */
+  /** The list if it can be read only once: `-` for standard input, or the path of a pipe. */
   pipe?: string;
 }
 
 /**
- * Understands a request, and checks it against what is there. Nothing is changed.
+ * Parses a request and checks it against the file system and the configuration. Planning changes nothing.
  *
- * @throws SettingsError for whatever cannot be right.
+ * @throws SettingsError for an invalid request.
  */
 export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const request = parseRequest(input);
@@ -100,7 +100,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   };
 }
 
-/** Files at once that a process carries by itself. */
+/** Default number of files that a process carries at once. */
 const MAX_WORKERS = 8;
 
 function parseRequest(input: RunRequestInput): RunRequest {
@@ -124,7 +124,7 @@ function limitsOf({ selection }: RunRequest): Limits {
   };
 }
 
-/** The sources, each once; two that would land on one destination are refused by name. */
+/** The sources without repetitions. Two that would be written to the same destination are refused. */
 function checkSources({ selection, directory, s3, destination }: RunRequest): Location[] {
   const byText = new Map<string, Location>();
   const byDestination = new Map<string, string>();
@@ -132,7 +132,7 @@ function checkSources({ selection, directory, s3, destination }: RunRequest): Lo
     const source = parseLocation(written, { directory, bucket: s3.bucket });
     if (byText.has(source.text)) continue;
     byText.set(source.text, source);
-    if (source.storage.isTree(source.text) !== false) continue; // listing it will tell
+    if (source.storage.isTree(source.text) !== false) continue; // the listing will tell
     const name = source.storage.fileName(source.text, destination.layout);
     const other = byDestination.get(name);
     if (other !== undefined) {
@@ -147,7 +147,7 @@ function checkSources({ selection, directory, s3, destination }: RunRequest): Lo
   return [...byText.values()];
 }
 
-/** A tree that is synced onto itself is a slip, whatever was meant. */
+/** @throws SettingsError if a tree would be synced onto itself. */
 function refuseSame({ storage, text }: Location, spec: RunSpec): void {
   if (storage !== storageOf(spec.root) || !storage.destination?.isSame(text, spec.root, spec)) return;
   throw new SettingsError(`${text} is the destination itself: choose another --artifact-root`);
@@ -187,7 +187,7 @@ function checkChecksums(
   return checksums;
 }
 
-/** @throws SettingsError; the value is never shown. */
+/** @throws SettingsError without the header's value. */
 function checkHeaders(given: Record<string, string>): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(given)) {

@@ -3,48 +3,51 @@ import { z } from "zod";
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits in lower case");
 const bytes = z.number().int().nonnegative();
 
-/** Which files a run is about. */
+/** Which files a run carries. */
 const selectionSchema = z.strictObject({
-  /** URLs, `s3://bucket/key`, paths; with their secrets. Relative paths are relative to the request's directory. */
+  /**
+   * URLs, `s3://bucket/key` or paths, including their secrets. Relative paths start at the request's
+   * directory.
+   */
   sources: z.array(z.string()).default([]),
-  /** A list of sources, one a line: the path of a file or of a pipe, or `-` for this process' standard input. */
+  /** List of sources, one per line: path of a file or pipe, or `-` for this process's standard input. */
   list: z.string().optional(),
-  /** Files of directories and prefixes to take; `!glob` excludes. */
+  /** Globs of files to take from directories and prefixes; `!glob` excludes. */
   patterns: z.array(z.string()).default(["*"]),
   /** `+ glob` and `- glob`: the first that matches a file decides. */
   filters: z.array(z.string()).default([]),
-  /** Of what is found in directories and prefixes, only files of these sizes (bytes) and times (Unix ms) are taken. */
+  /** Limits of size (bytes) and modification time (Unix ms) for files found in directories and prefixes. */
   minSizeBytes: bytes.optional(),
   maxSizeBytes: bytes.optional(),
   minMtimeMs: z.number().optional(),
   maxMtimeMs: z.number().optional(),
   /** Expected SHA-256 of sources. */
   checksums: z.array(z.strictObject({ source: z.string(), sha256 })).default([]),
-  /** Request headers for the sources' own hosts. */
+  /** Request headers, sent to the sources' own hosts. */
   headers: z.record(z.string(), z.string()).default({}),
 });
 
-/** Where the files go. */
+/** Where the files are written. */
 const destinationSchema = z.strictObject({
-  /** A directory, absolute or relative to the request's directory, or `s3://bucket/prefix`. */
+  /** Directory, absolute or relative to the request's directory, or `s3://bucket/prefix`. */
   root: z.string(),
-  /** Name of the one file, below the root. Defaults to what the source is called. */
+  /** Name of a single file below the root. Defaults to the name of the source. */
   name: z.string().optional(),
-  /** Name of a URL's file: its last segment, or host and path. */
+  /** Name of a URL's file: its last segment (`name`), or host and path (`url`). */
   layout: z.enum(["name", "url"]).default("name"),
-  /** Look whether others changed objects since they were written. A local destination is always looked at. */
+  /** Whether to check that objects are as they were written. A local destination is always checked. */
   check: z.boolean().optional(),
-  /** fsync files and directories, or leave that to the system. */
+  /** `fsync` flushes files and directories to disk; `rename` leaves that to the system. */
   durability: z.enum(["fsync", "rename"]).default("fsync"),
-  /** Remove what no source has. */
+  /** Removes files that no source has. */
   delete: z
     .strictObject({
-      /** Nothing is removed where it would be more: files, or percent of those that are there. */
+      /** Limit, in files or percent of the existing files. Beyond it nothing is removed. */
       most: z.union([
         z.strictObject({ files: bytes }),
         z.strictObject({ percent: z.number().min(0).max(100) }),
       ]),
-      /** Keeps what is removed: of the kind of the root. */
+      /** Where removed files are kept, in the same storage as the root. */
       backupDir: z.string().optional(),
     })
     .optional(),
@@ -52,44 +55,44 @@ const destinationSchema = z.strictObject({
 
 /** How each file is carried. */
 const termsSchema = z.strictObject({
-  /** Tries per file in all. */
+  /** Attempts per file, including the first. */
   retries: z.number().int().positive().default(5),
-  /** For connecting, for the answer, and for each KiB of the body. */
+  /** Time limit in ms for connecting, for the response, and for each KiB of the body. */
   timeoutMs: z.number().positive().default(300_000),
-  /** Growth of the delay between tries, which begins with a second. */
+  /** Growth of the delay between attempts, which starts at one second. */
   backoffFactor: z.number().min(1).default(1.5),
-  /** `full`: anything up to the delay. `near`: within a quarter of it. */
+  /** `full`: a random time up to the delay. `near`: within a quarter of the delay. */
   jitter: z.enum(["full", "near"]).default("full"),
-  /** Files at once. Defaults to 8; to what the workers of a fleet carry. */
+  /** Files at once. Defaults to 8; for a fleet to the capacity of its workers. */
   maxWorkers: z.number().int().positive().optional(),
   maxFileSizeBytes: bytes.optional(),
   bytesPerSecond: z.number().positive().optional(),
-  /** Go on where an earlier try stopped in a file. */
+  /** Whether to continue a file where an earlier attempt stopped. */
   resume: z.boolean().default(true),
-  /** What to do while somebody else writes the same destination. */
+  /** What to do while another run writes the same destination. */
   whenBusy: z.enum(["wait", "skip-same-source"]).default("wait"),
-  /** Files that may be found and not settled at once. */
+  /** Most files that may be registered but not yet settled; beyond it the listing waits. */
   backlogHighWater: z.number().int().positive().default(200_000),
 });
 
 /** The circuit breaker of each host. */
 const breakerSchema = z.strictObject({
-  /** Failures in a row that open it. */
+  /** Consecutive failures that open it. */
   threshold: z.number().int().positive().default(5),
-  /** How long it stays open. */
+  /** Time in ms that it stays open. */
   ttlMs: z.number().nonnegative().default(300_000),
-  /** How long the run waits for an open one. Defaults to `ttlMs`. */
+  /** Time in ms that the run waits for an open breaker. Defaults to `ttlMs`. */
   waitMs: z.number().nonnegative().optional(),
-  /** Open it when the tries of a file are spent, whatever the threshold. */
+  /** Whether to open it when a file has used up its attempts, regardless of the threshold. */
   openWhenSpent: z.boolean().default(false),
 });
 
 const s3ServiceSchema = z.strictObject({
-  /** URL of the service. Defaults to that of the profile, else to AWS's. */
+  /** URL of the service. Defaults to that of the profile, then to AWS. */
   endpoint: z.string().optional(),
-  /** Defaults to that of the profile, else to us-east-1. */
+  /** Defaults to that of the profile, then to us-east-1. */
   region: z.string().optional(),
-  /** Profile of the AWS configuration files. Credentials are looked up by whoever needs them. */
+  /** Profile of the AWS configuration files. The process that needs the credentials looks them up. */
   profile: z.string().optional(),
 });
 
@@ -97,25 +100,28 @@ const s3ServiceSchema = z.strictObject({
 const s3Schema = s3ServiceSchema.extend({
   /** Bucket of `s3:///key`. */
   bucket: z.string().optional(),
-  /** `endpoint/bucket/key`. Defaults to true for any service but AWS. */
+  /** Whether URLs have the form `endpoint/bucket/key`. Defaults to true for services other than AWS. */
   pathStyle: z.boolean().optional(),
-  /** Uploads carry a checksum that the service keeps. Defaults to `when-supported` at AWS, else to `when-required`. */
+  /**
+   * Whether uploads carry a checksum that the service stores. Defaults to `when-supported` for AWS, else to
+   * `when-required`.
+   */
   checksums: z.enum(["when-supported", "when-required"]).optional(),
-  /** Requests for sources are not signed. */
+  /** Whether requests for sources are unsigned. */
   anonymous: z.boolean().default(false),
   requesterPays: z.boolean().default(false),
-  /** The service that is written to, where it is another one. */
+  /** The service of the destination, if it differs. */
   destination: s3ServiceSchema.optional(),
 });
 export type S3Request = z.infer<typeof s3Schema>;
 
-/** What a run is asked to do, as a person or a program says it: a plain object. */
+/** What a run is asked to do: a plain object. */
 export const runRequestSchema = z.strictObject({
-  /** What relative paths are relative to: an absolute path. */
+  /** Absolute path that relative paths start at. */
   directory: z.string(),
-  /** Where Drover keeps its state: nothing of it may be removed. */
+  /** State directory of Drover, which a deletion must never touch. */
   stateDir: z.string(),
-  /** Who carries the files: the process that submits them, or the workers of a fleet. */
+  /** Who carries the files: the submitting process, or the workers of a fleet. */
   carriedBy: z.enum(["process", "fleet"]).default("process"),
   selection: selectionSchema,
   destination: destinationSchema,
@@ -125,5 +131,5 @@ export const runRequestSchema = z.strictObject({
 });
 /** A complete request. */
 export type RunRequest = z.infer<typeof runRequestSchema>;
-/** A request as it is given: what has a default may be left out. */
+/** A request as given: fields with a default may be absent. */
 export type RunRequestInput = z.input<typeof runRequestSchema>;

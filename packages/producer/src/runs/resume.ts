@@ -11,18 +11,18 @@ import { checkRunList } from "./run-list.js";
 import { lookForWorkers, type SubmitOptions } from "./submit.js";
 
 export interface ResumeOptions extends Pick<SubmitOptions, "startPool" | "live" | "warn"> {
-  /** Take up again what failed, too. Default false. */
+  /** Whether to retry failed files. Default false. */
   retry?: boolean;
 }
 
-/** `over`: nothing is left to be done. */
+/** `over`: nothing is left to do. */
 export type Resumed = { is: "over"; run: Run; counts: RunCounts } | { is: "open"; handle: RunHandle };
 
 /**
- * Goes on with a run that was interrupted, with the settings that it began with; or takes up what failed in it.
+ * Resumes an interrupted run with its original settings, or retries its failed files.
  *
- * @throws SettingsError where there is no such run, another process works on it, it was cancelled, or what it needs is
- *   not there any more.
+ * @throws SettingsError if there is no such run, another process works on it, it was cancelled, or its list
+ *   is gone.
  */
 export async function resumeRun(engine: Engine, id: string, options: ResumeOptions): Promise<Resumed> {
   const { ledger } = engine;
@@ -46,9 +46,9 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
 }
 
 /**
- * The handle of a fleet's run, to follow what others submitted.
+ * Makes the handle of a fleet's run, to follow a run that another process submitted.
  *
- * @throws SettingsError where there is no such run, or it is carried by the process that submitted it.
+ * @throws SettingsError if there is no such run, or the process that submitted it carries it.
  */
 export async function followRun(engine: Engine, id: string): Promise<RunHandle> {
   const run = await engine.ledger.get(id);

@@ -4,30 +4,31 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Run, RunCounts } from "@drover/shared/run";
 import type { ListingError } from "@drover/shared/storage/listing-error";
 
-/** What happens to the files of a run, for whoever follows it. */
+/** Callbacks for the progress of a run's files. */
 export interface RunEvents {
-  /** So many files more are on their way. */
+  /** That many more files were registered. */
   queued(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
   started(job: TransferJob, attempt: number): void;
-  /** A file's bytes come in; the count of `progress` grows. */
+  /** A file's bytes arrive. `progress` is updated in place. */
   receiving(index: number, progress: { receivedBytes: number; sizeBytes: number | undefined }): void;
-  /** Not settled; will be taken up again. */
+  /** The file is not settled and will be tried again later. */
   waiting(job: TransferJob): void;
   retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
   settled(outcome: Outcome): void;
-  /** Something that a person should know, without secrets. */
+  /** A message for people, without secrets. */
   warn(message: string): void;
 }
 
 /**
  * How following a run ended.
  *
- * - `done`, `cancelled`: the run did.
- * - `incomplete`: a source could not be listed to its end; what was found is carried, the run can be resumed.
- * - `interrupted`: nobody carries it now; it can be resumed.
- * - `goes-on`: it is carried further without its follower.
+ * - `done`, `cancelled`: the run ended so.
+ * - `incomplete`: a source could not be listed completely; the files found are carried, the run can be
+ *   resumed.
+ * - `interrupted`: nobody carries the run now; it can be resumed.
+ * - `goes-on`: the run continues without its follower.
  * - `half-submitted`: not all of its files were submitted; it can be resumed.
  */
 export type RunEnd = "done" | "cancelled" | "incomplete" | "interrupted" | "goes-on" | "half-submitted";
@@ -35,25 +36,26 @@ export type RunEnd = "done" | "cancelled" | "incomplete" | "interrupted" | "goes
 export interface RunResult {
   counts: RunCounts;
   end: RunEnd;
-  /** Why it is incomplete. */
+  /** Why the run is incomplete. */
   listing?: ListingError;
-  /** Why nothing was removed although it was asked for, or "". */
+  /** Why nothing was removed although deletion was requested, or "". */
   deletionRefused: string;
 }
 
-/** A run that was submitted, wherever its files are carried. */
+/** A submitted run, whoever carries its files. */
 export interface RunHandle {
   readonly run: Run;
   /** What this process knows of blocked hosts. */
   readonly breakers: HostBreakers;
-  /** What a person is to be told when they ask it to stop, or "". */
+  /** Message for a person who asks the run to stop, or "". */
   readonly stopping: string;
   /**
-   * Sees the run through to its end.
+   * Follows the run to its end.
    *
-   * @param events told of all that happens meanwhile.
-   * @param stop ends that in order, before the run has ended.
-   * @throws RunLostError when another process has taken the run over; ForgottenError when Redis has lost too much of it.
+   * @param events called with everything that happens.
+   * @param stop stops following in an orderly way before the run has ended.
+   * @throws RunLostError if another process has taken the run; ForgottenError if Redis has lost too much of
+   *   it.
    */
   follow(events: RunEvents, stop: AbortSignal): Promise<RunResult>;
 }

@@ -5,12 +5,12 @@ import { ListingError } from "@drover/shared/storage/listing-error";
 import { type Cursor, START } from "../expand/cursor.js";
 import { unfinished } from "./piped-list.js";
 
-/** Identifies the content of a list well enough to go on in its middle. */
+/** Identifies the content of a list well enough to continue in its middle. */
 export function stampOf(stat: { size: number; mtimeMs: number }): string {
   return `${stat.size}:${stat.mtimeMs}`;
 }
 
-/** @throws SettingsError when the list cannot be read. */
+/** @throws SettingsError if the list cannot be read. */
 export function checkReadable(list: string): void {
   try {
     accessSync(list, constants.R_OK);
@@ -19,12 +19,12 @@ export function checkReadable(list: string): void {
   }
 }
 
-/** Where a run's expansion stands. */
+/** The saved cursor of a run's expansion. */
 export function cursorOf(run: Run): Cursor {
   return run.cursor === "" ? START : (JSON.parse(run.cursor) as Cursor);
 }
 
-/** @throws SettingsError when the list is not the one that the run began with, or not on this machine. */
+/** @throws SettingsError if the list has changed since the run began, or is not on this machine. */
 export function checkRunList({ id, sealed, spec: { list, listStamp } }: Run): void {
   if (list === undefined || sealed) return;
   const stat = statSync(list, { throwIfNoEntry: false });
@@ -36,7 +36,7 @@ export function checkRunList({ id, sealed, spec: { list, listStamp } }: Run): vo
 }
 
 /**
- * The rest of a run's list, from where the expansion stands.
+ * Opens the rest of a run's list, from the saved cursor.
  *
  * @throws SettingsError as {@link checkRunList}.
  */
@@ -48,7 +48,10 @@ export function openRunList(run: Run): AsyncIterable<Buffer> | undefined {
   return existsSync(list) ? createReadStream(list, options) : cutOff(unfinished(list), options);
 }
 
-/** What is kept of a list whose pipe was not read to its end. A line that is not whole is not given. */
+/**
+ * Yields the kept beginning of a list whose pipe was not read completely. Its incomplete last line is not
+ * used.
+ */
 async function* cutOff(list: string, options: { start: number }): AsyncGenerator<Buffer> {
   yield* createReadStream(list, options) as AsyncIterable<Buffer>;
   throw new ListingError(

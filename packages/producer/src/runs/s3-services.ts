@@ -5,18 +5,21 @@ import { SettingsError } from "@drover/shared/errors";
 import { awsEndpoint, type S3Spec } from "@drover/shared/storage/s3/spec";
 import type { S3Request } from "./request.js";
 
-/** How a run reaches the services of its s3:// sources and of its destination. They hold names only, no credentials. */
+/**
+ * How a run reaches the services of its s3:// sources and of its destination. Contains profile names, no
+ * credentials.
+ */
 export interface S3Services {
   s3: S3Spec;
-  /** Where the destination is at another service, or is written by somebody else. */
+  /** Present if the destination has another service or other credentials. */
   s3Destination?: S3Spec;
 }
 
 /**
- * Completes what a request says of S3 by the profiles of the AWS configuration files.
+ * Completes the S3 settings of a request from the profiles of the AWS configuration files.
  *
  * @param writes whether the destination is in S3.
- * @throws SettingsError for a region or profile that cannot be, and for writing without a signature.
+ * @throws SettingsError for an invalid region or profile, and for writing without a signature.
  */
 export async function planS3Services(request: S3Request, writes: boolean): Promise<S3Services> {
   const s3 = await serviceOf(request);
@@ -28,7 +31,7 @@ export async function planS3Services(request: S3Request, writes: boolean): Promi
       throw new SettingsError("--s3-anonymous is for reading: name who writes with --s3-dest-profile");
     return { s3 };
   }
-  // A profile of its own says where it is; without one it is what the sources' settings say.
+  // A separate profile brings its own endpoint; without one, the sources' settings apply.
   const configured = profile === undefined ? {} : await fromProfile(profile);
   const own = await serviceOf({
     ...request,
@@ -72,9 +75,10 @@ interface Configured {
 }
 
 /**
- * AWS's own setting, as its variable and its files have it.
+ * Parses AWS's checksum setting, as spelled in its variable and files.
  *
- * @param where it is written.
+ * @param where the value comes from, for the message.
+ * @throws SettingsError for an unknown value.
  */
 function checksumsOf(value: string | undefined, where: string): Configured["checksums"] {
   if (!value) return undefined;
@@ -83,7 +87,7 @@ function checksumsOf(value: string | undefined, where: string): Configured["chec
   throw new SettingsError(`${where} must be WHEN_SUPPORTED or WHEN_REQUIRED, not ${JSON.stringify(value)}`);
 }
 
-/** What AWS's variable and a profile say of a service. What reads the files is loaded only where there is one. */
+/** Reads AWS's environment variable and a profile. The parser of the files is loaded only if there are any. */
 async function fromProfile(named: string | undefined): Promise<Configured> {
   const config = process.env.AWS_CONFIG_FILE ?? join(homedir(), ".aws", "config");
   const keys = process.env.AWS_SHARED_CREDENTIALS_FILE ?? join(homedir(), ".aws", "credentials");

@@ -2,26 +2,26 @@ import { storageOf } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
 import type { RunRequest } from "./request.js";
 
-/** What a request says of services. */
+/** The settings of services in a request. */
 export type ServicesRequest = Pick<RunRequest, "s3">;
 
-/** What completes what a request says of a service, by the name that its storage gives that. Loaded where needed. */
+/** Completes the settings of a service, by the name that its storage gives it. Loaded on demand. */
 const PLANNERS: Record<string, (request: ServicesRequest, writes: boolean) => Promise<Services>> = {
   s3: async ({ s3 }, writes) => (await import("./s3-services.js")).planS3Services(s3, writes),
 };
 
-/** What is read and written. */
+/** The locations that are read and written. */
 export interface Locations {
   read: string[];
-  /** Anything may be read besides: a list may name it. */
+  /** Whether any other location may be read, since a list may name it. */
   readsAny?: boolean;
   written?: string;
 }
 
 /**
- * How storages are reached, as far as they need settings.
+ * Plans how the storages of the given locations are reached, if they need settings.
  *
- * @throws SettingsError for settings that cannot be.
+ * @throws SettingsError for invalid settings.
  */
 export async function planServices(request: ServicesRequest, locations: Locations): Promise<Services> {
   const settingsOf = (location: string) => storageOf(location).settings;

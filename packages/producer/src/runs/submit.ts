@@ -13,22 +13,22 @@ import type { RunHandle } from "./run-handle.js";
 import type { StartWorkerPool } from "./worker-pool.js";
 
 export interface SubmitOptions {
-  /** Carries the run where it is this process' to carry. */
+  /** Starts the workers if this process carries the run. */
   startPool: StartWorkerPool;
-  /** Where a list is kept that comes through a pipe: an absolute path. */
+  /** Absolute path of the state directory, where a piped list is kept. */
   stateDir: string;
-  /** Limits of hosts that are set for the whole fleet. Default none. */
+  /** Host limits to set for the whole fleet. Default none. */
   hostLimits?: { hosts: string[]; limit: HostLimit }[];
-  /** Somebody watches each file. Default false. */
+  /** Whether to report the progress of each file. Default false. */
   live?: boolean;
-  /** Told what a person should know. */
+  /** Called with messages for people. */
   warn(message: string): void;
 }
 
 /**
- * Makes a run of what was planned. Its files are found, and carried or followed, by {@link RunHandle.follow}.
+ * Creates a run from a plan. {@link RunHandle.follow} then finds its files and carries or follows them.
  *
- * @throws SettingsError where no worker of the fleet writes to the destination; UnavailableError where a piped list
+ * @throws SettingsError if no worker of the fleet writes to the destination; UnavailableError if a piped list
  *   cannot be kept.
  */
 export async function submit(
@@ -44,7 +44,7 @@ export async function submit(
 /**
  * As {@link submit}, for a run that is left to its fleet: see {@link FleetRun.submitAll}.
  *
- * @throws SettingsError where the run is not for a fleet, and as submit.
+ * @throws SettingsError if the run is not for a fleet, and as submit.
  */
 export async function submitDetached(
   engine: Engine,
@@ -78,7 +78,10 @@ async function createRun(
   return { run, stdin };
 }
 
-/** @throws SettingsError where there are workers, and none of them writes to the run's roots. */
+/**
+ * Warns if the fleet has no workers. @throws SettingsError if it has workers but none that writes to the
+ * run's roots.
+ */
 export async function lookForWorkers(
   engine: Engine,
   spec: RunSpec,

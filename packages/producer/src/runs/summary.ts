@@ -1,7 +1,7 @@
 import type { Engine } from "@drover/shared/engine";
 import type { Run, RunCounts } from "@drover/shared/run";
 
-/** How a run stands. */
+/** A run with its counts. */
 export interface RunSummary {
   run: Run;
   counts: RunCounts;
@@ -14,7 +14,7 @@ export async function listRuns({ ledger }: Engine): Promise<RunSummary[]> {
   return summaries;
 }
 
-/** @throws SettingsError where there is no such run. */
+/** @throws SettingsError if there is no such run. */
 export async function summaryOf({ ledger }: Engine, id: string): Promise<RunSummary> {
   return { run: await ledger.get(id), counts: await ledger.counts(id) };
 }

@@ -7,38 +7,43 @@ import type { Run } from "@drover/shared/run";
 import type { Redis } from "ioredis";
 import type { RunEvents } from "./run-handle.js";
 
-/** What carries the files of a run in this process. The worker package has one: this one does not know it. */
+/**
+ * Carries the files of a run in this process. The worker package implements it; this package does not depend
+ * on it.
+ */
 export interface WorkerPool {
-  /** So many files are open. */
+  /** Announces the number of open files. */
   expect(files: number): void;
-  /** Ends a file whose host was given up, without carrying it. */
+  /**
+   * Settles a file whose host was given up, without carrying it. @returns undefined if nothing was to settle.
+   */
   endBlocked(job: TransferJob): Promise<Outcome | undefined>;
-  /** The run was cancelled: gives up the files that are on their way. */
+  /** The run was cancelled: aborts the files in progress. */
   cancel(): void;
-  /** Stops in order: what is staged is kept, what is unfinished goes back to the queue. */
+  /** Stops in an orderly way: staged bytes are kept, unfinished files return to the queue. */
   stop(): Promise<void>;
 }
 
-/** What a worker pool tells of the files that it carries. */
+/** Callbacks of a worker pool for its files. */
 export interface WorkerPoolEvents extends Omit<RunEvents, "queued" | "sealed"> {
-  /** Was settled before: this delivery found nothing to do. */
+  /** The file was settled before: this delivery had nothing to do. */
   dropped(job: TransferJob): void;
-  /** The run cannot go on. */
+  /** The run cannot continue. */
   failed(error: Error): void;
 }
 
 export interface WorkerPoolOptions {
   run: Run;
-  /** BullMQ queue. */
+  /** Name of the BullMQ queue. */
   queue: string;
-  /** The person's request headers. */
+  /** The user's request headers. */
   headers: Record<string, string>;
   redis: Redis;
-  /** Where that is, for the connections of threads. */
+  /** Address of `redis`, for the connections of threads. */
   address: RedisAddress;
   keys: Keys;
   breakers: HostBreakers;
-  /** Somebody watches each file: what is on its way is told, too. */
+  /** Whether to report the progress of each file. */
   live: boolean;
   events: WorkerPoolEvents;
 }

@@ -1,9 +1,9 @@
-/** Code units of UTF-16 in the order of the code points that they begin. */
+/** Maps UTF-16 code units to the order of the code points that they begin. */
 function rank(unit: number): number {
   return unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit;
 }
 
-/** The order of keys in a listing: that of their bytes in UTF-8. JavaScript's differs above U+FFFF. */
+/** Compares keys by their UTF-8 bytes, the order of a listing. JavaScript's order differs above U+FFFF. */
 export function compareKeys(a: string, b: string): number {
   if (a === b) return 0;
   const length = Math.min(a.length, b.length);

@@ -8,20 +8,20 @@ import { s3Storage } from "./s3/storage.js";
 import type { DestinationStorage, ParseContext, Services, Storage } from "./storage.js";
 import type { Tree } from "./tree.js";
 
-/** Every storage there is: to add one, add it here. The last one has the paths, which need no scheme. */
+/** All storages; a new one is added here. The last one handles plain paths, which have no scheme. */
 export const STORAGES: readonly Storage[] = [httpStorage, s3Storage, localStorage];
 
 const PATHS = STORAGES.at(-1) as Storage;
 const BY_SCHEME = new Map(STORAGES.flatMap((storage) => storage.schemes.map((each) => [each, storage])));
 
-/** A location that was understood. */
+/** A parsed location. */
 export interface Location {
   storage: Storage;
-  /** Canonical, with its secrets. */
+  /** Canonical, including its secrets. */
   text: string;
 }
 
-/** The storage of a location, or of a root. */
+/** The storage of a location or a root. */
 export function storageOf(location: string): Storage {
   const end = location.charCodeAt(0) === SLASH ? -1 : location.indexOf("://");
   if (end <= 0) return PATHS;
@@ -32,9 +32,9 @@ export function storageOf(location: string): Storage {
 const SLASH = 47;
 
 /**
- * Understands a source as a person writes it.
+ * Parses a source as written by a user.
  *
- * @throws SettingsError for what is no location, or has a scheme that Drover does not read.
+ * @throws SettingsError for text that is not a location, or has an unsupported scheme.
  */
 export function parseLocation(text: string, context: ParseContext): Location {
   if (text === "") throw new SettingsError("an empty source: name a URL, a file or a directory");
@@ -47,7 +47,10 @@ export function parseLocation(text: string, context: ParseContext): Location {
   );
 }
 
-/** @throws SettingsError for `s3:/bucket`, which would be a directory called `s3:`; never showing what it holds. */
+/**
+ * @throws SettingsError for `s3:/bucket`, which would be a directory called `s3:`. The message hides the
+ *   rest, which may be secret.
+ */
 function refuseOneSlash(text: string): void {
   const scheme = /^([a-z0-9+.-]+):\/(?!\/)/i.exec(text)?.[1]?.toLowerCase() ?? "";
   const example = BY_SCHEME.get(scheme)?.example;
@@ -58,11 +61,11 @@ function refuseOneSlash(text: string): void {
 }
 
 /**
- * Understands where files go.
+ * Parses a destination root.
  *
- * @param directory what a relative path is relative to.
- * @returns the root in its canonical form: an absolute path, or `s3://bucket/prefix` without a slash at its end.
- * @throws SettingsError for what is no root.
+ * @param directory absolute path that a relative path starts at.
+ * @returns the canonical root: an absolute path, or `s3://bucket/prefix` without a slash at its end.
+ * @throws SettingsError for an invalid root.
  */
 export function parseRoot(text: string, directory: string): string {
   refuseOneSlash(text);
@@ -70,9 +73,9 @@ export function parseRoot(text: string, directory: string): string {
 }
 
 /**
- * What the storage of a root can do as a destination.
+ * The destination storage of a root.
  *
- * @throws SettingsError where nothing can be written there.
+ * @throws SettingsError if its storage is read-only.
  */
 export function destinationOf(root: string): DestinationStorage {
   const { destination, name } = storageOf(root);
@@ -80,16 +83,16 @@ export function destinationOf(root: string): DestinationStorage {
   throw new SettingsError(`nothing can be written to ${redactUrl(root)}: ${name} is for reading`);
 }
 
-/** Where a name leads below a root: a path, or `s3://bucket/key`. */
+/** The location of a name below a root: a path, or `s3://bucket/key`. */
 export function below(root: string, name: string): string {
   return destinationOf(root).join(root, name);
 }
 
 /**
- * The host that a file's circuit breaker and limits are kept for (`host:port`): that of its source, else, for a local
- * source, that of its destination; "" where both are local.
+ * The host (`host:port`) whose circuit breaker and limits apply to a file: that of its source or, for a local
+ * source, that of its destination; "" if both are local.
  *
- * @param services those of the run whose file it is.
+ * @param services of the file's run.
  */
 export function hostOf(location: string, services: Services = {}): string {
   const host = storageOf(location).hostOf(location, services);
@@ -102,16 +105,16 @@ export function destinationHost(services: Services): string {
   return root === undefined ? "" : (storageOf(root).destination?.hostOf(services) ?? "");
 }
 
-/** Identifies a source in leases and in the catalog: the same name at another service is another source. */
+/** Identifies a source in leases and in the catalog. The same name at another service is another source. */
 export function sourceId(location: string, services: Services): string {
   const hash = shortHash(location, ...storageOf(location).identity(services));
-  return hash.slice(0, 12); // 72 bits: the catalog has one for every file
+  return hash.slice(0, 12); // 72 bits, since the catalog has one for every file
 }
 
 /**
- * The tree that a run's files go to.
+ * Opens the destination tree of a run.
  *
- * @throws TransferError when a local root cannot be made or is no directory.
+ * @throws TransferError if a local root cannot be created or is not a directory.
  */
 export function openTree(spec: Services & Pick<RunSpec, "root">): Tree {
   return destinationOf(spec.root).openTree(spec.root, spec);

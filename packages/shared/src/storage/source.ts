@@ -5,49 +5,55 @@ export interface SourceDigest {
   base64: string;
 }
 
-/** One version of a file at its source, of which a part can be asked for. */
+/** One version of a file at its source, for requests of its ranges. */
 export interface VersionRef {
-  /** Size in bytes of the whole file as it is sent, undefined where the source does not say. */
+  /** Size in bytes of the whole file as sent; undefined if the source does not tell. */
   sizeBytes: number | undefined;
-  /** Comparable with what was seen earlier; "" where nothing identifies the version. */
+  /** Comparable with earlier versions; "" if the version cannot be identified. */
   version: string;
-  /** Identifies this version for a range of it (HTTP: a strong ETag); "" where ranges cannot be trusted. */
+  /** Identifies this version in range requests (HTTP: a strong ETag); "" if ranges cannot be trusted. */
   strongEtag: string;
 }
 
-/** Bytes of a file that are asked for. */
+/** A range of bytes of a file. */
 export interface ByteRange {
   /** The first byte, from 0. */
   startByte: number;
-  /** The last byte; undefined for the rest of the file. */
+  /** The last byte, inclusive; undefined for the rest of the file. */
   lastByte?: number;
 }
 
-/** What a source says of the file that it opens. */
+/** Metadata of an opened file. */
 export interface SourceEntry extends VersionRef {
   mtimeMs: number | undefined;
-  /** The same to the nanosecond, where the source knows it so. */
+  /** The modification time in nanoseconds, if the source knows it. */
   mtimeNs?: bigint;
-  /** Permission bits, of a local file. */
+  /** Permission bits of a local file. */
   mode?: number;
-  /** Whether the end of the body can be told from a broken connection (a length, or chunked framing). */
+  /** Whether the end of the body is distinguishable from a broken connection (a length, or chunked framing). */
   framed: boolean;
-  /** Whether parts of the file can be asked for. */
+  /** Whether ranges of the file can be requested. */
   ranges: boolean;
-  /** `gzip` and the like, where the server encodes although it was asked not to; "" for none. */
+  /** `gzip` or similar if the server encodes although it was asked not to; "" for none. */
   encoding: string;
   digest: SourceDigest | undefined;
-  /** What its service or server says of it beyond that, such as its type, for a destination that can keep it. */
+  /** Further metadata from its server or service, such as its type, for destinations that can store it. */
   headers?: Record<string, string | undefined>;
 }
 
-/** The bytes of a file as they come in. */
+/** The bytes of a file as they arrive. */
 export interface Body {
-  /** Everything that is there, or null at the end. Throws what broke it, after what came before. */
+  /**
+   * Returns all buffered chunks, or null at the end.
+   * @throws the error that broke it, after all earlier chunks.
+   */
   read(): Promise<Buffer[] | null>;
-  /** The whole body where it is already in memory, at no cost; else undefined. */
+  /** Returns the whole body if it is in memory, without a copy; else undefined. */
   takeIfComplete(): Buffer[] | undefined;
-  /** From here on, what `read` gave is good only until the next `read`: a large body then comes at half the cost. */
+  /**
+   * From now on, the result of `read` is valid only until the next `read`, which halves the cost of a large
+   * body.
+   */
   reuseMemory?(): void;
   abort(error: Error): void;
   /** Whether the reader waits for the source, rather than the source for the reader. */
@@ -55,17 +61,17 @@ export interface Body {
   readonly receivedBytes: number;
 }
 
-/** An object that can be copied where it is. */
+/** An object that its service can copy without a download. */
 export interface ServerCopy {
   /** `/bucket/key`, encoded. */
   source: string;
-  /** What the service says of it. */
+  /** Its metadata at the service. */
   headers: Record<string, string | undefined>;
-  /** Hexadecimal, where the service knows it or its uploader noted it. */
+  /** Hexadecimal, if the service knows it or its uploader stored it. */
   sha256: string | undefined;
-  /** What has the same bytes is no copy of it where its metadata are others. */
+  /** Whether an object with the same bytes but other metadata does not count as a copy. */
   exact?: true;
-  /** Throws (class `changed`) when it is another version by now. */
+  /** @throws TransferError class `changed` if it is another version by now. */
   confirm(): Promise<void>;
 }
 
@@ -75,31 +81,31 @@ export type Opened =
       is: "body";
       entry: SourceEntry;
       body: Body;
-      /** Where the body starts in the file. */
+      /** Offset in bytes at which the body starts in the file. */
       offset: number;
-      /** The file itself, where it is local: it can be read beforehand. */
+      /** Path of the file, if it is local, so that it can be read in advance. */
       path?: string;
-      /** How its own service copies it; then there are no bytes to be read. */
+      /** How its service copies it; then there is no body to read. */
       copy?: ServerCopy;
       /**
-       * After the last byte, before the entry's digest is looked at, which may be known only now. Throws (class
-       * `changed`) when what was read is not one version of the file.
+       * Called after the last byte and before the entry's digest is read, which may be known only now.
+       * @throws TransferError class `changed` if the bytes read are not one version of the file.
        */
       confirm?: () => void;
     };
 
-/** One file, to be read. */
+/** One file to read. */
 export interface Source {
   /**
-   * @param known version of the copy that is already at the destination, or "": the same version opens as `unchanged`.
+   * @param known version of the copy at the destination, or "": the same version opens as `unchanged`.
    * @throws TransferError
    */
   open(known: string, signal: AbortSignal): Promise<Opened>;
 
   /**
-   * Opens a part of a version. A source that cannot gives the whole file; `offset` says so.
+   * Opens a range of a version. A source that cannot do so returns the whole file; `offset` tells.
    *
-   * @param range where it names a last byte, the version must be the same; where it does not, another one may be given
+   * @param range with a last byte, the version must be the same; without one, another version may be returned
    *   whole.
    * @throws TransferError class `changed` when the source has another version by now.
    */

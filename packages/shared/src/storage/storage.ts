@@ -5,88 +5,89 @@ import type { HttpClient } from "./http/client.js";
 import type { Source } from "./source.js";
 import type { Tree } from "./tree.js";
 
-/** What of a run says how its storages are reached. Each storage knows what in it is its own. */
+/** Fields of a run's spec that say how its storages are reached. Each storage knows its own fields. */
 export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination">>;
 
-/** What of a run its listings depend on. */
+/** Fields of a run's spec that its listings depend on. */
 export type ListedRun = Pick<RunSpec, "root" | "timeoutMs" | "retries" | "s3" | "s3Destination">;
 
-/** What a text is understood with. */
+/** Context for parsing a location. */
 export interface ParseContext {
-  /** What a relative path is relative to: an absolute path. */
+  /** Absolute path that a relative path starts at. */
   directory: string;
   /** Bucket of `s3:///key`. */
   bucket?: string | undefined;
 }
 
 /**
- * A kind of place that files are in: its names, and what it can do. All else asks it, and never which one it is.
- * A location is a text of it in its one canonical form: a URL, `s3://bucket/key`, an absolute path.
+ * A kind of storage: its names and its capabilities. Other code asks for a capability and never for the kind.
+ * A location is a canonical text: a URL, `s3://bucket/key`, or an absolute path.
  */
 export interface Storage {
-  /** Names it in settings and registries. */
+  /** Name in settings and registries. */
   readonly name: string;
-  /** What its locations begin with before `://`, in lower case. */
+  /** Schemes of its locations before `://`, in lower case. */
   readonly schemes: readonly string[];
-  /** What follows `scheme://`, as an example for people; undefined where one slash may follow as well. */
+  /** Example of what follows `scheme://`, for people; undefined if one slash may also follow. */
   readonly example?: string;
-  /** What one of its files is called, for people. */
+  /** What people call one of its files. */
   readonly noun: string;
-  /** What a tree of its files is called, for people. */
+  /** What people call a tree of its files. */
   readonly treeNoun: string;
-  /** Name of the group of settings without which it cannot be reached. Undefined where it needs none. */
+  /** Group of settings needed to reach it; undefined if it needs none. */
   readonly settings?: string;
-  /** Its files may also be named by host and path (`--layout url`). Default false. */
+  /** Whether its files may be named by host and path (`--layout url`). Default false. */
   readonly hasHosts?: boolean;
-  /** Sizes and times of its files are known before they are opened. */
+  /** Whether sizes and times of its files are known before they are opened. */
   readonly listsSizes: boolean;
-  /** A file can be asked about under a condition before it is queued. Default false. */
+  /** Whether a file can be checked with a conditional request before it is queued. Default false. */
   readonly revalidates?: boolean;
 
   /**
-   * Understands a text as a location.
+   * Parses a text as a location.
    *
-   * @throws SettingsError, never showing what could be a password.
+   * @throws SettingsError, which never contains a possible password.
    */
   parse(text: string, context: ParseContext): string;
-  /** The host that breaker and limits of a location are kept for (`host:port`); "" where there is none. */
+  /** The host (`host:port`) whose breaker and limits apply to a location; "" if there is none. */
   hostOf(location: string, services: Services): string;
-  /** What tells locations of the same text apart, such as the service. */
+  /** What distinguishes locations of the same text, such as the service. */
   identity(services: Services): string[];
-  /** What of the services decides which bytes a location gives: runs that differ in it share no flight. */
+  /** The settings that decide which bytes a location has. Runs that differ in them share no flight. */
   flightTerms(services: Services): unknown;
-  /** What a file is called at the destination, relative to its root. It is checked by whoever uses it. */
+  /** Name of a file relative to the destination's root. The caller checks it. */
   fileName(location: string, layout: RunSpec["layout"]): string;
   /**
-   * Whether a location is a tree, as far as that can be told without asking a service; undefined where a listing will tell.
+   * Whether a location is a tree, if that is known without asking a service; undefined if only a listing can
+   * tell.
    *
    * @throws SettingsError for a tree that cannot be listed.
    */
   isTree(location: string): boolean | undefined;
-  /** @throws SettingsError where a location is no whole tree, so that nobody can say what it does not have. */
+  /** @throws SettingsError if the location is not a tree, which --delete needs. */
   requireTree(location: string): void;
-  /** Makes what opens its files. */
+  /** Makes the opener of its files. */
   openSources(options: SourcesOptions): Promise<Sources>;
-  /** Makes what finds its files. */
+  /** Makes the lister of its files. */
   openLister(options: ListerOptions): Promise<Lister>;
-  /** What it can do as a destination; undefined where it cannot be one. */
+  /** Its capabilities as a destination; undefined if it is read-only. */
   readonly destination?: DestinationStorage;
 }
 
 export interface SourcesOptions {
   http: HttpClient;
   spec: RunSpec;
-  /** The person's request headers. */
+  /** The user's request headers. */
   headers: Record<string, string>;
   /**
-   * The location of a file with its secrets.
+   * The location of a file including its secrets.
    *
    * @throws TransferError class `credentials` when they have expired.
    */
   secretLocation(job: TransferJob): Promise<string>;
 }
 
-/** The files of one storage, as a run reads them. */
+/** Opens the files of one storage for a run. */
 export interface Sources {
   open(job: TransferJob): Source | Promise<Source>;
 }
@@ -94,27 +95,29 @@ export interface Sources {
 export interface LookOptions {
   spec: ListedRun;
   signal: AbortSignal;
-  /** Told what is waited for, for people. */
+  /** Called with messages for people about what is waited for. */
   warn(message: string): void;
 }
 
 export interface ListerOptions extends LookOptions {
-  /** What of the run is listed. In its sources, what the run itself writes is left out. */
+  /**
+   * Whether the sources or the destination are listed. In the sources, the run's own destination is left out.
+   */
   of: "sources" | "destination";
 }
 
-/** What stands at a location. */
+/** What is at a location. */
 export type Looked =
-  /** A file; `version` where its listing tells it. */
+  /** A file; `version` if its listing tells. */
   | { is: "file"; version: string | undefined }
   | { is: "tree" }
   | { is: "nothing"; why: string }
-  /** Something that cannot be read, or is no file. */
+  /** Something unreadable, or not a file. */
   | { is: "failed"; error: TransferError };
 
 /**
- * What a listing finds. Names are relative to its location. A `mark` says where the listing goes on behind it; it is kept
- * with the run, so that whoever resumes it goes on there.
+ * An item of a listing. Names are relative to the listed location. A `mark` is where the listing continues
+ * after the item; it is saved with the run for a resume.
  */
 export type Listed =
   | {
@@ -126,109 +129,113 @@ export type Listed =
       version: string | undefined;
       mark: string;
     }
-  /** `name`: of the file that cannot be read; "" where it is not one file, or its name cannot be told. */
+  /** `name`: of the unreadable file; "" if it is not a single file, or its name is unknown. */
   | { is: "failed"; name: string; location: string; error: TransferError; mark?: string }
   /** Left out on purpose. */
   | { is: "skipped"; location: string; why: string; mark?: string }
-  /** The listing has come so far, and nothing was wanted for a while. */
+  /** Progress of the listing without a wanted file. */
   | { is: "passed"; mark: string };
 
-/** A name in a tree, whatever the filters say. */
+/** A name in a tree, regardless of filters. */
 export interface ListedName {
   name: string;
-  /** What may be below it is not known: a link. */
+  /** Whether it is a symbolic link, so that the names below it are unknown. */
   hides: boolean;
-  /** A file that a sync may have written. */
+  /** Whether it is a file that a sync may have written. */
   isFile: boolean;
-  /** Its stamp in the catalog's form; undefined where it is gone by now. */
+  /** Its stamp in the catalog's form; undefined if it is gone. */
   stamp(): string | undefined;
 }
 
 export interface ListOptions {
-  /** Asked with names before anything is looked at. */
+  /** Called with names before anything is opened. */
   wanted(name: string): boolean;
-  /** Mark behind which the listing begins; undefined for the beginning. */
+  /** Mark after which the listing starts; undefined for the beginning. */
   after: string | undefined;
 }
 
-/** Finds what is at locations of one storage. */
+/** Looks at and lists locations of one storage. */
 export interface Lister {
   /**
-   * @param resumed a listing of it was begun before: so it is a tree.
-   * @throws TransferError where it cannot be looked at.
+   * @param resumed whether an earlier listing of it began, so that it is a tree.
+   * @throws TransferError if it cannot be looked at.
    */
   look(location: string, resumed: boolean): Promise<Looked>;
   /**
-   * All files below a tree in the order of their names' bytes, in bounded memory, without what the run itself writes.
+   * Yields all files below a tree in the byte order of their names, in bounded memory, without the run's own
+   * destination.
    *
-   * @throws TransferError where it cannot be listed to its end.
+   * @throws TransferError if it cannot be listed completely.
    */
   list(location: string, options: ListOptions): AsyncGenerator<Listed>;
   /**
-   * All names below a tree in the order of their bytes.
+   * Yields all names below a tree in byte order.
    *
-   * @throws ListingError, TransferError where it cannot be listed to its end.
+   * @throws ListingError, TransferError if it cannot be listed completely.
    */
   names(location: string): AsyncGenerator<ListedName>;
   close(): Promise<void>;
 }
 
-/** Looks at what a tree itself cannot tell without asking a service. */
+/** Checks files at a destination for which a service must be asked. */
 export interface DestinationCheck {
-  /** Why a file could not be looked at, the first of them. */
+  /** The first error of a check. */
   readonly trouble: Error | undefined;
-  /** @returns whether each file is there with its stamp; false, too, for one that cannot be looked at now. */
+  /** @returns for each file whether it exists with its stamp; also false if that cannot be determined now. */
   asLeft(files: { name: string; stamp: string }[]): Promise<boolean[]>;
   close(): Promise<void>;
 }
 
-/** A storage that files can be written to, as far as the producer and the command line need it: see worker/destinations. */
+/**
+ * A writable storage, as the producer and the command line use it. Writing itself is in worker/destinations.
+ */
 export interface DestinationStorage {
-  /** What a root of it looks like, for people. */
+  /** Example of a root, for people. */
   readonly example: string;
-  /** Files go below a directory of the script's name unless the person says otherwise. */
+  /** Whether files go below a directory named after the script by default. */
   readonly ownDirectory: boolean;
-  /** Understands a root: canonical, without a slash at its end. @throws SettingsError */
+  /** Parses a root: canonical, without a slash at its end. @throws SettingsError */
   parseRoot(text: string, directory: string): string;
-  /** Where a name leads below a root. */
+  /** The location of a name below a root. */
   join(root: string, name: string): string;
-  /** @throws TransferError class `path`, permanent, for a name that no file may have. */
+  /** @throws TransferError class `path`, permanent, for an invalid file name. */
   checkName(name: string): void;
-  /** Whether one location is another or lies below it. */
+  /** Whether the inner location is the outer one or below it. */
   contains(outer: string, inner: string): boolean;
-  /** Whether a source is the very tree that is written to. */
+  /** Whether a source is the destination tree itself. */
   isSame(source: string, root: string, services: Services): boolean;
-  /** Whether sources and the destination are of one service. */
+  /** Whether sources and destination have the same service. */
   isShared(services: Services): boolean;
   /** The host that is written to (`host:port`), or "". */
   hostOf(services: Services): string;
   /**
    * Makes sure that files can be written below a root.
    *
-   * @throws SettingsError where that is certain not to be so.
+   * @throws SettingsError if they certainly cannot.
    */
   prepare(root: string, services: Services): Promise<void>;
   /**
-   * Looks whether removed files can be kept below a root, without making it. Absent where that is met when they are kept.
+   * Checks that removed files can be kept below a root, without creating it. Absent if the backup itself
+   * finds out.
    *
-   * @throws SettingsError where that is certain not to be so.
+   * @throws SettingsError if they certainly cannot.
    */
   checkBackup?(root: string, services: Services): Promise<void>;
-  /** @throws TransferError where a root cannot be made or is none. */
+  /** @throws TransferError if the root cannot be created or is invalid. */
   openTree(root: string, services: Services): Tree;
-  /** Whether the root is there, as far as that can be told here. */
+  /** Whether the root exists, as far as that is known here. */
   mayExist(root: string): boolean;
-  /** Texts that name the same tree, for people who write it in another way. */
+  /** Alternative spellings of the same tree. */
   spellings(text: string): string[];
-  /** What looks at the tree where the tree itself cannot; undefined where the tree can. */
+  /** Opens the check of a tree that cannot check itself; undefined if the tree can. */
   openCheck?(tree: Tree, options: LookOptions): Promise<DestinationCheck>;
-  /** Why a worker may not write below a root; undefined where it may. @param roots what it may write below. */
+  /** Why a worker may not write below a root; undefined if it may. @param allowed the worker's roots. */
   refuse(root: string, services: Services, allowed: AllowedRoots): string | undefined;
-  /** Understands and checks a root that a worker is to write below. @throws SettingsError */
+  /** Parses and checks a root of a worker. @throws SettingsError */
   workerRoot(text: string, directory: string): string;
 }
 
-/** What a worker may write below, and the services that these roots are of. */
+/** The roots that a worker may write below, and how they are reached. */
 export interface AllowedRoots {
   roots: string[];
   services: Services;

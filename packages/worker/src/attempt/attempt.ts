@@ -6,13 +6,13 @@ import type { Delivery, WorkFile } from "./delivery.js";
 import type { Lease } from "./leases.js";
 import { decodeResumeRecord, newResumeRecord, type ResumeRecord } from "./resume-record.js";
 
-/** One try of one file: from when it is admitted until its lease goes back. */
+/** One attempt at one file, from its admission to the release of its lease. */
 export class Attempt implements WriteAttempt {
-  /** What former tries noted of what they staged. */
+  /** The record of earlier attempts' staging. */
   readonly noted: ResumeRecord | undefined;
-  /** What is staged by this one. */
+  /** The record of this attempt's staging. */
   record: ResumeRecord;
-  /** Nothing that predecessors staged is left, and none of them can change the destination any more. */
+  /** Whether the staging of all predecessors is gone and none of them can change the destination any more. */
   fencedOff: boolean;
 
   constructor(
@@ -47,7 +47,7 @@ export class Attempt implements WriteAttempt {
     return this.context.watchdog;
   }
 
-  /** Whether the file's tries are spent with this one. */
+  /** Whether this is the file's last attempt. */
   get isLast(): boolean {
     return this.delivery.attempt >= this.context.terms.retries;
   }

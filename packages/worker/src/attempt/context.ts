@@ -15,7 +15,7 @@ import type { Leases } from "./leases.js";
 import type { ResumeRecord } from "./resume-record.js";
 import type { Terms } from "./terms.js";
 
-/** Everything that a file needs on its way: made once per process. */
+/** Everything that the files of a run share; created once per run and process. */
 export interface RunContext {
   runId: string;
   flights: Flights;
@@ -25,19 +25,19 @@ export interface RunContext {
   limiter: RateLimiter;
   tree: Tree;
   destination: Destination;
-  /** How its storages are reached. */
+  /** How the run's storages are reached. */
   services: Services;
   terms: Terms;
   breakers: HostBreakers;
-  /** Why no file of this run may be carried here; undefined where they may. */
+  /** Why this worker must not carry the run's files; undefined if it may. */
   refused?: TransferError;
-  /** Told where the bytes of a file are counted as they come, for show. */
+  /** Called with the record in which the bytes of a file are counted, for the display of progress. */
   receiving?(job: TransferJob, record: ResumeRecord): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */
   source(job: TransferJob): Promise<Source> | Source;
 }
 
-/** The file of a job of this run. */
+/** Derives the keys of a job's file. */
 export function workFile(job: TransferJob, context: RunContext): WorkFile {
   const lease = context.tree.leaseOf(job.d);
   return {

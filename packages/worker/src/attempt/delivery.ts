@@ -3,34 +3,37 @@ import type { TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { FileKeys } from "@drover/shared/protocol/admission";
 
-/** One delivery of a job. */
+/** One delivery of a job by the queue. */
 export interface Delivery {
   job: TransferJob;
-  /** This try's number, from 1. */
+  /** Number of this attempt, from 1. */
   attempt: number;
-  /** When the file was first taken up (Unix ms). */
+  /** Unix time in ms at which the file was first started. */
   sinceMs: number;
-  /** Nothing but settling is left: another file may take this one's place. May be called more than once. */
+  /** Frees the concurrency slot when only settling is left. May be called more than once. */
   releaseSlot(): void;
 }
 
-/** What became of one delivery. */
+/** Result of one delivery. */
 export type AttemptResult =
   | { is: "settled"; outcome: Outcome; blockedUntilMs: number }
-  /** Settled before: nothing was done. With an outcome where it was open when this delivery began. */
+  /**
+   * The file was settled before: nothing was done. `outcome` is set if the file was open when this delivery
+   * began.
+   */
   | { is: "done"; outcome?: Outcome }
   | { is: "busy"; sameSource: boolean }
   | { is: "blocked"; waitMs: number }
-  /** Its host is asked enough at the moment: its turn is then. */
+  /** The host's limits are reached; the file may go after `waitMs`. */
   | { is: "wait"; waitMs: number }
-  /** Worth another try. */
+  /** The attempt failed and another one may succeed. */
   | { is: "retry"; error: TransferError; blockedUntilMs: number }
-  /** Given back in order, because this process stops. */
+  /** Returned to the queue in an orderly way, because this process stops. */
   | { is: "returned" };
 
-/** A file at work: its keys in Redis, and what is derived from its job. */
+/** The file of a job: its keys in Redis and what is derived from the job. */
 export interface WorkFile extends FileKeys {
-  /** Where the destination is: an absolute path, or `s3://bucket/key`. */
+  /** The destination: an absolute path or `s3://bucket/key`. */
   path: string;
   sourceHash: string;
 }

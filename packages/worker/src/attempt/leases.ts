@@ -2,7 +2,10 @@ import { TransferError } from "@drover/shared/errors";
 import { type Admission, LEASE_MS } from "@drover/shared/protocol/admission";
 import type { Share } from "../bytes/rate-limiter.js";
 
-/** A lease is trusted for less than it lasts: what remains is for the clock and for a rename that is on its way. */
+/**
+ * Safety margin in ms by which a lease is trusted for less than its duration: for clock drift and a rename in
+ * progress.
+ */
 const MARGIN_MS = 5_000;
 const TICK_MS = 1_000;
 const RENEW_EVERY_MS = LEASE_MS / 3;
@@ -12,12 +15,15 @@ export class Lease {
   readonly #abort = new AbortController();
   #untilMonotonic = 0;
   #untilWall = 0;
-  /** What is staged (JSON), to be noted in Redis at the next tick; "" when nothing is new. */
+  /** Resume record (JSON) to be saved in Redis at the next tick; "" if there is nothing new. */
   note = "";
-  /** What the file may take of its host's bandwidth, where that is limited. */
+  /** The file's share of its host's bandwidth, if that is limited. */
   share?: Share;
 
-  /** @param runId the run that alone wants the file; undefined where others do too, or it is one that cannot be cancelled apart. */
+  /**
+   * @param runId the run, if it alone wants the file; undefined if the lease must not be cancelled with a
+   *   single run.
+   */
   constructor(
     readonly key: string,
     readonly fence: string,
@@ -28,18 +34,21 @@ export class Lease {
     this.extend(askedAt);
   }
 
-  /** Aborts when the lease cannot be trusted any more, or the work is to stop. */
+  /** Aborts when the lease cannot be trusted any more or the work must stop. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
 
-  /** @param askedAt when the call that was granted was sent. */
+  /** @param askedAt time at which the granting command was sent. */
   extend(askedAt: { monotonicMs: number; wallMs: number }): void {
     this.#untilMonotonic = askedAt.monotonicMs + LEASE_MS - MARGIN_MS;
     this.#untilWall = askedAt.wallMs + LEASE_MS - MARGIN_MS;
   }
 
-  /** Both clocks: the monotonic one stops while a machine sleeps, the other one can be set back. */
+  /**
+   * Whether the lease still holds. It checks both clocks: the monotonic one stops while a machine sleeps, the
+   * other can be set back.
+   */
   get trusted(): boolean {
     const inTime = performance.now() < this.#untilMonotonic && Date.now() < this.#untilWall;
     return inTime && (this.#cancelled || !this.signal.aborted);
@@ -51,20 +60,20 @@ export class Lease {
 
   #cancelled = false;
 
-  /** Stops the work, the lease stays ours: the file can be settled under it. */
+  /** Stops the work but keeps the lease, so that the file can be settled under it. */
   cancel(reason: TransferError): void {
     this.#cancelled = true;
     this.#abort.abort(reason);
   }
 
-  /** @throws TransferError class `locked` when somebody else may hold the destination by now. */
+  /** @throws TransferError class `locked` if another worker may hold the destination by now. */
   check(): void {
     if (this.trusted && !this.#cancelled) return;
     throw this.signal.reason instanceof Error ? this.signal.reason : lost();
   }
 }
 
-/** The lease ran out or was taken over: the file is tried again, its other carrier may have finished it. */
+/** The lease expired or was taken over. The file is retried, as the other worker may have finished it. */
 export function lost(): TransferError {
   return new TransferError("locked", "lost the lease on the destination");
 }
@@ -97,7 +106,7 @@ export class Leases {
     return lease;
   }
 
-  /** Whether the lease of this fence is held here. */
+  /** Whether this process holds the lease of the fence. */
   holds(fence: string): boolean {
     for (const lease of this.#held) if (lease.fence === fence) return true;
     return false;
@@ -108,10 +117,10 @@ export class Leases {
   }
 
   /**
-   * Asks Redis whether a lease is still ours, now and not at the next tick.
+   * Asks Redis at once whether a lease is still ours.
    *
-   * @param note what is staged (JSON), to be noted before the work goes on.
-   * @throws TransferError class `locked` when it is somebody else's by now.
+   * @param note resume record (JSON) to save before the work continues; "" for none.
+   * @throws TransferError class `locked` if another worker has the lease.
    */
   async confirm(lease: Lease, note = ""): Promise<void> {
     const askedAt = now();
@@ -126,13 +135,13 @@ export class Leases {
     lease.extend(askedAt);
   }
 
-  /** Stops all work that holds a lease, and all that will. */
+  /** Stops all work under current and future leases. */
   abortAll(reason: Error): void {
     this.#stopped = reason;
     for (const lease of this.#held) lease.abort(reason);
   }
 
-  /** Gives up the files of a run that are on their way now. */
+  /** Cancels the files of a run that are in progress. */
   cancelHeld(runId: string): void {
     const reason = new TransferError("cancelled", "cancelled", { permanent: true });
     for (const lease of this.#held) if (lease.runId === runId) lease.cancel(reason);
@@ -165,7 +174,7 @@ export class Leases {
         else if (this.#held.has(lease)) lease.abort(lost());
       });
     } catch {
-      // Redis is away: the next tick asks again, and what cannot be renewed in time stops being trusted above.
+      // Redis is away: the next tick tries again, and leases not renewed in time stop being trusted above.
       for (const [at, lease] of due.entries()) lease.note ||= asked[at]?.staged ?? "";
     } finally {
       this.#renewing = false;

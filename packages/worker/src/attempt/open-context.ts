@@ -20,7 +20,7 @@ import type { RunContext } from "./context.js";
 import type { Leases } from "./leases.js";
 import type { ResumeRecord } from "./resume-record.js";
 
-/** To one origin: a large file comes in several pieces at once. */
+/** Connections per file and origin: a large file is fetched in several segments at once. */
 const CONNECTIONS_PER_FILE = 4;
 
 export interface RunContextOptions {
@@ -28,20 +28,20 @@ export interface RunContextOptions {
   keys: Keys;
   runId: string;
   spec: RunSpec;
-  /** The person's request headers. */
+  /** The user's request headers. */
   headers: Record<string, string>;
   /** Files that are carried at once. */
   filesAtOnce: number;
   bytesPerSecond: number | undefined;
   leases: Leases;
   breakers: HostBreakers;
-  /** Memory for uploads, of all runs and files of this thread. */
+  /** Memory for uploads, shared by all runs and files of this thread. */
   bufferPool: BufferPool;
   receiving(job: TransferJob, record: ResumeRecord): void;
   onError(error: Error): void;
 }
 
-/** Everything that the files of one run need in this process; to be closed. */
+/** Opens everything that the files of one run share in this process. The caller closes it. */
 export function openRunContext(options: RunContextOptions): { context: RunContext; close(): Promise<void> } {
   const { redis, keys, runId, spec, headers } = options;
   const probeMs = probeMsOf(spec);
@@ -86,7 +86,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   };
 }
 
-/** What opens a run's sources. What reads a storage is loaded when the first of its files comes. */
+/** Makes the function that opens a run's sources. The code of a storage is loaded for its first file. */
 function sourceOpener(options: SourcesOptions): RunContext["source"] {
   const opened = new Map<Storage, Sources>();
   const openFirst = async (storage: Storage, job: TransferJob): Promise<Source> => {

@@ -1,39 +1,40 @@
 import { bootId } from "@drover/shared/process-name";
 
-/** Pieces that a large file is fetched in when the source takes ranges. */
+/** Size in bytes of the segments in which a large file is fetched if the source supports ranges. */
 export const PIECE_BYTES = 32 << 20;
-/** Less than this is not worth resuming. */
+/** Fewest staged bytes that are worth resuming. */
 export const WORTH_RESUMING_BYTES = 1 << 20;
 
-/** What is known of a staged part, kept in the lease's record so that a successor can go on. */
+/** State of a file's staging. It is saved in the lease's record so that the next attempt can continue. */
 export interface ResumeRecord {
   /** Fence in the name of the staging file. */
   fence: string;
-  /** Identifies the version that the part is of. */
+  /** Version of the source that the staged bytes belong to. */
   version: string;
   strongEtag: string;
   sizeBytes: number | undefined;
-  /** Bytes that are there from the start. */
+  /** Number of bytes staged without a gap from the start. */
   contiguousBytes: number;
-  /** Pieces beyond them that are there too. */
+  /** Indexes of complete segments beyond `contiguousBytes`. */
   pieces: number[];
-  /** Bytes that have come in, for show. */
+  /** Bytes received, for the display of progress. */
   receivedBytes: number;
-  /** Tries that ended with a wrong checksum. */
+  /** Attempts that ended with a wrong checksum. */
   mismatches: number;
-  /** The source did not give the ranges that it announced: from now on it is asked for the whole. */
+  /** Whether the source failed to serve ranges it announced: the file is then requested as a whole. */
   oneStream: boolean;
   /**
-   * Multipart upload that holds the bytes, where the destination is S3: it may be there. `object` is the hash of the
-   * object that it is to become, where that is not the destination: a backup of it.
+   * Multipart upload that may hold the bytes, if the destination is S3. `object` is the hash of the target
+   * object if that is a backup rather than the destination.
    */
   upload?: { id: string; metadata: string; object?: string };
 }
 
 /**
- * Of a file that nothing is staged of.
+ * Makes the record of a file without staged bytes.
  *
- * @param before what former tries noted: what they found out of the source still holds, and an upload may be there.
+ * @param before record of earlier attempts: what they learnt of the source still holds, and their upload may
+ *   exist.
  */
 export function newResumeRecord(fence: string, before?: ResumeRecord): ResumeRecord {
   const record: ResumeRecord = {
@@ -51,7 +52,7 @@ export function newResumeRecord(fence: string, before?: ResumeRecord): ResumeRec
   return record;
 }
 
-/** None of the bytes that are there are of use. */
+/** Discards all staged bytes from the record. */
 export function dropBytes(record: ResumeRecord): void {
   record.contiguousBytes = 0;
   record.pieces = [];
@@ -77,7 +78,10 @@ export function encodeResumeRecord(record: ResumeRecord): string {
   ]);
 }
 
-/** Reads a note; bytes that were written before the machine last started are not trusted, they were never synced. */
+/**
+ * Decodes a record. Bytes written before the last boot of the machine are not trusted, as they were never
+ * synced.
+ */
 export function decodeResumeRecord(note: string): ResumeRecord | undefined {
   if (note === "") return undefined;
   const [

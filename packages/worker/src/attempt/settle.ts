@@ -11,33 +11,33 @@ import { lost } from "./leases.js";
 /** How a file ended. */
 export interface FileEnd {
   outcome: OutcomeName;
-  /** Its catalog entry from now on; `NO_ENTRY` drops the one that is there, undefined leaves it. */
+  /** Its new catalog entry; `NO_ENTRY` deletes the current one, undefined keeps it. */
   entry?: CatalogEntry | typeof NO_ENTRY;
-  /** What vouches for its bytes, where it is at the destination. */
+  /** How its bytes at the destination were verified. */
   verifiedBy?: VerifiedBy;
-  /** What its host's breaker learns. */
+  /** What is reported to its host's breaker. */
   verdict: HostVerdict;
-  /** It was published under no condition, because the service takes none. */
+  /** It was published without a condition, because the service supports none. */
   unconditional?: true | undefined;
-  /** Why it did not arrive. */
+  /** Why the file did not arrive. */
   error?: TransferError;
 }
 
-/** Whose file ends: an attempt, or a delivery without a lease. */
+/** What is needed to settle a file: that of an attempt, or of a delivery without a lease. */
 export interface Settling {
   delivery: Delivery;
   context: RunContext;
   file: WorkFile;
-  /** Absent where no lease is held. */
+  /** Absent if no lease is held. */
   admitted?: Admitted;
-  /** Nothing that the lease's predecessors staged is left. */
+  /** Whether the staging of all predecessors of the lease is gone. */
   fencedOff?: boolean;
 }
 
-/** What became of settling: it never waits. */
+/** Results of settling, which never waits. */
 export type Settled = Extract<AttemptResult, { is: "settled" | "done" | "retry" }>;
 
-/** Ends a file: ledger, catalog, lease and breaker learn of it in one call. */
+/** Settles a file: ledger, catalog, lease and breaker are updated in one call. */
 export async function settle(settling: Settling, end: FileEnd): Promise<Settled> {
   const { delivery, context, file, admitted } = settling;
   const { job } = delivery;
@@ -72,11 +72,11 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     rules: context.terms.rules,
     retryAfterMs: error?.retryAfterMs ?? 0,
     openBreaker: spent && context.terms.openWhenSpent,
-    // Its record still names predecessors whose staging may be there.
+    // Then the lease's record must stay, since it names predecessors whose staging may still exist.
     keepLease: error !== undefined && settling.fencedOff === false,
   };
   if (admitted) request.fence = admitted.fence;
-  // What did not arrive may be taken up again, and needs its secrets then.
+  // A file that did not arrive may be retried, which needs its secrets.
   if (job.k === 1 && !error) request.forget = context.flights.secretOf(job);
   const answer = await context.admission.settle(request);
   failpoint("settled");
@@ -85,7 +85,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: told };
 }
 
-/** What the catalog gets: "" leaves what is there. */
+/** The value for the catalog; "" keeps the current entry. */
 function catalogValue(entry: FileEnd["entry"], { file, admitted }: Settling): SettleRequest["catalog"] {
   if (entry === undefined) return "";
   if (entry === NO_ENTRY) return NO_ENTRY;
@@ -93,7 +93,7 @@ function catalogValue(entry: FileEnd["entry"], { file, admitted }: Settling): Se
   return admitted && encoded.equals(admitted.catalog) ? "" : encoded;
 }
 
-/** Ends a file that nobody holds the lease of. */
+/** Settles a file without holding its lease. */
 export function settleUnadmitted(
   delivery: Delivery,
   context: RunContext,

@@ -1,4 +1,4 @@
-/** The signal's reason when this process stops: what is staged is kept and the file goes back to the queue. */
+/** Reason of the signal when this process stops: staged bytes are kept and the file returns to the queue. */
 export class StoppingError extends Error {
   override name = "StoppingError";
 }

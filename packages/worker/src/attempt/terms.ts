@@ -1,24 +1,24 @@
 import type { BreakerRules } from "@drover/shared/protocol/admission";
 
-/** What a run asks of every transfer. */
+/** A run's terms for every transfer. */
 export interface Terms {
-  /** Tries in all. */
+  /** Attempts per file, including the first. */
   retries: number;
-  /** Delay before try n+1: `backoffBaseMs` × `backoffFactor`^(n−1). */
+  /** Delay before attempt n+1: `backoffBaseMs` × `backoffFactor`^(n−1). */
   backoffFactor: number;
   /** `full`: anything from 0 to the delay. `near`: within a quarter of it. */
   jitter: "full" | "near";
   timeoutMs: number;
   rules: BreakerRules;
-  /** How long an open breaker is waited for, in milliseconds. */
+  /** Time in ms that an open breaker is waited for. */
   breakerWaitMs: number;
-  /** Open the breaker when a file's tries are spent, whatever its threshold. */
+  /** Whether to open the breaker when a file has used up its attempts, regardless of its threshold. */
   openWhenSpent: boolean;
-  /** What to do while somebody else carries the same destination. */
+  /** What to do while another worker carries the same destination. */
   whenBusy: "wait" | "skip-same-source";
   maxFileSizeBytes: number | undefined;
-  /** Go on where an earlier try stopped. */
+  /** Whether to continue where an earlier attempt stopped. */
   resume: boolean;
-  /** fsync file and directory before a file counts as copied. */
+  /** Whether to fsync file and directory before a file counts as copied. */
   durable: boolean;
 }

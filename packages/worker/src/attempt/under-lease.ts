@@ -10,30 +10,31 @@ import { encodeResumeRecord } from "./resume-record.js";
 import { type FileEnd, settle, settleUnadmitted } from "./settle.js";
 import { StoppingError } from "./stopping.js";
 
-/** What is done with one file while its lease is held; made anew for each attempt. */
+/** The work on one file while its lease is held; created for each attempt. */
 export interface Operation {
-  /** Whether an error tells against the file's host although the file is to be tried again. */
+  /** Whether errors of attempts that will be repeated count against the file's host. */
   readonly tellsOfErrors: boolean;
-  /** @throws TransferError, StoppingError where the file has not ended. */
+  /** @throws TransferError, StoppingError if the file has not ended. */
   run(): Promise<FileEnd>;
   /**
-   * Notes what an error says for the next try.
+   * Records what an error means for the next attempt.
    *
-   * @returns whether there is no use in another one, whatever the error says of itself.
+   * @returns true if another attempt is useless, even if the error is not permanent.
    */
   learnFrom?(error: TransferError): boolean;
   /**
-   * After an error, before the lease goes back: drops what is staged, or keeps it for the next try.
+   * Called after an error, before the lease is released: drops the staging, or keeps it for the next attempt.
    *
-   * @param final no other try follows.
+   * @param final whether no other attempt follows.
    */
   giveUp?(error: TransferError | StoppingError, final: boolean): Promise<void>;
-  /** The lease is not held any more. */
+  /** Called after the lease is released. */
   close?(): void;
 }
 
 /**
- * One attempt: admit → operate → settle. Whatever happens, the lease goes back; what did not end is to be tried again.
+ * One attempt: admit → operate → settle. The lease is released in any case; a file that has not ended is
+ * retried.
  */
 export async function underLease(
   delivery: Delivery,
@@ -45,7 +46,7 @@ export async function underLease(
   const askedAt = now();
   const answer = await admit(file, context);
   if (answer.is === "busy") {
-    // Who copies the same source does what this one would; of other operations nobody can tell.
+    // A copy of the same source does the same work; for other operations this is unknown.
     return { is: "busy", sameSource: job.op === undefined && answer.sourceHash === file.sourceHash };
   }
   if (answer.is === "cancelled") {
@@ -71,7 +72,7 @@ export async function underLease(
   }
 }
 
-/** The operation cleans up, then the file is settled, or the lease goes back for another try. */
+/** Lets the operation clean up, then settles the file or releases the lease for another attempt. */
 async function afterError(
   attempt: Attempt,
   work: Operation,
@@ -83,7 +84,7 @@ async function afterError(
     await release(attempt, "none", 0);
     return { is: "returned" };
   }
-  // Before Redis is told: others may hear of an open breaker first.
+  // Before Redis is told, since other workers may learn of an open breaker from it first.
   if (work.tellsOfErrors && error.verdict === "fail")
     context.breakers.recordFailure(file.host, error.message);
   const hopeless = work.learnFrom?.(error) ?? false;
@@ -102,10 +103,10 @@ async function afterError(
 }
 
 /**
- * Gives the lease back with what is known of the staged part.
+ * Releases the lease and saves the resume record.
  *
- * @param retryAfterMs the wait that the host asked for; 0 for none.
- * @returns until when the host is blocked (Unix ms), or 0.
+ * @param retryAfterMs wait that the host asked for; 0 for none.
+ * @returns Unix time in ms until which the host is blocked, or 0.
  */
 async function release(attempt: Attempt, verdict: HostVerdict, retryAfterMs: number): Promise<number> {
   const { context, file, admitted, record, fencedOff } = attempt;
@@ -122,11 +123,11 @@ async function release(attempt: Attempt, verdict: HostVerdict, retryAfterMs: num
   return answer.blockedUntilMs;
 }
 
-/** Why a try ended: where its signal was aborted, for the signal's reason. */
+/** Why an attempt ended: the reason of its signal if that is aborted, else the error. */
 function failureOf(thrown: unknown, lease: Lease): TransferError | StoppingError {
   const reason: unknown = lease.signal.aborted ? lease.signal.reason : thrown;
   if (reason instanceof StoppingError) return reason;
-  if (!lease.trusted) return lost(); // without the lease nothing more may be said of the file
+  if (!lease.trusted) return lost(); // without the lease, this attempt must not decide about the file
   if (reason instanceof TransferError) return reason;
   return new TransferError("internal", `unexpected error: ${messageOf(thrown)}`, { cause: thrown });
 }

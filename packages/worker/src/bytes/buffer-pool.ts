@@ -1,19 +1,19 @@
-/** Memory that a process may use for parts of uploads. */
+/** Memory in bytes that a process may use for parts of uploads. */
 export const UPLOAD_BYTES = 256 << 20;
-/** Sizes that memory is given in, and kept for who comes next; what is larger is given as it is asked for. */
+/** Sizes in bytes of reused buffers. Larger buffers are allocated at their exact size and not kept. */
 const SIZES = [1 << 20, 4 << 20, 16 << 20];
 
-/** Memory that is lent. */
+/** A borrowed buffer. */
 export interface LentBuffer {
-  /** At least as much as was asked for, shared with other threads. */
+  /** At least as large as requested; shared memory. */
   memory: Buffer;
-  /** Gives it back; harmless twice. */
+  /** Returns the buffer. Calling it twice is harmless. */
   release(): void;
 }
 
 /**
- * Memory for parts of uploads, lent in the order in which it is asked for. It is used again and again: what is left to
- * the garbage collector is collected late where threads share it.
+ * Memory for parts of uploads, lent in the order of requests. Buffers are reused, because shared memory is
+ * garbage collected late.
  */
 export class BufferPool {
   #usedBytes = 0;
@@ -23,13 +23,13 @@ export class BufferPool {
 
   constructor(private limitBytes: number) {}
 
-  /** Changes how much there is; what was lent is not taken back. */
+  /** Changes the limit; borrowed buffers are not revoked. */
   limit(limitBytes: number): void {
     this.limitBytes = limitBytes;
     this.#serve();
   }
 
-  /** Waits for so much; more than there is at all is had when nobody else has any. */
+  /** Waits for a buffer. A request above the limit is served when no other buffer is lent. */
   async take(wantedBytes: number): Promise<LentBuffer> {
     const bytes = SIZES.find((size) => size >= wantedBytes) ?? wantedBytes;
     if (this.#waiting.length === 0 && this.#fits(bytes)) this.#usedBytes += bytes;
@@ -58,7 +58,7 @@ export class BufferPool {
       this.#freeBytes -= bytes;
       return kept;
     }
-    // What is kept in other sizes makes room.
+    // Frees kept buffers of other sizes to make room.
     for (const [size, buffers] of this.#free)
       while (this.#usedBytes + this.#freeBytes > this.limitBytes && buffers.pop()) this.#freeBytes -= size;
     return Buffer.from(new SharedArrayBuffer(bytes));

@@ -12,16 +12,16 @@ const DECODERS: Record<string, () => Transform> = {
   zstd: () => zlib.createZstdDecompress(),
 };
 
-/** Whether an encoded body is to be decoded. A file that is a gzip archive itself is kept as it is, as browsers do. */
+/** Whether to decode an encoded body. A file that is itself a gzip archive stays as it is, as in browsers. */
 export function mustDecode(entry: SourceEntry, name: string): boolean {
   if (entry.encoding === "") return false;
   return !(/gzip$/.test(entry.encoding) && /\.(gz|tgz|svgz)$/i.test(name));
 }
 
-/** A body that a server encoded although it was asked not to: read, it gives the file. */
+/** Decodes a body that a server encoded although it was asked not to. */
 export class DecodedBody implements Body {
   readonly #iterator: AsyncIterator<Buffer>;
-  /** Digest over what was sent, where the server gave one to compare with. */
+  /** Digest of the encoded bytes, if the server sent one to compare with. */
   readonly wireHash: Digest | undefined;
 
   constructor(
@@ -40,7 +40,7 @@ export class DecodedBody implements Body {
     if (entry.digest) this.wireHash = createDigest(entry.digest.algorithm);
     const source = Readable.from(this.#wire(entry.sizeBytes));
     source.on("error", (error) => decoder.destroy(error));
-    decoder.on("error", () => {}); // it is thrown by the next read, however late that comes
+    decoder.on("error", () => {}); // the next read throws it, however late that is
     this.#iterator = source.pipe(decoder)[Symbol.asyncIterator]();
   }
 

@@ -1,19 +1,19 @@
-/** What one file may take of its host's bandwidth. */
+/** One file's share of its host's bandwidth. */
 export interface Share {
   bytesPerSecond: number;
-  /** When the bytes that were taken so far are due (performance.now()). */
+  /** Time (performance.now()) at which the bytes taken so far are due. */
   dueMs: number;
 }
 
-/** Keeps all files of a process together within a limit, and each file within its share of its host's. */
+/** Keeps all files of a process within a limit, and each file within its share of its host's limit. */
 export class RateLimiter {
   #dueMs = 0;
 
-  /** @param bytesPerSecond limit for this process, or undefined. */
+  /** @param bytesPerSecond limit of this process; undefined for none. */
   constructor(public bytesPerSecond: number | undefined) {}
 
   /**
-   * Waits until so many bytes more keep within the limit, and within the share of a limit that a file has for itself.
+   * Waits until `bytes` more bytes fit the limit and the file's share.
    *
    * @throws the reason of the file's signal.
    */

@@ -4,7 +4,7 @@ import type { OpenedBody, Received, Staging, WriteAttempt } from "../destination
 import { DecodedBody, mustDecode } from "./decode.js";
 import type { Algorithm } from "./hash/digest.js";
 
-/** Brings the bytes of an opened file into its staging, watched for stalls and decoded where they must be. */
+/** Receives the bytes of an opened source into the staging, with stall detection and decoding if needed. */
 export async function receive(
   attempt: WriteAttempt,
   source: Source,
@@ -29,7 +29,7 @@ export async function receive(
   }
 }
 
-/** The file is more than the run takes. */
+/** The error of a file that exceeds the run's limit. Both sizes in bytes. */
 export function tooLarge(sizeBytes: number, limit: number): TransferError {
   return new TransferError(
     "too-large",
@@ -41,7 +41,7 @@ export function tooLarge(sizeBytes: number, limit: number): TransferError {
   );
 }
 
-/** Names of the digests to compute: SHA-256, and the source's own where it is another. */
+/** Digests to compute: SHA-256, and the source's own if it differs. */
 export function algorithmsFor(entry: SourceEntry): Algorithm[] {
   const other = entry.digest?.algorithm;
   return other === undefined || other === "sha256" ? ["sha256"] : ["sha256", other];

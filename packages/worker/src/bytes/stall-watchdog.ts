@@ -1,26 +1,26 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Body } from "@drover/shared/storage/source";
 
-/** A body that brings fewer bytes in a whole window of the timeout is given up. */
+/** Fewest bytes that a body must receive within each window of the timeout. */
 const LEAST_BYTES = 1024;
-/** A window is looked at in so many steps: a stall is noticed within a window and a quarter. */
+/** Checks per window: a stall is noticed within 1.25 windows. */
 const STEPS = 4;
 
 interface Watched {
   body: Body;
-  /** Bytes at the last steps, oldest first. */
+  /** Byte counts at the last checks, oldest first. */
   samples: number[];
 }
 
-/** Stops bodies that come too slowly to be waited for. */
+/** Aborts bodies that arrive too slowly. */
 export class StallWatchdog {
   readonly #watched = new Set<Watched>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param timeoutMs a body that brings under 1 KiB in any window of this length fails with class `timeout`. */
+  /** @param timeoutMs a body with less than 1 KiB in any window of this length fails with class `timeout`. */
   constructor(private readonly timeoutMs: number) {}
 
-  /** @returns ends the watch. */
+  /** @returns a function that ends the watch. */
   watch(body: Body): () => void {
     const watched: Watched = { body, samples: [body.receivedBytes] };
     this.#watched.add(watched);
@@ -30,7 +30,7 @@ export class StallWatchdog {
 
   #step(): void {
     for (const { body, samples } of this.#watched) {
-      if (!body.starved) samples.length = 0; // we are the slow one
+      if (!body.starved) samples.length = 0; // the reader is the slow one
       samples.push(body.receivedBytes);
       if (samples.length <= STEPS) continue;
       const oldest = samples.shift() as number;

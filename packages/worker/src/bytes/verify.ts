@@ -2,23 +2,23 @@ import { TransferError } from "@drover/shared/errors";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import type { SourceEntry } from "@drover/shared/storage/source";
 
-/** What was staged, to be held against what was promised. */
+/** What is known of a staged file, to be checked against its source. */
 export interface Evidence {
   sizeBytes: number;
-  /** SHA-256 of the staged bytes, hexadecimal. */
+  /** Hexadecimal SHA-256 of the staged bytes. */
   sha256: string;
-  /** Digest (of the source's algorithm, hexadecimal) of the bytes as they were sent, where the source gave one. */
+  /** Hexadecimal digest of the bytes as sent, in the source's algorithm, if the source gave one. */
   sourceDigest: string | undefined;
 }
 
 /**
- * Holds a staged file against every promise there is: its length, the checksum that was asked for, and the digest
- * that the source sent.
+ * Checks a staged file against everything known of it: its length, the requested checksum, and the source's
+ * digest.
  *
- * @param length what the staged file must measure, or undefined where nobody knows.
- * @param expected SHA-256 that the person gave, hexadecimal.
- * @returns the strongest thing that vouches for the file.
- * @throws TransferError class `truncated` or `checksum`: such a file is never published.
+ * @param length expected size in bytes of the staged file; undefined if unknown.
+ * @param expected SHA-256 given by the user, hexadecimal.
+ * @returns the strongest check that the file passed.
+ * @throws TransferError class `truncated` or `checksum`; the file must not be published.
  */
 export function verify(
   evidence: Evidence,

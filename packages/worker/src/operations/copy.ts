@@ -11,13 +11,13 @@ import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
 import { mayRun, type Staging } from "../destinations/destination.js";
 
-/** A fleet's file over which so many workers died is not tried again. */
+/** Number of crashed attempts after which a fleet's file is not retried. */
 const MOST_CRASHES = 8;
 
-/** So many tries with a wrong checksum, and it is the file that is wrong. */
+/** Number of wrong checksums after which the file itself counts as wrong. */
 const MOST_MISMATCHES = 2;
 
-/** Brings one file to its destination, which has its old content or the new one, whole, whatever happens. */
+/** Copies one file. The destination always has the complete old or the complete new content. */
 export class CopyFile implements Operation {
   readonly tellsOfErrors = true;
   #staging: Staging | undefined;
@@ -25,7 +25,7 @@ export class CopyFile implements Operation {
 
   constructor(private readonly attempt: Attempt) {}
 
-  /** The way of one file that was admitted: open → stage → verify → commit. Then it is settled. */
+  /** Copies an admitted file: open → stage → verify → commit. The caller settles it. */
   async run(): Promise<FileEnd> {
     const { attempt } = this;
     const { context, job, record } = attempt;
@@ -75,7 +75,7 @@ export class CopyFile implements Operation {
     return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional };
   }
 
-  /** Before anything else: no predecessor may publish once this try has found out anything. */
+  /** Fences off the predecessors first: none may publish after this attempt has read anything. */
   async #fenceOff(): Promise<void> {
     const { attempt } = this;
     const { admitted, noted, record, lease } = attempt;
@@ -92,7 +92,7 @@ export class CopyFile implements Operation {
     const { record } = this.attempt;
     if (error.class === "checksum") {
       record.mismatches++;
-      record.oneStream = true; // pieces may have come from servers that do not agree
+      record.oneStream = true; // the segments may have come from servers with different versions
     }
     return record.mismatches >= MOST_MISMATCHES;
   }
@@ -121,7 +121,7 @@ function poison(crashes: number): TransferError {
   return new TransferError("poison", what, { permanent: true });
 }
 
-/** Opens the source: the rest of it where a part is here, else the whole, unless it is the version we have. */
+/** Opens the source: the rest if bytes are staged, else the whole file, unless it has the known version. */
 async function open(source: Source, attempt: Attempt, known: string): Promise<Opened> {
   const { record, lease } = attempt;
   if (record.contiguousBytes === 0) return source.open(known, lease.signal);
@@ -135,9 +135,9 @@ async function open(source: Source, attempt: Attempt, known: string): Promise<Op
     dropBytes(record);
     return opened;
   } catch (error) {
-    // Asked for the rest, the source answers with something else: it is asked for the whole.
+    // The server did not serve the range, so the whole file is requested.
     if (!(error instanceof TransferError)) throw error;
-    // Some servers fail over a range, and over no more. In the last try there is nothing to lose.
+    // Some servers fail only on ranges. In the last attempt, the whole file is worth trying.
     const hopeless = attempt.isLast && error.class === "server" && !error.throttled;
     if (error.class !== "changed" && error.verdict !== "ok" && !hopeless) throw error;
     dropBytes(record);

@@ -11,7 +11,7 @@ const OPERATIONS: Record<NonNullable<TransferJob["op"]> | "copy", new (attempt: 
   remove: RemoveFile,
 };
 
-/** Does what a job asks for, once, under the lease on its destination. */
+/** Performs the operation of a job once, under the lease of its destination. */
 export function perform(delivery: Delivery, context: RunContext): Promise<AttemptResult> {
   return underLease(delivery, context, OPERATIONS[delivery.job.op ?? "copy"]);
 }

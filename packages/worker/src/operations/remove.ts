@@ -4,15 +4,16 @@ import type { FileEnd } from "../attempt/settle.js";
 import type { Operation } from "../attempt/under-lease.js";
 
 /**
- * The way of a file that is to be removed: check → keep, where it is to be kept → remove. What is at the destination is
- * removed only where it is the version that was seen when the removal was decided, and under the lease: a worker that lost
- * it removes nothing of its successor's.
+ * Removes a file: check → back up if requested → remove. The file is removed only under the lease and only in
+ * the version that was listed when the removal was decided, so a worker that lost the lease removes nothing
+ * of its successor's.
  */
 export class RemoveFile implements Operation {
   readonly tellsOfErrors = false;
 
   constructor(private readonly attempt: Attempt) {
-    // What a copy staged is not gone on with here, and what this try takes away may be left: whoever comes next must know.
+    // A removal does not continue a copy's staging and may leave its own behind: the next attempt must know
+    // of both.
     if (attempt.noted) attempt.record = attempt.noted;
     attempt.fencedOff = false;
   }

@@ -19,29 +19,32 @@ import { StartTimes } from "./start-times.js";
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;
-/** A destination that somebody else holds is asked for again after so long. */
+/** Delay in ms before a destination that another worker holds is tried again. */
 const BUSY_MS = 300;
-/** After an error that is none of a file's own, such as a command that Redis refused. */
+/** Delay in ms after an error that is not the file's own, such as a command that Redis refused. */
 const ODD_MS = 1_000;
-/** A worker that has not connected after so long is made anew. */
+/** Time in ms after which a worker that has not connected is recreated. */
 const READY_MS = 5_000;
-/** BullMQ fails a job for good that stalled too often, without asking: our leases deal with lost workers. */
+/** Limit for stalls and attempts. BullMQ would fail such a job for good, but our leases handle lost workers. */
 const NEVER = 1_000_000_000;
 
-/** A job whose worker says nothing for so long is given to another. */
+/** Time in ms after which the job of a silent worker goes to another. */
 const LOCK_MS = 20_000;
 const STALLED_MS = 5_000;
 
-/** What happens to files, for whoever shows or follows it. */
+/** Callbacks for the progress of files. */
 export interface FileEvents {
   started(job: TransferJob, attempt: number): void;
-  /** Not settled; will be taken up again. */
+  /** The file is not settled and will be tried again. */
   waiting(job: TransferJob): void;
   retrying(job: TransferJob, attempt: number, error: TransferError, delayMs: number): void;
   settled(outcome: Outcome, job: TransferJob): void;
-  /** The host is blocked until then (Unix ms). For who shares no breakers with this processor. */
+  /**
+   * The host is blocked until the Unix time in ms. For callers that do not share breakers with this
+   * processor.
+   */
   blocked?(host: string, untilMs: number): void;
-  /** Was settled before: this delivery found nothing to do. */
+  /** The file was settled before: this delivery had nothing to do. */
   dropped(job: TransferJob): void;
 }
 
@@ -51,16 +54,16 @@ export interface ProcessorOptions {
   redis: Redis;
   concurrency: number;
   leases: Leases;
-  /** The place of a job's run; undefined where there is no such run any more. */
+  /** The context of a job's run; undefined if there is no such run. */
   context(job: TransferJob): RunContext | Promise<RunContext | undefined>;
   events: FileEvents;
-  /** Whether others may listen to what the queue itself tells of its jobs. */
+  /** Whether the queue publishes events of its jobs for others. */
   queueEvents: Events;
-  /** Errors of the queue itself, such as Redis being away. */
+  /** Called with errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
 }
 
-/** Thrown at BullMQ to have a job tried again: its message is kept in the job, so it holds no secret and no stack. */
+/** Thrown to BullMQ to retry a job. BullMQ stores the message in the job, so it has no secret and no stack. */
 class TryAgain extends Error {
   constructor(
     message: string,
@@ -72,48 +75,48 @@ class TryAgain extends Error {
 }
 
 /**
- * Jobs that are fetched beyond those that are carried, so that finishing one and fetching the next (the longest call
- * to Redis of a file) is no gap in the carrying. None while files take so long that it is no matter: a file that waits
- * behind others here could be carried by another worker, so it waits for {@link PATIENCE_MS} at most.
+ * Jobs fetched beyond those being carried, to hide the latency of the next fetch, the longest call to Redis
+ * of a file. None are fetched ahead while files take long: a job waiting here could be carried by another
+ * worker, so it waits for {@link PATIENCE_MS} at most.
  */
 const AHEAD = 64;
 const QUICK_MS = 500;
 const PATIENCE_MS = 1_000;
 
 /**
- * BullMQ's worker fetches all that it may have, one after the other, before it begins with the first of them. So it may
- * have a few at first, and with each that has begun so many more.
+ * BullMQ's worker fetches up to its concurrency one by one before it starts the first job. So the concurrency
+ * starts low and grows with each job that begins.
  */
 const FIRST_FETCHED = 4;
 const MORE_FETCHED = 2;
 
-/** What is to be done with a job after its delivery. */
+/** What to do with a job after its delivery. */
 type NextStep =
   | Exclude<AttemptResult, { is: "busy" | "blocked" | "wait" }>
-  /** It comes again after so long; this was no try. */
+  /** Deliver it again after `delayMs`; this was no attempt. */
   | { is: "later"; delayMs: number };
 
-/** A delivery, and what BullMQ knows of it. */
+/** A delivery and its BullMQ job. */
 interface QueuedDelivery extends Delivery {
   queued: Job<unknown>;
-  /** Of the job's lock. */
+  /** Token of the job's lock. */
   token: string;
   context: RunContext;
 }
 
-/** Takes jobs from BullMQ and has them performed: the only place that knows the queue. */
+/** Takes jobs from BullMQ and performs them. No other code of this package knows the queue. */
 export class Processor {
   #worker: Worker<unknown>;
   readonly #semaphore: Semaphore;
   #concurrency: number;
   #stopping = false;
-  /** Jobs that may be fetched, while that still grows. */
+  /** Limit of fetched jobs while it grows. */
   #most = FIRST_FETCHED;
-  /** How long files were carried of late, the newest counting most. */
+  /** Moving average, in ms, of the time that files took. */
   #carryingMs = QUICK_MS;
-  /** When a file was first taken up, where that was not in its last delivery. */
+  /** When a file was first started, if that was before its last delivery. */
   readonly #since = new StartTimes();
-  /** Since when a destination was found held by somebody else. */
+  /** Since when a destination has been found held by another worker. */
   readonly #busySince = new StartTimes();
 
   constructor(private readonly options: ProcessorOptions) {
@@ -148,7 +151,9 @@ export class Processor {
     return worker;
   }
 
-  /** A worker whose connections break while they are being made never starts: then another one is made. */
+  /**
+   * Runs the BullMQ worker. One whose connections break while they are made never starts, so it is recreated.
+   */
   async #run(): Promise<void> {
     while (!this.#stopping) {
       const worker = this.#worker;
@@ -169,7 +174,7 @@ export class Processor {
     }
   }
 
-  /** Changes how many files are carried at once. */
+  /** Changes the number of files carried at once. */
   limit(concurrency: number): void {
     this.#concurrency = concurrency;
     this.#semaphore.limit(concurrency);
@@ -199,9 +204,9 @@ export class Processor {
   }
 
   /**
-   * Stops in order: what is staged is kept, what is unfinished goes back to the queue.
+   * Stops in an orderly way: staged bytes are kept, unfinished files return to the queue.
    *
-   * @param drainMs files that are on their way may finish for so long.
+   * @param drainMs time for files in progress to finish. Default 0.
    */
   async stop(drainMs = 0): Promise<void> {
     this.#stopping = true;
@@ -217,7 +222,7 @@ export class Processor {
     const context = await this.options.context(job);
     if (!context) throw new UnrecoverableError(`job ${queued.id} is of a run that is forgotten`);
     if (!(await this.#semaphore.take(PATIENCE_MS))) {
-      this.#took(2 * QUICK_MS * 16); // something large has come: no more are fetched ahead for a while
+      this.#took(2 * QUICK_MS * 16); // a slow file occupies the slots: nothing is fetched ahead for a while
       await giveBack(queued, token);
     }
     const delivery = this.#deliver(queued, token, job, context);
@@ -234,7 +239,7 @@ export class Processor {
     await this.#finish(ours(await this.#nextStep(result, delivery), context), delivery);
   }
 
-  /** A delivery that has its slot. */
+  /** Makes the delivery of a job that has its slot. */
   #deliver(queued: Job<unknown>, token: string, job: TransferJob, context: RunContext): QueuedDelivery {
     const takenMs = performance.now();
     let released = false;
@@ -254,7 +259,7 @@ export class Processor {
     };
   }
 
-  /** What is to be done with the job; waiting that has lasted too long ends the file. */
+  /** Decides what to do with the job. A wait that has lasted too long settles the file. */
   #nextStep(result: AttemptResult, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
     switch (result.is) {
       case "blocked":
@@ -282,7 +287,7 @@ export class Processor {
     return settleUnadmitted(delivery, context, "blocked", error);
   }
 
-  /** Somebody else holds its destination. */
+  /** Another worker holds its destination. */
   #onBusy(sameSource: boolean, delivery: QueuedDelivery): NextStep | Promise<NextStep> {
     const { context } = delivery;
     const { terms, flights } = context;
@@ -290,7 +295,7 @@ export class Processor {
     const sinceMs = this.#busySince.get(id);
     this.#busySince.set(id, sinceMs, 0);
     const skip = terms.whenBusy === "skip-same-source" && sameSource;
-    // A lease that nobody renews is over after LEASE_MS: until then nobody can tell that it is left.
+    // A dead holder's lease expires only after LEASE_MS, so the wait must outlast it.
     const patienceMs = Math.max(terms.timeoutMs, flights.shared ? LEASE_MS + 5_000 : 0);
     const waited = Date.now() - sinceMs > patienceMs && terms.whenBusy === "wait";
     if (!skip && !waited) return { is: "later", delayMs: BUSY_MS * (0.5 + Math.random()) };
@@ -299,7 +304,7 @@ export class Processor {
     return settleUnadmitted(delivery, context, "locked", error);
   }
 
-  /** Tells what became of a delivery, to whoever listens and to BullMQ. */
+  /** Reports the result of a delivery to the events and to BullMQ. */
   async #finish(step: NextStep, delivery: QueuedDelivery): Promise<void> {
     const { events } = this.options;
     const { queued, token, job, context, attempt } = delivery;
@@ -341,7 +346,7 @@ export class Processor {
     this.#since.set(queued.id as string, sinceMs, delayMs);
   }
 
-  /** What a delivery says of its host. */
+  /** Reports what a delivery learnt of its host. */
   #report(context: RunContext, job: TransferJob, blockedUntilMs: number, passed: boolean): void {
     const host = hostOf(job.s, context.services);
     context.breakers.report(host, blockedUntilMs, passed);
@@ -349,17 +354,17 @@ export class Processor {
   }
 }
 
-/** @throws UnrecoverableError where it is none of ours. */
+/** @throws UnrecoverableError if it is not a transfer job. */
 function read(queued: Job<unknown>): TransferJob {
   const parsed = transferJobSchema.safeParse(queued.data);
   if (!parsed.success) throw new UnrecoverableError(`job ${queued.id} is not a transfer job`);
-  // We count the tries: whatever is thrown, the job comes back.
+  // Drover counts the attempts: whatever is thrown, the job must return.
   queued.opts.attempts = NEVER;
   queued.opts.backoff = { type: "drover" };
   return parsed.data;
 }
 
-/** Another worker, or this one later, takes it up. */
+/** Returns the job to the queue, for any worker. */
 async function giveBack(queued: Job<unknown>, token: string): Promise<never> {
   await queued.moveToWait(token);
   throw new WaitingError();
@@ -373,8 +378,9 @@ function backoff(context: RunContext, attempt: number, error: TransferError): nu
 }
 
 /**
- * Without a fleet nobody else settles a file of this run. One that was open and then settled already was settled by us:
- * the answer was lost with the connection, and the command sent again.
+ * Converts "done" to "settled" without a fleet, where no one else settles files of this run. A file that was
+ * open and is already settled was settled by us: the answer was lost with the connection and the command
+ * repeated.
  */
 function ours(step: NextStep, context: RunContext): NextStep {
   if (step.is !== "done" || !step.outcome || context.flights.shared || context.refused) return step;

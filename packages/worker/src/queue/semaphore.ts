@@ -1,4 +1,4 @@
-/** Lets so many files be on their way at once; the others wait in the order they came. */
+/** Limits the files in progress; others wait in the order of their arrival. */
 export class Semaphore {
   readonly #waiting = new Set<(had: boolean) => void>();
 
@@ -8,7 +8,7 @@ export class Semaphore {
     this.#free = count;
   }
 
-  /** Changes how many there are; files that are on their way finish first. */
+  /** Changes the number of slots; files in progress finish first. */
   limit(count: number): void {
     this.#free += count - this.count;
     this.count = count;
@@ -16,9 +16,10 @@ export class Semaphore {
   }
 
   /**
-   * A free slot is had without waiting for the event loop.
+   * Takes a slot. A free one is available without waiting for the event loop.
    *
-   * @returns whether one was had within `patienceMs`.
+   * @param patienceMs longest wait in milliseconds.
+   * @returns whether a slot was taken.
    */
   take(patienceMs: number): Promise<boolean> | true {
     if (this.#free > 0) {
@@ -40,7 +41,7 @@ export class Semaphore {
     if (this.#free < 0 || !this.#handOn()) this.#free++;
   }
 
-  /** Gives a slot to who has waited longest. @returns whether anybody waits. */
+  /** Gives a slot to the longest waiter. @returns whether there was one. */
   #handOn(): boolean {
     for (const first of this.#waiting) {
       first(true);

@@ -17,22 +17,22 @@ import { BufferPool, UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
 
 const CANCEL_POLL_MS = 1_000;
-/** What a run needs is closed when none of its files came for so long. */
+/** Time in ms without files after which a run's context is closed. */
 const IDLE_MS = 60_000;
 
 export interface FleetWorkerOptions {
   redis: Redis;
   keys: Keys;
   concurrency: number;
-  /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
+  /** Roots of allowed destinations: absolute directories or `s3://bucket/prefix`. */
   roots: string[];
-  /** The services that they are of. */
+  /** How the roots are reached. */
   services?: Services;
   events: Omit<FileEvents, "blocked">;
   onError(error: Error): void;
 }
 
-/** A file on its way, for show. */
+/** A file in progress, for display. */
 export interface FileInProgress {
   run: string;
   source: string;
@@ -59,7 +59,7 @@ export class FleetWorker {
   readonly #timer: NodeJS.Timeout;
   readonly #allowed: AllowedRoots;
 
-  /** @throws SettingsError for a root that nobody may write below. */
+  /** @throws SettingsError for a root that cannot be written below. */
   constructor(private readonly options: FleetWorkerOptions) {
     const { redis, keys, events } = options;
     const roots = options.roots.map((root) => destinationOf(root).workerRoot(root, process.cwd()));
@@ -112,7 +112,7 @@ export class FleetWorker {
     }));
   }
 
-  /** @param drainMs files that are on their way may finish for so long; then they go back to the queue. */
+  /** @param drainMs time for files in progress to finish; then they return to the queue. */
   async stop(drainMs: number): Promise<void> {
     await this.#processor.stop(drainMs);
     clearInterval(this.#timer);
@@ -153,7 +153,7 @@ export class FleetWorker {
     const { spec } = await this.#ledger.get(id);
     const secrets = spec.ownFlights
       ? await this.#ledger.secrets(id).catch((error) => {
-          if (!(error instanceof SettingsError)) throw error; // else they have expired
+          if (!(error instanceof SettingsError)) throw error; // otherwise they have expired
         })
       : { headers: {} };
     const opened = openRunContext({
@@ -181,7 +181,7 @@ export class FleetWorker {
     return opened;
   }
 
-  /** Whatever a run asks for, nothing is written outside of this worker's roots. */
+  /** Refuses a run that would write outside of this worker's roots. */
   #refuse(spec: RunSpec): TransferError | undefined {
     for (const root of rootsWritten(spec)) {
       const why = destinationOf(root).refuse(root, spec, this.#allowed);
@@ -190,7 +190,7 @@ export class FleetWorker {
     return undefined;
   }
 
-  /** Gives up files of runs that were cancelled, and closes what is not used any more. */
+  /** Cancels files of cancelled runs and closes unused contexts. */
   async #look(): Promise<void> {
     for (const [id, run] of this.#runs) {
       if (run.active > 0) {

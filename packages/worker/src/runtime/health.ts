@@ -3,20 +3,20 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
 const BEAT_MS = 1_000;
-/** An event loop that is so late is stuck. */
+/** Delay in ms from which the event loop counts as stuck. */
 const LATE_MS = 10_000;
 
 export interface HealthChecks {
-  /** Bytes that the files on their way have received, one number per file. */
+  /** Bytes received by the files in progress, one number per file. */
   progress(): number[];
-  /** Without any progress of any file for so long, the process is thought stuck. */
+  /** Time in ms without progress of any file after which the process counts as stuck. */
   stuckMs: number;
   ready(): boolean;
 }
 
 /**
- * `/healthz`: the event loop turns, and what is on its way moves. Redis does not matter for that: a worker that waits
- * for Redis is not helped by being killed. `/readyz`: Redis answers and jobs are taken.
+ * Serves `/healthz` (the event loop runs and files make progress) and `/readyz` (Redis answers and jobs are
+ * taken). Redis does not affect `/healthz`, since killing a worker that waits for Redis does not help.
  */
 export class Health {
   #beatMs = performance.now();
@@ -39,7 +39,7 @@ export class Health {
     });
   }
 
-  /** @throws when the port is taken. */
+  /** @throws the system's error if the port cannot be opened. */
   static async listen(port: number, checks: HealthChecks): Promise<Health> {
     const server = createServer();
     server.listen(port);

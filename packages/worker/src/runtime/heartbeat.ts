@@ -5,12 +5,12 @@ import type { Redis } from "ioredis";
 import type { FileInProgress } from "./fleet-worker.js";
 
 const EVERY_MS = 2_000;
-/** Long after the last word of a worker its name is dropped from the list. */
+/** Time in ms after a worker's last heartbeat at which it is dropped from the list. */
 const FORGOTTEN_MS = 86_400_000;
-/** Files that a worker lists by name. */
+/** Most files that a worker lists by name. */
 const LISTED = 64;
 
-/** Says every two seconds that this worker lives and what it does. */
+/** Publishes every two seconds that this worker lives and what it does. */
 export class Heartbeat {
   readonly #timer: NodeJS.Timeout;
   readonly #startedMs = Date.now();
@@ -27,7 +27,7 @@ export class Heartbeat {
       carrying: FileInProgress[];
     },
   ) {
-    this.#timer = setInterval(() => void this.tell().catch(() => {}), EVERY_MS); // Redis is away: it is told again
+    this.#timer = setInterval(() => void this.tell().catch(() => {}), EVERY_MS); // Redis is away: the next beat tries again
   }
 
   async tell(): Promise<void> {

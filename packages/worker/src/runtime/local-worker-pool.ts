@@ -11,61 +11,61 @@ import type { Redis } from "ioredis";
 import { UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type RunWork, RunWorker } from "./run-worker.js";
 
-/** A run of more files than this is carried by several threads: starting them pays. */
+/** Number of files from which a run is carried by several threads, as starting them takes time. */
 const THREADED_FILES = 10_000;
-/** More threads than this gain nothing: one Redis serves about as many files as they carry. */
+/** Most threads: one Redis serves about as many files as they carry. */
 const MOST_THREADS = 4;
 
-/** What happens to the files of a run, whichever thread carries them. */
+/** Callbacks for the progress of a run's files, whichever thread carries them. */
 export interface RunEvents {
   started(job: TransferJob, attempt: number): void;
-  /** Not settled; will be taken up again. */
+  /** The file is not settled and will be tried again. */
   waiting(job: TransferJob): void;
   retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
   settled(outcome: Outcome): void;
-  /** Was settled before: this delivery found nothing to do. */
+  /** The file was settled before: this delivery had nothing to do. */
   dropped(job: TransferJob): void;
-  /** A file's bytes come in; the part's count grows. */
+  /** A file's bytes arrive. `record` is updated in place. */
   receiving(index: number, record: { receivedBytes: number; sizeBytes: number | undefined }): void;
   warn(message: string): void;
-  /** A thread is gone: the run cannot go on. */
+  /** A thread died: the run cannot continue. */
   failed(error: Error): void;
 }
 
-/** What a thread of {@link RunWorker} starts with. */
+/** Start data of a thread with a {@link RunWorker}. */
 export interface ThreadData {
   address: RedisAddress;
   namespace: string;
   work: RunWork;
-  /** Somebody watches: tell what is on its way, too. */
+  /** Whether to report the progress of each file. */
   live: boolean;
 }
 
 export type ThreadRequest = "stop" | "cancel";
-/** A call of one of {@link RunEvents}, or that a host is blocked until then (Unix ms). */
+/** A call of one of {@link RunEvents}, or a blocked host with the Unix time in ms until which it is blocked. */
 export type ThreadEvent =
   | { [Name in keyof RunEvents]: [Name, ...Parameters<RunEvents[Name]>] }[keyof RunEvents]
   | ["blocked", host: string, untilMs: number];
 
 export interface LocalWorkerPoolOptions {
   run: Run;
-  /** BullMQ queue. */
+  /** Name of the BullMQ queue. */
   queue: string;
-  /** The person's request headers. */
+  /** The user's request headers. */
   headers: Record<string, string>;
   redis: Redis;
-  /** Where that is, for the connections of threads. */
+  /** Address of `redis`, for the connections of threads. */
   address: RedisAddress;
   keys: Keys;
   breakers: HostBreakers;
-  /** Somebody watches each file: threads tell what is on its way, too. */
+  /** Whether threads report the progress of each file. */
   live: boolean;
   events: RunEvents;
 }
 
 /**
- * All that carries files of one run in this process: a carrier here, and for a run of many files others in threads of
- * their own, since one thread cannot use more than one core.
+ * The workers of one run in this process: one in this thread and, for a run of many files, others in threads
+ * of their own, because one thread uses only one core.
  */
 export class LocalWorkerPool {
   readonly #worker: RunWorker;
@@ -89,27 +89,27 @@ export class LocalWorkerPool {
       work: this.#work,
       breakers,
       events,
-      onError: (error) => isAway(error) || events.warn(`queue: ${error.message}`), // that Redis is away is said once, by the connection
+      onError: (error) => isAway(error) || events.warn(`queue: ${error.message}`), // the connection reports once that Redis is away
     });
   }
 
-  /** @param files that are open: threads are started where they are many. */
+  /** Starts threads if there are many files. @param files number of open files. */
   expect(files: number): void {
     if (files > THREADED_FILES) this.#threads ??= this.#startThreads();
   }
 
-  /** Ends a file whose host was given up, without carrying it. */
+  /** Settles a file whose host was given up, without carrying it. */
   endBlocked(job: TransferJob): Promise<Outcome | undefined> {
     return this.#worker.endBlocked(job);
   }
 
-  /** The run was cancelled: gives up the files that are on their way. */
+  /** The run was cancelled: aborts the files in progress. */
   cancel(): void {
     this.#worker.cancel();
     this.#request("cancel");
   }
 
-  /** Stops in order: what is staged is kept, what is unfinished goes back to the queue. */
+  /** Stops in an orderly way: staged bytes are kept, unfinished files return to the queue. */
   async stop(): Promise<void> {
     this.#request("stop");
     await Promise.all([this.#worker.stop(), ...(this.#threads ?? []).map(({ stopped }) => stopped)]);
@@ -119,7 +119,7 @@ export class LocalWorkerPool {
     for (const { worker } of this.#threads ?? []) worker.postMessage(request);
   }
 
-  /** Threads that share the run's limits with the first carrier. */
+  /** Starts threads, which share the run's limits with this thread's worker. */
   #startThreads() {
     const { concurrency, bytesPerSecond, uploadBytes } = this.#work;
     const count = Math.min(availableParallelism(), MOST_THREADS, Math.floor(concurrency / 4));
@@ -159,7 +159,7 @@ export class LocalWorkerPool {
   }
 }
 
-/** Starts what carries a run in this process. */
+/** Starts the workers of a run in this process. */
 export function startLocalPool(options: LocalWorkerPoolOptions): LocalWorkerPool {
   return new LocalWorkerPool(options);
 }

@@ -5,16 +5,16 @@ import { connect, isAway } from "@drover/shared/redis/connect";
 import type { ThreadData, ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
 import { RunWorker } from "./run-worker.js";
 
-/** How often the progress of large files is told, in milliseconds. */
+/** Interval in ms at which the progress of files is reported. */
 const PROGRESS_MS = 250;
 
-/** A thread of the process that carries files of its run beside the first one. */
+/** A thread that carries files of a run beside the main thread. */
 async function main(): Promise<void> {
   const { address, namespace, work, live } = workerData as ThreadData;
   const redis = await connect(address);
   let events: ThreadEvent[] = [];
   const tell = (event: ThreadEvent) => {
-    // Events of one turn of the event loop go together.
+    // Events of one turn of the event loop are sent together.
     if (events.push(event) > 1) return;
     setImmediate(() => {
       parentPort?.postMessage(events);

@@ -15,24 +15,24 @@ import { settleUnadmitted } from "../attempt/settle.js";
 import { BufferPool } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
 
-/** What a carrier works on; plain data, so that it can be handed to a thread. */
+/** The work of a {@link RunWorker}; plain data, so that it can be sent to a thread. */
 export interface RunWork {
   runId: string;
-  /** BullMQ queue. */
+  /** Name of the BullMQ queue. */
   queue: string;
   spec: RunSpec;
-  /** The person's request headers. */
+  /** The user's request headers. */
   headers: Record<string, string>;
-  /** Files at once, in this carrier. */
+  /** Files at once, in this thread. */
   concurrency: number;
-  /** This carrier's share of the run's limit. */
+  /** This thread's share of the run's limit. */
   bytesPerSecond: number | undefined;
-  /** Its share of the memory for uploads. */
+  /** This thread's share, in bytes, of the memory for uploads. */
   uploadBytes: number;
 }
 
 export interface RunWorkerEvents extends FileEvents {
-  /** A file's bytes come in; the record's count grows. */
+  /** A file's bytes arrive. `record` is updated in place. */
   receiving(index: number, record: { receivedBytes: number; sizeBytes: number | undefined }): void;
 }
 
@@ -42,11 +42,11 @@ export interface RunWorkerOptions {
   work: RunWork;
   breakers: HostBreakers;
   events: RunWorkerEvents;
-  /** Errors that are none of a file's own. */
+  /** Called with errors that are not a file's own. */
   onError(error: Error): void;
 }
 
-/** Everything that carries files of one run in one thread: the composition of this package. */
+/** Carries files of one run in one thread. Wires up the components of this package. */
 export class RunWorker {
   readonly #context: RunContext;
   readonly #bufferPool: BufferPool;
@@ -83,7 +83,7 @@ export class RunWorker {
     });
   }
 
-  /** Ends a file whose host was given up, without carrying it. */
+  /** Settles a file whose host was given up, without carrying it. */
   async endBlocked(job: TransferJob): Promise<Outcome | undefined> {
     const context = this.#context;
     const why = context.breakers.describe(hostOf(job.s, context.services));
@@ -93,19 +93,21 @@ export class RunWorker {
     return result.is === "settled" ? result.outcome : undefined;
   }
 
-  /** Changes this carrier's share of the run: files at once, bytes per second, and memory for uploads. */
+  /**
+   * Changes this thread's share of the run: files at once, bytes per second, and bytes of memory for uploads.
+   */
   limit(concurrency: number, bytesPerSecond: number | undefined, uploadBytes: number): void {
     this.#bufferPool.limit(uploadBytes);
     this.#context.limiter.bytesPerSecond = bytesPerSecond;
     this.#processor.limit(concurrency);
   }
 
-  /** The run was cancelled: gives up the files that are on their way. */
+  /** The run was cancelled: aborts the files in progress. */
   cancel(): void {
     this.#context.leases.cancelHeld(this.#context.runId);
   }
 
-  /** Stops in order: what is staged is kept, what is unfinished goes back to the queue. */
+  /** Stops in an orderly way: staged bytes are kept, unfinished files return to the queue. */
   async stop(): Promise<void> {
     await this.#processor.stop();
     this.#context.leases.close();

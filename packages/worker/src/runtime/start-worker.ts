@@ -6,10 +6,13 @@ import { FleetWorker, type FleetWorkerOptions } from "./fleet-worker.js";
 import { Health } from "./health.js";
 import { Heartbeat } from "./heartbeat.js";
 
-/** Without any byte of any file for so long a worker is thought stuck: longer than any stall is waited for. */
+/** Time in ms without progress after which a worker counts as stuck; longer than any stall timeout in use. */
 const STUCK_MS = 15 * 60_000;
 
-/** Dispatches and sweeps for the fleet while nobody else does. The producer package has one: this one does not know it. */
+/**
+ * Dispatches and sweeps for the fleet if elected. The producer package implements it; this package does not
+ * depend on it.
+ */
 export interface FleetLeader {
   readonly leads: boolean;
   stop(): Promise<void>;
@@ -19,45 +22,48 @@ export interface WorkerOptions {
   engine: Engine;
   /** Files at once. */
   concurrency: number;
-  /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
+  /** Roots of allowed destinations: absolute directories or `s3://bucket/prefix`. */
   roots: string[];
-  /** The services that they are of. */
+  /** How the roots are reached. */
   services?: Services;
-  /** Port of `/healthz` and `/readyz`, 0 for any; undefined for none. */
+  /** Port of `/healthz` and `/readyz`; 0 for any, undefined for none. */
   healthPort?: number | undefined;
-  /** Told what happens to each file. */
+  /** Callbacks for the progress of files. */
   events: FleetWorkerOptions["events"];
-  /** Told of errors of the queue itself, such as Redis being away. */
+  /** Called with errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
   /** @param workerId names this worker in the fleet. */
   startLeader(workerId: string): FleetLeader;
 }
 
-/** A worker of a fleet, which takes files of all its runs. */
+/** A worker of a fleet, which carries files of all its runs. */
 export interface RunningWorker {
   readonly id: string;
-  /** Port of its health checks, where it has any. */
+  /** Port of its health checks; undefined if there are none. */
   readonly healthPort: number | undefined;
-  /** Files that are on their way. */
+  /** Number of files in progress. */
   readonly files: number;
   readonly draining: boolean;
   /**
-   * Stops in order: nothing is taken any more, and what is unfinished after the deadline goes back to the queue.
+   * Stops in an orderly way: no more jobs are taken, and files unfinished after the deadline return to the
+   * queue.
    *
-   * @throws Error of Redis where the worker could not be taken off the list: it is listed for a while yet.
+   * @param deadlineMs time for files in progress to finish.
+   * @throws Error of Redis if the worker could not be deregistered; it stays listed until its heartbeat
+   *   expires.
    */
   drain(deadlineMs: number): Promise<void>;
 }
 
-/** Names this process among the workers of a fleet. */
+/** Name of this process among the workers of a fleet. */
 export function workerId(): string {
   return `${hostname()}-${process.pid}`;
 }
 
 /**
- * Starts a worker of a fleet. It carries nothing before its health port is had.
+ * Starts a worker of a fleet. It takes no files until its health port is open.
  *
- * @throws SettingsError where the health port is taken, or a root cannot be written below.
+ * @throws SettingsError if the health port is taken, or a root cannot be written below.
  */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const { engine, concurrency, roots } = options;

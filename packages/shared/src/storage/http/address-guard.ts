@@ -3,9 +3,9 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 import { TransferError } from "../../errors.js";
 
 /**
- * Addresses that a URL may not lead to unless the person typed it: this machine, private networks, link-local
- * (cloud metadata among them), and everything that maps or tunnels to them. Ranges from the IANA special-purpose
- * address registries (RFC 6890 and its updates).
+ * Addresses that a redirect may not lead to unless the user named them: this machine, private networks,
+ * link-local addresses (including cloud metadata), and everything that maps or tunnels to them. From the IANA
+ * special-purpose address registries (RFC 6890 and its updates).
  */
 const PRIVATE = new BlockList();
 for (const [net, bits] of [
@@ -47,7 +47,10 @@ const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
-/** Whether an IP literal (no brackets) is outside the public internet. IPv4-mapped IPv6 counts as its IPv4. */
+/**
+ * Whether an IP literal (without brackets) is outside the public internet. IPv4-mapped IPv6 counts as its
+ * IPv4.
+ */
 export function isPrivateAddress(address: string): boolean {
   return PRIVATE.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 }
@@ -56,7 +59,10 @@ export function isLoopbackAddress(address: string): boolean {
   return LOOPBACK.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 }
 
-/** The host of a URL without the brackets of an IPv6 literal. The URL parser has made `127.1`, `0x7f.1` … numeric. */
+/**
+ * The host of a URL without the brackets of an IPv6 literal. The URL parser has normalised `127.1`, `0x7f.1`
+ * etc.
+ */
 export function bareHost(hostname: string): string {
   return hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
 }
@@ -70,10 +76,10 @@ function refused(host: string): TransferError {
 }
 
 /**
- * Decides where a connection may go. It is asked with the very address that is then connected to, so a name that
- * resolves differently the second time (DNS rebinding) gains nothing.
+ * Makes a DNS lookup that drops forbidden addresses. It checks the very address that is then connected to,
+ * which defeats DNS rebinding.
  *
- * @param allowLoopback the person named a loopback address themselves.
+ * @param allowLoopback whether the user named a loopback address.
  */
 export function guardedLookup(allowLoopback: boolean): LookupFunction {
   return (hostname, options, callback) => {
@@ -88,12 +94,12 @@ export function guardedLookup(allowLoopback: boolean): LookupFunction {
   };
 }
 
-/** Whether a connection to this IP literal is allowed under the guard. */
+/** Whether the guard allows a connection to this IP literal. */
 export function mayConnect(address: string, allowLoopback: boolean): boolean {
   return !isPrivateAddress(address) || (allowLoopback && isLoopbackAddress(address));
 }
 
-/** @throws TransferError class `address` when the host is an IP literal that the guard refuses. */
+/** @throws TransferError class `address` if the host is an IP literal that the guard refuses. */
 export function checkLiteral(hostname: string, allowLoopback: boolean): void {
   const host = bareHost(hostname);
   if (isIP(host) !== 0 && !mayConnect(host, allowLoopback)) throw refused(host);

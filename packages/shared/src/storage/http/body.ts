@@ -2,14 +2,14 @@ import type { Dispatcher } from "undici";
 import type { Body } from "../source.js";
 import type { DirectReceive } from "./direct-receive.js";
 
-/** Bytes that may wait in memory before the socket is paused. */
+/** Most bytes in memory before the socket is paused. */
 const HIGH_WATER_BYTES = 4 << 20;
-/** Up to here reading an unwanted body is cheaper than a new connection. */
+/** Largest unwanted body in bytes that is read to its end, since that is cheaper than a new connection. */
 const DISCARD_BYTES = 64 << 10;
 
 /**
- * The body of an answer as it comes in. A small body is complete before anyone asks, without one promise per chunk;
- * a large one is held back when its reader is slow.
+ * The body of a response as it arrives. A small body is complete before it is read, without a promise per
+ * chunk; a large one is paused when its reader is slow.
  */
 export class HttpBody implements Body {
   #chunks: Buffer[] = [];
@@ -21,10 +21,10 @@ export class HttpBody implements Body {
   #paused = false;
   /** Bytes received so far. */
   receivedBytes = 0;
-  /** What was sent behind the body; known at its end. */
+  /** Trailer fields; known at the end of the body. */
   trailers: Record<string, string | undefined> = {};
 
-  /** @param direct where the body may pass by the parser. */
+  /** @param direct receives the body past the HTTP parser, if possible. */
   constructor(
     private readonly controller: Dispatcher.DispatchController,
     private readonly direct?: DirectReceive,
@@ -71,14 +71,14 @@ export class HttpBody implements Body {
     this.#wake?.();
   }
 
-  /** Stops the transfer; the connection is closed. */
+  /** Stops the transfer and closes the connection. */
   abort(error: Error): void {
     if (this.#ended || this.#error) return;
     this.fail(error);
     this.controller.abort(error);
   }
 
-  /** Drops the body. A short one is read to its end so that the connection can be used again. */
+  /** Drops the body. A short one is read to its end so that the connection can be reused. */
   discard(lengthBytes: number | undefined): void {
     this.#discarded = true;
     this.#chunks = [];
@@ -90,7 +90,7 @@ export class HttpBody implements Body {
     return this.#wake !== undefined;
   }
 
-  /** Everything that is there, or null at the end. Throws what broke the connection. */
+  /** Returns all buffered chunks, or null at the end. @throws the error that broke the connection. */
   async read(): Promise<Buffer[] | null> {
     this.direct?.release();
     while (this.#chunks.length === 0) {
@@ -106,13 +106,13 @@ export class HttpBody implements Body {
     this.#queuedBytes = 0;
     this.direct?.handOver();
     if (this.#paused) {
-      this.#paused = false; // first: resuming may push at once
+      this.#paused = false; // first: resume may push at once
       if (!this.#error) this.controller.resume();
     }
     return chunks;
   }
 
-  /** The whole body when it is already here, at no cost; else undefined. */
+  /** Returns the whole body if it has arrived, without a copy; else undefined. */
   takeIfComplete(): Buffer[] | undefined {
     if (!this.#ended || this.#error) return undefined;
     const chunks = this.#chunks;

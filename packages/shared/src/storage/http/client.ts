@@ -11,14 +11,14 @@ import { DirectReceive, socketReader } from "./direct-receive.js";
 import { connectionError } from "./errors.js";
 
 const MOST_REDIRECTS = 10;
-/** Headers of the person that may follow a redirect to another origin; all others could be credentials. */
+/** Headers of the user that may follow a redirect to another origin; all others could be credentials. */
 const CROSS_ORIGIN_HEADERS = new Set(["accept", "accept-language", "user-agent"]);
-/** Headers that Drover must control itself for the transfer to be right. */
+/** Headers that only Drover may set, because a transfer depends on them. */
 const OWN_HEADERS =
   /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|keep-alive|expect|range|if-(match|none-match|range|modified-since|unmodified-since)|accept-encoding)$/;
 
 export type Headers = Record<string, string>;
-/** Headers of an answer; a repeated one is joined as RFC 9110 allows. */
+/** Headers of a response; repeated ones are joined as RFC 9110 allows. */
 export type AnswerHeaders = Record<string, string | undefined>;
 
 export interface HttpAnswer {
@@ -28,13 +28,16 @@ export interface HttpAnswer {
 }
 
 export interface HttpOptions {
-  /** Connect and headers: milliseconds that each may take. */
+  /** Time limit in ms for connecting, and again for the response headers. */
   timeoutMs: number;
   /** Connections per origin. */
   connections: number;
 }
 
-/** @throws TransferError class `unsupported` for a header that cannot be set by a person. */
+/**
+ * @returns the name in lower case.
+ * @throws TransferError class `unsupported` for a header that a user cannot set.
+ */
 export function checkHeader(name: string): string {
   const lower = name.toLowerCase();
   if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower))
@@ -44,26 +47,29 @@ export function checkHeader(name: string): string {
   return lower;
 }
 
-/** What is sent besides a GET. */
+/** The method and body of a request. */
 export interface HttpMessage {
   method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
-  /** Its length is in the headers. */
+  /** Its length must be in the headers. */
   body?: Uint8Array;
-  /** Its answer fails where nothing comes of it for the timeout. Of one that is not short, the reader minds the pace. */
+  /**
+   * Whether the response is short, so that it fails when nothing arrives within the timeout. For other
+   * responses the reader watches the pace.
+   */
   short?: true;
 }
 
-/** Bytes of a body that are handed over at a time: the wait for an answer counts from the last of them. */
+/** Bytes of a body sent at a time; the timeout for the response starts after the last of them. */
 const SEND_BYTES = 64 << 10;
-/** So much may then still be on its way in the system's buffers, at this speed at least. */
+/** Bytes that may then still be in the system's buffers, and the slowest speed at which they are sent. */
 const BUFFERED_BYTES = 4 << 20;
 const LEAST_BYTES_PER_SECOND = 32 << 10;
 
-/** GET over pooled connections: conditions and ranges in, an answer with its body out; redirects followed safely. */
+/** HTTP requests over pooled connections. GETs follow redirects safely. */
 export class HttpClient {
-  /** For hosts that a person named. */
+  /** For hosts that the user named. */
   readonly #direct: Agent;
-  /** For hosts that a redirect led to: public addresses only, plus loopback where the person named one. */
+  /** For hosts reached by a redirect: public addresses only, plus loopback if the user named it. */
   #guarded: Agent | undefined;
   #guardedLoopback: Agent | undefined;
   #services: Connections | undefined;
@@ -84,7 +90,7 @@ export class HttpClient {
       allowH2: false,
       keepAliveTimeout: 10_000,
       headersTimeout: timeoutMs,
-      bodyTimeout: 0, // the slow-body rule watches bytes per window instead
+      bodyTimeout: 0, // StallWatchdog watches slow bodies instead
       connect: buildConnector({
         timeout: timeoutMs,
         allowH2: false,
@@ -100,11 +106,11 @@ export class HttpClient {
   }
 
   /**
-   * Sends a GET and follows redirects until an answer that is none.
+   * Sends a GET and follows redirects to a final response.
    *
-   * @param headers the person's own headers: they stay with the origin of `url`.
+   * @param headers the user's headers, which stay with the origin of `url`.
    * @param extra conditions and ranges, sent to every hop.
-   * @throws TransferError for whatever kept an answer away.
+   * @throws TransferError if no response was received.
    */
   async get(url: string, headers: Headers, extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {
     let target = parseUrl(url);
@@ -138,10 +144,11 @@ export class HttpClient {
   }
 
   /**
-   * Sends one request to exactly this target of a service. A redirect is an answer like any other.
+   * Sends one request to exactly this target of a service. Redirects are returned, not followed.
    *
-   * @param path with its query, as it is to be sent: nothing in it is normalised.
-   * @throws TransferError for whatever kept an answer away.
+   * @param path with its query, sent as it is without normalisation.
+   * @param message default a GET.
+   * @throws TransferError if no response was received.
    */
   ask(
     origin: string,
@@ -230,7 +237,7 @@ export class HttpClient {
   }
 }
 
-/** Why a request is given up. */
+/** Why a request was aborted. */
 function reasonOf({ reason }: AbortSignal): Error {
   if (!(reason instanceof Error)) return new TransferError("cancelled", "cancelled");
   if (reason.name !== "TimeoutError") return reason;
@@ -249,7 +256,7 @@ function joined(received: Record<string, string | string[] | undefined>): Answer
   return received as AnswerHeaders;
 }
 
-/** @throws TransferError when the text is no http(s) URL. */
+/** @throws TransferError if the text is not an http(s) URL. */
 export function parseUrl(text: string): URL {
   let url: URL;
   try {
@@ -274,7 +281,7 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // not percent-encoding after all
+    return text; // not percent-encoded after all
   }
 }
 
@@ -285,7 +292,7 @@ function isRedirect(status: number): boolean {
 function redirectTarget(from: URL, location: string): URL {
   let next: URL;
   try {
-    // Headers come byte for byte. What is not encoded in them is UTF-8, as servers send it.
+    // Header values arrive as bytes. Servers send unencoded characters as UTF-8.
     const bytes = Buffer.from(location, "latin1");
     next = new URL(isUtf8(bytes) ? bytes.toString() : location, from);
   } catch {

@@ -1,14 +1,14 @@
 import { Client, type Dispatcher } from "undici";
 
-/** After so long without a request Linux acknowledges what comes on a connection at once, and not 40 ms later. */
+/** Idle time in ms after which Linux acknowledges data on a connection at once instead of 40 ms later. */
 const REST_MS = 45;
-/** Connections that may rest beside those that are used. */
+/** Connections that may be idle beyond those in use. */
 const SPARE = 128;
-/** An answer that is so small should come whole. */
+/** Size in bytes up to which a response should arrive at once. */
 const SMALL_BYTES = 64 << 10;
-/** A body that comes so long after its header was held back. */
+/** Delay in ms between header and body from which the body counts as held back. */
 const HELD_MS = 30;
-/** So many more answers that were held back than others say that the service does so. */
+/** Surplus of held-back responses over others from which the service counts as holding back. */
 const SURE = 4;
 
 interface Asked {
@@ -19,11 +19,11 @@ interface Asked {
 /**
  * Connections to services.
  *
- * A service that writes header and body of an answer one after the other, and lets the system wait before it sends
- * small packets (Nagle's algorithm, RFC 896), sends the body when the header is acknowledged; Ceph's gateway does so
- * unless it is told otherwise. The acknowledgement is delayed by 40 ms on a connection that goes to and fro (RFC 1122,
- * 4.2.3.2), and no program here can ask for it earlier; but not on a connection that has rested. So for a service that
- * is found to do this more connections are opened than there are requests, and each rests before it is used again.
+ * A service that writes header and body of a response separately, with Nagle's algorithm (RFC 896) active,
+ * sends the body only when the header is acknowledged; Ceph's gateway does so by default. On a busy
+ * connection, the acknowledgement is delayed by 40 ms (RFC 1122, 4.2.3.2), and a program cannot request it
+ * earlier; on a connection that was idle, it is immediate. So for such a service, more connections are opened
+ * than there are requests, and each stays idle for a while before it is used again.
  */
 export class Connections {
   readonly #origins = new Map<string, OriginConnections>();
@@ -47,7 +47,7 @@ export class Connections {
     origin.dispatch({ options, handler });
   }
 
-  /** Ends all requests. */
+  /** Aborts all requests. */
   async destroy(): Promise<void> {
     await Promise.all([...this.#origins.values()].map((origin) => origin.destroy()));
   }
@@ -55,7 +55,7 @@ export class Connections {
 
 class OriginConnections {
   readonly #all: Client[] = [];
-  /** Those that nobody uses, and since when (performance.now()), in that order. */
+  /** Idle connections and since when (performance.now()), in that order. */
   readonly #resting: { client: Client; sinceMs: number }[] = [];
   readonly #waiting: Asked[] = [];
   #under = 0;
@@ -81,10 +81,13 @@ class OriginConnections {
     }
     const client = this.open();
     this.#all.push(client);
-    this.#use(client, REST_MS, asked); // a new one acknowledges at once too
+    this.#use(client, REST_MS, asked); // a new connection acknowledges at once too
   }
 
-  /** Index of the connection to use: the latest that will do, so that those that are not needed time out. Or of none. */
+  /**
+   * Index of the connection to use, the most recently used suitable one, so that the others time out. An
+   * index without a connection asks for a new one.
+   */
   #best(nowMs: number): number {
     const resting = this.#resting;
     if (this.#held < SURE) return resting.length - 1;
@@ -128,7 +131,7 @@ class OriginConnections {
     });
   }
 
-  /** @param ms from the header of an answer to its end. */
+  /** @param ms time from the header of a response to its end. */
   #learn(ms: number): void {
     this.#held += ms >= HELD_MS ? 1 : -1;
     this.#held = Math.min(Math.max(this.#held, 0), 2 * SURE);
@@ -137,7 +140,7 @@ class OriginConnections {
   async destroy(): Promise<void> {
     this.#destroyed = true;
     await Promise.all(this.#all.map((client) => client.destroy()));
-    // undici gives no controller to what was never sent; no handler here reads it.
+    // undici has no controller for requests never sent; no handler here reads it.
     for (const { handler } of this.#waiting.splice(0))
       handler.onResponseError?.(undefined as never, new Error("closed"));
   }

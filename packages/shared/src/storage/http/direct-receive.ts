@@ -1,22 +1,25 @@
 import type { Socket } from "node:net";
 
-/** Where sockets read into while undici parses what comes: every callback copies before it returns. */
+/** Read buffer of sockets while undici parses: every callback copies before it returns. */
 const PARSED = Buffer.allocUnsafeSlow(64 << 10);
-/** Memory of a direct body: as a rule three blocks of this, so that one fills while another is written. */
+/** Size of a block. A direct body usually needs three, so that one fills while another is written. */
 const BLOCK_BYTES = 1 << 20;
 const LEAST_ROOM_BYTES = 64 << 10;
 
-/** The socket whose bytes undici is parsing: it does so in the same turn of the event loop in which they came. */
+/**
+ * The socket whose bytes undici is parsing, which it does in the turn of the event loop in which they
+ * arrived.
+ */
 let parsing: DirectSocket | undefined;
-/** What the socket that reads at this moment reads into next. */
+/** Buffer for the next read of the current socket. */
 let next: Uint8Array = PARSED;
 
 const DIRECT = Symbol("direct");
 type DirectSocket = Socket & { [DIRECT]?: DirectReceive | undefined };
 
 /**
- * The `onread` option of sockets: one buffer for all of them instead of a new one for each read, and a way past the
- * parser for those with a direct body.
+ * The `onread` option of sockets: one shared read buffer instead of a new one per read, and a bypass of the
+ * parser for sockets with a direct body.
  */
 export const socketReader = {
   buffer(): Uint8Array {
@@ -40,15 +43,15 @@ export const socketReader = {
 interface Block {
   bytes: Buffer;
   filledBytes: number;
-  /** Chunks of it that wait for the reader, and that the reader has. */
+  /** Number of its chunks that wait for the reader, and that the reader has. */
   waiting: number;
   handed: number;
 }
 
 /**
- * Receives the rest of a body of known length from its socket, past the HTTP parser: that copies every byte into new
- * memory, which more than doubles what a large body costs. A few blocks are filled again and again instead. What comes
- * after the body is not parsed any more, so the connection ends with it.
+ * Receives the rest of a body of known length from its socket, bypassing the HTTP parser. The parser copies
+ * every byte into new memory, which more than doubles the cost of a large body; here a few blocks are reused.
+ * Data after the body would not be parsed, so the connection is closed with it.
  */
 export class DirectReceive {
   #blocks: Block[] = [];
@@ -64,7 +67,7 @@ export class DirectReceive {
     readonly lengthBytes: number,
   ) {}
 
-  /** @returns how to receive the body of the answer that has just started, where its length is known and large. */
+  /** @returns the receiver for the response that has just started, if its length is known and large enough. */
   static of(headers: Record<string, string | undefined>): DirectReceive | undefined {
     const length = headers["content-length"];
     if (!parsing || length === undefined || !/^\d+$/.test(length)) return undefined;
@@ -73,10 +76,10 @@ export class DirectReceive {
   }
 
   /**
-   * From the next bytes on, the body comes this way.
+   * Starts to receive the body directly, from the next bytes on.
    *
-   * @param push takes a chunk, whose memory is used again once it was handed over and released.
-   * @param parsed bytes of the body that came through the parser; undefined while it holds some back.
+   * @param push takes a chunk, whose memory is reused after it was handed over and released.
+   * @param parsed number of body bytes that came through the parser; undefined while it holds some back.
    */
   start(push: (chunk: Buffer) => void, parsed: () => number | undefined): void {
     if (this.#blocks.length > 0) return;
@@ -93,7 +96,10 @@ export class DirectReceive {
     return block;
   }
 
-  /** Whether the bytes that came in are for this way: the parser has to be through with what it got before. */
+  /**
+   * Whether the bytes that just arrived are for this receiver: only once the parser has delivered all earlier
+   * ones.
+   */
   takes(): boolean {
     if (this.#active) return true;
     if (this.socket.readableLength > 0) return false;
@@ -104,12 +110,12 @@ export class DirectReceive {
     return true;
   }
 
-  /** @returns whether there is room for more; else the socket waits until the reader gives some back. */
+  /** @returns whether there is room for more; otherwise the socket pauses until the reader releases memory. */
   receive(count: number, buffer: Uint8Array): boolean {
-    const wanted = Math.min(count, this.#leftBytes); // what the server sends behind the body is dropped with the connection
+    const wanted = Math.min(count, this.#leftBytes); // anything after the body is dropped with the connection
     this.#leftBytes -= wanted;
     if (buffer.buffer !== this.#filling.bytes.buffer) {
-      this.#push(Buffer.from(buffer.subarray(0, wanted))); // the first: it was read for the parser
+      this.#push(Buffer.from(buffer.subarray(0, wanted))); // the first chunk was read into the parser's buffer
       return true;
     }
     const block = this.#filling;
@@ -119,7 +125,7 @@ export class DirectReceive {
     this.#push(block.bytes.subarray(start, block.filledBytes));
     if (block.bytes.length - block.filledBytes < LEAST_ROOM_BYTES) {
       const free = this.#blocks.find((each) => each !== block && isFree(each));
-      // A socket that is told to stop may still bring something (TLS, what it has decrypted): there is room for it.
+      // A paused socket may still deliver data (TLS: what is already decrypted), so a block is kept for it.
       this.#paused ||= free === undefined;
       this.#filling = free ?? this.#newBlock();
       this.#filling.filledBytes = 0;
@@ -131,7 +137,7 @@ export class DirectReceive {
     return this.#filling.bytes.subarray(this.#filling.filledBytes);
   }
 
-  /** The reader has all that waited. */
+  /** All waiting chunks were given to the reader. */
   handOver(): void {
     for (const block of this.#blocks) {
       block.handed += block.waiting;
@@ -139,7 +145,7 @@ export class DirectReceive {
     }
   }
 
-  /** The reader is through with what it has. */
+  /** The reader has finished with its chunks. */
   release(): void {
     for (const block of this.#blocks) block.handed = 0;
     if (!this.#paused || !this.#blocks.some((each) => each !== this.#filling && isFree(each))) return;

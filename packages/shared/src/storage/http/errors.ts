@@ -3,13 +3,13 @@ import { errnoCode, messageOf, TransferError } from "../../errors.js";
 
 const TLS = /^(CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/;
 
-/** Seconds as a person says them. */
+/** Formats milliseconds as seconds. */
 const seconds = (ms: number) => `${Number((ms / 1000).toFixed(1))} s`;
 
-/** An error of the connection as a {@link TransferError}: all of them count against the host. */
+/** Converts a connection error to a {@link TransferError}. All of them count against the host. */
 export function connectionError(error: unknown, timeoutMs: number): TransferError {
   if (error instanceof TransferError) return error;
-  const inner = (error as { errors?: unknown[] }).errors?.[0] ?? error; // every address of a name failed
+  const inner = (error as { errors?: unknown[] }).errors?.[0] ?? error; // every address of the host failed
   const code = errnoCode(error) ?? errnoCode(inner) ?? "";
   const make = (cls: ConstructorParameters<typeof TransferError>[0], message: string, permanent = false) =>
     new TransferError(cls, message, { verdict: "fail", permanent, cause: error });
@@ -50,8 +50,11 @@ export function connectionError(error: unknown, timeoutMs: number): TransferErro
 }
 
 /**
- * Retry-After as milliseconds from now: delta-seconds or an HTTP date (RFC 9110, 10.2.3); undefined when absent or
- * unreadable. At most an hour: a server's slip must not park a file for years.
+ * Parses Retry-After, delta-seconds or an HTTP date (RFC 9110, 10.2.3). At most an hour, so that a server's
+ * mistake cannot delay a file for years.
+ *
+ * @param now Unix time in ms.
+ * @returns milliseconds from now; undefined if absent or invalid.
  */
 export function retryAfterMs(value: string | undefined, now = Date.now()): number | undefined {
   if (value === undefined) return undefined;
@@ -60,7 +63,7 @@ export function retryAfterMs(value: string | undefined, now = Date.now()): numbe
   return Math.min(Math.max(wait, 0), 3_600_000);
 }
 
-/** The error that an answer stands for, where its status is not one that brings the file. */
+/** The error of a response whose status does not deliver the file. */
 export function statusError(status: number, headers: { "retry-after"?: string | undefined }): TransferError {
   const text = `HTTP status ${status}`;
   const retryAfter = retryAfterMs(headers["retry-after"]);

@@ -2,7 +2,7 @@ import { TransferError } from "../../errors.js";
 import type { VersionRef } from "../source.js";
 import type { HttpAnswer } from "./client.js";
 
-/** Drops the body of an answer whose headers say everything. */
+/** Drops the body of a response. */
 export function discard(answer: HttpAnswer): void {
   const length = answer.headers["content-length"];
   answer.body.discard(length === undefined || answer.status === 304 ? undefined : Number(length));
@@ -13,9 +13,9 @@ export function changedWhileRead(): TransferError {
 }
 
 /**
- * Checks that a 206 is the part that was asked for, of the version that was opened.
+ * Checks that a 206 is the requested range of the opened version.
  *
- * @returns size of the whole file.
+ * @returns size of the whole file in bytes.
  * @throws TransferError class `protocol`, or `changed` for another version; the body is dropped.
  */
 export function rangeOf(answer: HttpAnswer, version: VersionRef, startByte: number): number | undefined {

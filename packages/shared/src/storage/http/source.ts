@@ -5,23 +5,24 @@ import { statusError } from "./errors.js";
 import { changedWhileRead, discard, rangeOf } from "./range.js";
 
 /**
- * The validators of an answer as one string: `e<ETag>`, or `m<Last-Modified>;<size>` where the file was last changed
- * at least two seconds before it was sent (a later change in the same second would keep the date), or "".
+ * The validators of a response as one string: `e<ETag>`, or `m<Last-Modified>;<size>` if the file was
+ * modified at least two seconds before the response (a later change within the same second would keep the
+ * date), or "".
  */
 export function versionOf(headers: AnswerHeaders): string {
   if (headers.etag) return `e${headers.etag}`;
   const modified = headers["last-modified"];
   if (modified === undefined || headers["content-length"] === undefined) return "";
   const age = Date.parse(headers.date ?? "") - Date.parse(modified);
-  // A date in the future (T4) is as good as one in the past: it is only ever compared for equality.
+  // A date in the future is as good as one in the past: it is only compared for equality.
   return age >= 2000 || age < 0 ? `m${modified};${headers["content-length"]}` : "";
 }
 
-/** Opens http(s) sources: conditional where a version is known, in the middle where a part is already here. */
+/** Opens http(s) sources: conditionally if a version is known, with a range to resume. */
 export class HttpSource implements Source {
   /**
-   * @param url with its secrets.
-   * @param headers the person's own, for the URL's origin.
+   * @param url including its secrets.
+   * @param headers the user's, for the URL's origin.
    */
   constructor(
     private readonly client: HttpClient,
@@ -30,8 +31,8 @@ export class HttpSource implements Source {
   ) {}
 
   async open(known: string, signal: AbortSignal): Promise<Opened> {
-    // Only an ETag is asked about. A server may answer If-Modified-Since with 304 for a file that was replaced by an
-    // older one, so a date is compared here, and for equality.
+    // Only an ETag is sent as a condition. A server may answer If-Modified-Since with 304 for a file that was
+    // replaced by an older one, so a date is compared here, for equality.
     const extra: Headers = known.startsWith("e") ? { "if-none-match": known.slice(1) } : {};
     const answer = await this.client.get(this.url, this.headers, extra, signal);
     if (answer.status === 304 && known.startsWith("e")) {
@@ -51,7 +52,8 @@ export class HttpSource implements Source {
   async openRange(version: VersionRef, range: ByteRange, signal: AbortSignal): Promise<Opened> {
     const { startByte, lastByte } = range;
     const extra: Headers = { range: `bytes=${startByte}-${lastByte ?? ""}` };
-    // A segment must be of the version that was opened (If-Match, else 412); a resume may as well start again.
+    // A segment must be of the opened version (If-Match, else 412); a resumed transfer may instead start
+    // again.
     if (lastByte === undefined) extra["if-range"] = version.strongEtag;
     else extra["if-match"] = version.strongEtag;
     const answer = await this.client.get(this.url, this.headers, extra, signal);
@@ -68,12 +70,12 @@ export class HttpSource implements Source {
   }
 }
 
-/** A body that is the whole file. Who makes it while sending it can tell its digest only behind it. */
+/** A body with the whole file. A server that generates the file can send its digest only in the trailers. */
 function whole({ body }: HttpAnswer, entry: SourceEntry): Opened {
   const confirm = () => {
     if (entry.digest || entry.encoding !== "") return;
     const digest = digestOf(body.trailers, true);
-    if (digest?.algorithm === "sha256") entry.digest = digest; // another one would have had to be computed
+    if (digest?.algorithm === "sha256") entry.digest = digest; // other digests would have had to be computed from the start
   };
   return { is: "body", entry, body, offset: 0, confirm };
 }
@@ -83,7 +85,7 @@ function refuse(answer: HttpAnswer): TransferError {
   return statusError(answer.status, answer.headers);
 }
 
-/** Any transfer coding but chunked must be undone to get the file. None was asked for (TE), so none is known here. */
+/** Any transfer coding but chunked would have to be undone. None was requested (TE), so none is supported. */
 function checkCodings(answer: HttpAnswer): void {
   const codings = answer.headers["transfer-encoding"] ?? "";
   if (/^[\s,]*((chunked|identity)[\s,]*)*$/i.test(codings)) return;
@@ -116,11 +118,14 @@ function entryOf(answer: HttpAnswer, version: string): SourceEntry {
 
 const DIGEST_HEADERS = ["repr-digest", "content-digest", "digest", "content-md5"];
 
-/** Structured-field digests, SHA-256 first since it is computed anyway: RFC 9530 (Repr-Digest, Content-Digest), RFC 3230 (Digest), RFC 1864. */
+/**
+ * Reads the digest of the headers, SHA-256 first since it is computed anyway: RFC 9530 (Repr-Digest,
+ * Content-Digest), RFC 3230 (Digest), RFC 1864.
+ */
 function digestOf(headers: AnswerHeaders, whole: boolean): SourceDigest | undefined {
   if (DIGEST_HEADERS.every((name) => headers[name] === undefined)) return undefined;
   const fields: [SourceDigest["by"], string | undefined][] = [["repr-digest", headers["repr-digest"]]];
-  // These speak of what is sent, so they mean the file only when all of it is.
+  // These cover the bytes sent, so they apply only to a complete body.
   if (whole) fields.push(["content-digest", headers["content-digest"]]);
   for (const [by, value] of fields) {
     if (value === undefined) continue;

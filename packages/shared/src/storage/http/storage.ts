@@ -2,7 +2,7 @@ import { SettingsError } from "../../errors.js";
 import { redactUrl } from "../../redact.js";
 import type { Lister, Sources, Storage } from "../storage.js";
 
-/** Files at http(s) URLs: to be read, one by one. */
+/** Files at http(s) URLs: read-only, without listings. */
 export const httpStorage: Storage = {
   name: "http",
   schemes: ["http", "https"],
@@ -25,7 +25,7 @@ export const httpStorage: Storage = {
   hostOf: (location) => originHost(location),
   identity: () => [],
   flightTerms: () => undefined,
-  /** `name`: the decoded last segment, `index` where there is none. `url`: host and path. */
+  /** `name`: the decoded last segment, or `index` if it is empty. `url`: host and path. */
   fileName(location, layout) {
     const url = new URL(location);
     const segments = url.pathname.split("/").slice(1);
@@ -46,7 +46,7 @@ export const httpStorage: Storage = {
   openLister: async () => SINGLE_FILES,
 };
 
-/** Scheme and authority that were looked at last, with the slash behind them: as a rule those of the next URL. */
+/** Cache: scheme and authority of the last URL with the slash after them, usually those of the next one. */
 let lastOrigin = "";
 let lastHost = "";
 
@@ -68,11 +68,11 @@ function decode(segment: string): string {
   try {
     return decodeURIComponent(segment);
   } catch {
-    return segment; // not percent-encoding after all
+    return segment; // not percent-encoded after all
   }
 }
 
-/** A URL is one file, and what is below it nobody tells. */
+/** A URL is one file; there is no way to list what is below it. */
 const SINGLE_FILES: Lister = {
   look: async () => ({ is: "file", version: undefined }),
   list: () => {

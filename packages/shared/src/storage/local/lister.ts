@@ -7,9 +7,9 @@ import type { Listed, ListedName, Lister, ListOptions, Looked } from "../storage
 import { localVersion } from "./source.js";
 import { walk } from "./walk.js";
 
-/** Finds files and what is in directories. */
+/** Lists files and directories. */
 export class LocalLister implements Lister {
-  /** @param root where the run writes: what is there is no source. Undefined to list it all. */
+  /** @param root destination of the run, which is left out of listings; undefined to list everything. */
   constructor(private readonly root: string | undefined) {}
 
   async look(path: string): Promise<Looked> {
@@ -78,7 +78,7 @@ function stampOf(path: string): string | undefined {
   return stat?.isFile() ? statStamp(stat) : undefined;
 }
 
-/** Where a root lies below a directory, relative to it with `/`; undefined where it does not. */
+/** Path of the root relative to the directory, with `/`; undefined if it is not below it. */
 function rootInside(directory: string, root: string | undefined): string | undefined {
   if (root === undefined) return undefined;
   try {
@@ -86,6 +86,6 @@ function rootInside(directory: string, root: string | undefined): string | undef
     const outside = inside === "" || inside === ".." || inside.startsWith(`..${sep}`);
     return outside ? undefined : inside.split(sep).join("/");
   } catch {
-    return undefined; // one of them is not there
+    return undefined; // one of them does not exist
   }
 }

@@ -3,11 +3,11 @@ import { opendir } from "node:fs/promises";
 import { openTemporary } from "../../temporary-file.js";
 import { compareKeys } from "../key-order.js";
 
-/** Names that are sorted in memory; those of a larger directory are sorted in parts, in a temporary file. */
+/** Names sorted in memory at once; larger directories are sorted in runs in a temporary file. */
 const MOST_NAMES = 200_000;
 const BLOCK_BYTES = 64 << 10;
 
-/** What a directory's entry is: directory, file, link, or anything else. */
+/** Type of a directory entry: directory, file, symbolic link, other. */
 export type Kind = "d" | "f" | "l" | "o";
 
 /** An entry of a directory. */
@@ -16,7 +16,7 @@ export interface Name {
   kind: Kind;
 }
 
-/** Where an entry stands among the paths of a tree: what is below `a/` comes behind `a.b`, and before `a0`. */
+/** Sort key of an entry among the paths of a tree: `a/` sorts after `a.b` and before `a0`. */
 function orderOf({ name, kind }: Name): string {
   return kind === "d" ? `${name}/` : name;
 }
@@ -26,10 +26,11 @@ function compareNames(a: Name, b: Name): number {
 }
 
 /**
- * Entries of a directory so that the paths of a whole tree come in the order of their bytes, as keys do in a listing
- * of S3. Memory is bounded, however many there are.
+ * Yields the entries of a directory in the byte order of the whole tree's paths, which is the order of keys
+ * in an S3 listing. Memory is bounded.
  *
- * @param onError told when the directory cannot be read to its end; what was read until then is given.
+ * @param onError called if the directory cannot be read completely; the entries read until then are yielded.
+ * @param most names in memory. Defaults to 200,000.
  */
 export async function* sortedNames(
   directory: string,
@@ -60,7 +61,7 @@ function kindOf(entry: Dirent): Kind {
   return entry.isDirectory() ? "d" : entry.isFile() ? "f" : entry.isSymbolicLink() ? "l" : "o";
 }
 
-/** The parts as one, in order; what a directory gave twice while it was changed is given once. */
+/** Merges sorted runs. Entries that a changing directory returned twice are yielded once. */
 function* merged(runs: Iterator<Name>[]): Generator<Name> {
   const heads = runs.map((run) => run.next());
   let last: string | undefined;
@@ -79,7 +80,7 @@ function* merged(runs: Iterator<Name>[]): Generator<Name> {
   }
 }
 
-/** Sorted parts on disk. */
+/** Sorted runs in a temporary file. */
 class Spill {
   readonly #fd = openTemporary();
   readonly #ends: number[] = [];

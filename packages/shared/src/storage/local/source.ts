@@ -6,7 +6,7 @@ import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from ".
 
 const readAsync = promisify(read);
 const CHUNK_BYTES = 1 << 20;
-/** Up to here a file is read in one go. */
+/** Largest file in bytes that is read at once. */
 const SMALL_BYTES = 256 << 10;
 
 interface Stat {
@@ -18,14 +18,14 @@ interface Stat {
 }
 
 /**
- * Version of a local file: any write changes one of these, even where the modification time is set back. Hashed,
- * because the catalog has one for every file.
+ * Version of a local file. Any write changes one of these fields, even if the modification time is set back.
+ * Hashed to save memory, since the catalog has one for every file.
  */
 export function localVersion({ size, mtimeNs, ctimeNs, ino, dev }: Stat): string {
   return `l${shortHash(`${size}:${mtimeNs}:${ctimeNs}:${ino}:${dev}`).slice(0, 12)}`;
 }
 
-/** A local file to be read. A link is followed: whoever named or listed it meant the file. */
+/** A local file to read. Symbolic links are followed. */
 export class LocalSource implements Source {
   constructor(private readonly path: string) {}
 
@@ -63,7 +63,7 @@ export class LocalSource implements Source {
       mtimeNs: stat.mtimeNs,
       mode: Number(stat.mode & 0o777n),
       framed: true,
-      ranges: false, // segments in parallel only make one disk seek; a resume asks openRange all the same
+      ranges: false, // parallel segments would only make a disk seek; resuming uses openRange anyway
       encoding: "",
       digest: undefined,
     };
@@ -127,7 +127,7 @@ class LocalBody implements Body {
     try {
       while (this.receivedBytes < buffer.length) {
         const count = readSync(this.fd, buffer, this.receivedBytes, buffer.length - this.receivedBytes, null);
-        if (count === 0) break; // it shrank: confirm() will say so
+        if (count === 0) break; // it shrank: confirm() reports it
         this.receivedBytes += count;
       }
     } catch (error) {

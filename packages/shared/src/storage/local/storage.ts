@@ -7,7 +7,7 @@ import { liesWithin, safeRelative } from "../../paths.js";
 import type { DestinationStorage, Sources, Storage } from "../storage.js";
 import { LocalTree } from "./tree.js";
 
-/** Directories of this machine, or of a file system that it shares. */
+/** Local directories as destinations. */
 const destination: DestinationStorage = {
   example: "a directory",
   ownDirectory: true,
@@ -19,7 +19,7 @@ const destination: DestinationStorage = {
     try {
       return realpathSync(source) === realpathSync(root);
     } catch {
-      return false; // one of them is not there
+      return false; // one of them does not exist
     }
   },
   isShared: () => true,
@@ -41,7 +41,7 @@ const destination: DestinationStorage = {
     try {
       return [path, realpathSync(text)];
     } catch {
-      return [path]; // it may be gone: then its own name must do
+      return [path]; // it may be gone: then only its own name counts
     }
   },
   refuse(root, _services, { roots }) {
@@ -52,7 +52,7 @@ const destination: DestinationStorage = {
     const root = resolve(directory, text);
     try {
       accessSync(root, constants.W_OK);
-      // Links are followed now: where they lead later is not what the person allowed.
+      // Links are resolved now: where they lead later was not allowed by the user.
       if (statSync(root).isDirectory()) return realpathSync(root);
     } catch (error) {
       throw new SettingsError(`cannot write to --root ${root} (${errnoCode(error)})`);
@@ -61,7 +61,7 @@ const destination: DestinationStorage = {
   },
 };
 
-/** Files and directories of this machine. */
+/** Local files and directories. */
 export const localStorage: Storage = {
   name: "local",
   schemes: ["file"],
@@ -109,6 +109,6 @@ function isDirectory(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
   } catch {
-    return false; // said of the file itself, when it is its turn
+    return false; // reported for the file itself, when it is carried
   }
 }

@@ -26,19 +26,22 @@ import type { Standing, Tree } from "../tree.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 const fsyncAsync = promisify(fsync);
-/** Directories kept open at once. */
+/** Most directories kept open in the cache. */
 const OPEN_DIRECTORIES = 128;
-/** An open directory is trusted for so long before its path is looked at again; each commit looks anyway. */
+/**
+ * Time in ms for which an open directory is trusted before its path is checked again; each commit checks
+ * anyway.
+ */
 const RECHECK_MS = 1000;
-/** Staging that nobody touched for this long belongs to nobody. */
+/** Age in ms from which untouched staging counts as abandoned. */
 const ABANDONED_MS = 25 * 3_600_000;
 const LINUX = process.platform === "linux";
 
 /** An open directory below a tree's root. */
 export class Directory {
-  /** In use by so many files: not closed before. */
+  /** Number of files that use it; it stays open until it is 0. */
   users = 0;
-  /** Not in the tree's cache any more: the last user closes it. */
+  /** Whether it was removed from the tree's cache; then the last user closes it. */
   dropped = false;
   /** When the path was last seen to lead here (monotonic ms). */
   checkedAt = performance.now();
@@ -54,21 +57,21 @@ export class Directory {
   ) {}
 
   /**
-   * Path of an entry, resolved from the open directory rather than from the root: whatever is renamed or linked
-   * above it meanwhile, the entry stays in this directory. Elsewhere than on Linux there is no such path, and the
-   * plain one is used.
+   * Path of an entry, resolved from the open directory rather than from the root: the entry stays in this
+   * directory whatever is renamed or linked above it. Only Linux has such paths; elsewhere the plain path is
+   * used.
    */
   at(name: string): string {
     return LINUX ? `/proc/self/fd/${this.fd}/${name}` : join(this.path, name);
   }
 
-  /** @throws TransferError class `path` when the directory's path leads somewhere else by now. */
+  /** @throws TransferError class `path` if the directory's path now leads elsewhere. */
   check(): void {
     if (this.#checkedThisTurn) return;
     const now = statSync(this.path, { bigint: true, throwIfNoEntry: false });
     if (now?.ino === this.ino && now.dev === this.dev) {
       this.checkedAt = performance.now();
-      this.#checkedThisTurn = true; // for the small files that are published within the same turn of the event loop
+      this.#checkedThisTurn = true; // one check serves all small files published in this turn of the event loop
       setImmediate(() => {
         this.#checkedThisTurn = false;
       });
@@ -77,14 +80,14 @@ export class Directory {
     throw new TransferError("path", `${this.path} was moved or replaced while a file was written to it`);
   }
 
-  /** Makes renames in this directory durable. Files that ask in the same moment share one fsync. */
+  /** Makes renames in this directory durable. Concurrent callers share one fsync. */
   sync(): Promise<void> {
     const start = (): Promise<void> =>
       fsyncAsync(this.fd).finally(() => {
         this.#syncing = this.#syncAgain;
         this.#syncAgain = undefined;
       });
-    // One that runs already may have begun before our rename: wait for the next.
+    // A running fsync may have started before our rename, so wait for the next one.
     if (this.#syncing === undefined) {
       this.#syncing = start();
       return this.#syncing;
@@ -100,12 +103,12 @@ export class Directory {
  */
 export class LocalTree implements Tree {
   readonly root: string;
-  /** Names this tree in the catalog. */
+  /** Id of this tree in the catalog. */
   readonly id: string;
   readonly #open = new Map<string, Directory>();
   readonly #swept = new Set<string>();
 
-  /** @throws TransferError when the root cannot be made or is no directory. */
+  /** @throws TransferError if the root cannot be created or is not a directory. */
   constructor(root: string) {
     try {
       makeDirectory(root);
@@ -143,7 +146,7 @@ export class LocalTree implements Tree {
     }
   }
 
-  /** Stat of a destination (absolute path), without following a link; undefined where there is none. */
+  /** Stat of a destination (absolute path), without following a link; undefined if it does not exist. */
   stat(path: string) {
     try {
       return lstatSync(path, { bigint: true, throwIfNoEntry: false });
@@ -154,10 +157,10 @@ export class LocalTree implements Tree {
   }
 
   /**
-   * Opens (and makes) the directory of a destination; give it back with {@link release}.
+   * Opens (or creates) the directory of a destination. Give it back with {@link release}.
    *
    * @param name relative to the root, checked by {@link safeRelative}.
-   * @throws TransferError class `path` where a component is a link or a file.
+   * @throws TransferError class `path` if a component is a link or a file.
    */
   directoryOf(name: string): Directory {
     const slash = name.lastIndexOf("/");
@@ -172,7 +175,7 @@ export class LocalTree implements Tree {
       }
     }
     if (directory) {
-      this.#open.delete(relative); // to the young end
+      this.#open.delete(relative); // reinserted below as the most recently used
     } else {
       directory = this.#openDirectory(relative, openOrMake) as Directory;
       if (this.#open.size >= OPEN_DIRECTORIES) {
@@ -186,20 +189,20 @@ export class LocalTree implements Tree {
   }
 
   /**
-   * Opens the directory of a destination where it is there, as {@link directoryOf}.
+   * Opens the directory of a destination if it exists, as {@link directoryOf}.
    *
-   * @returns undefined where it is not.
+   * @returns undefined if it does not exist.
    */
   find(name: string): Directory | undefined {
     const slash = name.lastIndexOf("/");
     const directory = this.#openDirectory(slash < 0 ? "" : name.slice(0, slash), openThere);
     if (!directory) return undefined;
-    directory.dropped = true; // not kept open
+    directory.dropped = true; // not cached
     directory.users++;
     return directory;
   }
 
-  /** The directory is not what its path leads to any more: whoever comes next opens it anew. */
+  /** Drops a directory whose path leads elsewhere from the cache, so that it is opened again. */
   forget(directory: Directory): void {
     for (const [relative, open] of this.#open) if (open === directory) this.#drop(relative, directory);
   }
@@ -242,8 +245,8 @@ export class LocalTree implements Tree {
   }
 
   /**
-   * Removes staging that nobody owns any more, once per directory and process. What was taken away to be removed goes
-   * back: whether it was kept elsewhere nobody can tell, and the next --delete finds it again.
+   * Removes abandoned staging, once per directory and process. Files that were taken for removal are put
+   * back: it is unknown whether they were backed up, and the next --delete finds them again.
    */
   async sweep(directory: Directory): Promise<void> {
     if (this.#swept.has(directory.path)) return;
@@ -260,8 +263,8 @@ export class LocalTree implements Tree {
         }
       }
     } catch (error) {
-      // Where the system does not tell types, Node looks at each entry, and others' staging is gone by then. What is
-      // not swept now is swept by the next process: no file fails for it.
+      // If the file system reports no entry types, Node stats each entry, which fails for staging that is
+      // gone by then. The next process sweeps what is left; no file fails because of it.
       if (errnoCode(error) === undefined && !(error instanceof TransferError)) throw error;
     }
   }
@@ -290,16 +293,16 @@ function openOrMake(path: string): number {
   try {
     mkdirSync(path);
   } catch (error) {
-    if (errnoCode(error) !== "EEXIST") throw error; // another file's directory, made just now
+    if (errnoCode(error) !== "EEXIST") throw error; // another file's worker has just created it
   }
   return openSync(path, flags);
 }
 
-/** Fences whose last characters are the same are so many microseconds apart: 32 days. */
+/** Fences with the same last characters are this many microseconds apart: 32 days. */
 const FENCE_ROUND = 36 ** 8;
 
 /**
- * What the staged bytes of a destination under a fence are called: who has another fence writes another file.
+ * Name of the staging file of a destination under a fence. Different fences write different files.
  *
  * @param lease hash of the destination.
  */
@@ -307,7 +310,7 @@ export function stagingName(lease: string, fence: string): string {
   return `.drover-${lease.slice(0, 8)}${(Number(fence) % FENCE_ROUND).toString(36).padStart(8, "0")}`;
 }
 
-/** Removes an entry if it is there. */
+/** Removes an entry if it exists. */
 export function remove(directory: Directory, name: string): void {
   try {
     unlinkSync(directory.at(name));
@@ -321,7 +324,7 @@ export function remove(directory: Directory, name: string): void {
 /**
  * Removes an empty directory.
  *
- * @returns false where it is none; true where it is gone, or is kept because something is in it.
+ * @returns false if it is not a directory; true if it is gone, or was kept because it is not empty.
  */
 export function discardEmpty(path: string): boolean {
   try {
@@ -333,9 +336,10 @@ export function discardEmpty(path: string): boolean {
 }
 
 /**
- * Puts back what was taken away, unless somebody has written the file anew, and removes what it was in.
+ * Puts a file that was taken for removal back, unless it has been written again, and removes its staging
+ * directory.
  *
- * @param staged directory that it was taken to, with its name.
+ * @param staged directory that contains the file under its name.
  */
 export function putBack(directory: Directory, staged: string, name: string): void {
   const taken = directory.at(`${staged}/${name}`);
@@ -344,8 +348,8 @@ export function putBack(directory: Directory, staged: string, name: string): voi
       linkSync(taken, directory.at(name));
       unlinkSync(taken);
     } catch (error) {
-      if (errnoCode(error) === "ENOENT") return; // it is kept already
-      // Not every file may be linked to: others' files often may not, and some file systems know no links.
+      if (errnoCode(error) === "ENOENT") return; // it is backed up already
+      // Hard links may be forbidden for files of other users and unsupported by the file system.
       if (lstatSync(directory.at(name), { throwIfNoEntry: false })) unlinkSync(taken);
       else renameSync(taken, directory.at(name));
     }
@@ -358,7 +362,7 @@ export function putBack(directory: Directory, staged: string, name: string): voi
   discardEmpty(directory.at(staged));
 }
 
-/** Puts the staged file in the destination's place. A reader sees the old file or the new one, whole. */
+/** Renames the staged file to its destination. A reader sees the complete old or the complete new file. */
 export function publish(directory: Directory, staging: string, name: string): void {
   directory.check();
   const base = name.slice(name.lastIndexOf("/") + 1);

@@ -5,35 +5,37 @@ import { STAGING_NAME } from "../../paths.js";
 import { compareKeys } from "../key-order.js";
 import { type Kind, type Name, sortedNames } from "./sorted-names.js";
 
-/** What a walk finds: a file, something that could not be read, or something that is left out on purpose. */
+/** What a walk finds: a file, an unreadable entry, or an entry that is left out on purpose. */
 export type Found =
   | { is: "file"; relative: string; path: string; stat: BigIntStats }
-  /** `name`: the file's path relative to the directory, or "" where a directory could not be listed. */
+  /** `name`: the file's path relative to the directory, or "" if a directory could not be listed. */
   | { is: "failed"; name: string; path: string; error: TransferError }
   | { is: "skipped"; relative: string; path: string; why: string }
-  /** Something that is no directory, where names alone are asked for. */
+  /** Anything but a directory, if only names are requested. */
   | { is: "named"; relative: string; kind: Kind }
-  /** The walk has come so far, and nothing was wanted for a while. */
+  /** Progress of the walk without a wanted file. */
   | { is: "passed"; relative: string };
 
-/** Unwanted names after which a walk says how far it is. */
+/** Unwanted names after which a walk reports its progress. */
 const PASSED_NAMES = 1_000;
 
 export interface WalkOptions {
-  /** Asked with paths relative to the directory, before anything is opened; not for names alone. */
+  /**
+   * Called with paths relative to the directory before anything is opened. Ignored if only names are
+   * requested.
+   */
   wanted(relative: string): boolean;
-  /** Directory below that is being written to, relative: it is left out. */
+  /** Relative path of the destination below the directory, which is left out. */
   destination?: string | undefined;
-  /** Path relative to the directory behind which the walk begins. */
+  /** Relative path after which the walk starts. */
   after?: string | undefined;
-  /** Nothing but names: no file is looked at. Default false. */
+  /** Whether to yield only names, without a stat of the files. Default false. */
   names?: boolean;
 }
 
 /**
- * Walks a directory in the order of the bytes of its paths, in bounded memory. Links to files are followed (their
- * content is meant), links to directories are not. What vanishes or cannot be read meanwhile is named, never silently
- * missing.
+ * Walks a directory in the byte order of its paths, in bounded memory. Links to files are followed, links to
+ * directories are not. Entries that vanish or cannot be read are yielded as failed, never silently dropped.
  */
 export async function* walk(directory: string, options: WalkOptions): AsyncGenerator<Found> {
   yield* walkBelow(directory, "", { ...options, unwanted: 0 });
@@ -83,7 +85,7 @@ function look(entry: Name, path: string, relative: string): Found {
     if (errnoCode(error) === "ENOENT") {
       const link = lstatSync(path, { throwIfNoEntry: false });
       if (link?.isSymbolicLink()) return skipped("a link to nothing");
-      // Vanished since it was listed; or its name is no UTF-8 and was not what the system calls it.
+      // It vanished since it was listed, or its name is not UTF-8 and was decoded with replacements.
       const why = entry.name.includes("\ufffd")
         ? `read ${path}: its name is not valid UTF-8`
         : `read ${path}`;

@@ -4,7 +4,7 @@ import type { SourceDigest } from "@drover/shared/storage/source";
 
 export type Algorithm = SourceDigest["algorithm"];
 
-/** A digest that is being computed. */
+/** A digest in progress. */
 export interface Digest {
   update(bytes: Uint8Array): void;
   /** @returns hexadecimal. */
@@ -25,7 +25,7 @@ export function createDigest(algorithm: Algorithm): Digest {
   };
 }
 
-/** The digest of bytes that are all there, hexadecimal. */
+/** Hexadecimal digest of bytes in memory. */
 export function digestOf(algorithm: Algorithm, bytes: Uint8Array): string | Promise<string> {
   if (!(algorithm in CRCS)) return hash(algorithm, bytes, "hex");
   const crc = createDigest(algorithm);

@@ -3,10 +3,10 @@ import type { Algorithm } from "./digest.js";
 import type { HashAnswer } from "./hash-thread.js";
 import { expectAnswer, forget, isListening, listen, post } from "./hash-threads.js";
 
-/** Bytes that are handed to the thread at least at a time. */
+/** Fewest bytes that are handed to the thread at once. */
 const STEP_BYTES = 4 << 20;
 
-/** Hashes a growing file in other threads, one for each digest, close behind its writer. */
+/** Hashes a growing file in other threads, one per digest, close behind its writer. */
 export class HashBehind {
   readonly #digests: DigestBehind[];
 
@@ -19,19 +19,19 @@ export class HashBehind {
     for (const each of this.#digests) each.advance(endByte);
   }
 
-  /** @returns digests in hexadecimal, in the order of the algorithms. */
+  /** @returns hexadecimal digests, in the order of the algorithms. */
   async finish(sizeBytes: number): Promise<string[]> {
     const digests = this.#digests.map((each) => each.finish(sizeBytes));
-    await Promise.allSettled(digests); // nobody reads the file any more, whatever went wrong
+    await Promise.allSettled(digests); // after this, no thread reads the file any more, even if one failed
     return await Promise.all(digests);
   }
 
-  /** Waits until all that was handed over is hashed, or cannot be: then {@link finish} says why. */
+  /** Waits until everything handed over is hashed or has failed; {@link finish} throws the error. */
   async caughtUp(): Promise<void> {
     await Promise.all(this.#digests.map((each) => each.caughtUp()));
   }
 
-  /** Gives up; resolves when no thread reads the file any more, so that it can be closed. */
+  /** Cancels hashing; resolves when no thread reads the file any more, so that it can be closed. */
   async drop(): Promise<void> {
     await Promise.all(this.#digests.map((each) => each.drop()));
   }

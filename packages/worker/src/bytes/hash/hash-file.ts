@@ -4,14 +4,16 @@ import { fileError } from "@drover/shared/errors";
 import type { Algorithm } from "./digest.js";
 import { HashBehind } from "./hash-behind.js";
 
-/** From this size on another thread hashes, so that leases and other files go on meanwhile. */
+/**
+ * Files from this size in bytes are hashed in another thread, so that leases and other files are not held up.
+ */
 const LARGE_BYTES = 1 << 20;
 
-/** Bytes after which the signal is looked at. */
+/** Bytes between checks of the signal. */
 const STEP_BYTES = 64 << 20;
 
 /**
- * Digests of a file that is a source, hexadecimal, in the order of the algorithms.
+ * Hexadecimal digests of a source file, in the order of the algorithms.
  *
  * @throws TransferError, or the signal's reason.
  */
@@ -41,7 +43,7 @@ export async function digestsOfSource(
   }
 }
 
-/** SHA-256 of a file that is at a destination already, hexadecimal. A link is not followed. */
+/** Hexadecimal SHA-256 of a file at a destination. Symbolic links are not followed. @throws TransferError */
 export async function sha256OfFile(path: string): Promise<string> {
   let fd = -1;
   try {

@@ -8,12 +8,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-/** Hashes a file that comes in parts in another thread: the whole of it, and the MD5 of each part. */
+/** Hashes a file of several parts in another thread: the whole file, and the MD5 of each part. */
 export class HashParts {
   readonly #id = listen((answer) => this.#hear(answer));
   readonly #waiting: Waiting[] = [];
 
-  /** @param algorithms of the digests of the whole. */
+  /** @param algorithms of the whole file's digests. */
   constructor(private readonly algorithms: Algorithm[]) {}
 
   #hear(answer: HashAnswer): void {
@@ -26,8 +26,8 @@ export class HashParts {
   }
 
   /**
-   * @param bytes the next ones, in memory that is shared; not to be changed before the answer.
-   * @returns their MD5, hexadecimal.
+   * @param bytes the next part, in shared memory; must not change until the promise is settled.
+   * @returns hexadecimal MD5 of the part.
    */
   async add(bytes: Uint8Array): Promise<string> {
     const answer = this.#ask();
@@ -35,7 +35,7 @@ export class HashParts {
     return (await answer).md5 as string;
   }
 
-  /** @returns digests of the whole in hexadecimal, in the order of the algorithms. */
+  /** @returns hexadecimal digests of the whole file, in the order of the algorithms. */
   async finish(): Promise<string[]> {
     const answer = this.#ask();
     post({ id: this.#id, is: "finish" });
@@ -47,7 +47,7 @@ export class HashParts {
     }
   }
 
-  /** Gives up; harmless after the end. */
+  /** Cancels hashing; harmless after the end. */
   drop(): void {
     if (!isListening(this.#id)) return;
     forget(this.#id);
@@ -57,7 +57,7 @@ export class HashParts {
 
   #ask(): Promise<HashAnswer> {
     const answer = new Promise<HashAnswer>((resolve, reject) => this.#waiting.push({ resolve, reject }));
-    answer.catch(() => {}); // whoever asked hears of it
+    answer.catch(() => {}); // the caller awaits it
     return answer;
   }
 }

@@ -4,8 +4,8 @@ import { parentPort } from "node:worker_threads";
 import { type Algorithm, createDigest, type Digest } from "./digest.js";
 
 /**
- * Thread that hashes files (staged ones behind their writer, where it reads what was just written, and local sources),
- * and the parts of uploads, which it shares the memory of: nothing is handed over.
+ * Requests to the hashing thread. It hashes files (staged ones close behind their writer, while the data is
+ * cached, and local sources) and parts of uploads, whose memory it shares, so that nothing is copied.
  */
 export type HashRequest =
   | { id: number; is: "upTo"; fd: number; algorithms: Algorithm[]; endByte: number }
@@ -15,9 +15,9 @@ export type HashRequest =
 
 export interface HashAnswer {
   id: number;
-  /** Where the thread is in the file, or the digests in hexadecimal, or what went wrong. */
+  /** Answer: the position reached in the file, or the hexadecimal digests, or an error. */
   atByte?: number;
-  /** Of the bytes that were handed over, hexadecimal. */
+  /** Hexadecimal MD5 of the part. */
   md5?: string;
   digests?: string[];
   error?: string;
@@ -61,7 +61,7 @@ parentPort?.on("message", (request: HashRequest) => {
   }
   const { id } = request;
   try {
-    // Whoever was told of an error once may have closed the file by now.
+    // After a reported error the file may be closed, so it must not be read again.
     while (file.error === undefined && file.atByte < request.endByte) {
       const want = Math.min(buffer.length, request.endByte - file.atByte);
       const count = readSync(request.fd, buffer, 0, want, file.atByte);

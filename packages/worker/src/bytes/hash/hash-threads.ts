@@ -2,15 +2,15 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { HashAnswer, HashRequest } from "./hash-thread.js";
 
-/** Threads that hash, each started when it is first needed. */
+/** Hashing threads, each started on demand. */
 const threads: (Worker | undefined)[] = Array.from({ length: Math.min(availableParallelism(), 4) });
 let lastId = 0;
 const listeners = new Map<number, (answer: HashAnswer) => void>();
 
-/** Ids are numbered, so those that follow each other are of different threads. */
+/** Ids are consecutive, so neighbouring ids use different threads. */
 const threadOf = (id: number) => id % threads.length;
 
-/** Announces who hears the answers to requests of a new id. All of them are dealt with by the same thread, in order. */
+/** Registers a callback and returns its new id. One thread handles all requests of an id, in order. */
 export function listen(hear: (answer: HashAnswer) => void): number {
   listeners.set(++lastId, hear);
   return lastId;
@@ -33,7 +33,7 @@ function start(at: number): Worker {
   return thread;
 }
 
-/** Keeps the process alive for an answer. */
+/** Keeps the process alive until an answer arrives. */
 export function expectAnswer(id: number): void {
   threads[threadOf(id)]?.ref();
 }
