@@ -1,8 +1,7 @@
-import { Leader } from "@drover/producer/dispatch/leader";
+import { startLeader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode } from "@drover/shared/errors";
-import { PROCESS_NAME } from "@drover/shared/process-name";
 import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
@@ -61,7 +60,7 @@ interface Work {
 
 /** Takes files of the fleet's runs from here on, and leads the fleet where nobody does. */
 async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
-  const { redis, keys, ledger } = engine;
+  const { redis } = engine;
   const onError = (error: Error) => {
     // That Redis is away is said once, below.
     if (errnoCode(error) !== undefined || /Connection is closed/.test(error.message)) return;
@@ -72,7 +71,6 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
     ...work,
     events: {
       started: (job, attempt) => log.debug({ run: job.r, source: job.s, attempt }, "started"),
-      waiting: () => {},
       dropped: (job) => log.debug({ run: job.r, source: job.s }, "was settled before"),
       retrying: (job, attempt, error, delayMs) =>
         log.info(
@@ -89,7 +87,7 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
     onError,
     startLeader: (id) => {
       const tell = (message: string, fields?: Record<string, unknown>) => log.info(fields ?? {}, message);
-      return new Leader(id, { redis, keys, ledger, owner: PROCESS_NAME, log: tell }, onError);
+      return startLeader(engine, id, { log: tell, onError });
     },
   });
   let away = false;

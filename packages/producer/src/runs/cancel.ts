@@ -10,6 +10,7 @@ export type Cancelled = { is: "over"; state: RunState } | { is: "asked" } | { is
 /**
  * Stops a run; what is not done ends `cancelled`.
  *
+ * @param startPool as in `submit`: of a run that nobody carries, what is open is ended here.
  * @throws SettingsError where there is no such run.
  */
 export async function cancelRun(engine: Engine, id: string, startPool: StartWorkerPool): Promise<Cancelled> {

@@ -10,12 +10,15 @@ export interface RunEvents {
   queued(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
+  /** @param attempt counts the tries of the file, from 1. */
   started(job: TransferJob, attempt: number): void;
   /** A file's bytes come in; the count of `progress` grows. */
   receiving(index: number, progress: { receivedBytes: number; sizeBytes: number | undefined }): void;
   /** Not settled; will be taken up again. */
   waiting(job: TransferJob): void;
+  /** Try `attempt` failed; the next one begins in `delayMs`. */
   retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
+  /** A file has ended. Told once for each. */
   settled(outcome: Outcome): void;
   /** Something that a person should know, without secrets. */
   warn(message: string): void;
@@ -59,7 +62,7 @@ export interface RunHandle {
 }
 
 const nothing = () => {};
-/** For a run that nobody watches. */
+/** For a run that nobody watches; `{ ...SILENT, settled }` for one of whose events only some are of interest. */
 export const SILENT: RunEvents = {
   queued: nothing,
   sealed: nothing,

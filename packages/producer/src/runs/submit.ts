@@ -13,15 +13,18 @@ import type { RunHandle } from "./run-handle.js";
 import type { StartWorkerPool } from "./worker-pool.js";
 
 export interface SubmitOptions {
-  /** Carries the run where it is this process' to carry. */
+  /**
+   * Carries the run where it is this process' to carry: `startLocalPool` of the worker package. Not called for a fleet's
+   * run.
+   */
   startPool: StartWorkerPool;
   /** Where a list is kept that comes through a pipe: an absolute path. */
   stateDir: string;
   /** Limits of hosts that are set for the whole fleet. Default none. */
   hostLimits?: { hosts: string[]; limit: HostLimit }[];
-  /** Somebody watches each file. Default false. */
+  /** Somebody watches each file: what is on its way is told by threads, too. Default false. */
   live?: boolean;
-  /** Told what a person should know. */
+  /** Told what a person should know, such as a fleet without a worker. */
   warn(message: string): void;
 }
 

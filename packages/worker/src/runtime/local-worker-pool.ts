@@ -64,7 +64,7 @@ export interface LocalWorkerPoolOptions {
 }
 
 /**
- * All that carries files of one run in this process: a carrier here, and for a run of many files others in threads of
+ * All that carries files of one run in this process: a worker here, and for a run of many files others in threads of
  * their own, since one thread cannot use more than one core.
  */
 export class LocalWorkerPool {
@@ -119,7 +119,7 @@ export class LocalWorkerPool {
     for (const { worker } of this.#threads ?? []) worker.postMessage(request);
   }
 
-  /** Threads that share the run's limits with the first carrier. */
+  /** Threads that share the run's limits with the first worker. */
   #startThreads() {
     const { concurrency, bytesPerSecond, uploadBytes } = this.#work;
     const count = Math.min(availableParallelism(), MOST_THREADS, Math.floor(concurrency / 4));
@@ -159,7 +159,10 @@ export class LocalWorkerPool {
   }
 }
 
-/** Starts what carries a run in this process. */
+/**
+ * Starts what carries a run in this process: the `startPool` of the producer package's `submit`, `resumeRun` and
+ * `cancelRun`, which call it with what it needs.
+ */
 export function startLocalPool(options: LocalWorkerPoolOptions): LocalWorkerPool {
   return new LocalWorkerPool(options);
 }

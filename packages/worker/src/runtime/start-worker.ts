@@ -11,25 +11,32 @@ const STUCK_MS = 15 * 60_000;
 
 /** Dispatches and sweeps for the fleet while nobody else does. The producer package has one: this one does not know it. */
 export interface FleetLeader {
+  /** Whether it is this worker that leads. */
   readonly leads: boolean;
+  /** Gives the lead up, for another worker to take. */
   stop(): Promise<void>;
 }
 
 export interface WorkerOptions {
+  /** The fleet's Redis. It stays the caller's, to be closed when the worker has stopped. */
   engine: Engine;
-  /** Files at once. */
+  /** Files that are carried at once. */
   concurrency: number;
-  /** What files may be written below: absolute directories, `s3://bucket/prefix`. */
+  /** What files may be written below: directories that are there, `s3://bucket/prefix`. */
   roots: string[];
-  /** The services that they are of. */
+  /** The S3 services of the roots, as `planServices` of the producer package has them. Default none. */
   services?: Services;
   /** Port of `/healthz` and `/readyz`, 0 for any; undefined for none. */
   healthPort?: number | undefined;
-  /** Told what happens to each file. */
-  events: FleetWorkerOptions["events"];
+  /** Told what happens to each file, as far as it is of interest. Default nothing. */
+  events?: Partial<FleetWorkerOptions["events"]>;
   /** Told of errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
-  /** @param workerId names this worker in the fleet. */
+  /**
+   * Starts what stands for leader on this worker's behalf: `startLeader` of the producer package.
+   *
+   * @param workerId names this worker in the fleet.
+   */
   startLeader(workerId: string): FleetLeader;
 }
 
@@ -40,14 +47,24 @@ export interface RunningWorker {
   readonly healthPort: number | undefined;
   /** Files that are on their way. */
   readonly files: number;
+  /** Whether it was told to stop. */
   readonly draining: boolean;
   /**
    * Stops in order: nothing is taken any more, and what is unfinished after the deadline goes back to the queue.
    *
+   * @param deadlineMs from now on.
    * @throws Error of Redis where the worker could not be taken off the list: it is listed for a while yet.
    */
   drain(deadlineMs: number): Promise<void>;
 }
+
+const UNWATCHED: FleetWorkerOptions["events"] = {
+  started() {},
+  waiting() {},
+  retrying() {},
+  settled() {},
+  dropped() {},
+};
 
 /** Names this process among the workers of a fleet. */
 export function workerId(): string {
@@ -55,7 +72,8 @@ export function workerId(): string {
 }
 
 /**
- * Starts a worker of a fleet. It carries nothing before its health port is had.
+ * Starts a worker of a fleet, which carries files of all its runs until it is drained. It carries nothing before its
+ * health port is had. One process has one worker.
  *
  * @throws SettingsError where the health port is taken, or a root cannot be written below.
  */
@@ -77,7 +95,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     concurrency,
     roots,
     ...(services ? { services } : {}),
-    events,
+    events: { ...UNWATCHED, ...events },
     onError,
   });
   worker = started;
