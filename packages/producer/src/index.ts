@@ -1,12 +1,19 @@
 /** API for Node programs that submit and follow runs: see docs/library.md. */
 export { type Engine, type EngineOptions, openEngine } from "@drover/shared/engine";
-export { Leader } from "./dispatch/leader.js";
-export { cancelRun } from "./runs/cancel.js";
-export { prepareDestination } from "./runs/destination.js";
-export { dryRun } from "./runs/dry-run.js";
+export { SettingsError, UnavailableError } from "@drover/shared/errors";
+export type { Outcome } from "@drover/shared/outcome";
+export { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
+export { parseHostLimit } from "@drover/shared/protocol/host-limits";
+export type { Run, RunCounts } from "@drover/shared/run";
+export { ListingError } from "@drover/shared/storage/listing-error";
+export { type LeaderOptions, startLeader } from "./dispatch/leader.js";
+export { type Cancelled, cancelRun } from "./runs/cancel.js";
+export { checkBackup, prepareDestination } from "./runs/destination.js";
+export { type DryRunOptions, type DryRunResult, dryRun, type PlannedFile } from "./runs/dry-run.js";
 export { type PlannedRun, planRun } from "./runs/plan.js";
 export type { RunRequest, RunRequestInput } from "./runs/request.js";
-export { followRun, resumeRun } from "./runs/resume.js";
+export { followRun, type Resumed, type ResumeOptions, resumeRun } from "./runs/resume.js";
 export { type RunEnd, type RunEvents, type RunHandle, type RunResult, SILENT } from "./runs/run-handle.js";
-export { submit, submitDetached } from "./runs/submit.js";
+export { planServices } from "./runs/services.js";
+export { type SubmitOptions, submit, submitDetached } from "./runs/submit.js";
 export { listRuns, type RunSummary, summaryOf } from "./runs/summary.js";

@@ -1,7 +1,6 @@
-import { Leader } from "@drover/producer/dispatch/leader";
+import { startLeader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
-import { PROCESS_NAME } from "@drover/shared/process-name";
 import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
@@ -66,7 +65,7 @@ interface Work {
 
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
 async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
-  const { redis, keys, ledger } = engine;
+  const { redis } = engine;
   const onError = (error: Error) => {
     // The handlers below log once that Redis is away.
     if (isRedisAway(error)) return;
@@ -77,7 +76,6 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
     ...work,
     events: {
       started: (job, attempt) => log.debug({ run: job.r, source: job.s, attempt }, "started"),
-      waiting: () => {},
       dropped: (job) => log.debug({ run: job.r, source: job.s }, "was settled before"),
       retrying: (job, attempt, error, delayMs) =>
         log.info(
@@ -94,7 +92,7 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
     onError,
     startLeader: (id) => {
       const tell = (message: string, fields?: Record<string, unknown>) => log.info(fields ?? {}, message);
-      return new Leader(id, { redis, keys, ledger, owner: PROCESS_NAME, log: tell }, onError);
+      return startLeader(engine, id, { log: tell, onError });
     },
   });
   let away = false;

@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Engine } from "@drover/shared/engine";
+import { PROCESS_NAME } from "@drover/shared/process-name";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { leadScript } from "@drover/shared/protocol/lua/lead.lua";
 import { resignScript } from "@drover/shared/protocol/lua/resign.lua";
@@ -97,4 +99,26 @@ export class Leader {
     this.#dispatcher = undefined;
     await former?.close().catch(this.onError);
   }
+}
+
+export interface LeaderOptions {
+  /** Told when this worker begins to lead, and of jobs that were lost or removed. Default: nobody. */
+  log?(message: string, fields?: Record<string, unknown>): void;
+  /** Told of what failed and will be tried again, such as Redis being away. */
+  onError(error: Error): void;
+}
+
+/**
+ * Stands for leader of a fleet, on behalf of one of its workers, until it is stopped. A fleet without a leader carries
+ * nothing.
+ *
+ * @param workerId names the worker, as `startWorker` of the worker package says it.
+ */
+export function startLeader(
+  { redis, keys, ledger }: Engine,
+  workerId: string,
+  options: LeaderOptions,
+): Leader {
+  const { log = () => {}, onError } = options;
+  return new Leader(workerId, { redis, keys, ledger, owner: PROCESS_NAME, log }, onError);
 }

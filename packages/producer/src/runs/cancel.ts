@@ -13,6 +13,7 @@ export type Cancelled = { is: "over"; state: RunState } | { is: "asked" } | { is
 /**
  * Cancels a run. Unfinished files are settled as `cancelled`.
  *
+ * @param startPool as in `submit`: ends the open files of a run that no process carries.
  * @throws SettingsError if there is no such run.
  */
 export async function cancelRun(engine: Engine, id: string, startPool: StartWorkerPool): Promise<Cancelled> {

@@ -10,12 +10,15 @@ export interface RunEvents {
   queued(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
+  /** @param attempt counts the tries of the file, from 1. */
   started(job: TransferJob, attempt: number): void;
   /** A file's bytes arrive. `progress` is updated in place. */
   receiving(index: number, progress: { receivedBytes: number; sizeBytes: number | undefined }): void;
   /** The file is not settled and will be tried again later. */
   waiting(job: TransferJob): void;
+  /** Try `attempt` failed; the next one begins in `delayMs`. */
   retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void;
+  /** A file has ended. Told once for each. */
   settled(outcome: Outcome): void;
   /** A message for people, without secrets. */
   warn(message: string): void;
@@ -61,7 +64,7 @@ export interface RunHandle {
 }
 
 const nothing = () => {};
-/** For a run that nobody watches. */
+/** For a run that nobody watches; `{ ...SILENT, settled }` for one of whose events only some are of interest. */
 export const SILENT: RunEvents = {
   queued: nothing,
   sealed: nothing,

@@ -13,7 +13,7 @@ import type { RunHandle } from "./run-handle.js";
 import type { StartWorkerPool } from "./worker-pool.js";
 
 export interface SubmitOptions {
-  /** Starts the workers if this process carries the run. */
+  /** Starts the workers if this process carries the run: `startLocalPool` of the worker package. */
   startPool: StartWorkerPool;
   /** Absolute path of the state directory, where a piped list is kept. */
   stateDir: string;
@@ -21,7 +21,7 @@ export interface SubmitOptions {
   hostLimits?: { hosts: string[]; limit: HostLimit }[];
   /** Whether to report the progress of each file. Default false. */
   live?: boolean;
-  /** Called with messages for people. */
+  /** Called with messages for people, such as that a fleet has no worker. */
   warn(message: string): void;
 }
 

@@ -7,14 +7,14 @@ export interface RunSummary {
   counts: RunCounts;
 }
 
-/** The latest runs, newest first. */
+/** The latest runs that are kept, at most 200, newest first. */
 export async function listRuns({ ledger }: Engine): Promise<RunSummary[]> {
   const summaries: RunSummary[] = [];
   for (const run of await ledger.list()) summaries.push({ run, counts: await ledger.counts(run.id) });
   return summaries;
 }
 
-/** @throws SettingsError if there is no such run. */
+/** The counts of one run, now or after it ended. @throws SettingsError if there is no such run. */
 export async function summaryOf({ ledger }: Engine, id: string): Promise<RunSummary> {
   return { run: await ledger.get(id), counts: await ledger.counts(id) };
 }

@@ -159,7 +159,10 @@ export class LocalWorkerPool {
   }
 }
 
-/** Starts the workers of a run in this process. */
+/**
+ * Starts the workers of a run in this process: the `startPool` of the producer package's `submit`, `resumeRun` and
+ * `cancelRun`.
+ */
 export function startLocalPool(options: LocalWorkerPoolOptions): LocalWorkerPool {
   return new LocalWorkerPool(options);
 }

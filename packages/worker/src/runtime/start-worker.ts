@@ -14,25 +14,32 @@ const STUCK_MS = 15 * 60_000;
  * depend on it.
  */
 export interface FleetLeader {
+  /** Whether it is this worker that leads. */
   readonly leads: boolean;
+  /** Gives the lead up, for another worker to take. */
   stop(): Promise<void>;
 }
 
 export interface WorkerOptions {
+  /** The fleet's Redis. It stays the caller's, to be closed when the worker has stopped. */
   engine: Engine;
-  /** Files at once. */
+  /** Files that are carried at once. */
   concurrency: number;
-  /** Roots of allowed destinations: absolute directories or `s3://bucket/prefix`. */
+  /** Roots of allowed destinations: existing directories or `s3://bucket/prefix`. */
   roots: string[];
-  /** How the roots are reached. */
+  /** How the roots are reached: see `planServices` of the producer package. Default none. */
   services?: Services;
   /** Port of `/healthz` and `/readyz`; 0 for any, undefined for none. */
   healthPort?: number | undefined;
-  /** Callbacks for the progress of files. */
-  events: FleetWorkerOptions["events"];
+  /** Callbacks for the progress of files. Default none. */
+  events?: Partial<FleetWorkerOptions["events"]>;
   /** Called with errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
-  /** @param workerId names this worker in the fleet. */
+  /**
+   * Starts what stands for leader on this worker's behalf: `startLeader` of the producer package.
+   *
+   * @param workerId names this worker in the fleet.
+   */
   startLeader(workerId: string): FleetLeader;
 }
 
@@ -43,6 +50,7 @@ export interface RunningWorker {
   readonly healthPort: number | undefined;
   /** Number of files in progress. */
   readonly files: number;
+  /** Whether it was told to stop. */
   readonly draining: boolean;
   /**
    * Stops in an orderly way: no more jobs are taken, and files unfinished after the deadline return to the
@@ -55,13 +63,21 @@ export interface RunningWorker {
   drain(deadlineMs: number): Promise<void>;
 }
 
+const UNWATCHED: FleetWorkerOptions["events"] = {
+  started() {},
+  waiting() {},
+  retrying() {},
+  settled() {},
+  dropped() {},
+};
+
 /** Name of this process among the workers of a fleet. */
 export function workerId(): string {
   return `${hostname()}-${process.pid}`;
 }
 
 /**
- * Starts a worker of a fleet. It takes no files until its health port is open.
+ * Starts a worker of a fleet. It takes no files until its health port is open. One process has one worker.
  *
  * @throws SettingsError if the health port is taken, or a root cannot be written below.
  */
@@ -83,7 +99,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     concurrency,
     roots,
     ...(services ? { services } : {}),
-    events,
+    events: { ...UNWATCHED, ...events },
     onError,
   });
   worker = started;
