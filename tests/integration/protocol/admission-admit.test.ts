@@ -20,7 +20,11 @@ const it = base.extend<{ fleet: Member; run: string }>({
 });
 
 describe("a lease", () => {
-  it("is had by the first who asks, with a fence from the clock of Redis", async ({ fleet, run, redis }) => {
+  it("is granted to the first who asks, with a fence from the clock of Redis", async ({
+    fleet,
+    run,
+    redis,
+  }) => {
     const file = await fleet.file(run);
     const before = await redisMs(redis);
     const admitted = await fleet.admit(file);
@@ -30,10 +34,7 @@ describe("a lease", () => {
     expect(Number(admitted.fence)).toBeGreaterThanOrEqual(before * 1_000);
   });
 
-  it("is not had by a second: it learns who has it, for which source and how long", async ({
-    fleet,
-    run,
-  }) => {
+  it("is refused to a second, who learns the owner, the source and the time left", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "d:1", { sourceHash: "mine" });
     const answer = await fleet.admission.admit(request(file, "other:1", { sourceHash: "theirs" }));
@@ -43,7 +44,7 @@ describe("a lease", () => {
     expect(answer.leftMs).toBeLessThanOrEqual(LEASE_MS);
   });
 
-  it("is the same one, with the same fence, for the same delivery asking again", async ({
+  it("is granted again with the same fence when the same delivery asks again", async ({
     fleet,
     run,
     redis,
@@ -56,23 +57,20 @@ describe("a lease", () => {
     expect((await fleet.admission.admit(request(file, "d:2"))).is).toBe("busy");
   });
 
-  it("stays the same delivery's even when it has run out, as long as nobody took it", async ({
-    fleet,
-    run,
-  }) => {
+  it("stays with its delivery after it expired, until somebody else takes it", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     expect(await fleet.admit(file, "d:1")).toMatchObject({ fence: first.fence, origin: "same" });
   });
 
-  it("that was given back is had at once, with what is known of the staged part", async ({ fleet, run }) => {
+  it("is granted at once after a release, with what is known of the staged bytes", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await fleet.admission.release({
       ...file,
       fence: first.fence,
-      staged: "part",
+      staged: "staged",
       verdict: "none",
       epoch: "0",
       rules: RULES,
@@ -80,12 +78,12 @@ describe("a lease", () => {
       fencedOff: true,
     });
     const second = await fleet.admit(file, "d:2");
-    expect(second).toMatchObject({ origin: "released", staged: "part", predecessors: [first.fence] });
+    expect(second).toMatchObject({ origin: "released", staged: "staged", predecessors: [first.fence] });
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
     expect((await fleet.admission.admit(request(file, "d:3"))).is).toBe("busy");
   });
 
-  it("that was given back by this very delivery is a new one, with a new fence", async ({ fleet, run }) => {
+  it("gets a new fence after a release, for the same delivery too", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await fleet.admission.release({
@@ -103,18 +101,18 @@ describe("a lease", () => {
     expect(BigInt(again.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
-  it("of a dead process is taken over, but only the one that was seen", async ({ fleet, run }) => {
+  it("of a dead process is taken over, but only if it is the one that was seen", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     const wrong = await fleet.admission.admit(request(file, "d:2", { deadFence: "1" }));
     expect(wrong.is).toBe("busy");
     const second = await fleet.admit(file, "d:2", { deadFence: first.fence });
     expect(second).toMatchObject({ origin: "dead", predecessors: [first.fence] });
-    // A third who saw the same dead owner comes too late.
+    // A third that saw the same dead owner comes too late.
     expect((await fleet.admission.admit(request(file, "d:3", { deadFence: first.fence }))).is).toBe("busy");
   });
 
-  it("that ran out is taken over", async ({ fleet, run }) => {
+  it("is taken over after it expired", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -123,7 +121,7 @@ describe("a lease", () => {
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
-  it("names every predecessor whose staging may still be there, until one gives back in order", async ({
+  it("names all predecessors that may have left staged bytes, until one of them releases it fenced off", async ({
     fleet,
     run,
   }) => {
@@ -152,7 +150,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:5")).predecessors).toEqual([fourth.fence]);
   });
 
-  it("still names them after one who could not fence them off has given back", async ({ fleet, run }) => {
+  it("still names them after a release that could not fence them off", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -170,7 +168,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([first.fence, second.fence]);
   });
 
-  it("names them no more once something of the successor's own is noted", async ({ fleet, run }) => {
+  it("names them no more once the successor has noted staged bytes of its own", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -180,7 +178,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([fence]);
   });
 
-  it("counts the holders that died over the file, and nobody who gave it back", async ({ fleet, run }) => {
+  it("counts the holders that died, and not those that released it", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const dead = await fleet.admit(file, "d:1");
     expect(dead.crashes).toBe(0);
@@ -201,7 +199,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:4")).crashes).toBe(2);
   });
 
-  it("keeps its record for a day after it ran out, so that a successor knows its predecessor", async ({
+  it("keeps its record for a day after it expired, so that a successor knows its predecessor", async ({
     fleet,
     run,
     redis,
@@ -215,8 +213,8 @@ describe("a lease", () => {
   });
 });
 
-describe("a fence only grows", () => {
-  it("and is another for each file of a call: what they stage is named by it", async ({ fleet, run }) => {
+describe("a fence grows", () => {
+  it("and differs for each file of a call, because it names what they stage", async ({ fleet, run }) => {
     const names = Array.from({ length: 100 }, (_, at) => [`f${at}`, `http://host/${at}`]);
     const files = await fleet.files(run, Object.fromEntries(names));
     const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
@@ -234,10 +232,7 @@ describe("a fence only grows", () => {
     }
   });
 
-  it("after a file that was settled, for the next run's file on the same destination", async ({
-    fleet,
-    run,
-  }) => {
+  it("for the file of the next run on the same destination", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file);
     await fleet.admission.settle(settling(file, first));
@@ -247,7 +242,7 @@ describe("a fence only grows", () => {
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
-  it("when the clock of Redis was set back: one more than the last", async ({ fleet, run, redis, keys }) => {
+  it("by one when the clock of Redis was set back", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.admit(file, "d:1");
     const ahead = "9007199254740000"; // in the year 2255
@@ -259,7 +254,7 @@ describe("a fence only grows", () => {
 });
 
 describe("admission", () => {
-  it("of a file that was settled is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
+  it("of a file that has ended is refused and takes no lease", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file);
     await fleet.admission.settle(settling(file, first));
@@ -267,14 +262,14 @@ describe("admission", () => {
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
-  it("of a file of a cancelled run is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
+  it("of a file of a cancelled run is refused and takes no lease", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.ledger.cancel(run);
     expect(await fleet.admission.admit(request(file))).toEqual({ is: "cancelled" });
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
-  it("hands over what the catalog knows", async ({ fleet, run, redis, keys }) => {
+  it("answers with the catalog entry of the file", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await fleet.admission.settle(settling(file, admitted, { catalog: ENTRY }));
@@ -289,7 +284,7 @@ describe("admission", () => {
     expect(await redis.exists(keys.flight(file.flight))).toBe(0);
   });
 
-  it("of many files in one turn answers each its own", async ({ fleet, run }) => {
+  it("of many files in one call gives each file its own answer", async ({ fleet, run }) => {
     const names = Object.fromEntries(
       Array.from({ length: 300 }, (_, at) => [`file-${at}`, `http://host-${at % 7}/${at}`]),
     );
@@ -314,7 +309,7 @@ describe("admission", () => {
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 300, settled: 299, copied: 299 });
   });
 
-  it("of one destination by many at once, over many connections, gives one holder", async ({
+  it("of one destination over many connections at once has one winner", async ({
     server,
     fleet,
     run,
@@ -339,7 +334,7 @@ describe("admission", () => {
     }
   });
 
-  it("by two files of one batch on the same destination gives one holder", async ({ fleet, run }) => {
+  it("of two files of one call on the same destination has one winner", async ({ fleet, run }) => {
     const other = await fleet.newRun();
     const [mine, theirs] = [await fleet.file(run), await fleet.file(other)];
     const answers = await Promise.all([
@@ -349,7 +344,7 @@ describe("admission", () => {
     expect(answers.map((answer) => answer.is)).toEqual(["admitted", "busy"]);
   });
 
-  it("by many who all saw the same owner dead gives one holder", async ({ fleet, run }) => {
+  it("of many who all saw the same owner dead has one winner", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "dead:1");
     const answers = await Promise.all(
@@ -361,8 +356,11 @@ describe("admission", () => {
   });
 });
 
-describe("giving back and renewing", () => {
-  it("is refused to who was taken over: the successor's lease stays", async ({ fleet, run }) => {
+describe("releasing and renewing", () => {
+  it("is refused to a worker that was taken over; the lease of its successor stays", async ({
+    fleet,
+    run,
+  }) => {
     const file = await fleet.file(run);
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -370,7 +368,7 @@ describe("giving back and renewing", () => {
     const answer = await fleet.admission.release({
       ...file,
       fence: stale.fence,
-      staged: "stale part",
+      staged: "stale",
       verdict: "none",
       epoch: "0",
       rules: RULES,
@@ -383,12 +381,7 @@ describe("giving back and renewing", () => {
     expect((await fleet.admit(file, "d:2")).staged).toBe("");
   });
 
-  it("is refused where the record is gone: nothing comes back to life", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("is refused when the record is gone, and does not recreate it", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "d:1");
     await redis.del(keys.lease(file.lease));
@@ -407,7 +400,7 @@ describe("giving back and renewing", () => {
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
-  it("renews all leases of a process with one call and tells for each whether it is still ours", async ({
+  it("renews all leases of a process in one call and answers for each whether it is still held", async ({
     fleet,
     run,
   }) => {
@@ -429,7 +422,7 @@ describe("giving back and renewing", () => {
     expect((await fleet.admit(c, "e:1")).staged).toBe("note");
   });
 
-  it("keeps an older note where there is no new one", async ({ fleet, run, redis }) => {
+  it("keeps the note of staged bytes when there is no new one", async ({ fleet, run, redis }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file);
     await fleet.admission.renew([{ lease: file.lease, fence, staged: "note" }]);
@@ -439,7 +432,7 @@ describe("giving back and renewing", () => {
     expect((await fleet.admit(file, "d:2")).staged).toBe("note");
   });
 
-  it("renews the record for a day, too", async ({ fleet, run, redis, keys }) => {
+  it("keeps the record for another day", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file);
     await redis.pexpire(keys.lease(file.lease), 60_000);
@@ -447,13 +440,13 @@ describe("giving back and renewing", () => {
     expect(await redis.pttl(keys.lease(file.lease))).toBeGreaterThan(86_000_000);
   });
 
-  it("of nothing is nothing", async ({ fleet }) => {
+  it("works with no leases", async ({ fleet }) => {
     expect(await fleet.admission.renew([])).toEqual([]);
   });
 });
 
 describe("flights", () => {
-  it("are another for another run, source, destination or generation", () => {
+  it("differ by run, source, destination and generation", () => {
     const flights = [
       keysOf("r1", "http://h/a", "a"),
       keysOf("r2", "http://h/a", "a"),

@@ -12,7 +12,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
   run: async ({ fleet }, use) => use(await fleet.newRun()),
 });
 
-/** Asks for a file of the host; a lease that is had is given back without a word about the host. */
+/** Asks for a file of the host. A lease that is granted is kept, and nothing is reported of the host. */
 async function ask(fleet: Member, run: string): Promise<"through" | number> {
   const file = await fleet.file(run, `ask-${Math.random()}`, `http://host/${Math.random()}`);
   const answer = await fleet.admission.admit(request(file));
@@ -26,13 +26,13 @@ async function open(fleet: Member, run: string): Promise<number> {
   return blockedUntilMs;
 }
 
-/** The time of an open breaker is over, without waiting for it. */
+/** Ends the time of an open breaker now. */
 async function cool(fleet: Member): Promise<void> {
   await fleet.redis.hset(fleet.keys.breaker(HOST), "until", "1");
 }
 
 describe("a closed breaker", () => {
-  it("opens after so many failures in a row, and says until when", async ({ fleet, run, redis }) => {
+  it("opens after three failures in a row, and answers until when", async ({ fleet, run, redis }) => {
     const first = await fleet.tell(run, "host", "fail");
     const second = await fleet.tell(run, "host", "fail");
     expect([first.blockedUntilMs, second.blockedUntilMs]).toEqual([0, 0]);
@@ -47,7 +47,7 @@ describe("a closed breaker", () => {
     expect(wait).toBeLessThanOrEqual(RULES.ttlMs);
   });
 
-  it("forgets failures with every success", async ({ fleet, run }) => {
+  it("forgets its failures after a success", async ({ fleet, run }) => {
     for (let round = 0; round < 4; round++) {
       await fleet.tell(run, "host", "fail");
       await fleet.tell(run, "host", "fail");
@@ -56,10 +56,7 @@ describe("a closed breaker", () => {
     expect(await ask(fleet, run)).toBe("through");
   });
 
-  it("learns nothing from a try that says nothing, of a local file, or of another host", async ({
-    fleet,
-    run,
-  }) => {
+  it("ignores tries without a verdict, local files and other hosts", async ({ fleet, run }) => {
     for (let nth = 0; nth < 5; nth++) {
       await fleet.tell(run, `other-${nth}`, "fail");
       await fleet.tell(run, "host", "fail", { verdict: "none" });
@@ -74,9 +71,9 @@ describe("a closed breaker", () => {
     expect((await fleet.admission.admit(request(local))).is).toBe("admitted");
   });
 
-  it("counts the failures of tries that are given back, too", async ({ fleet, run }) => {
+  it("counts the failures of tries that release their lease", async ({ fleet, run }) => {
     const file = await fleet.file(run);
-    const told: number[] = [];
+    const answered: number[] = [];
     for (const delivery of ["d:1", "d:2", "d:3"]) {
       const { fence, epoch } = await fleet.admit(file, delivery);
       const answer = await fleet.admission.release({
@@ -89,13 +86,13 @@ describe("a closed breaker", () => {
         retryAfterMs: 0,
         fencedOff: true,
       });
-      told.push(answer.blockedUntilMs);
+      answered.push(answer.blockedUntilMs);
     }
-    expect(told.map((each) => each > 0)).toEqual([false, false, true]);
+    expect(answered.map((each) => each > 0)).toEqual([false, false, true]);
     expect((await fleet.admission.admit(request(file, "d:4"))).is).toBe("blocked");
   });
 
-  it("is opened at once where that is asked for", async ({ fleet, run }) => {
+  it("opens at once when the caller asks for it", async ({ fleet, run }) => {
     const { blockedUntilMs } = await fleet.tell(run, "host", "fail", {
       openBreaker: true,
       rules: { ...RULES, threshold: 100 },
@@ -104,12 +101,7 @@ describe("a closed breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("is opened by one of many settles in one call, and the others change nothing any more", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("is opened once by many failures in one call", async ({ fleet, run, redis, keys }) => {
     const files = await fleet.files(
       run,
       Object.fromEntries(Array.from({ length: 20 }, (_, at) => [`n${at}`, `http://host/${at}`])),
@@ -129,8 +121,8 @@ describe("a closed breaker", () => {
   });
 });
 
-describe("who is admitted right after a file has ended", () => {
-  it("finds its news, however many ended just before", async ({ fleet, run }) => {
+describe("a worker that is admitted right after a file has ended", () => {
+  it("finds the breaker as that file left it", async ({ fleet, run }) => {
     const names = Array.from({ length: 30 }, (_, at) => `n${at}`);
     const sources = names.map((name, at) => [name, `http://host${at % 10}/${at}`] as const);
     const files = await fleet.files(run, Object.fromEntries(sources));
@@ -148,7 +140,7 @@ describe("who is admitted right after a file has ended", () => {
   });
 });
 
-describe("settles of one call", () => {
+describe("files that are settled in one call", () => {
   it.for([
     ["fail fail ok fail fail", false],
     ["ok fail fail fail", true],
@@ -156,23 +148,28 @@ describe("settles of one call", () => {
     ["ok ok fail fail ok", false],
     ["ok fail ok fail fail", false],
     ["fail fail none fail", true],
-  ] as const)("are told to the breaker one after the other: %s", async ([order, opens], { fleet, run }) => {
-    const verdicts = order.split(" ") as ("ok" | "fail" | "none")[];
-    const names = Object.fromEntries(verdicts.map((_, at) => [`n${at}`, `http://host/${at}`]));
-    const files = await fleet.files(run, names);
-    const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
-    const answers = await Promise.all(
-      files.map((file, index) =>
-        fleet.admission.settle(settling(file, admitted[index], { index, verdict: verdicts[index] as "ok" })),
-      ),
-    );
-    expect(answers.filter((answer) => answer.blockedUntilMs > 0)).toHaveLength(opens ? 1 : 0);
-    expect((await ask(fleet, run)) === "through").toBe(!opens);
-  });
+  ] as const)(
+    "are reported to the breaker one after the other: %s",
+    async ([order, opens], { fleet, run }) => {
+      const verdicts = order.split(" ") as ("ok" | "fail" | "none")[];
+      const names = Object.fromEntries(verdicts.map((_, at) => [`n${at}`, `http://host/${at}`]));
+      const files = await fleet.files(run, names);
+      const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
+      const answers = await Promise.all(
+        files.map((file, index) =>
+          fleet.admission.settle(
+            settling(file, admitted[index], { index, verdict: verdicts[index] as "ok" }),
+          ),
+        ),
+      );
+      expect(answers.filter((answer) => answer.blockedUntilMs > 0)).toHaveLength(opens ? 1 : 0);
+      expect((await ask(fleet, run)) === "through").toBe(!opens);
+    },
+  );
 });
 
-describe("admissions of one call", () => {
-  it("ask each its own host's breaker and its own run", async ({ fleet, run }) => {
+describe("files that are admitted in one call", () => {
+  it("each depend on the breaker of their host and on the state of their run", async ({ fleet, run }) => {
     await open(fleet, run);
     const cancelled = await fleet.newRun();
     const hosts = ["host", "free", "other", "host", "free"];
@@ -193,7 +190,7 @@ describe("admissions of one call", () => {
 });
 
 describe("an open breaker", () => {
-  it("lets nothing through and gives out no lease", async ({ fleet, run, redis, keys }) => {
+  it("lets nothing through and grants no lease", async ({ fleet, run, redis, keys }) => {
     await open(fleet, run);
     const file = await fleet.file(run, "blocked", "http://host/blocked");
     const before = await dump(redis, keys);
@@ -203,7 +200,7 @@ describe("an open breaker", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("is there for every process of the fleet", async ({ fleet, run, server, keys }) => {
+  it("holds for every process of the fleet", async ({ fleet, run, server, keys }) => {
     await open(fleet, run);
     const other = await connect(server.address);
     try {
@@ -221,7 +218,7 @@ describe("an open breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("is not touched by files that were admitted before: neither by success nor by failure", async ({
+  it("does not change when files end that were admitted before it opened", async ({
     fleet,
     run,
     redis,
@@ -240,7 +237,7 @@ describe("an open breaker", () => {
     expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
   });
 
-  it("waits as long as Retry-After says, where that is longer", async ({ fleet, run, redis }) => {
+  it("stays open as long as Retry-After asks, if that is longer", async ({ fleet, run, redis }) => {
     const now = await redisMs(redis);
     const long = await fleet.tell(run, "host", "fail", { openBreaker: true, retryAfterMs: 600_000 });
     expect(long.blockedUntilMs).toBeGreaterThanOrEqual(now + 600_000);
@@ -249,22 +246,12 @@ describe("an open breaker", () => {
     expect(short.blockedUntilMs).toBeLessThan(now + 600_000);
   });
 
-  it("outlives its own wait in Redis, so that nobody forgets how often it opened", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("keeps its record after its time, to count how often it opened", async ({ fleet, run, redis, keys }) => {
     await open(fleet, run);
     expect(await redis.pttl(keys.breaker(HOST))).toBeGreaterThan(RULES.ttlMs + 80_000_000);
   });
 
-  it("still gives the holder of a lease its answer again, with the epoch of now", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("admits the holder of a lease again, with the current epoch", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await open(fleet, run);
@@ -275,7 +262,7 @@ describe("an open breaker", () => {
 });
 
 describe("a half-open breaker", () => {
-  it("lets a few through, and tells the others to ask again soon", async ({ fleet, run }) => {
+  it("lets three probes through, and has the others ask again soon", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
     const names = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`n${at}`, `http://host/${at}`]));
@@ -309,7 +296,7 @@ describe("a half-open breaker", () => {
     expect(await redis.hget(keys.breaker(HOST), "opens")).toBe("2");
   });
 
-  it("is not reopened by a probe that ends after another one has closed it", async ({ fleet, run }) => {
+  it("is not reopened by a failed probe after another one has closed it", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
     const [a, b] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
@@ -322,7 +309,7 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).toBe("through");
   });
 
-  it("is not closed by a success of before it opened", async ({ fleet, run }) => {
+  it("is not closed by the success of a file that was admitted before it opened", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const early = await fleet.admit(file);
     await open(fleet, run);
@@ -334,7 +321,7 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("closes with a success of its own although one of before it opened is told in the same call", async ({
+  it("closes with its own success although an older one is reported in the same call", async ({
     fleet,
     run,
     redis,
@@ -353,7 +340,7 @@ describe("a half-open breaker", () => {
     expect(await redis.hget(keys.breaker(HOST), "st")).toBeNull();
   });
 
-  it("gets no probe back from a file that ends without having been admitted", async ({
+  it("does not free a probe when a file ends that was never admitted", async ({
     fleet,
     run,
     redis,
@@ -369,16 +356,16 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("gets a probe back from one that died: each has an expiry", async ({ redis, keys }) => {
+  it("frees the probe of a worker that died when it expires", async ({ redis, keys }) => {
     const fleet = new Member(redis, keys, "owner", 100);
     const run = await fleet.newRun();
     await open(fleet, run);
     await cool(fleet);
     for (let nth = 0; nth < 3; nth++) expect(await ask(fleet, run)).toBe("through");
-    await until("a dead prober's place", async () => (await ask(fleet, run)) === "through");
+    await until("the probe of a dead worker", async () => (await ask(fleet, run)) === "through");
   });
 
-  it("does not count the same delivery asking again as another probe", async ({ fleet, run }) => {
+  it("counts the same delivery that asks again as one probe", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
     const file = await fleet.file(run);
@@ -391,7 +378,7 @@ describe("a half-open breaker", () => {
 
 describe("a worker that was taken over", () => {
   it.for(["ok", "fail"] as const)(
-    "cannot tell the breaker: settled with %s",
+    "changes no breaker when it settles with %s",
     async (verdict, { fleet, run, redis, keys }) => {
       await fleet.tell(run, "host", "fail");
       const file = await fleet.file(run);
@@ -406,7 +393,7 @@ describe("a worker that was taken over", () => {
   );
 
   it.for(["ok", "fail"] as const)(
-    "cannot tell the breaker: given back with %s",
+    "changes no breaker when it releases with %s",
     async (verdict, { fleet, run, redis, keys }) => {
       await fleet.tell(run, "host", "fail");
       const file = await fleet.file(run);
@@ -430,8 +417,8 @@ describe("a worker that was taken over", () => {
   );
 });
 
-describe("a probe that learns nothing of its host", () => {
-  it("makes room for another", async ({ fleet, run, redis, keys }) => {
+describe("a probe without a verdict", () => {
+  it("makes room for another probe", async ({ fleet, run, redis, keys }) => {
     const names = ["a", "b", "c", "d", "e"];
     const all = await fleet.files(
       run,

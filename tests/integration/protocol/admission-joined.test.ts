@@ -12,12 +12,12 @@ const it = base.extend<{ fleet: Member; runs: [string, string] }>({
 const SHARED = "shared-flight";
 const SOURCE = "http://host/a";
 
-/** Has a run ask for a file that others may ask for, too. */
+/** Registers a file with a run, which other runs may ask for too. */
 async function ask(fleet: Member, run: string): Promise<void> {
   await fleet.backlog.enqueue(run, 1, "", [queued(run, SOURCE, "a", { flight: SHARED })], { shared: true });
 }
 
-/** The file as a worker carries it for one of the runs. */
+/** The file as a worker copies it for one of the runs. */
 const of = (run: string): FileKeys => ({ ...keysOf(run, SOURCE, "a"), flight: SHARED });
 
 /** Files that a run has in its backlog: index, job, and 1 where the flight is the run's own. */
@@ -40,7 +40,7 @@ describe("a file that two runs ask for", () => {
     for (const run of runs) expect((await fleet.ledger.get(run)).bytes).toBe(7);
   });
 
-  it("is settled for the second although whoever settles knew of the first alone", async ({
+  it("is settled for both although whoever settles it knew of the first run alone", async ({
     fleet,
     runs,
   }) => {
@@ -48,7 +48,7 @@ describe("a file that two runs ask for", () => {
     const waiting = `${runs[0]}:0`;
     await ask(fleet, runs[1]);
     const given = settling(of(runs[0]), undefined, { waiting, outcome: "blocked", failure: "{}" });
-    // Who gives it up for one run alone learns of the other, and has done nothing.
+    // Whoever settles it for one run alone learns of the other, and nothing is done.
     expect(await fleet.admission.settleAlone(given)).toEqual({
       is: "waiting",
       waiting: `${runs[0]}:0,${runs[1]}:0`,
@@ -59,13 +59,13 @@ describe("a file that two runs ask for", () => {
     expect(await settled(fleet, runs)).toEqual([1, 1]);
   });
 
-  it("is carried for the second when the first is cancelled", async ({ fleet, runs }) => {
+  it("is copied for the second run when the first is cancelled", async ({ fleet, runs }) => {
     for (const run of runs) await ask(fleet, run);
     await fleet.ledger.cancel(runs[0]);
     expect(await fleet.admission.admit(request(of(runs[0])))).toMatchObject({ is: "admitted" });
   });
 
-  it("is the second's own where the first is on its way: it could be older", async ({ fleet, runs }) => {
+  it("is copied again for the second run when the first copy was already begun", async ({ fleet, runs }) => {
     await ask(fleet, runs[0]);
     const admitted = await fleet.admit(of(runs[0]));
     await ask(fleet, runs[1]);
@@ -77,7 +77,7 @@ describe("a file that two runs ask for", () => {
 });
 
 describe("the outcome of a file", () => {
-  it("is kept for those who follow its run, and not where nobody does", async ({
+  it("is kept in the stream of a run that somebody follows, and of no other", async ({
     fleet,
     runs,
     redis,

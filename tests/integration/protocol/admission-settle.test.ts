@@ -22,7 +22,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 });
 
 describe("settling", () => {
-  it("ends a file: outcome, bytes, catalog; flight and lease are free", async ({
+  it("records outcome, bytes and catalog entry, and frees flight and lease", async ({
     fleet,
     run,
     redis,
@@ -49,7 +49,7 @@ describe("settling", () => {
     expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name, "b"])).toEqual([KNOWN, undefined]);
   });
 
-  it("forgets the catalog's entry of a file that was removed", async ({ fleet, run, redis, keys }) => {
+  it("drops the catalog entry of a file that was removed", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.admission.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
     const again = await fleet.file(await fleet.newRun());
@@ -57,7 +57,7 @@ describe("settling", () => {
     expect(await redis.exists(catalogKey(keys, file.tree, file.name))).toBe(0);
   });
 
-  it("drops a file's secrets with it, and only with it", async ({ fleet, run }) => {
+  it("drops the secret of the file, and of no other file", async ({ fleet, run }) => {
     const [file, other] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
     if (!file || !other) throw new Error("two files");
     await fleet.ledger.keepSecretSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
@@ -71,7 +71,7 @@ describe("settling", () => {
     expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
   });
 
-  it("records every outcome as what it is", async ({ fleet, run }) => {
+  it("records every outcome", async ({ fleet, run }) => {
     const names = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, `http://host/${outcome}`]));
     const files = await fleet.files(run, names);
     await Promise.all(
@@ -93,7 +93,7 @@ describe("settling", () => {
     ]);
   });
 
-  it("a second time changes nothing", async ({ fleet, run, redis, keys }) => {
+  it("changes nothing the second time", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await fleet.admission.settle(settling(file, admitted, { bytes: 5, catalog: ENTRY }));
@@ -110,7 +110,7 @@ describe("settling", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("twice in one batch counts once", async ({ fleet, run }) => {
+  it("counts a file once that is settled twice in one call", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const answers = await Promise.all([
@@ -123,7 +123,7 @@ describe("settling", () => {
     expect(await fleet.ledger.counts(run)).toMatchObject({ settled: 1, copied: 1, failed: 0 });
   });
 
-  it("of several runs in one batch counts the bytes of each", async ({ fleet, run }) => {
+  it("counts the bytes of each of several runs in one call", async ({ fleet, run }) => {
     const runs = [run, await fleet.newRun(), await fleet.newRun()];
     const all = await Promise.all(
       runs.map((id, nth) => fleet.files(id, { [`x${nth}`]: "http://host/x", [`y${nth}`]: "http://host/y" })),
@@ -143,7 +143,7 @@ describe("settling", () => {
     expect(sums).toEqual([3, 30, 0]);
   });
 
-  it("frees the destination for the next", async ({ fleet, run }) => {
+  it("frees the destination for the next run", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const next = await fleet.file(await fleet.newRun());
@@ -152,10 +152,7 @@ describe("settling", () => {
     expect((await fleet.admit(next, "e:1")).origin).toBe("new");
   });
 
-  it("without a lease ends the file and leaves whoever holds the destination alone", async ({
-    fleet,
-    run,
-  }) => {
+  it("ends a file without a lease, and leaves the lease of another holder alone", async ({ fleet, run }) => {
     const held = await fleet.file(run);
     const holder = await fleet.admit(held);
     const other = await fleet.newRun();
@@ -168,25 +165,17 @@ describe("settling", () => {
     expect((await fleet.admission.settle(settling(held, holder))).is).toBe("ok");
   });
 
-  it("of a file that failed frees its destination, whatever was known of its part", async ({
-    fleet,
-    run,
-  }) => {
+  it("frees the destination of a file that failed with staged bytes", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
-    await fleet.admission.renew([{ lease: file.lease, fence: admitted.fence, staged: "part" }]);
+    await fleet.admission.renew([{ lease: file.lease, fence: admitted.fence, staged: "staged" }]);
     const over = { outcome: "failed", failure: failureOf("http://host/a", "a") } as const;
     expect((await fleet.admission.settle(settling(file, admitted, over))).is).toBe("ok");
     const next = await fleet.file(await fleet.newRun());
     expect(await fleet.admit(next, "e:1")).toMatchObject({ origin: "new", staged: "", predecessors: [] });
   });
 
-  it("is right with indexes and sizes beyond what a script prints by itself", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("handles indexes and sizes of more than 14 digits", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const bytes = 6 * 2 ** 40;
@@ -198,12 +187,7 @@ describe("settling", () => {
 });
 
 describe("a worker that was taken over", () => {
-  it("cannot settle: outcome, catalog, failure, lease and flight stay as they are", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("cannot settle and changes nothing", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -223,7 +207,7 @@ describe("a worker that was taken over", () => {
     expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
   });
 
-  it("in the same batch as its successor loses, whoever comes first", async ({ fleet, run, redis, keys }) => {
+  it("loses against its successor in the same call, in either order", async ({ fleet, run, redis, keys }) => {
     for (const order of ["stale first", "successor first"]) {
       const file = await fleet.file(run, order);
       const stale = await fleet.admit(file, "d:1");
@@ -240,7 +224,7 @@ describe("a worker that was taken over", () => {
     }
   });
 
-  it("cannot settle after another run's file has been carried to the same destination", async ({
+  it("cannot settle after another run's file was copied to the same destination", async ({
     fleet,
     run,
     redis,
@@ -252,7 +236,7 @@ describe("a worker that was taken over", () => {
     const other = await fleet.file(await fleet.newRun());
     const holder = await fleet.admit(other, "e:1");
     await fleet.admission.settle(settling(other, holder, { catalog: ENTRY }));
-    // Its flight is still there and nobody holds the destination now, and yet: no.
+    // Its flight is still there and nobody holds the destination: still it is refused.
     expect((await fleet.admission.settle(settling(file, stale, { catalog: OTHER }))).is).toBe("stale");
     expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
     expect((await fleet.ledger.counts(run)).settled).toBe(0);
@@ -269,14 +253,14 @@ describe("a worker that was taken over", () => {
     expect((await fleet.admission.settle(settling(file, again))).is).toBe("ok");
   });
 
-  it("may settle while nobody has taken over: what it published is whole", async ({ fleet, run }) => {
+  it("may settle after its lease expired while nobody has taken over", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await expireLease(fleet, file);
     expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("ok");
   });
 
-  it("that had given its lease back cannot settle once another has it", async ({ fleet, run }) => {
+  it("cannot settle after it released its lease to another worker", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await fleet.admission.release({
@@ -296,7 +280,7 @@ describe("a worker that was taken over", () => {
 });
 
 describe("many files at once", () => {
-  it("are each settled exactly once, though every call is made twice and Redis is killed in between", async ({
+  it("are each settled once, although every call is made twice and Redis is killed in between", async ({
     fleet,
     run,
     server,
@@ -305,7 +289,7 @@ describe("many files at once", () => {
       Array.from({ length: 400 }, (_, at) => [`f${at}`, `http://h${at % 5}/${at}`]),
     );
     const files = await fleet.files(run, names);
-    const carryAll = (round: number) =>
+    const copyAll = (round: number) =>
       Promise.all(
         files.map(async (file, index) => {
           const admitted = await fleet.admission.admit(request(file, `d${index}:1`));
@@ -316,11 +300,11 @@ describe("many files at once", () => {
           return once?.is;
         }),
       );
-    const first = carryAll(0);
+    const first = copyAll(0);
     await server.restart();
     const ended = (await first).filter((each) => each === "ok").length;
     expect(ended).toBeGreaterThan(0);
-    const second = await carryAll(1);
+    const second = await copyAll(1);
     expect(second.filter((each) => each !== "ok" && each !== "done" && each !== "already")).toEqual([]);
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 400, settled: 400, copied: 400 });
     expect((await fleet.ledger.get(run)).bytes).toBe(1_200);

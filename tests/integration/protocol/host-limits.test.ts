@@ -31,7 +31,7 @@ function asked(fleet: Member, file: FileKeys) {
   return fleet.admission.admit(request(file, `${file.name}:1`));
 }
 
-/** Ends a file so. */
+/** Settles a file with a verdict. */
 async function ended(
   fleet: Member,
   file: FileKeys,
@@ -44,14 +44,14 @@ async function ended(
   );
 }
 
-/** Lets the turn of a file come now. */
+/** Has the turn of a file come now. */
 async function hurry(fleet: Member, file: FileKeys): Promise<void> {
   const { redis, keys } = fleet;
   await redis.zadd(keys.turns(HOST), Date.now() - 1_000, keys.lease(file.lease));
 }
 
 describe("files at once", () => {
-  it("are no more than the limit, for all workers together; who waits is told when to come", async ({
+  it("do not exceed the limit of all workers together; the others get a turn", async ({
     fleet,
     run,
     limit,
@@ -66,15 +66,15 @@ describe("files at once", () => {
     const third = await asked(other, c);
     const fourth = await asked(fleet, d);
     if (third.is !== "wait" || fourth.is !== "wait") throw new Error(`${third.is}, ${fourth.is}`);
-    expect(fourth.waitMs).toBeGreaterThan(third.waitMs); // one after the other, not all at once
+    expect(fourth.waitMs).toBeGreaterThan(third.waitMs); // turns come one after the other
     await ended(fleet, a, first, "ok");
     await hurry(fleet, c);
-    // The one whose turn it is goes before one that comes just then.
+    // A file whose turn has come goes before one that asks for the first time.
     expect((await asked(fleet, d)).is).toBe("wait");
     expect((await asked(other, c)).is).toBe("admitted");
   });
 
-  it("are asked for again within seconds, however long files took of late: a slot that is free stays so no longer", async ({
+  it("get their turn within seconds, however long the last files took", async ({
     fleet,
     run,
     limit,
@@ -84,7 +84,7 @@ describe("files at once", () => {
     await limit({ files: 2 });
     const all = await files(fleet, run, 42);
     for (const file of all.slice(0, 2)) await fleet.admit(file);
-    await redis.hset(keys.limit(HOST), "v", 40_000); // workers stood still, with files in their hands
+    await redis.hset(keys.limit(HOST), "v", 40_000); // workers were paused while they copied
     const waits: number[] = [];
     for (const file of all.slice(2)) {
       const answer = await asked(fleet, file);
@@ -94,14 +94,14 @@ describe("files at once", () => {
     expect(Math.max(...waits)).toBeLessThanOrEqual(5_000);
   });
 
-  it("of other hosts and of local files do not count", async ({ fleet, run, limit }) => {
+  it("do not include those of other hosts and local files", async ({ fleet, run, limit }) => {
     await limit({ files: 1 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     const [b, c] = (await files(fleet, run, 2, "other")) as [FileKeys, FileKeys];
     for (const file of [a, b, c]) expect((await asked(fleet, file)).is).toBe("admitted");
   });
 
-  it("are limited by the default where a host has no limit of its own", async ({ fleet, run, limit }) => {
+  it("are limited by the default if the host has no limit of its own", async ({ fleet, run, limit }) => {
     await limit({ files: 1 }, "*");
     await limit({ files: 2 }, "other:80");
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
@@ -111,13 +111,7 @@ describe("files at once", () => {
       expect((await asked(fleet, file)).is).toBe("admitted");
   });
 
-  it("free the slot of a worker that died when its lease is over", async ({
-    fleet,
-    run,
-    limit,
-    redis,
-    keys,
-  }) => {
+  it("free the slot of a dead worker when its lease expires", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await fleet.admit(a);
@@ -127,7 +121,7 @@ describe("files at once", () => {
     expect((await asked(fleet, b)).is).toBe("admitted");
   });
 
-  it("stay limited while a long file's lease is renewed", async ({ fleet, run, limit, redis, keys }) => {
+  it("stay limited while the lease of a long file is renewed", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     const { fence } = await fleet.admit(a);
@@ -136,7 +130,7 @@ describe("files at once", () => {
     expect(Number(await redis.zscore(keys.slots(HOST), keys.lease(a.lease)))).toBeGreaterThan(Date.now());
   });
 
-  it("count the file of a worker that died but once: its successor takes its place", async ({
+  it("count the file of a dead worker once: its successor takes the same slot", async ({
     fleet,
     run,
     limit,
@@ -148,13 +142,7 @@ describe("files at once", () => {
     expect(await fleet.admit(a, "d:2")).toMatchObject({ origin: "expired" });
   });
 
-  it("do not wait for one whose turn has come and who has not", async ({
-    fleet,
-    run,
-    limit,
-    redis,
-    keys,
-  }) => {
+  it("do not wait for a file that misses its turn", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a, b, c] = (await files(fleet, run, 3)) as [FileKeys, FileKeys, FileKeys];
     const first = await fleet.admit(a);
@@ -164,7 +152,7 @@ describe("files at once", () => {
     expect((await asked(fleet, c)).is).toBe("admitted");
   });
 
-  it("are counted by who is on its way: a lease that is renewed without a limit counts nothing", async ({
+  it("count no lease that was granted without a limit when it is renewed", async ({
     fleet,
     run,
     redis,
@@ -176,7 +164,13 @@ describe("files at once", () => {
     expect(await redis.exists(keys.slots(HOST))).toBe(0);
   });
 
-  it("are free again when a file is over, however it ended", async ({ fleet, run, limit, redis, keys }) => {
+  it("free the slot of a file that ended, whatever its outcome", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
     await limit({ files: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await ended(fleet, a, await fleet.admit(a), "ok");
@@ -194,7 +188,7 @@ describe("files at once", () => {
     expect(await redis.zcard(keys.slots(HOST))).toBe(0);
   });
 
-  it("have no limit once it is taken away", async ({ fleet, run, limit }) => {
+  it("are not limited after the limit was removed", async ({ fleet, run, limit }) => {
     await limit({ files: 1 });
     await limit({});
     for (const file of await files(fleet, run, 3)) expect((await asked(fleet, file)).is).toBe("admitted");
@@ -202,7 +196,7 @@ describe("files at once", () => {
 });
 
 describe("requests per second", () => {
-  it("are spread: each file has its turn, and is not asked to wait again", async ({ fleet, run, limit }) => {
+  it("are spread evenly: each file waits for one turn", async ({ fleet, run, limit }) => {
     await limit({ requestsPerSecond: 10 });
     const all = await files(fleet, run, 4);
     const waits: number[] = [];
@@ -220,7 +214,7 @@ describe("requests per second", () => {
     expect((await asked(fleet, all[2] as FileKeys)).is).toBe("wait"); // too early: it keeps its turn
   });
 
-  it("count no file twice whose answer was lost and is asked for again", async ({ fleet, run, limit }) => {
+  it("count a file once that asks again because its answer was lost", async ({ fleet, run, limit }) => {
     await limit({ requestsPerSecond: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     const { fence } = await fleet.admit(a, "d:1");
@@ -232,7 +226,7 @@ describe("requests per second", () => {
 });
 
 describe("a host that asks for less", () => {
-  it("gets half of it from everybody, and more again with every file that goes well", async ({
+  it("gets half of the load, and more again with every success", async ({
     fleet,
     run,
     limit,
@@ -249,7 +243,13 @@ describe("a host that asks for less", () => {
     expect(await left()).toEqual([4.25, 500.002]);
   });
 
-  it("is halved once for many complaints of one moment", async ({ fleet, run, limit, redis, keys }) => {
+  it("has its limit halved once for many complaints at the same time", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
     await limit({ files: 16 });
     const all = await files(fleet, run, 4);
     const admitted = await Promise.all(all.map((file) => fleet.admit(file)));
@@ -257,7 +257,7 @@ describe("a host that asks for less", () => {
     expect(Number(await redis.hget(keys.limit(HOST), "x"))).toBe(8);
   });
 
-  it("is slowed without any limit set, is left alone for as long as it says, and is forgiven", async ({
+  it("gets a limit, is left alone for the time it asks, and loses the limit after an hour", async ({
     fleet,
     run,
     redis,
@@ -272,7 +272,7 @@ describe("a host that asks for less", () => {
     expect(await redis.pttl(keys.limit(HOST))).toBeGreaterThan(0);
   });
 
-  it("is not left alone for more than a minute, whatever it says to one file", async ({ fleet, run }) => {
+  it("is left alone for at most a minute", async ({ fleet, run }) => {
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await ended(fleet, a, await fleet.admit(a), "slow", 3_600_000);
     const answer = await asked(fleet, b);
@@ -289,7 +289,7 @@ describe("a host that asks for less", () => {
 });
 
 describe("bytes per second", () => {
-  it("come with the file, and how many share them", async ({ fleet, run, limit }) => {
+  it("are answered with the number of files that share them", async ({ fleet, run, limit }) => {
     await limit({ bytesPerSecond: 1_000_000 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     expect(await fleet.admit(a)).toMatchObject({ bytesPerSecond: 1_000_000, others: 1 });

@@ -23,7 +23,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 });
 
 describe("a run", () => {
-  it("is read back as it was written", async ({ fleet }) => {
+  it("is read as it was written", async ({ fleet }) => {
     const spec = specOf({ root: "/über/all", sources: ["http://h/a?token=***"], retries: 7 });
     const id = await fleet.ledger.create(spec, {
       headers: { "x-key": "v" },
@@ -60,7 +60,7 @@ describe("a run", () => {
     expect(await fleet.ledger.secretSource(id, "flight")).toBeUndefined();
   });
 
-  it("keeps no secret for ever that comes after the others have expired", async ({
+  it("has secrets expire that are stored after the others have expired", async ({
     fleet,
     run,
     redis,
@@ -71,11 +71,11 @@ describe("a run", () => {
     expect(await redis.ttl(keys.secrets(run))).not.toBe(-1);
   });
 
-  it("that is not there is said so", async ({ fleet }) => {
+  it("that does not exist is reported as such", async ({ fleet }) => {
     await expect(fleet.ledger.get("rnone-000000")).rejects.toThrow(/no such run: rnone-000000/);
   });
 
-  it("is listed, the newest first, and no more than asked for", async ({ fleet }) => {
+  it("is listed with the newest first, up to the requested number", async ({ fleet }) => {
     const ids: string[] = [];
     for (let nth = 0; nth < 4; nth++) {
       ids.push(await fleet.newRun());
@@ -85,7 +85,7 @@ describe("a run", () => {
     expect((await fleet.ledger.list(2)).map((run) => run.id)).toEqual([ids[3], ids[2]]);
   });
 
-  it("is interrupted when its owner is dead or has left it, and not while nobody can tell", async ({
+  it("is interrupted when its owner is dead or has left, and not when that is unknown", async ({
     redis,
     keys,
   }) => {
@@ -104,7 +104,7 @@ describe("a run", () => {
 });
 
 describe("finishing", () => {
-  it("is done only when everything is expanded and every file is settled", async ({ fleet, run }) => {
+  it("ends a run only when it is sealed and all its files have ended", async ({ fleet, run }) => {
     const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b" });
     expect(await fleet.ledger.finish(run)).toBe("open");
     for (const [index, file] of files.entries()) {
@@ -119,26 +119,26 @@ describe("finishing", () => {
     expect(endedMs).toBeGreaterThan(0);
   });
 
-  it("trusts the bitmap and not a counter: a file settled twice is not two", async ({ fleet, run }) => {
+  it("counts a file once that was settled twice", async ({ fleet, run }) => {
     const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b" });
     await fleet.ledger.seal(run);
     const [a] = files;
     if (!a) throw new Error();
     const admitted = await fleet.admit(a);
     await fleet.admission.settle(settling(a, admitted));
-    await fleet.redis.set(fleet.keys.flight(a.flight), "0"); // as if a torn write had brought the flight back
+    await fleet.redis.set(fleet.keys.flight(a.flight), "0"); // as if a lost write had brought the flight back
     await fleet.admission.settle(settling(a, undefined));
     expect(await fleet.ledger.finish(run)).toBe("open");
     expect((await fleet.ledger.counts(run)).settled).toBe(1);
   });
 
-  it("a run of no files is done as soon as it is sealed", async ({ fleet, run }) => {
+  it("ends a run without files as soon as it is sealed", async ({ fleet, run }) => {
     expect(await fleet.ledger.finish(run)).toBe("open");
     await fleet.ledger.seal(run);
     expect(await fleet.ledger.finish(run)).toBe("done");
   });
 
-  it("a cancelled run stays cancelled, and need not be sealed", async ({ fleet, run }) => {
+  it("leaves a cancelled run cancelled, sealed or not", async ({ fleet, run }) => {
     const [file] = await fleet.files(run, { a: "http://h/a" });
     if (!file) throw new Error();
     await fleet.ledger.cancel(run);
@@ -150,7 +150,7 @@ describe("finishing", () => {
     expect((await fleet.ledger.get(run)).state).toBe("cancelled");
   });
 
-  it("a fleet's run is not done while its producer may add to it", async ({ fleet }) => {
+  it("does not end a fleet's run while its producer may add files", async ({ fleet }) => {
     const run = await fleet.newRun({ fleet: true });
     await fleet.ledger.seal(run);
     expect(await fleet.ledger.finishFleet(run)).toBe(false);
@@ -159,7 +159,7 @@ describe("finishing", () => {
     expect((await fleet.ledger.get(run)).state).toBe("done");
   });
 
-  it("is not for who lost the run", async ({ fleet, run, redis, keys }) => {
+  it("is refused to a process that lost the run", async ({ fleet, run, redis, keys }) => {
     await fleet.ledger.seal(run);
     expect(await new Member(redis, keys, FAR_PROCESS).ledger.finish(run)).toBe("lost");
     expect((await fleet.ledger.get(run)).state).toBe("running");
@@ -168,7 +168,7 @@ describe("finishing", () => {
 });
 
 describe("taking a run", () => {
-  it("is had when nobody works on it, with one generation more", async ({ fleet, run, redis, keys }) => {
+  it("works when nobody has it, and counts its generation", async ({ fleet, run, redis, keys }) => {
     await fleet.ledger.leave(run);
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
@@ -179,7 +179,7 @@ describe("taking a run", () => {
     });
   });
 
-  it("is had of a dead owner", async ({ fleet, redis, keys }) => {
+  it("works when its owner is dead", async ({ fleet, redis, keys }) => {
     const dead = new Member(redis, keys, DEAD_PROCESS);
     const id = await dead.newRun();
     await fleet.ledger.take(await fleet.ledger.get(id));
@@ -190,7 +190,7 @@ describe("taking a run", () => {
     });
   });
 
-  it("is refused while its owner lives, or may live", async ({ redis, keys, run }) => {
+  it("is refused while its owner is alive or may be", async ({ redis, keys, run }) => {
     const other = new Member(redis, keys, FAR_PROCESS);
     await expect(other.ledger.take(await other.ledger.get(run))).rejects.toThrow(SettingsError);
     await expect(other.ledger.take(await other.ledger.get(run))).rejects.toThrow(`process ${process.pid}`);
@@ -199,23 +199,19 @@ describe("taking a run", () => {
     await expect(mine.ledger.take(await mine.ledger.get(far))).rejects.toThrow(SettingsError);
   });
 
-  it("of a fleet is refused while its producer says that it lives, wherever it is", async ({
-    fleet,
-    redis,
-    keys,
-  }) => {
+  it("of a fleet is refused while its producer reports on any machine", async ({ fleet, redis, keys }) => {
     const far = new Member(redis, keys, FAR_PROCESS);
     const run = await far.newRun({ fleet: true });
     await expect(fleet.ledger.take(await fleet.ledger.get(run))).rejects.toThrow(/being worked on/);
     expect(await fleet.ledger.hold(run)).toBe(false);
     expect(await far.ledger.hold(run)).toBe(true);
-    await redis.hset(keys.run(run), "ownerUntil", "1"); // it has said nothing for long
+    await redis.hset(keys.run(run), "ownerUntil", "1"); // its time is over
     await fleet.ledger.take(await fleet.ledger.get(run));
     expect(await far.ledger.hold(run)).toBe(false);
     expect(await fleet.ledger.hold(run)).toBe(true);
   });
 
-  it("by many at once is had by one", async ({ redis, keys }) => {
+  it("by many processes at once has one winner", async ({ redis, keys }) => {
     const dead = new Member(redis, keys, DEAD_PROCESS);
     const id = await dead.newRun();
     const run = await dead.ledger.get(id);
@@ -226,12 +222,7 @@ describe("taking a run", () => {
     expect(ends.filter((end) => end.status === "fulfilled")).toHaveLength(1);
   });
 
-  it("keeps the old owner, who may wake up at any time, from giving it away or ending it", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("keeps its former owner from leaving, sealing or annotating it", async ({ fleet, run, redis, keys }) => {
     await fleet.ledger.leave(run);
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
@@ -247,7 +238,7 @@ describe("taking a run", () => {
     expect(await other.ledger.get(run)).toMatchObject({ owner: "", sealed: true });
   });
 
-  it("takes from the old owner the right to settle the run, but not the files on their way", async ({
+  it("keeps its former owner from ending it, but not from settling the files it has leases for", async ({
     fleet,
     run,
     redis,
@@ -266,7 +257,7 @@ describe("taking a run", () => {
     expect(await other.ledger.finish(run)).toBe("done");
   });
 
-  it("does not bring back a run that has been forgotten", async ({ fleet, run, redis, keys }) => {
+  it("does not recreate a forgotten run", async ({ fleet, run, redis, keys }) => {
     const known = await fleet.ledger.get(run);
     await redis.del(keys.run(run));
     await expect(fleet.ledger.take(known)).rejects.toThrow();
@@ -275,7 +266,7 @@ describe("taking a run", () => {
 });
 
 describe("failures", () => {
-  it("are paged, however many there are", async ({ fleet, run }) => {
+  it("are read in pages", async ({ fleet, run }) => {
     const files = Array.from({ length: 1_500 }, (_, at) =>
       queued(run, `http://h/${at}`, `f${at}`, {
         kind: "failed",
@@ -292,7 +283,7 @@ describe("failures", () => {
 });
 
 describe("pruning", () => {
-  it("forgets the oldest runs with all their keys, and none that is worked on", async ({
+  it("forgets the oldest runs with all their keys, but none that a process works on", async ({
     fleet,
     redis,
     keys,
@@ -324,7 +315,7 @@ describe("pruning", () => {
     expect(names).toEqual([]);
   });
 
-  it("by age forgets interrupted runs by the time they began, but none that somebody may work on", async ({
+  it("by age forgets interrupted runs that began before, but none that a process may work on", async ({
     fleet,
     redis,
     keys,
@@ -352,7 +343,7 @@ describe("pruning", () => {
 });
 
 describe("keys", () => {
-  it("of one fleet share one hash tag, so that a script may touch any of them on a cluster", () => {
+  it("of one fleet share a hash tag, so that scripts work on a Cluster", () => {
     const keys = new Keys("{fleet}");
     const names = [
       keys.runs(),
@@ -374,7 +365,7 @@ describe("keys", () => {
     expect(new Keys().run("r")).toBe("{drover}:run:r");
   });
 
-  it("of two fleets on one Redis have nothing to do with each other", async ({ fleet, redis, run }) => {
+  it("of two fleets on one Redis do not overlap", async ({ fleet, redis, run }) => {
     const other = new Member(redis, new Keys("{other-fleet}"));
     await expect(other.ledger.get(run)).rejects.toThrow(SettingsError);
     expect(await other.ledger.list()).toEqual([]);

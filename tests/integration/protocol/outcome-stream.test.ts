@@ -11,7 +11,7 @@ const it = base.extend<{ run: string }>({
 const indexes = (read: [number, Outcome][]) => read.map(([index]) => index);
 
 describe("the outcomes of a run", () => {
-  it("are read by each follower at its own pace, and kept for the slowest", async ({ redis, keys, run }) => {
+  it("are read by each follower at its own pace and kept for the slowest", async ({ redis, keys, run }) => {
     const add = (index: number) => redis.xadd(keys.outcomes(run), "*", "i", index, "o", "{}");
     const [quick, slow] = ["quick", "slow"].map((name) => new OutcomeStream(redis, keys, run, name)) as [
       OutcomeStream,
@@ -26,18 +26,18 @@ describe("the outcomes of a run", () => {
     expect(await quick.read()).toEqual([]);
     expect(seen).toEqual([0, 1, 2]);
     expect(indexes(await slow.read())).toEqual([0, 1, 2]);
-    // What both have read is dropped when it is asked on.
+    // What both have read is trimmed at the next read.
     await Promise.all([quick.read(), slow.read()]);
     await quick.read();
     expect(await redis.xlen(keys.outcomes(run))).toBe(0);
   });
 
-  it("are not kept for who has left, or has said nothing for long", async ({ redis, keys, run }) => {
+  it("are not kept for a follower that left or was silent for too long", async ({ redis, keys, run }) => {
     const streams = ["left", "gone", "here"].map((name) => new OutcomeStream(redis, keys, run, name));
     const [left, gone, here] = streams as [OutcomeStream, OutcomeStream, OutcomeStream];
     for (const stream of streams) await stream.read();
     await left.leave();
-    await redis.hset(keys.followers(run), "gone", "1 0-0"); // until long ago
+    await redis.hset(keys.followers(run), "gone", "1 0-0"); // expired long ago
     await redis.xadd(keys.outcomes(run), "*", "i", 0, "o", "{}");
     expect(indexes(await here.read())).toEqual([0]);
     await here.read();

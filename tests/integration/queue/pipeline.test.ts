@@ -3,7 +3,7 @@ import { describe, expect } from "vitest";
 import { it } from "../../harness/redis.js";
 
 describe("a pipeline", () => {
-  it("is sent again when its connection ends before all of it is answered", async ({ redis, keys }) => {
+  it("is sent again when its connection breaks before all answers are there", async ({ redis, keys }) => {
     const id = await redis.client("ID");
     const key = `${keys.namespace}:test`;
     let sent = 0;
@@ -17,7 +17,7 @@ describe("a pipeline", () => {
     expect(sent).toBe(2);
   });
 
-  it("is not sent again when Redis refuses a part of it", async ({ redis, keys }) => {
+  it("is not sent again when Redis refuses one of its commands", async ({ redis, keys }) => {
     const key = `${keys.namespace}:test`;
     let sent = 0;
     const refused = pipelined(redis, () => {

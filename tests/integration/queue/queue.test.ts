@@ -19,7 +19,7 @@ async function openQueue(redis: Redis, prefix: string): Promise<Queue> {
   return queue;
 }
 
-/** Runs until so many jobs are ended. @returns ids in the order in which they were begun, and what was said of errors. */
+/** Runs a worker until so many jobs have ended. @returns ids in the order in which they began, and errors. */
 async function work(
   redis: Redis,
   prefix: string,
@@ -65,7 +65,7 @@ async function scriptCalls(redis: Redis): Promise<number> {
 }
 
 describe("jobs that are added", () => {
-  it("are BullMQ's own, in order, and are left alone when they are there already", async ({
+  it("are jobs of BullMQ's in order, and are not changed when they are added again", async ({
     redis,
     keys,
   }) => {
@@ -85,7 +85,7 @@ describe("jobs that are added", () => {
     expect(begun).toEqual(jobs.map(({ id }) => id));
   });
 
-  it("come in the order of their priorities where they have some", async ({ redis, keys }) => {
+  it("are processed by priority if they have one", async ({ redis, keys }) => {
     const queue = await openQueue(redis, keys.queuePrefix());
     const priorities = [3, 1, 2, 1];
     await addJobs(
@@ -100,14 +100,14 @@ describe("jobs that are added", () => {
   });
 });
 
-describe("jobs that are finished in the same moment", () => {
-  it("are gone, each with its event, in a fraction of the calls", async ({ redis, keys }) => {
+describe("jobs that are finished at the same time", () => {
+  it("are removed with an event each, in a fraction of the calls", async ({ redis, keys }) => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 320 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
     await addJobs(redis, queue, jobs, "published");
     const before = await scriptCalls(redis);
-    // So that they end together: each waits until all that can be carried at once are there.
+    // So that they end together, each waits until all that run at once have begun.
     let waiting: (() => void)[] = [];
     const { begun, errors } = await work(redis, prefix, 320, async () => {
       const turn = new Promise<void>((resolve) => waiting.push(resolve));
@@ -117,7 +117,7 @@ describe("jobs that are finished in the same moment", () => {
       }
       await turn;
     });
-    // 32 are fetched one by one, and once more when nothing is left; then 10 calls finish 32 each.
+    // 32 jobs are fetched one by one, and once more when nothing is left; then 10 calls finish 32 each.
     expect((await scriptCalls(redis)) - before).toBeLessThan(80);
     expect(errors).toEqual([]);
     expect(new Set(begun).size).toBe(320);
@@ -128,7 +128,7 @@ describe("jobs that are finished in the same moment", () => {
   });
 
   it.for([undefined, 3])(
-    "in a queue that tells nothing are the same, priority %s",
+    "are processed the same with suppressed events, priority %s",
     async (priority, { redis, keys }) => {
       const prefix = keys.queuePrefix();
       const queue = await openQueue(redis, prefix);
@@ -140,13 +140,13 @@ describe("jobs that are finished in the same moment", () => {
       expect([begun, completed, errors]).toEqual([jobs.map(({ id }) => id), 250, []]);
       expect(await redis.keys(`${prefix}:jobs:run-*`)).toEqual([]);
       const events = (await redis.xrange(`${prefix}:jobs:events`, "-", "+")).map(([, fields]) => fields[1]);
-      // The first jobs are fetched one by one, as the library does it.
+      // BullMQ itself fetches the first jobs one by one.
       expect(events.filter((event) => event !== "active" && event !== "drained")).toEqual([]);
       expect(events.length).toBeLessThan(40);
     },
   );
 
-  it("do not suffer where the lock of one of them is lost", async ({ redis, keys }) => {
+  it("are finished although the lock of one of them is lost", async ({ redis, keys }) => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 8 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
@@ -159,10 +159,10 @@ describe("jobs that are finished in the same moment", () => {
       await all.promise;
     });
     expect(errors).toEqual([expect.stringMatching(/Missing lock for job run-3/)]);
-    expect(await queue.getActiveCount()).toBe(1); // it is delivered again when it is found stalled
+    expect(await queue.getActiveCount()).toBe(1); // it is delivered again once it counts as stalled
   });
 
-  it("do not suffer where what one of them fetches cannot be read", async ({ redis, keys }) => {
+  it("are finished although the next job of one of them cannot be read", async ({ redis, keys }) => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const jobs = Array.from({ length: 32 }, (_, at) => ({ id: `run-${at}`, data: jobOf(at) }));
@@ -177,27 +177,27 @@ describe("jobs that are finished in the same moment", () => {
     });
     expect([begun.length, completed]).toEqual([32, 31]);
     expect(errors[0]).toMatch(/^WRONGTYPE/);
-    // That one is finished, too: only its worker does not know.
+    // That job is finished too; only its worker does not know.
     expect(errors.slice(1).filter((message) => !/Missing key for job run-0/.test(message))).toEqual([]);
     expect(await redis.keys(`${prefix}:jobs:run-*`)).toEqual([]);
   });
 
-  it("that are not Drover's go the library's way", async ({ redis, keys }) => {
+  it("are finished by BullMQ itself if they return a value or are kept", async ({ redis, keys }) => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     await queue.add("copy", jobOf(0), { jobId: "kept", removeOnComplete: false });
-    await queue.add("copy", jobOf(1), { jobId: "told", removeOnComplete: true });
-    const told = new Queue("jobs", { connection: redis, prefix });
-    onTestFinished(() => told.close());
-    await work(redis, prefix, 2, async (_worker, id) => (id === "told" ? { answer: 42 } : undefined));
+    await queue.add("copy", jobOf(1), { jobId: "returning", removeOnComplete: true });
+    const other = new Queue("jobs", { connection: redis, prefix });
+    onTestFinished(() => other.close());
+    await work(redis, prefix, 2, async (_worker, id) => (id === "returning" ? { answer: 42 } : undefined));
     expect(await (await queue.getJob("kept"))?.getState()).toBe("completed");
     const events = (await redis.xrange(`${prefix}:jobs:events`, "-", "+")).map(([, fields]) => fields);
-    expect(events.find((fields) => fields.includes("completed") && fields.includes("told"))).toContain(
+    expect(events.find((fields) => fields.includes("completed") && fields.includes("returning"))).toContain(
       '{"answer":42}',
     );
   });
 
-  it("wake a worker that waits", async ({ redis, keys }) => {
+  it("are fetched by a worker that waits", async ({ redis, keys }) => {
     const prefix = keys.queuePrefix();
     const queue = await openQueue(redis, prefix);
     const worker = new Worker(

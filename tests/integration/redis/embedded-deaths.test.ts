@@ -18,7 +18,7 @@ import {
   until,
 } from "../helpers/embedded.js";
 
-test("killing the keeper disturbs nobody: the same Redis goes on under the next one", async () => {
+test("the same Redis continues under the next supervisor when its supervisor is killed", async () => {
   const redis = await open({ idleMs: 50 });
   const runId = await runIdOf(redis);
   const [supervisor] = supervisors();
@@ -27,12 +27,12 @@ test("killing the keeper disturbs nobody: the same Redis goes on under the next 
   expect(await runIdOf(await open({ idleMs: 50 }))).toBe(runId);
   expect(await runIdOf(redis)).toBe(runId);
   expect(servers()).toHaveLength(1);
-  // The new keeper counts the old users and can stop a Redis that it has not started.
+  // The new supervisor counts the old users and can stop a Redis that it has not started.
   closeAll();
   await until(() => processes().length === 0);
 });
 
-test("a Redis whose keeper and users were all killed is found again", async () => {
+test("a Redis is found again after its supervisor and all its users were killed", async () => {
   const holder = await Holder.start();
   const runId = await holder.open();
   holder.kill();
@@ -43,7 +43,7 @@ test("a Redis whose keeper and users were all killed is found again", async () =
   expect(servers()).toHaveLength(1);
 });
 
-test("a Redis that was left behind and cannot be reached is ended", async () => {
+test("a Redis that was left behind and cannot be reached is stopped", async () => {
   const holder = await Holder.start();
   await holder.open();
   const [server] = servers();
@@ -59,7 +59,7 @@ test("a Redis that was left behind and cannot be reached is ended", async () => 
   expect(servers()).not.toContain(server);
 });
 
-test("a killed redis-server comes back by itself, with its data", async () => {
+test("a killed redis-server is restarted with its data", async () => {
   const redis = await open();
   const connection = client(redis);
   await connection.set("key", "value");
@@ -73,7 +73,7 @@ test("a killed redis-server comes back by itself, with its data", async () => {
   expect(supervisors()).toEqual([supervisor]);
 });
 
-test("a redis-server that is killed while it tidies up has its data, what came meanwhile too", async () => {
+test("a redis-server that is killed while it compacts loses no data", async () => {
   const connection = client(await open());
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 20; i++) await connection.set(`${round}.${i}`, "x".repeat(100_000));
@@ -85,7 +85,7 @@ test("a redis-server that is killed while it tidies up has its data, what came m
   }
 });
 
-test("keeper and redis-server killed at once come back, with the data", async () => {
+test("supervisor and redis-server are restarted with the data when both are killed at once", async () => {
   const redis = await open();
   const connection = client(redis);
   await connection.set("key", "value");
@@ -116,7 +116,7 @@ test("garbage and a torn transaction at the end of the append-only file are cut 
   }
 });
 
-test("data that Redis refuses to load are an error that quotes Redis", async () => {
+test("data that Redis refuses to load cause an error that quotes Redis", async () => {
   await open({ idleMs: 10 });
   closeAll();
   await until(() => processes().length === 0);
@@ -127,7 +127,7 @@ test("data that Redis refuses to load are an error that quotes Redis", async () 
   expect(error.message).not.toContain("\n");
 });
 
-test("a Redis that is killed again and again is given up, and tried again later", async () => {
+test("a Redis that is killed again and again is given up, and started again later", async () => {
   const deadly = join(base, "deadly");
   const bin = join(base, "bin");
   mkdirSync(bin);
@@ -148,7 +148,7 @@ test("a Redis that is killed again and again is given up, and tried again later"
   expect(await runIdOf(redis)).not.toBe(runId);
 });
 
-test("a Redis that gives no sign of life is an error after the timeout", async () => {
+test("a Redis that does not respond causes an error after the timeout", async () => {
   await open();
   const [supervisor] = supervisors();
   process.kill(supervisor ?? 0, "SIGSTOP");

@@ -17,7 +17,7 @@ import {
   until,
 } from "../helpers/embedded.js";
 
-test("processes that see different runtime directories share one Redis", async () => {
+test("processes with different runtime directories share one Redis", async () => {
   const runId = await runIdOf(await open());
   vi.stubEnv("XDG_RUNTIME_DIR", "");
   expect(await runIdOf(await open())).toBe(runId);
@@ -26,7 +26,7 @@ test("processes that see different runtime directories share one Redis", async (
   expect(await runIdOf(await open())).toBe(runId);
 });
 
-test("without a runtime directory, or with one too long for a socket, it is a private directory in /tmp", async () => {
+test("the sockets are in a private directory in /tmp if the runtime directory is missing or its path too long", async () => {
   const long = join(base, "x".repeat(80));
   mkdirSync(long, { mode: 0o700 });
   for (const runtime of [long, "/nowhere", "relative"]) {
@@ -40,7 +40,7 @@ test("without a runtime directory, or with one too long for a socket, it is a pr
   }
 });
 
-test("removed sockets are made again, and a removed state directory ends it", async () => {
+test("removed sockets are created again, and a removed state directory stops Redis", async () => {
   const redis = await open();
   const connection = client(redis);
   await connection.set("key", "value");
@@ -55,7 +55,7 @@ test("removed sockets are made again, and a removed state directory ends it", as
 });
 
 test.skipIf(findRedisServer({}) !== undefined)(
-  "without a server there is one line on how to get one",
+  "a missing server causes an error of one line on how to install one",
   async () => {
     vi.stubEnv("PATH", join(base, "nowhere"));
     expect((await failure(open())).message).toBe(
@@ -65,7 +65,7 @@ test.skipIf(findRedisServer({}) !== undefined)(
   },
 );
 
-test("the server is valkey-server if there is one, and nothing that cannot be executed", () => {
+test("the server is valkey-server if there is one, and must be executable", () => {
   const [one, two] = [join(base, "one"), join(base, "two")];
   for (const dir of [one, two]) mkdirSync(dir);
   const env = { PATH: `${one}:${two}` };
@@ -77,7 +77,7 @@ test("the server is valkey-server if there is one, and nothing that cannot be ex
   expect(findRedisServer(env)).toBe(join(two, "valkey-server"));
 });
 
-test("a socket directory that others can enter or have made is refused", async () => {
+test("a socket directory that others can enter or have created is refused", async () => {
   const squatted = join(base, "drover");
   mkdirSync(squatted);
   chmodSync(squatted, 0o755);
@@ -92,7 +92,7 @@ test("a socket directory that others can enter or have made is refused", async (
   expect(processes()).toEqual([]);
 });
 
-test("a socket directory that became unsafe after it was used is left for a safe one", async () => {
+test("a socket directory that has become unsafe is replaced by a safe one", async () => {
   const redis = await open({ idleMs: 10 });
   closeAll();
   await until(() => processes().length === 0);
@@ -105,7 +105,7 @@ test("a socket directory that became unsafe after it was used is left for a safe
   expect(dirname(dirname(redis.socketPath))).toBe(join(base, "drover"));
 });
 
-test("a state directory that cannot be used is an error that names it", async () => {
+test("a state directory that cannot be used causes an error that names it", async () => {
   const file = join(base, "file");
   writeFileSync(file, "");
   stateAt(join(file, "state"));

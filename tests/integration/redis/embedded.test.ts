@@ -17,7 +17,7 @@ import {
   until,
 } from "../helpers/embedded.js";
 
-test("eight processes that open it at the same instant get one and the same Redis, also one that is stopping", async () => {
+test("eight processes that open it at once share one Redis, even while it is stopping", async () => {
   const crowd = await Promise.all(Array.from({ length: 8 }, () => Holder.start()));
   const seen = new Set<string>();
   for (let round = 0; round < 10; round++) {
@@ -26,14 +26,14 @@ test("eight processes that open it at the same instant get one and the same Redi
     expect(servers()).toHaveLength(1);
     await Promise.all(crowd.map((holder) => holder.close()));
     seen.add(runIds[0] ?? "");
-    // In every other round the next opening falls into the moment after the keeper has closed its door.
+    // In every other round the next opening comes just after the supervisor has stopped listening.
     const door = globSync(join(base, "drover", "*", "k.sock"));
     while (round % 2 === 0 && door.some(existsSync)) await turn();
   }
   expect(seen.size).toBeGreaterThanOrEqual(5);
 });
 
-test("opening waits for a Redis that is still shutting down", async () => {
+test("opening waits for a Redis that is shutting down", async () => {
   const redis = await open({ idleMs: 20 });
   await client(redis).set("key", "value");
   const [server] = servers();
@@ -52,7 +52,7 @@ test("opening waits for a Redis that is still shutting down", async () => {
   expect(await client(await open()).get("key")).toBe("value");
 });
 
-test("it outlives the process that started it", async () => {
+test("Redis outlives the process that started it", async () => {
   const first = await Holder.start();
   const runId = await first.open();
   const second = await Holder.start();
@@ -65,7 +65,7 @@ test("it outlives the process that started it", async () => {
   expect(await runIdOf(await open())).toBe(runId);
 });
 
-test("it stops when idle, leaves no socket, and has the data the next time", async () => {
+test("Redis stops when idle, removes its socket, and has its data at the next start", async () => {
   const redis = await open({ idleMs: 10 });
   await client(redis).hset("hash", { field: "x".repeat(1000) });
   expect(await client(redis).object("ENCODING", "hash")).toBe("listpack");
@@ -75,7 +75,7 @@ test("it stops when idle, leaves no socket, and has the data the next time", asy
   expect(await client(await open()).hget("hash", "field")).toBe("x".repeat(1000));
 });
 
-test("what was written over and over is tidied up when nobody uses it", async () => {
+test("the data are compacted when nobody uses Redis", async () => {
   const redis = await open();
   const connection = client(redis);
   for (let i = 0; i < 32; i++) await connection.set("key", `${i}${"x".repeat(100_000)}`);
@@ -87,17 +87,17 @@ test("what was written over and over is tidied up when nobody uses it", async ()
   expect(await client(await open()).get("key")).toBe(`31${"x".repeat(100_000)}`);
 });
 
-test("it does not stop while a process uses it, and a process killed with -9 uses it no longer", async () => {
+test("Redis does not stop while a process uses it; a killed process does not count", async () => {
   const holder = await Holder.start();
   const runId = await holder.open({ idleMs: 10 });
-  // They come and go, so the keeper counts down to one user, not to none.
+  // They come and go, so the supervisor counts down to one user, not to none.
   for (let i = 0; i < 5; i++) (await open({ idleMs: 10 })).close();
   expect(await holder.ask()).toBe(runId);
   holder.kill();
   await until(() => processes().length === 0);
 });
 
-test("it holds neither the terminal nor the pipe of the process that started it", async () => {
+test("Redis holds neither the terminal nor the pipe of the process that started it", async () => {
   const holder = await Holder.start();
   await holder.open();
   holder.kill();

@@ -33,7 +33,7 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** What ioredis, BullMQ and Node print by themselves: nothing may be. */
+/** What ioredis, BullMQ and Node print by themselves: it must stay empty. */
 let printed: unknown[][];
 process.on("warning", (warning) => printed.push([warning]));
 beforeEach(() => {
@@ -60,7 +60,7 @@ function newKeys(): Keys {
   return new Keys(`{drover-${randomBytes(6).toString("hex")}}`);
 }
 
-/** The one line with which a Redis is refused. */
+/** The line with which a Redis is refused. */
 async function refusal(url: string, timeoutMs?: number): Promise<string> {
   const error = await connect({ url }, timeoutMs).then(
     (redis) => redis.disconnect(),
@@ -73,7 +73,7 @@ async function refusal(url: string, timeoutMs?: number): Promise<string> {
   return message;
 }
 
-/** A queue and a worker around it, that notes what it gets. */
+/** A queue with a worker that records what it gets. */
 function served(redis: Redis, keys: Keys) {
   const options = { connection: redis, prefix: keys.queuePrefix() };
   const queue = new Queue("run-0", options);
@@ -96,8 +96,8 @@ function served(redis: Redis, keys: Keys) {
   };
 }
 
-/** All that Drover asks of a Redis: a run from its start to its end, and a queue. */
-async function carries(redis: Redis): Promise<void> {
+/** Uses all that Drover needs of a Redis: a run from start to end, and a queue. */
+async function runsAFile(redis: Redis): Promise<void> {
   const keys = newKeys();
   const member = new Member(redis, keys);
   const run = await member.newRun();
@@ -117,7 +117,7 @@ async function carries(redis: Redis): Promise<void> {
   await queue.close();
 }
 
-/** The command, as anybody runs it. */
+/** Runs the command. */
 async function lists(url: string, env: Record<string, string> = {}): Promise<void> {
   const result = await box.run(["runs", "--redis", url], { env });
   expect(result).toMatchObject({ code: 0, stdout: "no runs yet\n", stderr: "" });
@@ -128,7 +128,7 @@ interface Group {
   follower(): Redis;
 }
 
-/** The master goes while everything is in use: whatever is asked meanwhile is answered by the next one. */
+/** Loses the master while everything is in use: the next one answers what was asked meanwhile. */
 async function failsOver(redis: Redis, group: Group, how: "kill" | "pause" = "kill"): Promise<void> {
   const keys = new Keys();
   const member = new Member(redis, keys);
@@ -168,7 +168,7 @@ async function failsOver(redis: Redis, group: Group, how: "kill" | "pause" = "ki
   expect((await member.ledger.list()).map((each) => each.id).sort()).toEqual([before, run].sort());
   await queue.got(2);
   await queue.close();
-  await carries(redis);
+  await runsAFile(redis);
 }
 
 describe("a single Redis", () => {
@@ -185,22 +185,22 @@ describe("a single Redis", () => {
     await Promise.all([server.stop(), tls.stop()]);
   });
 
-  test("works for a user with few rights, in the database that the URL names", async () => {
+  test("works for a user with minimal rights, in the database that the URL names", async () => {
     const redis = await connected(url);
-    await carries(redis);
+    await runsAFile(redis);
     expect(await redis.client("INFO")).toMatch(/ user=drover .*/);
     expect(await redis.client("INFO")).toMatch(/ db=3 /);
     await lists(url);
   });
 
-  test("works over TLS with a certificate of one's own authority", async () => {
+  test("works over TLS with a private certificate authority", async () => {
     vi.stubEnv("DROVER_REDIS_CA", certificate.certPath);
-    await carries(await connected(tlsUrl));
+    await runsAFile(await connected(tlsUrl));
     await lists(tlsUrl, { DROVER_REDIS_CA: certificate.certPath });
     await lists(tlsUrl, { NODE_EXTRA_CA_CERTS: certificate.certPath });
   });
 
-  test("is refused where nobody vouches for its certificate", async () => {
+  test("is refused when its certificate cannot be verified", async () => {
     expect(await refusal(tlsUrl)).toMatch(/self-signed certificate/);
     vi.stubEnv("DROVER_REDIS_CA", `${directory}/none.pem`);
     expect(await refusal(tlsUrl)).toMatch(/^cannot read DROVER_REDIS_CA .*none\.pem \(ENOENT\)$/);
@@ -208,7 +208,7 @@ describe("a single Redis", () => {
     expect(await refusal(tlsUrl)).toMatch(/^DROVER_REDIS_CA .* holds no certificate in PEM form$/);
   });
 
-  test("is refused with its reason", async () => {
+  test("is refused with the reason", async () => {
     expect(await refusal(`redis://drover:CANARY@${server.address}`)).toMatch(/\(WRONGPASS /);
     expect(await refusal("redis://:CANARY@127.0.0.1:1")).toMatch(/ECONNREFUSED 127\.0\.0\.1:1/);
     expect(await refusal("redis://no-such-host.invalid")).toMatch(/ENOTFOUND|EAI_AGAIN/);
@@ -217,14 +217,14 @@ describe("a single Redis", () => {
     expect(await refusal("http://CANARY@host")).toMatch(/^the address of Redis must be redis:/);
   });
 
-  test("is refused to a user who may not ask it whether it could evict keys", async () => {
+  test("is refused to a user without the right to ask whether keys could be evicted", async () => {
     await server.direct().call("ACL", "SETUSER", "blind", "on", "nopass", "allkeys", "+@all", "-info");
     expect(await refusal(`redis://blind:x@${server.address}`)).toMatch(
       /^the user blind of the Redis at .* may not use INFO, .*: ACL SETUSER blind \+info$/,
     );
   });
 
-  test("is waited for while it is a replica: nothing is lost and nothing fails", async () => {
+  test("is waited for while it is a replica, and nothing is lost", async () => {
     const other = await Server.start();
     try {
       const redis = await connected(`redis://${other.address}`);
@@ -253,7 +253,7 @@ describe("a single Redis", () => {
     }
   });
 
-  test("is waited for by a duplicate as well", async () => {
+  test("is waited for by a duplicate connection too", async () => {
     const other = await Server.start(["--appendonly", "yes"]);
     try {
       const duplicate = (await connected(`redis://${other.address}`)).duplicate();
@@ -287,19 +287,19 @@ describe("a Redis behind Sentinels", () => {
   });
   afterEach(() => group.stop());
 
-  test("goes on when its master is killed: the next one answers", async () => {
+  test("continues with the next master when its master is killed", async () => {
     await lists(urlOf(group));
     const redis = await connected(urlOf(group));
-    await carries(redis);
+    await runsAFile(redis);
     await failsOver(redis, group);
-    await carries(await connected(urlOf(group)));
+    await runsAFile(await connected(urlOf(group)));
   });
 
-  test("goes on when its master hangs", async () => {
+  test("continues with the next master when its master hangs", async () => {
     await failsOver(await connected(urlOf(group)), group, "pause");
   });
 
-  test("is refused with its reason", async () => {
+  test("is refused with the reason", async () => {
     expect(await refusal(urlOf(group, { master: "other" }))).toMatch(/\(Sentinel: ERR No such master/);
     expect(await refusal(urlOf(group, { asked: "CANARY" }))).toMatch(/\(Sentinel: WRONGPASS /);
     expect(await refusal(urlOf(group, { data: "CANARY" }))).toMatch(/\(WRONGPASS /);
@@ -315,12 +315,12 @@ describe("a Redis behind Sentinels", () => {
     expect(await refusal(urlOf(group))).toMatch(/ECONNREFUSED/);
   });
 
-  test("works over TLS, the Sentinels' too", async () => {
+  test("works over TLS, including the Sentinels", async () => {
     vi.stubEnv("DROVER_REDIS_CA", certificate.certPath);
     const secure = await Watched.start(passwords, certificate);
     try {
       const redis = await connected(urlOf(secure, { scheme: "rediss+sentinel", master: `${MASTER}/2` }));
-      await carries(redis);
+      await runsAFile(redis);
       expect(await redis.client("INFO")).toMatch(/ db=2 /);
       vi.stubEnv("DROVER_REDIS_CA", "");
       expect(await refusal(urlOf(secure, { scheme: "rediss+sentinel" }))).toMatch(/ECONNREFUSED|self-signed/);
@@ -340,7 +340,7 @@ describe("a Cluster", () => {
   });
   afterAll(() => cluster.stop());
 
-  test("works, whichever node has the keys, and leaves no connection open", async () => {
+  test("works whichever node has the keys, and leaves no connection open", async () => {
     const counts = () =>
       Promise.all(
         controls.map(
@@ -352,13 +352,13 @@ describe("a Cluster", () => {
     const before = await counts();
     await lists(url);
     const redis = await connect({ url });
-    for (let times = 0; times < 6; times++) await carries(redis);
+    for (let times = 0; times < 6; times++) await runsAFile(redis);
     redis.disconnect();
     await until("its connections to end", async () => String(await counts()) === String(before));
     await expect(redis.get("{drover}:a")).rejects.toThrow(/closed/);
   });
 
-  test("forgets what an old run left in its queue, wherever that is", async () => {
+  test("forgets the queues that old runs left on any node", async () => {
     const redis = await connected(url);
     for (let times = 0; times < 3; times++) {
       const keys = newKeys();
@@ -390,7 +390,7 @@ describe("a Cluster", () => {
     (await connected(url)).disconnect();
   });
 
-  test("is refused with its reason", async () => {
+  test("is refused with the reason", async () => {
     const [first] = cluster.masters as [Server];
     expect(await refusal(`redis+cluster://drover:CANARY@${cluster.addresses}`)).toMatch(/\(WRONGPASS /);
     expect(await refusal("redis+cluster://:CANARY@127.0.0.1:1")).toMatch(/ECONNREFUSED 127\.0\.0\.1:1/);
@@ -406,7 +406,7 @@ describe("a Cluster", () => {
     await half.stop();
   });
 
-  test("goes on when a master is killed: its replica answers", async () => {
+  test("continues with the replica when a master is killed", async () => {
     const followed = await TestCluster.start(3, USER, new Keys().runs());
     try {
       const redis = await connected(`redis+cluster://drover:${PASSWORD}@${followed.addresses}`);
@@ -416,12 +416,12 @@ describe("a Cluster", () => {
     }
   });
 
-  test("works over TLS, and is waited for when all of it is gone", async () => {
+  test("works over TLS, and is waited for when all nodes are gone", async () => {
     vi.stubEnv("DROVER_REDIS_CA", certificate.certPath);
     const secure = await TestCluster.start(1, ["--appendonly", "yes"], undefined, certificate);
     try {
       const redis = await connected(`rediss+cluster://${secure.addresses}`);
-      await carries(redis);
+      await runsAFile(redis);
       const keys = newKeys();
       const member = new Member(redis, keys);
       const queue = served(redis, keys);
@@ -429,7 +429,7 @@ describe("a Cluster", () => {
       await queue.got(1);
       const asked = () =>
         Promise.all([member.newRun(), redis.set(`${keys.namespace}:a`, "1"), member.ledger.list()]);
-      // Some are on their way when it goes, some come after.
+      // Some are in flight when it goes, some come after.
       const early = asked();
       await secure.master.kill();
       const late = [asked(), queue.add(2)];

@@ -5,7 +5,7 @@ import { describe, expect } from "vitest";
 import { it } from "../../harness/redis.js";
 
 describe("a connection", () => {
-  it("survives a kill -9 of the server: commands wait for it and nothing acknowledged is lost", async ({
+  it("survives a kill -9 of the server: commands wait, and nothing acknowledged is lost", async ({
     server,
     redis,
     keys,
@@ -19,7 +19,7 @@ describe("a connection", () => {
     expect(await redis.get(key)).toBe("before and after");
   });
 
-  it("sends text and bytes as they are, side by side and empty too", async ({ redis, keys }) => {
+  it("sends text and bytes unchanged, empty ones included", async ({ redis, keys }) => {
     const key = `${keys.namespace}:list`;
     const bytes = Buffer.from([0, 13, 10, 36, 255, 128]);
     const args = ["", "plain", bytes, "é€😀", Buffer.alloc(0), Buffer.from("*1\r\n"), "\r\n", bytes];
@@ -47,7 +47,7 @@ describe("a connection", () => {
     const waiting = redis.set(`${keys.namespace}:value`, "1").then(() => {
       answered = true;
     });
-    // Only a bound for the impossible: a stopped server cannot answer however long this takes.
+    // A stopped server cannot answer, however long this takes.
     await new Promise((resolve) => setImmediate(resolve));
     expect(answered).toBe(false);
     await server.resume();
@@ -55,7 +55,7 @@ describe("a connection", () => {
     expect(answered).toBe(true);
   });
 
-  it("is refused with one line within its time where nobody answers", async ({ server }) => {
+  it("is refused with one line within the timeout when nobody answers", async ({ server }) => {
     await server.pause();
     try {
       await expect(connect(server.address, 300)).rejects.toThrow(UnavailableError);
@@ -75,7 +75,7 @@ describe("a connection", () => {
   it("is refused to a Redis that may evict keys", async ({ server, redis }) => {
     await redis.config("SET", "maxmemory-policy", "allkeys-lru");
     try {
-      // Whatever the limit is today.
+      // Whether or not there is a limit at the moment.
       for (const limit of ["100mb", "0"]) {
         await redis.config("SET", "maxmemory", limit);
         await expect(connect(server.address)).rejects.toThrow(UnavailableError);
@@ -91,7 +91,7 @@ describe("a connection", () => {
 });
 
 describe("a script", () => {
-  it("is sent whole again after SCRIPT FLUSH and after a restart", async ({ server, redis, keys }) => {
+  it("is sent in full again after SCRIPT FLUSH and after a restart", async ({ server, redis, keys }) => {
     const script = new Script("increment", "return redis.call('INCR', KEYS[1])");
     const key = `${keys.namespace}:count`;
     expect(await script.run(redis, [key], [])).toBe(1);

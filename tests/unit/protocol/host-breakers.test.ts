@@ -8,7 +8,7 @@ beforeEach(() => void vi.useFakeTimers({ now: NOW }));
 afterEach(() => void vi.useRealTimers());
 
 describe("a host", () => {
-  test("is open until something else is said", () => {
+  test("is not blocked at first", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     breakers.report(HOST, 0, true);
     breakers.report(HOST, 0, false);
@@ -31,14 +31,14 @@ describe("a host", () => {
     expect(breakers.isRecovering(HOST)).toBe(false);
   });
 
-  test("is not free because a file of before gets through while it is blocked", () => {
+  test("stays blocked when a file that began before gets through", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     breakers.report(HOST, NOW + 5_000, false);
     breakers.report(HOST, 0, true);
     expect(breakers.blockedUntil(HOST)).toBe(NOW + 5_000);
   });
 
-  test("does not recover by a try that says nothing", () => {
+  test("does not recover by a try without a verdict", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     breakers.report(HOST, NOW + 5_000, false);
     vi.advanceTimersByTime(6_000);
@@ -55,14 +55,14 @@ describe("a host", () => {
 });
 
 describe("waiting for a host", () => {
-  test("is fine while its wait ends within what the run waits", () => {
+  test("is allowed while the wait is shorter than the patience of the run", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     expect(breakers.mayWait(HOST, 10_000)).toBe(true);
     vi.advanceTimersByTime(9_000);
     expect(breakers.mayWait(HOST, 1_000)).toBe(true);
   });
 
-  test("ends when the breaker stays open for longer, counted from when it was first found so", () => {
+  test("ends when the breaker has been open for longer than the run waits", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     expect(breakers.mayWait(HOST, 5_000)).toBe(true);
     vi.advanceTimersByTime(5_000);
@@ -70,13 +70,13 @@ describe("waiting for a host", () => {
     expect(breakers.isGivenUp(HOST)).toBe(true);
   });
 
-  test("is not begun by a run that does not wait", () => {
+  test("is not allowed for a run that does not wait", () => {
     const breakers = new HostBreakers(0, 1_000);
     expect(breakers.mayWait(HOST, 100)).toBe(false);
     expect(breakers.isGivenUp(HOST)).toBe(true);
   });
 
-  test("begins anew after the host has recovered", () => {
+  test("starts again after the host has recovered", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     breakers.report(HOST, NOW + 9_000, false);
     vi.advanceTimersByTime(9_000);
@@ -85,7 +85,7 @@ describe("waiting for a host", () => {
     expect(breakers.mayWait(HOST, 9_000)).toBe(true);
   });
 
-  test("goes on for a half-open breaker's probes, beyond the run's own wait", () => {
+  test("continues for the probes of a half-open breaker", () => {
     const breakers = new HostBreakers(10_000, 5_000);
     breakers.report(HOST, NOW + 10_000, false);
     vi.advanceTimersByTime(12_500);
@@ -95,7 +95,7 @@ describe("waiting for a host", () => {
   });
 });
 
-test("whoever listens hears of every change, and of nothing else", () => {
+test("a listener is called for every change and for nothing else", () => {
   const breakers = new HostBreakers(10_000, 1_000);
   const heard = vi.fn();
   breakers.onChange(heard);

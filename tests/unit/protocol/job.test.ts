@@ -9,7 +9,7 @@ describe("a transfer job", () => {
   test.for<unknown>([
     { i: 0, s: "http://h/a", d: "a" },
     { i: 2 ** 40, g: 3, s: "/data/ü", d: "dir/ü", x: "a".repeat(64), k: 1 },
-  ])("is one: %j", (job) => {
+  ])("is valid: %j", (job) => {
     expect(transferJobSchema.parse(job)).toEqual(job);
   });
 
@@ -33,18 +33,18 @@ describe("a transfer job", () => {
     { i: 0, s: "http://h/a", d: "a", x: `${"a".repeat(64)}\n` },
     { i: 0, s: "http://h/a", d: "a", k: 2 },
     { i: 0, s: 5, d: "a" },
-  ])("is none: %j", (job) => {
+  ])("is invalid: %j", (job) => {
     expect(transferJobSchema.safeParse(job).success).toBe(false);
   });
 });
 
 describe("the specification of a run", () => {
-  test("survives the way through Redis", () => {
+  test("is the same after JSON and back", () => {
     const spec = specOf({ list: "/l", checksums: { "http://h/ü": "a".repeat(64) }, maxFileSizeBytes: 5 });
     expect(runSpecSchema.parse(JSON.parse(JSON.stringify(spec)))).toEqual(spec);
   });
 
-  test("that lacks something, or has nonsense, is refused", () => {
+  test("is refused if it lacks something or has an invalid value", () => {
     const spec = specOf();
     const { root: _, ...rootless } = spec;
     for (const bad of [null, {}, rootless, { ...spec, retries: null }, { ...spec, layout: "other" }]) {
@@ -54,7 +54,7 @@ describe("the specification of a run", () => {
 });
 
 describe("the id of a job", () => {
-  test("is no integer, has no colon, and is another for every file and generation", () => {
+  test("is no integer, has no colon, and differs by file and generation", () => {
     const run = newRunId();
     const ids = [
       jobId(run, 0),
@@ -74,7 +74,7 @@ describe("the id of a job", () => {
     expect(new Set(Array.from({ length: 1_000 }, () => newRunId(5))).size).toBeGreaterThan(990);
   });
 
-  test("a short hash tells its parts apart", () => {
+  test("a short hash depends on where its arguments are divided", () => {
     expect(shortHash("a", "b")).not.toBe(shortHash("ab"));
     expect(shortHash("a", "b")).not.toBe(shortHash("b", "a"));
     expect(shortHash("a")).toMatch(/^[A-Za-z0-9_-]{16}$/);
@@ -99,7 +99,7 @@ describe("the host of a source", () => {
     expect(hostOf(source)).toBe(host);
   });
 
-  test("is the one that is connected to, as a URL parser sees it", () => {
+  test("is the same as a URL parser finds", () => {
     for (const url of [
       "http://user@name@host/x",
       "http://host:80@other/x",

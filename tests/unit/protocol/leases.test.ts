@@ -8,7 +8,7 @@ afterEach(() => void vi.useRealTimers());
 
 type Renewal = Parameters<Admission["renew"]>[0];
 
-/** What answers renewals; the real one is tested against Redis. */
+/** Answers renewals. The real one is tested against Redis. */
 function renewing(answer: (asked: Renewal) => boolean[] | Promise<boolean[]>) {
   const renew = vi.fn(async (asked: Renewal) => answer(asked));
   return { renew, leases: new Leases({ renew } as unknown as Admission) };
@@ -17,7 +17,7 @@ function renewing(answer: (asked: Renewal) => boolean[] | Promise<boolean[]>) {
 const granted = (asked: Renewal) => asked.map(() => true);
 
 describe("a lease", () => {
-  test("is trusted for less than it lasts, from before it was asked for", () => {
+  test("is trusted for less than its duration, counted from the request", () => {
     const askedAt = now();
     vi.advanceTimersByTime(4_000); // the answer was slow
     const lease = new Lease("key", "1", askedAt);
@@ -27,20 +27,20 @@ describe("a lease", () => {
     expect(() => lease.check()).toThrow(expect.objectContaining({ class: "locked", permanent: false }));
   });
 
-  test("is not trusted when the wall clock has jumped ahead: the machine slept", () => {
+  test("is not trusted after the wall clock jumped ahead, as when the machine slept", () => {
     const lease = new Lease("key", "1", now());
     vi.setSystemTime(Date.now() + LEASE_MS);
     expect(lease.trusted).toBe(false);
   });
 
-  test("is not trusted for longer because the wall clock was set back", () => {
+  test("is not trusted for longer when the wall clock was set back", () => {
     const lease = new Lease("key", "1", now());
     vi.setSystemTime(Date.now() - 86_400_000);
     vi.advanceTimersByTime(LEASE_MS);
     expect(lease.trusted).toBe(false);
   });
 
-  test("that was aborted throws its reason, and is not trusted any more", () => {
+  test("that was aborted throws the reason and is not trusted any more", () => {
     const lease = new Lease("key", "1", now());
     const reason = new Error("stopping");
     lease.abort(reason);
@@ -49,7 +49,7 @@ describe("a lease", () => {
     expect(lease.signal.reason).toBe(reason);
   });
 
-  test("whose file is given up stops its work, and is still good for settling it", () => {
+  test("whose file is given up stops the work, and can still settle the file", () => {
     const lease = new Lease("key", "1", now());
     lease.cancel(new TransferError("cancelled", "cancelled"));
     expect(lease.signal.aborted).toBe(true);
@@ -61,7 +61,7 @@ describe("a lease", () => {
 });
 
 describe("the leases of a process", () => {
-  test("are renewed together, with one call, for as long as they are held", async () => {
+  test("are renewed together in one call for as long as they are held", async () => {
     const { leases, renew } = renewing(granted);
     const held = ["a", "b", "c"].map((key) => leases.hold(key, `fence-${key}`, now()));
     await vi.advanceTimersByTimeAsync(LEASE_MS * 4);
@@ -77,7 +77,7 @@ describe("the leases of a process", () => {
     leases.close();
   });
 
-  test("stop the work of the one that was lost, and of no other", async () => {
+  test("stop only the work of the one that was lost", async () => {
     const { leases } = renewing((asked) => asked.map((each) => each.lease !== "b"));
     const [a, b] = ["a", "b"].map((key) => leases.hold(key, "1", now())) as [Lease, Lease];
     await vi.advanceTimersByTimeAsync(LEASE_MS / 2);
@@ -87,7 +87,7 @@ describe("the leases of a process", () => {
     leases.close();
   });
 
-  test("are not lost for having ended while they were renewed", async () => {
+  test("are not lost when they end during a renewal", async () => {
     const { leases } = renewing(async (asked) => {
       leases.drop(lease);
       return asked.map(() => false);
@@ -98,7 +98,7 @@ describe("the leases of a process", () => {
     leases.close();
   });
 
-  test("stop all work in time when Redis does not answer: before anybody else may have them", async () => {
+  test("stop all work before somebody else may have them when Redis does not answer", async () => {
     for (const silent of [() => new Promise<never>(() => {}), () => Promise.reject(new Error("away"))]) {
       const { leases } = renewing(silent);
       const lease = leases.hold("a", "1", now());
@@ -109,7 +109,7 @@ describe("the leases of a process", () => {
     }
   });
 
-  test("are trusted again when Redis was away for less than that", async () => {
+  test("are trusted again when Redis was away for a shorter time", async () => {
     let away = true;
     const { leases } = renewing((asked) => (away ? Promise.reject(new Error("away")) : granted(asked)));
     const lease = leases.hold("a", "1", now());
@@ -121,13 +121,13 @@ describe("the leases of a process", () => {
     leases.close();
   });
 
-  test("are extended from when the renewal was sent, not from when it was answered", async () => {
+  test("are extended from when the renewal was sent", async () => {
     const answer = Promise.withResolvers<boolean[]>();
     const never = new Promise<boolean[]>(() => {});
     let calls = 0;
     const { leases } = renewing(() => (calls++ === 0 ? answer.promise : never));
     const lease = leases.hold("a", "1", now());
-    await vi.advanceTimersByTimeAsync(11_000); // it is sent at some time in here
+    await vi.advanceTimersByTimeAsync(11_000); // the renewal is sent at some time in here
     await vi.advanceTimersByTimeAsync(12_000);
     answer.resolve([true]);
     await vi.advanceTimersByTimeAsync(0);
@@ -136,30 +136,30 @@ describe("the leases of a process", () => {
     leases.close();
   });
 
-  test("take the note of a staged part along, soon and once", async () => {
+  test("send the note of staged bytes with the next renewal, once", async () => {
     const { leases, renew } = renewing(granted);
     const lease = leases.hold("a", "1", now());
-    lease.note = "part";
+    lease.note = "staged";
     await vi.advanceTimersByTimeAsync(2_000);
-    expect(renew.mock.calls).toEqual([[[{ lease: "a", host: "", fence: "1", staged: "part" }]]]);
+    expect(renew.mock.calls).toEqual([[[{ lease: "a", host: "", fence: "1", staged: "staged" }]]]);
     leases.close();
   });
 
-  test("do not lose a note to a renewal that failed", async () => {
+  test("keep a note when its renewal failed", async () => {
     let away = true;
     const { leases, renew } = renewing((asked) =>
       away ? Promise.reject(new Error("away")) : granted(asked),
     );
     const lease = leases.hold("a", "1", now());
-    lease.note = "part";
+    lease.note = "staged";
     await vi.advanceTimersByTimeAsync(1_500);
     away = false;
     await vi.advanceTimersByTimeAsync(12_000);
-    expect(renew.mock.calls.slice(1).some(([asked]) => asked[0]?.staged === "part")).toBe(true);
+    expect(renew.mock.calls.slice(1).some(([asked]) => asked[0]?.staged === "staged")).toBe(true);
     leases.close();
   });
 
-  test("are all stopped when the process stops, and so is what is taken up after that", () => {
+  test("are all stopped when the process stops, and so are later ones", () => {
     const { leases } = renewing(granted);
     const before = leases.hold("a", "1", now());
     const reason = new Error("stopping");

@@ -1,7 +1,7 @@
 import { errnoCode, fileError, messageOf, TransferError } from "@drover/shared/errors";
 import { describe, expect, test } from "vitest";
 
-const system = (code: string) => Object.assign(new Error(`${code}: told at length`), { code });
+const system = (code: string) => Object.assign(new Error(`${code}: described at length`), { code });
 
 describe("an error of the file system", () => {
   test.for([
@@ -21,18 +21,21 @@ describe("an error of the file system", () => {
     ["EIO", "io", false],
     ["EMFILE", "io", false],
     ["ESTALE", "io", false],
-  ] as const)("%s is %s (permanent: %s) and says nothing of the host", ([code, cls, permanent]) => {
-    const error = fileError(system(code), "write /data/a");
-    expect(error).toMatchObject({ class: cls, permanent, verdict: "none" });
-    expect(error.message).toContain("write /data/a");
-  });
+  ] as const)(
+    "with code %s has class %s (permanent: %s) and no verdict on the host",
+    ([code, cls, permanent]) => {
+      const error = fileError(system(code), "write /data/a");
+      expect(error).toMatchObject({ class: cls, permanent, verdict: "none" });
+      expect(error.message).toContain("write /data/a");
+    },
+  );
 
-  test("that is known already stays what it is", () => {
+  test("that is classified already stays as it is", () => {
     const known = new TransferError("truncated", "x");
     expect(fileError(known, "write")).toBe(known);
   });
 
-  test("that is no system error is io, with what it says", () => {
+  test("without a code has class io and keeps its message", () => {
     expect(fileError(new Error("odd"), "write").message).toContain("odd");
     expect(fileError("odd", "write")).toMatchObject({ class: "io", permanent: false });
   });

@@ -57,24 +57,27 @@ describe("a URL as it may be shown", () => {
     expect(redactUrl(url)).toBe(shown);
   });
 
-  test("the same URL is shown the same, so that shown ones can be compared", () => {
+  test("the same URL is always shown the same", () => {
     const url = "http://u:p@host/a?sig=1&b=2";
     expect(redactUrl(redactUrl(url))).toBe(redactUrl(url));
   });
 });
 
 describe("a text as it may be shown", () => {
-  test("hides the secrets of every URL in it and leaves the rest", () => {
+  test("hides the secrets of every URL in it and keeps the rest", () => {
     const text = "from http://u:CANARY@a/x to 's3://k:CANARY@b/y?sig=CANARY', 3 of 5 (see https://c/d?e=1)";
     expect(redactText(text)).toBe(
       "from http://***@a/x to 's3://***@b/y?sig=***', 3 of 5 (see https://c/d?e=1)",
     );
   });
 
-  // As long as a line of a list may be. Only a bound against patterns that try every start: it takes 1 ms or so.
-  test.for(["a", "http:", "http://@", "a/", "?token=", "@"])("is no trap where it repeats %j", (part) => {
-    const started = performance.now();
-    redactText(part.repeat(Math.ceil(65_536 / part.length)));
-    expect(performance.now() - started).toBeLessThan(2_000);
-  });
+  // As long as a line of a list may be. A pattern that backtracks would take minutes; this takes about 1 ms.
+  test.for(["a", "http:", "http://@", "a/", "?token=", "@"])(
+    "is processed in linear time when it repeats %j",
+    (part) => {
+      const started = performance.now();
+      redactText(part.repeat(Math.ceil(65_536 / part.length)));
+      expect(performance.now() - started).toBeLessThan(2_000);
+    },
+  );
 });

@@ -81,7 +81,7 @@ describe("the URL of a Redis", () => {
     "redis+cluster://host?tls=1",
     "redis+other://host",
     "redis+cluster+sentinel://host",
-  ])("cannot be %j, and the reason repeats none of it", (url) => {
+  ])("is refused as %j, without repeating any of it", (url) => {
     expect(() => parseRedisUrl(url)).toThrow(/redis|a URL/);
     expect(() => parseRedisUrl(url)).not.toThrow(/CANARY/);
   });
