@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 
 const system = (code: string) => Object.assign(new Error(`${code}: told at length`), { code });
 
-describe("an error of the file system", () => {
+describe("a file-system error", () => {
   test.for([
     ["ENOSPC", "disk", true],
     ["EDQUOT", "disk", true],
@@ -21,24 +21,27 @@ describe("an error of the file system", () => {
     ["EIO", "io", false],
     ["EMFILE", "io", false],
     ["ESTALE", "io", false],
-  ] as const)("%s is %s (permanent: %s) and says nothing of the host", ([code, cls, permanent]) => {
-    const error = fileError(system(code), "write /data/a");
-    expect(error).toMatchObject({ class: cls, permanent, verdict: "none" });
-    expect(error.message).toContain("write /data/a");
-  });
+  ] as const)(
+    "%s is %s (permanent: %s) and does not count for or against the host",
+    ([code, cls, permanent]) => {
+      const error = fileError(system(code), "write /data/a");
+      expect(error).toMatchObject({ class: cls, permanent, verdict: "none" });
+      expect(error.message).toContain("write /data/a");
+    },
+  );
 
-  test("that is known already stays what it is", () => {
+  test("that is classified already stays as it is", () => {
     const known = new TransferError("truncated", "x");
     expect(fileError(known, "write")).toBe(known);
   });
 
-  test("that is no system error is io, with what it says", () => {
+  test("without a system code is io, with its message", () => {
     expect(fileError(new Error("odd"), "write").message).toContain("odd");
     expect(fileError("odd", "write")).toMatchObject({ class: "io", permanent: false });
   });
 });
 
-test("anything thrown has a message on one line", () => {
+test("anything thrown has a message of one line", () => {
   expect(messageOf(new Error("one\n   two\r\nthree"))).not.toMatch(/\n/);
   expect(messageOf("text")).toBe("text");
   expect(messageOf(undefined)).toBe("undefined");

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 
 const LEASE = shortHash("destination");
 
-describe("a name that is refused", () => {
+describe("a name is refused", () => {
   test.for([
     "",
     "..",
@@ -55,7 +55,7 @@ describe("a name that is refused", () => {
   });
 });
 
-describe("a name that is fine", () => {
+describe("a name is accepted", () => {
   test.for([
     "a",
     "a/b/c.csv",
@@ -66,14 +66,14 @@ describe("a name that is fine", () => {
     "a b",
     "a+b",
     "100%",
-    "%2e%2e", // decoded once already: these are its very characters
+    "%2e%2e", // decoded once already: these are literal characters
     "~",
     "-rf",
     "a\nb",
     "c:x",
     "a\\b",
     "ü/文件/😀",
-    "e\u0301", // NFD stays as it came
+    "e\u0301", // NFD stays as it is
     "a".repeat(255),
     `${"x/".repeat(2_047)}x`,
     ".drover-short",

@@ -21,7 +21,7 @@ afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
 });
 
-/** Starts a process and answers with the first line that it says. */
+/** Starts a process and returns its first line of output. */
 async function start(command: string[]): Promise<{ child: ChildProcess; line: string }> {
   const [program = "", ...args] = command;
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
@@ -42,14 +42,14 @@ describe("a process", () => {
     expect(started).toMatch(/^\d+$/);
   });
 
-  test("that lives is not dead: this one, and another one", async () => {
+  test("that runs is not dead, whether it is this one or another", async () => {
     expect(isProcessDead(PROCESS_NAME)).toBe(false);
     const { line } = await start(NODE);
     expect(line).not.toBe(PROCESS_NAME);
     expect(isProcessDead(line)).toBe(false);
   });
 
-  test("that hangs is not dead: it may go on", async () => {
+  test("that is suspended is not dead, as it may continue", async () => {
     const { child, line } = await start(NODE);
     child.kill("SIGSTOP");
     expect(isProcessDead(line)).toBe(false);
@@ -65,9 +65,9 @@ describe("a process", () => {
   });
 
   test.skipIf(process.platform !== "linux")(
-    "that ended and was not waited for by its parent is dead",
+    "that ended and was not reaped by its parent is dead",
     async () => {
-      // The shell starts it and then becomes a program that waits for nobody.
+      // The shell starts the process and then becomes a program that reaps no children.
       const { line } = await start(["sh", "-c", '"$@" & exec sleep 600', "sh", ...NODE]);
       const pid = Number(line.split(".")[2]);
       expect(isProcessDead(line)).toBe(false);
@@ -77,11 +77,11 @@ describe("a process", () => {
     },
   );
 
-  test.skipIf(process.platform !== "linux")("whose pid is another one's by now is dead", () => {
+  test.skipIf(process.platform !== "linux")("whose pid belongs to another process is dead", () => {
     expect(isProcessDead(withPart(3, "1"))).toBe(true);
   });
 
-  test.skipIf(process.platform !== "linux")("of before the machine was started again is dead", () => {
+  test.skipIf(process.platform !== "linux")("from before the last boot is dead", () => {
     expect(isProcessDead(withPart(1, "00000000"))).toBe(true);
   });
 
@@ -91,7 +91,7 @@ describe("a process", () => {
   });
 
   test.for(["", "nonsense", "a.b", "....", `${PROCESS_NAME.split(".")[0]}`])(
-    "with no proper name (%j) is not known to be dead",
+    "with an invalid name (%j) is not known to be dead",
     (name) => {
       expect(isProcessDead(name)).toBe(false);
     },

@@ -46,7 +46,7 @@ describe("the URL of a Redis", () => {
       },
     ],
     ["rediss+cluster://a/", { kind: "cluster", tls: true }],
-  ])("%s", ([url, target]) => {
+  ])("%s is parsed", ([url, target]) => {
     expect(parseRedisUrl(url)).toMatchObject(target);
   });
 
@@ -81,7 +81,7 @@ describe("the URL of a Redis", () => {
     "redis+cluster://host?tls=1",
     "redis+other://host",
     "redis+cluster+sentinel://host",
-  ])("cannot be %j, and the reason repeats none of it", (url) => {
+  ])("is refused if it is %j, and the reason repeats none of it", (url) => {
     expect(() => parseRedisUrl(url)).toThrow(/redis|a URL/);
     expect(() => parseRedisUrl(url)).not.toThrow(/CANARY/);
   });
