@@ -20,7 +20,11 @@ const it = base.extend<{ fleet: Member; run: string }>({
 });
 
 describe("a lease", () => {
-  it("is had by the first who asks, with a fence from the clock of Redis", async ({ fleet, run, redis }) => {
+  it("is granted to the first who asks, with a fence from the clock of Redis", async ({
+    fleet,
+    run,
+    redis,
+  }) => {
     const file = await fleet.file(run);
     const before = await redisMs(redis);
     const admitted = await fleet.admit(file);
@@ -30,7 +34,7 @@ describe("a lease", () => {
     expect(Number(admitted.fence)).toBeGreaterThanOrEqual(before * 1_000);
   });
 
-  it("is not had by a second: it learns who has it, for which source and how long", async ({
+  it("is not granted to a second, who learns its holder, source and remaining time", async ({
     fleet,
     run,
   }) => {
@@ -43,11 +47,7 @@ describe("a lease", () => {
     expect(answer.leftMs).toBeLessThanOrEqual(LEASE_MS);
   });
 
-  it("is the same one, with the same fence, for the same delivery asking again", async ({
-    fleet,
-    run,
-    redis,
-  }) => {
+  it("keeps its fence if the same delivery asks again", async ({ fleet, run, redis }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await redis.script("FLUSH");
@@ -56,17 +56,14 @@ describe("a lease", () => {
     expect((await fleet.admission.admit(request(file, "d:2"))).is).toBe("busy");
   });
 
-  it("stays the same delivery's even when it has run out, as long as nobody took it", async ({
-    fleet,
-    run,
-  }) => {
+  it("stays with the same delivery even after its expiry, until another takes it", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     expect(await fleet.admit(file, "d:1")).toMatchObject({ fence: first.fence, origin: "same" });
   });
 
-  it("that was given back is had at once, with what is known of the staged part", async ({ fleet, run }) => {
+  it("is granted at once after its release, with the record of the staging", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await fleet.admission.release({
@@ -85,7 +82,7 @@ describe("a lease", () => {
     expect((await fleet.admission.admit(request(file, "d:3"))).is).toBe("busy");
   });
 
-  it("that was given back by this very delivery is a new one, with a new fence", async ({ fleet, run }) => {
+  it("gets a new fence if the same delivery asks again after its release", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await fleet.admission.release({
@@ -103,7 +100,7 @@ describe("a lease", () => {
     expect(BigInt(again.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
-  it("of a dead process is taken over, but only the one that was seen", async ({ fleet, run }) => {
+  it("of a dead process is taken over, but only with the fence that was seen", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     const wrong = await fleet.admission.admit(request(file, "d:2", { deadFence: "1" }));
@@ -114,7 +111,7 @@ describe("a lease", () => {
     expect((await fleet.admission.admit(request(file, "d:3", { deadFence: first.fence }))).is).toBe("busy");
   });
 
-  it("that ran out is taken over", async ({ fleet, run }) => {
+  it("is taken over after its expiry", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -123,7 +120,7 @@ describe("a lease", () => {
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
-  it("names every predecessor whose staging may still be there, until one gives back in order", async ({
+  it("names every predecessor whose staging may exist, until a release confirms that they are fenced off", async ({
     fleet,
     run,
   }) => {
@@ -137,7 +134,7 @@ describe("a lease", () => {
     }
     const fourth = await fleet.admit(file, "d:4");
     expect(fourth.predecessors).toEqual(fences);
-    // Asking again must not forget them: the first answer may never have arrived.
+    // A repeated request must not forget them, as the first answer may have been lost.
     expect((await fleet.admit(file, "d:4")).predecessors).toEqual(fences);
     await fleet.admission.release({
       ...file,
@@ -152,7 +149,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:5")).predecessors).toEqual([fourth.fence]);
   });
 
-  it("still names them after one who could not fence them off has given back", async ({ fleet, run }) => {
+  it("still names them after a release by a holder that could not fence them off", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -170,7 +167,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([first.fence, second.fence]);
   });
 
-  it("names them no more once something of the successor's own is noted", async ({ fleet, run }) => {
+  it("no longer names them once its holder has saved a record of its own", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -180,7 +177,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:3")).predecessors).toEqual([fence]);
   });
 
-  it("counts the holders that died over the file, and nobody who gave it back", async ({ fleet, run }) => {
+  it("counts the holders that died over the file, but not those that released it", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const dead = await fleet.admit(file, "d:1");
     expect(dead.crashes).toBe(0);
@@ -201,7 +198,7 @@ describe("a lease", () => {
     expect((await fleet.admit(file, "d:4")).crashes).toBe(2);
   });
 
-  it("keeps its record for a day after it ran out, so that a successor knows its predecessor", async ({
+  it("keeps its record for a day after its expiry, so that a successor knows its predecessors", async ({
     fleet,
     run,
     redis,
@@ -216,7 +213,7 @@ describe("a lease", () => {
 });
 
 describe("a fence only grows", () => {
-  it("and is another for each file of a call: what they stage is named by it", async ({ fleet, run }) => {
+  it("within one call, as its files' staging is named by it", async ({ fleet, run }) => {
     const names = Array.from({ length: 100 }, (_, at) => [`f${at}`, `http://host/${at}`]);
     const files = await fleet.files(run, Object.fromEntries(names));
     const admitted = await Promise.all(files.map((file) => fleet.admit(file)));
@@ -234,10 +231,7 @@ describe("a fence only grows", () => {
     }
   });
 
-  it("after a file that was settled, for the next run's file on the same destination", async ({
-    fleet,
-    run,
-  }) => {
+  it("after a settled file, for the next run's file at the same destination", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file);
     await fleet.admission.settle(settling(file, first));
@@ -247,7 +241,7 @@ describe("a fence only grows", () => {
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
-  it("when the clock of Redis was set back: one more than the last", async ({ fleet, run, redis, keys }) => {
+  it("by one when the clock of Redis was set back", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.admit(file, "d:1");
     const ahead = "9007199254740000"; // in the year 2255
@@ -259,7 +253,7 @@ describe("a fence only grows", () => {
 });
 
 describe("admission", () => {
-  it("of a file that was settled is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
+  it("of a settled file is refused and grants nothing", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file);
     await fleet.admission.settle(settling(file, first));
@@ -267,21 +261,21 @@ describe("admission", () => {
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
-  it("of a file of a cancelled run is refused, and takes nothing", async ({ fleet, run, redis, keys }) => {
+  it("of a file of a cancelled run is refused and grants nothing", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.ledger.cancel(run);
     expect(await fleet.admission.admit(request(file))).toEqual({ is: "cancelled" });
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
-  it("hands over what the catalog knows", async ({ fleet, run, redis, keys }) => {
+  it("returns the catalog entry", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await fleet.admission.settle(settling(file, admitted, { catalog: ENTRY }));
     await redis.script("FLUSH");
     const next = await fleet.file(await fleet.newRun());
     expect((await fleet.admit(next)).catalog).toEqual(ENTRY);
-    // Another name of the same tree, or the same name in another tree, is another file.
+    // The same tree with another name, or another tree with the same name, is another file.
     const other = await fleet.file(run, "b");
     expect((await fleet.admit(other)).catalog).toHaveLength(0);
     const elsewhere = { ...(await fleet.file(await fleet.newRun())), tree: "other", lease: shortHash("x") };
@@ -289,7 +283,7 @@ describe("admission", () => {
     expect(await redis.exists(keys.flight(file.flight))).toBe(0);
   });
 
-  it("of many files in one turn answers each its own", async ({ fleet, run }) => {
+  it("of many files in one turn answers each correctly", async ({ fleet, run }) => {
     const names = Object.fromEntries(
       Array.from({ length: 300 }, (_, at) => [`file-${at}`, `http://host-${at % 7}/${at}`]),
     );
@@ -301,7 +295,7 @@ describe("admission", () => {
     expect(answers.map((answer) => answer.is)).toEqual(
       files.map((_, at) => (at === 17 ? "busy" : "admitted")),
     );
-    // Each is asked for with its own fence; a mixed-up answer would be stale.
+    // Each is settled with its own fence; a mixed-up answer would be stale.
     const settled = await Promise.all(
       files.map((file, at) => {
         const answer = answers[at];
@@ -314,7 +308,7 @@ describe("admission", () => {
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 300, settled: 299, copied: 299 });
   });
 
-  it("of one destination by many at once, over many connections, gives one holder", async ({
+  it("of one destination by many at once, over many connections, grants one lease", async ({
     server,
     fleet,
     run,
@@ -339,7 +333,7 @@ describe("admission", () => {
     }
   });
 
-  it("by two files of one batch on the same destination gives one holder", async ({ fleet, run }) => {
+  it("of two files of one batch with the same destination grants one lease", async ({ fleet, run }) => {
     const other = await fleet.newRun();
     const [mine, theirs] = [await fleet.file(run), await fleet.file(other)];
     const answers = await Promise.all([
@@ -349,7 +343,7 @@ describe("admission", () => {
     expect(answers.map((answer) => answer.is)).toEqual(["admitted", "busy"]);
   });
 
-  it("by many who all saw the same owner dead gives one holder", async ({ fleet, run }) => {
+  it("by many who all saw the same dead owner grants one lease", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "dead:1");
     const answers = await Promise.all(
@@ -361,8 +355,8 @@ describe("admission", () => {
   });
 });
 
-describe("giving back and renewing", () => {
-  it("is refused to who was taken over: the successor's lease stays", async ({ fleet, run }) => {
+describe("releasing and renewing", () => {
+  it("is refused after a takeover, and the successor's lease stays", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
@@ -383,12 +377,7 @@ describe("giving back and renewing", () => {
     expect((await fleet.admit(file, "d:2")).staged).toBe("");
   });
 
-  it("is refused where the record is gone: nothing comes back to life", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("is refused if the record is gone, and does not recreate it", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file, "d:1");
     await redis.del(keys.lease(file.lease));
@@ -407,7 +396,7 @@ describe("giving back and renewing", () => {
     expect(await redis.exists(keys.lease(file.lease))).toBe(0);
   });
 
-  it("renews all leases of a process with one call and tells for each whether it is still ours", async ({
+  it("covers all leases of a process with one call and tells for each whether it is still held", async ({
     fleet,
     run,
   }) => {
@@ -429,7 +418,7 @@ describe("giving back and renewing", () => {
     expect((await fleet.admit(c, "e:1")).staged).toBe("note");
   });
 
-  it("keeps an older note where there is no new one", async ({ fleet, run, redis }) => {
+  it("keeps an older record if there is no new one", async ({ fleet, run, redis }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file);
     await fleet.admission.renew([{ lease: file.lease, fence, staged: "note" }]);
@@ -439,7 +428,7 @@ describe("giving back and renewing", () => {
     expect((await fleet.admit(file, "d:2")).staged).toBe("note");
   });
 
-  it("renews the record for a day, too", async ({ fleet, run, redis, keys }) => {
+  it("keeps the record for another day", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const { fence } = await fleet.admit(file);
     await redis.pexpire(keys.lease(file.lease), 60_000);
@@ -447,13 +436,13 @@ describe("giving back and renewing", () => {
     expect(await redis.pttl(keys.lease(file.lease))).toBeGreaterThan(86_000_000);
   });
 
-  it("of nothing is nothing", async ({ fleet }) => {
+  it("of no leases does nothing", async ({ fleet }) => {
     expect(await fleet.admission.renew([])).toEqual([]);
   });
 });
 
 describe("flights", () => {
-  it("are another for another run, source, destination or generation", () => {
+  it("differ by run, source, destination and generation", () => {
     const flights = [
       keysOf("r1", "http://h/a", "a"),
       keysOf("r2", "http://h/a", "a"),

@@ -12,7 +12,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
   run: async ({ fleet }, use) => use(await fleet.newRun()),
 });
 
-/** Asks for a file of the host; a lease that is had is given back without a word about the host. */
+/** Asks for a file of the host; releases a granted lease without a verdict. */
 async function ask(fleet: Member, run: string): Promise<"through" | number> {
   const file = await fleet.file(run, `ask-${Math.random()}`, `http://host/${Math.random()}`);
   const answer = await fleet.admission.admit(request(file));
@@ -26,13 +26,17 @@ async function open(fleet: Member, run: string): Promise<number> {
   return blockedUntilMs;
 }
 
-/** The time of an open breaker is over, without waiting for it. */
+/** Ends the time of an open breaker without waiting for it. */
 async function cool(fleet: Member): Promise<void> {
   await fleet.redis.hset(fleet.keys.breaker(HOST), "until", "1");
 }
 
 describe("a closed breaker", () => {
-  it("opens after so many failures in a row, and says until when", async ({ fleet, run, redis }) => {
+  it("opens after the threshold of consecutive failures, and tells until when", async ({
+    fleet,
+    run,
+    redis,
+  }) => {
     const first = await fleet.tell(run, "host", "fail");
     const second = await fleet.tell(run, "host", "fail");
     expect([first.blockedUntilMs, second.blockedUntilMs]).toEqual([0, 0]);
@@ -56,10 +60,7 @@ describe("a closed breaker", () => {
     expect(await ask(fleet, run)).toBe("through");
   });
 
-  it("learns nothing from a try that says nothing, of a local file, or of another host", async ({
-    fleet,
-    run,
-  }) => {
+  it("learns nothing from a verdict of none, a local file, or another host", async ({ fleet, run }) => {
     for (let nth = 0; nth < 5; nth++) {
       await fleet.tell(run, `other-${nth}`, "fail");
       await fleet.tell(run, "host", "fail", { verdict: "none" });
@@ -74,7 +75,7 @@ describe("a closed breaker", () => {
     expect((await fleet.admission.admit(request(local))).is).toBe("admitted");
   });
 
-  it("counts the failures of tries that are given back, too", async ({ fleet, run }) => {
+  it("counts the failures of released attempts, too", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const told: number[] = [];
     for (const delivery of ["d:1", "d:2", "d:3"]) {
@@ -95,7 +96,7 @@ describe("a closed breaker", () => {
     expect((await fleet.admission.admit(request(file, "d:4"))).is).toBe("blocked");
   });
 
-  it("is opened at once where that is asked for", async ({ fleet, run }) => {
+  it("opens at once on request", async ({ fleet, run }) => {
     const { blockedUntilMs } = await fleet.tell(run, "host", "fail", {
       openBreaker: true,
       rules: { ...RULES, threshold: 100 },
@@ -104,7 +105,7 @@ describe("a closed breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("is opened by one of many settles in one call, and the others change nothing any more", async ({
+  it("opens with one of many settlements in one call, and the others change nothing", async ({
     fleet,
     run,
     redis,
@@ -129,8 +130,8 @@ describe("a closed breaker", () => {
   });
 });
 
-describe("who is admitted right after a file has ended", () => {
-  it("finds its news, however many ended just before", async ({ fleet, run }) => {
+describe("a file admitted right after others have ended", () => {
+  it("sees their effect on the breaker, however many they are", async ({ fleet, run }) => {
     const names = Array.from({ length: 30 }, (_, at) => `n${at}`);
     const sources = names.map((name, at) => [name, `http://host${at % 10}/${at}`] as const);
     const files = await fleet.files(run, Object.fromEntries(sources));
@@ -148,7 +149,7 @@ describe("who is admitted right after a file has ended", () => {
   });
 });
 
-describe("settles of one call", () => {
+describe("settlements of one call", () => {
   it.for([
     ["fail fail ok fail fail", false],
     ["ok fail fail fail", true],
@@ -156,7 +157,7 @@ describe("settles of one call", () => {
     ["ok ok fail fail ok", false],
     ["ok fail ok fail fail", false],
     ["fail fail none fail", true],
-  ] as const)("are told to the breaker one after the other: %s", async ([order, opens], { fleet, run }) => {
+  ] as const)("are reported to the breaker in order: %s", async ([order, opens], { fleet, run }) => {
     const verdicts = order.split(" ") as ("ok" | "fail" | "none")[];
     const names = Object.fromEntries(verdicts.map((_, at) => [`n${at}`, `http://host/${at}`]));
     const files = await fleet.files(run, names);
@@ -172,7 +173,7 @@ describe("settles of one call", () => {
 });
 
 describe("admissions of one call", () => {
-  it("ask each its own host's breaker and its own run", async ({ fleet, run }) => {
+  it("check each its own host's breaker and its own run", async ({ fleet, run }) => {
     await open(fleet, run);
     const cancelled = await fleet.newRun();
     const hosts = ["host", "free", "other", "host", "free"];
@@ -193,7 +194,7 @@ describe("admissions of one call", () => {
 });
 
 describe("an open breaker", () => {
-  it("lets nothing through and gives out no lease", async ({ fleet, run, redis, keys }) => {
+  it("lets nothing through and grants no lease", async ({ fleet, run, redis, keys }) => {
     await open(fleet, run);
     const file = await fleet.file(run, "blocked", "http://host/blocked");
     const before = await dump(redis, keys);
@@ -203,7 +204,7 @@ describe("an open breaker", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("is there for every process of the fleet", async ({ fleet, run, server, keys }) => {
+  it("applies to every process of the fleet", async ({ fleet, run, server, keys }) => {
     await open(fleet, run);
     const other = await connect(server.address);
     try {
@@ -221,7 +222,7 @@ describe("an open breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("is not touched by files that were admitted before: neither by success nor by failure", async ({
+  it("ignores success and failure of files that were admitted before", async ({
     fleet,
     run,
     redis,
@@ -240,7 +241,7 @@ describe("an open breaker", () => {
     expect(await redis.hgetall(keys.breaker(HOST))).toEqual(before);
   });
 
-  it("waits as long as Retry-After says, where that is longer", async ({ fleet, run, redis }) => {
+  it("stays open as long as Retry-After says, if that is longer", async ({ fleet, run, redis }) => {
     const now = await redisMs(redis);
     const long = await fleet.tell(run, "host", "fail", { openBreaker: true, retryAfterMs: 600_000 });
     expect(long.blockedUntilMs).toBeGreaterThanOrEqual(now + 600_000);
@@ -249,7 +250,7 @@ describe("an open breaker", () => {
     expect(short.blockedUntilMs).toBeLessThan(now + 600_000);
   });
 
-  it("outlives its own wait in Redis, so that nobody forgets how often it opened", async ({
+  it("is kept in Redis beyond its time, to remember how often it opened", async ({
     fleet,
     run,
     redis,
@@ -259,7 +260,7 @@ describe("an open breaker", () => {
     expect(await redis.pttl(keys.breaker(HOST))).toBeGreaterThan(RULES.ttlMs + 80_000_000);
   });
 
-  it("still gives the holder of a lease its answer again, with the epoch of now", async ({
+  it("still repeats the answer for the holder of a lease, with the current epoch", async ({
     fleet,
     run,
     redis,
@@ -275,7 +276,7 @@ describe("an open breaker", () => {
 });
 
 describe("a half-open breaker", () => {
-  it("lets a few through, and tells the others to ask again soon", async ({ fleet, run }) => {
+  it("lets a few probes through, and tells the others to ask again soon", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
     const names = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`n${at}`, `http://host/${at}`]));
@@ -300,7 +301,12 @@ describe("a half-open breaker", () => {
     expect(await redis.hget(keys.breaker(HOST), "st")).toBeNull();
   });
 
-  it("opens again with the first failure, whatever the threshold", async ({ fleet, run, redis, keys }) => {
+  it("opens again with the first failure, regardless of the threshold", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
     await open(fleet, run);
     await cool(fleet);
     const { blockedUntilMs } = await fleet.tell(run, "host", "fail");
@@ -309,7 +315,7 @@ describe("a half-open breaker", () => {
     expect(await redis.hget(keys.breaker(HOST), "opens")).toBe("2");
   });
 
-  it("is not reopened by a probe that ends after another one has closed it", async ({ fleet, run }) => {
+  it("is not reopened by a probe that ends after another has closed it", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
     const [a, b] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
@@ -322,7 +328,7 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).toBe("through");
   });
 
-  it("is not closed by a success of before it opened", async ({ fleet, run }) => {
+  it("is not closed by a success from before it opened", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const early = await fleet.admit(file);
     await open(fleet, run);
@@ -334,7 +340,7 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("closes with a success of its own although one of before it opened is told in the same call", async ({
+  it("closes with a probe's success although the same call reports a success from before it opened", async ({
     fleet,
     run,
     redis,
@@ -353,7 +359,7 @@ describe("a half-open breaker", () => {
     expect(await redis.hget(keys.breaker(HOST), "st")).toBeNull();
   });
 
-  it("gets no probe back from a file that ends without having been admitted", async ({
+  it("regains no probe from a file that ends without having been admitted", async ({
     fleet,
     run,
     redis,
@@ -369,7 +375,7 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).not.toBe("through");
   });
 
-  it("gets a probe back from one that died: each has an expiry", async ({ redis, keys }) => {
+  it("regains the probe of a dead worker when it expires", async ({ redis, keys }) => {
     const fleet = new Member(redis, keys, "owner", 100);
     const run = await fleet.newRun();
     await open(fleet, run);
@@ -378,7 +384,7 @@ describe("a half-open breaker", () => {
     await until("a dead prober's place", async () => (await ask(fleet, run)) === "through");
   });
 
-  it("does not count the same delivery asking again as another probe", async ({ fleet, run }) => {
+  it("does not count a repeated request of the same delivery as another probe", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
     const file = await fleet.file(run);
@@ -389,9 +395,9 @@ describe("a half-open breaker", () => {
   });
 });
 
-describe("a worker that was taken over", () => {
+describe("a worker whose lease was taken over", () => {
   it.for(["ok", "fail"] as const)(
-    "cannot tell the breaker: settled with %s",
+    "cannot change the breaker: settled with %s",
     async (verdict, { fleet, run, redis, keys }) => {
       await fleet.tell(run, "host", "fail");
       const file = await fleet.file(run);
@@ -406,7 +412,7 @@ describe("a worker that was taken over", () => {
   );
 
   it.for(["ok", "fail"] as const)(
-    "cannot tell the breaker: given back with %s",
+    "cannot change the breaker: released with %s",
     async (verdict, { fleet, run, redis, keys }) => {
       await fleet.tell(run, "host", "fail");
       const file = await fleet.file(run);

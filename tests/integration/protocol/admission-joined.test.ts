@@ -12,7 +12,7 @@ const it = base.extend<{ fleet: Member; runs: [string, string] }>({
 const SHARED = "shared-flight";
 const SOURCE = "http://host/a";
 
-/** Has a run ask for a file that others may ask for, too. */
+/** Registers a file that other runs may request, too. */
 async function ask(fleet: Member, run: string): Promise<void> {
   await fleet.backlog.enqueue(run, 1, "", [queued(run, SOURCE, "a", { flight: SHARED })], { fleet: true });
 }
@@ -20,7 +20,7 @@ async function ask(fleet: Member, run: string): Promise<void> {
 /** The file as a worker carries it for one of the runs. */
 const of = (run: string): FileKeys => ({ ...keysOf(run, SOURCE, "a"), flight: SHARED });
 
-/** Files that a run has in its backlog: index, job, and 1 where the flight is the run's own. */
+/** Files in a run's backlog: index, job, and 1 if the flight belongs to the run alone. */
 async function chunk(fleet: Member, run: string) {
   return await fleet.backlog.chunk(run, "1|host:80");
 }
@@ -28,7 +28,7 @@ async function chunk(fleet: Member, run: string) {
 const settled = async (fleet: Member, runs: string[]) =>
   Promise.all(runs.map(async (run) => (await fleet.ledger.counts(run)).settled));
 
-describe("a file that two runs ask for", () => {
+describe("a file that two runs request", () => {
   it("is queued once, and settled for both", async ({ fleet, runs }) => {
     for (const run of runs) await ask(fleet, run);
     expect(await chunk(fleet, runs[0])).toHaveLength(1);
@@ -40,15 +40,12 @@ describe("a file that two runs ask for", () => {
     for (const run of runs) expect((await fleet.ledger.get(run)).bytes).toBe(7);
   });
 
-  it("is settled for the second although whoever settles knew of the first alone", async ({
-    fleet,
-    runs,
-  }) => {
+  it("is settled for the second although the worker knew only of the first", async ({ fleet, runs }) => {
     await ask(fleet, runs[0]);
     const waiting = `${runs[0]}:0`;
     await ask(fleet, runs[1]);
     const given = settling(of(runs[0]), undefined, { waiting, outcome: "blocked", failure: "{}" });
-    // Who gives it up for one run alone learns of the other, and has done nothing.
+    // Giving it up for one run alone reveals the other run, and does nothing.
     expect(await fleet.admission.settleAlone(given)).toEqual({
       is: "waiting",
       waiting: `${runs[0]}:0,${runs[1]}:0`,
@@ -65,7 +62,10 @@ describe("a file that two runs ask for", () => {
     expect(await fleet.admission.admit(request(of(runs[0])))).toMatchObject({ is: "admitted" });
   });
 
-  it("is the second's own where the first is on its way: it could be older", async ({ fleet, runs }) => {
+  it("is carried separately for the second if the first is in progress, as that may be older", async ({
+    fleet,
+    runs,
+  }) => {
     await ask(fleet, runs[0]);
     const admitted = await fleet.admit(of(runs[0]));
     await ask(fleet, runs[1]);
@@ -77,7 +77,7 @@ describe("a file that two runs ask for", () => {
 });
 
 describe("the outcome of a file", () => {
-  it("is kept for those who follow its run, and not where nobody does", async ({
+  it("is kept for the followers of its run, and not if there are none", async ({
     fleet,
     runs,
     redis,

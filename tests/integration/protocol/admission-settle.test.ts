@@ -22,7 +22,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 });
 
 describe("settling", () => {
-  it("ends a file: outcome, bytes, catalog; flight and lease are free", async ({
+  it("ends a file: outcome, bytes and catalog are written; flight and lease are freed", async ({
     fleet,
     run,
     redis,
@@ -49,7 +49,7 @@ describe("settling", () => {
     expect(await new Catalog(redis, keys).lookUp(file.tree, [file.name, "b"])).toEqual([KNOWN, undefined]);
   });
 
-  it("forgets the catalog's entry of a file that was removed", async ({ fleet, run, redis, keys }) => {
+  it("deletes the catalog entry of a removed file", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     await fleet.admission.settle(settling(file, await fleet.admit(file), { catalog: ENTRY }));
     const again = await fleet.file(await fleet.newRun());
@@ -57,7 +57,7 @@ describe("settling", () => {
     expect(await redis.exists(catalogKey(keys, file.tree, file.name))).toBe(0);
   });
 
-  it("drops a file's secrets with it, and only with it", async ({ fleet, run }) => {
+  it("deletes a file's secrets with the file, and not before", async ({ fleet, run }) => {
     const [file, other] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
     if (!file || !other) throw new Error("two files");
     await fleet.ledger.keepSecretSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
@@ -71,7 +71,7 @@ describe("settling", () => {
     expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
   });
 
-  it("records every outcome as what it is", async ({ fleet, run }) => {
+  it("records every outcome under its name", async ({ fleet, run }) => {
     const names = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, `http://host/${outcome}`]));
     const files = await fleet.files(run, names);
     await Promise.all(
@@ -143,7 +143,7 @@ describe("settling", () => {
     expect(sums).toEqual([3, 30, 0]);
   });
 
-  it("frees the destination for the next", async ({ fleet, run }) => {
+  it("frees the destination for the next file", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const next = await fleet.file(await fleet.newRun());
@@ -152,10 +152,7 @@ describe("settling", () => {
     expect((await fleet.admit(next, "e:1")).origin).toBe("new");
   });
 
-  it("without a lease ends the file and leaves whoever holds the destination alone", async ({
-    fleet,
-    run,
-  }) => {
+  it("without a lease ends the file and leaves the destination's holder alone", async ({ fleet, run }) => {
     const held = await fleet.file(run);
     const holder = await fleet.admit(held);
     const other = await fleet.newRun();
@@ -168,10 +165,7 @@ describe("settling", () => {
     expect((await fleet.admission.settle(settling(held, holder))).is).toBe("ok");
   });
 
-  it("of a file that failed frees its destination, whatever was known of its part", async ({
-    fleet,
-    run,
-  }) => {
+  it("of a failed file frees its destination, whatever its staging", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await fleet.admission.renew([{ lease: file.lease, fence: admitted.fence, staged: "part" }]);
@@ -181,12 +175,7 @@ describe("settling", () => {
     expect(await fleet.admit(next, "e:1")).toMatchObject({ origin: "new", staged: "", predecessors: [] });
   });
 
-  it("is right with indexes and sizes beyond what a script prints by itself", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("is right for numbers beyond those that Lua prints exactly", async ({ fleet, run, redis, keys }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     const bytes = 6 * 2 ** 40;
@@ -197,7 +186,7 @@ describe("settling", () => {
   });
 });
 
-describe("a worker that was taken over", () => {
+describe("a worker whose lease was taken over", () => {
   it("cannot settle: outcome, catalog, failure, lease and flight stay as they are", async ({
     fleet,
     run,
@@ -223,7 +212,12 @@ describe("a worker that was taken over", () => {
     expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
   });
 
-  it("in the same batch as its successor loses, whoever comes first", async ({ fleet, run, redis, keys }) => {
+  it("loses against its successor in the same batch, whichever comes first", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
     for (const order of ["stale first", "successor first"]) {
       const file = await fleet.file(run, order);
       const stale = await fleet.admit(file, "d:1");
@@ -252,7 +246,7 @@ describe("a worker that was taken over", () => {
     const other = await fleet.file(await fleet.newRun());
     const holder = await fleet.admit(other, "e:1");
     await fleet.admission.settle(settling(other, holder, { catalog: ENTRY }));
-    // Its flight is still there and nobody holds the destination now, and yet: no.
+    // Its flight still exists and nobody holds the destination, but it must not settle.
     expect((await fleet.admission.settle(settling(file, stale, { catalog: OTHER }))).is).toBe("stale");
     expect((await new Catalog(redis, keys).lookUp(file.tree, [file.name]))[0]?.version).toBe("version");
     expect((await fleet.ledger.counts(run)).settled).toBe(0);
@@ -269,14 +263,17 @@ describe("a worker that was taken over", () => {
     expect((await fleet.admission.settle(settling(file, again))).is).toBe("ok");
   });
 
-  it("may settle while nobody has taken over: what it published is whole", async ({ fleet, run }) => {
+  it("may settle until another worker has taken over, as what it published is complete", async ({
+    fleet,
+    run,
+  }) => {
     const file = await fleet.file(run);
     const admitted = await fleet.admit(file);
     await expireLease(fleet, file);
     expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("ok");
   });
 
-  it("that had given its lease back cannot settle once another has it", async ({ fleet, run }) => {
+  it("cannot settle after its release once another worker has the lease", async ({ fleet, run }) => {
     const file = await fleet.file(run);
     const first = await fleet.admit(file, "d:1");
     await fleet.admission.release({
@@ -296,7 +293,7 @@ describe("a worker that was taken over", () => {
 });
 
 describe("many files at once", () => {
-  it("are each settled exactly once, though every call is made twice and Redis is killed in between", async ({
+  it("are each settled exactly once, although every call is repeated and Redis is killed in between", async ({
     fleet,
     run,
     server,

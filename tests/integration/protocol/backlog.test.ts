@@ -27,7 +27,7 @@ async function backlog(fleet: Member, run: string) {
 }
 
 describe("a batch", () => {
-  it("gets indexes, flights, a chunk per host, counts and cursor, in one go", async ({
+  it("gets indexes, flights, a chunk per host, counts and cursor in one step", async ({
     fleet,
     run,
     redis,
@@ -53,7 +53,7 @@ describe("a batch", () => {
     }
   });
 
-  it("goes on with the indexes where the last one stopped", async ({ fleet, run, redis }) => {
+  it("continues the indexes of the last one", async ({ fleet, run, redis }) => {
     await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a"), queued(run, "http://h/b", "b")]);
     await redis.script("FLUSH");
     const answers = await fleet.backlog.enqueue(run, 2, "", [queued(run, "http://h/c", "c")]);
@@ -61,12 +61,7 @@ describe("a batch", () => {
     expect(await fleet.backlog.chunkIds(run)).toEqual(["1|h:80", "2|h:80"]);
   });
 
-  it("settles what is known to be unchanged or cannot be carried at once", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("settles files at once that are unchanged or cannot be carried", async ({ fleet, run, redis, keys }) => {
     const failure = failureOf("http://h/c", "c", "path");
     const answers = await fleet.backlog.enqueue(run, 1, "", [
       queued(run, "/data/a", "a", { kind: "unchanged", bytes: 7 }),
@@ -80,11 +75,11 @@ describe("a batch", () => {
     const [failures] = await collect(fleet.ledger.failures(run));
     expect(failures).toEqual([{ ...JSON.parse(failure), index: 2 }]);
     expect(Object.keys(await backlog(fleet, run))).toEqual(["1|h:80"]);
-    // Nothing is in flight but what is queued.
+    // Only queued files have a flight.
     expect(await redis.exists(keys.flight(flightHash(run, "/data/a", "a", 0)))).toBe(0);
   });
 
-  it("sent again gets the answer of the first time and does nothing", async ({ fleet, run, redis, keys }) => {
+  it("that is repeated gets the first answer and changes nothing", async ({ fleet, run, redis, keys }) => {
     const files: EnqueueFile[] = [
       queued(run, "http://h/a", "a"),
       queued(run, "http://h/a", "a"),
@@ -97,7 +92,7 @@ describe("a batch", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("sent again after some of it was carried does not bring that back", async ({ fleet, run }) => {
+  it("that is repeated does not restore files that were carried since", async ({ fleet, run }) => {
     const files = [queued(run, "http://h/a", "a"), queued(run, "http://h/b", "b")];
     await fleet.backlog.enqueue(run, 1, "", files);
     const file = { ...(files[0] as EnqueueFile), runId: run, lease: "l", tree: "t", name: "a" };
@@ -110,7 +105,7 @@ describe("a batch", () => {
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 2, settled: 1 });
   });
 
-  it("after one that Redis has forgotten is refused, and so is one of long ago", async ({
+  it("is refused after one that Redis has forgotten, and if it is outdated", async ({
     fleet,
     run,
     redis,
@@ -127,7 +122,7 @@ describe("a batch", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("of a run that Redis does not know is refused", async ({ fleet, redis, keys }) => {
+  it("of an unknown run is refused", async ({ fleet, redis, keys }) => {
     await expect(fleet.backlog.enqueue("gone", 1, "", [queued("gone", "http://h/a", "a")])).rejects.toThrow();
     expect(await dump(redis, keys)).toEqual({});
   });
@@ -151,7 +146,7 @@ describe("a batch", () => {
     await other.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
   });
 
-  it("of thousands of files and of any names is answered right", async ({ fleet, run }) => {
+  it("of thousands of files with any names gets correct answers", async ({ fleet, run }) => {
     const names = Array.from({ length: 3_000 }, (_, at) => `déjà "vu" \\ ${at} 文件\n\t%s {}`);
     const answers = await fleet.backlog.enqueue(
       run,
@@ -166,7 +161,7 @@ describe("a batch", () => {
     expect((await fleet.ledger.get(run)).cursor).toBe(JSON.stringify({ listByte: 2 ** 40 }));
   });
 
-  it("that Redis was killed under is registered once", async ({ fleet, run, server }) => {
+  it("during which Redis was killed is registered once", async ({ fleet, run, server }) => {
     const batches = Array.from({ length: 20 }, (_, nth) =>
       Array.from({ length: 50 }, (__, at) => queued(run, `http://h/${nth}-${at}`, `${nth}-${at}`)),
     );
@@ -183,8 +178,8 @@ describe("a batch", () => {
   });
 });
 
-describe("destinations of a run", () => {
-  it("the same source twice is one file, in one batch and across batches", async ({ fleet, run }) => {
+describe("the destinations of a run", () => {
+  it("are one file for a repeated source, in one batch and across batches", async ({ fleet, run }) => {
     const a = queued(run, "http://h/a", "a");
     expect(await fleet.backlog.enqueue(run, 1, "", [a, a])).toEqual([
       { is: "index", index: 0 },
@@ -197,7 +192,7 @@ describe("destinations of a run", () => {
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 2, settled: 0 });
   });
 
-  it("another source for one of them is a collision: failed, and listed", async ({ fleet, run }) => {
+  it("collide if another source has the same: that file fails and is listed", async ({ fleet, run }) => {
     const answers = await fleet.backlog.enqueue(run, 1, "", [
       queued(run, "http://h/a", "a"),
       queued(run, "http://other/a", "a"),
@@ -215,12 +210,12 @@ describe("destinations of a run", () => {
       [1, "collision", "http://other/a"],
       [2, "collision", "http://third/a"],
     ]);
-    // The first one is carried as if nothing had been.
+    // The first one is carried as usual.
     const chunks = await backlog(fleet, run);
     expect(Object.values(chunks).flat()).toEqual([[0, { s: "http://h/a", d: "a" }]]);
   });
 
-  it("are a run's own: another run may have the same", async ({ fleet, run }) => {
+  it("are separate from those of another run", async ({ fleet, run }) => {
     const other = await fleet.newRun();
     await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://h/a", "a")]);
     expect(await fleet.backlog.enqueue(other, 1, "", [queued(other, "http://other/a", "a")])).toEqual([
@@ -237,10 +232,10 @@ describe("destinations of a run", () => {
   });
 });
 
-describe("putting files back", () => {
+describe("requeueing files", () => {
   const all = ["failed", "blocked", "locked", "cancelled"] as const;
 
-  /** Six files, of which the first five end as told and the sixth is left open. */
+  /** Six files, of which the first five end with the given outcomes and the sixth stays open. */
   async function sixFiles(fleet: Member, run: string) {
     const names = ["copied", "unchanged", "failed", "blocked", "cancelled", "open"] as const;
     const files = await fleet.files(run, Object.fromEntries(names.map((name) => [name, `http://h/${name}`])));
@@ -259,12 +254,7 @@ describe("putting files back", () => {
     }));
   }
 
-  it("to resume takes up what is open and leaves alone what is settled", async ({
-    fleet,
-    run,
-    redis,
-    keys,
-  }) => {
+  it("for a resume takes open files and leaves settled ones alone", async ({ fleet, run, redis, keys }) => {
     const files = await sixFiles(fleet, run);
     const counts = await fleet.ledger.counts(run);
     expect(await fleet.backlog.requeue(run, "1.1.q|h:80", files, [])).toBe(1);
@@ -276,7 +266,7 @@ describe("putting files back", () => {
     expect(await redis.exists(keys.flight(files[5]?.flight as string))).toBe(1);
   });
 
-  it("to retry clears exactly what failed", async ({ fleet, run }) => {
+  it("for a retry clears exactly the failed ones", async ({ fleet, run }) => {
     const files = await sixFiles(fleet, run);
     expect(await fleet.backlog.requeue(run, "1.1.f|h:80", files, all)).toBe(4);
     expect(await fleet.ledger.counts(run)).toEqual({
@@ -295,7 +285,7 @@ describe("putting files back", () => {
     expect(chunk?.map(([index]) => index)).toEqual([2, 3, 4, 5]);
   });
 
-  it("twice is as good as once", async ({ fleet, run, redis, keys }) => {
+  it("twice has the same result as once", async ({ fleet, run, redis, keys }) => {
     const files = await sixFiles(fleet, run);
     await fleet.backlog.requeue(run, "c|h:80", files, all);
     const before = await dump(redis, keys);
@@ -304,7 +294,7 @@ describe("putting files back", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("that were carried to their end since does not bring them back", async ({ fleet, run, redis, keys }) => {
+  it("does not restore files that have been carried since", async ({ fleet, run, redis, keys }) => {
     const files = await sixFiles(fleet, run);
     await fleet.backlog.requeue(run, "c|h:80", files, all);
     const again = { runId: run, lease: shortHash("failed"), tree: "tree", name: "failed", host: "h:80" };
@@ -317,7 +307,7 @@ describe("putting files back", () => {
     expect(await fleet.ledger.counts(run)).toMatchObject({ settled: 3, copied: 2, failed: 0 });
   });
 
-  it("by who lost the run is refused", async ({ fleet, run, redis, keys }) => {
+  it("by a process that lost the run is refused", async ({ fleet, run, redis, keys }) => {
     const files = await sixFiles(fleet, run);
     await fleet.ledger.leave(run);
     await new Member(redis, keys, FAR_PROCESS).ledger.take(await fleet.ledger.get(run));
@@ -326,7 +316,7 @@ describe("putting files back", () => {
     expect(await dump(redis, keys)).toEqual(before);
   });
 
-  it("of nothing leaves no chunk", async ({ fleet, run }) => {
+  it("of an empty list leaves no chunk", async ({ fleet, run }) => {
     expect(await fleet.backlog.requeue(run, "c|h:80", [], all)).toBe(0);
     expect(await fleet.backlog.chunkIds(run)).toEqual([]);
   });

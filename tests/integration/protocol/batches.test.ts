@@ -19,7 +19,7 @@ const send = (batches: Batches, run: string, name: string) =>
 describe("batches that Redis has forgotten", () => {
   afterEach(() => void vi.useRealTimers());
 
-  it("are all sent again, also where it was away for longer than they are kept otherwise", async ({
+  it("are all sent again, even if it was away for longer than batches are usually kept", async ({
     fleet,
     run,
     batches,
@@ -38,7 +38,7 @@ describe("batches that Redis has forgotten", () => {
     expect(await fleet.backlog.chunkIds(run)).toHaveLength(4);
   });
 
-  it("are no more than it needs", async ({ fleet, run, batches, redis, keys }) => {
+  it("are the only ones sent again", async ({ fleet, run, batches, redis, keys }) => {
     vi.useFakeTimers({ toFake: ["Date"] });
     await send(batches, run, "a");
     await send(batches, run, "b");

@@ -28,7 +28,7 @@ async function all(catalog: Catalog, tree: string): Promise<Map<string, CatalogE
 }
 
 describe("the catalog of a tree", () => {
-  it("gives back what was written, one by one and all together", async ({ catalog }) => {
+  it("returns what was written, one by one and all together", async ({ catalog }) => {
     const entries = named(2_500);
     expect(await catalog.addMissing("t", entries)).toBe(2_500);
     expect(await all(catalog, "t")).toEqual(new Map(entries.map(({ name, entry }) => [name, entry])));
@@ -38,7 +38,7 @@ describe("the catalog of a tree", () => {
     expect(await catalog.lookUp("other", names.slice(0, 1))).toEqual([undefined]);
   });
 
-  it("is listed whole where one of its hashes outgrows the compact encoding", async ({
+  it("is listed completely if one of its hashes outgrows the compact encoding", async ({
     catalog,
     redis,
     keys,
@@ -54,20 +54,20 @@ describe("the catalog of a tree", () => {
     expect((await all(catalog, "t")).size).toBe(3_001);
   });
 
-  it("keeps what is there when more is added", async ({ catalog }) => {
+  it("keeps existing entries when more are added", async ({ catalog }) => {
     const [first, second] = named(2) as [NamedEntry, NamedEntry];
     await catalog.addMissing("t", [first]);
     expect(await catalog.addMissing("t", [{ ...first, entry: entry(9) }, second])).toBe(1);
     expect(await catalog.lookUp("t", [first.name, second.name])).toEqual([first.entry, second.entry]);
   });
 
-  it("takes an entry of another format for none", async ({ catalog, redis, keys }) => {
+  it("ignores an entry of another format", async ({ catalog, redis, keys }) => {
     await redis.hset(catalogKey(keys, "t", "a"), "a", '["source","version","sha","stamp",5]');
     expect(await catalog.lookUp("t", ["a"])).toEqual([undefined]);
     expect(await all(catalog, "t")).toEqual(new Map());
   });
 
-  it("is forgotten whole, and no other one", async ({ catalog, redis, keys }) => {
+  it("is dropped completely, and no other with it", async ({ catalog, redis, keys }) => {
     const entries = named(1_200);
     await catalog.register({ id: "t", root: "/somewhere" });
     await catalog.register({ id: "u", root: "/elsewhere" });
@@ -80,7 +80,7 @@ describe("the catalog of a tree", () => {
     expect(await redis.keys(`${keys.namespace}:c:t:*`)).toEqual([]);
   });
 
-  it("says how large it is", async ({ catalog }) => {
+  it("reports its size", async ({ catalog }) => {
     expect(await catalog.size("t")).toEqual({ entries: 0, fileBytes: 0, memoryBytes: 0 });
     await catalog.addMissing("t", named(100));
     const size = await catalog.size("t");
@@ -89,9 +89,12 @@ describe("the catalog of a tree", () => {
   });
 });
 
-it("a file takes at most 200 bytes of Redis with a name of 60 characters", async ({ catalog, redis }) => {
+it("a catalog entry takes at most 200 bytes of Redis for a name of 60 characters", async ({
+  catalog,
+  redis,
+}) => {
   const used = async () => Number(/used_memory:(\d+)/.exec(await redis.info("memory"))?.[1]);
-  await redis.config("SET", "hash-max-listpack-value", "1024"); // as Drover's own Redis has it
+  await redis.config("SET", "hash-max-listpack-value", "1024"); // as in the embedded Redis
   const files = 20_000;
   const before = await used();
   await catalog.addMissing(

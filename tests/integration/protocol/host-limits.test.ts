@@ -30,7 +30,7 @@ function asked(fleet: Member, file: FileKeys) {
   return fleet.admission.admit(request(file, `${file.name}:1`));
 }
 
-/** Ends a file so. */
+/** Ends a file with an outcome. */
 async function ended(
   fleet: Member,
   file: FileKeys,
@@ -50,7 +50,7 @@ async function hurry(fleet: Member, file: FileKeys): Promise<void> {
 }
 
 describe("files at once", () => {
-  it("are no more than the limit, for all workers together; who waits is told when to come", async ({
+  it("are limited over all workers together; a waiting file is told when to ask again", async ({
     fleet,
     run,
     limit,
@@ -68,12 +68,12 @@ describe("files at once", () => {
     expect(fourth.waitMs).toBeGreaterThan(third.waitMs); // one after the other, not all at once
     await ended(fleet, a, first, "ok");
     await hurry(fleet, c);
-    // The one whose turn it is goes before one that comes just then.
+    // The file whose turn it is goes before one that asks just then.
     expect((await asked(fleet, d)).is).toBe("wait");
     expect((await asked(other, c)).is).toBe("admitted");
   });
 
-  it("are asked for again within seconds, however long files took of late: a slot that is free stays so no longer", async ({
+  it("are requested again within seconds, however long recent files took, so that no slot stays free", async ({
     fleet,
     run,
     limit,
@@ -83,7 +83,7 @@ describe("files at once", () => {
     await limit({ files: 2 });
     const all = await files(fleet, run, 42);
     for (const file of all.slice(0, 2)) await fleet.admit(file);
-    await redis.hset(keys.limit(HOST), "v", 40_000); // workers stood still, with files in their hands
+    await redis.hset(keys.limit(HOST), "v", 40_000); // the workers were suspended in the middle of files
     const waits: number[] = [];
     for (const file of all.slice(2)) {
       const answer = await asked(fleet, file);
@@ -93,14 +93,14 @@ describe("files at once", () => {
     expect(Math.max(...waits)).toBeLessThanOrEqual(5_000);
   });
 
-  it("of other hosts and of local files do not count", async ({ fleet, run, limit }) => {
+  it("of other hosts and local files do not count", async ({ fleet, run, limit }) => {
     await limit({ files: 1 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     const [b, c] = (await files(fleet, run, 2, "other")) as [FileKeys, FileKeys];
     for (const file of [a, b, c]) expect((await asked(fleet, file)).is).toBe("admitted");
   });
 
-  it("are limited by the default where a host has no limit of its own", async ({ fleet, run, limit }) => {
+  it("are limited by the default if a host has no limit of its own", async ({ fleet, run, limit }) => {
     await limit({ files: 1 }, "*");
     await limit({ files: 2 }, "other:80");
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
@@ -110,13 +110,7 @@ describe("files at once", () => {
       expect((await asked(fleet, file)).is).toBe("admitted");
   });
 
-  it("free the slot of a worker that died when its lease is over", async ({
-    fleet,
-    run,
-    limit,
-    redis,
-    keys,
-  }) => {
+  it("free the slot of a dead worker when its lease expires", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await fleet.admit(a);
@@ -126,7 +120,7 @@ describe("files at once", () => {
     expect((await asked(fleet, b)).is).toBe("admitted");
   });
 
-  it("stay limited while a long file's lease is renewed", async ({ fleet, run, limit, redis, keys }) => {
+  it("stay counted while a long file's lease is renewed", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     const { fence } = await fleet.admit(a);
@@ -135,11 +129,7 @@ describe("files at once", () => {
     expect(Number(await redis.zscore(keys.slots(HOST), keys.lease(a.lease)))).toBeGreaterThan(Date.now());
   });
 
-  it("count the file of a worker that died but once: its successor takes its place", async ({
-    fleet,
-    run,
-    limit,
-  }) => {
+  it("count the file of a dead worker once, as its successor replaces it", async ({ fleet, run, limit }) => {
     await limit({ files: 1 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     await fleet.admit(a, "d:1");
@@ -147,7 +137,7 @@ describe("files at once", () => {
     expect(await fleet.admit(a, "d:2")).toMatchObject({ origin: "expired" });
   });
 
-  it("do not wait for one whose turn has come and who has not", async ({
+  it("do not wait for a file whose turn has come but which has not asked", async ({
     fleet,
     run,
     limit,
@@ -163,7 +153,7 @@ describe("files at once", () => {
     expect((await asked(fleet, c)).is).toBe("admitted");
   });
 
-  it("are counted by who is on its way: a lease that is renewed without a limit counts nothing", async ({
+  it("count only files admitted under a limit, and no lease renewed without one", async ({
     fleet,
     run,
     redis,
@@ -175,7 +165,7 @@ describe("files at once", () => {
     expect(await redis.exists(keys.slots(HOST))).toBe(0);
   });
 
-  it("are free again when a file is over, however it ended", async ({ fleet, run, limit, redis, keys }) => {
+  it("are freed when a file ends, however it ends", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await ended(fleet, a, await fleet.admit(a), "ok");
@@ -193,7 +183,7 @@ describe("files at once", () => {
     expect(await redis.zcard(keys.slots(HOST))).toBe(0);
   });
 
-  it("have no limit once it is taken away", async ({ fleet, run, limit }) => {
+  it("are unlimited once the limit is removed", async ({ fleet, run, limit }) => {
     await limit({ files: 1 });
     await limit({});
     for (const file of await files(fleet, run, 3)) expect((await asked(fleet, file)).is).toBe("admitted");
@@ -201,7 +191,7 @@ describe("files at once", () => {
 });
 
 describe("requests per second", () => {
-  it("are spread: each file has its turn, and is not asked to wait again", async ({ fleet, run, limit }) => {
+  it("are spread: each file gets a turn and need not wait again", async ({ fleet, run, limit }) => {
     await limit({ requestsPerSecond: 10 });
     const all = await files(fleet, run, 4);
     const waits: number[] = [];
@@ -219,7 +209,7 @@ describe("requests per second", () => {
     expect((await asked(fleet, all[2] as FileKeys)).is).toBe("wait"); // too early: it keeps its turn
   });
 
-  it("count no file twice whose answer was lost and is asked for again", async ({ fleet, run, limit }) => {
+  it("count a file once if its answer was lost and it asks again", async ({ fleet, run, limit }) => {
     await limit({ requestsPerSecond: 1 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     const { fence } = await fleet.admit(a, "d:1");
@@ -230,8 +220,8 @@ describe("requests per second", () => {
   });
 });
 
-describe("a host that asks for less", () => {
-  it("gets half of it from everybody, and more again with every file that goes well", async ({
+describe("a host that asks for fewer requests", () => {
+  it("gets half as many from all workers, and more again with every success", async ({
     fleet,
     run,
     limit,
@@ -248,7 +238,7 @@ describe("a host that asks for less", () => {
     expect(await left()).toEqual([4.25, 500.002]);
   });
 
-  it("is halved once for many complaints of one moment", async ({ fleet, run, limit, redis, keys }) => {
+  it("is halved once for many complaints at the same moment", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 16 });
     const all = await files(fleet, run, 4);
     const admitted = await Promise.all(all.map((file) => fleet.admit(file)));
@@ -256,7 +246,7 @@ describe("a host that asks for less", () => {
     expect(Number(await redis.hget(keys.limit(HOST), "x"))).toBe(8);
   });
 
-  it("is slowed without any limit set, is left alone for as long as it says, and is forgiven", async ({
+  it("is slowed without a limit, is left alone as long as it asks, and recovers", async ({
     fleet,
     run,
     redis,
@@ -271,7 +261,7 @@ describe("a host that asks for less", () => {
     expect(await redis.pttl(keys.limit(HOST))).toBeGreaterThan(0);
   });
 
-  it("is not left alone for more than a minute, whatever it says to one file", async ({ fleet, run }) => {
+  it("is left alone for a minute at most, whatever it asks for one file", async ({ fleet, run }) => {
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     await ended(fleet, a, await fleet.admit(a), "slow", 3_600_000);
     const answer = await asked(fleet, b);
@@ -279,7 +269,7 @@ describe("a host that asks for less", () => {
     expect(answer.waitMs).toBeLessThanOrEqual(60_000);
   });
 
-  it("keeps the limit that a person set for it", async ({ fleet, run, limit, redis, keys }) => {
+  it("keeps the limit that a user set for it", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 8 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     await ended(fleet, a, await fleet.admit(a), "slow");
@@ -288,7 +278,11 @@ describe("a host that asks for less", () => {
 });
 
 describe("bytes per second", () => {
-  it("come with the file, and how many share them", async ({ fleet, run, limit }) => {
+  it("are returned with the file, and with the number of files that share them", async ({
+    fleet,
+    run,
+    limit,
+  }) => {
     await limit({ bytesPerSecond: 1_000_000 });
     const [a, b] = (await files(fleet, run, 2)) as [FileKeys, FileKeys];
     expect(await fleet.admit(a)).toMatchObject({ bytesPerSecond: 1_000_000, others: 1 });

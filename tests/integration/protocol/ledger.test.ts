@@ -23,7 +23,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 });
 
 describe("a run", () => {
-  it("is read back as it was written", async ({ fleet }) => {
+  it("is read as it was written", async ({ fleet }) => {
     const spec = specOf({ root: "/über/all", sources: ["http://h/a?token=***"], retries: 7 });
     const id = await fleet.ledger.create(spec, {
       headers: { "x-key": "v" },
@@ -60,7 +60,7 @@ describe("a run", () => {
     expect(await fleet.ledger.secretSource(id, "flight")).toBeUndefined();
   });
 
-  it("keeps no secret for ever that comes after the others have expired", async ({
+  it("keeps no late secret without expiry after the others have expired", async ({
     fleet,
     run,
     redis,
@@ -71,11 +71,11 @@ describe("a run", () => {
     expect(await redis.ttl(keys.secrets(run))).not.toBe(-1);
   });
 
-  it("that is not there is said so", async ({ fleet }) => {
+  it("that does not exist is reported as such", async ({ fleet }) => {
     await expect(fleet.ledger.get("rnone-000000")).rejects.toThrow(/no such run: rnone-000000/);
   });
 
-  it("is listed, the newest first, and no more than asked for", async ({ fleet }) => {
+  it("is listed newest first, up to the requested number", async ({ fleet }) => {
     const ids: string[] = [];
     for (let nth = 0; nth < 4; nth++) {
       ids.push(await fleet.newRun());
@@ -85,7 +85,7 @@ describe("a run", () => {
     expect((await fleet.ledger.list(2)).map((run) => run.id)).toEqual([ids[3], ids[2]]);
   });
 
-  it("is interrupted when its owner is dead or has left it, and not while nobody can tell", async ({
+  it("is interrupted when its owner is dead or has left, and not if that is unknown", async ({
     redis,
     keys,
   }) => {
@@ -103,8 +103,8 @@ describe("a run", () => {
   });
 });
 
-describe("finishing", () => {
-  it("is done only when everything is expanded and every file is settled", async ({ fleet, run }) => {
+describe("finishing a run", () => {
+  it("succeeds only when everything is expanded and every file is settled", async ({ fleet, run }) => {
     const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b" });
     expect(await fleet.ledger.finish(run)).toBe("open");
     for (const [index, file] of files.entries()) {
@@ -119,26 +119,29 @@ describe("finishing", () => {
     expect(endedMs).toBeGreaterThan(0);
   });
 
-  it("trusts the bitmap and not a counter: a file settled twice is not two", async ({ fleet, run }) => {
+  it("trusts the bitmap and not a counter: a file settled twice does not count as two", async ({
+    fleet,
+    run,
+  }) => {
     const files = await fleet.files(run, { a: "http://h/a", b: "http://h/b" });
     await fleet.ledger.seal(run);
     const [a] = files;
     if (!a) throw new Error();
     const admitted = await fleet.admit(a);
     await fleet.admission.settle(settling(a, admitted));
-    await fleet.redis.set(fleet.keys.flight(a.flight), "0"); // as if a torn write had brought the flight back
+    await fleet.redis.set(fleet.keys.flight(a.flight), "0"); // as if lost writes had restored the flight
     await fleet.admission.settle(settling(a, undefined));
     expect(await fleet.ledger.finish(run)).toBe("open");
     expect((await fleet.ledger.counts(run)).settled).toBe(1);
   });
 
-  it("a run of no files is done as soon as it is sealed", async ({ fleet, run }) => {
+  it("succeeds without files as soon as it is sealed", async ({ fleet, run }) => {
     expect(await fleet.ledger.finish(run)).toBe("open");
     await fleet.ledger.seal(run);
     expect(await fleet.ledger.finish(run)).toBe("done");
   });
 
-  it("a cancelled run stays cancelled, and need not be sealed", async ({ fleet, run }) => {
+  it("leaves a cancelled run cancelled, sealed or not", async ({ fleet, run }) => {
     const [file] = await fleet.files(run, { a: "http://h/a" });
     if (!file) throw new Error();
     await fleet.ledger.cancel(run);
@@ -150,7 +153,7 @@ describe("finishing", () => {
     expect((await fleet.ledger.get(run)).state).toBe("cancelled");
   });
 
-  it("a fleet's run is not done while its producer may add to it", async ({ fleet }) => {
+  it("of a fleet does not succeed while its producer may add files", async ({ fleet }) => {
     const run = await fleet.newRun({ fleet: true });
     await fleet.ledger.seal(run);
     expect(await fleet.ledger.finishFleet(run)).toBe(false);
@@ -159,7 +162,7 @@ describe("finishing", () => {
     expect((await fleet.ledger.get(run)).state).toBe("done");
   });
 
-  it("is not for who lost the run", async ({ fleet, run, redis, keys }) => {
+  it("is refused to a process that lost the run", async ({ fleet, run, redis, keys }) => {
     await fleet.ledger.seal(run);
     expect(await new Member(redis, keys, FAR_PROCESS).ledger.finish(run)).toBe("lost");
     expect((await fleet.ledger.get(run)).state).toBe("running");
@@ -168,7 +171,12 @@ describe("finishing", () => {
 });
 
 describe("taking a run", () => {
-  it("is had when nobody works on it, with one generation more", async ({ fleet, run, redis, keys }) => {
+  it("succeeds if no process works on it, and increments the generation", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
     await fleet.ledger.leave(run);
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
@@ -179,7 +187,7 @@ describe("taking a run", () => {
     });
   });
 
-  it("is had of a dead owner", async ({ fleet, redis, keys }) => {
+  it("succeeds if its owner is dead", async ({ fleet, redis, keys }) => {
     const dead = new Member(redis, keys, DEAD_PROCESS);
     const id = await dead.newRun();
     await fleet.ledger.take(await fleet.ledger.get(id));
@@ -190,7 +198,7 @@ describe("taking a run", () => {
     });
   });
 
-  it("is refused while its owner lives, or may live", async ({ redis, keys, run }) => {
+  it("is refused while its owner is or may be alive", async ({ redis, keys, run }) => {
     const other = new Member(redis, keys, FAR_PROCESS);
     await expect(other.ledger.take(await other.ledger.get(run))).rejects.toThrow(SettingsError);
     await expect(other.ledger.take(await other.ledger.get(run))).rejects.toThrow(`process ${process.pid}`);
@@ -199,7 +207,7 @@ describe("taking a run", () => {
     await expect(mine.ledger.take(await mine.ledger.get(far))).rejects.toThrow(SettingsError);
   });
 
-  it("of a fleet is refused while its producer says that it lives, wherever it is", async ({
+  it("of a fleet is refused while its producer renews its hold, on whatever machine", async ({
     fleet,
     redis,
     keys,
@@ -209,13 +217,13 @@ describe("taking a run", () => {
     await expect(fleet.ledger.take(await fleet.ledger.get(run))).rejects.toThrow(/being worked on/);
     expect(await fleet.ledger.hold(run)).toBe(false);
     expect(await far.ledger.hold(run)).toBe(true);
-    await redis.hset(keys.run(run), "ownerUntil", "1"); // it has said nothing for long
+    await redis.hset(keys.run(run), "ownerUntil", "1"); // it has been silent for long
     await fleet.ledger.take(await fleet.ledger.get(run));
     expect(await far.ledger.hold(run)).toBe(false);
     expect(await fleet.ledger.hold(run)).toBe(true);
   });
 
-  it("by many at once is had by one", async ({ redis, keys }) => {
+  it("by many at once succeeds for one", async ({ redis, keys }) => {
     const dead = new Member(redis, keys, DEAD_PROCESS);
     const id = await dead.newRun();
     const run = await dead.ledger.get(id);
@@ -226,7 +234,7 @@ describe("taking a run", () => {
     expect(ends.filter((end) => end.status === "fulfilled")).toHaveLength(1);
   });
 
-  it("keeps the old owner, who may wake up at any time, from giving it away or ending it", async ({
+  it("keeps the old owner, which may resume at any time, from leaving or finishing it", async ({
     fleet,
     run,
     redis,
@@ -247,7 +255,7 @@ describe("taking a run", () => {
     expect(await other.ledger.get(run)).toMatchObject({ owner: "", sealed: true });
   });
 
-  it("takes from the old owner the right to settle the run, but not the files on their way", async ({
+  it("keeps the old owner from settling the run, but not its files in progress", async ({
     fleet,
     run,
     redis,
@@ -260,13 +268,13 @@ describe("taking a run", () => {
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
     await other.ledger.seal(run);
-    // Its lease is still good: the file ends once, and the new owner counts it.
+    // Its lease is still valid: the file ends once, and the new owner counts it.
     expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("ok");
     expect(await fleet.ledger.finish(run)).toBe("lost");
     expect(await other.ledger.finish(run)).toBe("done");
   });
 
-  it("does not bring back a run that has been forgotten", async ({ fleet, run, redis, keys }) => {
+  it("does not recreate a run that has been forgotten", async ({ fleet, run, redis, keys }) => {
     const known = await fleet.ledger.get(run);
     await redis.del(keys.run(run));
     await expect(fleet.ledger.take(known)).rejects.toThrow();
@@ -292,11 +300,7 @@ describe("failures", () => {
 });
 
 describe("pruning", () => {
-  it("forgets the oldest runs with all their keys, and none that is worked on", async ({
-    fleet,
-    redis,
-    keys,
-  }) => {
+  it("forgets the oldest runs with all their keys, and none in progress", async ({ fleet, redis, keys }) => {
     const { ledger } = fleet;
     const all: string[] = [];
     for (let nth = 0; nth < 206; nth++) {
@@ -324,7 +328,7 @@ describe("pruning", () => {
     expect(names).toEqual([]);
   });
 
-  it("by age forgets interrupted runs by the time they began, but none that somebody may work on", async ({
+  it("by age forgets interrupted runs by their start, but none that may be in progress", async ({
     fleet,
     redis,
     keys,
@@ -351,8 +355,8 @@ describe("pruning", () => {
   });
 });
 
-describe("keys", () => {
-  it("of one fleet share one hash tag, so that a script may touch any of them on a cluster", () => {
+describe("the keys", () => {
+  it("of one fleet share one hash tag, so that a script may use any of them on a cluster", () => {
     const keys = new Keys("{fleet}");
     const names = [
       keys.runs(),
@@ -374,7 +378,7 @@ describe("keys", () => {
     expect(new Keys().run("r")).toBe("{drover}:run:r");
   });
 
-  it("of two fleets on one Redis have nothing to do with each other", async ({ fleet, redis, run }) => {
+  it("of two fleets on one Redis are disjoint", async ({ fleet, redis, run }) => {
     const other = new Member(redis, new Keys("{other-fleet}"));
     await expect(other.ledger.get(run)).rejects.toThrow(SettingsError);
     expect(await other.ledger.list()).toEqual([]);

@@ -26,13 +26,13 @@ describe("the outcomes of a run", () => {
     expect(await quick.read()).toEqual([]);
     expect(seen).toEqual([0, 1, 2]);
     expect(indexes(await slow.read())).toEqual([0, 1, 2]);
-    // What both have read is dropped when it is asked on.
+    // Outcomes that both have read are dropped with the next read.
     await Promise.all([quick.read(), slow.read()]);
     await quick.read();
     expect(await redis.xlen(keys.outcomes(run))).toBe(0);
   });
 
-  it("are not kept for who has left, or has said nothing for long", async ({ redis, keys, run }) => {
+  it("are not kept for followers that have left or been silent for long", async ({ redis, keys, run }) => {
     const streams = ["left", "gone", "here"].map((name) => new OutcomeStream(redis, keys, run, name));
     const [left, gone, here] = streams as [OutcomeStream, OutcomeStream, OutcomeStream];
     for (const stream of streams) await stream.read();
