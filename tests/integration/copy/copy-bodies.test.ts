@@ -5,7 +5,7 @@ import { hashOf, pattern, sha256, sha256OfFile, toBuffer } from "../../harness/c
 import { it } from "../helpers/file-worker.js";
 import { OLD, settledError, withOld } from "../helpers/http.js";
 
-describe("what vouches for a file", () => {
+describe("a copied file", () => {
   const BODY = "the body";
   it.for<[string, does.Headers | undefined, boolean, string]>([
     ["the checksum given", undefined, true, "sha256"],
@@ -14,7 +14,7 @@ describe("what vouches for a file", () => {
     ["Digest", does.digests.old(BODY), false, "digest"],
     ["Content-MD5", does.digests.md5(BODY), false, "content-md5"],
     ["the checksum given, above the server's", does.digests.md5(BODY), true, "sha256"],
-  ])("%s", async ([, headers, given, by], { fileWorker, origin }) => {
+  ])("is verified by %s", async ([, headers, given, by], { fileWorker, origin }) => {
     const url = origin.route("/file", does.file(BODY, headers ? { headers } : {}));
     const outcome = await fileWorker.through("file", url, given ? { sha256: sha256(BODY) } : {});
     expect(outcome).toMatchObject({ outcome: "copied", verifiedBy: by });
@@ -28,7 +28,7 @@ describe("what vouches for a file", () => {
     ["Content-MD5", does.digests.md5("other"), false],
     ["Content-MD5, although the checksum given is right", does.digests.md5("other"), false],
   ])(
-    "not %s: tried once more, then failed, and the old file stays",
+    "is retried once, then failed, and the old file stays, if it does not match %s",
     async ([, headers, given], { fileWorker, origin, space }) => {
       withOld(space);
       const url = origin.route("/file", does.file(BODY, headers ? { headers } : {}));
@@ -40,7 +40,7 @@ describe("what vouches for a file", () => {
     },
   );
 
-  it("the mismatch of another worker's try counts", async ({ fileWorker, origin }) => {
+  it("counts the checksum mismatch of another worker's attempt", async ({ fileWorker, origin }) => {
     const url = origin.route("/file", does.file(BODY));
     expect(await fileWorker.once("file", url, { sha256: sha256("other"), attempt: 1 })).toMatchObject({
       is: "retry",
@@ -53,7 +53,11 @@ describe("what vouches for a file", () => {
     });
   });
 
-  it("a wrong digest of a large file is found behind its writer", async ({ fileWorker, origin, space }) => {
+  it("that is large is hashed behind its writer, which finds a wrong digest", async ({
+    fileWorker,
+    origin,
+    space,
+  }) => {
     const content = pattern(9 << 20);
     const headers = { "content-md5": hashOf("md5", "other").toString("base64") };
     const url = origin.route("/file", does.file(content, { headers }), does.file(content));
@@ -62,7 +66,10 @@ describe("what vouches for a file", () => {
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(content));
   });
 
-  it("nothing, where only the end of the connection tells the end", async ({ fileWorker, origin }) => {
+  it("is reported as unverified if only the end of the connection marks its end", async ({
+    fileWorker,
+    origin,
+  }) => {
     const url = origin.route("/file", does.closeDelimited("text"));
     expect(await fileWorker.through("file", url)).toMatchObject({
       outcome: "copied",
@@ -73,29 +80,34 @@ describe("what vouches for a file", () => {
   });
 });
 
-describe("a body that is not whole", () => {
+describe("an incomplete body", () => {
   it.for<[string, does.Headers | "chunked", number]>([
     ["closed early, small", {}, 1_000],
     ["closed early, large", {}, 3 << 20],
     ["chunked, cut before its last chunk", "chunked", 1_000],
     ["chunked, cut before its last chunk, large", "chunked", 3 << 20],
-  ])("%s: the old file stays until it comes whole", async ([, kind, size], { fileWorker, origin, space }) => {
-    withOld(space);
-    const content = pattern(size);
-    const bad =
-      kind === "chunked" ? does.chunkedCut(content) : does.cutAt(content, size - 7, "close", { etag: null });
-    const url = origin.route("/file", bad, bad, does.file(content, { etag: null }));
-    for (const attempt of [1, 2]) {
-      const result = await fileWorker.once("file", url, { attempt });
-      expect(result).toMatchObject({ is: "retry", error: { permanent: false, verdict: "fail" } });
-      expect(space.read("file")).toBe(OLD);
-      expect(space.staged()).toEqual([]);
-    }
-    expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", bytes: size });
-    expect(await sha256OfFile(space.to("file"))).toBe(sha256(content));
-  });
+  ])(
+    "leaves the old file in place until an attempt completes (%s)",
+    async ([, kind, size], { fileWorker, origin, space }) => {
+      withOld(space);
+      const content = pattern(size);
+      const bad =
+        kind === "chunked"
+          ? does.chunkedCut(content)
+          : does.cutAt(content, size - 7, "close", { etag: null });
+      const url = origin.route("/file", bad, bad, does.file(content, { etag: null }));
+      for (const attempt of [1, 2]) {
+        const result = await fileWorker.once("file", url, { attempt });
+        expect(result).toMatchObject({ is: "retry", error: { permanent: false, verdict: "fail" } });
+        expect(space.read("file")).toBe(OLD);
+        expect(space.staged()).toEqual([]);
+      }
+      expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", bytes: size });
+      expect(await sha256OfFile(space.to("file"))).toBe(sha256(content));
+    },
+  );
 
-  it("is failed for good when the tries are spent", async ({ make, origin, space }) => {
+  it("fails the file once its attempts are used up", async ({ make, origin, space }) => {
     const fileWorker = await make({ retries: 3 });
     const url = origin.route("/file", does.cutAt("text", 2, "reset"));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ attempts: 3 });
@@ -104,12 +116,12 @@ describe("a body that is not whole", () => {
   });
 });
 
-/** A chunked body of one chunk. */
+/** The body in one chunk of chunked encoding. */
 function chunkOf(body: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from("\r\n0\r\n\r\n")]);
 }
 
-describe("a digest behind the body", () => {
+describe("a digest in the trailers", () => {
   for (const size of [1_000, 3 << 20]) {
     const content = pattern(size);
     const behind = (digest: does.Headers) => {
@@ -120,7 +132,7 @@ describe("a digest behind the body", () => {
       return Buffer.concat([Buffer.from(head), body.subarray(0, -2), trailer]);
     };
 
-    it(`of ${size} bytes vouches for them`, async ({ fileWorker, origin }) => {
+    it(`verifies a body of ${size} bytes`, async ({ fileWorker, origin }) => {
       const url = origin.route("/file", does.garbage(behind(does.digests.repr(content))));
       expect(await fileWorker.through("file", url)).toMatchObject({
         outcome: "copied",
@@ -129,7 +141,7 @@ describe("a digest behind the body", () => {
       });
     });
 
-    it(`of ${size} bytes that are others is told from theirs`, async ({ fileWorker, origin, space }) => {
+    it(`reveals a wrong body of ${size} bytes`, async ({ fileWorker, origin, space }) => {
       const url = origin.route("/file", does.garbage(behind(does.digests.old("others"))));
       expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "checksum" });
       expect(space.files()).toEqual([]);
@@ -137,10 +149,10 @@ describe("a digest behind the body", () => {
   }
 });
 
-describe("a body that is encoded although nobody asked for it", () => {
+describe("a body that is encoded although that was not requested", () => {
   const TEXT = "some text, again and again. ".repeat(4_000);
   it.for(["gzip", "br", "deflate"] as const)(
-    "%s: the file is what it stands for",
+    "with %s is decoded",
     async (encoding, { fileWorker, origin, space }) => {
       const url = origin.route("/file", does.encoded(TEXT, encoding));
       const outcome = await fileWorker.through("file.csv", url);
@@ -150,14 +162,14 @@ describe("a body that is encoded although nobody asked for it", () => {
     },
   );
 
-  it("gzip of a name that says so is kept as it is", async ({ fileWorker, origin, space }) => {
+  it("with gzip is kept as it is if the file's name says gzip", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.encoded(TEXT, "gzip"));
     const outcome = await fileWorker.through("file.csv.gz", url);
     expect(outcome.bytes).toBeLessThan(TEXT.length);
     expect(space.read("file.csv.gz")?.slice(1, 3)).not.toBe("so");
   });
 
-  it("cut short is never published", async ({ fileWorker, origin, space }) => {
+  it("that is cut short is never published", async ({ fileWorker, origin, space }) => {
     const wire = does.encoded(TEXT, "gzip", { "content-length": "100000" });
     const url = origin.route("/file", (exchange) => {
       void wire(exchange);
@@ -167,14 +179,14 @@ describe("a body that is encoded although nobody asked for it", () => {
     expect(space.files()).toEqual([]);
   });
 
-  it("with more bytes decoded than allowed is stopped", async ({ make, origin, space }) => {
+  it("that decodes to more bytes than allowed is aborted", async ({ make, origin, space }) => {
     const fileWorker = await make({ maxFileSizeBytes: 50_000 });
     const url = origin.route("/file", does.encoded(TEXT, "gzip"));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "too-large", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
 
-  it("in a way that nobody knows is refused", async ({ fileWorker, origin, space }) => {
+  it("with an unknown encoding is refused", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file("text", { headers: { "content-encoding": "x-rot13" } }));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "encoding", attempts: 1 });
     expect(space.files()).toEqual([]);
@@ -184,7 +196,7 @@ describe("a body that is encoded although nobody asked for it", () => {
     ["for the way, in chunks", "gzip, chunked", (body: Buffer) => chunkOf(body)],
     ["for the way, to the end of the connection", "gzip", (body: Buffer) => body],
   ] as const)(
-    "%s is refused: its bytes are not the file's",
+    "encoded %s is refused, as its bytes are not the file's",
     async ([, coding, framed], { fileWorker, origin, space }) => {
       const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n`;
       const answer = Buffer.concat([Buffer.from(head), framed(gzipSync(TEXT))]);
@@ -198,14 +210,14 @@ describe("a body that is encoded although nobody asked for it", () => {
     },
   );
 
-  it("that is no gzip after all is refused", async ({ make, origin, space }) => {
+  it("that is not gzip after all is refused", async ({ make, origin, space }) => {
     const fileWorker = await make({ retries: 2 });
     const url = origin.route("/file", does.file("no gzip", { headers: { "content-encoding": "gzip" } }));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "encoding" });
     expect(space.files()).toEqual([]);
   });
 
-  it("is held against a digest of what was sent", async ({ fileWorker, origin, space }) => {
+  it("is compared with a digest of the encoded bytes", async ({ fileWorker, origin, space }) => {
     const wire = gzipSync(TEXT);
     const url = origin.route("/file", does.encoded(TEXT, "gzip", does.digests.repr("other")));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "checksum" });
@@ -221,7 +233,7 @@ describe("a body that is encoded although nobody asked for it", () => {
     expect(space.read("another")).toBe(TEXT);
   });
 
-  it("is found unchanged the next time", async ({ fileWorker, make, origin }) => {
+  it("is found unchanged by the next sync", async ({ fileWorker, make, origin }) => {
     const url = origin.route("/file", does.encoded(TEXT, "br"));
     await fileWorker.through("file", url);
     expect((await (await make()).through("file", url)).outcome).toBe("unchanged");

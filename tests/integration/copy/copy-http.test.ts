@@ -14,7 +14,7 @@ describe("a file", () => {
     ["just small enough for one write", 512 << 10],
     ["just too large for it", (512 << 10) + 1],
     ["of 5 MiB and a bit", (5 << 20) + 3],
-  ])("%s arrives whole", async ([, size], { fileWorker, origin, space, redis, keys }) => {
+  ])("%s arrives complete", async ([, size], { fileWorker, origin, space, redis, keys }) => {
     const content = pattern(size);
     const url = origin.route("/file", does.file(content));
     const outcome = await fileWorker.through("dir/file", url);
@@ -34,7 +34,7 @@ describe("a file", () => {
     expect(await redis.keys(keys.flight("*"))).toEqual([]);
   });
 
-  it("gets the time of its source, and the same time again is no reason to copy it", async ({
+  it("gets the time of its source, and is not copied for an equal time", async ({
     fileWorker,
     make,
     origin,
@@ -48,7 +48,7 @@ describe("a file", () => {
     expect(again).toMatchObject({ outcome: "unchanged", checksum: sha256("text"), bytes: 4 });
   });
 
-  it("that is unchanged is asked about by its ETag and not sent again", async ({
+  it("that is unchanged is requested with its ETag and not sent again", async ({
     fileWorker,
     make,
     origin,
@@ -84,7 +84,7 @@ describe("a file", () => {
     expect(space.read("file")).toBe("TEXT");
   });
 
-  it("that is there already, byte for byte, is not touched", async ({ fileWorker, origin, space }) => {
+  it("that has the same bytes at the destination is not touched", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("file"), "text");
     utimesSync(space.to("file"), 1_000, 1_000);
@@ -94,12 +94,7 @@ describe("a file", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("that somebody changed at the destination is copied again", async ({
-    fileWorker,
-    make,
-    origin,
-    space,
-  }) => {
+  it("that was changed at the destination is copied again", async ({ fileWorker, make, origin, space }) => {
     const url = origin.route("/file", does.file("text"));
     await fileWorker.through("file", url);
     writeFileSync(space.to("file"), "TEXT");
@@ -107,7 +102,7 @@ describe("a file", () => {
     expect(space.read("file")).toBe("text");
   });
 
-  it("that is the one the checksum names is not even asked for", async ({ fileWorker, origin, space }) => {
+  it("that has the given checksum is not requested", async ({ fileWorker, origin, space }) => {
     withOld(space);
     const url = origin.route("/file", does.file("never"));
     const outcome = await fileWorker.through("file", url, { sha256: sha256(OLD) });
@@ -115,7 +110,7 @@ describe("a file", () => {
     expect(origin.requests).toEqual([]);
   });
 
-  it("at which another source was before is not taken for that one's", async ({
+  it("at the destination is not attributed to another source", async ({
     fileWorker,
     make,
     origin,
@@ -129,7 +124,7 @@ describe("a file", () => {
     expect(space.read("file")).toBe("two");
   });
 
-  it("that is not there creates none", async ({ fileWorker, origin, space }) => {
+  it("that does not exist is not created", async ({ fileWorker, origin, space }) => {
     const error = await settledError(fileWorker, "file", origin.url("/none"));
     expect(error).toMatchObject({ class: "not-found", attempts: 1 });
     expect(space.files()).toEqual([]);
@@ -153,7 +148,7 @@ describe("a redirect", () => {
   };
 
   it2.for([301, 302, 303, 307, 308])(
-    "%i is followed, and keeps the headers with their origin",
+    "with status %i is followed, and keeps the headers within their origin",
     async (code, { make, origin, second, space }) => {
       const fileWorker = await make({ headers: secrets });
       const last = second.route("/last", does.file("text"));
@@ -168,15 +163,15 @@ describe("a redirect", () => {
     },
   );
 
-  it("to a name that is not encoded is read as UTF-8", async ({ fileWorker, origin, space }) => {
-    const location = Buffer.from("/ü b.csv").toString("latin1"); // its bytes, as a header holds them
+  it("to an unencoded name is read as UTF-8", async ({ fileWorker, origin, space }) => {
+    const location = Buffer.from("/ü b.csv").toString("latin1"); // its bytes as a header holds them
     const url = origin.route("/first", does.redirect(location));
     origin.route("/%C3%BC%20b.csv", does.file("text"));
     expect((await fileWorker.through("file", url)).outcome).toBe("copied");
     expect(space.read("file")).toBe("text");
   });
 
-  it2("does not give the headers back after it went away and came home", async ({ make, origin, second }) => {
+  it2("does not restore the headers when it returns to their origin", async ({ make, origin, second }) => {
     const fileWorker = await make({ headers: secrets });
     const home = origin.route("/home", does.file("text"));
     const away = second.route("/away", does.redirect(home));
@@ -186,7 +181,7 @@ describe("a redirect", () => {
   });
 
   it2(
-    "never carries the user of the URL elsewhere, nor takes one from it",
+    "never carries the user of the URL elsewhere, nor accepts one in its target",
     async ({ make, origin, second }) => {
       const fileWorker = await make();
       second.route("/last", does.file("text"));
@@ -202,13 +197,13 @@ describe("a redirect", () => {
     ["to a file", "file:///etc/passwd"],
     ["to another scheme", "ftp://127.0.0.1/x"],
     ["to nonsense", "http://[bad/"],
-  ])("%s is refused, for good", async ([, to], { fileWorker, origin, space }) => {
+  ])("%s is refused permanently", async ([, to], { fileWorker, origin, space }) => {
     const url = origin.route("/first", does.redirect(to));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "redirect", attempts: 1 });
     expect(space.files()).toEqual([]);
   });
 
-  it("that goes round in circles, or on and on, is refused", async ({ fileWorker, origin }) => {
+  it("that loops, or continues for too long, is refused", async ({ fileWorker, origin }) => {
     origin.route("/b", does.redirect("/a"));
     const circle = origin.route("/a", does.redirect("/b"));
     expect(await settledError(fileWorker, "circle", circle)).toMatchObject({ class: "redirect" });
@@ -227,13 +222,13 @@ describe("a redirect", () => {
     "http://0/x",
     "http://[::ffff:a9fe:a9fe]/x",
     "http://[64:ff9b::a9fe:a9fe]/x",
-  ])("to %s is refused, for good and without a connection", async (to, { fileWorker, origin }) => {
+  ])("to %s is refused permanently and without a connection", async (to, { fileWorker, origin }) => {
     const url = origin.route("/first", does.redirect(to));
     expect(await settledError(fileWorker, "file", url)).toMatchObject({ class: "address", attempts: 1 });
   });
 
   it2(
-    "is followed for the conditions, too: the last hop is asked what is new",
+    "is followed with the conditions, so that the last hop answers them",
     async ({ fileWorker, make, origin, second }) => {
       const last = second.route("/last", does.file("text"));
       const url = origin.route("/first", does.redirect(last));

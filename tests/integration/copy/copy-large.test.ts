@@ -7,7 +7,7 @@ import { Gate } from "../../harness/gate.js";
 import { it } from "../helpers/file-worker.js";
 
 const MIB = 1 << 20;
-/** Four pieces, the last one short. */
+/** Four segments, the last one short. */
 const SIZE = 3 * PIECE_BYTES + 12_345;
 const ONE = pattern(SIZE, 1);
 const TWO = pattern(SIZE, 2);
@@ -15,7 +15,7 @@ const SHA_ONE = sha256(ONE);
 const SHA_TWO = sha256(TWO);
 
 describe("a large file", () => {
-  it("is fetched in pieces at once, each under the version that was opened", async ({
+  it("is fetched in parallel segments, each on the condition of the opened version", async ({
     fileWorker,
     origin,
     space,
@@ -33,14 +33,14 @@ describe("a large file", () => {
     ["takes no ranges", does.file(ONE, { ranges: false })],
     ["has a weak ETag only", does.file(ONE, { etag: 'W/"weak"' })],
     ["has no ETag", does.file(ONE, { etag: null })],
-  ])("is fetched in one go where the server %s", async ([, behaviour], { fileWorker, origin, space }) => {
+  ])("is fetched in one stream if the server %s", async ([, behaviour], { fileWorker, origin, space }) => {
     const url = origin.route("/file", behaviour);
     expect((await fileWorker.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
     expect(origin.requests).toHaveLength(1);
   });
 
-  it("comes in one go with the next try where the server says that it takes ranges, and does not", async ({
+  it("is fetched in one stream by the next attempt if the server announces ranges but does not serve them", async ({
     fileWorker,
     origin,
     space,
@@ -53,8 +53,8 @@ describe("a large file", () => {
   });
 });
 
-describe("a large file that is replaced while its pieces are fetched", () => {
-  /** Serves the first version until so many ranges were asked for, then the second, under its own ETag. */
+describe("a large file that is replaced while its segments are fetched", () => {
+  /** Serves the first version for that many range requests, then the second under its own ETag. */
   function replacedAfter(ranges: number, second: Behaviour): Behaviour {
     const first = does.file(ONE);
     let count = 0;
@@ -83,7 +83,7 @@ describe("a large file that is replaced while its pieces are fetched", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("and by none: a piece that comes from elsewhere is refused", async ({ fileWorker, origin, space }) => {
+  it("is refused if a segment starts elsewhere than requested", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file(ONE), does.wrongContentRange(ONE));
     const result = await fileWorker.once("file", url);
     expect(result).toMatchObject({ is: "retry", error: { class: "protocol" } });
@@ -93,8 +93,8 @@ describe("a large file that is replaced while its pieces are fetched", () => {
   });
 });
 
-describe("a large file whose pieces break", () => {
-  /** The second piece waits and then breaks, when the three others are there. */
+describe("a large file whose segments fail", () => {
+  /** The second segment waits and then fails, after the three others have arrived. */
   function brokenInTheMiddle(): Behaviour {
     const good = does.file(ONE);
     const gate = new Gate();
@@ -110,7 +110,7 @@ describe("a large file whose pieces break", () => {
     };
   }
 
-  it("goes on with the pieces that are missing, and no other", async ({ fileWorker, origin, space }) => {
+  it("is resumed with exactly the missing segments", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", brokenInTheMiddle());
     const result = await fileWorker.once("file", url);
     expect(result).toMatchObject({ is: "retry", error: { class: "connect" } });
@@ -130,15 +130,11 @@ describe("a large file whose pieces break", () => {
     expect(space.staged()).toEqual([]);
     const asked = origin.requests.slice(before).map((request) => request.headers.range);
     expect(asked[0]).toBe(`bytes=${PIECE_BYTES}-`);
-    expect(await closed.promise).toEqual({ toItsEnd: false }); // the pieces behind it are here
+    expect(await closed.promise).toEqual({ toItsEnd: false }); // the segments after it have arrived
     expect(asked.length).toBeLessThanOrEqual(2);
   });
 
-  it("takes none of its pieces for those of the version that is there by then", async ({
-    fileWorker,
-    origin,
-    space,
-  }) => {
+  it("does not reuse segments for a newer version", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", brokenInTheMiddle());
     expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.staged()).toHaveLength(1);
@@ -147,7 +143,7 @@ describe("a large file whose pieces break", () => {
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_TWO);
   });
 
-  it("starts anew, whole, where the file was replaced meanwhile", async ({ fileWorker, origin, space }) => {
+  it("starts again if it was replaced meanwhile", async ({ fileWorker, origin, space }) => {
     let ranges = 0;
     const good = does.file(ONE);
     const url = origin.route("/file", (exchange) => {
@@ -164,11 +160,7 @@ describe("a large file whose pieces break", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("with a wrong checksum keeps nothing of it, and is tried once more", async ({
-    fileWorker,
-    origin,
-    space,
-  }) => {
+  it("keeps no bytes after a wrong checksum, and is retried once", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file(ONE));
     const first = await fileWorker.once("file", url, { sha256: SHA_TWO, attempt: 1 });
     expect(first).toMatchObject({ is: "retry", error: { class: "checksum" } });

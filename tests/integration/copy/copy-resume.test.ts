@@ -30,7 +30,7 @@ async function expire(fileWorker: FileWorker, name: string): Promise<void> {
   await fileWorker.member.redis.hset(leaseKey(fileWorker, name), "e", "1");
 }
 
-/** Waits until a successor could go on: the part that is staged is noted in Redis. */
+/** Waits until a successor could continue: the staging is recorded in Redis. */
 async function noted(fileWorker: FileWorker, name: string): Promise<void> {
   const { redis } = fileWorker.member;
   await until("a note of the part", async () => (await redis.hget(leaseKey(fileWorker, name), "m")) !== null);
@@ -39,8 +39,8 @@ async function noted(fileWorker: FileWorker, name: string): Promise<void> {
 const ranges = (requests: readonly { headers: { range?: string | undefined } }[]) =>
   requests.map((request) => request.headers.range);
 
-describe("a part of a file", () => {
-  it("is gone on with, under the same version", async ({ fileWorker, origin, space }) => {
+describe("a partial download", () => {
+  it("is resumed under the same version", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), does.file(ONE));
     expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.staged()).toHaveLength(1);
@@ -56,7 +56,7 @@ describe("a part of a file", () => {
     expect(from).toBeLessThanOrEqual(5 * MIB);
   });
 
-  it("is gone on with again and again", async ({ fileWorker, origin, space }) => {
+  it("is resumed again and again", async ({ fileWorker, origin, space }) => {
     const cut =
       (at: number): ReturnType<typeof does.file> =>
       (exchange) => {
@@ -115,7 +115,7 @@ describe("a part of a file", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("is not begun with a range of elsewhere", async ({ fileWorker, origin, space }) => {
+  it("is not continued with a range from elsewhere", async ({ fileWorker, origin, space }) => {
     const url = origin.route(
       "/file",
       does.cutAt(ONE, 5 * MIB, "reset"),
@@ -127,7 +127,7 @@ describe("a part of a file", () => {
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
   });
 
-  it("that is refused with 403 begins anew at once", async ({ fileWorker, origin, space }) => {
+  it("starts again at once if its range is refused with 403", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.cutAt(ONE, 5 * MIB, "reset"), does.status(403), does.file(ONE));
     expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(await fileWorker.once("file", url)).toMatchObject({
@@ -138,7 +138,7 @@ describe("a part of a file", () => {
     expect(ranges(origin.requests)).toEqual([undefined, expect.stringMatching(/^bytes=\d+-$/), undefined]);
   });
 
-  it("that a server fails over again and again is begun anew in the last try", async ({
+  it("starts again in the last attempt if the server keeps failing on its range", async ({
     fileWorker,
     origin,
   }) => {
@@ -165,7 +165,7 @@ describe("a part of a file", () => {
     expect(ranges(origin.requests)).toEqual([undefined, undefined]);
   });
 
-  it("of a file that failed for good is not left behind", async ({ make, origin, space }) => {
+  it("of a file that failed permanently is not left behind", async ({ make, origin, space }) => {
     const first = await make({ retries: 2 });
     const url = origin.route("/file", ...does.times(2, does.cutAt(ONE, 5 * MIB, "reset")), does.file(ONE));
     expect((await first.through("file", url)).outcome).toBe("failed");
@@ -175,9 +175,9 @@ describe("a part of a file", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("that is the whole file is not asked for behind its end", async ({ fileWorker, origin, space }) => {
+  it("with all bytes is not requested beyond its end", async ({ fileWorker, origin, space }) => {
     const url = origin.route("/file", does.file(ONE));
-    // It stops when everything is staged and nothing is published.
+    // The process stops when everything is staged and nothing is published.
     await fileWorker.add("file", url);
     const stopped = await fileWorker.other({
       wrap: (source) => ({
@@ -203,7 +203,7 @@ describe("a part of a file", () => {
 });
 
 describe("a process that stops", () => {
-  it("keeps the part, gives the file back, and another goes on at once", async ({
+  it("keeps the staged bytes and returns the file, and another process continues at once", async ({
     fileWorker,
     origin,
     space,
@@ -228,8 +228,8 @@ describe("a process that stops", () => {
   });
 });
 
-describe("a worker that was taken over", () => {
-  /** One worker hangs in the middle of a file; its lease runs out. */
+describe("a worker whose lease was taken over", () => {
+  /** One worker is suspended in the middle of a file; its lease expires. */
   async function hanging(
     fileWorker: FileWorker,
     origin: { route: (path: string, ...b: ReturnType<typeof does.file>[]) => string },
@@ -242,7 +242,7 @@ describe("a worker that was taken over", () => {
     return { gate, url, carrying };
   }
 
-  it("publishes nothing: its successor goes on with a copy of its part and removes the part itself", async ({
+  it("publishes nothing: its successor continues with a copy of its staging and removes the staging", async ({
     fileWorker,
     origin,
     space,
@@ -256,7 +256,7 @@ describe("a worker that was taken over", () => {
     expect(existsSync(space.to(stagedBefore as string))).toBe(false);
     const inode = statSync(space.to("file")).ino;
     gate.open();
-    // Its flight is over: it finds nothing to say any more, or that it lost the lease.
+    // Its flight is over: it finds nothing to report, or that it lost the lease.
     const late = await carrying;
     expect(["done", "retry"]).toContain(late.is);
     if (late.is === "retry") expect(late.error.class).toBe("locked");
@@ -278,7 +278,7 @@ describe("a worker that was taken over", () => {
       "the lease",
       async () => (await fileWorker.member.redis.exists(leaseKey(fileWorker, "file"))) === 1,
     );
-    // Somebody else has it now, before the part is first noted.
+    // Another worker has the lease now, before the staging is first recorded.
     await fileWorker.member.redis.hset(leaseKey(fileWorker, "file"), { f: "9007199254740000", d: "other:1" });
     const late = await carrying;
     expect(late).toMatchObject({ is: "retry", error: { class: "locked" } });
@@ -288,13 +288,13 @@ describe("a worker that was taken over", () => {
     expect(await fileWorker.member.redis.hget(leaseKey(fileWorker, "file"), "d")).toBe("other:1");
   });
 
-  it("cannot rename its staged file once its successor has begun: at the last moment before the rename", async ({
+  it("cannot rename its staging once its successor has started, even at the last moment", async ({
     fileWorker,
     origin,
     space,
   }) => {
-    // The stale one is stopped between its last look at the lease and its rename: here its staged file is renamed
-    // by hand, as it would do it then.
+    // The stale worker is suspended between its last check of the lease and its rename. The test performs the
+    // rename in its stead.
     const { gate, url, carrying } = await hanging(fileWorker, origin);
     const [staged] = space.staged();
     const second = new Gate();
@@ -310,7 +310,7 @@ describe("a worker that was taken over", () => {
     expect(await sha256OfFile(space.to("file"))).toBe(sha256(ONE));
   });
 
-  it("cannot rename it either where its successor found nothing to do: the file is the one the checksum names", async ({
+  it("cannot rename its staging either if its successor found the file with the given checksum", async ({
     fileWorker,
     origin,
     space,
@@ -329,7 +329,7 @@ describe("a worker that was taken over", () => {
     expect(space.read("file")).toBe("wanted");
   });
 
-  it("is not forgotten by a successor whose directory was in the way", async ({
+  it("stays recorded for later successors if its successor could not open the directory", async ({
     fileWorker,
     origin,
     space,
@@ -356,7 +356,7 @@ describe("a worker that was taken over", () => {
 });
 
 describe("the destination", () => {
-  it("that is a directory is refused, for good, before anything is fetched or after", async ({
+  it("that is a directory is refused permanently, before the fetch or after it", async ({
     fileWorker,
     origin,
     space,
@@ -369,7 +369,7 @@ describe("the destination", () => {
     expect(space.files()).toEqual([]);
   });
 
-  it("below a file is refused, for good", async ({ fileWorker, origin, space }) => {
+  it("below a file is refused permanently", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     writeFileSync(space.to("a"), "a file");
     const outcome = await fileWorker.through("a/b", origin.route("/file", does.file("text")));
@@ -398,7 +398,7 @@ describe("the destination", () => {
   });
 
   it.for([10, 600_000])(
-    "whose parent is swapped for a link while its %i bytes come never leads out of the tree",
+    "whose parent is swapped for a link while its %i bytes arrive never leads out of the tree",
     async (size, { fileWorker, origin, space }) => {
       const gate = new Gate();
       const content = pattern(size);
@@ -417,7 +417,7 @@ describe("the destination", () => {
       const result = await carrying;
       expect(result.is === "settled" ? result.outcome.outcome : result.is).not.toBe("copied");
       expect(readdirSync(space.at("elsewhere"), { recursive: true })).toEqual([]);
-      // What was staged is gone from the directory that was moved aside, too.
+      // The directory that was moved aside has no staging either.
       expect(space.staged()).toEqual([]);
     },
   );
@@ -432,7 +432,7 @@ describe("the destination", () => {
 });
 
 describe("a local source", () => {
-  it("that grows while it is read is not published as it never was", async ({ make, space }) => {
+  it("that grows while it is read is not published in a mixed state", async ({ make, space }) => {
     const source = space.at("source");
     writeFileSync(source, Buffer.alloc(3 * MIB, "a"));
     let touched = false;
@@ -459,7 +459,7 @@ describe("a local source", () => {
     expect((await fileWorker.through("file", source)).checksum).toBe(sha256(Buffer.alloc(3 * MIB, "b")));
   });
 
-  it("that cannot be read fails for good", async ({ fileWorker, space }) => {
+  it("that cannot be read fails permanently", async ({ fileWorker, space }) => {
     expect(await fileWorker.through("file", space.at("none"))).toMatchObject({
       outcome: "failed",
       attempts: 1,
@@ -469,7 +469,7 @@ describe("a local source", () => {
   });
 });
 
-describe("a file that kills its workers", () => {
+describe("a file that crashes its workers", () => {
   it("ends as poison in a fleet, after eight of them", async ({ fileWorker, origin }) => {
     const spec = { fleet: true, ownFlights: true } as RunSpec;
     fileWorker.context.flights = new Flights(fileWorker.runId, spec);
@@ -477,7 +477,7 @@ describe("a file that kills its workers", () => {
     const url = origin.route("/file", does.gated(gate, does.file("content")));
     await fileWorker.add("file", url);
     const flight = fileWorker.member.keys.flight(flightHash(fileWorker.runId, url, "file", 0));
-    await fileWorker.member.redis.set(flight, `${fileWorker.runId}:0`); // as a fleet's run has it
+    await fileWorker.member.redis.set(flight, `${fileWorker.runId}:0`); // as for a fleet's run
     for (let nth = 1; nth <= 8; nth++) {
       const dead = fileWorker.once("file", url);
       dead.catch(() => {});

@@ -9,12 +9,8 @@ import { it } from "../helpers/file-worker.js";
 import { RULES } from "../helpers/fleet.js";
 import { OLD, settledError, withOld } from "../helpers/http.js";
 
-describe("limits", () => {
-  it("of size are held from the length that is announced: nothing is read", async ({
-    make,
-    origin,
-    space,
-  }) => {
+describe("a limit", () => {
+  it("of size applies to the announced length, before anything is read", async ({ make, origin, space }) => {
     const fileWorker = await make({ maxFileSizeBytes: 1_000 });
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(pattern(1_001), 10, gate));
@@ -25,7 +21,7 @@ describe("limits", () => {
     expect(space.files()).toEqual(["fits"]);
   });
 
-  it("of size are held while a body without a length comes in", async ({ make, origin, space }) => {
+  it("of size applies to a body without a length while it arrives", async ({ make, origin, space }) => {
     for (const maxFileSizeBytes of [1_000, 4 << 20]) {
       const fileWorker = await make({ maxFileSizeBytes });
       const url = origin.route("/endless", does.endless);
@@ -34,7 +30,7 @@ describe("limits", () => {
     }
   });
 
-  it("of speed hold for all bodies together", async ({ make, origin, space }) => {
+  it("of rate applies to all bodies together", async ({ make, origin, space }) => {
     const fileWorker = await make({ bytesPerSecond: 2 << 20 });
     const started = performance.now();
     await Promise.all(
@@ -42,7 +38,7 @@ describe("limits", () => {
         fileWorker.through(name, origin.route(`/${name}`, does.file(pattern(1 << 20)))),
       ),
     );
-    // 3 MiB at 2 MiB/s are 1.5 s; what may come before the first wait is the last body's, at most.
+    // 3 MiB at 2 MiB/s take 1.5 s; at most the last body may arrive before the first wait.
     expect(performance.now() - started).toBeGreaterThan(900);
     expect(space.files()).toEqual(["a", "b", "c"]);
   });
@@ -51,27 +47,24 @@ describe("limits", () => {
     ["no answer", () => does.silence],
     ["a body that stops", (content) => does.cutAt(content, 100_000, "stall")],
     ["a body that drips", (content) => does.drip(content, 10, 50)],
-  ])(
-    "of time: %s is given up, and counts against the host",
-    async ([, behaviour], { make, origin, space }) => {
-      const fileWorker = await make({ timeoutMs: 400 });
-      const url = origin.route("/file", behaviour(pattern(200_000)));
-      const result = await fileWorker.once("file", url);
-      expect(result).toMatchObject({
-        is: "retry",
-        error: { class: "timeout", permanent: false, verdict: "fail" },
-      });
-      expect(space.files()).toEqual([]);
-    },
-  );
+  ])("of time fails %s, and counts against the host", async ([, behaviour], { make, origin, space }) => {
+    const fileWorker = await make({ timeoutMs: 400 });
+    const url = origin.route("/file", behaviour(pattern(200_000)));
+    const result = await fileWorker.once("file", url);
+    expect(result).toMatchObject({
+      is: "retry",
+      error: { class: "timeout", permanent: false, verdict: "fail" },
+    });
+    expect(space.files()).toEqual([]);
+  });
 
-  it("of time do not hold against a slow body that is fast enough", async ({ make, origin }) => {
+  it("of time does not fail a slow body that is fast enough", async ({ make, origin }) => {
     const fileWorker = await make({ timeoutMs: 1_000 });
     const url = origin.route("/file", does.drip(pattern(20_000), 1_000, 100));
     expect(await fileWorker.through("file", url)).toMatchObject({ outcome: "copied", attempts: 1 });
   });
 
-  it("a host that nobody is on counts against it", async ({ fileWorker }) => {
+  it("a host that refuses connections counts as failed", async ({ fileWorker }) => {
     const result = await fileWorker.once("file", await refusedUrl("/x"));
     expect(result).toMatchObject({ is: "retry", error: { class: "connect", verdict: "fail" } });
   });
@@ -80,7 +73,7 @@ describe("limits", () => {
 describe("the breaker", () => {
   const rules = { ...RULES, threshold: 2 };
 
-  it("opens after failures in a row; then the file is not even asked for", async ({ make, origin }) => {
+  it("opens after consecutive failures; then the file is not requested", async ({ make, origin }) => {
     const fileWorker = await make({ rules });
     const url = origin.route("/file", does.status(503, { "retry-after": "120" }));
     expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry", blockedUntilMs: 0 });
@@ -92,7 +85,7 @@ describe("the breaker", () => {
     expect(origin.requests).toHaveLength(2);
   });
 
-  it("is kept closed by every answer of the host, a 404 too", async ({ make, origin }) => {
+  it("stays closed with every response of the host, including a 404", async ({ make, origin }) => {
     const fileWorker = await make({ rules });
     const bad = origin.route("/bad", does.status(500));
     for (let nth = 0; nth < 4; nth++) {
@@ -101,7 +94,7 @@ describe("the breaker", () => {
     }
   });
 
-  it("opens when a file's tries are spent, where that is asked for", async ({ make, origin }) => {
+  it("opens when a file has used up its attempts, if that is requested", async ({ make, origin }) => {
     const fileWorker = await make({ rules: { ...RULES, threshold: 100 }, openWhenSpent: true, retries: 2 });
     const url = origin.route("/file", does.status(500));
     expect((await fileWorker.through("file", url)).outcome).toBe("failed");
@@ -110,7 +103,11 @@ describe("the breaker", () => {
 });
 
 describe("a busy destination", () => {
-  it("is told with whether the same source is on its way", async ({ fileWorker, make, origin }) => {
+  it("is reported with whether the other worker carries the same source", async ({
+    fileWorker,
+    make,
+    origin,
+  }) => {
     const gate = new Gate();
     const url = origin.route("/file", does.gated(gate, does.file("text")));
     const other = origin.route("/other", does.file("other"));
@@ -127,7 +124,7 @@ describe("a busy destination", () => {
 });
 
 describe("a file of a cancelled run", () => {
-  it("is not begun", async ({ fileWorker, origin, space }) => {
+  it("is not started", async ({ fileWorker, origin, space }) => {
     await fileWorker.add("file", origin.route("/file", does.file("text")));
     await fileWorker.member.ledger.cancel(fileWorker.runId);
     const result = await fileWorker.once("file", origin.url("/file"));
@@ -136,7 +133,7 @@ describe("a file of a cancelled run", () => {
     expect(space.files()).toEqual([]);
   });
 
-  it("is stopped on its way, and the old file stays", async ({ fileWorker, origin, space }) => {
+  it("is aborted while in progress, and the old file stays", async ({ fileWorker, origin, space }) => {
     withOld(space);
     const gate = new Gate();
     const url = origin.route("/file", does.pausedAt(toBuffer(pattern(1_000)), 500, gate));
@@ -150,7 +147,7 @@ describe("a file of a cancelled run", () => {
     expect(await fileWorker.counts()).toMatchObject({ settled: 1, cancelled: 1 });
   });
 
-  it("goes on for other runs that wait for it", async ({ fileWorker, origin, space }) => {
+  it("is still carried for other runs that wait for it", async ({ fileWorker, origin, space }) => {
     const gate = new Gate();
     const url = origin.route("/file", does.gated(gate, does.file("text")));
     await fileWorker.add("file", url);
@@ -165,10 +162,10 @@ describe("a file of a cancelled run", () => {
   });
 });
 
-describe("a file whose lease has run out", () => {
-  it("is said nothing of, whatever its server answers", async ({ fileWorker, origin }) => {
+describe("a file whose lease has expired", () => {
+  it("is not settled, whatever its server answers", async ({ fileWorker, origin }) => {
     const url = origin.route("/file", (exchange) => {
-      vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine slept
+      vi.spyOn(Date, "now").mockReturnValue(Date.now() + LEASE_MS); // the machine was suspended
       return does.status(404)(exchange);
     });
     const result = await fileWorker.once("file", url);

@@ -23,7 +23,7 @@ const it = base.extend<{ dir: string; fleet: Member; dispatcher: FleetDispatcher
   },
 });
 
-/** A run of one file, with headers of its own, that nobody has looked at yet. */
+/** A run of one file with its own request headers, not yet seen by any worker. */
 async function submit(fleet: Member, dir: string): Promise<string> {
   writeFileSync(join(dir, "source"), "content");
   const spec = specOf({ root: join(dir, "out"), fleet: true, ownFlights: true });
@@ -33,7 +33,7 @@ async function submit(fleet: Member, dir: string): Promise<string> {
 }
 
 describe("an error of Redis", () => {
-  it("is not taken for a run that is forgotten: it stays to be dispatched", async ({
+  it("does not make a run count as forgotten: it is dispatched later", async ({
     dir,
     fleet,
     redis,
@@ -47,7 +47,7 @@ describe("an error of Redis", () => {
     expect((await fleet.backlog.inFlight(run)).size).toBe(1);
   });
 
-  it("is not taken for credentials that have expired: the file is carried a moment later", async ({
+  it("does not make credentials count as expired: the file is carried a moment later", async ({
     dir,
     fleet,
     redis,

@@ -21,9 +21,9 @@ import {
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, vi } from "vitest";
 
-/** Where a test has all that is its own. */
+/** Directory of the test. */
 export let base: string;
-/** With a space and beyond ASCII, since a home directory may be so. */
+/** Contains a space and a non-ASCII character, as a home directory may. */
 export let stateDir: string;
 const opened: EmbeddedRedis[] = [];
 const clients: Redis[] = [];
@@ -32,7 +32,7 @@ const holders: Holder[] = [];
 beforeEach(() => {
   base = realpathSync(mkdtempSync(join(tmpdir(), "drover-embedded-")));
   stateDir = join(base, "Zustände, alle");
-  // Short, as a socket's path must be. Own, so that a test can look at all that is in it.
+  // Short, because socket paths are limited, and separate, so that a test can look at all of its content.
   vi.stubEnv("XDG_RUNTIME_DIR", base);
 });
 
@@ -49,7 +49,7 @@ afterEach(async () => {
   rmSync(base, { recursive: true, force: true });
 });
 
-/** Has the state of the test in another place. */
+/** Moves the state directory of the test. */
 export function stateAt(directory: string): void {
   stateDir = directory;
 }
@@ -81,7 +81,7 @@ export function client(redis: EmbeddedRedis): Redis {
   return connection;
 }
 
-/** Which run of Redis answers there; waits for one. */
+/** The run id of the Redis that answers; waits for one. */
 export async function runIdOf(redis: EmbeddedRedis): Promise<string> {
   const connection = client(redis);
   try {
@@ -91,10 +91,10 @@ export async function runIdOf(redis: EmbeddedRedis): Promise<string> {
   }
 }
 
-/** 0 for what is gone by now. */
+/** 0 for a file that is gone. */
 export const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
-/** Waits for a state that tells nobody when it is reached. */
+/** Polls until a condition holds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   await vi.waitFor(async () => expect(await condition()).toBe(true), { timeout: 50_000, interval: 5 });
 }
@@ -103,14 +103,14 @@ export function kill(pid: number | undefined): void {
   try {
     if (pid !== undefined) process.kill(pid, "SIGKILL");
   } catch {
-    // It was quicker.
+    // It was gone already.
   }
 }
 
 export const supervisors = () => processes().flatMap(({ pid, supervisor }) => (supervisor ? [pid] : []));
 export const servers = () => processes().flatMap(({ pid, supervisor }) => (supervisor ? [] : [pid]));
 
-/** The keepers and servers of this test's directories that are alive, however they came to be. */
+/** The live supervisors and servers of this test's directories, whoever started them. */
 export function processes(): { pid: number; supervisor: boolean }[] {
   const found: { pid: number; supervisor: boolean }[] = [];
   if (process.platform !== "linux") {
@@ -130,13 +130,13 @@ export function processes(): { pid: number; supervisor: boolean }[] {
       if (command.includes("supervisor.js") && command.includes(base)) found.push({ pid, supervisor: true });
       else if (cwd.startsWith(base) && /redis|valkey/.test(command)) found.push({ pid, supervisor: false });
     } catch {
-      // Not alive any more.
+      // It has ended.
     }
   }
   return found;
 }
 
-/** A process that opens the embedded Redis when told to. */
+/** A process that opens the embedded Redis on request. */
 export class Holder {
   private static readonly program = `
     import { connect } from "node:net";
@@ -162,7 +162,7 @@ export class Holder {
   private readonly lines: AsyncIterator<string>;
 
   private constructor(private readonly child: ChildProcess & { stdin: NodeJS.WritableStream }) {
-    // "close" comes once the process has ended and nobody holds its stdout any more.
+    // "close" comes once the process has ended and its stdout is closed.
     this.gone = once(child, "close");
     this.lines = createInterface(child.stdout as NodeJS.ReadableStream)[Symbol.asyncIterator]();
     holders.push(this);
@@ -183,7 +183,7 @@ export class Holder {
     return this.child.exitCode;
   }
 
-  /** Opens it and resolves to the run id of the Redis that it got. */
+  /** Opens the Redis and resolves to its run id. */
   open(options: { idleMs?: number } = {}): Promise<string> {
     return this.tell("open", { stateDir, ...options });
   }

@@ -38,24 +38,24 @@ export interface FileWorkerOptions extends Partial<Terms> {
   owner?: string;
   headers?: Record<string, string>;
   bytesPerSecond?: number;
-  /** Goes on with the run of another one. */
+  /** Id of an existing run to continue. */
   runId?: string;
   wrap?: (source: Source) => Source;
-  /** Service of an s3:// root, and of such sources. */
+  /** Service of an s3:// root and of s3:// sources. */
   s3?: S3Spec;
-  /** Objects over this are copied in parts. */
+  /** Size in bytes above which objects are copied in parts. */
   mostCopyBytes?: number;
-  /** `s3://bucket/prefix` that keeps what is removed. */
+  /** `s3://bucket/prefix` where removed files are kept. */
   backup?: string;
 }
 
-/** A worker without its queue: what carries the files of one run to one tree. */
+/** A worker without a queue: carries the files of one run to one tree. */
 export class FileWorker {
   readonly #client: HttpClient;
   readonly #deliveries = new Map<string, number>();
   readonly #indexes = new Map<string, number>();
   readonly #others: FileWorker[] = [];
-  /** Called for what goes wrong besides the files. */
+  /** Called with errors that do not belong to a file. */
   onError = (error: Error): void => {
     throw error;
   };
@@ -158,14 +158,14 @@ export class FileWorker {
     this.#indexes.set(name, answer.index);
   }
 
-  /** One delivery of a file's job, which is registered where it is not yet. */
+  /** One delivery of a file's job, which is registered if needed. */
   once(
     name: string,
     source: string,
     over: { sha256?: string; attempt?: number } = {},
   ): Promise<AttemptResult> {
     const carrying = this.#once(name, source, over);
-    carrying.catch(() => {}); // a test that fails before it awaits this must not also fail for that
+    carrying.catch(() => {}); // a test that fails before it awaits this must not fail again for it
     return carrying;
   }
 
@@ -185,7 +185,7 @@ export class FileWorker {
     );
   }
 
-  /** One delivery of the job that removes a file, which is registered where it is not yet. */
+  /** One delivery of a job that removes a file, which is registered if needed. */
   async removal(name: string, version: string): Promise<AttemptResult> {
     if (!this.#indexes.has(name)) await this.add(name, name);
     const started = (this.#deliveries.get(name) ?? 0) + 1;
@@ -195,7 +195,7 @@ export class FileWorker {
     return await perform({ job, attempt: started, sinceMs: Date.now(), releaseSlot() {} }, this.context);
   }
 
-  /** As a queue would do it, without its delays: again and again until it is settled. */
+  /** Delivers a job again and again until it is settled, like a queue but without delays. */
   async through(name: string, source: string, over: { sha256?: string } = {}) {
     for (let attempt = 1; attempt < 20; attempt++) {
       const result = await this.once(name, source, { ...over, attempt });
@@ -206,7 +206,7 @@ export class FileWorker {
     throw new Error(`${name} was not settled`);
   }
 
-  /** Another worker of the same run, on another machine as far as anybody can tell. */
+  /** Another worker of the same run, apparently on another machine. */
   async other(options: FileWorkerOptions = {}): Promise<FileWorker> {
     const { redis, keys } = this.member;
     const { s3 } = this.context.services;
@@ -232,10 +232,10 @@ export class FileWorker {
   }
 }
 
-/** A directory of one test. */
+/** The directory of one test. */
 export class Space {
   readonly path = mkdtempSync(join(tmpdir(), "drover-carry-"));
-  /** The destination tree's root. */
+  /** Root of the destination tree. */
   readonly root = join(this.path, "root");
 
   at(...names: string[]): string {
@@ -250,7 +250,7 @@ export class Space {
     return existsSync(this.to(name)) ? readFileSync(this.to(name), "utf8") : undefined;
   }
 
-  /** Everything below the root but directories. */
+  /** All entries below the root except directories. */
   files(): string[] {
     return readdirSync(this.root, { recursive: true, withFileTypes: true })
       .filter((entry) => !entry.isDirectory())
@@ -258,7 +258,7 @@ export class Space {
       .sort();
   }
 
-  /** Staging that is left. */
+  /** Remaining staging files. */
   staged(): string[] {
     return this.files().filter((name) => /(^|\/)\.drover-/.test(name));
   }
@@ -267,7 +267,7 @@ export class Space {
 interface Fixtures {
   space: Space;
   origin: FaultOrigin;
-  /** Makes carriers to the test's root; they are closed with the test. */
+  /** Makes workers for the test's root; they are closed with the test. */
   make: (options?: FileWorkerOptions) => Promise<FileWorker>;
   fileWorker: FileWorker;
 }

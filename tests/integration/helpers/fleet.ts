@@ -19,9 +19,9 @@ import type { Redis } from "ioredis";
 
 export const RULES: BreakerRules = { threshold: 3, ttlMs: 60_000, probeMs: 10_000 };
 
-/** Name of a process on this machine that has ended: a pid that no kernel gives out. */
+/** Name of a dead process on this machine; no kernel assigns this pid. */
 export const DEAD_PROCESS = PROCESS_NAME.split(".").with(2, "4194305").join(".");
-/** Name of a process of another machine: nobody here can tell whether it lives. */
+/** Name of a process of another machine, whose state is unknown here. */
 export const FAR_PROCESS = PROCESS_NAME.split(".").with(0, "00000000").join(".");
 
 export function specOf(over: Partial<RunSpec> = {}): RunSpec {
@@ -53,7 +53,7 @@ export function specOf(over: Partial<RunSpec> = {}): RunSpec {
   };
 }
 
-/** One process of a fleet, as Redis sees it, and short ways to have files there. */
+/** One process of a fleet as Redis sees it, with shortcuts to add files. */
 export class Member {
   readonly admission: Admission;
   readonly ledger: Ledger;
@@ -75,7 +75,7 @@ export class Member {
     return this.ledger.create(specOf(over), { headers: {}, sources: [] });
   }
 
-  /** Registers queued files of a run, by source and destination; answers with where their keys are. */
+  /** Registers queued files of a run, by destination and source. @returns their keys. */
   async files(runId: string, names: Record<string, string>): Promise<FileKeys[]> {
     const batch = (this.#batches.get(runId) ?? 0) + 1;
     this.#batches.set(runId, batch);
@@ -101,7 +101,7 @@ export class Member {
     return answer;
   }
 
-  /** Admits a file that tells the breaker of `host` how it went and ends. */
+  /** Admits a file, reports a verdict to the breaker of `host`, and ends the file. */
   async tell(
     runId: string,
     host: string,
@@ -174,17 +174,17 @@ export function settling(
   };
 }
 
-/** A failure as the ledger keeps it. */
+/** A failure as the ledger stores it. */
 export function failureOf(source: string, name: string, cls = "server"): string {
   return JSON.stringify({ job: { s: source, d: name }, error: { class: cls, message: "no" }, attempts: 2 });
 }
 
-/** Lets a lease run out now, instead of after half a minute. */
+/** Expires a lease now, instead of after half a minute. */
 export async function expireLease(member: Member, file: FileKeys): Promise<void> {
   await member.redis.hset(member.keys.lease(file.lease), "e", "1");
 }
 
-/** Everything under the test's namespace, in order to show that a call changed nothing. */
+/** Everything in the test's namespace, to show that a call changed nothing. */
 export async function dump(redis: Redis, keys: Keys): Promise<Record<string, unknown>> {
   const names: string[] = [];
   let cursor = "0";
@@ -204,7 +204,7 @@ export async function dump(redis: Redis, keys: Keys): Promise<Record<string, unk
   return all;
 }
 
-/** The clock of Redis, in milliseconds. */
+/** The clock of Redis, in Unix ms. */
 export async function redisMs(redis: Redis): Promise<number> {
   const [seconds = 0, micros = 0] = await redis.time();
   return seconds * 1_000 + Math.floor(micros / 1_000);

@@ -4,7 +4,7 @@ import type { FileWorker, Space } from "./file-worker.js";
 
 export const OLD = "what was there before";
 
-/** There is an old file, and it must be there afterwards. */
+/** Writes an old file, which the test expects to stay. */
 export function withOld(space: Space, name = "file"): void {
   mkdirSync(space.root, { recursive: true });
   writeFileSync(space.to(name), OLD);

@@ -8,8 +8,8 @@ import { pattern, toBuffer } from "../../harness/content.js";
 import { FaultOrigin } from "../../harness/fault-origin.js";
 
 /**
- * Bodies that pass by the HTTP parser: what comes out is what was sent, whatever the reader's speed and however the
- * connection ends.
+ * Bodies that bypass the HTTP parser: the bytes read are the bytes sent, whatever the reader's speed and
+ * however the connection ends.
  */
 const it = base.extend<{ client: HttpClient }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
@@ -30,7 +30,7 @@ async function start(): Promise<FaultOrigin> {
 
 const get = (client: HttpClient, url: string) => client.get(url, {}, {}, new AbortController().signal);
 
-/** Copies every chunk before the next read, as its contract asks, and loiters in between. */
+/** Copies every chunk before the next read, as the contract requires, and pauses in between. */
 async function readAll(
   body: Body,
   loiter: (reads: number) => Promise<void> = async () => {},
@@ -47,13 +47,13 @@ async function readAll(
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
-describe("a body that passes by the parser", () => {
+describe("a body that bypasses the parser", () => {
   it.for([
     ["at once", async () => {}],
     ["slowly", () => new Promise<void>((resolve) => setTimeout(resolve, 20))],
     ["in fits", (reads: number) => (reads % 3 === 0 ? turn() : Promise.resolve())],
   ] as [string, (reads: number) => Promise<void>][])(
-    "is whole when it is read %s",
+    "is complete if it is read %s",
     async ([, loiter], { client }) => {
       const origin = await start();
       const { body } = await get(client, origin.route("/large", does.file(LARGE)));
@@ -62,7 +62,7 @@ describe("a body that passes by the parser", () => {
     },
   );
 
-  it("is whole when its reader asks for the faster way in the middle", async ({ client }) => {
+  it("is complete if its reader enables the bypass in the middle", async ({ client }) => {
     const origin = await start();
     const { body } = await get(client, origin.route("/large", does.file(LARGE)));
     const first = (await body.read()) as Buffer[];
@@ -70,14 +70,14 @@ describe("a body that passes by the parser", () => {
     expect(sha256(Buffer.concat([...first, rest]))).toBe(sha256(LARGE));
   });
 
-  it("holds little of it while its reader does nothing", async ({ client }) => {
+  it("is hardly buffered while its reader is idle", async ({ client }) => {
     const origin = await start();
     const huge = pattern(200_000_000);
     const { body } = await get(client, origin.route("/huge", does.file(huge)));
     body.reuseMemory?.();
     await body.read();
     await body.read();
-    // Everything that the connection is going to bring without a reader has come when it brings no more.
+    // Waits until no more bytes arrive: then everything that comes without a reader has come.
     for (let seen = -1; seen !== body.receivedBytes; ) {
       seen = body.receivedBytes;
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -86,16 +86,13 @@ describe("a body that passes by the parser", () => {
     body.abort(new Error("enough"));
   });
 
-  it.for(["close", "reset"] as const)(
-    "says so when the connection ends early: %s",
-    async (how, { client }) => {
-      const origin = await start();
-      const { body } = await get(client, origin.route("/cut", does.cutAt(LARGE, 5_000_000, how)));
-      await expect(readAll(body)).rejects.toMatchObject({ class: "truncated" });
-    },
-  );
+  it.for(["close", "reset"] as const)("fails if the connection ends early: %s", async (how, { client }) => {
+    const origin = await start();
+    const { body } = await get(client, origin.route("/cut", does.cutAt(LARGE, 5_000_000, how)));
+    await expect(readAll(body)).rejects.toMatchObject({ class: "truncated" });
+  });
 
-  it("ends where its length says, whatever the server sends behind it", async ({ client }) => {
+  it("ends at its length, whatever the server sends after it", async ({ client }) => {
     const origin = await start();
     const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${LARGE.length}\r\n\r\n`;
     const extra = Buffer.concat([Buffer.from(answer), LARGE, Buffer.from("HTTP/1.1 200 OK\r\n\r\nmore")]);
@@ -103,7 +100,7 @@ describe("a body that passes by the parser", () => {
     expect(sha256(await readAll(body))).toBe(sha256(LARGE));
   });
 
-  it("is stopped in the middle", async ({ client }) => {
+  it("is aborted in the middle", async ({ client }) => {
     const origin = await start();
     const { body } = await get(client, origin.route("/large", does.file(LARGE)));
     const reason = new Error("stop");
@@ -112,7 +109,7 @@ describe("a body that passes by the parser", () => {
     );
   });
 
-  it("leaves a client that goes on with other files", async ({ client }) => {
+  it("leaves its client able to fetch other files", async ({ client }) => {
     const origin = await start();
     const large = origin.route("/large", does.file(LARGE));
     const small = origin.route("/small", does.file("small"));
@@ -124,14 +121,16 @@ describe("a body that passes by the parser", () => {
     }
   });
 
-  it("is left to the parser where its end is marked in the stream", async ({ client }) => {
+  it("is left to the parser if its end is marked in the stream", async ({ client }) => {
     const origin = await start();
     const { body } = await get(client, origin.route("/chunked", does.chunked(LARGE)));
     expect(sha256(await readAll(body))).toBe(sha256(LARGE));
   });
 });
 
-it("a slow body keeps no more in memory than came of it, whatever comes beside it", async ({ client }) => {
+it("a slow body keeps no more memory than its own bytes, whatever is received beside it", async ({
+  client,
+}) => {
   const PIECES = 12;
   const PIECE = Buffer.alloc(5_000, "x");
   const origin = await start();

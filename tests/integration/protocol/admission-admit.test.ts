@@ -135,7 +135,7 @@ describe("a lease", () => {
     }
     const fourth = await fleet.admit(file, "d:4");
     expect(fourth.predecessors).toEqual(fences);
-    // Asking again must not forget them: the first answer may never have arrived.
+    // A repeated request must not forget them, as the first answer may have been lost.
     expect((await fleet.admit(file, "d:4")).predecessors).toEqual(fences);
     await fleet.admission.release({
       ...file,
@@ -276,7 +276,7 @@ describe("admission", () => {
     await redis.script("FLUSH");
     const next = await fleet.file(await fleet.newRun());
     expect((await fleet.admit(next)).catalog).toEqual(ENTRY);
-    // Another name of the same tree, or the same name in another tree, is another file.
+    // The same tree with another name, or another tree with the same name, is another file.
     const other = await fleet.file(run, "b");
     expect((await fleet.admit(other)).catalog).toHaveLength(0);
     const elsewhere = { ...(await fleet.file(await fleet.newRun())), tree: "other", lease: shortHash("x") };
@@ -296,7 +296,7 @@ describe("admission", () => {
     expect(answers.map((answer) => answer.is)).toEqual(
       files.map((_, at) => (at === 17 ? "busy" : "admitted")),
     );
-    // Each is asked for with its own fence; a mixed-up answer would be stale.
+    // Each is settled with its own fence; a mixed-up answer would be stale.
     const settled = await Promise.all(
       files.map((file, at) => {
         const answer = answers[at];

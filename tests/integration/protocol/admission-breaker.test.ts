@@ -287,7 +287,12 @@ describe("a half-open breaker", () => {
     expect(await redis.hget(keys.breaker(HOST), "st")).toBeNull();
   });
 
-  it("opens again with the first failure, whatever the threshold", async ({ fleet, run, redis, keys }) => {
+  it("opens again with the first failure, regardless of the threshold", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
     await open(fleet, run);
     await cool(fleet);
     const { blockedUntilMs } = await fleet.tell(run, "host", "fail");
@@ -376,7 +381,7 @@ describe("a half-open breaker", () => {
   });
 });
 
-describe("a worker that was taken over", () => {
+describe("a worker whose lease was taken over", () => {
   it.for(["ok", "fail"] as const)(
     "changes no breaker when it settles with %s",
     async (verdict, { fleet, run, redis, keys }) => {

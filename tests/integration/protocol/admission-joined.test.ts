@@ -20,7 +20,7 @@ async function ask(fleet: Member, run: string): Promise<void> {
 /** The file as a worker copies it for one of the runs. */
 const of = (run: string): FileKeys => ({ ...keysOf(run, SOURCE, "a"), flight: SHARED });
 
-/** Files that a run has in its backlog: index, job, and 1 where the flight is the run's own. */
+/** Files in a run's backlog: index, job, and 1 if the flight belongs to the run alone. */
 async function chunk(fleet: Member, run: string) {
   return await fleet.backlog.chunk(run, "1|host:80");
 }
@@ -28,7 +28,7 @@ async function chunk(fleet: Member, run: string) {
 const settled = async (fleet: Member, runs: string[]) =>
   Promise.all(runs.map(async (run) => (await fleet.ledger.counts(run)).settled));
 
-describe("a file that two runs ask for", () => {
+describe("a file that two runs request", () => {
   it("is queued once, and settled for both", async ({ fleet, runs }) => {
     for (const run of runs) await ask(fleet, run);
     expect(await chunk(fleet, runs[0])).toHaveLength(1);

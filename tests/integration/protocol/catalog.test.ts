@@ -90,7 +90,7 @@ it("a catalog entry with a name of 60 characters takes at most 200 bytes of Redi
   redis,
 }) => {
   const used = async () => Number(/used_memory:(\d+)/.exec(await redis.info("memory"))?.[1]);
-  await redis.config("SET", "hash-max-listpack-value", "1024"); // as Drover's own Redis has it
+  await redis.config("SET", "hash-max-listpack-value", "1024"); // as in the embedded Redis
   const files = 20_000;
   const before = await used();
   await catalog.addMissing(

@@ -280,7 +280,7 @@ describe("a host that asks for less", () => {
     expect(answer.waitMs).toBeLessThanOrEqual(60_000);
   });
 
-  it("keeps the limit that a person set for it", async ({ fleet, run, limit, redis, keys }) => {
+  it("keeps the limit that a user set for it", async ({ fleet, run, limit, redis, keys }) => {
     await limit({ files: 8 });
     const [a] = (await files(fleet, run, 1)) as [FileKeys];
     await ended(fleet, a, await fleet.admit(a), "slow");

@@ -251,7 +251,7 @@ describe("taking a run", () => {
     const other = new Member(redis, keys, FAR_PROCESS);
     await other.ledger.take(await other.ledger.get(run));
     await other.ledger.seal(run);
-    // Its lease is still good: the file ends once, and the new owner counts it.
+    // Its lease is still valid: the file ends once, and the new owner counts it.
     expect((await fleet.admission.settle(settling(file, admitted))).is).toBe("ok");
     expect(await fleet.ledger.finish(run)).toBe("lost");
     expect(await other.ledger.finish(run)).toBe("done");

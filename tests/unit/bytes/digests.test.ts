@@ -29,7 +29,7 @@ async function digestOf(headers: Record<string, string>) {
   return opened.entry.digest;
 }
 
-describe("a digest of the whole file", () => {
+describe("the digest that a source declares for a file", () => {
   test.for<[Record<string, string>, [string, string, string] | undefined]>([
     [{ "repr-digest": `sha-256=:${SHA256}:` }, ["repr-digest", "sha256", SHA256]],
     [{ "repr-digest": `sha-512=:${SHA512}:` }, ["repr-digest", "sha512", SHA512]],
@@ -47,7 +47,7 @@ describe("a digest of the whole file", () => {
     [{ digest: `unixsum=30637, SHA-512=${SHA512}` }, ["digest", "sha512", SHA512]],
     [{ "content-md5": MD5 }, ["content-md5", "md5", MD5]],
     [{ "content-md5": MD5, digest: `sha-256=${SHA256}` }, ["digest", "sha256", SHA256]],
-    // Not understood is not given: no file is refused for a header that says nothing.
+    // Unknown algorithms count as absent: no file is refused because of an unknown header.
     [{}, undefined],
     [{ "repr-digest": "" }, undefined],
     [{ "repr-digest": `sha-256=${SHA256}` }, undefined],
@@ -56,7 +56,7 @@ describe("a digest of the whole file", () => {
     [{ digest: `id-sha-256=${SHA256}` }, undefined],
     [{ "content-md5": "nonsense" }, undefined],
     [{ etag: `"${hashOf("md5", BODY).toString("hex")}"` }, undefined],
-  ])("%j", async ([headers, expected]) => {
+  ])("is read from the headers %j", async ([headers, expected]) => {
     const found = await digestOf(headers);
     expect(found && [found.by, found.algorithm, found.base64]).toEqual(expected);
   });

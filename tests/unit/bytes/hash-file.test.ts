@@ -16,8 +16,8 @@ const it = base.extend<{ path: string }>({
   },
 });
 
-describe("hashing a file that is shorter than it was", () => {
-  it("fails, and holds up nobody who waits for it", async ({ path }) => {
+describe("hashing a file that is truncated meanwhile", () => {
+  it("fails without blocking other files", async ({ path }) => {
     writeFileSync(path, "short");
     const fd = openSync(path, "r");
     const hashing = new HashBehind(fd, ["sha256", "md5"]);
@@ -28,7 +28,7 @@ describe("hashing a file that is shorter than it was", () => {
     closeSync(fd);
   });
 
-  it("can be given up", async ({ path }) => {
+  it("can be cancelled", async ({ path }) => {
     writeFileSync(path, "short");
     const fd = openSync(path, "r");
     const hashing = new HashBehind(fd, ["sha256"]);
@@ -37,9 +37,9 @@ describe("hashing a file that is shorter than it was", () => {
     closeSync(fd);
   });
 
-  it("fails for a source that is cut off meanwhile", async ({ path }) => {
+  it("fails for a source file", async ({ path }) => {
     writeFileSync(path, "");
-    truncateSync(path, 200 * MIB); // it is looked at every 64 MiB
+    truncateSync(path, 200 * MIB); // the size is checked every 64 MiB
     const digests = digestsOfSource(path, ["sha256"], new AbortController().signal);
     truncateSync(path, 0);
     await expect(digests).rejects.toThrow(/the file ends at \d+/);

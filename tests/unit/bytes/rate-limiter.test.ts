@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-describe("a limit of speed", () => {
-  /** When each of the takes was let go, in milliseconds. */
+describe("a rate limit", () => {
+  /** Time in ms at which each take was let through. */
   async function times(limiter: RateLimiter, sizes: number[], apart = 0): Promise<number[]> {
     const started = performance.now();
     const ends: number[] = [];
@@ -19,7 +19,7 @@ describe("a limit of speed", () => {
     return ends;
   }
 
-  test("holds up nobody who is stopped", async () => {
+  test("does not delay an aborted transfer", async () => {
     const limiter = new RateLimiter(1_000);
     const stop = new AbortController();
     const taking = limiter.take(100_000, { signal: stop.signal });
@@ -30,19 +30,19 @@ describe("a limit of speed", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("holds back what is beyond it, in order", async () => {
+  test("delays what exceeds it, in order", async () => {
     expect(await times(new RateLimiter(1_000), [1_000, 500, 2_000, 500])).toEqual([
       1_000, 1_500, 3_500, 4_000,
     ]);
   });
 
-  test("does not save up for later what was not used", async () => {
+  test("does not accumulate unused capacity", async () => {
     const ends = await times(new RateLimiter(1_000), [1_000, 1_000, 1_000], 10_000);
     expect(ends).toEqual([11_000, 21_000, 31_000]);
     expect(await times(new RateLimiter(1_000), [10, 1_000, 1_000])).toEqual([10, 1_010, 2_010]);
   });
 
-  test("that is not set holds nothing back", async () => {
+  test("delays nothing if it is not set", async () => {
     expect(await times(new RateLimiter(undefined), [1e12, 1e12, 1e12])).toEqual([0, 0, 0]);
   });
 });

@@ -20,8 +20,8 @@ class Stream implements Body {
 
 const TIMEOUT = 4_000;
 
-describe("a body that is watched", () => {
-  test("is stopped after a whole window without a byte, and not before", () => {
+describe("a watched body", () => {
+  test("is aborted after a whole window without a byte, and not before", () => {
     const watchdog = new StallWatchdog(TIMEOUT);
     const body = new Stream();
     watchdog.watch(body);
@@ -36,7 +36,7 @@ describe("a body that is watched", () => {
   test.for([
     [1_023, true],
     [1_024, false],
-  ] as const)("that brings %i bytes in every window is stopped: %s", ([bytes, stopped]) => {
+  ] as const)("that receives %i bytes in every window is aborted: %s", ([bytes, stopped]) => {
     const watchdog = new StallWatchdog(TIMEOUT);
     const body = new Stream();
     watchdog.watch(body);
@@ -48,7 +48,7 @@ describe("a body that is watched", () => {
     watchdog.close();
   });
 
-  test("is stopped in its middle when it stalls there", () => {
+  test("is aborted when it stalls in the middle", () => {
     const watchdog = new StallWatchdog(TIMEOUT);
     const body = new Stream();
     watchdog.watch(body);
@@ -62,7 +62,7 @@ describe("a body that is watched", () => {
     watchdog.close();
   });
 
-  test("is not to blame while its reader is the slow one", () => {
+  test("is not aborted while its reader is slow", () => {
     const watchdog = new StallWatchdog(TIMEOUT);
     const body = new Stream();
     body.starved = false;
@@ -77,7 +77,7 @@ describe("a body that is watched", () => {
     watchdog.close();
   });
 
-  test("is left alone when it is not watched any more", () => {
+  test("is left alone once it is no longer watched", () => {
     const watchdog = new StallWatchdog(TIMEOUT);
     const [one, two] = [new Stream(), new Stream()];
     const unwatch = watchdog.watch(one);

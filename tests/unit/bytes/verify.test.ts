@@ -38,7 +38,7 @@ function given(
   return { digest: { by, algorithm, base64 } };
 }
 
-describe("what vouches for a file", () => {
+describe("the verification of a staged file", () => {
   test.for<[string, Partial<SourceEntry>, string | undefined, string]>([
     ["the person's checksum", given("digest", "md5"), SHA, "sha256"],
     ["the person's checksum alone", { framed: false }, SHA, "sha256"],
@@ -48,7 +48,7 @@ describe("what vouches for a file", () => {
     ["Content-MD5", given("content-md5", "md5"), undefined, "content-md5"],
     ["its length or its chunks", {}, undefined, "length"],
     ["nothing: the connection just ended", { framed: false }, undefined, "unverified"],
-  ])("%s", ([, over, expected, by]) => {
+  ])("reports the strongest check that it passed: %s", ([, over, expected, by]) => {
     const source = entry(over);
     const evidence = { sizeBytes: 4, sha256: SHA, sourceDigest: hex(source.digest?.algorithm ?? "sha256") };
     expect(verify(evidence, source, 4, expected)).toBe(by);
@@ -74,7 +74,7 @@ describe("what vouches for a file", () => {
       SHA,
       "checksum",
     ],
-  ])("a file that is %s is refused", ([, over, length, expected, cls]) => {
+  ])("refuses a file that is %s", ([, over, length, expected, cls]) => {
     const source = entry(over);
     const evidence = { sizeBytes: 4, sha256: SHA, sourceDigest: hex(source.digest?.algorithm ?? "sha256") };
     const refused = () => verify(evidence, source, length, expected);
@@ -82,18 +82,18 @@ describe("what vouches for a file", () => {
     expect(refused).toThrow(expect.objectContaining({ class: cls, permanent: false }));
   });
 
-  test("a digest that was promised and not computed does not pass", () => {
+  test("refuses a file whose declared digest was not computed", () => {
     const evidence = { sizeBytes: 4, sha256: SHA, sourceDigest: undefined };
     expect(() => verify(evidence, entry(given("digest", "md5")), 4, undefined)).toThrow(TransferError);
   });
 
-  test("a length that nobody knows is not held against the file", () => {
+  test("accepts a file of unknown length", () => {
     const evidence = { sizeBytes: 4, sha256: SHA, sourceDigest: undefined };
     expect(verify(evidence, entry({ sizeBytes: undefined }), undefined, undefined)).toBe("length");
   });
 });
 
-describe("the note of a staged part", () => {
+describe("a resume record", () => {
   const record: ResumeRecord = {
     fence: "1763600000000000",
     version: 'e"ä"',
@@ -106,7 +106,7 @@ describe("the note of a staged part", () => {
     receivedBytes: 2 ** 33,
   };
 
-  test("is read back as it was written", () => {
+  test("is decoded as it was encoded", () => {
     const upload = { id: "u", metadata: "m" };
     for (const oneStream of [false, true]) {
       for (const each of [
@@ -121,7 +121,7 @@ describe("the note of a staged part", () => {
     expect(decodeResumeRecord("")).toBeUndefined();
   });
 
-  test("of before the machine last started vouches for no byte, and still counts the mismatches", () => {
+  test("from before the last boot trusts no bytes but keeps the count of mismatches", () => {
     const fields = JSON.parse(encodeResumeRecord(record)) as unknown[];
     const note = JSON.stringify(fields.with(-1, "another boot"));
     expect(decodeResumeRecord(note)).toMatchObject({

@@ -30,7 +30,7 @@ function row(path: string, content: number, over: Partial<Row> = {}): Row {
   };
 }
 
-/** Writes rows as an export has them, or in the order in which they are given. */
+/** Writes rows sorted as in an export, or in the given order. */
 function write(dir: string, name: string, rows: Row[], sorted = true): string {
   const path = join(dir, name);
   const ordered = sorted ? rows.toSorted((a, b) => (a.path < b.path ? -1 : 1)) : rows;
@@ -60,7 +60,7 @@ describe("the differences between two exports", () => {
     row("same", 9),
   ];
 
-  it("does not depend on a byte order mark, whatever the names", async ({ dir }) => {
+  it("do not depend on a byte order mark, whatever the names", async ({ dir }) => {
     const names = ["ü", "Ā", "🐑", "a"].map((name, at) => row(toBytes(name), at + 1));
     const plain = write(dir, "plain.csv", names);
     const marked = join(dir, "marked.csv");
@@ -69,7 +69,7 @@ describe("the differences between two exports", () => {
     expect(await changesOf(marked, plain)).toEqual([]);
   });
 
-  it("are told in the order of the paths", async ({ dir }) => {
+  it("are ordered by path", async ({ dir }) => {
     expect(await changesOf(write(dir, "old.csv", was), write(dir, "new.csv", is))).toEqual([
       "permissions a",
       "changed b",
@@ -83,14 +83,14 @@ describe("the differences between two exports", () => {
     ]);
   });
 
-  it("are the same where neither file is sorted", async ({ dir }) => {
+  it("are the same if neither file is sorted", async ({ dir }) => {
     const sorted = await changesOf(write(dir, "old.csv", was), write(dir, "new.csv", is));
     const old = write(dir, "old2.csv", was.toReversed(), false);
     const now = write(dir, "new2.csv", [...is.slice(2), ...is.slice(0, 2)], false);
     expect(await changesOf(old, now)).toEqual(sorted);
   });
 
-  it("are none of a file with itself, and everything of an empty one", async ({ dir }) => {
+  it("are empty for identical files, and contain everything for an empty one", async ({ dir }) => {
     const file = write(dir, "old.csv", was);
     expect(await changesOf(file, file)).toEqual([]);
     const empty = write(dir, "empty.csv", []);
@@ -98,7 +98,7 @@ describe("the differences between two exports", () => {
     expect(await changesOf(file, empty)).toEqual(was.map(({ path }) => `removed ${path}`));
   });
 
-  it("are told of any name, byte for byte", async ({ dir }) => {
+  it("have any name, byte for byte", async ({ dir }) => {
     const names = ["=1+1", "-rf", "'q", "a\nb", "c\rd", "e,f", 'g"h', " i ", "\u00ff\u00fe", "x\ty", "j\r"];
     const file = write(
       dir,
@@ -110,13 +110,13 @@ describe("the differences between two exports", () => {
     expect(paths).toEqual(names.toSorted());
   });
 
-  it("do not take empty files, and files that nobody hashed, for renamed", async ({ dir }) => {
+  it("do not report empty files and files without a checksum as renamed", async ({ dir }) => {
     const old = write(dir, "old.csv", [row("a", 0), row("b", 7, { sha256: "" })]);
     const now = write(dir, "new.csv", [row("c", 0), row("d", 7, { sha256: "" })]);
     expect(await changesOf(old, now)).toEqual(["removed a", "removed b", "added c", "added d"]);
   });
 
-  it("of files that nobody hashed go by their versions", async ({ dir }) => {
+  it("of files without a checksum are decided by their versions", async ({ dir }) => {
     const unknown = { sha256: "" };
     const old = write(dir, "old.csv", [
       row("a", 7, { ...unknown, version: "1" }),
@@ -134,13 +134,13 @@ describe("the differences between two exports", () => {
     expect(await changesOf(foreign, now)).toEqual(["changed c"]);
   });
 
-  it("pairs as many as there are of the same bytes", async ({ dir }) => {
+  it("pair as many renamed files as there are with the same bytes", async ({ dir }) => {
     const old = write(dir, "old.csv", [row("a", 1), row("b", 1), row("c", 1)]);
     const now = write(dir, "new.csv", [row("x", 1), row("y", 1)]);
     expect(await changesOf(old, now)).toEqual(["removed c", "renamed a -> x", "renamed b -> y"]);
   });
 
-  it("need no columns but path, size and sha256, in any order and beside others", async ({ dir }) => {
+  it("need only the columns path, size and sha256, in any order and beside others", async ({ dir }) => {
     const old = join(dir, "old.csv");
     writeFileSync(old, `\ufeffsha256,owner,path,size\r\n${sum(1)},root,a,1\r\n`);
     expect(await changesOf(old, write(dir, "new.csv", [row("a", 2)]))).toEqual(["changed a"]);
@@ -160,7 +160,7 @@ describe("the differences between two exports", () => {
     ["no path", "path,size,sha256\n,1,\n", "line 2: path must be"],
     ["a path twice", "path,size,sha256\na,1,\na,1,\n", "line 3: this path comes twice"],
     ["a path twice, apart", "path,size,sha256\nb,1,\na,1,\nb,1,\n", "line 4: this path comes twice"],
-  ])("are not told of a file with %s", async ([, content, message], { dir }) => {
+  ])("are refused for a file with %s", async ([, content, message], { dir }) => {
     const bad = join(dir, "bad.csv");
     writeFileSync(bad, content);
     const good = write(dir, "good.csv", [row("a", 1)]);
@@ -169,7 +169,7 @@ describe("the differences between two exports", () => {
   });
 });
 
-/** The same by the shortest way, which holds everything in memory. */
+/** The same by a naive implementation that holds everything in memory. */
 function naive(was: Row[], is: Row[]): string[] {
   const found: string[] = [];
   const old = new Map(was.map((each) => [each.path, each]));
@@ -202,9 +202,9 @@ function naive(was: Row[], is: Row[]): string[] {
   return found.sort();
 }
 
-describe("whatever the two exports hold", () => {
+describe("the differences between two random exports", () => {
   it.for(Array.from({ length: 40 }, (_, seed) => seed))(
-    "the differences are right: seed %d",
+    "equal those of a naive implementation (seed %d)",
     async (seed, { dir }) => {
       const rng = new Rng(seed);
       const any = <T>(...of: T[]) => of[rng.int(0, of.length - 1)] as T;
@@ -228,7 +228,7 @@ describe("whatever the two exports hold", () => {
       const [was, is] = [rows(), rows()];
       const old = write(dir, "old.csv", was, seed % 2 === 0);
       const now = write(dir, "new.csv", is, seed % 3 === 0);
-      // So little memory that everything goes through temporary files.
+      // Mostly with so little memory that everything goes through temporary files.
       const found = await changesOf(old, now, seed % 4 === 0 ? undefined : 200);
       expect(found.toSorted()).toEqual(naive(was, is));
       const paths = found.map((each) => each.replace(/^\w+ (?:.*? -> )?/s, ""));

@@ -25,7 +25,7 @@ const PLAIN: CatalogEntry = {
   sizeBytes: 1_500_000,
 };
 
-describe("an entry of the catalog", () => {
+describe("a catalog entry", () => {
   test.for<[string, Partial<CatalogEntry>]>([
     ["with an ETag of HTTP", { version: 'e"ü,"', stamp: statStamp(STAT) }],
     ["with a date of HTTP", { version: "mWed, 21 Oct 2015 07:28:00 GMT;1500000" }],
@@ -51,7 +51,7 @@ describe("an entry of the catalog", () => {
     ["of an empty file", { sizeBytes: 0, mode: 0 }],
     ["of a huge file", { sizeBytes: 5 * 2 ** 40, mode: 0o7777 }],
     ["with long texts", { version: `e"${"x".repeat(3_000)}"`, stamp: "ü".repeat(2_000) }],
-  ])("%s is read back as it was written", ([, over]) => {
+  ])("%s is decoded as it was encoded", ([, over]) => {
     const entry = { ...PLAIN, ...over };
     expect(decodeCatalog(encodeCatalog(entry))).toEqual(entry);
   });
@@ -72,7 +72,7 @@ describe("an entry of the catalog", () => {
     expect(encodeCatalog({ ...PLAIN, ...over }).length).toBeLessThanOrEqual(bytes);
   });
 
-  test("of another format counts as none", () => {
+  test("of another format is ignored", () => {
     const bytes = encodeCatalog(PLAIN);
     bytes[0] = 2;
     expect(decodeCatalog(bytes)).toBeUndefined();
@@ -80,12 +80,12 @@ describe("an entry of the catalog", () => {
     expect(decodeCatalog(Buffer.from('["source","version"]'))).toBeUndefined();
   });
 
-  test("that is none is refused", () => {
+  test("that is invalid is refused", () => {
     expect(() => encodeCatalog({ ...PLAIN, source: "short" })).toThrow("base64url");
     expect(() => encodeCatalog({ ...PLAIN, sha256: "xy" })).toThrow("hex");
   });
 
-  test("has another stamp when size, time to the nanosecond or inode is another", () => {
+  test("has another stamp if size, time in nanoseconds or inode differs", () => {
     const stamps = [
       STAT,
       { ...STAT, size: 2n },
@@ -95,7 +95,7 @@ describe("an entry of the catalog", () => {
     expect(new Set(stamps.map(statStamp)).size).toBe(4);
   });
 
-  test("has another version when anything of the file's stat is another", () => {
+  test("has another version if any compared field of the file's stat differs", () => {
     const versions = [STAT, ...Object.keys(STAT).map((name) => ({ ...STAT, [name]: 9n }))].map((stat) =>
       localVersion(stat as typeof STAT),
     );
@@ -107,12 +107,12 @@ test.for([
   ["numbers", (at: number) => `name-${at}-${at * 7}`],
   ["dates", (at: number) => `logs/2026/${at % 12}/${at % 31}/part-${String(at).padStart(8, "0")}.gz`],
   ["hashes", (at: number) => (at * 2_654_435_761).toString(36)],
-] as const)("names of %s fall into buckets evenly", ([, name]) => {
+] as const)("names of %s are distributed evenly over the buckets", ([, name]) => {
   const counts = new Array<number>(256).fill(0);
   for (let at = 0; at < 200_000; at++) {
     const bucket = bucketOf(name(at), 256);
     counts[bucket] = (counts[bucket] as number) + 1;
   }
-  expect(counts).toHaveLength(256); // no bucket but these
+  expect(counts).toHaveLength(256); // no other buckets
   expect(Math.max(...counts)).toBeLessThan(1.5 * Math.min(...counts));
 });

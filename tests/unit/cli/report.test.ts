@@ -25,7 +25,7 @@ function written(tell: (report: Report) => void): string {
   }
 }
 
-test("the JSON of a run that broke off holds what was told until then", () => {
+test("the JSON report of a run that failed is valid and holds the outcomes until then", () => {
   const text = written((report) => {
     report.outcome(OUTCOME);
     report.outcome({ ...OUTCOME, index: 1 });
@@ -34,6 +34,6 @@ test("the JSON of a run that broke off holds what was told until then", () => {
   expect(JSON.parse(text)).toHaveLength(2);
 });
 
-test("a run that broke off before it told anything says nothing", () => {
+test("the JSON report of a run that failed before any outcome is empty", () => {
   expect(written((report) => report.breakOff())).toBe("");
 });

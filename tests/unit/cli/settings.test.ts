@@ -40,14 +40,14 @@ describe("a setting comes from", () => {
     });
   });
 
-  test("REDIS_URL too, but DROVER_REDIS goes first", async () => {
+  test("REDIS_URL too, but DROVER_REDIS has precedence", async () => {
     vi.stubEnv("REDIS_URL", "redis://one");
     expect((await resolveSettings({}, undefined)).values.redis).toBe("redis://one");
     vi.stubEnv("DROVER_REDIS", "redis://two");
     expect((await resolveSettings({}, undefined)).values.redis).toBe("redis://two");
   });
 
-  test("nowhere where a variable is empty, except for the name that may be", async () => {
+  test("no empty variable, except for script-name, which may be empty", async () => {
     vi.stubEnv("DROVER_RETRIES", "");
     vi.stubEnv("DROVER_SCRIPT_NAME", "");
     const { values, origins } = await resolveSettings({}, undefined);
@@ -78,7 +78,7 @@ describe("a setting comes from", () => {
     expect(values["artifact-root"]).toBe(resolve("reports/scripts"));
   });
 
-  test("XDG_STATE_HOME for the state directory, and the circuit's TTL for the wait", async () => {
+  test("XDG_STATE_HOME for the state directory, and circuit-ttl for breaker-wait", async () => {
     vi.stubEnv("XDG_STATE_HOME", "/xdg");
     const { values } = await resolveSettings({ "circuit-ttl": "7" }, undefined);
     expect(values["state-dir"]).toBe("/xdg/drover");
@@ -86,7 +86,7 @@ describe("a setting comes from", () => {
   });
 });
 
-describe("a value", () => {
+describe("the value of a setting", () => {
   test.for<[keyof typeof SETTINGS, string, unknown]>([
     ["bwlimit", "500000", 500_000],
     ["bwlimit", "20MB", 20e6],
@@ -99,7 +99,7 @@ describe("a value", () => {
     ["timeout", "0.5", 0.5],
     ["breaker-wait", "0", 0],
     ["layout", "url", "url"],
-  ])("--%s %s is %j", async ([name, text, expected]) => {
+  ])("is parsed: --%s %s is %j", async ([name, text, expected]) => {
     expect((await resolveSettings({ [name]: text }, undefined)).values[name]).toBe(expected);
   });
 
@@ -133,7 +133,7 @@ describe("a value", () => {
     ["redis", "host:6379"],
     ["redis", "http://host"],
     ["redis", "redis+sentinel://host:26379"],
-  ])("--%s %j stops the program, from wherever it comes", async ([name, text]) => {
+  ])("is refused from any origin if it is invalid: --%s %j", async ([name, text]) => {
     const line = /^[^\n]+ must be [^\n]+, not [^\n]+$/;
     await expect(resolveSettings({ [name]: text }, undefined)).rejects.toThrow(SettingsError);
     await expect(resolveSettings({ [name]: text }, undefined)).rejects.toThrow(line);
@@ -147,7 +147,7 @@ describe("a value", () => {
   });
 });
 
-test("an address of Redis that cannot be right is not repeated: it may hold a password", async () => {
+test("the error for an invalid address of Redis does not repeat it, as it may contain a password", async () => {
   const answer = resolveSettings({ redis: "redis://user:CANARY/@host" }, undefined);
   await expect(answer).rejects.toThrow(/^--redis must be [^\n]+, not this$/);
   await expect(answer).rejects.not.toThrow(/CANARY/);
@@ -159,21 +159,21 @@ test.for([
     "s3:/bucket/w",
     "--artifact-root: s3:/ has one slash too few: write s3://bucket/key, or ./s3:/… for a path",
   ],
-])("an artifact root %s is refused with one clear line", async ([root, line]) => {
+])("the artifact root %s is refused with one clear line", async ([root, line]) => {
   await expect(resolveSettings({ "artifact-root": root }, undefined)).rejects.toThrow(
     new SettingsError(line),
   );
 });
 
-describe("a variable", () => {
-  test("that is no setting is told, with the one that may have been meant", () => {
+describe("an environment variable", () => {
+  test("that is not a setting is reported with the closest setting", () => {
     expect(unknownVariables({ DROVER_RETRYS: "1", DROVER_ZZZ: "1" })).toEqual([
       "DROVER_RETRYS in the environment is no setting: did you mean DROVER_RETRIES?",
       "DROVER_ZZZ in the environment is no setting",
     ]);
   });
 
-  test("that Drover reads, or Kubernetes makes for services, is not", () => {
+  test("that Drover reads otherwise, or that Kubernetes sets for services, is not reported", () => {
     const names = Object.keys(SETTINGS).map((name) => `DROVER_${name.toUpperCase().replaceAll("-", "_")}`);
     const others = [
       "DROVER_REDIS_CA",
@@ -189,11 +189,11 @@ describe("a variable", () => {
 });
 
 describe("a configuration file", () => {
-  test("that is broken is told in a whole line", async () => {
+  test("that is not valid YAML is reported in one whole line", async () => {
     await expect(resolveSettings({}, config("retries: 1: 2\n"))).rejects.toThrow(/ at line 1, column \d+$/);
   });
 
-  test("that is empty or holds comments only is fine", async () => {
+  test("that is empty or has only comments is accepted", async () => {
     for (const text of ["", "# nothing\n", "---\n"]) {
       expect((await resolveSettings({}, config(text))).values.retries).toBe(5);
     }
@@ -205,13 +205,13 @@ describe("a configuration file", () => {
     ["artifactroot", "artifact-root"],
     ["Timeout", "timeout"],
     ["circuit_ttl", "circuit-ttl"],
-  ])("with the unknown name %s is told: did you mean %s?", async ([name, near]) => {
+  ])("with the unknown name %s is refused with a suggestion: did you mean %s?", async ([name, near]) => {
     const file = config(`${name}: 5\n`);
     await expect(resolveSettings({}, file)).rejects.toThrow(`did you mean ${near}?`);
     await expect(resolveSettings({}, file)).rejects.toThrow(SettingsError);
   });
 
-  test("with a name like no other is told so, and no nonsense", async () => {
+  test("with a name that resembles no setting is refused without a suggestion", async () => {
     const error = await resolveSettings({}, config("zzz: 5\n")).catch((thrown) => thrown);
     expect(error).toBeInstanceOf(SettingsError);
     expect(String(error)).toContain("unknown setting zzz");
@@ -219,14 +219,14 @@ describe("a configuration file", () => {
   });
 
   test.for(["- a\n- b\n", "just text\n", "5\n", "retries: [\n", "retries: 1\nretries: 2\n", "\ttab: x\n"])(
-    "that is none is refused: %j",
+    "that is invalid is refused: %j",
     async (text) => {
       await expect(resolveSettings({}, config(text))).rejects.toThrow(SettingsError);
       await expect(resolveSettings({}, config(text))).rejects.toThrow(/^[^\n]+$/);
     },
   );
 
-  test("that was named and is not there is refused", async () => {
+  test("that was named and does not exist is refused", async () => {
     await expect(resolveSettings({}, join(directory, "none.yaml"))).rejects.toThrow(/none\.yaml \(ENOENT\)$/);
   });
 
@@ -243,18 +243,21 @@ describe("a configuration file", () => {
     "retries:",
     "retries: [1]",
     "resume: {}",
-  ])("with no plain value stops the program: it never becomes null or [object Object] (%s)", async (text) => {
-    await expect(resolveSettings({}, config(`${text}\n`))).rejects.toThrow(SettingsError);
-  });
+  ])(
+    "with a value that is not plain is refused, and the value never becomes null or [object Object] (%s)",
+    async (text) => {
+      await expect(resolveSettings({}, config(`${text}\n`))).rejects.toThrow(SettingsError);
+    },
+  );
 
-  test("may say numbers and truths as YAML does", async () => {
+  test("may have numbers and booleans as YAML writes them", async () => {
     const { values } = await resolveSettings({}, config("retries: 7\nresume: false\nbwlimit: 1000\n"));
     expect(values).toMatchObject({ retries: 7, resume: false, bwlimit: 1000 });
   });
 });
 
-describe("what is shown", () => {
-  test("hides secrets, and says where each value comes from", async () => {
+describe("drover config", () => {
+  test("hides secrets, and shows the origin of each value", async () => {
     vi.stubEnv("REDIS_URL", "rediss://user:CANARY@host:6380/1");
     const shown = showSettings(await resolveSettings({ retries: "3", bwlimit: "2k" }, undefined));
     expect(JSON.stringify(shown)).not.toContain("CANARY");

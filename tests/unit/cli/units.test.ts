@@ -2,7 +2,7 @@ import { parseAge, parseBinarySize, parseMostDeleted } from "@drover/cli/setting
 import { SettingsError } from "@drover/shared/errors";
 import { describe, expect, test } from "vitest";
 
-describe("sizes of filters", () => {
+describe("the size of a filter", () => {
   test.for<[string, number]>([
     ["100", 102_400],
     ["100B", 100],
@@ -11,14 +11,14 @@ describe("sizes of filters", () => {
     ["2GiB", 2 ** 31],
     ["1Ti", 2 ** 40],
     ["0", 0],
-  ])("%s", ([text, bytes]) => expect(parseBinarySize("--min-size", text)).toBe(bytes));
+  ])("%s is parsed", ([text, bytes]) => expect(parseBinarySize("--min-size", text)).toBe(bytes));
 
-  test.for(["", "-1", "10 KB", "20MB", "big", "1e3", "99999999P"])("not %s", (text) => {
+  test.for(["", "-1", "10 KB", "20MB", "big", "1e3", "99999999P"])("%j is refused", (text) => {
     expect(() => parseBinarySize("--min-size", text)).toThrow(SettingsError);
   });
 });
 
-describe("ages of filters", () => {
+describe("the age of a filter", () => {
   const nowMs = Date.parse("2026-11-20T12:00:00Z");
   test.for<[string, string]>([
     ["90", "2026-11-20T11:58:30Z"],
@@ -32,18 +32,18 @@ describe("ages of filters", () => {
     ["1y", "2025-11-20T12:00:00Z"],
     ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"],
     ["2026-01-02 03:04:05+01:00", "2026-01-02T02:04:05Z"],
-  ])("%s", ([text, time]) => expect(parseAge("--max-age", text, nowMs)).toBe(Date.parse(time)));
+  ])("%s is parsed", ([text, time]) => expect(parseAge("--max-age", text, nowMs)).toBe(Date.parse(time)));
 
-  test("a day is one of local time", () => {
+  test("given as a day is in local time", () => {
     expect(parseAge("--max-age", "2026-01-02", nowMs)).toBe(new Date(2026, 0, 2).getTime());
   });
 
-  test.for(["", "tomorrow", "5 apples", "2026-13-45", "-3d", "1D"])("not %s", (text) => {
+  test.for(["", "tomorrow", "5 apples", "2026-13-45", "-3d", "1D"])("%j is refused", (text) => {
     expect(() => parseAge("--max-age", text, nowMs)).toThrow(SettingsError);
   });
 });
 
-test("what may be deleted", () => {
+test("--max-delete is parsed as a number of files or a percentage", () => {
   expect(parseMostDeleted("10")).toEqual({ files: 10 });
   expect(parseMostDeleted("12.5%")).toEqual({ percent: 12.5 });
   for (const text of ["", "-1", "1.5", "120%", "%"])

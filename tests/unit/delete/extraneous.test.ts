@@ -5,7 +5,7 @@ import { LocalTree } from "@drover/shared/storage/local/tree";
 import { expect, test } from "vitest";
 import { specOf } from "../../integration/helpers/fleet.js";
 
-test("what a run has removed already counts towards what it may remove", async () => {
+test("files that a run has already removed count towards its limit", async () => {
   const dir = mkdtempSync("/tmp/dv-");
   const [source, root] = [join(dir, "in"), join(dir, "out")];
   for (const each of [source, root]) mkdirSync(each);

@@ -52,7 +52,7 @@ const it = base.extend<{ tree: Tree }>({
 const trusted = () => {};
 
 describe("a removal", () => {
-  it("takes the file, drops it, and the directories that are empty then", async ({ tree }) => {
+  it("removes the file, and the directories that are then empty", async ({ tree }) => {
     const version = tree.write("d/e/f", "f");
     tree.write("d/g", "g");
     const removal = tree.removal("d/e/f", version, "1");
@@ -63,7 +63,7 @@ describe("a removal", () => {
     expect(readdirSync(join(tree.root, "d"))).toEqual(["g"]);
   });
 
-  it("of what is not there is done already", ({ tree }) => {
+  it("of a missing file is already done", ({ tree }) => {
     expect(tree.removal("a", "v", "1").take(trusted)).toBe(false);
     expect(tree.removal("d/e/a", "v", "1").take(trusted)).toBe(false);
   });
@@ -75,7 +75,7 @@ describe("a removal", () => {
     expect(readdirSync(tree.root)).toEqual(["a"]);
   });
 
-  it("puts back what was written between the look and the taking", ({ tree }) => {
+  it("puts back a file that was written between the check and the taking", ({ tree }) => {
     const version = tree.write("a", "old");
     const removal = tree.removal("a", version, "1");
     expect(() => removal.take(() => void tree.write("a", "someone else's"))).toThrow(/changed since/);
@@ -83,19 +83,20 @@ describe("a removal", () => {
     expect(readdirSync(tree.root)).toEqual(["a"]);
   });
 
-  it("does not go through a link", ({ tree }) => {
+  it("does not follow a link", ({ tree }) => {
     const version = tree.write("real/a", "a");
     symlinkSync(join(tree.root, "real"), join(tree.root, "link"));
     expect(() => tree.removal("link/a", version, "1")).toThrow(/is a link or a file/);
     expect(existsSync(join(tree.root, "real/a"))).toBe(true);
   });
 
-  it("takes nothing away once a successor has begun", ({ tree }) => {
+  it("takes nothing once a successor has started", ({ tree }) => {
     const version = tree.write("a", "old");
     const stale = tree.removal("a", version, "1");
     expect(() =>
       stale.take(() => {
-        // Here it stops for long; another run puts the very same file there meanwhile, under a lease of its own.
+        // Here the worker is suspended; another run writes an identical file meanwhile, under a lease of its
+        // own.
         tree.removal("a", version, "2").adopt(["1"]);
       }),
     ).toThrow(/another worker has taken over/);
@@ -103,7 +104,7 @@ describe("a removal", () => {
     expect(readdirSync(tree.root)).toEqual(["a"]);
   });
 
-  it("takes nothing from a directory that was moved elsewhere meanwhile", ({ tree }) => {
+  it("takes nothing from a directory that was moved meanwhile", ({ tree }) => {
     const version = tree.write("d/a", "old");
     const removal = tree.removal("d/a", version, "1");
     renameSync(join(tree.root, "d"), join(tree.root, "aside"));
@@ -117,7 +118,7 @@ describe("a removal", () => {
     expect(() =>
       dead.take(() => {
         tree.write("a", "someone else's");
-        // It dies between taking that away and looking at it.
+        // The predecessor dies between taking the file and checking it.
         const staged = join(tree.root, readdirSync(tree.root).find((name) => name !== "a") as string);
         renameSync(join(tree.root, "a"), join(staged, "a"));
         throw new Error("killed");
@@ -129,7 +130,7 @@ describe("a removal", () => {
     expect(() => tree.removal("a", version, "3").take(trusted)).toThrow(/changed since/);
   });
 
-  it("puts back even a directory that somebody has put in its place", ({ tree }) => {
+  it("puts back even a directory that replaced the file", ({ tree }) => {
     const version = tree.write("a", "old");
     expect(() =>
       tree.removal("a", version, "1").take(() => {
@@ -141,7 +142,7 @@ describe("a removal", () => {
     expect(readdirSync(tree.root)).toEqual(["a"]);
   });
 
-  it("goes on with what a predecessor had taken when it died", async ({ tree }) => {
+  it("finishes what a predecessor had taken when it died", async ({ tree }) => {
     const version = tree.write("d/a", "old");
     tree.removal("d/a", version, "1").take(trusted);
     const successor = tree.removal("d/a", version, "2");

@@ -34,11 +34,11 @@ describe("a list", () => {
     ["a\r", ["a"]],
     ["\ufeffa\n\ufeffb\n", ["a", "\ufeffb"]],
     ["\ufeff", [""]],
-  ])("%j", async ([text, expected]) => {
+  ])("has the right lines: %j", async ([text, expected]) => {
     expect(texts(await lines(Readable.from([Buffer.from(text)])))).toEqual(expected);
   });
 
-  test("is the same however it is cut into chunks, with cursors that are right", async () => {
+  test("has the same lines and correct cursors however it is split into chunks", async () => {
     const text = "first\r\nsecond ü\n\nfourth\t文件\r\nlast";
     const bytes = Buffer.from(text);
     const whole = await lines(Readable.from([bytes]));
@@ -50,7 +50,7 @@ describe("a list", () => {
     }
   });
 
-  test("goes on from every cursor with what came after it", async () => {
+  test("continues from every cursor with the following lines", async () => {
     const path = join(directory, "list");
     writeFileSync(path, Array.from({ length: 200 }, (_, at) => `line ${at} ü\r\n`).join(""));
     const all = await lines(path);
@@ -60,14 +60,14 @@ describe("a list", () => {
     expect(await lines(path, all.at(-1)?.nextByte)).toEqual([]);
   });
 
-  test("may have long lines, and lines across the borders of its chunks", async () => {
+  test("may have long lines that span its chunks", async () => {
     const path = join(directory, "list");
     const long = Array.from({ length: 30 }, (_, at) => `${at}-`.padEnd(60_000, "x"));
     writeFileSync(path, long.join("\n"));
     expect(texts(await lines(path))).toEqual(long);
   });
 
-  test("with lines that are too long gives the others, and does not fill the memory", async () => {
+  test("skips lines that are too long, without filling the memory", async () => {
     const long = Buffer.alloc(1 << 16, "x");
     const before = process.memoryUsage().rss;
     const binary = Readable.from(
@@ -92,7 +92,7 @@ describe("a list", () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(150 << 20); // of 250 MiB
   });
 
-  test("gives a long line's bytes back: one short line does not keep its chunk", async () => {
+  test("frees the chunk of a long line although a short line of it is kept", async () => {
     const chunk = Buffer.alloc(1 << 20, "y");
     chunk[1000] = 10;
     const path = join(directory, "list");
@@ -100,7 +100,7 @@ describe("a list", () => {
     expect(texts(await lines(path)).map((each) => each.length)).toEqual([1000, 4]);
   });
 
-  test("that is not there, or is a directory, is said so", async () => {
+  test("that is missing or a directory is reported as such", async () => {
     await expect(lines(join(directory, "none"))).rejects.toThrow(/cannot read the list .*none/);
     await expect(lines(directory)).rejects.toThrow(UnavailableError);
   });
@@ -120,7 +120,7 @@ describe("a list", () => {
       if (++count % 50_000 === 0) most = Math.max(most, process.memoryUsage().rss - before);
     }
     expect(count).toBe(1_000_000);
-    // The list has 46 MB; lines that were all kept would take several hundred.
+    // The list has 46 MB; keeping all lines would take several hundred.
     expect(most).toBeLessThan(150 << 20);
   });
 });

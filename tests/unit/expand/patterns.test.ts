@@ -50,40 +50,40 @@ describe("--pattern", () => {
       ["b.txt", "sub/deep/f.tar.gz", ".git/config"],
     ],
     [["nothing"], []],
-  ])("%j", ([patterns, expected]) => {
+  ])("selects the right files: %j", ([patterns, expected]) => {
     expect(matching(patterns)).toEqual(expected);
   });
 
-  test.for(["a\nb", "a\rb", "a\u2028b", "s\nub/x"])(
-    "a line end in a name, %j, hides it from no pattern",
-    (name) => {
-      for (const pattern of ["*", "**", "dir/", "dir/**", "**/*", "dir/**/*"])
-        expect(compilePatterns([pattern], [])(`dir/${name}`), pattern).toBe(true);
-      expect(compilePatterns([], ["- dir/"])(`dir/${name}`)).toBe(false);
-      expect(compilePatterns(["a.csv"], [])("a.csv\n")).toBe(false);
-    },
-  );
+  test.for(["a\nb", "a\rb", "a\u2028b", "s\nub/x"])("matches a name with a line end, %j", (name) => {
+    for (const pattern of ["*", "**", "dir/", "dir/**", "**/*", "dir/**/*"])
+      expect(compilePatterns([pattern], [])(`dir/${name}`), pattern).toBe(true);
+    expect(compilePatterns([], ["- dir/"])(`dir/${name}`)).toBe(false);
+    expect(compilePatterns(["a.csv"], [])("a.csv\n")).toBe(false);
+  });
 
-  test("no part of a name is enough: my/path is not my/path2", () => {
+  test("matches whole components only: my/path is not my/path2", () => {
     const wanted = compilePatterns(["my/path/**"], []);
     expect(wanted("my/path/a")).toBe(true);
     expect(wanted("my/path2/a")).toBe(false);
   });
 
-  test.for(["", "/", "!", "[z-a]", "sub/{a,b", "\\"])("%j is refused", (pattern) => {
+  test.for(["", "/", "!", "[z-a]", "sub/{a,b", "\\"])("refuses %j", (pattern) => {
     expect(() => compilePatterns([pattern], [])).toThrow(SettingsError);
     if (pattern !== "!") expect(() => compilePatterns([], [`- ${pattern}`])).toThrow(SettingsError);
   });
 });
 
-describe("a line break in a name is a character like any other", () => {
-  test.for(["\na", "a\nb", "\ra", "\u2028a", "sub/\u2029"])("%j", (name) => {
-    for (const pattern of ["*", "**", "**/*", "*/*", "?*"])
-      expect([pattern, compilePatterns([pattern], [])(name)]).toEqual([
-        pattern,
-        pattern !== "*/*" || name.includes("/"),
-      ]);
-  });
+describe("a pattern with a line break", () => {
+  test.for(["\na", "a\nb", "\ra", "\u2028a", "sub/\u2029"])(
+    "matches it like any other character: %j",
+    (name) => {
+      for (const pattern of ["*", "**", "**/*", "*/*", "?*"])
+        expect([pattern, compilePatterns([pattern], [])(name)]).toEqual([
+          pattern,
+          pattern !== "*/*" || name.includes("/"),
+        ]);
+    },
+  );
 });
 
 describe("--include and --exclude", () => {
@@ -107,11 +107,11 @@ describe("--include and --exclude", () => {
         "Ünïcode/ä.csv",
       ],
     ],
-  ])("the first that matches decides: %j", ([filters, expected]) => {
+  ])("are decided by the first that matches: %j", ([filters, expected]) => {
     expect(matching(["*"], filters)).toEqual(expected);
   });
 
-  test("come on top of the patterns", () => {
+  test("apply in addition to the patterns", () => {
     expect(matching(["*.csv"], ["- sub/**"])).toEqual(["a.csv", ".hidden.csv", "Ünïcode/ä.csv"]);
     expect(matching(["*.csv", "!a*"], ["+ a*"])).toEqual([]);
   });

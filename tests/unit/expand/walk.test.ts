@@ -47,14 +47,11 @@ async function files(root: string, options: Partial<WalkOptions> = {}): Promise<
 }
 
 describe("a walk", () => {
-  it("gives files in the order of the bytes of their paths, as a listing of S3 does", async ({
-    root,
-    names,
-  }) => {
+  it("yields files in the byte order of their paths, like a listing of S3", async ({ root, names }) => {
     expect(await files(root)).toEqual(names);
   });
 
-  it("goes on behind any of them, and opens no directory that is done with", async ({ root, names }) => {
+  it("continues after any of them without opening finished directories", async ({ root, names }) => {
     for (const [at, after] of names.entries())
       expect(await files(root, { after }), after).toEqual(names.slice(at + 1));
     chmodSync(join(root, "a"), 0);
@@ -67,13 +64,13 @@ describe("a walk", () => {
     }
   });
 
-  it("says how far it is where nothing is wanted", async ({ root }) => {
+  it("reports its progress while nothing is wanted", async ({ root }) => {
     for (let n = 1_000; n < 3_500; n++) write(root, `d/${n}`);
     const passed = (await found(root, { wanted: () => false })) as Extract<Found, { is: "passed" }>[];
     expect(passed.map((each) => each.relative)).toEqual(["d/1999", "d/2999"]);
   });
 
-  it("leaves out Drover's own staging, files and directories", async ({ root }) => {
+  it("leaves out Drover's own staging files and directories", async ({ root }) => {
     write(root, ".drover-0123456789abcdef");
     write(root, ".drover-0123456789abcdeF/f");
     write(root, "a");
@@ -81,7 +78,7 @@ describe("a walk", () => {
     expect(await found(root, { names: true })).toEqual([{ is: "named", relative: "a", kind: "f" }]);
   });
 
-  it("looks at nothing where names are enough, and does not follow links", async ({ root }) => {
+  it("opens nothing and follows no links if only names are requested", async ({ root }) => {
     write(root, "d/a");
     symlinkSync("d", join(root, "link"));
     symlinkSync("nowhere", join(root, "broken"));
@@ -92,7 +89,7 @@ describe("a walk", () => {
     ]);
   });
 
-  it("names a directory that cannot be listed", async ({ root }) => {
+  it("reports a directory that cannot be listed", async ({ root }) => {
     const all = await found(join(root, "nowhere"));
     expect(all).toEqual([
       expect.objectContaining({ is: "failed", error: expect.objectContaining({ class: "not-found" }) }),
@@ -115,7 +112,7 @@ describe("names that do not fit into memory", () => {
     );
   });
 
-  it("many, with names as long as they may be", async ({ root }) => {
+  it("are sorted even if there are many of maximal length", async ({ root }) => {
     const wanted = Array.from({ length: 3_000 }, (_, n) => `${(n * 7919) % 3_000}-${"é".repeat(n % 100)}`);
     for (const name of wanted) write(root, name);
     const sorted: string[] = [];

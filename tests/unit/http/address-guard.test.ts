@@ -10,7 +10,7 @@ import {
 } from "@drover/shared/storage/http/address-guard";
 import { describe, expect, test } from "vitest";
 
-/** As a redirect's host arrives: the URL parser makes numbers of every way to write an IPv4 address. */
+/** Checks a host as a redirect delivers it: the URL parser normalises every notation of an IPv4 address. */
 function check(host: string, allowLoopback = false): void {
   checkLiteral(new URL(`http://${host}/`).hostname, allowLoopback);
 }
@@ -54,7 +54,7 @@ describe("an address that is not public is refused", () => {
   });
 });
 
-describe("a public address is not", () => {
+describe("a public address is accepted", () => {
   test.for([
     ...["1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "126.255.255.255", "128.0.0.1", "100.63.255.255"],
     ...["100.128.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0"],
@@ -64,27 +64,30 @@ describe("a public address is not", () => {
     expect(() => check(host)).not.toThrow();
   });
 
-  test("nor is a name: its addresses are looked at when they are known", () => {
+  test("a host name is accepted until its addresses are known", () => {
     for (const host of ["localhost", "example.com", "metadata.google.internal"]) {
       expect(() => check(host)).not.toThrow();
     }
   });
 });
 
-describe("where the person named a loopback address", () => {
-  test.for(["127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]", "2130706433"])("%s is fine", (host) => {
-    expect(() => check(host, true)).not.toThrow();
-  });
+describe("a redirect from a loopback address", () => {
+  test.for(["127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]", "2130706433"])(
+    "may lead to %s",
+    (host) => {
+      expect(() => check(host, true)).not.toThrow();
+    },
+  );
 
   test.for(["10.0.0.1", "169.254.169.254", "[fe80::1]", "0.0.0.0", "[::]", "[::ffff:a9fe:a9fe]"])(
-    "%s is not",
+    "may not lead to %s",
     (host) => {
       expect(() => check(host, true)).toThrow(TransferError);
     },
   );
 });
 
-describe("a name", () => {
+describe("a lookup", () => {
   const look = (allowLoopback: boolean, name: string, all: boolean) =>
     new Promise<string[]>((resolve, reject) => {
       guardedLookup(allowLoopback)(name, { all } as { all: true }, (error, found, family) => {
@@ -94,11 +97,11 @@ describe("a name", () => {
       });
     });
 
-  test.for([true, false])("with private answers only is refused (all: %s)", async (all) => {
+  test.for([true, false])("of a name with only private addresses is refused (all: %s)", async (all) => {
     await expect(look(false, "localhost", all)).rejects.toMatchObject({ class: "address", permanent: true });
   });
 
-  test("of this machine is fine where the person named one", async () => {
+  test("of a name of this machine is allowed if the user named a loopback address", async () => {
     const found = await look(true, "localhost", true);
     expect(found.length).toBeGreaterThan(0);
     expect(found.every(isLoopbackAddress)).toBe(true);
@@ -107,21 +110,21 @@ describe("a name", () => {
     expect(["4", "6"]).toContain(family);
   });
 
-  test("that is an address gets no way around", async () => {
+  test("of an address is no way around the guard", async () => {
     for (const literal of ["127.0.0.1", "::1", "169.254.169.254", "::ffff:10.0.0.1"]) {
       await expect(look(false, literal, true)).rejects.toMatchObject({ class: "address" });
     }
     expect(await look(false, "8.8.8.8", true)).toEqual(["8.8.8.8"]);
   });
 
-  test("that does not exist stays an error of the resolver", async () => {
+  test("of a missing name fails with the resolver's error", async () => {
     await expect(look(false, "no-such-name.invalid", true)).rejects.toMatchObject({
       code: expect.any(String),
     });
   });
 });
 
-test("brackets are no part of an address", () => {
+test("the brackets of an IPv6 address are removed", () => {
   expect(bareHost("[::1]")).toBe("::1");
   expect(bareHost("127.0.0.1")).toBe("127.0.0.1");
   expect(isPrivateAddress("::ffff:192.168.1.1")).toBe(true);

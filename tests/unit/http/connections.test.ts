@@ -5,14 +5,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { it as base, describe, expect } from "vitest";
 
-/** What a service has seen, and how it is asked. */
+/** A test service: what it has seen, and how it is asked. */
 interface Service {
-  /** Requests that are not answered yet, and the most of them at once. */
+  /** Unanswered requests, and the most of them at once. */
   open: ServerResponse[];
   most: number;
   connections: Set<Socket>;
   answer: RequestListener;
-  /** Asks for something; resolves with what came, when all of it has. */
+  /** Sends a request; resolves with the body when it is complete. */
   ask(signal?: AbortSignal): Promise<string>;
   client: HttpClient;
 }
@@ -53,7 +53,7 @@ const it = base.extend<{ service: Service }>({
   },
 });
 
-/** Sends the body late on a connection that was used a moment ago, as Nagle's algorithm and delayed acknowledgements do. */
+/** Delays the body on a recently used connection, as Nagle's algorithm with delayed acknowledgements does. */
 function holdsBack(): RequestListener {
   const usedMs = new Map<Socket, number>();
   return async ({ socket }, response) => {
@@ -65,7 +65,7 @@ function holdsBack(): RequestListener {
 }
 
 describe("connections to a service", () => {
-  it("are as many as requests are allowed, and requests that wait get their turn", async ({ service }) => {
+  it("are limited in number, and waiting requests get their turn", async ({ service }) => {
     service.answer = (_request, response) => {
       if (service.open.length === CONNECTIONS) for (const each of service.open) each.end("whole");
       else response.flushHeaders();
@@ -76,37 +76,37 @@ describe("connections to a service", () => {
     expect(service.connections.size).toBe(CONNECTIONS);
   });
 
-  it("are used again, not more of them than are needed", async ({ service }) => {
+  it("are reused, and no more are opened than needed", async ({ service }) => {
     for (let time = 0; time < 30; time++) expect(await service.ask()).toBe("whole");
     expect(service.connections.size).toBe(1);
   });
 
-  it("are the same few when there is little to ask, after there was much", async ({ service }) => {
+  it("are few again after many were needed", async ({ service }) => {
     await Promise.all(Array.from({ length: CONNECTIONS }, () => service.ask()));
     service.connections.clear();
     for (let time = 0; time < 10; time++) await service.ask();
     expect(service.connections.size).toBe(1);
   });
 
-  it("are more where bodies are held back on those that have not rested", async ({ service }) => {
+  it("are more if bodies are held back on connections that were not idle", async ({ service }) => {
     service.answer = holdsBack();
     for (let time = 0; time < 40; time++) expect(await service.ask()).toBe("whole");
     expect(service.connections.size).toBeGreaterThan(CONNECTIONS);
     expect(service.most).toBe(1);
   });
 
-  it("that the service has closed are opened again", async ({ service }) => {
+  it("are reopened if the service has closed them", async ({ service }) => {
     service.answer = ({ socket }, response) => response.end("whole", () => socket.end());
     for (let time = 0; time < 3; time++) {
       expect(await service.ask()).toBe("whole");
       const [socket] = service.connections;
-      if (!socket?.closed) await once(socket as Socket, "close"); // both sides know
+      if (!socket?.closed) await once(socket as Socket, "close"); // both sides have noticed
       expect(service.connections.size).toBe(1);
       service.connections.clear();
     }
   });
 
-  it("go on to the next request when one is given up, sent or not", async ({ service }) => {
+  it("proceed to the next request if one is aborted, sent or not", async ({ service }) => {
     const { promise: full, resolve } = Promise.withResolvers<void>();
     service.answer = () => service.open.length === CONNECTIONS && resolve();
     const stop = new AbortController();
@@ -119,7 +119,7 @@ describe("connections to a service", () => {
     expect(await last).toBe("whole");
   });
 
-  it("end with the client, and so does what waits", async ({ service }) => {
+  it("are closed with the client, which fails waiting requests", async ({ service }) => {
     const { promise: full, resolve } = Promise.withResolvers<void>();
     service.answer = () => service.open.length === CONNECTIONS && resolve();
     const asked = Array.from({ length: 2 * CONNECTIONS }, () => service.ask());

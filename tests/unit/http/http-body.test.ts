@@ -4,13 +4,13 @@ import { describe, expect, test } from "vitest";
 
 const MIB = 1 << 20;
 
-/** A connection that can be paused; what waits in it comes out within resume() itself, as from a parser. */
+/** A connection that can be paused. Buffered bytes are delivered within resume(), as by a parser. */
 class Wire implements Dispatcher.DispatchController {
   paused = false;
   aborted = false;
   reason: Error | null = null;
   readonly body = new HttpBody(this);
-  /** Most bytes that the body held at once. */
+  /** Most bytes that the body buffered at once. */
   most = 0;
   #held = 0;
 
@@ -50,7 +50,7 @@ class Wire implements Dispatcher.DispatchController {
     return total;
   }
 
-  /** A read that nothing will ever wake is told from one that waits. */
+  /** Fails if nothing will ever wake the read. */
   async #read(): Promise<Buffer[] | null> {
     const read = this.body.read();
     const turn = new Promise<"stuck">((resolve) => setImmediate(() => resolve("stuck")));
@@ -60,28 +60,28 @@ class Wire implements Dispatcher.DispatchController {
   }
 }
 
-describe("the body of an answer", () => {
+describe("a response body", () => {
   test.for([
     ["that fits", [MIB, MIB]],
     ["larger than what may wait", Array.from({ length: 40 }, () => MIB)],
     ["in tiny pieces", Array.from({ length: 10_000 }, () => 1_000)],
     ["in pieces larger than what may wait", [5 * MIB, 5 * MIB, 5 * MIB]],
     ["of nothing", []],
-  ] as const)("%s comes out whole, and the connection is never left paused", async ([, sizes]) => {
+  ] as const)("%s is read completely, and the connection is never left paused", async ([, sizes]) => {
     const wire = new Wire([...sizes]);
     wire.flow();
     expect(await wire.readAll()).toBe(sizes.reduce((sum, size) => sum + size, 0));
     expect(wire.body.receivedBytes).toBe(sizes.reduce((sum, size) => sum + size, 0));
   });
 
-  test("is held back while its reader is slow", () => {
+  test("is paused while its reader is slow", () => {
     const wire = new Wire(Array.from({ length: 100 }, () => MIB));
     wire.flow();
     expect(wire.paused).toBe(true);
     expect(wire.most).toBeLessThanOrEqual(6 * MIB);
   });
 
-  test("gives what came before it broke, and then what broke it", async () => {
+  test("yields what arrived before the connection broke, and then the error", async () => {
     const wire = new Wire([]);
     wire.body.push(Buffer.from("some"));
     wire.body.fail(new Error("broken"));
@@ -90,7 +90,7 @@ describe("the body of an answer", () => {
     expect(wire.body.takeIfComplete()).toBeUndefined();
   });
 
-  test("wakes its reader when it is aborted, and closes the connection", async () => {
+  test("wakes its reader and closes the connection when it is aborted", async () => {
     const wire = new Wire([]);
     const read = wire.body.read();
     expect(wire.body.starved).toBe(true);
@@ -99,14 +99,14 @@ describe("the body of an answer", () => {
     expect(wire.aborted).toBe(true);
   });
 
-  test("is there at once when it is complete", () => {
+  test("is available at once when it is complete", () => {
     const wire = new Wire([3]);
     expect(wire.body.takeIfComplete()).toBeUndefined();
     wire.flow();
     expect(wire.body.takeIfComplete()).toHaveLength(1);
   });
 
-  test("that nobody wants is read to its end where it is short, and cut off where it is not", () => {
+  test("that is discarded is read to its end if it is short, and cut off otherwise", () => {
     const short = new Wire([1_000, 1_000]);
     short.body.discard(2_000);
     short.flow();
@@ -120,7 +120,7 @@ describe("the body of an answer", () => {
     expect(endless.aborted).toBe(true);
   });
 
-  test("that is aborted after its end is left alone", () => {
+  test("is left alone if it is aborted after its end", () => {
     const wire = new Wire([]);
     wire.flow();
     wire.body.abort(new Error("late"));

@@ -27,7 +27,7 @@ describe("Retry-After", () => {
   });
 });
 
-describe("a status", () => {
+describe("the status", () => {
   test.for<[number, string, boolean, string]>([
     [404, "not-found", true, "ok"],
     [410, "not-found", true, "ok"],
@@ -61,7 +61,7 @@ describe("a status", () => {
   });
 });
 
-describe("an error of the connection", () => {
+describe("a connection error", () => {
   test.for<[string, string, boolean]>([
     ["UND_ERR_CONNECT_TIMEOUT", "timeout", false],
     ["ETIMEDOUT", "timeout", false],
@@ -93,23 +93,23 @@ describe("an error of the connection", () => {
     expect(error.message).not.toMatch(/\n/);
   });
 
-  test("of every address of a name is told by its first", () => {
+  test("for every address of a name is reported by the first", () => {
     const inner = Object.assign(new Error("x"), { code: "ECONNREFUSED" });
     expect(connectionError(new AggregateError([inner, new Error("y")]), 1_000).class).toBe("connect");
   });
 
-  test("names the time that it took", () => {
+  test("names the elapsed time", () => {
     const error = connectionError(Object.assign(new Error("x"), { code: "UND_ERR_HEADERS_TIMEOUT" }), 1_500);
     expect(error.message).toContain("1.5 s");
   });
 
-  test("that is known already stays what it is", () => {
+  test("that is classified already stays as it is", () => {
     const known = new TransferError("address", "no");
     expect(connectionError(known, 1)).toBe(known);
   });
 });
 
-describe("the version of an answer", () => {
+describe("the version of a response", () => {
   const date = "Thu, 01 Jan 2026 00:00:10 GMT";
   const length = { "content-length": "5" };
   test.for<[Record<string, string>, string]>([
@@ -124,10 +124,10 @@ describe("the version of an answer", () => {
       { "last-modified": "Thu, 01 Jan 2026 00:00:08 GMT", date, ...length },
       "mThu, 01 Jan 2026 00:00:08 GMT;5",
     ],
-    // It may be changed again within the second that its date names.
+    // The file may change again within the second of its date.
     [{ "last-modified": "Thu, 01 Jan 2026 00:00:09 GMT", date, ...length }, ""],
     [{ "last-modified": date, date, ...length }, ""],
-    // A date far in the future is only ever compared for equality.
+    // A date far in the future is only compared for equality.
     [
       { "last-modified": "Wed, 01 Jan 2076 00:00:00 GMT", date, ...length },
       "mWed, 01 Jan 2076 00:00:00 GMT;5",
@@ -136,7 +136,7 @@ describe("the version of an answer", () => {
     [{ "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT", ...length }, ""],
     [{ "last-modified": "yesterday", date, ...length }, ""],
     [{}, ""],
-  ])("%j", ([headers, expected]) => {
+  ])("is derived from its headers: %j", ([headers, expected]) => {
     expect(versionOf(headers)).toBe(expected);
   });
 });

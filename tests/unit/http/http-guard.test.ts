@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { FaultOrigin } from "../../harness/fault-origin.js";
 
-/** Addresses of names that there are in these tests alone. Linux takes 0.0.0.0 for this machine. */
+/** Names that only these tests resolve. Linux treats 0.0.0.0 as this machine. */
 const NAMES: Record<string, string> = {
   "asked.test": "127.0.0.1",
   "loopback.test": "127.0.0.1",
@@ -50,14 +50,14 @@ describe("a redirect to a name", () => {
     expect(origin.requestsTo("/there")).toEqual([]);
   });
 
-  test("of this machine is followed where the person named this machine", async () => {
+  test("of this machine is followed if the user named this machine", async () => {
     origin.route("/open", does.file("open"));
     origin.route("/here", does.redirect(at("loopback.test", "/open")));
     expect((await get(at("127.0.0.1", "/here"))).status).toBe(200);
   });
 });
 
-describe("a header of the person's", () => {
+describe("a header of the user", () => {
   test.for([
     "Range",
     "if-match",
@@ -67,7 +67,7 @@ describe("a header of the person's", () => {
     "Content-Length",
     "TE",
     "Accept-Encoding",
-  ])("cannot be %s: a transfer would not be right", (name) => {
+  ])("cannot be %s, which Drover must control", (name) => {
     expect(() => checkHeader(name)).toThrow(`the header ${name} is set by Drover itself`);
   });
 

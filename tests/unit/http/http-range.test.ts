@@ -20,7 +20,7 @@ afterAll(async () => {
 
 const { signal } = new AbortController();
 
-/** Opens a file, and then the rest of it as a server answers that. */
+/** Opens a file, and then its rest with the given response. */
 async function openRest(answer: ReturnType<typeof does.file>) {
   const source = new HttpSource(client, origin.route("/file", does.file(BODY)), {});
   const opened = await source.open("", signal);
@@ -36,12 +36,12 @@ describe("the rest of a file", () => {
     [{ "content-digest": `sha-256=:${base64("sha256", BODY.slice(4))}:` }, undefined],
     [{ "repr-digest": `sha-256=:${base64("sha256", BODY)}:` }, "repr-digest"],
     [{ digest: `sha-256=${base64("sha256", BODY)}` }, "digest"],
-  ])("comes with a digest of the whole, or with none: %j", async ([headers, by]) => {
+  ])("has a digest of the whole file or none: %j", async ([headers, by]) => {
     const { entry } = await openRest(does.file(BODY, { headers }));
     expect(entry.digest?.by).toBe(by);
   });
 
-  test("is refused where it is encoded on its way", async () => {
+  test("is refused if it is encoded in transit", async () => {
     const head = [
       "HTTP/1.1 206 Partial Content",
       `ETag: ${does.etagOf(BODY)}`,

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 
 const system = (code: string) => Object.assign(new Error(`${code}: described at length`), { code });
 
-describe("an error of the file system", () => {
+describe("a file-system error", () => {
   test.for([
     ["ENOSPC", "disk", true],
     ["EDQUOT", "disk", true],
@@ -41,7 +41,7 @@ describe("an error of the file system", () => {
   });
 });
 
-test("anything thrown has a message on one line", () => {
+test("anything thrown has a message of one line", () => {
   expect(messageOf(new Error("one\n   two\r\nthree"))).not.toMatch(/\n/);
   expect(messageOf("text")).toBe("text");
   expect(messageOf(undefined)).toBe("undefined");

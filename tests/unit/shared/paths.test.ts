@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 
 const LEASE = shortHash("destination");
 
-describe("a name that is refused", () => {
+describe("a name is refused", () => {
   test.for([
     "",
     "..",

@@ -1,7 +1,7 @@
 import { redactText, redactUrl } from "@drover/shared/redact";
 import { describe, expect, test } from "vitest";
 
-describe("a URL as it may be shown", () => {
+describe("a redacted URL", () => {
   test.for([
     "http://user:CANARY@host/a",
     "http://CANARY@host/a",
@@ -37,7 +37,7 @@ describe("a URL as it may be shown", () => {
     "https://h/a#access_token=CANARY",
     "https://h/a?token=CANARY#x",
     "HTTPS://user:CANARY@host/a",
-  ])("%s", (url) => {
+  ])("shows no secret of %s", (url) => {
     expect(redactUrl(url)).not.toContain("CANARY");
     expect(redactText(`GET ${url} failed`)).not.toContain("CANARY");
     expect(redactText(`("${url}")`)).not.toContain("CANARY");
@@ -53,7 +53,7 @@ describe("a URL as it may be shown", () => {
     ["/data/token=1", "/data/token=1"],
     ["not a url ?token=1", "not a url ?token=1"],
     ["http://host/a?tokens=3&monkey=1&page=2", "http://host/a?tokens=3&monkey=1&page=2"],
-  ])("%s is shown as %s", ([url, shown]) => {
+  ])("of %s is %s", ([url, shown]) => {
     expect(redactUrl(url)).toBe(shown);
   });
 

@@ -46,7 +46,7 @@ describe("the URL of a Redis", () => {
       },
     ],
     ["rediss+cluster://a/", { kind: "cluster", tls: true }],
-  ])("%s", ([url, target]) => {
+  ])("%s is parsed", ([url, target]) => {
     expect(parseRedisUrl(url)).toMatchObject(target);
   });
 

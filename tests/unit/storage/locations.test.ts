@@ -54,7 +54,7 @@ describe("a source", () => {
   });
 });
 
-describe("the destination of a source", () => {
+describe("the file name of a source", () => {
   test.for<[string, string, string]>([
     ["http://host/a/b.csv", "b.csv", "host/a/b.csv"],
     ["http://host/a/b.csv?x=1#y", "b.csv", "host/a/b.csv"],
@@ -79,11 +79,11 @@ describe("the destination of a source", () => {
   });
 
   test.for<[string, string]>([
-    // Decoded once and never checked here: safeRelative refuses what comes of it.
+    // Decoded once and not checked here: safeRelative refuses the result.
     ["http://host/..%2f..%2fx", "../../x"],
     ["http://host/%2fetc%2fx", "/etc/x"],
     ["http://host/nul%00", "nul\0"],
-  ])("%s is %j, to be checked", ([text, expected]) => {
+  ])("%s is %j, which safeRelative checks", ([text, expected]) => {
     const source = parseLocation(text, { directory: "/" });
     expect(source.storage.fileName(source.text, "name")).toBe(expected);
   });
