@@ -11,7 +11,7 @@ import type { DestinationCheck } from "@drover/shared/storage/storage";
 import prettyBytes from "pretty-bytes";
 import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";
-import { s3RequestOf } from "../settings/run-request.js";
+import { servicesRequestOf } from "../settings/run-request.js";
 import { type Resolved, SETTINGS, type Settings } from "../settings/settings.js";
 import { withEngine } from "./engine.js";
 
@@ -284,7 +284,7 @@ async function openTree(
   const root = parseRoot(given, process.cwd());
   if (!destination.mayExist(root))
     throw new SettingsError(`${root} is no directory: name the destination that the files are in`);
-  const services = await planServices({ s3: s3RequestOf(resolved) }, { read: [], written: root });
+  const services = await planServices(servicesRequestOf(resolved), { read: [], written: root });
   try {
     const tree = destination.openTree(root, services);
     tree.close();

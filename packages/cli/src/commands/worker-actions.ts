@@ -12,7 +12,7 @@ import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "../display/duration.js";
 import { EXIT } from "../exit.js";
-import { s3RequestOf } from "../settings/run-request.js";
+import { servicesRequestOf } from "../settings/run-request.js";
 import type { Resolved, Settings } from "../settings/settings.js";
 import { onStopSignal } from "../signals.js";
 import { withEngine } from "./engine.js";
@@ -28,7 +28,7 @@ export interface WorkerFlags {
 export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<number> {
   const { values: settings } = resolved;
   const roots = flags.root.map((each) => destinationOf(each).workerRoot(each, process.cwd()));
-  const services = await planServices({ s3: s3RequestOf(resolved) }, { read: roots });
+  const services = await planServices(servicesRequestOf(resolved), { read: roots });
   const limits = (flags.hostLimit ?? []).map(parseHostLimit);
   for (const root of roots) await destinationOf(root).checkBackup?.(root, services);
   const log = logger(flags.verbose ?? false);

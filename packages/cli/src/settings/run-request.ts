@@ -1,4 +1,5 @@
 import type { RunRequestInput, S3Request } from "@drover/producer/runs/request";
+import type { ServicesRequest } from "@drover/producer/runs/services";
 import { SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
@@ -61,16 +62,20 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       ttlMs: values["circuit-ttl"] * 1000,
       waitMs: (values["breaker-wait"] ?? values["circuit-ttl"]) * 1000,
     },
-    s3: s3RequestOf(resolved),
+    ...servicesRequestOf(resolved),
   };
 }
 
 /**
- * The S3 settings.
+ * The settings of storages' services.
  *
  * @throws SettingsError for settings that exclude each other.
  */
-export function s3RequestOf({ values, origins }: Resolved): S3Request {
+export function servicesRequestOf(resolved: Resolved): ServicesRequest {
+  return { s3: s3RequestOf(resolved) };
+}
+
+function s3RequestOf({ values, origins }: Resolved): S3Request {
   if (values["s3-anonymous"] && origins["s3-profile"] === "flag")
     throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
   return {

@@ -1,0 +1,83 @@
+import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { describe, expect, it } from "vitest";
+import { REPOSITORY } from "../../harness/drover.js";
+
+const DOCUMENTS = [
+  "README.md",
+  "CONTRIBUTING.md",
+  ...readdirSync(join(REPOSITORY, "docs")).map((name) => `docs/${name}`),
+].filter((name) => name.endsWith(".md"));
+
+/** Every file that a document may name in short. */
+const FILES = globSync("{packages/*/src,tests,scripts,bench,demo}/**/*.*", {
+  cwd: REPOSITORY,
+  exclude: (path) => /(^|\/)(node_modules|dist|\.work)(\/|$)/.test(path),
+});
+/** Where identifiers are declared. */
+const SOURCE = ["biome.json", ...FILES.filter((path) => /^packages\/.*\.ts$/.test(path))]
+  .map((path) => readFileSync(join(REPOSITORY, path), "utf8"))
+  .join("\n");
+
+function read(document: string): string {
+  return readFileSync(join(REPOSITORY, document), "utf8");
+}
+
+/** Prose and tables, without blocks of code. */
+function proseOf(document: string): string {
+  return read(document).replace(/^```.*?^```$/gms, "");
+}
+
+function codeSpans(document: string): string[] {
+  return [...proseOf(document).matchAll(/`([^`\n]+)`/g)].map(([, span = ""]) => span);
+}
+
+/** The anchors that GitHub gives the headings of a document. */
+function anchorsOf(document: string): string[] {
+  return [...proseOf(document).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+describe.each(DOCUMENTS)("%s", (document) => {
+  it("names only paths that are there", () => {
+    const named =
+      read(document).match(/(?<![\w/.-])(packages|tests|scripts|bench|demo)\/[\w./*-]*[\w*/]/g) ?? [];
+    const missing = named.filter((path) =>
+      path.includes("*")
+        ? globSync(path, { cwd: REPOSITORY }).length === 0
+        : !existsSync(join(REPOSITORY, path)),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  it("names only source files and identifiers that are there", () => {
+    const spans = codeSpans(document);
+    const files = spans.filter((span) => /^[\w./-]+\.(ts|mjs|sh)$/.test(span));
+    const missing = files.filter((file) => !FILES.some((path) => `/${path}`.endsWith(`/${file}`)));
+    const names = spans
+      .filter((span) => /^[A-Za-z][a-z]+([A-Z][a-z]+)+(\(.*\))?$/.test(span))
+      .map((span) => span.replace(/\(.*/, ""));
+    const unknown = names.filter((name) => {
+      const declared = /^[A-Z]/.test(name) ? "(class|interface|type|function|const) " : "";
+      return !new RegExp(`\\b${declared}${name}\\b`).test(SOURCE);
+    });
+    expect([...missing, ...unknown]).toEqual([]);
+  });
+
+  it("links only to what is there", () => {
+    const links = [...proseOf(document).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
+    const broken = links
+      .filter((target) => !/^[a-z]+:/.test(target))
+      .filter((target) => {
+        const [path = "", anchor] = target.split("#");
+        const file = path === "" ? document : join(dirname(document), path);
+        if (!existsSync(resolve(REPOSITORY, file))) return true;
+        return anchor !== undefined && !anchorsOf(file).includes(anchor);
+      });
+    expect(broken).toEqual([]);
+  });
+});
