@@ -7,6 +7,8 @@ import {
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
+  NoSuchKey,
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
@@ -136,6 +138,17 @@ export class TestS3 {
     return (await Body?.transformToString()) as string;
   }
 
+  /** Bytes of an object; undefined where there is none. */
+  async find(key: string): Promise<Buffer | undefined> {
+    try {
+      const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.bucket, Key: key }));
+      return Buffer.from((await Body?.transformToByteArray()) ?? []);
+    } catch (error) {
+      if (error instanceof NoSuchKey) return undefined;
+      throw error;
+    }
+  }
+
   /** What the service keeps with an object. */
   async head(key: string) {
     const { ContentType, ContentEncoding, CacheControl, Metadata } = await this.#client.send(
@@ -156,6 +169,21 @@ export class TestS3 {
       new ListMultipartUploadsCommand({ Bucket: this.bucket }),
     );
     return Uploads.map(({ UploadId }) => UploadId as string);
+  }
+
+  /** Bytes that multipart uploads under way have. */
+  async uploadedBytes(): Promise<number> {
+    const { Uploads = [] } = await this.#client.send(
+      new ListMultipartUploadsCommand({ Bucket: this.bucket }),
+    );
+    let bytes = 0;
+    for (const { Key, UploadId } of Uploads) {
+      const { Parts = [] } = await this.#client.send(
+        new ListPartsCommand({ Bucket: this.bucket, Key, UploadId }),
+      );
+      for (const { Size = 0 } of Parts) bytes += Size;
+    }
+    return bytes;
   }
 
   async remove(key: string): Promise<void> {

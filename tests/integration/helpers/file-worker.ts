@@ -18,6 +18,7 @@ import { parseS3 } from "@drover/shared/storage/s3/name";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
+import type { Tree } from "@drover/shared/storage/tree";
 import type { RunContext } from "@drover/worker/attempt/context";
 import type { AttemptResult } from "@drover/worker/attempt/delivery";
 import { Leases } from "@drover/worker/attempt/leases";
@@ -25,13 +26,22 @@ import type { Terms } from "@drover/worker/attempt/terms";
 import { BufferPool } from "@drover/worker/bytes/buffer-pool";
 import { RateLimiter } from "@drover/worker/bytes/rate-limiter";
 import { StallWatchdog } from "@drover/worker/bytes/stall-watchdog";
+import type { Destination } from "@drover/worker/destinations/destination";
 import { LocalDestination } from "@drover/worker/destinations/local/destination";
-import { S3Destination } from "@drover/worker/destinations/s3/destination";
+import { S3Destination, type S3DestinationOptions } from "@drover/worker/destinations/s3/destination";
 import { perform } from "@drover/worker/operations/index";
 import type { Redis } from "ioredis";
 import { FaultOrigin } from "../../harness/fault-origin.js";
 import { it as base } from "../../harness/redis.js";
 import { FAR_PROCESS, Member, queued } from "./fleet.js";
+
+/** Opens the destination of a worker, with what it may need of its process. */
+export type OpenDestination = (
+  process: { http: HttpClient } & Pick<
+    S3DestinationOptions,
+    "redis" | "keys" | "leases" | "bufferPool" | "onError"
+  >,
+) => { tree: Tree; destination: Destination };
 
 export interface FileWorkerOptions extends Partial<Terms> {
   /** Name of the process, as Redis sees it. */
@@ -47,6 +57,8 @@ export interface FileWorkerOptions extends Partial<Terms> {
   mostCopyBytes?: number;
   /** `s3://bucket/prefix` where removed files are kept. */
   backup?: string;
+  /** Opens the destination. Defaults to what the root names. */
+  open?: OpenDestination;
 }
 
 /** A worker without a queue: carries the files of one run to one tree. */
@@ -85,6 +97,7 @@ export class FileWorker {
       s3,
       mostCopyBytes,
       backup,
+      open,
       ...over
     } = options;
     const member = new Member(redis, keys, owner);
@@ -113,23 +126,23 @@ export class FileWorker {
       ...over,
     };
     const services = { root, ...(s3 ? { s3 } : {}) };
-    const tree = openTree(services);
     const leases = new Leases(member.admission);
-    const destination =
-      tree instanceof S3Tree
-        ? new S3Destination({
-            tree,
-            spec: { root, s3 } as RunSpec,
-            client: s3Client as S3Client,
-            redis,
-            keys,
-            leases,
-            bufferPool: new BufferPool(64 << 20),
-            ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
-            ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),
-            onError: (error) => fileWorker.onError(error),
-          })
-        : new LocalDestination(tree as LocalTree);
+    const onError = (error: Error) => fileWorker.onError(error);
+    const shared = { redis, keys, leases, bufferPool: new BufferPool(64 << 20), onError };
+    const openRoot: OpenDestination = () => {
+      const tree = openTree(services);
+      if (!(tree instanceof S3Tree)) return { tree, destination: new LocalDestination(tree as LocalTree) };
+      const destination = new S3Destination({
+        ...shared,
+        tree,
+        spec: { root, s3 } as RunSpec,
+        client: s3Client as S3Client,
+        ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
+        ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),
+      });
+      return { tree, destination };
+    };
+    const { tree, destination } = (open ?? openRoot)({ http: client, ...shared });
     const id = runId ?? (await member.newRun());
     const context: RunContext = {
       runId: id,

@@ -66,7 +66,7 @@ describe("the built command", () => {
     work.write({ "in/a": "a", "in/b": "b" });
     expect((await box.sync([work.at("in"), ...work.into], { env })).code).toBe(0);
     const synced = loaded();
-    expect(synced).toContain("sync.js");
+    expect(synced).toContain("plan.js");
     expect(synced.filter((file) => forbidden.includes(file))).toEqual([]);
   });
 
@@ -86,7 +86,7 @@ describe("the built command", () => {
     }
     expect((await box.sync(["s3://bucket/to/", ...work.into], { env })).code).toBe(0);
     const small = notes.loaded();
-    expect(small).toContain("sync.js");
+    expect(small).toContain("plan.js");
     expect(small.filter((file) => sdk.includes(file))).toEqual([]);
     work.write({ "in/large": toBuffer(pattern(17 << 20)) });
     expect((await box.sync([work.at("in"), ...to], { env })).code).toBe(0);
