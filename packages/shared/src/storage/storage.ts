@@ -40,8 +40,6 @@ export interface Storage {
   readonly hasHosts?: boolean;
   /** Whether sizes and times of its files are known before they are opened. */
   readonly listsSizes: boolean;
-  /** Whether a file can be checked with a conditional request before it is queued. Default false. */
-  readonly revalidates?: boolean;
 
   /**
    * Parses a text as a location.
@@ -49,6 +47,12 @@ export interface Storage {
    * @throws SettingsError, which never contains a possible password.
    */
   parse(text: string, context: ParseContext): string;
+  /**
+   * Whether a file can be checked with a conditional request before it is queued. Absent if no file can.
+   *
+   * @param version its version in the catalog.
+   */
+  revalidates?(version: string): boolean;
   /** The host (`host:port`) whose breaker and limits apply to a location; "" if there is none. */
   hostOf(location: string, services: Services): string;
   /** What distinguishes locations of the same text, such as the service. */

@@ -71,7 +71,7 @@ export interface Destination {
   stage(attempt: WriteAttempt): Staging;
 
   /**
-   * Removes a file, where it is there, once no former carrier can change it any more.
+   * Removes a file, where it is there, once no earlier holder can change it any more.
    *
    * @param stamp it is left alone where it is not as this says.
    * @throws TransferError class `changed` where it is another one by now.
@@ -94,7 +94,7 @@ export function changedMeanwhile(path: string): TransferError {
 /** The staged bytes of one file: published whole or not at all. */
 export interface Staging {
   /**
-   * Makes sure that no former carrier can publish, then takes over what it staged, where the run's terms allow it.
+   * Makes sure that no earlier holder can publish, then takes over what it staged, where the run's terms allow it.
    *
    * @param noted what is known of it.
    * @param alive the predecessor may still run.

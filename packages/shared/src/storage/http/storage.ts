@@ -11,7 +11,7 @@ export const httpStorage: Storage = {
   treeNoun: "listing",
   hasHosts: true,
   listsSizes: false,
-  revalidates: true,
+  revalidates: (version) => version.startsWith("e"), // an ETag
 
   parse(text) {
     try {
