@@ -1,5 +1,5 @@
-// Drover against the tools one would use instead: same files, same origin, same machine, whole commands timed.
-// Started by run.sh, which has checked that everything is there. See its --help.
+// Compares Drover with similar tools: same files, same origin, same machine, whole commands timed. Started by
+// run.sh, which has checked the prerequisites. See its --help.
 import { createHash, randomFillSync } from "node:crypto";
 import {
   closeSync,
@@ -61,9 +61,9 @@ const fileCount = positive("BENCH_FILES", 10_000);
 const bigSize = positive("BENCH_BIG_MB", 1024) * 1024 * 1024;
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ["small", "big", "unchanged"];
 const commandTimeout = 180_000;
-const quiet = 100; // Milliseconds between commands.
+const quiet = 100; // Pause in ms between commands.
 
-const deadline = Date.now() + 15 * 60_000; // No further round is begun after this.
+const deadline = Date.now() + 15 * 60_000; // ms; no further round starts after this.
 const droverCommand = commandOf();
 const droverOptions = words(process.env.DROVER_OPTS ?? "--durability rename --max-workers 64 --json");
 const droverBigOptions = words(process.env.DROVER_BIG_OPTS ?? "--durability rename --json");
@@ -73,11 +73,11 @@ const run = join(dir, "run");
 const out = join(run, "out");
 const marker = `DROVER_BENCH=${process.env.BENCH_ID}`;
 const env = childEnvironment(marker);
-// A socket's path must stay under 108 bytes.
+// Socket paths must stay under 108 bytes.
 if (dir.length < 50) env.XDG_RUNTIME_DIR = join(run, "rt");
 else delete env.XDG_RUNTIME_DIR;
 
-let child; // The measured command, while it runs.
+let child; // The measured command while it runs.
 let nginx;
 let origin;
 
@@ -135,7 +135,7 @@ async function readBackground() {
   return reading;
 }
 
-/** Runs a command and says what it took. */
+/** Runs a command. @returns its time, CPU and memory. */
 async function measure({ command, name, keepsRedis }) {
   await sleep(quiet);
   const before = keepsRedis ? await readBackground() : new Map();
@@ -184,7 +184,7 @@ async function measure({ command, name, keepsRedis }) {
   return result;
 }
 
-// --- Checks after each command, outside the time taken ------------------------------------------------------------
+// --- Checks after each command, outside the measured time -----------------------------------------------------------
 
 async function checkBig(name, path, sha256) {
   const found = [...walk(path).values()];
@@ -230,7 +230,7 @@ const urlList = join(run, "urls.txt");
 const nameList = join(run, "names.txt");
 const rclone = (to) =>
   words("rclone --config /dev/null copy --transfers 64 --no-traverse").concat(
-    ["--files-from", nameList, "--http-url", `${origin}/small/`, ":http:", to], // No configuration file: options only.
+    ["--files-from", nameList, "--http-url", `${origin}/small/`, ":http:", to], // No configuration file: only options.
   );
 const aria2 = (to, ...more) =>
   words("aria2c --no-conf=true -q -j 16").concat(more, ["-i", urlList, "-d", to]);
@@ -241,7 +241,9 @@ function writeLists(files) {
   writeFileSync(nameList, names.map((name) => `${name}\n`).join(""));
 }
 
-/** Redis up, as the last drover command leaves it: one file is synced that is none of the measured ones. */
+/**
+ * Starts Redis, as the last drover command leaves it, by syncing a file that is not among the measured ones.
+ */
 async function warmUp() {
   const to = join(run, "warm");
   emptyDir(to);
@@ -289,7 +291,7 @@ async function small() {
     },
     check: (name) => checkSmall(name, out, files),
   };
-  // aria2c's defaults preallocate every file; it is given whichever way is faster here.
+  // By default, aria2c preallocates every file; the faster variant is used here.
   const variants = [
     { ...into, name: "aria2c", note: "defaults", command: aria2(out) },
     {
@@ -359,13 +361,13 @@ async function big() {
   });
 }
 
-/** Redis writes its data anew when nobody has used it for a moment: who comes back the next day finds it so. In ms. */
+/** Pause in ms after which an unused Redis has rewritten its data, as a user finds it the next day. */
 const tidied = 2_000;
 
 async function unchanged() {
   const files = needSmall();
   writeLists(files);
-  // Every tool has a destination of its own here, filled before the first round and left alone after it.
+  // Here every tool has its own destination, filled before the first round and kept afterwards.
   const own = (id) => join(run, `again-${id}`);
   const seen = new Map();
   const fill = async (id, name, command) => {
@@ -387,7 +389,7 @@ async function unchanged() {
     await stopBackground();
   }
   await fill("rclone", "rclone", rclone(own("rclone")));
-  // nginx answers 304 only if the date is exactly its own: hence -R, which gives the files the origin's date.
+  // nginx answers 304 only to exactly its own date: hence -R, which gives the files the origin's date.
   await fill("aria2c", "aria2c", aria2(own("aria2c"), "-R"));
   const result = await compare({
     id: "unchanged",
@@ -431,7 +433,7 @@ async function unchanged() {
   return result;
 }
 
-/** Of several ways to call a tool the fastest, by the better of two runs each. */
+/** The fastest of several ways to call a tool, by the better of two runs each. */
 async function fastest(variants) {
   const best = variants.map(() => Number.POSITIVE_INFINITY);
   for (let i = 0; i < 2; i++) {
@@ -455,7 +457,8 @@ async function once(tool) {
 }
 
 async function compare({ id, title, unit, tools }) {
-  // Once without counting: programs and fresh memory are slow the first time, and whoever comes first would pay.
+  // One uncounted round: programs and fresh memory are slow the first time, which would penalise the first
+  // tool.
   progress(`${id}: round 0 (not counted)`);
   for (const tool of tools) await once(tool);
   const runs = tools.map(() => []);
@@ -521,7 +524,7 @@ function summary(runs, unit) {
   };
 }
 
-/** Rate of each way of Drover by the rate of each peer, taken within a round, since noise comes and goes. */
+/** Ratio of each variant of Drover to each other tool, within a round, since noise varies over time. */
 function ratios(tools, runs) {
   const found = [];
   for (const [d, drover] of tools.entries()) {
@@ -703,7 +706,7 @@ async function main() {
 
 let status = 0;
 try {
-  // "stop" ends what a driver that was killed has left.
+  // "stop" ends what a killed driver has left behind.
   if (parts[0] !== "stop") await main();
 } catch (error) {
   if (!stopping) {

@@ -1,5 +1,5 @@
-// What the catalog costs: bytes of Redis memory per file, and files compared per second.
-// Started by run.sh, which has checked that everything is there. See its --help.
+// Cost of the catalog: bytes of Redis memory per file, and compared files per second. Started by run.sh,
+// which has checked the prerequisites. See its --help.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -33,13 +33,13 @@ const dir = process.env.BENCH_DIR;
 const run = join(dir, "run");
 const env = childEnvironment(`DROVER_BENCH=${process.env.BENCH_ID}`);
 const sizes = [...new Set([10_000, 100_000, positive("BENCH_ENTRIES", 1_000_000)])];
-/** As many as the producer looks up in one call. */
+/** Entries per call, as in the producer. */
 const BATCH = 500;
 
 const nameOf = (at) =>
   `archive/2026/11/${String(at % 1000).padStart(4, "0")}/measurement-station-${String(at).padStart(12, "0")}.parque`;
 
-/** Entries as a sync of files to files writes them, and one of objects to files. */
+/** Entries of a sync from files to files, and from objects to files. */
 const kinds = {
   "file to file": (at) => {
     const stat = {
@@ -77,7 +77,7 @@ function digest(text) {
   return createHash("sha256").update(text).digest();
 }
 
-/** Redis as Drover starts it, and as it starts without any configuration. */
+/** Redis as Drover starts it, and with its default configuration. */
 const servers = {
   "Drover's own": async () => {
     const embedded = await openEmbedded({ stateDir: join(run, "state"), idleMs: 1000 });
@@ -107,7 +107,7 @@ const servers = {
   },
 };
 
-/** Memory of Redis, when it has freed what was dropped before. */
+/** Memory of Redis after it has freed what was dropped before. */
 async function used(redis) {
   for (;;) {
     const memory = await redis.info("memory");
@@ -142,10 +142,10 @@ async function measure(redis, entryOf, files) {
 }
 
 /**
- * Writes an export of so many files, of which one in a hundred is changed, one is elsewhere and one is missing.
+ * Writes an export of `files` files, of which one in a hundred is changed, one is moved and one is missing.
  *
- * @param generation 0 for the old one, 1 for the new one.
- * @param order what file comes at a line.
+ * @param generation 0 for the old export, 1 for the new one.
+ * @param order maps a line to the index of its file.
  */
 function writeExport(path, files, generation, order) {
   const fd = openSync(path, "w");

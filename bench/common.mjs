@@ -1,4 +1,4 @@
-// What the benchmarks share: files and where they come from, one command measured, checks, tables. No state.
+// Shared by the benchmarks: files and their origin, one measured command, checks, tables. No state.
 import { spawn } from "node:child_process";
 import { createHash, randomFillSync } from "node:crypto";
 import {
@@ -25,7 +25,7 @@ export const fileSize = 10_000;
 
 // --- Settings ---------------------------------------------------------------------------------------------------
 
-/** A positive whole number from the environment. */
+/** A positive integer from the environment. */
 export function positive(name, fallback) {
   const text = process.env[name] || String(fallback);
   const value = Number(text);
@@ -37,16 +37,16 @@ export function words(text) {
   return text.split(/\s+/).filter(Boolean);
 }
 
-/** The drover to measure, as words of a command. */
+/** The drover command to measure, as words. */
 export function droverCommand() {
   const command = words(process.env.DROVER || join(root, "drover"));
-  if (command[0].includes("/")) command[0] = resolvePath(command[0]); // Commands run elsewhere.
+  if (command[0].includes("/")) command[0] = resolvePath(command[0]); // Commands run in other directories.
   return command;
 }
 
 /**
- * The environment of what is started here. Settings of the person's own must not change what is measured, nor a proxy
- * stand in between. Whatever has the marker in its environment was started here.
+ * The environment of started processes. The user's own settings must not affect the measurement, and no proxy
+ * may interfere. The marker in their environment identifies processes that were started here.
  */
 export function childEnvironment(marker) {
   const kept = { ...process.env };
@@ -71,14 +71,14 @@ export function emptyDir(path) {
   mkdirSync(path, { recursive: true, mode: 0o700 });
 }
 
-/** Makes `www/small` with so many files, unless it is there. @returns SHA-256 by name. */
+/** Makes `www/small` with `fileCount` files if needed. @returns SHA-256 by name. */
 export function needSmall(www, fileCount) {
   const small = join(www, "small");
   const listed = join(www, `small-${fileCount}.json`);
   if (existsSync(listed)) return JSON.parse(readFileSync(listed, "utf8"));
   say(`generating ${count(fileCount)} files of 10 KB`);
   for (const other of existsSync(www) ? readdirSync(www) : []) {
-    if (/^small-\d+\.json$/.test(other)) rmSync(join(www, other)); // What it lists is replaced.
+    if (/^small-\d+\.json$/.test(other)) rmSync(join(www, other)); // The files that it lists are replaced.
   }
   emptyDir(small);
   const bytes = Buffer.allocUnsafe(fileSize);
@@ -107,9 +107,10 @@ export function freePort() {
 /**
  * Starts nginx for the files below `www`.
  *
- * @param home where its own files go.
+ * @param home directory of nginx's own files.
  * @param hosts addresses it listens on, with one port.
- * @returns the process and the origin of the first of the hosts; the process is known before nginx answers.
+ * @param started called with the process before nginx answers.
+ * @returns the process and the origin of the first host.
  */
 export async function startNginx({ home, www, env, started, hosts = ["127.0.0.1"] }) {
   emptyDir(home);
@@ -162,7 +163,7 @@ ${hosts.map((host) => `    listen ${host}:${port};`).join("\n")}
   throw new Error(`nginx does not start: ${why.trim()}`);
 }
 
-/** CPU seconds of a process and of its children that are alive. */
+/** CPU seconds of a process and of its live children. */
 export function cpuOfTree(pid) {
   return sum([pid, ...childrenOf(pid)].map((each) => cpuOf(each) ?? 0));
 }
@@ -172,10 +173,10 @@ export function cpuOfTree(pid) {
 /**
  * Runs a command to its end. CPU and memory of the command itself come from wait4, through time(1).
  *
- * @param run directory that the command runs in; what it says is in `stdout` and `stderr` there.
- * @param started is given the process at once.
+ * @param run directory that the command runs in; its output is in `stdout` and `stderr` there.
+ * @param started called with the process at once.
  * @returns wall and CPU seconds, peak memory in bytes.
- * @throws when it does not end with 0.
+ * @throws if it does not exit with 0.
  */
 export async function timed({ command, name, run, env, timeoutMs, started }) {
   const timeFile = join(run, "time");
@@ -218,7 +219,7 @@ export function endGroup(pid, sig) {
   try {
     process.kill(-pid, sig);
   } catch {
-    // Gone already.
+    // It is gone already.
   }
 }
 
@@ -233,7 +234,7 @@ export function walk(path, found = new Map()) {
   return found;
 }
 
-/** All of the files are there and no others, each as long as it should be; of some the content is looked at. */
+/** Checks that exactly these files exist with the right length, and samples their content. */
 export function checkSmall(name, path, files) {
   const found = walk(path);
   const names = Object.keys(files);
@@ -251,7 +252,7 @@ export function checkSmall(name, path, files) {
   }
 }
 
-/** Drover says of each file what it did with it (`--json`): all must be the expected. */
+/** Checks that all outcomes that Drover printed (`--json`) are the expected one. */
 export function checkOutcomes(name, stdout, expected, total) {
   const outcomes = {};
   for (const item of JSON.parse(readFileSync(stdout, "utf8"))) {
@@ -271,7 +272,7 @@ export function table(head, rows) {
   return [line(head), line(widths.map((w, c) => (c === 0 ? "" : "-".repeat(w)))), ...rows.map(line)];
 }
 
-/** What was measured on: machine and system. @param dir where the data is. */
+/** Describes machine and system. @param dir where the data is. */
 export function machine(dir) {
   const TMPFS_MAGIC = 0x01021994;
   const os = /^PRETTY_NAME="?([^"\n]+)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";
@@ -288,13 +289,13 @@ export function machine(dir) {
   };
 }
 
-/** The Redis server that is measured with. */
+/** The Redis server of the measurement. */
 export function redisServer() {
   const path = (process.env.PATH ?? "").split(":");
   return path.some((p) => existsSync(join(p, "valkey-server"))) ? "valkey-server" : "redis-server";
 }
 
-/** Versions by name. @param commands a command by name that says its version. */
+/** Versions by name. @param commands by name, each printing its version. */
 export async function versions(env, commands) {
   const found = {};
   for (const [name, command] of Object.entries(commands)) {
@@ -310,7 +311,7 @@ export async function versions(env, commands) {
   return found;
 }
 
-/** The lines that say what was measured on. */
+/** Formats the description of machine and versions. */
 export function about({ machine: m, versions: v }) {
   return [
     `${m.cores} × ${m.cpu}, ${Math.round(m.memory / 1e9)} GB, ${m.os}, Linux ${m.kernel}, Node ${m.node}`,
@@ -346,7 +347,7 @@ export function say(text) {
   process.stderr.write(`bench: ${text}\n`);
 }
 
-/** A line that the next one overwrites, on a terminal. */
+/** Prints a line that the next one overwrites, on a terminal. */
 export function progress(text) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text && `bench: ${text}`}`);
   else if (text) say(text);

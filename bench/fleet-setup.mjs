@@ -1,4 +1,4 @@
-// A fleet to measure: a Redis of its own and workers, on loopback, and the slow origin.
+// A fleet to measure: a separate Redis and workers on loopback, and the slow origin.
 import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -9,17 +9,17 @@ import { Redis } from "ioredis";
 import { emptyDir, freePort, redisServer, root, sleep, sum, tail } from "./common.mjs";
 import { countersOf, cpuOf, end, isAlive, peakRssOf } from "./system.mjs";
 
-/** As Drover's own Redis is set (packages/shared/src/redis/embedded/local-redis.ts). */
+/** The options of the embedded Redis (packages/shared/src/redis/embedded/local-redis.ts). */
 export const REDIS_OPTIONS = [
   ...["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"],
   ...["--hash-max-ziplist-value", "1024", "--hash-max-ziplist-entries", "512"],
 ];
-/** Without what is not Redis' default and matters for memory. */
+/** Without the options that differ from Redis's defaults and affect memory. */
 export const PLAIN_REDIS_OPTIONS = REDIS_OPTIONS.slice(0, 8);
 
 const START_MS = 20_000;
 
-/** Asks again and again. @throws after `timeoutMs`. */
+/** Polls until a condition holds. @throws after `timeoutMs`. */
 export async function until(what, ask, { everyMs = 20, timeoutMs = 600_000 } = {}) {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
@@ -40,9 +40,9 @@ export class Fleet {
   }
 
   /**
-   * Starts Redis; workers come later.
+   * Starts Redis without workers.
    *
-   * @param dir for its data and what the workers say; emptied.
+   * @param dir for its data and the output of the workers; emptied.
    * @param drover the command, as words.
    */
   static async start({ dir, env, drover, options = REDIS_OPTIONS }) {
@@ -53,7 +53,7 @@ export class Fleet {
     const where = ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir];
     fleet.server = fleet.#spawn("redis", [redisServer(), ...where, ...options]);
     fleet.redis = new Redis(port, "127.0.0.1", { maxRetriesPerRequest: null });
-    fleet.redis.on("error", () => {}); // It is tried again, and the next line has a limit.
+    fleet.redis.on("error", () => {}); // It is tried again until the time limit of the next line.
     fleet.ledger = new Ledger(fleet.redis, fleet.keys, "bench");
     await Promise.race([
       fleet.redis.ping(),
@@ -77,7 +77,7 @@ export class Fleet {
     return child;
   }
 
-  /** Starts workers; resolves when all take jobs. */
+  /** Starts workers; resolves when all of them take jobs. */
   async start(workers, concurrency, to) {
     const command = [...this.drover, "worker", "--redis", this.url, "--root", to];
     const started = Array.from({ length: workers }, (_, at) => {
@@ -101,7 +101,7 @@ export class Fleet {
     return [...this.drover, "sync", "--from-file", list, "--redis", this.url, ...where, ...options];
   }
 
-  /** CPU seconds so far and peak memory, by role; the memory of the largest worker. */
+  /** CPU seconds so far and peak memory in bytes, by role; for workers the memory of the largest. */
   reading() {
     const memory = this.workers.map((worker) => peakRssOf(worker.pid) ?? 0);
     return {
@@ -120,19 +120,19 @@ export class Fleet {
     return countersOf(await this.redis.info("all"));
   }
 
-  /** Bytes of Redis' data: what it uses without its clients' buffers and the log's. */
+  /** Bytes of Redis's data, without the buffers of clients and log. */
   async dataBytes() {
     const text = await this.redis.info("memory");
     const number = (name) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(text)?.[1] ?? 0);
     return number("used_memory") - number("mem_clients_normal") - number("mem_aof_buffer");
   }
 
-  /** The run that was submitted last, or undefined. */
+  /** The latest run, or undefined. */
   async lastRun() {
     return (await this.redis.zrange(this.keys.runs(), -1, -1))[0];
   }
 
-  /** Resolves when nothing of a run is open. */
+  /** Resolves when no file of a run is open. */
   async over(run) {
     const state = () => this.redis.hget(this.keys.run(run), "state");
     const settled = async () => {
@@ -142,7 +142,7 @@ export class Fleet {
     await until(`run ${run}`, settled);
   }
 
-  /** Counts every command that clients send, by name, those in scripts not included. @returns ends it. */
+  /** Counts the commands of clients by name, without those in scripts. @returns a function that ends this. */
   async watch() {
     const own = /addr=(\S+)/.exec(await this.redis.call("client", "info"))?.[1];
     const sent = {};
@@ -153,7 +153,7 @@ export class Fleet {
     });
     return async () => {
       await this.redis.echo("end");
-      await sleep(200); // What was sent before it is on its way.
+      await sleep(200); // Commands sent before that are still in transit.
       monitor.disconnect();
       return sent;
     };
@@ -167,7 +167,7 @@ export class Fleet {
   }
 }
 
-/** Starts an origin that answers after `delayMs`. @returns where it is, and its process. */
+/** Starts an origin that answers after `delayMs`. @returns its URL and its process. */
 export async function startSlowOrigin(files, delayMs, env) {
   const child = spawn(process.execPath, [join(root, "bench/origin.mjs"), files, String(delayMs)], {
     env,
@@ -184,7 +184,7 @@ export async function startSlowOrigin(files, delayMs, env) {
 }
 
 /**
- * Answers per second that an origin can give: a thousand connections ask for one file as fast as they can.
+ * Responses per second of an origin, when a thousand connections request one file as fast as they can.
  *
  * @param bytes length of the file.
  */
@@ -192,11 +192,11 @@ export async function rateOf(origin, path, bytes) {
   const { hostname, port } = new URL(origin);
   const request = `GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`;
   let answers = 0;
-  let whole = Number.POSITIVE_INFINITY; // Length of an answer with its head
+  let whole = Number.POSITIVE_INFINITY; // Length of a response with its header
   const sockets = Array.from({ length: 1000 }, () => {
     const socket = connect(Number(port), hostname, () => socket.write(request));
     let received = 0;
-    socket.on("error", () => {}); // It answers nothing then, and the rate says so.
+    socket.on("error", () => {}); // It gets no responses then, which shows in the rate.
     socket.on("data", (data) => {
       if (received === 0) whole = data.indexOf("\r\n\r\n") + 4 + bytes;
       received += data.length;

@@ -1,5 +1,5 @@
-// What a fleet does: workers on one Redis, whole commands timed, every result checked. Aims are printed beside what
-// was seen. Started by run.sh, which has checked that everything is there. See its --help.
+// Performance of a fleet: workers on one Redis, whole commands timed, every result checked. Targets are
+// printed beside the results. Started by run.sh, which has checked the prerequisites. See its --help.
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import { basename, join } from "node:path";
@@ -44,8 +44,8 @@ const healthy = Math.min(1_000, fileCount);
 const enqueueOnly = process.env.BENCH_ENQUEUE ? positive("BENCH_ENQUEUE") : 0;
 const delayMs = 20;
 const commandTimeout = 900_000;
-const quiet = 200; // Milliseconds before a measurement.
-/** No further round of a scenario is begun after so long. */
+const quiet = 200; // Pause in ms before a measurement.
+/** Time in ms after which no further round of a scenario starts. */
 const longest = 10 * 60_000;
 
 const www = join(dir, "www");
@@ -56,10 +56,10 @@ const marker = `DROVER_BENCH=${process.env.BENCH_ID}`;
 const env = childEnvironment(marker);
 const HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
 
-let child; // The measured command, while it runs.
+let child; // The measured command while it runs.
 let nginx;
 let slow;
-let fleet; // The one that is up.
+let fleet; // The running fleet.
 let origin;
 
 // --- Lists and destinations -------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ function writeList(name, lines) {
   return path;
 }
 
-/** As many files as wanted from as few as there are: `many/0` and so on are all the same directory. */
+/** Makes many files from few: `many/0` and so on are all the same directory. */
 function manyFiles(names, total) {
   const home = join(www, "many");
   mkdirSync(home, { recursive: true });
@@ -98,14 +98,14 @@ function checkMany(name, to, files, total) {
 const pick = (files, names) => Object.fromEntries(names.map((name) => [name, files[name]]));
 
 let destinations = 0;
-/** A destination that nothing was written to before. */
+/** A new destination. */
 function fresh() {
   const to = join(out, String(++destinations));
   emptyDir(to);
   return to;
 }
 
-/** The counts of a run add up, and are as expected. */
+/** Checks that the counts of a run add up and are as expected. */
 async function checkCounts(name, id, expected) {
   const { stdout } = await command(
     [...drover, "status", id, "--redis", fleet.url, "--json"],
@@ -142,7 +142,10 @@ async function command(words, name) {
 
 const originCpu = () => sum([nginx, slow?.child].map((each) => (each ? cpuOfTree(each.pid) : 0)));
 
-/** What some work took, of every process. @param work answers its wall seconds, and CPU and memory of its command. */
+/**
+ * Measures all processes during some work.
+ * @param work returns its wall seconds, and CPU and memory of its command.
+ */
 async function measured(work) {
   await sleep(quiet);
   const load = loadavg()[0];
@@ -150,7 +153,7 @@ async function measured(work) {
   const [originBefore, machineBefore] = [originCpu(), machineCpu()];
   const started = performance.now();
   const { wall, cpu: commandCpu = 0, rss: commandRss } = await work();
-  const seconds = (performance.now() - started) / 1000; // More than what is timed, where workers are started.
+  const seconds = (performance.now() - started) / 1000; // Includes more than the timed section if workers are started.
   const [originAfter, machineAfter] = [originCpu(), machineCpu()];
   const [after, countersAfter] = [fleet?.reading(), await fleet?.counters()];
   const result = {
@@ -173,7 +176,7 @@ async function measured(work) {
   return result;
 }
 
-/** Has a fleet up for some work. */
+/** Runs a fleet for some work. */
 async function withFleet(work, options = {}) {
   fleet = await Fleet.start({ dir: join(run, "fleet"), env, drover, ...options });
   try {
@@ -184,7 +187,7 @@ async function withFleet(work, options = {}) {
   }
 }
 
-/** Workers that have carried something before: programs are slow at first. */
+/** Starts workers and lets them carry files first, since programs are slow at first. */
 async function warmWorkers(workers, concurrency, list, total) {
   await fleet.start(workers, concurrency, out);
   const to = fresh();
@@ -193,7 +196,7 @@ async function warmWorkers(workers, concurrency, list, total) {
   rmSync(to, { recursive: true });
 }
 
-/** `drover sync` of a list through the fleet that is up, measured and checked. */
+/** `drover sync` of a list through the running fleet, measured and checked. */
 async function measuredSync(name, list, files) {
   const to = fresh();
   const result = await measured(() => command(fleet.sync(list, to, "--json"), name));
@@ -203,12 +206,12 @@ async function measuredSync(name, list, files) {
   return result;
 }
 
-/** Submits a list and does not follow it. @returns the run. */
+/** Submits a list without following it. @returns the run. */
 async function submit(name, list, to) {
   return (await command(fleet.sync(list, to, "--detach"), name)).stdout.trim();
 }
 
-/** Runs everything once per round, in turn, since noise comes and goes. */
+/** Runs every contestant once per round, in turn, since noise varies over time. */
 async function compare({ id, title, amount, contestants }) {
   const deadline = Date.now() + longest;
   const runs = contestants.map(() => []);
@@ -231,7 +234,7 @@ async function compare({ id, title, amount, contestants }) {
   return { id, title, rounds: done, tools, aims: [] };
 }
 
-/** Rate of one by the rate of another, taken within a round. */
+/** Ratio of two rates within a round. */
 function ratio(result, name, other) {
   const runsOf = (wanted) => result.tools.find((tool) => tool.name === wanted);
   const [a, b] = [runsOf(name), runsOf(other)];
@@ -239,7 +242,7 @@ function ratio(result, name, other) {
   return { median: median(each), min: Math.min(...each), max: Math.max(...each) };
 }
 
-/** An aim and what was seen. @param is `least` or `most`. */
+/** A target and its result. @param is `least` or `most`. */
 function aim(what, is, wanted, seen, shown = (value) => value.toFixed(2)) {
   const met = is === "least" ? seen >= wanted : seen <= wanted;
   return { what, wanted: `${is === "least" ? "≥" : "≤"} ${shown(wanted)}`, seen: shown(seen), met };
@@ -351,13 +354,13 @@ async function cores() {
 
 // --- blocked-host: a host that is down beside healthy ones ------------------------------------------------------
 
-/** Files of the blocked host wait all along: none of them is settled, and the breaker stays open. */
+/** Files of the blocked host must wait all the time: none of them is settled, and the breaker stays open. */
 async function blockedHost() {
   const files = needSmall(www, fileCount);
   const names = Object.keys(files).slice(0, healthy);
   const wanted = pick(files, names);
   const { port } = new URL(origin);
-  // In tens of one host: the backlog is bounded by its chunks, of which each batch makes one per host.
+  // In groups of ten per host: the backlog is bounded by its chunks, and each batch makes one chunk per host.
   const good = names.map(
     (name, at) => `http://${HOSTS[Math.floor(at / 10) % HOSTS.length]}:${port}/small/${name}`,
   );
@@ -374,7 +377,7 @@ async function blockedHost() {
   };
   const warm = () => warmWorkers(2, 16, lists.good, healthy);
 
-  /** From workers that are ready, with everything queued, to the last healthy file. */
+  /** From ready workers and a full backlog to the last healthy file. */
   const fromBacklog = (list, rest) => (name) =>
     withFleet(async () => {
       const to = fresh();
@@ -438,7 +441,7 @@ async function blockedHost() {
 
 // --- hundred-thousand: what a file costs ------------------------------------------------------------------------
 
-/** Submits so many files, no worker running, and measures the producer and Redis' memory. */
+/** Submits files without workers, and measures the producer and Redis's memory. */
 async function enqueued(list, to, total) {
   const { redis, keys } = fleet;
   const before = await fleet.dataBytes();
@@ -454,7 +457,7 @@ async function enqueued(list, to, total) {
   })();
   let id;
   const result = await measured(async () => {
-    // Nobody carries any: the producer would wait at 200,000.
+    // No worker carries files, so the producer would wait at the default of 200,000.
     const all = ["--detach", "--backlog-high-water", String(total + 10_000)];
     const taken = await command(fleet.sync(list, to, ...all), "sync --detach");
     id = taken.stdout.trim();
@@ -473,7 +476,7 @@ async function enqueued(list, to, total) {
   };
 }
 
-/** Workers carry what is queued, from when they are ready until the run has ended. */
+/** Lets workers carry what is queued, from their readiness to the end of the run. */
 async function carried(id, workers, concurrency) {
   return measured(async () => {
     await fleet.start(workers, concurrency, out);
@@ -483,7 +486,7 @@ async function carried(id, workers, concurrency) {
   });
 }
 
-/** Commands that clients send per file, while files are queued and while they are carried. */
+/** Commands of clients per file, while files are queued and while they are carried. */
 async function commandsSent(list, total) {
   return withFleet(async () => {
     const to = fresh();
@@ -500,7 +503,7 @@ async function commandsSent(list, total) {
   });
 }
 
-/** Bytes that a job takes in BullMQ: a window of them waits while one worker is held up by the origin. */
+/** Bytes per job in BullMQ: a window of jobs waits while the origin holds one worker up. */
 async function jobBytes(options) {
   slow = await startSlowOrigin(join(www, "small"), 0, env);
   const lines = Array.from({ length: 2_000 }, (_, at) => {
@@ -523,7 +526,7 @@ async function jobBytes(options) {
     let bytes = 0;
     let found = 0;
     for (const key of await redis.keys(`${queue}:*`)) {
-      if (key === `${queue}:events`) continue; // It does not grow with the window.
+      if (key === `${queue}:events`) continue; // Its size does not depend on the window.
       bytes += await redis.memory("USAGE", key, "SAMPLES", 0);
       if (/:r[^:]*$/.test(key) && (await redis.type(key)) === "hash") found++;
     }

@@ -1,5 +1,6 @@
-// An S3 endpoint of which every page takes a while, with as many keys as one likes: they are computed, not kept.
-// Arguments: shape (flat | deep | dates | hashes), keys, milliseconds per page. Prints its URL; GET /stats tells what was asked.
+// An S3 endpoint with slow pages and any number of keys, which are computed, not stored.
+// Arguments: shape (flat | deep | dates | hashes), keys, milliseconds per page. Prints its URL; GET /stats returns
+// the number of requests.
 import { createServer } from "node:http";
 
 const [shape = "flat", keys = "1000000", delay = "30"] = process.argv.slice(2);
@@ -10,7 +11,7 @@ const pad = (n, width) => String(n).padStart(width, "0");
 
 let named = { hour: -1, text: "" };
 function hourOf(hour) {
-  if (named.hour === hour) return named.text; // pages are to cost next to nothing
+  if (named.hour === hour) return named.text; // pages should cost next to nothing
   const at = new Date(Date.UTC(2000, 0, 1) + hour * 3_600_000).toISOString();
   named = { hour, text: `data/${at.slice(0, 4)}/${at.slice(5, 7)}/${at.slice(8, 10)}/${at.slice(11, 13)}` };
   return named.text;
@@ -23,15 +24,15 @@ const SHAPES = {
     const digits = pad(i, 7);
     return `data/${digits.slice(0, 2)}/${digits.slice(2, 4)}/${digits.slice(4, 5)}/file-${digits}.csv`;
   },
-  // Few files in each of many directories that are named by hour.
+  // Few files in each of many directories named by hour.
   dates: (i) => `${hourOf(Math.floor(i / 20))}/part-${pad(i % 20, 2)}.parquet`,
-  // Evenly spread, without any directory.
+  // Evenly distributed, without directories.
   hashes: (i) => `data/${pad(Math.floor((i * 2 ** 44) / count).toString(16), 11)}-object`,
 };
 const keyOf = SHAPES[shape];
 if (!keyOf) throw new Error(`no such shape: ${shape}`);
 
-/** Index of the first key that is greater. */
+/** Index of the first greater key. */
 function after(key) {
   let low = 0;
   for (let high = count; low < high; ) {

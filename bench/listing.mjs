@@ -1,5 +1,5 @@
-// How fast a prefix is listed: with one request after the other, and as Drover lists. The endpoint computes its keys and
-// takes a while for each page, as S3 does. Each listing is a process of its own. Started by run.sh.
+// Speed of listing a prefix: sequentially, and as Drover lists. The endpoint computes its keys and delays
+// each page, as S3 does. Each listing is a separate process. Started by run.sh.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ const keys = positive("BENCH_KEYS", 1_000_000);
 const delayMs = positive("BENCH_PAGE_MS", 30);
 const rounds = positive("ROUNDS", 1);
 const me = fileURLToPath(import.meta.url);
-/** As `drover` runs Node for who submits S3 objects to a fleet. */
+/** Node's flags for a `drover` that submits S3 objects to a fleet. */
 const FLAGS = ["--max-semi-space-size=4", "--heap-growing-percent=30"];
 
 if (process.argv[2] === "list") await list(process.argv[3], process.argv[4]);
@@ -45,7 +45,7 @@ async function list(endpoint, how) {
   console.log(JSON.stringify({ files, seconds, peakMiB: process.resourceUsage().maxRSS / 1024 }));
 }
 
-/** Pages that were asked for. */
+/** Number of requested pages. */
 async function pagesOf(url) {
   const answer = await fetch(`${url}/stats`, { headers: { connection: "close" } });
   return (await answer.json()).pages;

@@ -1,9 +1,9 @@
-// An origin that takes its time: answers every request after a delay, which nginx cannot do by itself.
-// node origin.mjs DIR DELAY_MS: the files of DIR from memory, on a free port of 127.0.0.1, which is printed.
+// A slow origin: answers every request after a delay, which nginx cannot do by itself.
+// node origin.mjs DIR DELAY_MS serves the files of DIR from memory, on a free port of 127.0.0.1, which is printed.
 // A request for /held/… is never answered.
 //
-// It speaks only as much HTTP as the clients here need, on bare sockets: a request costs it a third of what Node's own
-// server takes, so that one process is far from being the bottleneck.
+// It implements only the HTTP that the clients here need, on bare sockets: a request costs a third of what
+// Node's server needs, so that one process is far from being the bottleneck.
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -23,7 +23,7 @@ for (const [at, name] of readdirSync(dir).entries()) {
   files.set(name, { head, whole: Buffer.concat([head, body]) });
 }
 
-/** One answer after the delay; no client here sends its next request before it has it. */
+/** One response after the delay; no client here sends its next request before it. */
 function answer(socket, request) {
   const [method, path] = request.split(" ", 2);
   if (path.startsWith("/held/")) return;
@@ -36,7 +36,7 @@ function answer(socket, request) {
 const server = createServer({ noDelay: true }, (socket) => {
   let waiting = "";
   socket.setEncoding("latin1");
-  socket.on("error", () => {}); // A client that is killed
+  socket.on("error", () => {}); // A killed client
   socket.on("data", (text) => {
     waiting += text;
     for (let end = waiting.indexOf("\r\n\r\n"); end >= 0; end = waiting.indexOf("\r\n\r\n")) {

@@ -78,7 +78,7 @@ fi
 
 [ "$(uname -s)" = Linux ] || die "needs Linux: the costs are read from /proc"
 
-# Debian keeps nginx in sbin, which is not on everybody's PATH.
+# Debian installs nginx in sbin, which not every PATH contains.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -104,7 +104,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
     die "missing: install the packages (Debian's names) ${missing[*]}, or run as root with BENCH_INSTALL=1"
 fi
 
-# Origin, destinations, state and the data of Redis are all in memory, so that no disk is measured.
+# Origin, destinations, state and the data of Redis are in memory, so that no disk is measured.
 need_kb=3400000
 if [ -n "${BENCH_DIR:-}" ]; then
   dir=$BENCH_DIR
@@ -126,7 +126,7 @@ fi
 exec 9>>"$dir/.drover-bench"
 flock -n 9 || die "another benchmark is running in $dir"
 
-# The driver ends what it started. This is for the case that it was killed itself.
+# The driver ends what it started. This is for a driver that was itself killed.
 # shellcheck disable=SC2317 # called by the trap
 cleanup() {
   local pid_file=$dir/nginx/nginx.pid pid
@@ -155,7 +155,7 @@ driver=
 trap '[ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' INT TERM
 drive() {
   local wrap=()
-  # A service that is named is used, else one is started.
+  # Uses the given service, or starts one.
   if [ "$1" = s3.mjs ] && [ -z "${DROVER_TEST_S3_ENDPOINT:-}" ]; then wrap=("$root/tests/harness/ceph.sh"); fi
   "$root/scripts/with-node.sh" "${wrap[@]}" node "$root/bench/$1" "${@:2}" 9>&- &
   driver=$!

@@ -1,5 +1,6 @@
-// Drover against rclone and the AWS CLI at a real S3 service, whole commands timed, interleaved round by round.
-// Started by run.sh, with DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET in the environment (see tests/harness/ceph.sh).
+// Compares Drover with rclone and the AWS CLI at a real S3 service, whole commands timed, interleaved by
+// round. Started by run.sh, with DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET in the environment (see
+// tests/harness/ceph.sh).
 import { createHash, randomFillSync } from "node:crypto";
 import {
   closeSync,
@@ -62,7 +63,7 @@ const env = {
 };
 let child;
 
-/** Runs a command whose time is of no interest. */
+/** Runs a command without using its measurement. */
 const plain = (name, command) => measured(name, command);
 
 async function measured(name, command) {
@@ -98,7 +99,7 @@ const drover = (source, to, ...options) =>
     [...droverCommand(), "sync", source, "--artifact-root", to, "--script-name", "", "--state-dir", state],
     ["--s3-endpoint", endpoint, "--durability", "rename", "--max-workers", "64", "--json", ...options],
   ].flat();
-const purge = (prefix) => plain("rclone purge", rclone("purge", remote(prefix))).catch(() => {}); // Nothing there yet.
+const purge = (prefix) => plain("rclone purge", rclone("purge", remote(prefix))).catch(() => {}); // There is nothing yet.
 
 const local = join(www, "small");
 const files = needSmall(www, fileCount);
@@ -120,7 +121,7 @@ function needBig() {
 
 const sha256 = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");
 
-/** Downloads what was uploaded, with a tool that had no part in it, and looks at it. */
+/** Downloads what was uploaded with an independent tool and checks it. */
 async function checkUploaded(name, prefix) {
   emptyDir(out);
   await plain("rclone, to check", rclone("copy", remote(prefix), out));
@@ -129,7 +130,7 @@ async function checkUploaded(name, prefix) {
 
 const said = (name, outcome) => checkOutcomes(name, join(run, "stdout"), outcome, fileCount);
 
-/** What is measured: per part its commands, each with what makes it ready and what looks at the result. */
+/** The scenarios: for each its commands, with their preparation and the check of their result. */
 const parts = {
   down: {
     title: `${count(fileCount)} objects of 10 KB down`,
@@ -159,7 +160,7 @@ const parts = {
       await parts.down.setUp();
       await fresh();
       await plain("drover, the first time", drover(`${s3("small")}/`, out));
-      // Each has a directory of its own: rclone sets times, and Drover would look at what was touched.
+      // Each tool has its own directory: rclone sets times, which would make Drover check the files again.
       for (const other of [outOf.rclone, outOf.aws]) {
         rmSync(other, { recursive: true, force: true });
         cpSync(out, other, { recursive: true, preserveTimestamps: true });
@@ -208,7 +209,7 @@ const parts = {
   },
   big: {
     title: `one object of ${bigBytes >> 20} MiB`,
-    rounds: 1, // Ceph gives space back after hours: more would fill it
+    rounds: 1, // Ceph frees space hours later: more data would fill it
     async setUp() {
       this.sha256 = needBig();
       await plain("rclone, to fill", rclone("copy", bigFile, remote("big")));
@@ -255,7 +256,7 @@ const parts = {
   },
 };
 
-/** No Redis, no state, nothing at the destination. */
+/** Removes Redis, state and destination. */
 async function fresh() {
   await end(leftBehind(marker, dir));
   emptyDir(state);

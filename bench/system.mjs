@@ -1,4 +1,4 @@
-// What the benchmark reads from the system: processes, their CPU time and memory, and Redis' own counters.
+// Readings of the system: processes, their CPU time and memory, and Redis's counters.
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -27,7 +27,7 @@ export function peakRssOf(pid) {
   }
 }
 
-/** Busy CPU seconds of the whole machine, and those the hypervisor took away. */
+/** Busy CPU seconds of the whole machine, and those stolen by the hypervisor. */
 export function machineCpu() {
   const line = readFileSync("/proc/stat", "latin1")
     .split("\n", 1)[0]
@@ -69,9 +69,10 @@ function read(path) {
 }
 
 /**
- * The processes a drover command has left behind: the Redis it shares with the next command, and what watches it.
- * They are known by a variable that only commands started here have in their environment. Redis overwrites its
- * environment with its title, so it is known by its directory or its socket's, which are the benchmark's own.
+ * Processes that a drover command has left behind: its Redis, shared with the next command, and the
+ * supervisor. They are found by a variable that only processes started here have in their environment. Redis
+ * overwrites its environment with its title, so it is found by its directory or socket, which belong to the
+ * benchmark.
  */
 export function leftBehind(marker, dir) {
   const found = [];
@@ -91,13 +92,13 @@ export function leftBehind(marker, dir) {
         (name.startsWith("node") && command.includes(`${dir}/run/`));
       if (mine) found.push({ pid, name, isRedis, command: command.replaceAll("\0", " ").trim() });
     } catch {
-      // Gone in the meantime, or not ours to look at.
+      // Gone meanwhile, or not ours to read.
     }
   }
   return found;
 }
 
-/** Ends such processes in order: first those that watch Redis, which may end it themselves, then Redis. */
+/** Ends such processes in order: first the supervisors, which may end Redis themselves, then Redis. */
 export async function end(processes) {
   const redis = processes.filter((p) => p.isRedis);
   const others = processes.filter((p) => !p.isRedis);
@@ -116,7 +117,7 @@ function signal(processes, name) {
     try {
       process.kill(pid, name);
     } catch {
-      // Gone already.
+      // It is gone already.
     }
   }
 }
@@ -137,12 +138,12 @@ function socketsBelow(dir, depth = 4) {
       else if (entry.isDirectory() && depth > 0) found.push(...socketsBelow(path, depth - 1));
     }
   } catch {
-    // Not there.
+    // It does not exist.
   }
   return found;
 }
 
-/** Redis' counters through its unix socket; undefined if it cannot be asked. */
+/** Redis's counters through its unix socket; undefined if it does not answer. */
 export async function redisCounters(redis, dirs) {
   const named = /unixsocket:(\S+)/.exec(redis.command)?.[1];
   const candidates = [...(named ? [named] : []), ...dirs.flatMap((dir) => socketsBelow(dir))];
@@ -154,7 +155,7 @@ export async function redisCounters(redis, dirs) {
   return undefined;
 }
 
-/** The counters in what INFO says. */
+/** Parses the counters of INFO. */
 export function countersOf(text) {
   const number = (name) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(text)?.[1] ?? 0);
   const calls = {};
@@ -192,7 +193,7 @@ function info(path) {
   });
 }
 
-/** Differences of two readings; the first may be missing, when Redis was not up yet. */
+/** Differences of two readings; the first is missing if Redis was not running yet. */
 export function redisDelta(before, after) {
   if (!after) return undefined;
   let commands = 0;

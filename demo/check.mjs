@@ -1,8 +1,8 @@
-// Checks of the demo; prints one line each, and exits 1 where something is not as expected.
+// Checks of the demo; prints one line each, and exits with 1 if a check fails.
 //
-//     node check.mjs counts NAME=NUMBER...  < what "drover status RUN --json" prints
-//     node check.mjs files READY DIRECTORY    every file of the origin is there, byte for byte
-//     node check.mjs run                    < what "drover runs --json" prints: the id of the latest run
+//     node check.mjs counts NAME=NUMBER...  < output of "drover status RUN --json"
+//     node check.mjs files READY DIRECTORY    checks every file of the origin byte for byte
+//     node check.mjs run                    < output of "drover runs --json": prints the id of the latest run
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

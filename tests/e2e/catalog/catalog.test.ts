@@ -18,7 +18,7 @@ import type { Sandbox } from "../../harness/drover.js";
 import { type FakeS3, sendError } from "../../harness/fake-s3.js";
 import { itWithFakeS3 as it, type Work } from "../../harness/fixtures.js";
 
-/** Names that a format, a shell or a spreadsheet could take for something else. */
+/** Names that a format, a shell or a spreadsheet could misinterpret. */
 const HOSTILE = [
   "=1+1",
   "-rf",
@@ -37,7 +37,7 @@ const HOSTILE = [
   "d/e",
 ];
 
-/** A catalog of the test's own: the tree is the only one that it knows. */
+/** A state directory of the test's own, whose catalog has no other trees. */
 function own(work: Work): string[] {
   return ["--state-dir", work.at("state")];
 }
@@ -52,7 +52,7 @@ async function catalog(box: Sandbox, work: Work, ...args: string[]) {
 }
 
 describe("drover catalog export", () => {
-  it("writes a line for each file, sorted by the bytes of the names", async ({ box, work }) => {
+  it("writes one line per file, sorted by the bytes of the names", async ({ box, work }) => {
     work.write(Object.fromEntries(HOSTILE.map((name) => [`in/${name}`, `content of ${name}`])));
     chmodSync(work.at("in/ü"), 0o600);
     await syncIn(box, work);
@@ -90,7 +90,7 @@ describe("drover catalog export", () => {
     database.close();
   });
 
-  it("leaves the output as it is when it cannot write it whole", async ({ box, work }) => {
+  it("leaves the output file as it is if it cannot be written completely", async ({ box, work }) => {
     work.write({ "in/a": "a", "keep.csv": "before" });
     await syncIn(box, work);
     mkdirSync(work.at("full"));
@@ -113,7 +113,7 @@ describe("drover catalog export", () => {
     expect(stdout).toBe("");
   });
 
-  it("asks for the tree where there are several, and knows each by its directory", async ({ box, work }) => {
+  it("asks for the tree if there are several, and accepts each by its directory", async ({ box, work }) => {
     work.write({ "in/a": "a" });
     await syncIn(box, work);
     await box.sync([work.at("in"), "--artifact-root", work.at("out2"), "--script-name", "x", ...own(work)]);
@@ -130,7 +130,7 @@ describe("drover catalog export", () => {
 });
 
 describe("drover catalog diff", () => {
-  it("tells what two syncs and a removal changed, and exits as diff does", async ({ box, work }) => {
+  it("reports what two syncs and a removal changed, and exits like diff", async ({ box, work }) => {
     work.write({ "in/a": "a", "in/b": "b", "in/gone": "gone", "in/mode": "mode" });
     await syncIn(box, work);
     const [old, now] = [work.at("old.csv"), work.at("new.csv")];
@@ -140,7 +140,7 @@ describe("drover catalog diff", () => {
     renameSync(work.at("in/a"), work.at("in/to"));
     rmSync(work.at("in/gone"));
     await syncIn(box, work);
-    // As a sync that removes what is gone at the source leaves it.
+    // As left by a sync that removes files missing at the source.
     await catalog(box, work, "export", "--output", now);
     const kept = readFileSync(now, "utf8")
       .split("\n")
@@ -178,7 +178,7 @@ describe("drover catalog diff", () => {
     expect(JSON.parse((await catalog(box, work, "diff", "--json", now, now)).stdout).changes).toEqual([]);
   });
 
-  it("gives 2 for what is no export", async ({ box, work }) => {
+  it("exits with 2 for a file that is not an export", async ({ box, work }) => {
     const good = work.write({ "good.csv": "path,size,sha256\na,1,\n" });
     const missing = await catalog(box, work, "diff", good, work.at("missing.csv"));
     expect([missing.code, missing.stdout]).toEqual([2, ""]);
@@ -187,10 +187,7 @@ describe("drover catalog diff", () => {
     expect((await catalog(box, work, "diff", good, bad)).stderr).toContain("bad.csv, line 3: size must be");
   });
 
-  it("shows a name that would leave its line, or that is no UTF-8, in quotation marks", async ({
-    box,
-    work,
-  }) => {
+  it("quotes a name that would break its line or is not UTF-8", async ({ box, work }) => {
     const old = work.write({ "old.csv": "path,size,sha256\n" });
     const rows = Buffer.concat([
       Buffer.from('path,size,sha256\n"a\nb",1,\n\u001b[31m,1,\n'),
@@ -207,7 +204,7 @@ describe("drover catalog diff", () => {
 
 describe("drover catalog import", () => {
   it.for(["csv", "ndjson"])(
-    "of %s makes a fresh Redis know what is unchanged",
+    "of %s makes a fresh Redis recognize unchanged files",
     async (format, { box, work, origin }) => {
       work.write(Object.fromEntries(HOSTILE.map((name) => [`in/${name}`, `content of ${name}`])));
       const url = origin.route("/remote", file("remote"));
@@ -228,7 +225,7 @@ describe("drover catalog import", () => {
     },
   );
 
-  it("that is out of date vouches for nothing that has changed since", async ({ box, work }) => {
+  it("that is outdated does not make changed files count as unchanged", async ({ box, work }) => {
     work.write({ "in/source": "source 1", "in/destination": "destination 1", "in/both": "both 1" });
     await syncIn(box, work);
     const old = work.at("old.csv");
@@ -240,13 +237,13 @@ describe("drover catalog import", () => {
     await catalog(box, work, "import", old, work.out);
     const { items } = await syncIn(box, work);
     expect(items.find((item) => item.destination === work.to("destination"))?.outcome).toBe("copied");
-    // Known to be the same only by their bytes.
+    // Recognized only by their bytes.
     expect(items.filter((item) => item.verified_by === "catalog")).toEqual([]);
     for (const name of ["source", "destination", "both"])
       expect(readFileSync(work.to(name), "utf8")).toBe(readFileSync(work.at("in", name), "utf8"));
   });
 
-  it("keeps what the catalog knows better", async ({ box, work }) => {
+  it("keeps existing entries of the catalog", async ({ box, work }) => {
     work.write({ "in/a": "one" });
     await syncIn(box, work);
     const old = work.at("old.csv");
@@ -272,7 +269,7 @@ describe("drover catalog import", () => {
     expect((await catalog(box, work, "stats")).stdout).toBe("the catalog is empty\n");
   });
 
-  it("of a tree that is not there is refused", async ({ box, work }) => {
+  it("of a tree that does not exist is refused", async ({ box, work }) => {
     const csv = work.write({ "a.csv": "path,size,sha256,mode,source_id,version,stamp\n" });
     const { code, stderr } = await catalog(box, work, "import", csv, work.at("nowhere"));
     expect(code).toBe(2);
@@ -281,7 +278,7 @@ describe("drover catalog import", () => {
   });
 });
 
-it("an export to a file whose ending names no format needs --format", async ({ box, work }) => {
+it("an export to a file with an unknown extension needs --format", async ({ box, work }) => {
   work.write({ "in/a": "a" });
   await syncIn(box, work);
   const output = work.at("x.parquet");
@@ -298,7 +295,7 @@ it("an export to a file whose ending names no format needs --format", async ({ b
 it.for<[string, string[], Record<string, string>]>([
   ["a flag", ["--no-check-destination"], {}],
   ["the environment", [], { DROVER_CHECK_DESTINATION: "false" }],
-])("a local destination is always checked, whatever %s says", async ([, args, env], { box, work }) => {
+])("a local destination is always checked, regardless of %s", async ([, args, env], { box, work }) => {
   work.write({ "in/a": "a" });
   const refused = await box.run(["sync", work.at("in"), ...work.into, ...own(work), ...args], { env });
   expect(refused).toMatchObject({ code: 2, stdout: "" });
@@ -311,7 +308,7 @@ it.for<[string, string[], Record<string, string>]>([
   expect((await syncIn(box, work)).items[0]?.outcome).toBe("copied");
 });
 
-describe("a destination in S3 that was changed behind Drover's back", () => {
+describe("a destination in S3 that others have changed", () => {
   const names = Array.from({ length: 40 }, (_, at) => `f${String(at).padStart(2, "0")}`);
 
   async function filled(box: Sandbox, work: Work, s3: FakeS3) {
@@ -326,7 +323,7 @@ describe("a destination in S3 that was changed behind Drover's back", () => {
     return sync;
   }
 
-  it("is noticed with --check-destination alone", async ({ box, work, s3 }) => {
+  it("is noticed only with --check-destination", async ({ box, work, s3 }) => {
     const sync = await filled(box, work, s3);
     s3.remove("to/f07");
     s3.put("to/f11", "somebody else's");
@@ -342,7 +339,7 @@ describe("a destination in S3 that was changed behind Drover's back", () => {
     expect((await sync("--check-destination")).copied).toEqual([]);
   });
 
-  it("is noticed of URLs, whose servers say that nothing changed", async ({ box, work, origin, s3 }) => {
+  it("is noticed for URLs whose servers report no change", async ({ box, work, origin, s3 }) => {
     const url = origin.route("/a.csv", file("content"));
     const command = [url, "--artifact-root", "s3://bucket/to", ...own(work), "--script-name", ""];
     const outcome = async (...over: string[]) =>
@@ -354,7 +351,7 @@ describe("a destination in S3 that was changed behind Drover's back", () => {
     expect(await outcome("--check-destination")).toBe("unchanged");
   });
 
-  it("is noticed by an import, which keeps what is there as it was", async ({ box, work, s3 }) => {
+  it("is noticed by an import, which keeps the entries that still hold", async ({ box, work, s3 }) => {
     const sync = await filled(box, work, s3);
     const csv = work.at("c.csv");
     await catalog(box, work, "export", "s3://bucket/to/", "--output", csv);
@@ -370,11 +367,7 @@ describe("a destination in S3 that was changed behind Drover's back", () => {
     expect((await sync()).copied).toEqual(["f07", "f11"]);
   });
 
-  it("cannot be told from one that cannot be looked at: then nothing is imported", async ({
-    box,
-    work,
-    s3,
-  }) => {
+  it("is not confused with one that cannot be read: then nothing is imported", async ({ box, work, s3 }) => {
     await filled(box, work, s3);
     const csv = work.at("c.csv");
     await catalog(box, work, "export", "--output", csv);
@@ -391,7 +384,7 @@ describe("a destination in S3 that was changed behind Drover's back", () => {
   });
 });
 
-it("drover catalog stats counts files, their bytes and the memory they take", async ({ box, work }) => {
+it("drover catalog stats reports files, their bytes and the memory in Redis", async ({ box, work }) => {
   work.write({ "in/a": "12345", "in/b/c": "123" });
   await syncIn(box, work);
   const { stdout } = await catalog(box, work, "stats", "--json");
@@ -410,7 +403,7 @@ it("drover catalog drop forgets a tree and leaves its files alone", async ({ box
   expect(stdout).toBe(`2 files of ${work.out} forgotten; the files themselves were not touched\n`);
   expect((await catalog(box, work, "stats")).stdout).toBe("the catalog is empty\n");
   const { items } = await syncIn(box, work);
-  // Found the same by their bytes.
+  // Recognized by their bytes.
   expect(items.map((item) => [item.outcome, item.verified_by])).toEqual([
     ["unchanged", "length"],
     ["unchanged", "length"],

@@ -10,9 +10,9 @@ function command(url: string, to: string, ...more: string[]): string[] {
   return ["fetch", "--source-url", url, "--destination", to, ...more];
 }
 
-describe("two at once", () => {
+describe("two fetches at once", () => {
   it.for([{ more: [] }, { more: ["--lock-dir"] }])(
-    "on the same pair: the second warns and skips $more",
+    "of the same source and destination: the second warns and skips $more",
     async ({ more }, { box, origin, work }) => {
       const gate = new Gate();
       const url = origin.route("/a", does.gated(gate, does.file("content")));
@@ -35,18 +35,14 @@ describe("two at once", () => {
     },
   );
 
-  it("on one destination from two sources: the second waits, and has the last word", async ({
-    box,
-    origin,
-    work,
-  }) => {
+  it("of two sources to one destination: the second waits and wins", async ({ box, origin, work }) => {
     const gate = new Gate();
     const slow = origin.route("/slow", does.gated(gate, does.file("first")));
     const quick = origin.route("/quick", does.file("second"));
     const first = box.start(command(slow, work.to("a")));
     await gate.reached;
     const second = box.start(command(quick, work.to("a")));
-    // That something does not happen can only be seen by giving it some time to happen.
+    // That something does not happen can only be tested by giving it time to happen.
     const early = await Promise.race([
       second.result,
       new Promise<"waits">((done) => setTimeout(done, 1500, "waits")),
@@ -59,7 +55,7 @@ describe("two at once", () => {
     expect(leftovers(work.out)).toEqual([]);
   });
 
-  it("on two destinations do not meet", async ({ box, origin, work }) => {
+  it("to two destinations do not affect each other", async ({ box, origin, work }) => {
     const gate = new Gate();
     const url = origin.route("/a", does.gated(gate, does.file("content")), does.file("content"));
     const first = box.start(command(url, work.to("a")));
@@ -70,7 +66,11 @@ describe("two at once", () => {
     expect((await first.result).code).toBe(0);
   });
 
-  it("many at once on one pair leave one whole file", async ({ box, origin, work }) => {
+  it("of the same source and destination, even if there are many, leave one complete file", async ({
+    box,
+    origin,
+    work,
+  }) => {
     const url = origin.route("/a", does.file(pattern(2_000_000)));
     const all = Array.from({ length: 6 }, () => box.start(command(url, work.to("a"))));
     for (const { result } of all) expect((await result).code).toBe(0);
@@ -79,11 +79,11 @@ describe("two at once", () => {
   });
 });
 
-describe("after a kill -9", () => {
+describe("a fetch after a kill -9", () => {
   const content = pattern(4_000_000);
 
   it.for([{ more: [] }, { more: ["--lock-dir"] }])(
-    "the next call works at once $more",
+    "succeeds at once $more",
     async ({ more }, { box, origin, work }) => {
       const gate = new Gate();
       const url = origin.route("/a", does.pausedAt(content, 2_000_000, gate), does.file(content));
@@ -103,7 +103,7 @@ describe("after a kill -9", () => {
     },
   );
 
-  it("the old file was there all the time", async ({ box, origin, work }) => {
+  it("finds that the old file was there all the time", async ({ box, origin, work }) => {
     work.write({ "out/a": "old" });
     const gate = new Gate();
     const url = origin.route("/a", does.pausedAt(content, 3_000_000, gate), does.status(404));
@@ -117,7 +117,7 @@ describe("after a kill -9", () => {
     gate.open();
   });
 
-  it("somebody else's source for that destination works at once", async ({ box, origin, work }) => {
+  it("of another source to that destination succeeds at once", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.silence);
     const killed = box.start(command(url, work.to("a")));
     await origin.waitFor(1);

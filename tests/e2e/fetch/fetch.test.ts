@@ -22,7 +22,7 @@ interface Line {
   readonly seconds_until_retry?: number;
 }
 
-/** Every line of both streams; fails if one is not a JSON object with all the fields. */
+/** Every line of both streams; fails if one is not a JSON object with all fields. */
 function linesOf({ stdout, stderr }: Result): Line[] {
   return [...stdout.split("\n"), ...stderr.split("\n")]
     .filter((text) => text !== "")
@@ -54,7 +54,7 @@ async function fetchFile(
 }
 
 describe("a file is fetched", () => {
-  it("from a URL, its directory made", async ({ box, origin, work }) => {
+  it("from a URL, into a directory that is created", async ({ box, origin, work }) => {
     const to = work.at("deep/er/a.csv");
     const { code, lines } = await fetchFile(box, origin.route("/a", does.file("content")), to);
     expect(code).toBe(0);
@@ -72,7 +72,7 @@ describe("a file is fetched", () => {
     expect(readFileSync(work.to("b.csv"), "utf8")).toBe("content");
   });
 
-  it("anew when it changed", async ({ box, origin, work }) => {
+  it("again when it has changed", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file("one"), does.file("two"));
     await fetchFile(box, url, work.to("a"));
     expect((await fetchFile(box, url, work.to("a"))).code).toBe(0);
@@ -82,7 +82,7 @@ describe("a file is fetched", () => {
   it.for([
     { name: "with validators", options: {} },
     { name: "without validators", options: { etag: null, lastModified: null } },
-  ])("and left alone when its bytes are the same, $name", async ({ options }, { box, origin, work }) => {
+  ])("but left alone if its bytes are the same, $name", async ({ options }, { box, origin, work }) => {
     const url = origin.route("/a", does.file("content", options));
     await fetchFile(box, url, work.to("a"));
     const before = statSync(work.to("a"), { bigint: true });
@@ -94,7 +94,7 @@ describe("a file is fetched", () => {
     expect(filesBelow(work.out)).toEqual([work.to("a")]);
   });
 
-  it("and left alone when somebody else had put the same bytes there", async ({ box, origin, work }) => {
+  it("but left alone if another program has written the same bytes", async ({ box, origin, work }) => {
     work.write({ "out/a": "content" });
     const before = statSync(work.to("a"), { bigint: true });
     const { code } = await fetchFile(box, origin.route("/a", does.file("content")), work.to("a"));
@@ -103,7 +103,7 @@ describe("a file is fetched", () => {
     expect([after.ino, after.mtimeNs]).toEqual([before.ino, before.mtimeNs]);
   });
 
-  it("after failures that pass, with growing delays", async ({ box, origin, work }) => {
+  it("after transient failures, with growing delays", async ({ box, origin, work }) => {
     const url = origin.route("/a", ...does.times(2, does.status(503)), does.file("content"));
     const { code, lines } = await fetchFile(box, url, work.to("a"));
     expect(code).toBe(0);
@@ -130,10 +130,10 @@ describe("a file is fetched", () => {
   });
 });
 
-describe("defaults", () => {
+describe("the defaults", () => {
   const SAMPLE = "id,value\n1,2\n";
 
-  it("with REPO_ROOT from the environment", async ({ box, work }) => {
+  it("use REPO_ROOT from the environment", async ({ box, work }) => {
     work.write({ "repo/sample.csv": SAMPLE });
     const env = { REPO_ROOT: work.at("repo") };
     const result = await box.run(["fetch"], { cwd: work.path, env });
@@ -142,7 +142,7 @@ describe("defaults", () => {
     expect(readFileSync(work.at("repo/reports/resilient-sync/sample.csv"), "utf8")).toBe(SAMPLE);
   });
 
-  it("with the top level of a git repository", async ({ box, work }) => {
+  it("use the top level of a git repository", async ({ box, work }) => {
     work.write({ "repo/sample.csv": SAMPLE });
     mkdirSync(work.at("repo/some/where"), { recursive: true });
     execFileSync("git", ["init", "-q", work.at("repo")]);
@@ -151,7 +151,7 @@ describe("defaults", () => {
     expect(readFileSync(work.at("repo/reports/resilient-sync/sample.csv"), "utf8")).toBe(SAMPLE);
   });
 
-  it("with the current directory", async ({ box, work }) => {
+  it("use the current directory", async ({ box, work }) => {
     work.write({ "plain/sample.csv": SAMPLE });
     const { code } = await box.run(["fetch"], { cwd: work.at("plain") });
     expect(code).toBe(0);
@@ -159,8 +159,8 @@ describe("defaults", () => {
   });
 });
 
-describe("lines", () => {
-  it("carry what the environment says", async ({ box, origin, work }) => {
+describe("the log lines", () => {
+  it("carry the values of the environment", async ({ box, origin, work }) => {
     const env = { SCRIPT_NAME: "nightly.sh", RUN_ID: "run-4711", SCRIPT_VERSION: "9.8.7" };
     const url = origin.route("/a", does.file("content"));
     const { lines } = await fetchFile(box, url, work.to("a"), [], { env });
@@ -169,11 +169,7 @@ describe("lines", () => {
       expect(line).toMatchObject({ script: "nightly.sh", run_id: "run-4711", version: "9.8.7" });
   });
 
-  it("share an id that each call has for itself, and the process's own pid", async ({
-    box,
-    origin,
-    work,
-  }) => {
+  it("share an id per call, and carry the process's own pid", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file("content"));
     const ids: string[] = [];
     for (let i = 0; i < 2; i++) {
@@ -186,7 +182,7 @@ describe("lines", () => {
     expect(ids[0]).not.toBe(ids[1]);
   });
 
-  it("are not what --help gives", async ({ box }) => {
+  it("are not printed by --help", async ({ box }) => {
     for (const flag of ["--help", "-h"]) {
       const { code, stdout, stderr } = await box.run(["fetch", flag]);
       expect(code).toBe(0);
@@ -198,7 +194,7 @@ describe("lines", () => {
   });
 });
 
-describe("exit 64: arguments and settings that cannot be used", () => {
+describe("exit code 64: invalid arguments and settings", () => {
   const cases: [name: string, args: string[]][] = [
     ["an unknown option", ["--destnation", "x"]],
     ["a stray argument", ["stray"]],
@@ -223,7 +219,7 @@ describe("exit 64: arguments and settings that cannot be used", () => {
   });
 });
 
-it("exit 42: what it needs is not installed", async ({ box, origin, work }) => {
+it("exit code 42: a required program is not installed", async ({ box, origin, work }) => {
   const env = { PATH: "/nonexistent" };
   const url = origin.route("/a", does.file("content"));
   const { code, lines } = await fetchFile(box, url, work.to("a"), ["--lock-dir", work.at("locks")], { env });
@@ -232,8 +228,8 @@ it("exit 42: what it needs is not installed", async ({ box, origin, work }) => {
   expect(origin.requests).toEqual([]);
 });
 
-describe("exit 70: the file could not be had", () => {
-  it("after the tries that were allowed", async ({ box, origin, work }) => {
+describe("exit code 70: the file could not be fetched", () => {
+  it("after the allowed attempts", async ({ box, origin, work }) => {
     work.write({ "out/a": "old" });
     const url = origin.route("/a", does.status(500));
     const { code, lines } = await fetchFile(box, url, work.to("a"), ["--max-retries", "2"]);
@@ -244,7 +240,7 @@ describe("exit 70: the file could not be had", () => {
     expect(leftovers(work.out)).toEqual([]);
   });
 
-  it("because it is not there", async ({ box, origin, work }) => {
+  it("because it does not exist", async ({ box, origin, work }) => {
     expect((await fetchFile(box, origin.url("/no-such"), work.to("a"))).code).toBe(70);
     expect((await fetchFile(box, work.at("no-such"), work.to("a"))).code).toBe(70);
     expect(existsSync(work.to("a"))).toBe(false);
@@ -257,7 +253,7 @@ describe("exit 70: the file could not be had", () => {
     expect(statSync(work.to("a")).isDirectory()).toBe(true);
   });
 
-  it("because its directory cannot be made", async ({ box, origin, work }) => {
+  it("because its directory cannot be created", async ({ box, origin, work }) => {
     const to = `${work.write({ "a-file": "x" })}/a.csv`;
     const own = ["--state-dir", work.at("state")];
     const { code, lines } = await fetchFile(box, origin.route("/a", does.file("a")), to, own);
@@ -282,8 +278,8 @@ describe("exit 70: the file could not be had", () => {
   });
 });
 
-describe("exit 75: the circuit breaker is open", () => {
-  it("once the tries were spent, until its time is over", async ({ box, origin, work }) => {
+describe("exit code 75: the circuit breaker is open", () => {
+  it("after the attempts are used up, until its time is over", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.status(503), does.file("content"));
     const options = ["--max-retries", "1", "--circuit-ttl", "3"];
     expect((await fetchFile(box, url, work.to("a"), options)).code).toBe(70);
@@ -309,14 +305,14 @@ describe("exit 75: the circuit breaker is open", () => {
     expect((await fetchFile(box, origin.route("/c", does.file("c")), work.to("c"))).code).toBe(0);
   });
 
-  it("for sync as well", async ({ box, origin, work }) => {
+  it("for drover sync as well", async ({ box, origin, work }) => {
     origin.route("/*", does.status(503));
     expect((await fetchFile(box, origin.url("/a"), work.to("a"), ["--max-retries", "1"])).code).toBe(70);
     const { items } = await box.sync([origin.url("/b"), ...work.into, "--breaker-wait", "0"]);
     expect(items[0]?.status).toBe("blocked");
   });
 
-  it("among those who share a lock directory", async ({ box, work }) => {
+  it("for all that share a lock directory", async ({ box, work }) => {
     const origin = await FaultOrigin.start();
     const url = origin.route("/a", does.status(503), does.file("content"));
     const locks = (name: string) => ["--lock-dir", work.at(name), "--max-retries", "1"];

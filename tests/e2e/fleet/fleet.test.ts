@@ -14,7 +14,7 @@ import { listRuns, onlyRun, statusOf } from "../../harness/runs.js";
 const names = (count: number) => Array.from({ length: count }, (_, at) => `f${at}`);
 
 describe("a fleet", () => {
-  it("carries what is submitted, and the one who submitted it sees every file", async ({
+  it("carries a submitted run, and the submitting command shows every file", async ({
     box,
     origin,
     work,
@@ -42,7 +42,7 @@ describe("a fleet", () => {
     ]);
   });
 
-  it("says at once that no worker is alive, and goes on when one is", async ({
+  it("warns at once that no worker is alive, and starts when one is", async ({
     box,
     origin,
     work,
@@ -68,7 +68,7 @@ describe("a fleet", () => {
     expect(existsSync(work.at("elsewhere"))).toBe(false);
   });
 
-  it("keeps a run that nobody follows; wait, status and runs tell of it", async ({
+  it("keeps a run without followers, which wait, status and runs report", async ({
     box,
     origin,
     work,
@@ -92,7 +92,12 @@ describe("a fleet", () => {
     expect(await onlyRun(box, fleet.own)).toMatchObject({ state: "done", copied: 1 });
   });
 
-  it("joins what two runs ask for before anybody has taken it up", async ({ box, origin, work, fleet }) => {
+  it("carries a file once for two runs that request it before it is started", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
     const urls = names(5).map((name) => origin.route(`/${name}`, does.file(name)));
     const first = await box.run(["sync", ...urls, ...work.into, ...fleet.own, "--detach"]);
     const second = await box.run(["sync", ...urls, ...work.into, ...fleet.own, "--detach"]);
@@ -105,7 +110,12 @@ describe("a fleet", () => {
     expect(origin.requests).toHaveLength(5);
   });
 
-  it("gives a run that comes later what is at the source by then", async ({ box, origin, work, fleet }) => {
+  it("carries a file again for a run that requests it after it was started", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
     await fleet.worker();
     const gate = new Gate();
     const url = origin.route("/a", does.pausedAt(pattern(1_000_000), 500_000, gate), does.file("newer"));
@@ -122,7 +132,7 @@ describe("a fleet", () => {
     expect(readFileSync(work.to("a"), "utf8")).toBe("newer");
   });
 
-  it("goes on with the files of a worker that is killed", async ({ box, origin, work, fleet }) => {
+  it("takes over the files of a killed worker", async ({ box, origin, work, fleet }) => {
     const doomed = await fleet.worker();
     const gate = new Gate();
     const content = pattern(3_000_000);
@@ -136,7 +146,7 @@ describe("a fleet", () => {
     expect(code).toBe(0);
   }, 120_000);
 
-  it("gives back what a worker that is stopped has not finished, without using a try", async ({
+  it("requeues the unfinished files of a stopped worker without counting an attempt", async ({
     box,
     origin,
     work,
@@ -158,7 +168,7 @@ describe("a fleet", () => {
     expect(origin.requests[1]?.headers.range).toMatch(/^bytes=\d+-/);
   });
 
-  it("lets a worker that is stopped finish what it carries", async ({ box, origin, work, fleet }) => {
+  it("lets a stopped worker finish its files", async ({ box, origin, work, fleet }) => {
     const first = await fleet.worker("--drain-deadline", "60");
     const gate = new Gate();
     const url = origin.route("/a", does.pausedAt(pattern(2_000_000), 1_000_000, gate));
@@ -172,7 +182,12 @@ describe("a fleet", () => {
     expect(origin.requests).toHaveLength(1);
   });
 
-  it("cancels a run: what is on its way and what waits", async ({ box, origin, work, fleet }) => {
+  it("cancels the files of a run that are in progress and those that wait", async ({
+    box,
+    origin,
+    work,
+    fleet,
+  }) => {
     await fleet.worker("--concurrency", "1");
     const gate = new Gate();
     const slow = origin.route("/f0", does.pausedAt(pattern(2_000_000), 1_000_000, gate));
@@ -203,7 +218,7 @@ describe("a fleet", () => {
     expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "done", copied: 2, failed: 0 });
   });
 
-  it("lets a small run pass a large one", async ({ box, origin, work, fleet }) => {
+  it("lets a small run overtake a large one", async ({ box, origin, work, fleet }) => {
     await fleet.worker("--concurrency", "2");
     const list = names(3_000)
       .map((name) => origin.url(`/big/${name}`))
@@ -238,7 +253,7 @@ describe("a fleet", () => {
     expect((await run.result).code).toBe(0);
   });
 
-  it("does not let a host that is down hold up the others", async ({ box, origin, work, fleet }) => {
+  it("does not let a dead host delay the others", async ({ box, origin, work, fleet }) => {
     await fleet.worker("--concurrency", "4");
     const down = names(300).map((name) => `http://127.0.0.1:9/${name}`); // nothing listens there
     const up = names(50).map((name) => origin.route(`/u${name}`, does.file(name)));
@@ -252,7 +267,7 @@ describe("a fleet", () => {
     expect(last).toBeLessThan(200);
   });
 
-  it("keeps within a host's limits, all workers together", async ({ box, origin, work, fleet }) => {
+  it("respects a host's limits over all workers", async ({ box, origin, work, fleet }) => {
     await fleet.worker("--concurrency", "8");
     await fleet.worker("--concurrency", "8");
     let active = 0;
@@ -272,7 +287,7 @@ describe("a fleet", () => {
     expect(origin.requests).toHaveLength(60);
   });
 
-  it("goes on when its leader is killed", async ({ box, origin, work, fleet }) => {
+  it("continues when its leader is killed", async ({ box, origin, work, fleet }) => {
     const first = await fleet.worker();
     await first.waitFor("stderr", /leads the fleet/);
     const second = await fleet.worker();
@@ -285,7 +300,7 @@ describe("a fleet", () => {
     expect(second.stderr).toContain("leads the fleet");
   });
 
-  it("ends a file whose job somebody removed as cancelled, and brings it back with retry", async ({
+  it("cancels a file whose job was removed, and retries it with drover retry", async ({
     box,
     origin,
     work,
@@ -316,7 +331,7 @@ describe("a fleet", () => {
     expect(readFileSync(work.to("b"), "utf8")).toBe("b");
   });
 
-  it("loses and doubles nothing when who submits is killed and another goes on", async ({
+  it("loses and repeats nothing when the submitting process is killed and another resumes", async ({
     box,
     origin,
     work,
@@ -337,7 +352,7 @@ describe("a fleet", () => {
     expect(origin.requests).toHaveLength(4_000);
   });
 
-  it("is watched by its workers' health", async ({ fleet }) => {
+  it("reports the health of its workers", async ({ fleet }) => {
     const worker = await fleet.worker("--health-port", "0");
     const [, port] = await worker.waitFor("stderr", /"health_port":(\d+)/);
     const ask = async (path: string) => (await fetch(`http://127.0.0.1:${port}${path}`)).status;
@@ -346,12 +361,12 @@ describe("a fleet", () => {
     expect(await ask("/other")).toBe(404);
     await fleet.redis.kill();
     await until("no readiness", async () => (await ask("/readyz")) === 503);
-    expect(await ask("/healthz")).toBe(200); // being killed would not help
+    expect(await ask("/healthz")).toBe(200); // killing it would not help
     await fleet.redis.start();
     await until("readiness again", async () => (await ask("/readyz")) === 200);
   });
 
-  it("has no worker whose port of health is taken", async ({ box, work, fleet }) => {
+  it("refuses a worker whose health port is taken", async ({ box, work, fleet }) => {
     const taken = createServer().listen(0);
     const { port } = taken.address() as AddressInfo;
     const args = ["worker", "--root", work.out, "--health-port", `${port}`, ...fleet.own];
@@ -363,12 +378,7 @@ describe("a fleet", () => {
     ]);
   });
 
-  it("tells who follows a run that Redis is away, and that it is back", async ({
-    box,
-    origin,
-    work,
-    fleet,
-  }) => {
+  it("tells followers that Redis is away, and that it is back", async ({ box, origin, work, fleet }) => {
     const gate = new Gate();
     const url = origin.route("/a", does.gated(gate, does.file("a")));
     const run = box.start(["sync", url, ...work.into, ...fleet.own]);
@@ -382,10 +392,10 @@ describe("a fleet", () => {
     expect((await run.result).code).toBe(0);
   });
 
-  it("cancels at once what waits for a host that is down", async ({ box, work, fleet }) => {
+  it("cancels at once what waits for a dead host", async ({ box, work, fleet }) => {
     await fleet.worker();
     const down = names(100).map((name) => `http://127.0.0.1:9/${name}`);
-    const run = box.start(["sync", ...down, ...work.into, ...fleet.own, "--json"]); // a breaker is open for 300 s
+    const run = box.start(["sync", ...down, ...work.into, ...fleet.own, "--json"]); // a breaker stays open for 300 s
     const id = (await until("the run", async () => (await listRuns(box, fleet.own))[0]?.run)) as string;
     await until("an open breaker", async () => {
       const redis = await connect(fleet.redis.address);

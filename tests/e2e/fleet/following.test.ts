@@ -21,7 +21,7 @@ const keys = new Keys();
 const sourcesOf = (json: string) => (JSON.parse(json) as Item[]).map(({ source }) => source).sort();
 
 describe("following a run", () => {
-  it("shows every file to each of those who follow it", async ({ box, origin, work, fleet, redis }) => {
+  it("shows every file to each follower", async ({ box, origin, work, fleet, redis }) => {
     const gate = new Gate();
     const urls = Array.from({ length: 60 }, (_, at) =>
       origin.route(`/f${at}`, does.gated(gate, does.file("x"))),
@@ -42,7 +42,7 @@ describe("following a run", () => {
     expect(await redis.hlen(keys.followers(run))).toBe(0);
   });
 
-  it("says how many files were not shown where Redis lost their outcomes", async ({
+  it("reports how many files were not shown because Redis lost their outcomes", async ({
     box,
     origin,
     work,
@@ -69,7 +69,7 @@ describe("following a run", () => {
     expect(sourcesOf(stdout)).toEqual([last]);
   });
 
-  it("adds nothing more to a run that another took over while it hung", async ({
+  it("adds nothing to a run that another process took over during a suspension", async ({
     box,
     work,
     fleet,
@@ -84,7 +84,7 @@ describe("following a run", () => {
       return found?.files === 100 && found;
     });
     hung.kill("SIGSTOP");
-    await redis.hset(keys.run(run), "ownerUntil", 0); // as it is when 15 seconds have passed
+    await redis.hset(keys.run(run), "ownerUntil", 0); // as if 15 seconds had passed
     const resumed = box.start(["resume", run, ...fleet.own]);
     await until("the run to be taken", async () => (await redis.hget(keys.run(run), "generation")) === "1");
     hung.kill("SIGCONT");

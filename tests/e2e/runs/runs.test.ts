@@ -11,7 +11,7 @@ import { listRuns, onlyRun, statusOf } from "../../harness/runs.js";
 const content = pattern(4_000_000);
 
 describe("drover runs and drover status", () => {
-  it("tell of a run that is done", async ({ box, origin, work }) => {
+  it("report a finished run", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const urls = [origin.route("/a", does.file("a")), origin.route("/b", does.status(404))];
     await box.run(["sync", ...urls, ...work.into, ...own]);
@@ -27,7 +27,7 @@ describe("drover runs and drover status", () => {
     expect(await statusOf(box, run.run, own)).toMatchObject({ files: 2, copied: 1, failed: 1 });
   });
 
-  it("count what is unchanged", async ({ box, work }) => {
+  it("count unchanged files", async ({ box, work }) => {
     work.write({ "in/a": "a", "in/b": "b", "in/c": "c" });
     await box.run(["sync", work.at("in"), ...work.into]);
     work.write({ "in/c": "new" });
@@ -38,14 +38,14 @@ describe("drover runs and drover status", () => {
     expect(older?.files).toBe(3);
   });
 
-  it("say so when there is none", async ({ box, work }) => {
+  it("say so if there are no runs", async ({ box, work }) => {
     const { code, stderr } = await box.run(["runs", "--state-dir", work.at("state")]);
     expect(code).toBe(0);
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
   it.for(["status", "retry", "resume", "cancel"])(
-    "%s refuses a run that is not there",
+    "%s refuses a run that does not exist",
     async (command, { box }) => {
       const { code, stdout, stderr } = await box.run([command, "r123-abcdef"]);
       expect(code).toBe(2);
@@ -59,7 +59,7 @@ describe("drover runs and drover status", () => {
 });
 
 describe("drover retry", () => {
-  it("tries exactly what failed", async ({ box, origin, work }) => {
+  it("retries exactly what failed", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const urls = [
       origin.route("/good", does.file("good")),
@@ -79,7 +79,7 @@ describe("drover retry", () => {
     expect(after.failed).toBe(0);
   });
 
-  it("may fail again, and be tried again", async ({ box, origin, work }) => {
+  it("may fail again, and can be repeated", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const url = origin.route("/a", ...does.times(2, does.status(404)), does.file("third time"));
     await box.run(["sync", url, ...work.into, ...own]);
@@ -91,7 +91,7 @@ describe("drover retry", () => {
     expect(await statusOf(box, id, own)).toMatchObject({ files: 1, copied: 1 });
   });
 
-  it("finds a source that was not there the first time", async ({ box, work }) => {
+  it("finds a source that did not exist the first time", async ({ box, work }) => {
     const own = ["--state-dir", work.at("state")];
     work.write({ "here.txt": "here" });
     const sources = [work.at("here.txt"), work.at("late.txt")];
@@ -104,7 +104,7 @@ describe("drover retry", () => {
     expect(await statusOf(box, id, own)).toMatchObject({ files: 2, copied: 2, failed: 0 });
   });
 
-  it("keeps the terms of the run: headers, checksum, destination", async ({ box, origin, work }) => {
+  it("keeps the settings of the run: headers, checksum, destination", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const url = origin.route("/a", does.status(404), does.file("content"));
     const terms = ["--checksum", `${url}=${sha256("content")}`, "--header", "X-Tenant: blue"];
@@ -120,7 +120,7 @@ describe("drover retry", () => {
     });
   });
 
-  it("has nothing to do where nothing failed", async ({ box, work }) => {
+  it("does nothing if nothing failed", async ({ box, work }) => {
     const own = ["--state-dir", work.at("state")];
     await box.run(["sync", work.write({ a: "a" }), ...work.into, ...own]);
     const { run: id } = await onlyRun(box, own);
@@ -132,7 +132,7 @@ describe("drover retry", () => {
 });
 
 describe("Ctrl-C", () => {
-  it("ends with 130, and resume does the rest", async ({ box, origin, work }) => {
+  it("exits with 130, and resume does the rest", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const gate = new Gate();
     const urls = [
@@ -161,7 +161,7 @@ describe("Ctrl-C", () => {
     expect(await statusOf(box, id, own)).toMatchObject({ files: 23, copied: 23 });
   });
 
-  it("with --json still leaves an array", async ({ box, origin, work }) => {
+  it("leaves a valid array with --json", async ({ box, origin, work }) => {
     const urls = [origin.route("/a", does.file("a")), origin.route("/b", does.silence)];
     const run = box.start(["sync", ...urls, ...work.into, "--json"]);
     await run.waitFor("stdout", /"copied"/);
@@ -173,7 +173,7 @@ describe("Ctrl-C", () => {
     expect(items.filter((item) => item.status === "ok")).toHaveLength(1);
   });
 
-  it("twice stops at once", async ({ box, origin, work }) => {
+  it("pressed twice stops at once", async ({ box, origin, work }) => {
     const run = box.start(["sync", origin.route("/a", does.silence), ...work.into]);
     await origin.waitFor(1);
     run.interrupt();
@@ -182,7 +182,7 @@ describe("Ctrl-C", () => {
     expect(signal ?? code).toBe(130);
   });
 
-  it("SIGTERM leaves a run that can be resumed", async ({ box, origin, work }) => {
+  it("SIGTERM leaves a resumable run", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const url = origin.route("/a", does.silence, does.file("content"));
     const run = box.start(["sync", url, ...work.into, ...own]);
@@ -197,7 +197,7 @@ describe("Ctrl-C", () => {
 });
 
 describe("drover cancel", () => {
-  it("ends a run that is at work", async ({ box, origin, work }) => {
+  it("ends a run in progress", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const gate = new Gate();
     const slow = origin.route("/slow", does.pausedAt(content, 1_000_000, gate));
@@ -218,7 +218,7 @@ describe("drover cancel", () => {
     expect((await box.run(["runs", ...own])).stdout).toMatch(/ {2}1\/2 successful, 1 cancelled {2}-> /);
   });
 
-  it("of a run that is done changes nothing", async ({ box, work }) => {
+  it("changes nothing in a finished run", async ({ box, work }) => {
     const own = ["--state-dir", work.at("state")];
     await box.run(["sync", work.write({ a: "a" }), ...work.into, ...own]);
     const before = await onlyRun(box, own);
@@ -228,7 +228,7 @@ describe("drover cancel", () => {
     expect(await statusOf(box, before.run, own)).toMatchObject({ files: 1, copied: 1 });
   });
 
-  it("leaves files that were waiting alone", async ({ box, origin, work }) => {
+  it("settles waiting files without requesting them", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const hold = new Gate();
     const first = origin.route("/first", does.gated(hold, does.file("first")));
@@ -249,7 +249,7 @@ describe("drover cancel", () => {
 });
 
 describe("drover gc", () => {
-  it("forgets runs that ended and that were interrupted, with their lists, and none at work", async ({
+  it("forgets finished and interrupted runs with their lists, and none in progress", async ({
     box,
     origin,
     work,
@@ -280,7 +280,11 @@ describe("drover gc", () => {
 describe("drover resume", () => {
   const mute: Behaviour = does.silence;
 
-  it("goes on after a kill -9, and the run showed as interrupted", async ({ box, origin, work }) => {
+  it("continues after a kill -9, and the run is shown as interrupted before", async ({
+    box,
+    origin,
+    work,
+  }) => {
     const own = ["--state-dir", work.at("state")];
     const urls = [origin.route("/a", does.file("a")), origin.route("/b", mute, does.file("b"))];
     const run = box.start(["sync", ...urls, ...work.into, ...own]);
@@ -298,10 +302,10 @@ describe("drover resume", () => {
     expect((await onlyRun(box, own)).state).toBe("done");
   });
 
-  it("refuses a run whose list has changed, and says nothing else", async ({ box, origin, work }) => {
+  it("refuses a run whose list has changed", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const list = work.write({ list: `${origin.route("/a", mute)}\n${origin.url("/b")}\n` });
-    const few = ["--backlog-high-water", "1"]; // so it does not read the list to its end
+    const few = ["--backlog-high-water", "1"]; // so that it does not read the list completely
     const run = box.start(["sync", "--from-file", list, ...few, ...work.into, ...own]);
     await origin.waitFor(1, "/a");
     run.kill("SIGKILL");
@@ -313,7 +317,7 @@ describe("drover resume", () => {
     expect(stderr).toMatch(/^drover: the list .* has changed since run .*: start a new sync\n$/);
   });
 
-  it("does not take a run away from a process that lives", async ({ box, origin, work }) => {
+  it("does not take a run from a live process", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const gate = new Gate();
     const run = box.start([
@@ -333,7 +337,7 @@ describe("drover resume", () => {
     expect(origin.requests).toHaveLength(1);
   });
 
-  it("of a run that is done does nothing", async ({ box, origin, work }) => {
+  it("does nothing for a finished run", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     await box.run(["sync", origin.route("/a", does.file("a")), ...work.into, ...own]);
     const { run: id } = await onlyRun(box, own);
@@ -345,7 +349,7 @@ describe("drover resume", () => {
     expect((await onlyRun(box, own)).state).toBe("done");
   });
 
-  it("continues a partial download and does not begin it again", async ({ box, origin, work }) => {
+  it("continues a partial download instead of starting again", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const gate = new Gate();
     const url = origin.route("/a.bin", does.pausedAt(content, 3_000_000, gate), does.file(content));

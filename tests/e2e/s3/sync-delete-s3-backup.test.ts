@@ -11,7 +11,7 @@ const isCopyOf = (key: string) => (request: FakeRequest) =>
   request.method === "PUT" && request.headers["x-amz-copy-source"] !== undefined && request.key === key;
 
 describe("sync --delete --backup-dir s3://", () => {
-  it("copies what it removes first, as it is, and replaces what is there by that name", async ({
+  it("copies an object unchanged before it removes it, and replaces an older backup", async ({
     box,
     work,
     s3,
@@ -41,7 +41,11 @@ describe("sync --delete --backup-dir s3://", () => {
     expect(at(isCopyOf("keep/today/old"))).toBeLessThan(removed);
   });
 
-  it("killed between copy and removal: resume finds the copy, and removes", async ({ box, work, s3 }) => {
+  it("finds the copy and removes the object when resumed after a kill between both", async ({
+    box,
+    work,
+    s3,
+  }) => {
     const own = ["--state-dir", work.at("s")];
     work.write(named("in", ["a"]));
     s3.put("dst/old", "old");
@@ -56,7 +60,7 @@ describe("sync --delete --backup-dir s3://", () => {
   });
 
   it.for([403, 503])(
-    "leaves what it cannot keep (%i), says so, and retry removes it",
+    "keeps an object that cannot be backed up (%i), reports it, and retry removes it",
     async (status, { box, work, s3 }) => {
       const state = ["--state-dir", work.at("s")];
       work.write(named("in", ["a"]));
@@ -82,14 +86,14 @@ describe("sync --delete --backup-dir s3://", () => {
   );
 
   it.for(["quoted", "none"] as const)(
-    "leaves alone what is replaced meanwhile (conditions: %s)",
+    "leaves objects alone that are replaced meanwhile (conditions: %s)",
     async (conditions, { box, work, s3 }) => {
       s3.writes.conditions = conditions;
       work.write(named("in", ["a"]));
       for (const name of ["early", "late"]) s3.put(`dst/${name}`, name);
       let early = true;
       s3.fault = (request) => {
-        // Before it is copied: the copy is of the version that was seen, or not at all.
+        // The copy is conditional on the version that was listed.
         if (early && isCopyOf("keep/today/early")(request)) s3.put("dst/early", "written meanwhile");
         if (isCopyOf("keep/today/early")(request)) early = false;
         return false;
@@ -105,11 +109,11 @@ describe("sync --delete --backup-dir s3://", () => {
       for (const name of ["early", "late"])
         expect(s3.stored(`dst/${name}`)?.content.toString()).toBe("written meanwhile");
       expect(s3.keys).toEqual(["dst/a", "dst/early", "dst/late", "keep/today/late"]);
-      expect(s3.stored("keep/today/late")?.content.toString()).toBe("late"); // an extra copy harms nobody
+      expect(s3.stored("keep/today/late")?.content.toString()).toBe("late"); // a surplus copy is harmless
     },
   );
 
-  it("takes what somebody else removes meanwhile for removed", async ({ box, work, s3 }) => {
+  it("counts objects as removed that others remove meanwhile", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     s3.put("dst/old", "old");
     s3.fault = (request) => {
@@ -144,7 +148,7 @@ describe("sync --delete --backup-dir s3://", () => {
     expect(s3.keys).toEqual(["dst/old", "src/b"]);
   });
 
-  it("is no neighbour's, and may be in a bucket of the same name elsewhere", async ({ box, s3 }) => {
+  it("accepts a similar prefix, and a bucket of the same name on another service", async ({ box, s3 }) => {
     s3.put("keep/src/b", "b");
     s3.put("dst/old", "old");
     const same = ["sync", "s3://bucket/keep/src/", ...toDst, "--backup-dir", "s3://bucket/keep/sr"];
@@ -159,10 +163,7 @@ describe("sync --delete --backup-dir s3://", () => {
     expect([apart.code, apart.stderr]).toEqual([0, ""]);
   });
 
-  it("for a local destination: a bucket is refused, and so is a source's directory", async ({
-    box,
-    work,
-  }) => {
+  it("is refused for a local destination, and so is a source's directory", async ({ box, work }) => {
     work.write({ "in/a": "a", "out/old": "old" });
     for (const [given, why] of [
       ["s3://bucket/keep", /cannot keep what is removed from .*: name a directory$/m],
@@ -176,7 +177,7 @@ describe("sync --delete --backup-dir s3://", () => {
 });
 
 describe("a fleet, with --backup-dir s3://", () => {
-  it("keeps below the workers' roots alone", async ({ box, work, s3 }) => {
+  it("backs up only below the workers' roots", async ({ box, work, s3 }) => {
     const fleet = await TestFleet.start(box, ["s3://bucket/dst", "s3://bucket/keep"]);
     fleet.env = s3.env;
     try {
@@ -184,7 +185,7 @@ describe("a fleet, with --backup-dir s3://", () => {
       s3.put("dst/old", "old");
       const args = ["sync", work.at("in"), ...toDst, ...fleet.own];
       const outside = [...args, "--backup-dir", "s3://bucket/keeper"];
-      // Nobody is there yet who could say so.
+      // There is no worker yet that could refuse it.
       const early = box.start(outside, { env: s3.env });
       await early.waitFor("stderr", /no worker of this fleet is alive/);
       await fleet.worker();
@@ -207,7 +208,11 @@ describe("a fleet, with --backup-dir s3://", () => {
     }
   });
 
-  it("whose worker is killed when it has made the copy: another one removes", async ({ box, work, s3 }) => {
+  it("has another worker remove an object whose worker was killed after the copy", async ({
+    box,
+    work,
+    s3,
+  }) => {
     const fleet = await TestFleet.start(box, ["s3://bucket/dst", "s3://bucket/keep"]);
     try {
       work.write(named("in", ["a"]));

@@ -8,7 +8,7 @@ const all = ["--delete", "--max-delete", "100%"];
 describe("sync --delete to S3", () => {
   const to = (...more: string[]) => ["--artifact-root", "s3://bucket/dst", ...all, ...more];
 
-  it("removes below its prefix alone, what changed meanwhile not", async ({ box, work, s3 }) => {
+  it("removes only below its prefix, and nothing that changed meanwhile", async ({ box, work, s3 }) => {
     work.write(named("in", ["a", "d/b", "é"]));
     for (const key of ["dst/old", "dst/d/old", "dst/keep.txt", "dst2/other", "dst", "other"])
       s3.put(key, key);
@@ -31,7 +31,7 @@ describe("sync --delete to S3", () => {
 
     s3.put("dst/old", "old");
     s3.fault = ({ method, key }) => {
-      // Somebody writes when it has been looked at already: the condition finds out.
+      // The object is written after the listing: the condition must detect it.
       if (method === "DELETE" && key === "dst/old") s3.put("dst/old", "written meanwhile");
       return false;
     };
@@ -41,7 +41,7 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toContain("dst/old");
   });
 
-  it("--dry-run counts what would come, as the sync does", async ({ box, work, s3 }) => {
+  it("counts the files to come in a dry run as the sync does", async ({ box, work, s3 }) => {
     for (const key of ["dst/a", "dst/old1", "dst/old2", "dst/old3"]) s3.put(key, key);
     work.write(named("in", ["a", "b", "c", "d", "e"]));
     const options = { env: s3.env };
@@ -56,7 +56,7 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toEqual(["a", "b", "c", "d", "e"].map((name) => `dst/${name}`));
   });
 
-  it("forgets a file before it removes it: one that comes back is copied, though nobody resumed", async ({
+  it("forgets a file before it removes it, so that one that returns is copied even without a resume", async ({
     box,
     work,
     s3,
@@ -74,7 +74,7 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toEqual(["dst/a", "dst/b", "src/a", "src/b"]);
   });
 
-  it("leaves alone what no sync could have written", async ({ box, work, s3 }) => {
+  it("leaves alone what a sync cannot have written", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     const odd = ["dst/../other", "dst/./x", "dst/dir/", "dst/x/../../other"];
     for (const key of [...odd, "dst/old", "other"]) s3.put(key, "same");
@@ -83,14 +83,14 @@ describe("sync --delete to S3", () => {
     expect(s3.keys).toEqual([...odd, "dst/a", "other"].sort());
   });
 
-  it("does not take a destination within the source for what the source has", async ({ box, s3 }) => {
+  it("does not count a destination within the source as part of the source", async ({ box, s3 }) => {
     for (const key of ["dst/a", "dst/b"]) s3.put(key, key);
     const { code, stderr } = await box.run(["sync", "s3://bucket/", ...to()], { env: s3.env });
     expect([code, stderr]).toEqual([1, expect.stringMatching(/nothing was found in s3:/)]);
     expect(s3.keys).toEqual(["dst/a", "dst/b"]);
   });
 
-  it("makes a bucket what one of the same name on another service is", async ({ box, s3 }) => {
+  it("distinguishes buckets of the same name on different services", async ({ box, s3 }) => {
     const other = await FakeS3.start();
     for (const key of ["a", "b"]) s3.put(key, key);
     for (const key of ["a", "old"]) other.put(key, key);
@@ -106,7 +106,7 @@ describe("sync --delete to S3", () => {
     }
   });
 
-  it("refuses as it does elsewhere", async ({ box, work, s3 }) => {
+  it("refuses the same as for a local destination", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     s3.put("dst/old", "old");
     s3.put("src/b", "b");

@@ -6,7 +6,7 @@ import { filesBelow, leftovers } from "../../harness/drover.js";
 import { it, type Work } from "../../harness/fixtures.js";
 import { listRuns, statusOf } from "../../harness/runs.js";
 
-/** The steps of the way of a file at which the process can be told to die, once or more often a run. */
+/** The steps of a file at which the process can be killed, some of them repeatedly per run. */
 const POINTS = [
   "expand",
   "enqueue",
@@ -23,7 +23,7 @@ const PER_FILE = new Set<string>(POINTS.slice(3));
 
 const large = pattern(2_500_000);
 
-/** Every file of a destination is the old one or the new one, never anything between. */
+/** Every file of a destination must be completely old or completely new. */
 async function expectOldOrNew(
   work: Work,
   expected: Map<string, string>,
@@ -46,7 +46,7 @@ async function expectAllNew(work: Work, expected: Map<string, string>): Promise<
   expect(found).toEqual(expected);
 }
 
-describe.concurrent("killed with one file", () => {
+describe.concurrent("a sync of one file can be resumed after a kill", () => {
   it.for(POINTS)("at %s", async (point, { box, origin, work }) => {
     const own = ["--state-dir", work.at("s")];
     work.write({ "out/a.bin": "old" });
@@ -60,7 +60,7 @@ describe.concurrent("killed with one file", () => {
       expect(readFileSync(work.to("a.bin"), "utf8")).toBe("old");
     }
     const runs = await listRuns(box, own);
-    // Before the first file was accepted there may be nothing to resume: then one simply syncs again.
+    // A run killed before its first file was registered may be gone; then one syncs again.
     if (point !== "expand") expect(runs).toHaveLength(1);
     const [run] = runs;
     const resumed = await box.run(run ? ["resume", run.run, ...own] : command);
@@ -76,7 +76,7 @@ describe.concurrent("killed with one file", () => {
   });
 });
 
-describe.concurrent("killed with many files", () => {
+describe.concurrent("a sync of many files can be resumed after a kill", () => {
   it.for(POINTS)("at %s", async (point, { box, origin, work }) => {
     const own = ["--state-dir", work.at("s")];
     const expected = new Map<string, string>();
@@ -119,8 +119,8 @@ describe.concurrent("killed with many files", () => {
   });
 });
 
-describe("killed again and again", () => {
-  it("at every step in turn, a run still ends right", async ({ box, origin, work }) => {
+describe("a kill", () => {
+  it("at every step in turn still lets a run complete", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("s")];
     const expected = new Map<string, string>();
     const urls = Array.from({ length: 40 }, (_, i) => {
@@ -147,7 +147,7 @@ describe("killed again and again", () => {
     expect(copied + unchanged).toBe(40);
   });
 
-  it("the same command again does as well as resume", async ({ box, origin, work }) => {
+  it("is recovered from by the same command as well as by resume", async ({ box, origin, work }) => {
     const expected = new Map<string, string>();
     const urls = Array.from({ length: 20 }, (_, i) => {
       expected.set(`f${i}`, sha256(`content ${i}`));
@@ -163,7 +163,7 @@ describe("killed again and again", () => {
     await expectAllNew(work, expected);
   });
 
-  it("a list from standard input is remembered", async ({ box, origin, work }) => {
+  it("does not lose a list from standard input", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("s")];
     const expected = new Map<string, string>();
     const lines = Array.from({ length: 50 }, (_, i) => {
@@ -180,7 +180,7 @@ describe("killed again and again", () => {
     await expectAllNew(work, expected);
   });
 
-  it("fetch at every step, and its next call is right at once", async ({ box, origin, work }) => {
+  it("of fetch at any step lets its next call succeed at once", async ({ box, origin, work }) => {
     const url = origin.route("/a.bin", does.file(large));
     const command = ["fetch", "--source-url", url, "--destination", work.to("a.bin")];
     for (const point of POINTS.slice(1)) {

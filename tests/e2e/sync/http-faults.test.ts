@@ -13,7 +13,7 @@ describe("a file that changes while it is fetched is never mixed", () => {
   const old = pattern(4_000_000, 1);
   const young = pattern(4_000_000, 2);
 
-  it("between a cut and the resume", async ({ box, origin, work }) => {
+  it("when a download is cut and resumed", async ({ box, origin, work }) => {
     const url = origin.route("/a.bin", does.cutAt(old, 3_000_000, "close"), does.file(young));
     const { items, code } = await box.sync([url, ...work.into, ...quick]);
     expect(code).toBe(0);
@@ -21,7 +21,7 @@ describe("a file that changes while it is fetched is never mixed", () => {
     expect(await sha256OfFile(work.to("a.bin"))).toBe(sha256(young));
   });
 
-  it("between a cut and the resume, on a server that takes ranges and no conditions", async ({
+  it("when a download is cut and resumed on a server with ranges but without conditions", async ({
     box,
     origin,
     work,
@@ -38,12 +38,12 @@ describe("a file that changes while it is fetched is never mixed", () => {
     expect(await sha256OfFile(work.to("a.bin"))).toBe(sha256(young));
   });
 
-  it("between two segments of a large file", async ({ box, origin, work }) => {
+  it("when the segments of a large file are fetched", async ({ box, origin, work }) => {
     const before = pattern(80 * 1024 * 1024, 3);
     const after = pattern(80 * 1024 * 1024, 4);
     const served = new does.MutableFile(before);
     const url = origin.route("/big.bin", async (exchange) => {
-      // The second request still sees the old one begin; from the third on it is the new one.
+      // The first segments still see the old version; from the third request on it is the new one.
       if (exchange.nth === 3) served.replace(after);
       await served.serve(exchange);
     });
@@ -56,7 +56,7 @@ describe("a file that changes while it is fetched is never mixed", () => {
   });
 });
 
-describe("a part never passes for the whole", () => {
+describe("a partial file is never taken for the whole", () => {
   const cases: { name: string; fault: Behaviour; cls: RegExp }[] = [
     {
       name: "a body shorter than its length",
@@ -96,7 +96,7 @@ describe("a part never passes for the whole", () => {
   });
 });
 
-describe("a resume survives", () => {
+describe("a resumed download succeeds despite", () => {
   const content = pattern(4_000_000);
   const cut = does.cutAt(content, 3_000_000, "close");
   const unended: Behaviour = async (exchange) => {
@@ -126,7 +126,7 @@ describe("a resume survives", () => {
     expect(await sha256OfFile(work.to("a.bin"))).toBe(sha256(content));
   });
 
-  it("a file that became smaller than what was there", async ({ box, origin, work }) => {
+  it("a file that has become smaller than its staged bytes", async ({ box, origin, work }) => {
     const url = origin.route("/a.bin", cut, does.file("tiny"));
     const { items } = await box.sync([url, ...work.into, ...quick]);
     expect(items[0]).toMatchObject({ outcome: "copied", checksum: sha256("tiny"), bytes: 4 });
@@ -136,7 +136,7 @@ describe("a resume survives", () => {
 
 describe("content encoding", () => {
   it.for(["gzip", "br", "deflate"] as const)(
-    "%s is not asked for",
+    "is not requested: %s",
     async (encoding, { box, origin, work }) => {
       const text = "a line\n".repeat(1000);
       const { items } = await box.sync([
@@ -150,7 +150,7 @@ describe("content encoding", () => {
   );
 
   it.for(["gzip", "br", "deflate"] as const)(
-    "%s that comes all the same is undone or refused",
+    "that is sent regardless is decoded or refused: %s",
     async (encoding, { box, origin, work }) => {
       const text = "a line\n".repeat(1000);
       const { items } = await box.sync([
@@ -177,14 +177,14 @@ describe("--max-file-size", () => {
     ["not announced", does.chunked(pattern(400_000))],
     ["without an end", does.endless],
     ["behind a connection that closes", does.closeDelimited(toBuffer(pattern(100_001)))],
-  ])("stops a file that is too large: %s", async ([, behaviour], { box, origin, work }) => {
+  ])("aborts a larger file: %s", async ([, behaviour], { box, origin, work }) => {
     const { items, code } = await box.sync([origin.route("/a", behaviour), ...work.into, ...limit]);
     expect(items[0]).toMatchObject({ status: "failed", attempts: 1, error: { class: "too-large" } });
     expect(code).toBe(3);
     expect(filesBelow(work.out)).toEqual([]);
   });
 
-  it("lets one pass that is just as large", async ({ box, origin, work }) => {
+  it("accepts a file of exactly that size", async ({ box, origin, work }) => {
     const urls = [
       origin.route("/a", does.file(pattern(100_000))),
       origin.route("/b", does.chunked(pattern(100_000))),
@@ -193,14 +193,14 @@ describe("--max-file-size", () => {
     expect(code).toBe(0);
   });
 
-  it("holds for local files too", async ({ box, work }) => {
+  it("applies to local files too", async ({ box, work }) => {
     const path = work.write({ "a.bin": Buffer.alloc(100_001) });
     const { items } = await box.sync([path, ...work.into, ...limit]);
     expect(items[0]).toMatchObject({ status: "failed", error: { class: "too-large" } });
   });
 });
 
-describe("what is not HTTP", () => {
+describe("unusual responses", () => {
   const head = "HTTP/1.1 200 OK\r\n";
   const cases: { name: string; answer: string | Buffer; cls: RegExp }[] = [
     { name: "another protocol", answer: "220 ftp.example ready\r\n", cls: /^protocol$/ },
@@ -225,7 +225,7 @@ describe("what is not HTTP", () => {
     },
     { name: "endless headers", answer: `${head}X-Long: ${"x".repeat(300_000)}\r\n\r\n`, cls: /^protocol$/ },
   ];
-  it.for(cases)("$name", async ({ answer, cls }, { box, work }) => {
+  it.for(cases)("fail the file: $name", async ({ answer, cls }, { box, work }) => {
     const raw = await RawOrigin.start((socket) => socket.once("data", () => socket.end(answer)));
     const { items, code, stderr } = await box.sync([raw.url("/a"), ...work.into, ...once, "--timeout", "5"]);
     await raw.stop();
@@ -235,7 +235,7 @@ describe("what is not HTTP", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it("a connection that is closed at once", async ({ box, work }) => {
+  it("fail the file if the connection is closed at once", async ({ box, work }) => {
     const raw = await RawOrigin.start((socket) => socket.destroy());
     const { items } = await box.sync([raw.url("/a"), ...work.into, ...once]);
     await raw.stop();
@@ -245,7 +245,7 @@ describe("what is not HTTP", () => {
     });
   });
 
-  it("a body longer than its length is not taken whole", async ({ box, work }) => {
+  it("fail the file if the body is longer than its length", async ({ box, work }) => {
     const answer = `${head}Content-Length: 5\r\nConnection: close\r\n\r\nhello, and more`;
     const raw = await RawOrigin.start((socket) => socket.once("data", () => socket.end(answer)));
     const { items } = await box.sync([raw.url("/a"), ...work.into, ...once]);
@@ -254,7 +254,7 @@ describe("what is not HTTP", () => {
     else expect(filesBelow(work.out)).toEqual([]);
   });
 
-  it("but early hints are", async ({ box, work }) => {
+  it("are accepted if they begin with early hints", async ({ box, work }) => {
     const answer = `HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n${head}Content-Length: 5\r\n\r\nhello`;
     const raw = await RawOrigin.start((socket) => socket.once("data", () => socket.write(answer)));
     const { items } = await box.sync([raw.url("/a"), ...work.into, ...once]);
@@ -263,7 +263,7 @@ describe("what is not HTTP", () => {
   });
 });
 
-it("a file that is not there leaves nothing behind", async ({ box, origin, work }) => {
+it("a missing file leaves nothing behind", async ({ box, origin, work }) => {
   const { items } = await box.sync([origin.url("/no/such.csv"), ...work.into]);
   expect(items[0]?.error?.class).toBe("not-found");
   expect(filesBelow(work.path)).toEqual([]);

@@ -17,7 +17,7 @@ let certificate: Certificate | undefined;
 
 describe("redirects", () => {
   it.for([301, 302, 303, 307, 308])(
-    "%s is followed, and the file keeps the name asked for",
+    "with status %s are followed, and the file keeps the requested name",
     async (code, { box, origin, work }) => {
       origin.route("/there/other-name.txt", does.file("content"));
       const url = origin.route("/a.csv", does.redirect("/there/other-name.txt", code));
@@ -27,7 +27,7 @@ describe("redirects", () => {
     },
   );
 
-  it("form a chain", async ({ box, origin, work }) => {
+  it("may form a chain", async ({ box, origin, work }) => {
     for (let i = 0; i < 5; i++) origin.route(`/${i}`, does.redirect(`/${i + 1}`));
     origin.route("/5", does.file("end"));
     const { items } = await box.sync([origin.url("/0"), ...work.into]);
@@ -35,7 +35,7 @@ describe("redirects", () => {
     expect(readFileSync(work.to("0"), "utf8")).toBe("end");
   });
 
-  it("form a loop, which is left soon and for good", async ({ box, origin, work }) => {
+  it("that loop fail soon and permanently", async ({ box, origin, work }) => {
     origin.route("/a", does.redirect("/b"));
     origin.route("/b", does.redirect("/a"));
     const { items } = await box.sync([origin.url("/a"), ...work.into]);
@@ -43,7 +43,7 @@ describe("redirects", () => {
     expect(origin.requests.length).toBeLessThanOrEqual(21);
   });
 
-  it("lead nowhere", async ({ box, origin, work }) => {
+  it("without a target fail", async ({ box, origin, work }) => {
     const { items } = await box.sync([origin.route("/a", does.status(302)), ...work.into]);
     expect(items[0]).toMatchObject({ status: "failed", attempts: 1 });
     expect(items[0]?.error?.class).toMatch(/^(redirect|protocol|http)$/);
@@ -73,7 +73,7 @@ describe("redirects", () => {
 });
 
 describe("credentials", () => {
-  it("go to the host they were given for, and stay there on a redirect", async ({ box, origin, work }) => {
+  it("are sent to their host, and not across a redirect", async ({ box, origin, work }) => {
     origin.route("/b", does.file("content"));
     const url = origin.route("/a", does.redirect("/b"));
     const { items } = await box.sync([url, ...work.into, ...credentials]);
@@ -86,7 +86,7 @@ describe("credentials", () => {
     }
   });
 
-  it("of a URL are sent as such and not as part of the address", async ({ box, origin, work }) => {
+  it("of a URL are sent as a header and not as part of the address", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file("content")).replace("http://", "http://user:p%40ss@");
     const { items } = await box.sync([url, ...work.into]);
     expect(items[0]?.outcome).toBe("copied");
@@ -94,7 +94,7 @@ describe("credentials", () => {
     expect(sent).toBe(`Basic ${Buffer.from("user:p@ss").toString("base64")}`);
   });
 
-  it("of a URL that are no percent-encoding are sent as they are", async ({ box, origin, work }) => {
+  it("of a URL are sent unchanged if they are not percent-encoded", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file("content")).replace("http://", "http://us%er:100%@");
     const { items } = await box.sync([url, ...work.into]);
     expect(items[0]?.outcome).toBe("copied");
@@ -102,7 +102,7 @@ describe("credentials", () => {
     expect(sent).toBe(`Basic ${Buffer.from("us%er:100%").toString("base64")}`);
   });
 
-  it("do not go to another origin", async ({ box, origin, work }) => {
+  it("are not sent to another origin", async ({ box, origin, work }) => {
     const other = await FaultOrigin.start();
     const there = other.route("/b", does.file("content"));
     const plain = origin.route("/a", does.redirect(there));
@@ -118,7 +118,7 @@ describe("credentials", () => {
     }
   });
 
-  it("are not brought back by a redirect to where they began", async ({ box, origin, work }) => {
+  it("are not restored by a redirect back to their origin", async ({ box, origin, work }) => {
     const other = await FaultOrigin.start();
     origin.route("/c", does.file("content"));
     const back = other.route("/b", does.redirect(origin.url("/c")));
@@ -130,7 +130,7 @@ describe("credentials", () => {
     }
   });
 
-  it("do not go to another host of the same run's sources unasked", async ({ box, origin, work }) => {
+  it("are not sent to another host among the run's sources", async ({ box, origin, work }) => {
     const other = await FaultOrigin.start();
     const one = origin.route("/a", does.file("a")).replace("http://", "http://user:secret@");
     await box.sync([one, other.route("/b", does.file("b")), ...work.into]);
@@ -141,7 +141,7 @@ describe("credentials", () => {
 });
 
 describe("https", () => {
-  it("from a server with an unknown certificate is refused for good", async ({ box, work }) => {
+  it("with an unknown certificate is refused permanently", async ({ box, work }) => {
     certificate ??= await selfSigned(box.root);
     const tls = await FaultOrigin.start(certificate);
     const { items, code } = await box.sync([
@@ -157,11 +157,11 @@ describe("https", () => {
     expect(existsSync(work.to("a"))).toBe(false);
   });
 
-  it("from a server whose certificate is known is carried", async ({ box, work }) => {
+  it("with a trusted certificate works", async ({ box, work }) => {
     certificate ??= await selfSigned(box.root);
     const tls = await FaultOrigin.start(certificate);
     const env = { NODE_EXTRA_CA_CERTS: certificate.certPath };
-    const large = pattern(70_000_000); // in pieces, past the parser
+    const large = pattern(70_000_000); // in segments that bypass the parser
     const sources = [tls.route("/a", does.file("x")), tls.route("/large", does.file(large))];
     const { items } = await box.sync([...sources, ...work.into], { env });
     await tls.stop();
@@ -169,13 +169,13 @@ describe("https", () => {
     expect(readFileSync(work.to("large")).equals(toBuffer(large))).toBe(true);
   });
 
-  it("from a server that speaks plain HTTP is an error", async ({ box, origin, work }) => {
+  it("fails if the server speaks plain HTTP", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file("x")).replace("http://", "https://");
     const { items } = await box.sync([url, ...work.into, ...once]);
     expect(items[0]).toMatchObject({ status: "failed", error: { class: "tls" } });
   });
 
-  it("keeps its secrets when it redirects to http", async ({ box, origin, work }) => {
+  it("keeps its secrets on a redirect to http", async ({ box, origin, work }) => {
     certificate ??= await selfSigned(box.root);
     const tls = await FaultOrigin.start(certificate);
     const url = tls.route("/a", does.redirect(origin.route("/b", does.file("x"))));

@@ -22,7 +22,7 @@ import { until } from "../../harness/gate.js";
 const isRoot = process.getuid?.() === 0;
 const NOBODY = 65534;
 
-/** Whether a stranger can run the checkout: not where it lies in somebody's private home. */
+/** Whether another user can run the checkout, which is not the case in a private home directory. */
 function openToAll(path: string): boolean {
   for (let at = path; ; at = dirname(at)) {
     if ((statSync(at).mode & 0o001) === 0) return false;
@@ -30,7 +30,7 @@ function openToAll(path: string): boolean {
   }
 }
 
-/** To root everything is readable and writable: then the tests of permissions run Drover as somebody else. */
+/** Root can read and write everything, so the permission tests run Drover as another user. */
 const canDropRoot = isRoot && openToAll(REPOSITORY) && openToAll(process.execPath);
 const permissionsHold = !isRoot || canDropRoot;
 
@@ -43,7 +43,7 @@ function asPlainUser(box: Sandbox, work: Work): StartOptions {
   return { uid: NOBODY, env: { HOME: home, XDG_STATE_HOME: home, XDG_RUNTIME_DIR: home } };
 }
 
-/** Mounts need root, and a system that lets root mount: a container often does not. */
+/** Mounting needs root and a system that allows it, which containers often do not. */
 function mountTmpfs(at: string, options: string): boolean {
   mkdirSync(at, { recursive: true });
   try {
@@ -63,7 +63,7 @@ const canMount = (() => {
 })();
 
 it.skipIf(!permissionsHold)(
-  "a list that may not be read is refused before there is a run",
+  "an unreadable list is refused before a run is created",
   async ({ box, work }) => {
     chmodSync(work.write({ list: "a\n" }), 0o000);
     const user = asPlainUser(box, work);
@@ -78,8 +78,8 @@ it.skipIf(!permissionsHold)(
   },
 );
 
-describe("a file that may not be read", () => {
-  it.skipIf(!permissionsHold)("fails, and the others are carried", async ({ box, work }) => {
+describe("an unreadable source", () => {
+  it.skipIf(!permissionsHold)("that is a file fails, and the others are carried", async ({ box, work }) => {
     work.write({ "in/a.txt": "a", "in/secret.txt": "secret", "in/z.txt": "z", "in/closed/x.txt": "x" });
     chmodSync(work.at("in/secret.txt"), 0o000);
     const user = asPlainUser(box, work);
@@ -94,7 +94,7 @@ describe("a file that may not be read", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it.skipIf(!permissionsHold)("or a directory that may not be listed, is reported", async ({ box, work }) => {
+  it.skipIf(!permissionsHold)("that is a directory is reported", async ({ box, work }) => {
     work.write({ "in/a.txt": "a", "in/closed/x.txt": "x" });
     const user = asPlainUser(box, work);
     chmodSync(work.at("in/closed"), 0o000);
@@ -106,8 +106,8 @@ describe("a file that may not be read", () => {
   });
 });
 
-describe("what is to be deleted and kept", () => {
-  it.skipIf(!canDropRoot)("is put back when that cannot be, whoever owns it", async ({ box, work }) => {
+describe("a file to be deleted with a backup", () => {
+  it.skipIf(!canDropRoot)("is put back if the backup fails, whoever owns it", async ({ box, work }) => {
     work.write({ "in/a": "a", "kept/d": "a file where a directory is needed" });
     const user = asPlainUser(box, work);
     work.write({ "out/a": "a", "out/d/old": "old" });
@@ -119,7 +119,7 @@ describe("what is to be deleted and kept", () => {
   });
 
   it.skipIf(!permissionsHold || !existsSync("/dev/shm"))(
-    "may be read-only, and kept on another file system",
+    "may be read-only, and backed up to another file system",
     async ({ box, work }) => {
       work.write({ "in/a": "a", "out/old": "old" });
       chmodSync(work.to("old"), 0o444);
@@ -139,7 +139,7 @@ describe("what is to be deleted and kept", () => {
     },
   );
 
-  it.skipIf(!canMount)("stays where the other file system is full", async ({ box, work }) => {
+  it.skipIf(!canMount)("stays if the other file system is full", async ({ box, work }) => {
     work.write({ "in/a": "a", "out/old": "o".repeat(3 << 20) });
     expect(mountTmpfs(work.at("kept"), "size=1m")).toBe(true);
     try {
@@ -154,22 +154,25 @@ describe("what is to be deleted and kept", () => {
   });
 });
 
-describe("a destination that may not be written", () => {
-  it.skipIf(!permissionsHold)("for want of permission fails at once, and alone", async ({ box, work }) => {
-    work.write({ "in/closed/a.txt": "a", "in/open.txt": "b" });
-    const user = asPlainUser(box, work);
-    mkdirSync(work.to("closed"), { recursive: true, mode: 0o777 });
-    if (user.uid !== undefined) chownSync(work.out, user.uid, user.uid);
-    chmodSync(work.to("closed"), 0o555);
-    const { items, code } = await box.sync([work.at("in"), ...work.into], user);
-    expect(code).toBe(1);
-    const refused = items.find((item) => item.source.endsWith("a.txt"));
-    expect(refused).toMatchObject({ attempts: 1, error: { class: "permission" } });
-    expect(readFileSync(work.to("open.txt"), "utf8")).toBe("b");
-  });
+describe("an unwritable destination", () => {
+  it.skipIf(!permissionsHold)(
+    "fails only its own file, at once, if a permission is missing",
+    async ({ box, work }) => {
+      work.write({ "in/closed/a.txt": "a", "in/open.txt": "b" });
+      const user = asPlainUser(box, work);
+      mkdirSync(work.to("closed"), { recursive: true, mode: 0o777 });
+      if (user.uid !== undefined) chownSync(work.out, user.uid, user.uid);
+      chmodSync(work.to("closed"), 0o555);
+      const { items, code } = await box.sync([work.at("in"), ...work.into], user);
+      expect(code).toBe(1);
+      const refused = items.find((item) => item.source.endsWith("a.txt"));
+      expect(refused).toMatchObject({ attempts: 1, error: { class: "permission" } });
+      expect(readFileSync(work.to("open.txt"), "utf8")).toBe("b");
+    },
+  );
 
   it.skipIf(!canMount)(
-    "for being mounted read-only fails at once, and alone",
+    "fails only its own file, at once, if it is mounted read-only",
     async ({ box, origin, work }) => {
       expect(mountTmpfs(work.to("fixed"), "ro,size=1m")).toBe(true);
       try {
@@ -186,7 +189,7 @@ describe("a destination that may not be written", () => {
     },
   );
 
-  it.skipIf(!permissionsHold)("from the root on is an error, and nothing worse", async ({ box, work }) => {
+  it.skipIf(!permissionsHold)("is a clean error if the whole root is unwritable", async ({ box, work }) => {
     const path = work.write({ "a.txt": "a" });
     const user = asPlainUser(box, work);
     mkdirSync(work.out, { mode: 0o555 });
@@ -197,7 +200,7 @@ describe("a destination that may not be written", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it("for being no place for files is an error and nothing worse", async ({ box, work }) => {
+  it("is a clean error if the root cannot hold files", async ({ box, work }) => {
     const path = work.write({ "a.txt": "a" });
     const options = ["--artifact-root", "/dev/null/below", "--script-name", ""];
     const { code, stderr, stdout } = await box.run(["sync", path, ...options]);
@@ -211,7 +214,7 @@ describe("a full disk", () => {
   it.skipIf(!canMount).for([
     { name: "while a large file is written", size: 6_000_000 },
     { name: "while a small file is written", size: 300_000 },
-  ])("$name: class disk, no retries, no leftovers", async ({ size }, { box, origin, work }) => {
+  ])("fails the file permanently without leftovers: $name", async ({ size }, { box, origin, work }) => {
     expect(mountTmpfs(work.out, "size=256k")).toBe(true);
     try {
       const big = origin.route("/big.bin", does.file(pattern(size)));
@@ -221,7 +224,7 @@ describe("a full disk", () => {
       for (const item of items) expect(item).toMatchObject({ attempts: 1, error: { class: "disk" } });
       expect(filesBelow(work.out)).toEqual([]);
       expect(origin.requests.length).toBeLessThanOrEqual(2);
-      // The room is there again for what does fit.
+      // There is space again for what fits.
       const small = await box.sync([origin.route("/small.bin", does.file(pattern(100_000))), ...work.into]);
       expect(small.items[0]?.outcome).toBe("copied");
     } finally {
@@ -229,7 +232,7 @@ describe("a full disk", () => {
     }
   });
 
-  it.skipIf(!canMount)("keeps no half of a list that comes through a pipe", async ({ box, work }) => {
+  it.skipIf(!canMount)("leaves no partial list of a pipe behind", async ({ box, work }) => {
     const lists = work.at("state/lists");
     expect(mountTmpfs(lists, "size=80k")).toBe(true);
     try {
@@ -244,8 +247,8 @@ describe("a full disk", () => {
   });
 });
 
-describe("what is no file", () => {
-  it("a FIFO in a directory holds nobody up", async ({ box, work }) => {
+describe("a FIFO", () => {
+  it("in a directory blocks nothing", async ({ box, work }) => {
     work.write({ "in/a.txt": "a", "in/z.txt": "z" });
     execFileSync("mkfifo", [work.at("in/pipe")]);
     const { code } = await box.run(["sync", work.at("in"), ...work.into], { timeoutMs: 20_000 });
@@ -253,7 +256,7 @@ describe("what is no file", () => {
     expect(filesBelow(work.out)).toEqual([work.to("a.txt"), work.to("z.txt")]);
   });
 
-  it("a FIFO that is named is an error", async ({ box, work }) => {
+  it("given by name is an error", async ({ box, work }) => {
     execFileSync("mkfifo", [work.at("pipe")]);
     const { code, stdout, stderr } = await box.run(["sync", work.at("pipe"), ...work.into], {
       timeoutMs: 20_000,
@@ -263,7 +266,7 @@ describe("what is no file", () => {
     expect(filesBelow(work.out)).toEqual([]);
   });
 
-  it("a FIFO at the destination is replaced or refused, never written to", async ({ box, work }) => {
+  it("at the destination is replaced or refused, never written to", async ({ box, work }) => {
     mkdirSync(work.out);
     execFileSync("mkfifo", [work.to("a.txt")]);
     const options = { timeoutMs: 20_000 };
@@ -274,8 +277,8 @@ describe("what is no file", () => {
 });
 
 describe("a source that vanishes", () => {
-  it("between being found and being read fails alone", async ({ box, work }) => {
-    // The first file is slow by decree, so that the rest of the directory can vanish behind it.
+  it("between listing and reading fails alone", async ({ box, work }) => {
+    // The first file is slow on purpose, so that the rest of the directory can vanish meanwhile.
     work.write({ "in/a.bin": toBuffer(pattern(3_000_000)), "in/sub/b.txt": "b", "in/sub/c.txt": "c" });
     const options = ["--max-workers", "1", "--bwlimit", "1000000", ...work.into, "--json"];
     const run = box.start(["sync", work.at("in"), ...options]);
@@ -289,7 +292,7 @@ describe("a source that vanishes", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it("while it is walked does not end the walk", async ({ box, work }) => {
+  it("during the walk does not end the walk", async ({ box, work }) => {
     for (let d = 0; d < 300; d++) work.write({ [`in/d${d}/f.txt`]: "f" });
     work.write({ "in/zz/last.txt": "last" });
     const run = box.start(["sync", work.at("in"), ...work.into]);
@@ -302,14 +305,14 @@ describe("a source that vanishes", () => {
     for (let d = 1; d < 300; d += 2) expect(readFileSync(work.to(`d${d}/f.txt`), "utf8")).toBe("f");
   });
 
-  it("before it was begun is named", async ({ box, work }) => {
+  it("before the run began is reported", async ({ box, work }) => {
     const { code, stdout, stderr } = await box.run(["sync", work.at("no-such-directory"), ...work.into]);
     expect([2, 3]).toContain(code);
     expect(stdout + stderr).toContain("no-such-directory");
   });
 });
 
-it("a local file that changes while it is read is whole or failed", async ({ box, work }) => {
+it("a local file that changes while it is read arrives complete or fails", async ({ box, work }) => {
   const path = work.write({ "a.bin": toBuffer(pattern(3_000_000, 1)) });
   const run = box.start(["sync", path, ...work.into, "--bwlimit", "1000000", "--json"]);
   await until("staging", () => leftovers(work.out).length > 0);
@@ -320,7 +323,7 @@ it("a local file that changes while it is read is whole or failed", async ({ box
   expect(got.equals(toBuffer(pattern(3_000_000, 2)))).toBe(true);
 });
 
-it("keeps a state directory that cannot be used from doing harm", async ({ box, work }) => {
+it("an unusable state directory does no harm", async ({ box, work }) => {
   const path = work.write({ "a.txt": "a", "not-a-directory": "" });
   const options = ["--state-dir", work.at("not-a-directory")];
   const { code, stdout, stderr } = await box.run(["sync", path, ...work.into, ...options]);
@@ -330,7 +333,7 @@ it("keeps a state directory that cannot be used from doing harm", async ({ box, 
   expect(stderr).not.toMatch(/^\s+at /m);
 });
 
-it("works from a state directory whose path is too long for a socket", async ({ box, work }) => {
+it("a state directory whose path is too long for a socket works", async ({ box, work }) => {
   const path = work.write({ "a.txt": "a" });
   const state = work.at("s".repeat(100), "t".repeat(100));
   const { code } = await box.run(["sync", path, ...work.into, "--state-dir", state]);

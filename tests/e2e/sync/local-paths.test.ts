@@ -16,18 +16,18 @@ import { filesBelow, type Item } from "../../harness/drover.js";
 import { it, type Work } from "../../harness/fixtures.js";
 import { Gate, until } from "../../harness/gate.js";
 
-/** Everything below the test's directory but its output, to show that nothing was written elsewhere. */
+/** Everything below the test's directory except its output, to show that nothing was written elsewhere. */
 function outside(work: Work): string[] {
   return filesBelow(work.path).filter((path) => !path.startsWith(`${work.out}/`));
 }
 
-/** A good item's file lies inside the output directory; a bad one was refused for its path. */
+/** A good item's file is inside the output directory; a bad one was refused for its path. */
 function expectInsideOrRefused(item: Item | undefined, work: Work): void {
   if (item?.status === "ok") expect(resolve(item.destination).startsWith(`${work.out}/`)).toBe(true);
   else expect(item?.error?.class).toBe("path");
 }
 
-describe("a URL's name cannot leave the destination", () => {
+describe("a URL's file name cannot lead outside the destination", () => {
   it.for([
     "/%2e%2e",
     "/%2E",
@@ -58,7 +58,7 @@ describe("a URL's name cannot leave the destination", () => {
   });
 });
 
-describe("a list's destination cannot leave the root", () => {
+describe("a list's destination name cannot lead outside the root", () => {
   const long = Array.from({ length: 30 }, () => "d".repeat(200)).join("/");
   it.for([
     { name: "../x", escape: "../x" },
@@ -84,13 +84,13 @@ describe("a list's destination cannot leave the root", () => {
     expect(items).toHaveLength(2);
     const bad = items.find((item) => item.source.endsWith("/bad"));
     expectInsideOrRefused(bad, work);
-    // These two are inside after normalising, or odd but harmless names on this system.
+    // These are inside the root after normalisation, or odd but harmless names on this system.
     if (!/^(a\/\.\.\/b|a\/\/b|.*\\.*|C:\/x)$/.test(name)) expect(bad?.status).toBe("failed");
     expect(outside(work)).toEqual([]);
     expect(readFileSync(work.to("good"), "utf8")).toBe("good");
   });
 
-  it("nor can a script name or an artifact root that is odd", async ({ box, origin, work }) => {
+  it("an odd script name or artifact root cannot lead outside either", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file("a"));
     const options = ["--artifact-root", work.out, "--script-name", "../elsewhere"];
     const { code, stdout } = await box.run(["sync", url, ...options]);
@@ -101,7 +101,7 @@ describe("a list's destination cannot leave the root", () => {
 });
 
 describe("symbolic links in a source", () => {
-  it("are never recreated, and hold nobody up", async ({ box, work }) => {
+  it("are never recreated, and block nothing", async ({ box, work }) => {
     work.write({ "secret/outside.txt": "outside", "in/a.txt": "a", "in/sub/b.txt": "b" });
     symlinkSync(work.at("secret/outside.txt"), work.at("in/link-to-file"));
     symlinkSync(work.at("secret"), work.at("in/link-to-directory"));
@@ -115,7 +115,7 @@ describe("symbolic links in a source", () => {
     expect(existsSync(work.to("sub/loop/sub/loop"))).toBe(false);
   });
 
-  it("may be named by the person", async ({ box, work }) => {
+  it("may be given by name", async ({ box, work }) => {
     work.write({ "real/a.txt": "a", "b.txt": "b" });
     symlinkSync(work.at("real"), work.at("linked"));
     symlinkSync(work.at("b.txt"), work.at("c.txt"));
@@ -126,7 +126,7 @@ describe("symbolic links in a source", () => {
     expect(readFileSync(work.to("c.txt"), "utf8")).toBe("b");
   });
 
-  it("that dangle are an error when named", async ({ box, work }) => {
+  it("that dangle are an error if given by name", async ({ box, work }) => {
     symlinkSync("/nowhere/at/all", work.at("dangling"));
     const { items, code } = await box.sync([work.at("dangling"), ...work.into]);
     expect(items[0]).toMatchObject({ status: "failed", error: { class: "not-found" } });
@@ -135,7 +135,7 @@ describe("symbolic links in a source", () => {
 });
 
 describe("symbolic links in the destination", () => {
-  it("at a file's place are replaced, not written through", async ({ box, origin, work }) => {
+  it("that replace a file are replaced, not written through", async ({ box, origin, work }) => {
     const target = work.write({ "elsewhere/target.txt": "untouched" });
     mkdirSync(work.out);
     symlinkSync(target, work.to("a.txt"));
@@ -150,7 +150,7 @@ describe("symbolic links in the destination", () => {
     }
   });
 
-  it("in place of a directory are not followed", async ({ box, work }) => {
+  it("that replace a directory are not followed", async ({ box, work }) => {
     work.write({ "in/sub/a.txt": "a", "in/b.txt": "b" });
     mkdirSync(work.at("elsewhere"));
     mkdirSync(work.out);
@@ -162,7 +162,7 @@ describe("symbolic links in the destination", () => {
     expect(readFileSync(work.to("b.txt"), "utf8")).toBe("b");
   });
 
-  it("may be the root itself, for the person named it", async ({ box, work }) => {
+  it("may be the root itself, if the user named it", async ({ box, work }) => {
     const path = work.write({ "a.txt": "a" });
     mkdirSync(work.at("disk"));
     symlinkSync(work.at("disk"), work.out);
@@ -175,7 +175,7 @@ describe("symbolic links in the destination", () => {
     { name: "small", content: pattern(2000), at: 1000 },
     { name: "large", content: pattern(4_000_000), at: 2_000_000 },
   ])(
-    "that are put there meanwhile are not followed: a $name file",
+    "that are created meanwhile are not followed: a $name file",
     async ({ content, at }, { box, origin, work }) => {
       const gate = new Gate();
       const url = origin.route("/a.bin", does.pausedAt(content, at, gate));
@@ -195,8 +195,8 @@ describe("symbolic links in the destination", () => {
   );
 });
 
-describe("what is in the way", () => {
-  it("a directory at a file's place stays, and the file fails", async ({ box, origin, work }) => {
+describe("an obstacle at the destination", () => {
+  it("stays if it is a directory instead of a file, and the file fails", async ({ box, origin, work }) => {
     work.write({ "out/a.csv/inside.txt": "inside", "b.csv": "b" });
     const url = origin.route("/a.csv", does.file("a"));
     const { items, code } = await box.sync([url, work.at("b.csv"), ...work.into]);
@@ -209,14 +209,14 @@ describe("what is in the way", () => {
     expect(filesBelow(work.out)).toEqual([work.to("a.csv/inside.txt"), work.to("b.csv")]);
   });
 
-  it("an empty directory at a file's place stays too", async ({ box, work }) => {
+  it("stays even if it is an empty directory", async ({ box, work }) => {
     mkdirSync(work.to("a.csv"), { recursive: true });
     const { items } = await box.sync([work.write({ "a.csv": "a" }), ...work.into]);
     expect(items[0]?.error?.class).toBe("path");
     expect(lstatSync(work.to("a.csv")).isDirectory()).toBe(true);
   });
 
-  it("a file at a directory's place stays, and what belongs below it fails", async ({ box, work }) => {
+  it("stays if it is a file instead of a directory, and the files below fail", async ({ box, work }) => {
     work.write({ "in/sub/a.txt": "a", "in/b.txt": "b", "out/sub": "a file" });
     const { items, code } = await box.sync([work.at("in"), ...work.into]);
     expect(code).toBe(1);
@@ -225,7 +225,7 @@ describe("what is in the way", () => {
     expect(readFileSync(work.to("b.txt"), "utf8")).toBe("b");
   });
 
-  it("a file at the root's place stays", async ({ box, work }) => {
+  it("stays if it is a file instead of the root", async ({ box, work }) => {
     const path = work.write({ "a.txt": "a" });
     writeFileSync(work.out, "a file");
     const { code, stderr } = await box.run(["sync", path, ...work.into]);

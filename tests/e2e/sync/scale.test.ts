@@ -28,7 +28,7 @@ function withoutRange(then: Behaviour): Behaviour {
   };
 }
 
-/** Answers a range with a shorter one, and says so. */
+/** Answers a range request with a shorter range, correctly declared. */
 function lessThanAsked(body: Content): Behaviour {
   return (exchange) => {
     const { headers } = exchange.request;
@@ -39,7 +39,7 @@ function lessThanAsked(body: Content): Behaviour {
 
 const GIB = 1024 ** 3;
 
-/** Somewhere to put 5 GiB: in memory where there is plenty of it, else on a disk with room. */
+/** Directory for 5 GiB: in memory if there is plenty, else on a disk with enough space. */
 const roomy = ["/dev/shm", tmpdir()].find((directory) => {
   if (!existsSync(directory) || (directory === "/dev/shm" && freemem() < 12 * GIB)) return false;
   const { bavail, bsize } = statfsSync(directory);
@@ -48,7 +48,7 @@ const roomy = ["/dev/shm", tmpdir()].find((directory) => {
 
 describe("memory does not grow", () => {
   it("with the length of a list", { timeout: 180_000 }, async ({ box, work }) => {
-    const count = 36_000; // a third of it is enough for the threads that large runs start
+    const count = 36_000; // a third of it covers the threads that large runs start
     const list = manyFiles(work, count);
     const short = work.write({
       short: readFileSync(list, "utf8")
@@ -58,7 +58,7 @@ describe("memory does not grow", () => {
     });
     const sync = async (from: string) => {
       const command = ["sync", "--from-file", from, ...work.into, "--durability", "rename"];
-      // A small heap, so that memory which is merely not collected yet does not look like growth.
+      // A small heap, so that uncollected memory does not look like growth.
       const env = { NODE_OPTIONS: "--max-old-space-size=64 --max-semi-space-size=2" };
       const result = await box.run(command, { timeoutMs: 150_000, env });
       expect(result.stdout).toMatch(/^(\d+)\/\1 successful$/m);
@@ -72,7 +72,7 @@ describe("memory does not grow", () => {
     expect(unchanged - few).toBeLessThan(40);
   });
 
-  it("with a list that names one source over and over", async ({ box, work }) => {
+  it("with a list that repeats one source", async ({ box, work }) => {
     const path = work.write({ "a.txt": "a" });
     const input = `${path}\n`.repeat(200_000);
     const { code, stdout, peakMiB } = await box.run(["sync", "--from-file", "-", ...work.into], { input });
@@ -94,11 +94,7 @@ describe("memory does not grow", () => {
 });
 
 describe("large files", () => {
-  it("come in segments, each under the condition that the file is the same", async ({
-    box,
-    origin,
-    work,
-  }) => {
+  it("arrive in segments, each on the condition of the same version", async ({ box, origin, work }) => {
     const content = pattern(80 * 1024 * 1024 + 12_345);
     const url = origin.route("/big.bin", does.file(content));
     const { items, code } = await box.sync([url, ...work.into]);
@@ -110,7 +106,7 @@ describe("large files", () => {
     for (const { headers } of ranged.slice(1)) expect(headers["if-match"]).toBe(does.etagOf(content));
   });
 
-  it("from a server without ranges come in one stream", async ({ box, origin, work }) => {
+  it("arrive in one stream from a server without ranges", async ({ box, origin, work }) => {
     const content = pattern(80 * 1024 * 1024);
     const url = origin.route("/big.bin", does.file(content, { ranges: false }));
     const { code } = await box.sync([url, ...work.into]);
@@ -130,7 +126,7 @@ describe("large files", () => {
     { name: "by closing the connection", behaviour: does.reset },
   ];
   it.for(rangesAnswered)(
-    "from a server that announces ranges and answers them $name come in one stream",
+    "arrive in one stream from a server that announces ranges and answers them $name",
     async ({ behaviour }, { box, origin, work }) => {
       const url = origin.route("/big.bin", (exchange) =>
         (exchange.request.headers.range === undefined ? served : behaviour)(exchange),
@@ -142,7 +138,7 @@ describe("large files", () => {
     },
   );
 
-  it("from a server that takes one request at a time come in one stream", async ({ box, origin, work }) => {
+  it("arrive in one stream from a server that takes one request at a time", async ({ box, origin, work }) => {
     let busy = 0;
     const url = origin.route("/big.bin", async (exchange) => {
       if (busy > 0) return does.status(429)(exchange);
@@ -155,11 +151,7 @@ describe("large files", () => {
     expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
   });
 
-  it("whose parts are of other content than its digest says come in one stream", async ({
-    box,
-    origin,
-    work,
-  }) => {
+  it("arrive in one stream if the segments do not match the file's digest", async ({ box, origin, work }) => {
     const headers = does.digests.repr(content);
     const whole = does.file(content, { headers });
     const parts = does.file(pattern(content.size, 2), { etag: does.etagOf(content) });
@@ -172,7 +164,7 @@ describe("large files", () => {
     expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
   });
 
-  it("from servers that each have an ETag of their own come in one stream", async ({ box, origin, work }) => {
+  it("arrive in one stream from servers with an ETag each", async ({ box, origin, work }) => {
     const url = origin.route("/big.bin", (exchange) =>
       does.file(content, { etag: `"server-${exchange.nth}"` })(exchange),
     );
@@ -181,7 +173,7 @@ describe("large files", () => {
     expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
   });
 
-  it("whose segments fail now and then arrive all the same", async ({ box, origin, work }) => {
+  it("arrive even if segments fail now and then", async ({ box, origin, work }) => {
     const content = pattern(80 * 1024 * 1024);
     const whole = does.file(content);
     const url = origin.route("/big.bin", (exchange) =>
@@ -192,7 +184,7 @@ describe("large files", () => {
     expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
   });
 
-  it.skipIf(roomy === undefined)("of 5 GiB arrive exactly", { timeout: 180_000 }, async ({ box, origin }) => {
+  it.skipIf(roomy === undefined)("of 5 GiB arrive intact", { timeout: 180_000 }, async ({ box, origin }) => {
     const content = pattern(5 * GIB, 5);
     const url = origin.route("/huge.bin", does.file(content));
     const out = mkdtempSync(join(roomy ?? "", "dv-huge-"));

@@ -37,7 +37,7 @@ function expectNoSecret(box: Sandbox, ...results: Result[]): void {
   expect(filesBelow(box.root).filter((path) => path.includes(CANARY))).toEqual([]);
 }
 
-/** What other commands tell of the runs so far. */
+/** Output of other commands about the runs so far. */
 async function retold(box: Sandbox): Promise<Result[]> {
   const runs = await box.run(["runs"]);
   const json = await box.run(["runs", "--json"]);
@@ -46,7 +46,7 @@ async function retold(box: Sandbox): Promise<Result[]> {
   return [runs, json, await box.run(["status", id]), await box.run(["status", id, "--json"])];
 }
 
-describe("secrets reach the server and nothing else", () => {
+describe("secrets are sent to the server and shown nowhere", () => {
   const cases: { name: string; behaviour: Behaviour; options?: string[] }[] = [
     { name: "a success", behaviour: does.file("content") },
     { name: "404", behaviour: does.status(404) },
@@ -140,14 +140,14 @@ describe("secrets are not repeated", () => {
     }
   });
 
-  it("in the settings shown", async ({ box }) => {
+  it("by drover config", async ({ box }) => {
     const env = { REDIS_URL: `redis://user:${CANARY}@127.0.0.1:6379`, DROVER_REDIS: undefined };
     const result = await box.run(["config"], { env });
     expect(result.code).toBe(0);
     expectNoSecret(box, result);
   });
 
-  it("by fetch", async ({ box, origin, work }) => {
+  it("by drover fetch", async ({ box, origin, work }) => {
     origin.route("/file.csv", does.file("content"), does.status(404), does.status(503));
     const command = ["fetch", "--source-url", secretUrl(origin, "/file.csv"), "--max-retries", "1"];
     const results: Result[] = [];
@@ -158,7 +158,7 @@ describe("secrets are not repeated", () => {
   });
 });
 
-it("two addresses that differ in a secret only are two files", async ({ box, origin, work }) => {
+it("two URLs that differ only in a secret are two files", async ({ box, origin, work }) => {
   origin.route("/a", ({ request, response }) => {
     response.end(request.url?.includes("secret1") ? "one" : "two");
   });

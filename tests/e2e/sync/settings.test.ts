@@ -8,7 +8,7 @@ import { listRuns } from "../../harness/runs.js";
 
 const quick = ["--backoff-factor", "1"];
 
-describe("where a setting comes from", () => {
+describe("a setting is read from", () => {
   const cases: {
     name: string;
     yaml?: string;
@@ -40,7 +40,7 @@ describe("where a setting comes from", () => {
     expect(shown.stdout).toMatch(new RegExp(`^retries +${flags.length > 0 ? 3 : expected} `, "m"));
   });
 
-  it("a file that is named", async ({ box, origin, work }) => {
+  it("a file given by --config", async ({ box, origin, work }) => {
     const config = work.write({ "elsewhere/my.yaml": `artifact-root: ${work.out}\nscript-name: ''\n` });
     const { items } = await box.sync([origin.route("/a", does.file("a")), "--config", config]);
     expect(items[0]?.destination).toBe(work.to("a"));
@@ -50,7 +50,7 @@ describe("where a setting comes from", () => {
     { name: "an unknown setting", yaml: "retires: 3\n", says: /retires/ },
     { name: "a value that is none", yaml: "retries: many\n", says: /retries/ },
     { name: "no YAML", yaml: "retries: [\n", says: /drover\.yaml/ },
-  ])("but not from a file with $name", async ({ yaml, says }, { box, origin, work }) => {
+  ])("no file with $name", async ({ yaml, says }, { box, origin, work }) => {
     work.write({ "drover.yaml": yaml });
     const url = origin.route("/a", does.file("a"));
     const { code, stdout, stderr } = await box.run(["sync", url, ...work.into], { cwd: work.path });
@@ -61,7 +61,7 @@ describe("where a setting comes from", () => {
   });
 });
 
-it("warns of a misspelt variable, in a line of JSON for fetch", async ({ box, work }) => {
+it("a misspelt variable is reported, by fetch in a line of JSON", async ({ box, work }) => {
   const env = { DROVER_RETRYS: "1" };
   const line = "DROVER_RETRYS in the environment is no setting: did you mean DROVER_RETRIES?";
   const synced = await box.run(["sync", work.write({ a: "a" }), ...work.into], { env });
@@ -77,24 +77,24 @@ it("--dry-run counts one file as one", async ({ box, work }) => {
   expect(stdout).toMatch(/^1 file would be copied, 0 left unchanged; nothing was changed$/m);
 });
 
-it("a file of filters that is not there is named once", async ({ box, work }) => {
+it("a missing file of filters is reported once", async ({ box, work }) => {
   const flags = ["--filter-from", "norules"];
   const { code, stderr } = await box.run(["sync", work.at("in"), ...work.into, ...flags], { cwd: work.path });
   expect(code).toBe(2);
   expect(stderr).toBe("drover: cannot read the filters in norules (ENOENT)\n");
 });
 
-it("--bwlimit holds for all files together", async ({ box, origin, work }) => {
+it("--bwlimit applies to all files together", async ({ box, origin, work }) => {
   const urls = [1, 2, 3].map((i) => origin.route(`/f${i}`, does.file(pattern(700_000, i))));
   const started = performance.now();
   const { code } = await box.sync([...urls, ...work.into, "--bwlimit", "1MB"]);
   expect(code).toBe(0);
-  // 2.1 MB: the last buffer of each may be under way already.
+  // 2.1 MB: the last buffer of each file may be in progress already.
   expect(performance.now() - started).toBeGreaterThan(1200);
 });
 
 describe("--max-workers", () => {
-  it.for([1, 3])("%s: never more at once", async (workers, { box, origin, work }) => {
+  it.for([1, 3])("%s: never more files at once", async (workers, { box, origin, work }) => {
     let now = 0;
     let most = 0;
     origin.route("/*", async (exchange) => {
@@ -121,7 +121,7 @@ async function freePort(): Promise<number> {
 }
 
 describe("--redis", () => {
-  /** A Redis of one's own, as somebody would run it, for the length of `use`. */
+  /** Runs a separate Redis, as a user would, during `use`. */
   async function withRedis(directory: string, use: (url: string) => Promise<void>): Promise<void> {
     const port = await freePort();
     const options = [
@@ -148,7 +148,7 @@ describe("--redis", () => {
     }
   }
 
-  it("keeps runs and breakers in it, and starts none of its own", async ({ box, origin, work }) => {
+  it("keeps runs and breakers there, and starts no Redis", async ({ box, origin, work }) => {
     await withRedis(work.path, async (redis) => {
       const own = ["--redis", redis, "--state-dir", work.at("state")];
       const worker = box.start(["worker", ...own, "--root", work.path]);
@@ -165,7 +165,7 @@ describe("--redis", () => {
     });
   });
 
-  it("is named by REDIS_URL as well", async ({ box, origin, work }) => {
+  it("may be given by REDIS_URL", async ({ box, origin, work }) => {
     await withRedis(work.path, async (redis) => {
       const env = { REDIS_URL: redis, XDG_STATE_HOME: work.at("state") };
       const { code } = await box.run(["sync", origin.route("/a", does.file("a")), ...work.into, "--detach"], {
@@ -176,7 +176,7 @@ describe("--redis", () => {
     });
   });
 
-  it("holds locks and breakers apart for each --lock-dir of fetch", async ({ box, origin, work }) => {
+  it("separates locks and breakers by fetch's --lock-dir", async ({ box, origin, work }) => {
     await withRedis(work.path, async (redis) => {
       const url = origin.route("/a", does.status(503), does.file("content"));
       const command = ["fetch", "--source-url", url, "--destination", work.to("a"), "--max-retries", "1"];

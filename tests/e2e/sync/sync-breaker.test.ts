@@ -29,7 +29,7 @@ describe("a host that fails five times in a row", () => {
     expect(code).toBe(3);
   });
 
-  it("is left alone soon with many at work", async ({ box, origin, work }) => {
+  it("is soon left alone even with many workers", async ({ box, origin, work }) => {
     origin.route("/*", does.status(500));
     const { items } = await box.sync([...urls(origin, 60), ...work.into, ...once, ...noWait]);
     expect(items).toHaveLength(60);
@@ -37,7 +37,7 @@ describe("a host that fails five times in a row", () => {
     expect(items.filter((item) => item.status === "blocked").length).toBeGreaterThanOrEqual(60 - 13);
   });
 
-  it("is left alone when nobody listens there", async ({ box, work }) => {
+  it("is left alone if nothing listens there", async ({ box, work }) => {
     const base = await refusedUrl("/");
     const sources = Array.from({ length: 10 }, (_, i) => `${base}${i}`);
     const options = [...work.into, ...once, ...noWait, "--max-workers", "1"];
@@ -46,7 +46,7 @@ describe("a host that fails five times in a row", () => {
     expect(items.filter((item) => item.status === "blocked")).toHaveLength(5);
   });
 
-  it("does not hold up the others", async ({ box, origin, work }) => {
+  it("does not delay other hosts", async ({ box, origin, work }) => {
     origin.route("/*", does.status(503));
     const good = await FaultOrigin.start();
     good.route("/*", does.file("good"));
@@ -58,7 +58,7 @@ describe("a host that fails five times in a row", () => {
     expect(items.filter((item) => item.status === "ok")).toHaveLength(21);
   });
 
-  it("says so to people", async ({ box, origin, work }) => {
+  it("is reported to people", async ({ box, origin, work }) => {
     origin.route("/*", does.status(503));
     const options = [...work.into, ...once, ...noWait, "--max-workers", "1"];
     const { stdout, code } = await box.run(["sync", ...urls(origin, 7), ...options]);
@@ -69,14 +69,14 @@ describe("a host that fails five times in a row", () => {
   });
 });
 
-it("a host that answers is no broken host, whatever it answers", async ({ box, origin, work }) => {
+it("a host that answers does not open its breaker, whatever it answers", async ({ box, origin, work }) => {
   origin.route("/*", does.status(404));
   const { items } = await box.sync([...urls(origin, 20), ...work.into, ...noWait, "--max-workers", "1"]);
   expect(items.filter((item) => item.error?.class === "not-found")).toHaveLength(20);
   expect(origin.requests).toHaveLength(20);
 });
 
-it("a success in between starts the count anew", async ({ box, origin, work }) => {
+it("a success in between resets the count", async ({ box, origin, work }) => {
   origin.route("/*", (exchange) => (exchange.nth % 5 === 0 ? does.file("x") : does.status(503))(exchange));
   const options = [...work.into, ...once, ...noWait, "--max-workers", "1"];
   const { items } = await box.sync([...urls(origin, 25), ...options]);
@@ -85,7 +85,7 @@ it("a success in between starts the count anew", async ({ box, origin, work }) =
 });
 
 describe("an open breaker", () => {
-  it("holds for the next run, which asks nothing", async ({ box, origin, work }) => {
+  it("stays open for the next run, which sends no request", async ({ box, origin, work }) => {
     origin.route("/*", does.status(503));
     await box.sync([origin.url("/a"), ...work.into, "--backoff-factor", "1"]);
     expect(origin.requests).toHaveLength(5);
@@ -96,7 +96,7 @@ describe("an open breaker", () => {
     expect(durationMs).toBeLessThan(10_000);
   });
 
-  it("closes once the time is over and the host works", async ({ box, origin, work }) => {
+  it("closes when its time is over and the host works", async ({ box, origin, work }) => {
     origin.route("/*", ...does.times(5, does.status(503)), does.file("back"));
     const ttl = ["--circuit-ttl", "2", "--max-workers", "1"];
     const first = await box.sync([...urls(origin, 6), ...work.into, ...once, ...noWait, ...ttl]);
@@ -118,7 +118,7 @@ describe("an open breaker", () => {
       await box.sync([...urls(origin, 6), ...work.into, ...once, ...noWait, ...ttl]);
       return origin.requests.length > 5;
     });
-    // A few probes, and not six files' worth of requests.
+    // A few probes, but not the requests of six files.
     expect(origin.requests.length).toBeLessThan(11);
   });
 
@@ -138,7 +138,7 @@ describe("an open breaker", () => {
     expect(code).toBe(1);
     expect(items.filter((item) => item.status === "failed")).toHaveLength(5);
     expect(items.filter((item) => item.outcome === "copied")).toHaveLength(7);
-    // Nobody has to wonder why nothing goes on, and it is said once.
+    // The reason for waiting is shown, and only once.
     expect(stderr.match(/circuit breaker open for 127\.0\.0\.1:\d+ .*503.*: its files wait/g)).toHaveLength(
       1,
     );
@@ -146,7 +146,7 @@ describe("an open breaker", () => {
     expect((sixth?.at ?? 0) - (fifth?.at ?? 0)).toBeGreaterThan(1500);
   });
 
-  it("is waited for no longer than one was told to", async ({ box, origin, work }) => {
+  it("is waited for no longer than requested", async ({ box, origin, work }) => {
     origin.route("/*", does.status(503));
     const options = [...work.into, ...once, "--max-workers", "1", "--breaker-wait", "2"];
     const { items, durationMs } = await box.sync([...urls(origin, 8), ...options]);
@@ -154,7 +154,7 @@ describe("an open breaker", () => {
     expect(durationMs).toBeLessThan(15_000);
   });
 
-  it("belongs to a host and a port", async ({ box, origin, work }) => {
+  it("applies to one host and port", async ({ box, origin, work }) => {
     origin.route("/*", does.status(503));
     await box.sync([...urls(origin, 6), ...work.into, ...once, ...noWait]);
     const other = await FaultOrigin.start();

@@ -12,7 +12,7 @@ describe("--checksum", () => {
   it.for([
     { name: "in lower case", sum: sha256("content") },
     { name: "in upper case", sum: sha256("content").toUpperCase() },
-  ])("that matches, $name", async ({ sum }, { box, origin, work }) => {
+  ])("is accepted if it matches, $name", async ({ sum }, { box, origin, work }) => {
     const url = origin.route("/a.csv", does.file("content"));
     const { items, code } = await box.sync([url, "--checksum", `${url}=${sum}`, ...work.into]);
     expect(items[0]).toMatchObject({ outcome: "copied", verified_by: "sha256", checksum: sha256("content") });
@@ -32,7 +32,7 @@ describe("--checksum", () => {
     expect(code).toBe(1);
   });
 
-  it("of a local file", async ({ box, work }) => {
+  it("works for a local file", async ({ box, work }) => {
     const path = work.write({ "a.txt": "local" });
     const right = await box.sync([path, "--checksum", `${path}=${sha256("local")}`, ...work.into]);
     expect(right.items[0]).toMatchObject({ outcome: "copied", verified_by: "sha256" });
@@ -46,7 +46,7 @@ describe("--checksum", () => {
     { name: "a small file", content: pattern(1000) },
     { name: "a larger one", content: pattern(3_000_000) },
   ])(
-    "that is wrong twice is final, and nothing appears: $name",
+    "fails permanently if it is wrong twice, and nothing appears: $name",
     async ({ content }, { box, origin, work }) => {
       const url = origin.route("/a.csv", does.file(content));
       const { items } = await box.sync([url, "--checksum", `${url}=${sha256("x")}`, ...work.into, ...quick]);
@@ -62,7 +62,7 @@ describe("--checksum", () => {
     },
   );
 
-  it("that is wrong once is tried again", async ({ box, origin, work }) => {
+  it("is checked again if it is wrong once", async ({ box, origin, work }) => {
     const url = origin.route("/a.csv", does.file("damaged"), does.file("content"));
     const { items } = await box.sync([
       url,
@@ -75,7 +75,7 @@ describe("--checksum", () => {
     expect(readFileSync(work.to("a.csv"), "utf8")).toBe("content");
   });
 
-  it("that is wrong leaves the old file", async ({ box, origin, work }) => {
+  it("leaves the old file if it is wrong", async ({ box, origin, work }) => {
     work.write({ "out/a.csv": "old" });
     const url = origin.route("/a.csv", does.file("new"));
     const { code } = await box.sync([url, "--checksum", `${url}=${sha256("x")}`, ...work.into, ...quick]);
@@ -85,7 +85,7 @@ describe("--checksum", () => {
   });
 });
 
-describe("what the server says of the bytes", () => {
+describe("a digest of the server", () => {
   const body = "content";
   const right: [name: string, headers: does.Headers, verifiedBy: string][] = [
     ["Repr-Digest", does.digests.repr(body), "repr-digest"],
@@ -106,20 +106,20 @@ describe("what the server says of the bytes", () => {
     ["Content-Digest", does.digests.content("x")],
     ["Digest", does.digests.old("x")],
     ["Content-MD5", does.digests.md5("x")],
-  ])("is believed: a wrong %s", async ([, headers], { box, origin, work }) => {
+  ])("is trusted, so that a wrong %s fails the file", async ([, headers], { box, origin, work }) => {
     const url = origin.route("/a", does.file(body, { headers }));
     const { items } = await box.sync([url, ...work.into, ...quick]);
     expect(items[0]).toMatchObject({ status: "failed", attempts: 2, error: { class: "checksum" } });
     expect(existsSync(work.to("a"))).toBe(false);
   });
 
-  it("gives way to the sum that was asked for", async ({ box, origin, work }) => {
+  it("is overridden by the given checksum", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.file(body, { headers: does.digests.repr(body) }));
     const { items } = await box.sync([url, "--checksum", `${url}=${sha256(body)}`, ...work.into]);
     expect(items[0]?.verified_by).toBe("sha256");
   });
 
-  it("holds for a body that was resumed: Content-Digest is of the part, Repr-Digest of the whole", async ({
+  it("applies to a resumed body: Content-Digest to the range, Repr-Digest to the whole", async ({
     box,
     origin,
     work,
@@ -137,8 +137,8 @@ describe("what the server says of the bytes", () => {
   });
 });
 
-describe("what vouches for nothing is said", () => {
-  it("a body that ends with its connection is unverified", async ({ box, origin, work }) => {
+describe("the verification of a file", () => {
+  it("is reported as missing if the body ends with its connection", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.closeDelimited("content"));
     const { items, code } = await box.sync([url, ...work.into]);
     expect(items[0]).toMatchObject({
@@ -149,19 +149,19 @@ describe("what vouches for nothing is said", () => {
     expect(code).toBe(0);
   });
 
-  it("unless a checksum was given", async ({ box, origin, work }) => {
+  it("uses a given checksum", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.closeDelimited("content"));
     const { items } = await box.sync([url, "--checksum", `${url}=${sha256("content")}`, ...work.into]);
     expect(items[0]).toMatchObject({ outcome: "copied", verified_by: "sha256" });
   });
 
-  it("or the server sent a digest", async ({ box, origin, work }) => {
+  it("uses a digest of the server", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.closeDelimited("content", does.digests.repr("content")));
     const { items } = await box.sync([url, ...work.into]);
     expect(items[0]).toMatchObject({ outcome: "copied", verified_by: "repr-digest" });
   });
 
-  it("a chunked body has an end of its own", async ({ box, origin, work }) => {
+  it("uses the length of a chunked body", async ({ box, origin, work }) => {
     const { items } = await box.sync([origin.route("/a", does.chunked("content")), ...work.into]);
     expect(items[0]).toMatchObject({ outcome: "copied", checksum: sha256("content"), bytes: 7 });
   });

@@ -8,7 +8,7 @@ import { listRuns } from "../../harness/runs.js";
 const all = ["--delete", "--max-delete", "100%"];
 
 describe("sync --delete --dry-run", () => {
-  it("says what would be done and why, and does nothing", async ({ box, work }) => {
+  it("reports what would be done and why, and changes nothing", async ({ box, work }) => {
     await synced(box, work, ["a", "b", "c"]);
     rmSync(work.at("in/b"));
     work.write({ "in/c": "changed", "in/n": "new" });
@@ -46,12 +46,12 @@ describe("sync --delete --dry-run", () => {
   });
 });
 
-describe("sync --delete --dry-run of what the sync will refuse", () => {
+describe("sync --delete --dry-run of a sync that would be refused", () => {
   it.for<[string, Record<string, string>, RegExp]>([
     ["two sources of one destination", { "in2/a": "other" }, /another source of this run/],
     ["a directory in the place of a file", { "in2/b": "b", "out/b/x": "x" }, /out\/b is a directory/],
     ["a file in the place of a directory", { "in2/b/x": "b", "out/b": "x" }, /out\/b is a link or a file/],
-  ])("%s: nothing would be deleted", async ([, files, why], { box, work }) => {
+  ])("reports that nothing would be deleted: %s", async ([, files, why], { box, work }) => {
     work.write({ "in/a": "a", "in/e": "e", "out/old": "old", ...files });
     const args = ["sync", work.at("in"), work.at("in2"), ...work.into, ...all];
     const dry = await box.run([...args, "--dry-run"]);

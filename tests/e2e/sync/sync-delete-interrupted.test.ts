@@ -10,9 +10,9 @@ import { listRuns, statusOf } from "../../harness/runs.js";
 
 const all = ["--delete", "--max-delete", "100%"];
 
-describe("killed while it deletes", () => {
+describe("a sync killed while it deletes", () => {
   it.for(["delete", "enqueue:2", "admit:4", "taken", "removed", "settled:4"])(
-    "at %s, resume goes on, and nothing that is to be kept is lost",
+    "at %s can be resumed, and loses nothing that is to be kept",
     async (point, { box, work }) => {
       const own = ["--state-dir", work.at("s")];
       work.write(named("in", ["a", "b", "d/c"]));
@@ -30,7 +30,7 @@ describe("killed while it deletes", () => {
     },
   );
 
-  it("before everything has arrived: what failed meanwhile still keeps everything", async ({
+  it("before everything has arrived still deletes nothing if a file failed meanwhile", async ({
     box,
     work,
     s3,
@@ -55,7 +55,7 @@ describe("killed while it deletes", () => {
       expect.stringMatching(/1 of 30 files did not arrive/),
     ]);
     expect(here(work.out)).toContain("old");
-    // An empty source, too (T17).
+    // Deletion is also refused for an empty source.
     for (let n = 10; n < 40; n++) s3.remove(`k/${n}`);
     const empty = await box.run(["retry", run?.run as string, ...own], options);
     expect([empty.code, empty.stderr]).toEqual([1, expect.stringMatching(/nothing was deleted/)]);
@@ -63,7 +63,7 @@ describe("killed while it deletes", () => {
   });
 });
 
-describe("stopped while it looks for what is to be deleted", () => {
+describe("a sync stopped while it looks for files to delete", () => {
   const args = (work: Work) => ["sync", work.at("in"), "--artifact-root", "s3://bucket/dst", ...all];
   /** Holds the listing of the destination back. */
   function hold(s3: FakeS3): Gate {
@@ -88,7 +88,7 @@ describe("stopped while it looks for what is to be deleted", () => {
     expect(s3.keys).toEqual(["dst/a", "dst/old"]);
   });
 
-  it("in a fleet, by Ctrl-C: resume goes on with it", async ({ box, work, s3 }) => {
+  it("by Ctrl-C in a fleet can be resumed", async ({ box, work, s3 }) => {
     const fleet = await TestFleet.start(box, ["s3://bucket/dst"]);
     try {
       fleet.env = s3.env;
@@ -113,7 +113,7 @@ describe("stopped while it looks for what is to be deleted", () => {
 });
 
 describe("a fleet", () => {
-  it("deletes as one process does; a killed producer's run is resumed", async ({ box, work }) => {
+  it("deletes like one process; the run of a killed producer can be resumed", async ({ box, work }) => {
     mkdirSync(work.out);
     const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
     try {
@@ -146,7 +146,7 @@ describe("a fleet", () => {
       expect([again.code, again.stderr]).toEqual([0, ""]);
       expect(here(work.out)).toEqual(["a", "d/c"]);
 
-      // What changes between being listed and being removed is left alone.
+      // What changes between listing and removal must be left alone.
       for (const worker of fleet.workers) worker.kill("SIGTERM");
       await Promise.all(fleet.workers.map((worker) => worker.result));
       work.write(named("out", ["old5", "old6"]));
@@ -170,7 +170,7 @@ describe("a fleet", () => {
     }
   });
 
-  it("keeps nothing outside of its workers' roots, whenever they come", async ({ box, work, fleet }) => {
+  it("backs up nothing outside of its workers' roots, whenever these start", async ({ box, work, fleet }) => {
     work.write(named("in", ["a"]));
     work.write(named("out", ["old"]));
     const args = ["sync", work.at("in"), ...work.into, ...all, "--backup-dir", work.at("no"), ...fleet.own];
@@ -185,7 +185,7 @@ describe("a fleet", () => {
     expect(here(work.out)).toEqual(["old"]);
   });
 
-  it("resumes and retries removals that are decided, and decides on nothing else", async ({ box, work }) => {
+  it("resumes and retries decided removals, and decides on no new ones", async ({ box, work }) => {
     mkdirSync(work.out);
     mkdirSync(work.at("kept"));
     const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
@@ -215,7 +215,7 @@ describe("a fleet", () => {
     }
   });
 
-  it("whose worker is killed with what it has taken away loses nothing", async ({ box, work }) => {
+  it("loses nothing if a worker is killed after it took a file for removal", async ({ box, work }) => {
     for (const directory of [work.out, work.at("kept")]) mkdirSync(directory);
     const fleet = await TestFleet.start(box, [work.out, work.at("kept")]);
     try {

@@ -20,7 +20,7 @@ import { listRuns, statusOf } from "../../harness/runs.js";
 const all = ["--delete", "--max-delete", "100%"];
 
 describe("sync --delete", () => {
-  it("removes what the source does not have, and directories that are empty then", async ({ box, work }) => {
+  it("removes what the source does not have, and directories that are then empty", async ({ box, work }) => {
     await synced(box, work, ["a", "b", "d/e/f", "d/g", "z"]);
     for (const gone of ["b", "d/e/f"]) rmSync(work.at("in", gone));
     work.write({ "out/never/synced/x": "x", "in/new": "new" });
@@ -37,13 +37,13 @@ describe("sync --delete", () => {
     expect(deleted[0]).toMatchObject({ source: null, status: "ok", bytes: 0, checksum: null });
     const [run] = await listRuns(box);
     expect(await statusOf(box, run?.run as string)).toMatchObject({ files: 7, copied: 1, deleted: 3 });
-    // What is gone is gone from the catalog, too: put back, it is copied.
+    // Its catalog entry is gone, too: if put back, it is copied.
     work.write({ "in/b": "b" });
     const again = await box.sync([work.at("in"), ...work.into]);
     expect(again.items.find(({ source }) => source?.endsWith("/b"))?.outcome).toBe("copied");
   });
 
-  it("orders names as bytes, so that names beside directories are not mistaken", async ({ box, work }) => {
+  it("orders names by bytes, so that names beside directories are not mistaken", async ({ box, work }) => {
     const names = ["a", "a-b", "a.b/c", "a/b", "a0", "é", "文/字", "🐑", "\uff5e", "Z"].filter(
       (n) => n !== "a",
     );
@@ -54,7 +54,7 @@ describe("sync --delete", () => {
     expect(here(work.out).sort()).toEqual(names.toSorted());
   });
 
-  it("leaves alone what filters exclude, links, and what is not regular", async ({ box, work }) => {
+  it("leaves excluded files, links and special files alone", async ({ box, work }) => {
     await synced(box, work, ["a.csv", "b.csv"]);
     work.write({ ...named("out", ["keep.txt", "old.csv", "skip/x.csv"]), "elsewhere/e.csv": "e" });
     symlinkSync(work.at("elsewhere"), work.to("link"));
@@ -74,7 +74,7 @@ describe("sync --delete", () => {
     expect(readFileSync(work.at("elsewhere/e.csv"), "utf8")).toBe("e");
   });
 
-  it("takes a file that limits leave out for one that the source has", async ({ box, work }) => {
+  it("keeps a file that the source has beyond the limits of size and age", async ({ box, work }) => {
     await synced(box, work, ["a", "b"]);
     work.write({ "in/b": "b".repeat(5_000), "out/c": "c" });
     const options = ["--max-size", "4K", ...all];
@@ -84,7 +84,7 @@ describe("sync --delete", () => {
     expect(readFileSync(work.to("b"), "utf8")).toBe("b");
   });
 
-  it("does not know what is behind a link to a directory, and leaves it", async ({ box, work }) => {
+  it("keeps files that may be behind a source's link to a directory", async ({ box, work }) => {
     await synced(box, work, ["a", "d/x", "d/y"]);
     rmSync(work.at("in/d"), { recursive: true });
     work.write({ "elsewhere/x": "x", "out/e": "e" });
@@ -94,7 +94,7 @@ describe("sync --delete", () => {
     expect(here(work.out)).toEqual(["a", "d/x", "d/y"]);
   });
 
-  it("works with several sources as one tree", async ({ box, work, s3 }) => {
+  it("treats several sources as one tree", async ({ box, work, s3 }) => {
     for (const key of ["k/s3-a", "k/d/s3-b", "k2/not"]) s3.put(key, key);
     await synced(box, work, ["a", "d/b"]);
     work.write(named("out", ["old", "d/old", "s3-a"]));
@@ -139,7 +139,7 @@ describe("sync --delete", () => {
     }
   });
 
-  it("puts a file back that cannot be kept", async ({ box, work }) => {
+  it("puts a file back that cannot be backed up", async ({ box, work }) => {
     await synced(box, work, ["a", "d/b"]);
     rmSync(work.at("in/d/b"));
     work.write({ "kept/d": "a file where a directory is needed" });
@@ -152,7 +152,7 @@ describe("sync --delete", () => {
 });
 
 describe("nothing is deleted", () => {
-  /** Syncs with --delete and expects a refusal that says why, loudly. */
+  /** Syncs with --delete and expects a refusal with its reason. */
   async function refused(box: Sandbox, args: string[], why: RegExp, options = {}) {
     const result = await box.run(["sync", ...args], options);
     expect(result.code, result.stdout).toBe(1);
@@ -162,11 +162,11 @@ describe("nothing is deleted", () => {
     return run?.run as string;
   }
 
-  it("where it would be more than half", async ({ box, work }) => {
+  it("if it would be more than half", async ({ box, work }) => {
     await synced(box, work, ["a", "b", "c"]);
     rmSync(work.at("in/b"));
     work.write({ "out/d": "d" });
-    // 2 of 4 are half; one more is not.
+    // 2 of 4 are half; one more is not allowed.
     expect((await box.run(["sync", work.at("in"), ...work.into, "--delete", "--dry-run"])).code).toBe(0);
     work.write({ "out/e": "e" });
     await refused(box, [work.at("in"), ...work.into, "--delete"], /3 of 5 files would be, .* allows 50%$/m);
@@ -180,13 +180,13 @@ describe("nothing is deleted", () => {
     expect(here(work.out)).toEqual(["a", "c"]);
   });
 
-  it("for a source where nothing is", async ({ box, work, s3 }) => {
+  it("if a source is empty", async ({ box, work, s3 }) => {
     await synced(box, work, ["a", "b"]);
     for (const name of ["a", "b"]) rmSync(work.at("in", name));
     await refused(box, [work.at("in"), ...work.into, ...all], /nothing was found in .*\/in$/m);
     mkdirSync(work.at("in/empty/directories"), { recursive: true });
     await refused(box, [work.at("in"), ...work.into, ...all], /nothing was found in .*\/in$/m);
-    // One of two: perhaps a disk that is not mounted.
+    // One of two sources is empty, perhaps an unmounted disk.
     s3.put("k/x", "x");
     const two = [work.at("in"), "s3://bucket/k/", ...work.into, ...all];
     await refused(box, two, /nothing was found in .*\/in$/m, { env: s3.env });
@@ -196,7 +196,7 @@ describe("nothing is deleted", () => {
     expect(here(work.out)).toEqual(["a", "b", "x"]);
   });
 
-  it("where the destination does not show what has arrived", async ({ box, work, s3 }) => {
+  it("if the destination does not show what has arrived", async ({ box, work, s3 }) => {
     work.write(named("in", ["a"]));
     s3.put("dst/old", "old");
     s3.fault = ({ query }, answer) => {
@@ -211,7 +211,7 @@ describe("nothing is deleted", () => {
     expect(s3.keys).toEqual(["dst/a", "dst/old"]);
   });
 
-  it("after a file that failed, until a retry brings it", async ({ box, work, s3 }) => {
+  it("after a failed file, until a retry succeeds", async ({ box, work, s3 }) => {
     for (const key of ["k/a", "k/b", "k/c"]) s3.put(key, key);
     work.write(named("out", ["old"]));
     s3.fault = ({ key }, answer) => {
@@ -234,7 +234,7 @@ describe("nothing is deleted", () => {
     expect(await statusOf(box, run)).toMatchObject({ state: "done", files: 4, copied: 3, deleted: 1 });
   });
 
-  it("after a listing that breaks off, the first or the second one", async ({ box, work, s3 }) => {
+  it("after an incomplete listing, of the first or the second source", async ({ box, work, s3 }) => {
     s3.pageKeys = 10;
     for (let n = 10; n < 60; n++) s3.put(`k/${n}`, `${n}`);
     work.write(named("out", ["old"]));

@@ -8,7 +8,7 @@ import { it } from "../../harness/fixtures.js";
 import { Gate } from "../../harness/gate.js";
 
 describe("human output", () => {
-  it("names every file, its size and time, and counts", async ({ box, origin, work }) => {
+  it("shows every file with size and time, and the counts", async ({ box, origin, work }) => {
     const sources = [
       origin.route("/data1.csv", file(pattern(1_200_000))),
       origin.route("/data2.csv", file(pattern(800_000))),
@@ -42,13 +42,13 @@ describe("human output", () => {
     expect(again.code).toBe(0);
   });
 
-  it("puts files where the defaults say", async ({ box, origin, work }) => {
+  it("shows that files are written to the default destination", async ({ box, origin, work }) => {
     const { code } = await box.run(["sync", origin.route("/x/a.csv", file("a"))], { cwd: work.path });
     expect(code).toBe(0);
     expect(readFileSync(work.at("reports/scripts/resilient-data-sync/a.csv"), "utf8")).toBe("a");
   });
 
-  it("keeps logs out of stdout", async ({ box, origin, work }) => {
+  it("is separate from logs, which go to stderr", async ({ box, origin, work }) => {
     const command = ["sync", origin.route("/a.csv", file("a")), ...work.into, "--verbose"];
     const { stdout, stderr, code } = await box.run(command);
     expect(code).toBe(0);
@@ -58,7 +58,7 @@ describe("human output", () => {
 });
 
 describe("--json", () => {
-  it("tells everything about copied, unchanged and failed files", async ({ box, origin, work }) => {
+  it("describes copied, unchanged and failed files completely", async ({ box, origin, work }) => {
     const same = origin.route("/same.csv", file("same"));
     await box.sync([same, ...work.into]);
     const sources = [same, origin.route("/new.csv", file("new")), origin.route("/gone.csv", status(404))];
@@ -88,7 +88,7 @@ describe("--json", () => {
     expect(items).toHaveLength(3);
   });
 
-  it("is written while files still move, in the order in which they end", async ({ box, origin, work }) => {
+  it("is written while files are in progress, in the order of their end", async ({ box, origin, work }) => {
     const gate = new Gate();
     const slow = origin.route("/slow", gated(gate, file("slow")));
     const quick = origin.route("/quick", file("quick"));
@@ -101,7 +101,7 @@ describe("--json", () => {
     expect(items.map((item) => item.source)).toEqual([quick, slow]);
   });
 
-  it("has a warning for each of several sources of which nothing comes", async ({ box, work }) => {
+  it("comes with a warning for each of several sources without files", async ({ box, work }) => {
     work.write({ "a/x.csv": "x", "b/y.txt": "y" });
     const options = ["--pattern", "*.csv", ...work.into];
     const { items, code, stderr } = await box.sync([work.at("a"), work.at("b"), ...options]);
@@ -110,7 +110,7 @@ describe("--json", () => {
     expect(stderr.trim()).toBe(`warning: left out ${work.at("b")}: no file in it is wanted`);
   });
 
-  it("is an empty array, with a warning, where nothing matched", async ({ box, work }) => {
+  it("is an empty array, with a warning, if nothing matched", async ({ box, work }) => {
     work.write({ "in/a.txt": "a" });
     const { items, code, stderr } = await box.sync([work.at("in"), "--pattern", "*.csv", ...work.into]);
     expect(items).toEqual([]);
@@ -119,7 +119,7 @@ describe("--json", () => {
   });
 });
 
-it("--ndjson gives one object a line, with the same fields", async ({ box, origin, work }) => {
+it("--ndjson prints one object per line, with the same fields", async ({ box, origin, work }) => {
   const sources = [origin.route("/a", file("a")), origin.route("/b", status(404))];
   const { stdout, code } = await box.run(["sync", ...sources, ...work.into, "--ndjson"]);
   const items = stdout
@@ -132,7 +132,7 @@ it("--ndjson gives one object a line, with the same fields", async ({ box, origi
   expect(code).toBe(1);
 });
 
-it("--dry-run names what it would do and does nothing", async ({ box, origin, work }) => {
+it("--dry-run shows what it would do and does nothing", async ({ box, origin, work }) => {
   work.write({ "in/local.csv": "l" });
   const url = origin.route("/a.csv", file("a"));
   const { stdout, code } = await box.run(["sync", url, work.at("in"), ...work.into, "--dry-run"]);
@@ -158,7 +158,7 @@ describe("exit codes", () => {
   });
 });
 
-describe("a command that cannot be carried out ends with 2, one clear error, and an empty stdout", () => {
+describe("an impossible command exits with 2, one clear error, and an empty stdout", () => {
   const SHA = "0".repeat(64);
   const cases: { name: string; args: string[]; says: RegExp; env?: Record<string, string> }[] = [
     { name: "no source", args: [], says: /nothing to sync/ },
@@ -197,7 +197,7 @@ describe("a command that cannot be carried out ends with 2, one clear error, and
   ];
   it.for(cases)("$name", async ({ args, says, env }, { box, origin, work }) => {
     const url = origin.route("/a.csv", file("a"));
-    // A state directory of its own: a Redis that already runs there would need no program.
+    // A separate state directory: a running Redis would need no program.
     const own = ["--state-dir", work.at("state")];
     const command = ["sync", ...args.map((arg) => arg.replace("URL", url)), ...work.into, ...own];
     const result = await box.run(command, { cwd: work.path, ...(env ? { env } : {}) });
@@ -211,7 +211,7 @@ describe("a command that cannot be carried out ends with 2, one clear error, and
   });
 });
 
-it("a slip of the fingers is told in one line, with what may have been meant", async ({ box }) => {
+it("a typing error is reported in one line, with a suggestion", async ({ box }) => {
   const told = async (line: string) => (await box.run(line.split(" "))).stderr;
   const where = "(drover --help lists commands and options)";
   expect(await told("sync x --retrys 3")).toBe(
@@ -225,7 +225,7 @@ it("a slip of the fingers is told in one line, with what may have been meant", a
 });
 
 it.skipIf(!existsSync("/dev/full"))(
-  "results that cannot be written fail the command, not its files",
+  "unwritable results fail the command, not its files",
   async ({ box, origin, work }) => {
     const urls = ["/a", "/b"].map((path) => origin.route(path, file(path)));
     const result = await box.run(["sync", ...urls, ...work.into, "--json"], { stdoutTo: "/dev/full" });
@@ -261,7 +261,7 @@ it.for(["--help", "sync --help", "fetch --help", "runs --help"])(
   },
 );
 
-it("sync --help gives the defaults", async ({ box }) => {
+it("sync --help shows the defaults", async ({ box }) => {
   const { stdout } = await box.run(["sync", "--help"]);
   const text = stdout.replace(/\s+/g, " ");
   for (const [option, value] of Object.entries({

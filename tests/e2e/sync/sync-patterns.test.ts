@@ -16,7 +16,7 @@ const FILES = [
 ];
 const CSV = FILES.filter((name) => name.endsWith(".csv"));
 
-describe("which files of a directory", () => {
+describe("the files of a directory are selected", () => {
   const cases: { options: string[]; expected: string[] }[] = [
     { options: [], expected: FILES },
     { options: ["--pattern", "*"], expected: FILES },
@@ -53,7 +53,7 @@ describe("which files of a directory", () => {
       expected: CSV.filter((n) => !n.includes("deep")),
     },
   ];
-  it.for(cases)("$options", async ({ options, expected }, { box, work }) => {
+  it.for(cases)("by $options", async ({ options, expected }, { box, work }) => {
     for (const name of FILES) work.write({ [`in/${name}`]: name });
     const { code, stderr } = await box.run(["sync", work.at("in"), ...options, ...work.into]);
     expect(code, stderr).toBe(0);
@@ -62,7 +62,7 @@ describe("which files of a directory", () => {
   });
 });
 
-it("patterns are for directories: a file or URL named by itself is always taken", async ({
+it("patterns apply to directories: a file or URL given by name is always copied", async ({
   box,
   origin,
   work,

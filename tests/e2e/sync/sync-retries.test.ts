@@ -8,7 +8,7 @@ import { it } from "../../harness/fixtures.js";
 
 const quick = ["--backoff-factor", "1"];
 
-describe.concurrent("what passes is tried again", () => {
+describe.concurrent("a transient failure is retried", () => {
   const cases: { name: string; fault: Behaviour; options?: string[] }[] = [
     { name: "500", fault: does.status(500) },
     { name: "502", fault: does.status(502) },
@@ -33,7 +33,7 @@ describe.concurrent("what passes is tried again", () => {
   });
 });
 
-describe("what stays is not", () => {
+describe("a permanent failure is not retried", () => {
   const cases: [code: number, cls: RegExp][] = [
     [400, /^http$/],
     [401, /^(forbidden|http)$/],
@@ -54,15 +54,15 @@ describe("what stays is not", () => {
   });
 });
 
-describe.concurrent("tries", () => {
-  it.for([1, 2, 3])("%s in all", async (retries, { box, origin, work }) => {
+describe.concurrent("attempts", () => {
+  it.for([1, 2, 3])("are limited to %s", async (retries, { box, origin, work }) => {
     const url = origin.route("/a.csv", does.status(503));
     const { items } = await box.sync([url, ...work.into, ...quick, "--retries", String(retries)]);
     expect(items[0]).toMatchObject({ status: "failed", attempts: retries, error: { class: "server" } });
     expect(origin.requests).toHaveLength(retries);
   });
 
-  it("are five unless said otherwise", async ({ box, origin, work }) => {
+  it("are five by default", async ({ box, origin, work }) => {
     const url = origin.route("/a.csv", ...does.times(4, does.status(500)), does.file("at last"));
     const { items } = await box.sync([url, ...work.into, ...quick]);
     expect(items[0]).toMatchObject({ outcome: "copied", attempts: 5 });
@@ -77,7 +77,7 @@ describe.concurrent("tries", () => {
     for (const [i, gap] of gaps.entries()) expect(gap).toBeLessThan(1000 * 1.5 ** i + 700);
   });
 
-  it("of one file do not hold up the others", async ({ box, origin, work }) => {
+  it("of one file do not delay the others", async ({ box, origin, work }) => {
     const slow = origin.route("/slow", does.status(503, { "retry-after": "3" }), does.file("slow"));
     const urls = Array.from({ length: 5 }, (_, i) => origin.route(`/quick${i}`, does.file("quick")));
     const { items, code } = await box.sync([slow, ...urls, ...work.into, "--max-workers", "1"]);
@@ -104,7 +104,7 @@ describe.concurrent("Retry-After is honoured", () => {
     expect((second?.at ?? 0) - (first?.at ?? 0)).toBeLessThan(6000);
   });
 
-  it("but nonsense in it is not", async ({ box, origin, work }) => {
+  it("but not if it is invalid", async ({ box, origin, work }) => {
     const url = origin.route("/a.csv", does.status(503, { "retry-after": "soon" }), does.file("content"));
     const { items } = await box.sync([url, ...work.into, ...quick]);
     expect(items[0]).toMatchObject({ outcome: "copied", attempts: 2 });
@@ -117,7 +117,7 @@ describe("a slow server", () => {
     ["sends no headers", does.silence],
     ["stalls in the body", does.cutAt(pattern(100_000), 50_000, "stall")],
     ["drips less than 1 KiB in a whole window", does.drip(pattern(5000), 20, 50)],
-  ])("that %s is a timeout", async ([, behaviour], { box, origin, work }) => {
+  ])("that %s times out", async ([, behaviour], { box, origin, work }) => {
     const { items, code, durationMs } = await box.sync([
       origin.route("/a", behaviour),
       ...work.into,
@@ -129,7 +129,7 @@ describe("a slow server", () => {
     expect(existsSync(work.to("a"))).toBe(false);
   });
 
-  it("may take longer than the timeout as long as it goes on", async ({ box, origin, work }) => {
+  it("may take longer than the timeout while bytes arrive", async ({ box, origin, work }) => {
     const content = pattern(24_000);
     const { items } = await box.sync([
       origin.route("/a", does.drip(content, 2400, 250)),
@@ -140,15 +140,15 @@ describe("a slow server", () => {
     expect(items[0]?.duration_ms).toBeGreaterThan(1500);
   });
 
-  it("may think for less than the timeout", async ({ box, origin, work }) => {
+  it("may take up to the timeout to respond", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.after(1200, does.file("x")));
     const { items } = await box.sync([url, ...work.into, "--retries", "1", "--timeout", "5"]);
     expect(items[0]?.outcome).toBe("copied");
   });
 });
 
-describe("a host that cannot be reached", () => {
-  it("refuses the connection", async ({ box, work }) => {
+describe("an unreachable host", () => {
+  it("fails its file if it refuses the connection", async ({ box, work }) => {
     const { items, code } = await box.sync([
       await refusedUrl("/a"),
       ...work.into,
@@ -160,16 +160,16 @@ describe("a host that cannot be reached", () => {
     expect(code).toBe(3);
   });
 
-  it("has no address", async ({ box, work }) => {
+  it("fails its file if it has no address", async ({ box, work }) => {
     const { items } = await box.sync(["http://no-such-host.invalid/a", ...work.into, "--retries", "1"]);
     expect(items[0]).toMatchObject({ status: "failed", error: { class: "dns" } });
   });
 });
 
-describe("a download that was cut goes on where it was", () => {
+describe("an interrupted download is resumed", () => {
   const content = pattern(4_000_000);
 
-  it("under the condition that the file is the same", async ({ box, origin, work }) => {
+  it("on the condition of the same version", async ({ box, origin, work }) => {
     const url = origin.route("/a.bin", does.cutAt(content, 3_000_000, "close"), does.file(content));
     const { items } = await box.sync([url, ...work.into, ...quick]);
     expect(items[0]).toMatchObject({ outcome: "copied", attempts: 2, bytes: content.size });
@@ -182,7 +182,7 @@ describe("a download that was cut goes on where it was", () => {
   });
 
   it("again and again", async ({ box, origin, work }) => {
-    // Each try gets a little further: a server that drops every connection is no reason to start at zero.
+    // Each attempt gets a little further, although the server drops every connection.
     const dropping: Behaviour = async (exchange) => {
       const from = Number(/^bytes=(\d+)-/.exec(String(exchange.request.headers.range))?.[1] ?? 0);
       exchange.response.writeHead(from === 0 ? 200 : 206, {
@@ -201,7 +201,7 @@ describe("a download that was cut goes on where it was", () => {
     expect(code).toBe(0);
   });
 
-  it("unless --no-resume says otherwise", async ({ box, origin, work }) => {
+  it("unless --no-resume is given", async ({ box, origin, work }) => {
     const url = origin.route("/a.bin", does.cutAt(content, 3_000_000, "close"), does.file(content));
     const { items } = await box.sync([url, ...work.into, ...quick, "--no-resume"]);
     expect(items[0]).toMatchObject({ outcome: "copied", attempts: 2 });
@@ -209,7 +209,7 @@ describe("a download that was cut goes on where it was", () => {
     expect(await sha256OfFile(work.to("a.bin"))).toBe(sha256(content));
   });
 
-  it("not from a server without a version to hold on to", async ({ box, origin, work }) => {
+  it("but not from a server without a usable version", async ({ box, origin, work }) => {
     const nameless = { etag: null, lastModified: null };
     const first = does.cutAt(content, 3_000_000, "close", nameless);
     const url = origin.route("/a.bin", first, does.file(pattern(4_000_000, 2), nameless));

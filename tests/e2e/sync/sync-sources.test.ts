@@ -10,15 +10,15 @@ import { filesBelow } from "../../harness/drover.js";
 import { it, type Work } from "../../harness/fixtures.js";
 import { Gate, until } from "../../harness/gate.js";
 
-/** What lies in the output directory: relative path → content. */
+/** Content of the output directory by relative path. */
 function tree(work: Work): Record<string, string> {
   return Object.fromEntries(
     filesBelow(work.out).map((path) => [relative(work.out, path), readFileSync(path, "utf8")]),
   );
 }
 
-describe("kinds of sources", () => {
-  it("takes a URL, a path, a file:// URL and a directory at once", async ({ box, origin, work }) => {
+describe("the sources", () => {
+  it("may be a URL, a path, a file:// URL and a directory at once", async ({ box, origin, work }) => {
     work.write({ "a.txt": "path", "b c.txt": "file url", "in/deep/er/d.txt": "deep", "in/e.txt": "flat" });
     const sources = [origin.route("/u.txt", file("url")), work.at("a.txt"), work.at("in")];
     const { items, code } = await box.sync([
@@ -38,14 +38,14 @@ describe("kinds of sources", () => {
     for (const item of items) expect(item.checksum).toBe(await sha256OfFile(item.destination));
   });
 
-  it("takes paths relative to the current directory", async ({ box, work }) => {
+  it("may be paths relative to the current directory", async ({ box, work }) => {
     work.write({ "in/a.txt": "a", "b.txt": "b" });
     const { code } = await box.run(["sync", "in/", "./b.txt", ...work.into], { cwd: work.path });
     expect(code).toBe(0);
     expect(tree(work)).toEqual({ "a.txt": "a", "b.txt": "b" });
   });
 
-  it("takes the same source twice as one file", async ({ box, origin, work }) => {
+  it("count once if repeated", async ({ box, origin, work }) => {
     const url = origin.route("/a.txt", file("a"));
     work.write({ "b.txt": "b" });
     const twice = [url, work.at("b.txt"), url, work.at("b.txt")];
@@ -55,7 +55,7 @@ describe("kinds of sources", () => {
     expect(origin.requests).toHaveLength(1);
   });
 
-  it("carries empty files", async ({ box, origin, work }) => {
+  it("may be empty files", async ({ box, origin, work }) => {
     work.write({ "empty-local": "" });
     const { items, code } = await box.sync([
       origin.route("/empty", file("")),
@@ -67,7 +67,7 @@ describe("kinds of sources", () => {
     expect(items.map((item) => [item.bytes, item.checksum])).toEqual(Array(2).fill([0, sha256("")]));
   });
 
-  it("says which source is not there, and carries the others", async ({ box, work }) => {
+  it("are reported if missing, and the others are carried", async ({ box, work }) => {
     work.write({ "a.txt": "a" });
     const { items, code } = await box.sync([work.at("a.txt"), work.at("nothing.txt"), ...work.into]);
     expect(code).toBe(1);
@@ -97,7 +97,7 @@ describe("the name of a URL's file", () => {
     expect(tree(work)).toEqual({ [name]: "content" });
   });
 
-  it("leaves a fragment out, and asks the server without it", async ({ box, origin, work }) => {
+  it("omits the fragment, which is not sent to the server either", async ({ box, origin, work }) => {
     origin.route("/*", file("content"));
     const { code } = await box.run(["sync", origin.url("/a.csv?q=1#part"), ...work.into]);
     expect(code).toBe(0);
@@ -128,11 +128,7 @@ describe("layout", () => {
 });
 
 describe("collisions", () => {
-  it("refuses two arguments with one destination, naming both and the remedy", async ({
-    box,
-    origin,
-    work,
-  }) => {
+  it("are refused for two arguments, naming both and the remedy", async ({ box, origin, work }) => {
     const urls = [origin.route("/x/a.csv", file("1")), origin.route("/y/a.csv", file("2"))];
     const { code, stdout, stderr } = await box.run(["sync", ...urls, ...work.into]);
     expect(code).toBe(2);
@@ -143,14 +139,14 @@ describe("collisions", () => {
     expect(origin.requests).toEqual([]);
   });
 
-  it("refuses a file and a URL with one destination", async ({ box, origin, work }) => {
+  it("are refused for a file and a URL", async ({ box, origin, work }) => {
     const path = work.write({ "in/a.csv": "local" });
     const { code, stderr } = await box.run(["sync", path, origin.route("/a.csv", file("1")), ...work.into]);
     expect(code).toBe(2);
     expect(stderr).toContain(path);
   });
 
-  it("fails the later one of two in a list", async ({ box, origin, work }) => {
+  it("fail the later of two lines in a list", async ({ box, origin, work }) => {
     const urls = [origin.route("/x/a.csv", file("1")), origin.route("/y/a.csv", file("2"))];
     const list = work.write({ list: `${urls.join("\n")}\n` });
     const { items, code } = await box.sync(["--from-file", list, ...work.into]);
@@ -160,7 +156,7 @@ describe("collisions", () => {
     expect(tree(work)).toEqual({ "a.csv": "1" });
   });
 
-  it("never lets one directory's file replace another's", async ({ box, work }) => {
+  it("never let one directory's file replace another's", async ({ box, work }) => {
     work.write({ "one/f.txt": "1", "one/g.txt": "1", "two/f.txt": "2", "two/h.txt": "2" });
     const { code, items } = await box.sync([work.at("one"), work.at("two"), ...work.into]);
     expect(code).toBe(1);
@@ -173,7 +169,7 @@ describe("collisions", () => {
   it.for([
     ["a", "a/b"],
     ["a/b", "a"],
-  ])("keeps %s and fails %s beside it, or the other way round", async (names, { box, origin, work }) => {
+  ])("keep %s and fail %s, or the reverse", async (names, { box, origin, work }) => {
     const lines = names.map((name) => `${origin.route(`/${name}`, file(name))}\t${name}`);
     const { items, code } = await box.sync([
       "--from-file",
@@ -188,7 +184,7 @@ describe("collisions", () => {
     expect(tree(work)).toEqual({ [name]: name });
   });
 
-  it("loses no file to letter case or composition", async ({ box, origin, work }) => {
+  it("lose no file to letter case or Unicode composition", async ({ box, origin, work }) => {
     // On some file systems these are one name: then one of them must fail, not vanish.
     const names = ["Readme.txt", "README.txt", "caf\u00e9.txt", "cafe\u0301.txt"];
     const lines = names.map((name, i) => `${origin.route(`/${i}`, file(`content ${i}`))}\t${name}`);
@@ -203,8 +199,8 @@ describe("collisions", () => {
   });
 });
 
-describe("lists", () => {
-  it("takes sources, destinations and checksums from a file", async ({ box, origin, work }) => {
+describe("a list", () => {
+  it("gives sources, destinations and checksums", async ({ box, origin, work }) => {
     origin.route("/*", file("content"));
     work.write({ "local file.txt": "local" });
     const lines = [
@@ -234,7 +230,7 @@ describe("lists", () => {
     expect(of("/e.csv")?.error?.class).toBe("checksum");
   });
 
-  it("takes a list from standard input, with CRLF, beside arguments", async ({ box, origin, work }) => {
+  it("may come from standard input, with CRLF, beside arguments", async ({ box, origin, work }) => {
     origin.route("/*", file("x"));
     const input = `${origin.url("/a")}\r\n${origin.url("/b")}\tbee\r\n`;
     const args = ["sync", origin.url("/c"), "--from-file", "-", ...work.into];
@@ -244,11 +240,7 @@ describe("lists", () => {
     expect(tree(work)).toEqual({ a: "x", bee: "x", c: "x" });
   });
 
-  it("takes a list from a pipe, as <(command) gives it, and can go on with it", async ({
-    box,
-    origin,
-    work,
-  }) => {
+  it("may come from a pipe, such as <(command), and can be resumed", async ({ box, origin, work }) => {
     const pipe = work.at("pipe");
     execFileSync("mkfifo", [pipe]);
     const gate = new Gate();
@@ -271,7 +263,7 @@ describe("lists", () => {
     expect((await dry.result).stdout).toMatch(/1 file/);
   });
 
-  it("never takes what it has read of a pipe for all of it", async ({ box, origin, work }) => {
+  it("from a pipe is never taken for complete when it was cut", async ({ box, origin, work }) => {
     const pipe = work.at("pipe");
     execFileSync("mkfifo", [pipe]);
     const gate = new Gate();
@@ -297,7 +289,7 @@ describe("lists", () => {
     await box.run(["cancel", id, ...own]);
   });
 
-  it("is done at once with an empty one", async ({ box, work }) => {
+  it("may be empty", async ({ box, work }) => {
     const { code, items, stderr } = await box.sync(["--from-file", "-", ...work.into], { input: "" });
     expect(items).toEqual([]);
     expect(code).toBe(0);
@@ -338,7 +330,7 @@ describe("lists", () => {
     expect(stdout).not.toContain("secret");
   });
 
-  it("fails what failed and keeps the rest of a long one", async ({ box, origin, work }) => {
+  it("of any length fails bad sources and carries the others", async ({ box, origin, work }) => {
     origin.route("/ok/*", file("fine"));
     origin.route("/bad/*", status(404));
     const lines = Array.from({ length: 300 }, (_, i) => origin.url(`/${i % 10 === 0 ? "bad" : "ok"}/${i}`));
@@ -374,7 +366,7 @@ describe("names", () => {
     "ü".repeat(127),
   ];
 
-  it("of any script and of 255 bytes are kept as they are", async ({ box, work }) => {
+  it("of any script and of 255 bytes are kept", async ({ box, work }) => {
     for (const name of names) work.write({ [`in/${name}`]: name, [`in/sub/${name}`]: `sub ${name}` });
     const { code, stdout } = await box.run(["sync", work.at("in"), ...work.into]);
     expect(code).toBe(0);
@@ -383,12 +375,12 @@ describe("names", () => {
       [`sub/${name}`, `sub ${name}`],
     ]);
     expect(tree(work)).toEqual(Object.fromEntries(expected));
-    // A name is no way to write to somebody's terminal, nor to forge a line.
+    // A name must not control the terminal or forge a line.
     expect(stdout).not.toContain("\u001b");
     expect(stdout.trimEnd().split("\n")).toHaveLength(2 * names.length + 2);
   });
 
-  it("of any script come from a URL", async ({ box, origin, work }) => {
+  it("of any script are read from a URL", async ({ box, origin, work }) => {
     origin.route("/*", file("x"));
     const possible = names.filter((name) => !name.includes("\\"));
     const urls = possible.map((name) => origin.url(`/${encodeURIComponent(name)}`));
@@ -398,7 +390,7 @@ describe("names", () => {
   });
 });
 
-it("carries a bigger local file exactly", async ({ box, work }) => {
+it("a larger local file is carried intact", async ({ box, work }) => {
   const content = pattern(9_000_001, 3);
   const path = work.at("big.bin");
   writeFileSync(path, Buffer.concat([...content.slices(0, content.size)]), { mode: 0o640 });
@@ -407,12 +399,12 @@ it("carries a bigger local file exactly", async ({ box, work }) => {
   expect(await sha256OfFile(work.to("big.bin"))).toBe(sha256(content));
 });
 
-it("asks for every file once, though others in its directory are staged meanwhile", async ({
+it("every file is requested once, although others in its directory are staged meanwhile", async ({
   box,
   origin,
   work,
 }) => {
-  // They are old at the source, and so is their date while they are staged: that makes none of them abandoned.
+  // The staging of old sources has an old date, which must not make it count as abandoned.
   const old = { lastModified: new Date("2001-01-01") };
   const lines = Array.from({ length: 120 }, (_, i) => {
     const url = origin.route(`/f${i}`, after((i * 7) % 13, file(`content ${i}`, old)));
@@ -425,7 +417,7 @@ it("asks for every file once, though others in its directory are staged meanwhil
 });
 
 it.for(["copy", "..copy"])(
-  "does not eat its own tail when the destination lies in the source: %s",
+  "a destination within the source is not copied: %s",
   async (name, { box, work }) => {
     work.write({ "in/a.txt": "a", "in/b/c.txt": "c" });
     const options = ["--artifact-root", work.at("in", name), "--script-name", ""];
@@ -438,7 +430,7 @@ it.for(["copy", "..copy"])(
   },
 );
 
-it("leaves a file alone that is its own destination", async ({ box, work }) => {
+it("a file that is its own destination is left alone", async ({ box, work }) => {
   const path = work.write({ "in/a.txt": "precious" });
   await box.run(["sync", path, "--artifact-root", work.at("in"), "--script-name", ""]);
   expect(readFileSync(path, "utf8")).toBe("precious");

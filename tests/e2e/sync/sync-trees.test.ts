@@ -10,7 +10,7 @@ import { listRuns, statusOf } from "../../harness/runs.js";
 
 const here = (work: Work) => filesBelow(work.out).map((path) => relative(work.out, path));
 const name = (n: number) => String(n).padStart(5, "0");
-/** Speed matters here more than what a power cut leaves. */
+/** Speed matters more here than durability. */
 const FAST = ["--durability", "rename", "--max-workers", "32"];
 
 function many(work: Work, count: number, directories = 1): void {
@@ -20,7 +20,7 @@ function many(work: Work, count: number, directories = 1): void {
 }
 
 describe("filters from files", () => {
-  it("take the place of the option that names them", async ({ box, work }) => {
+  it("apply at the position of the option that names them", async ({ box, work }) => {
     for (const each of ["a.csv", "b.csv", "c.txt", "d.md", "tmp/e.csv", "tmp/sub/f.csv"])
       work.write({ [`in/${each}`]: each });
     work.write({
@@ -60,7 +60,7 @@ describe("filters from files", () => {
     }
   });
 
-  it("are refused by line", async ({ box, work }) => {
+  it("are refused with their line", async ({ box, work }) => {
     work.write({ "in/a": "a", rules: "+ a\nb\n" });
     const bad = await box.run(["sync", work.at("in"), "--filter-from", work.at("rules"), ...work.into]);
     expect([bad.code, bad.stderr]).toEqual([2, expect.stringMatching(/line 2 of .*rules must be "\+ GLOB"/)]);
@@ -69,8 +69,8 @@ describe("filters from files", () => {
   });
 });
 
-describe("limits by size and age", () => {
-  it("take what lies within them, the limits too", async ({ box, work, s3 }) => {
+describe("limits of size and age", () => {
+  it("are inclusive", async ({ box, work, s3 }) => {
     const nowMs = Date.now();
     for (const [each, bytes, days] of [
       ["small-new", 100, 0],
@@ -113,7 +113,7 @@ describe("limits by size and age", () => {
     }
   });
 
-  it("do not go with URLs", async ({ box, work, origin }) => {
+  it("are refused for URLs", async ({ box, work, origin }) => {
     const url = origin.route("/a", file("a"));
     const plain = await box.run(["sync", url, "--max-size", "1K", ...work.into]);
     expect([plain.code, plain.stderr]).toEqual([2, expect.stringMatching(/not known before it is fetched/)]);
@@ -137,9 +137,9 @@ describe("limits by size and age", () => {
   });
 });
 
-describe("a walk that is killed", () => {
+describe("a killed walk", () => {
   it.for(["expand:700", "enqueue:2", "dispatch", "settled:20"])(
-    "at %s goes on where it was, no file twice",
+    "at %s is resumed where it was, without repeating a file",
     async (point, { box, work }) => {
       many(work, 1_600, 4);
       const own = ["--state-dir", work.at("s")];
@@ -156,7 +156,7 @@ describe("a walk that is killed", () => {
   );
 });
 
-it("counts what could not be read once, also where it was killed right behind it", async ({ box, work }) => {
+it("does not count an unreadable file twice, even if killed right after it", async ({ box, work }) => {
   work.write({ "in/a": "a", "in/d/b": "b", "in/z": "z" });
   const bad = Buffer.concat([Buffer.from(`${work.at("in")}/c`), Buffer.from([0xff])]);
   writeFileSync(bad, "its name is no UTF-8");
@@ -170,8 +170,8 @@ it("counts what could not be read once, also where it was killed right behind it
   expect(await statusOf(box, run?.run as string, own)).toMatchObject({ files: 4, copied: 3, failed: 1 });
 });
 
-describe("a listing of which nothing is wanted", () => {
-  it("moves on, too: resume does not begin anew", async ({ box, work, s3, fleet }) => {
+describe("a listing without wanted files", () => {
+  it("saves its cursor, so that resume does not start again", async ({ box, work, s3, fleet }) => {
     s3.pageKeys = 10;
     for (let n = 0; n < 1_000; n++) s3.put(`k/${name(n)}.txt`, "");
     s3.put("k/99999.csv", "x");
@@ -211,7 +211,7 @@ describe("a listing of which nothing is wanted", () => {
 describe("--backlog-high-water", () => {
   const LIMIT = ["--backlog-high-water", "120"];
 
-  it("holds the listing back, which goes on when files are settled", async ({ box, work, s3 }) => {
+  it("delays the listing, which continues as files are settled", async ({ box, work, s3 }) => {
     s3.pageKeys = 5;
     for (let n = 0; n < 1_000; n++) s3.put(`k/${name(n)}`, "x");
     const held: (() => void)[] = [];
@@ -230,7 +230,7 @@ describe("--backlog-high-water", () => {
     });
     await until("files to be asked for", () => held.length >= 8);
     const asked = s3.requests.filter(({ query }) => query.has("list-type")).length;
-    // Pages that were listed ahead, and no more: not the two hundred that there are.
+    // Only the pages read ahead, and not all two hundred.
     expect(asked).toBeLessThan(120);
     expect((await statusOf(box, run.run, own)).files).toBe(120);
     open = true;
@@ -240,7 +240,7 @@ describe("--backlog-high-water", () => {
     expect(await statusOf(box, run.run, own)).toMatchObject({ files: 1_000, copied: 1_000 });
   });
 
-  it("in a fleet counts what is not settled; cancel and Ctrl-C end the waiting", async ({
+  it("applies to unsettled files in a fleet; cancel and Ctrl-C end the waiting", async ({
     box,
     work,
     fleet,
@@ -258,7 +258,7 @@ describe("--backlog-high-water", () => {
     interrupted.interrupt();
     expect((await interrupted.result).code).toBe(130);
 
-    // Elsewhere: what both runs want would be carried for the first.
+    // To another destination: otherwise both runs would share their files.
     const cancelled = box.start([...args, "--script-name", "second"]);
     const second = await waiting(2);
     await box.run(["cancel", second.run, ...fleet.own]);

@@ -4,7 +4,7 @@ import { etagOf, file, MutableFile } from "../../harness/behaviours.js";
 import { sha256 } from "../../harness/content.js";
 import { it } from "../../harness/fixtures.js";
 
-/** What changes when a file is written anew, even with the same bytes. */
+/** What changes when a file is written again, even with the same bytes. */
 function identity(path: string) {
   const { ino, mtimeNs } = statSync(path, { bigint: true });
   return { ino, mtimeNs };
@@ -28,7 +28,7 @@ describe("an unchanged file is not copied again", () => {
     if (options.etag !== null) expect(origin.requests.at(-1)?.headers["if-none-match"]).toBeDefined();
   });
 
-  it("from a server without validators, when its checksum is given", async ({ box, origin, work }) => {
+  it("from a server without validators, if its checksum is given", async ({ box, origin, work }) => {
     const url = origin.route("/a.csv", file("content", { etag: null, lastModified: null }));
     const command = [url, "--checksum", `${url}=${sha256("content")}`, ...work.into];
     await box.sync(command);
@@ -38,7 +38,7 @@ describe("an unchanged file is not copied again", () => {
     expect(identity(work.to("a.csv"))).toEqual(before);
   });
 
-  it("when it lies there already and its checksum is given", async ({ box, origin, work }) => {
+  it("if it is at the destination already and its checksum is given", async ({ box, origin, work }) => {
     const url = origin.route("/a.csv", file("content"));
     work.write({ "out/a.csv": "content" });
     const before = identity(work.to("a.csv"));
@@ -62,7 +62,7 @@ describe("an unchanged file is not copied again", () => {
     expect([identity(work.to("a.txt")), identity(work.to("b/c.txt"))]).toEqual(before);
   });
 
-  it("many times over", async ({ box, origin, work }) => {
+  it("in any number of syncs", async ({ box, origin, work }) => {
     origin.route("/*", file("same"));
     const urls = Array.from({ length: 60 }, (_, i) => origin.url(`/f${i}`));
     await box.sync([...urls, ...work.into]);
@@ -128,7 +128,7 @@ describe("a changed file is copied", () => {
     expect(readFileSync(work.to("a.txt"), "utf8")).toBe("two");
   });
 
-  it("when another checksum is asked for than the one that lies there", async ({ box, origin, work }) => {
+  it("if the given checksum differs from that of the existing file", async ({ box, origin, work }) => {
     const served = new MutableFile("one");
     const url = origin.route("/a.txt", served.serve);
     await box.sync([url, ...work.into]);
@@ -140,7 +140,7 @@ describe("a changed file is copied", () => {
   });
 });
 
-it("a mode or a time that changes alone arrives, too", async ({ box, work }) => {
+it("a changed mode or time alone is copied, too", async ({ box, work }) => {
   work.write({ "in/a": "content" });
   chmodSync(work.at("in/a"), 0o644);
   utimesSync(work.at("in/a"), 1_400_000_000, 1_400_000_000);
@@ -159,7 +159,7 @@ it("a mode or a time that changes alone arrives, too", async ({ box, work }) => 
   expect((await box.sync(command)).items[0]?.outcome).toBe("unchanged");
 });
 
-describe("a destination that is not what was put there is put right", () => {
+describe("a destination that was changed is repaired", () => {
   const cases: { name: string; spoil: (path: string) => void }[] = [
     { name: "removed", spoil: (path) => rmSync(path) },
     { name: "overwritten", spoil: (path) => writeFileSync(path, "tampered with") },
@@ -188,7 +188,7 @@ describe("a destination that is not what was put there is put right", () => {
   });
 });
 
-it("does without the state of earlier runs", async ({ box, origin, work }) => {
+it("a sync works without the state of earlier runs", async ({ box, origin, work }) => {
   const url = origin.route("/a.csv", file("content"));
   const own = (name: string) => ["--state-dir", work.at(name)];
   await box.sync([url, ...work.into, ...own("s1")]);

@@ -6,14 +6,14 @@ import { hasTerminal } from "../../harness/drover.js";
 import { it } from "../../harness/fixtures.js";
 import { Gate } from "../../harness/gate.js";
 
-/** What is left on a terminal's lines when everything that moves the cursor or colours is taken away. */
+/** The text on a terminal without cursor movements and colours. */
 function plain(output: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about
   return output.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, "").replaceAll("\r", "");
 }
 
 describe.skipIf(!hasTerminal)("on a terminal", () => {
-  it("what moves is shown while it moves, and the result stays", async ({ box, origin, work }) => {
+  it("progress is shown during the sync, and the result stays", async ({ box, origin, work }) => {
     const gate = new Gate();
     const urls = [
       origin.route("/quick.csv", does.file("quick")),
@@ -34,7 +34,7 @@ describe.skipIf(!hasTerminal)("on a terminal", () => {
     expect(text).toMatch(/✓ slow\.csv \(4(\.0)? MB, /);
     expect(text).toMatch(/✗ gone\.csv \(.*404.*\)/);
     expect(text).toContain("2/3 successful");
-    // The cursor is given back.
+    // The cursor is restored.
     expect(stdout.lastIndexOf("\u001b[?25h")).toBeGreaterThanOrEqual(stdout.lastIndexOf("\u001b[?25l"));
   });
 
@@ -47,7 +47,7 @@ describe.skipIf(!hasTerminal)("on a terminal", () => {
     expect((await run.result).code).toBe(1);
   });
 
-  it("Ctrl-C stops it, gives the cursor back, and says how to go on", async ({ box, origin, work }) => {
+  it("Ctrl-C stops the sync, restores the cursor, and says how to resume", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const url = origin.route("/a.csv", does.silence, does.file("content"));
     const run = box.start(["sync", url, ...work.into, ...own], { terminal: true });

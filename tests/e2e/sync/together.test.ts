@@ -10,7 +10,7 @@ import { it, Work } from "../../harness/fixtures.js";
 import { Gate, until } from "../../harness/gate.js";
 
 describe("two processes at once", () => {
-  it("on the same sources both end well, and every file is whole", async ({ box, origin, work }) => {
+  it("with the same sources both succeed, and every file is complete", async ({ box, origin, work }) => {
     const contents = Array.from({ length: 60 }, (_, i) => pattern(1000 + i * 5000, i + 1));
     const urls = contents.map((content, i) => origin.route(`/f${i}`, does.file(content)));
     work.write(Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`in/l${i}`, `local ${i}`])));
@@ -42,7 +42,7 @@ describe("two processes at once", () => {
     expect(items.find((item) => item.source === url)?.outcome).toBe("unchanged");
   });
 
-  it("one of them killed: the other is not held up", async ({ box, origin, work }) => {
+  it("do not block each other when one is killed", async ({ box, origin, work }) => {
     const url = origin.route("/a", does.silence, does.file("content"));
     const first = box.start(["sync", url, ...work.into]);
     await origin.waitFor(1);
@@ -57,8 +57,8 @@ describe("two processes at once", () => {
     expect(readFileSync(work.to("a"), "utf8")).toBe("content");
   });
 
-  it("of which the first to come ends first keep their Redis", async ({ box, origin, work }) => {
-    // The embedded Redis was started by the one that ends: it has to outlive it, Ctrl-C included.
+  it("keep their Redis when the process that started it ends", async ({ box, origin, work }) => {
+    // The embedded Redis must outlive the process that started it, even after Ctrl-C.
     const gate = new Gate();
     const own = ["--state-dir", work.at("state")];
     const starter = box.start(["sync", origin.route("/mute", does.silence), ...work.into, ...own]);
@@ -76,7 +76,7 @@ describe("two processes at once", () => {
     expect(filesBelow(work.out)).toHaveLength(31);
   });
 
-  it("started in the same moment share one Redis", async ({ box, origin, work }) => {
+  it("that start at the same moment share one Redis", async ({ box, origin, work }) => {
     origin.route("/*", does.file("x"));
     const own = ["--state-dir", work.at("state")];
     const all = await Promise.all(
@@ -88,7 +88,7 @@ describe("two processes at once", () => {
 });
 
 describe("the embedded Redis", () => {
-  it("goes away by itself once nobody needs it", async ({ work }) => {
+  it("stops by itself when it is no longer used", async ({ work }) => {
     const own = new Sandbox();
     expect((await own.run(["sync", work.write({ a: "a" }), ...work.into])).code).toBe(0);
     await until("Redis to end", () => own.redisPids().length === 0);
@@ -96,7 +96,7 @@ describe("the embedded Redis", () => {
     await own.dispose();
   });
 
-  it.skipIf(process.platform !== "linux")("listens to nobody else", async () => {
+  it.skipIf(process.platform !== "linux")("is reachable only for its user", async () => {
     const own = new Sandbox();
     const work = new Work(own.work());
     const gate = new Gate();
@@ -110,7 +110,7 @@ describe("the embedded Redis", () => {
       .map((line) => line.trim().split(/\s+/))
       .filter(([, , , state, , , , , , inode]) => state === "0A" && sockets.includes(`socket:[${inode}]`));
     expect(listening).toEqual([]);
-    // On its unix socket only who owns the directory can reach it.
+    // Only the owner of its directory can reach its unix socket.
     const paths = readFileSync(`/proc/${pid}/net/unix`, "utf8")
       .split("\n")
       .map((line) => line.trim().split(/\s+/))
@@ -124,7 +124,7 @@ describe("the embedded Redis", () => {
     await own.dispose();
   });
 
-  it("that hangs for seconds in the middle of a run delays it and no more", async () => {
+  it("that is suspended for seconds during a run only delays the run", async () => {
     const own = new Sandbox();
     const work = new Work(own.work());
     const origin = await FaultOrigin.start();
@@ -139,7 +139,7 @@ describe("the embedded Redis", () => {
     expect(pids.length).toBeGreaterThan(0);
     for (const pid of pids) process.kill(pid, "SIGSTOP");
     gate.open();
-    await delay(5000); // not a wait for something: this is the outage itself
+    await delay(5000); // the outage itself, not a wait for something
     for (const pid of pids) process.kill(pid, "SIGCONT");
     const result = await run.result;
     expect(result.code, result.stderr).toBe(0);
@@ -151,7 +151,7 @@ describe("the embedded Redis", () => {
     await own.dispose();
   });
 
-  it("that hangs until it is taken for dead has every file told once, and nothing more", async () => {
+  it("that is suspended until it counts as dead has every file reported once", async () => {
     const own = new Sandbox();
     const work = new Work(own.work());
     const origin = await FaultOrigin.start();
@@ -164,7 +164,7 @@ describe("the embedded Redis", () => {
     await Promise.all(breakers.map((gate) => gate.reached));
     const pids = own.redisPids();
     for (const pid of pids) process.kill(pid, "SIGSTOP");
-    // These are settled while nothing answers: Redis finds the command in two connections, the old and the new one.
+    // These are settled during the outage: Redis finds the command on the old and the new connection.
     for (const gate of breakers) gate.open();
     await run.waitFor("stderr", /Redis is away/, 40_000);
     for (const pid of pids) process.kill(pid, "SIGCONT");
@@ -180,7 +180,7 @@ describe("the embedded Redis", () => {
     await own.dispose();
   });
 
-  it("that is killed in the middle of a run loses no file", async () => {
+  it("that is killed during a run loses no file", async () => {
     const own = new Sandbox();
     const work = new Work(own.work());
     const origin = await FaultOrigin.start();
@@ -194,7 +194,7 @@ describe("the embedded Redis", () => {
     for (const pid of own.redisPids()) process.kill(pid, "SIGKILL");
     gate.open();
     const result = await run.result;
-    // It may start its Redis again and go on, or stop and say so; the next sync puts everything right.
+    // It may restart its Redis and continue, or stop and say so; the next sync repairs everything.
     expect(result.stderr).not.toMatch(/^\s+at /m);
     const again = await own.run(command);
     expect(again.code, again.stderr).toBe(0);
@@ -203,8 +203,8 @@ describe("the embedded Redis", () => {
     await own.dispose();
   });
 
-  // Connections that break while they are being made are another matter than those that were at work.
-  it.for([0, 5, 10, 15, 20])("that is killed %i ms after the run began starts again", async (ms) => {
+  // Connections that break while they are made are handled differently from established ones.
+  it.for([0, 5, 10, 15, 20])("that is killed %i ms after the start of a run is restarted", async (ms) => {
     const own = new Sandbox();
     const work = new Work(own.work());
     const origin = await FaultOrigin.start();
@@ -214,7 +214,7 @@ describe("the embedded Redis", () => {
     try {
       await run.waitFor("stderr", /run r/);
       const pids = own.redisPids();
-      await delay(ms); // which moment is hit is a matter of chance anyway: these are several
+      await delay(ms); // the moment of the kill is random anyway, so several are tried
       for (const pid of pids) process.kill(pid, "SIGKILL");
       const { code, stderr } = await run.result;
       expect(code, stderr).toBe(0);
