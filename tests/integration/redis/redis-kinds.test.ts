@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { UnavailableError } from "@drover/shared/errors";
 import { Keys } from "@drover/shared/protocol/keys";
 import { pruneRuns } from "@drover/shared/protocol/run-retention";
-import { connect, isAway } from "@drover/shared/redis/connect";
+import { connect } from "@drover/shared/redis/connect";
+import { isRedisAway } from "@drover/shared/redis/errors";
 import { resent } from "@drover/shared/redis/script";
 import { Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
@@ -81,7 +82,7 @@ function served(redis: Redis, keys: Keys) {
   const worker = new Worker("run-0", async (job) => got.push(job.data), options);
   const errors: Error[] = [];
   queue.on("error", () => {});
-  worker.on("error", (error) => isAway(error) || errors.push(error));
+  worker.on("error", (error) => isRedisAway(error) || errors.push(error));
   return {
     /** Of the worker, other than that Redis is away. */
     errors,

@@ -1,6 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 import { Admission } from "@drover/shared/protocol/admission";
 import { Backlog } from "@drover/shared/protocol/backlog";
+import { BREAKER, HOST_LIMIT } from "@drover/shared/protocol/fields";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
@@ -208,8 +209,10 @@ export class FleetDispatcher {
     const answers = await pipelined(redis, () => {
       const pipeline = redis.pipeline();
       for (const host of hosts)
-        pipeline.hmget(keys.breaker(host), "st", "until").hmget(keys.limit(host), "c", "x");
-      return pipeline.hget(keys.limit(DEFAULT_LIMIT), "c");
+        pipeline
+          .hmget(keys.breaker(host), BREAKER.state, BREAKER.openUntilMs)
+          .hmget(keys.limit(host), HOST_LIMIT.files, HOST_LIMIT.adaptedFiles);
+      return pipeline.hget(keys.limit(DEFAULT_LIMIT), HOST_LIMIT.files);
     });
     const open = new Set<string>();
     const nowMs = Date.now();

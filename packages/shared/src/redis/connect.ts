@@ -6,7 +6,6 @@ import { clusterOf, makeClient, type NodeOptions } from "./client.js";
 import { connectionFailure, isNotPermitted } from "./errors.js";
 
 export { type RedisAddress, showAddress } from "./address.js";
-export { isRedisAway as isAway } from "./errors.js";
 
 /** Interval at which a Redis that loads its data is asked whether it is done, in milliseconds. */
 const LOADING_POLL_MS = 50;

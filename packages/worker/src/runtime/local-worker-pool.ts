@@ -5,7 +5,7 @@ import type { BriefError, Outcome } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RedisAddress } from "@drover/shared/redis/address";
-import { isAway } from "@drover/shared/redis/connect";
+import { isRedisAway } from "@drover/shared/redis/errors";
 import type { Run } from "@drover/shared/run";
 import type { Redis } from "ioredis";
 import { UPLOAD_BYTES } from "../bytes/buffer-pool.js";
@@ -89,7 +89,7 @@ export class LocalWorkerPool {
       work: this.#work,
       breakers,
       events,
-      onError: (error) => isAway(error) || events.warn(`queue: ${error.message}`), // the connection reports once that Redis is away
+      onError: (error) => isRedisAway(error) || events.warn(`queue: ${error.message}`), // the connection reports once that Redis is away
     });
   }
 

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { Keys } from "@drover/shared/protocol/keys";
-import { connect, isAway } from "@drover/shared/redis/connect";
+import { connect } from "@drover/shared/redis/connect";
+import { isRedisAway } from "@drover/shared/redis/errors";
 import type { ThreadData, ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
 import { RunWorker } from "./run-worker.js";
 
@@ -43,7 +44,7 @@ async function main(): Promise<void> {
       blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
       receiving: (index, record) => live && records.set(index, record),
     },
-    onError: (error) => isAway(error) || tell(["warn", `queue: ${error.message}`]),
+    onError: (error) => isRedisAway(error) || tell(["warn", `queue: ${error.message}`]),
   });
   const progress = setInterval(() => {
     for (const [index, record] of records)
