@@ -11,111 +11,134 @@ import type { RateLimiter } from "../bytes/rate-limiter.js";
 import type { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Evidence } from "../bytes/verify.js";
 
-/** What a destination needs of the attempt that it serves. */
+/** What a destination needs to know about the attempt that writes to it. */
 export interface WriteAttempt {
   readonly file: WorkFile;
-  /** SHA-256 that the person gave, hexadecimal. */
+  /** The SHA-256 that the user gave, hexadecimal. */
   readonly expected: string | undefined;
-  /** Who came before, and the catalog entry that is there. */
+  /** Former holders of the lease, and the encoded catalog entry. */
   readonly admitted: Pick<Admitted, "catalog" | "origin" | "predecessors">;
-  /** Its key and fence are in the names of what is staged. */
+  /** The names of staged files contain its key and fence. */
   readonly lease: Lease;
-  /** What is staged. Updated as bytes arrive, so that whoever comes after a failure knows. */
+  /** What is staged. It is updated as bytes arrive, so that the next attempt knows after a failure. */
   readonly record: ResumeRecord;
   readonly terms: Terms;
   readonly limiter: RateLimiter;
   readonly watchdog: StallWatchdog;
 }
 
-/** What is at the destination before anything is asked of the source. */
+/** What is at the destination before the source is asked. */
 export interface Before {
-  /** The copy that is there, where the catalog or its own bytes vouch for it. */
+  /** The copy at the destination, if the catalog or its own bytes vouch for it. */
   entry: CatalogEntry | undefined;
-  /** Its version at the source, where that may be asked about; else "". */
+  /** Its version at the source, for a conditional request; "" if none may be sent. */
   known: string;
-  /** It is the very file that the person's checksum names. */
+  /** Whether it is the file that the checksum of the user names. */
   expected: boolean;
 }
 
-/** What is known of a destination that is as its catalog entry says. */
+/** What is known about a destination that matches its catalog entry. */
 export function vouchedFor(entry: CatalogEntry, { file, expected }: WriteAttempt): Before {
   const version = entry.source === file.sourceHash ? entry.version : "";
   if (expected === undefined) return { entry, known: version, expected: false };
   return { entry: { ...entry, version }, known: "", expected: entry.sha256 === expected };
 }
 
+/** What was staged. */
 export interface Received extends Evidence {
-  /** What the file must measure, where the source says so of the bytes that are staged. */
+  /** The size that the staged bytes must have; undefined if the source does not say. */
   lengthBytes: number | undefined;
 }
 
+/** How a publication ended. */
 export interface Published {
-  /** `unchanged`: the destination has these very bytes already, and was left alone. */
+  /** `unchanged`: the destination had the same bytes already and was left alone. */
   outcome: "copied" | "unchanged";
-  /** Of the destination, for the catalog. */
+  /** Identifies the version that the destination has now. It goes to the catalog. */
   stamp: string;
-  /** What vouches for it now, where that is more than what vouched for the bytes as they came. */
+  /** What vouches for it now, if that is more than what vouched for the bytes as they came. */
   verifiedBy?: VerifiedBy;
-  /** It was published under no condition, because the service takes none. */
+  /** It was published without a condition, because the service supports none. */
   unconditional?: true;
 }
 
+/** An opened source whose bytes are to be copied. */
 export type OpenedBody = Extract<Opened, { is: "body" }>;
 
-/** Where files go: one tree of a run. */
+/** The destination of one run: a tree that files are written to. All methods throw TransferError. */
 export interface Destination {
+  /** Ends what goes on in the background, such as sweeps. */
   close(): void;
 
+  /** Looks at what is there. */
   before(attempt: WriteAttempt): Promise<Before>;
 
+  /** Makes the staging of an attempt. Nothing is written yet. */
   stage(attempt: WriteAttempt): Staging;
 
   /**
-   * Removes a file, where it is there, once no earlier holder can change it any more.
+   * Removes a file once no former holder of the lease can change it any more. If the run has a backup, the file is kept
+   * there first. Does nothing if there is no file.
    *
-   * @param stamp it is left alone where it is not as this says.
-   * @throws TransferError class `changed` where it is another one by now.
+   * @param stamp of the version to remove.
+   * @throws TransferError class `changed` if the destination has another version, which stays.
    */
   remove(attempt: WriteAttempt, stamp: string): Promise<void>;
 }
 
-/** Whether a predecessor may still run. Of one whose successor could not fence it off nobody knows. */
+/**
+ * Whether a predecessor may still run. If there are several, some were not fenced off, and nobody knows about those.
+ */
 export function mayRun({ origin, predecessors }: WriteAttempt["admitted"]): boolean {
   const ended = origin === "dead" || origin === "released";
   return !ended || predecessors.length > 1;
 }
 
-/** What is at a destination is not what was found to be removed. */
+/** The error for a destination that has another version than the one to remove. */
 export function changedMeanwhile(path: string): TransferError {
   const why = `${path} changed since it was found to be removed: it is left alone`;
   return new TransferError("changed", why, { permanent: true });
 }
 
-/** The staged bytes of one file: published whole or not at all. */
+/** The staged bytes of one file. They are published whole or not at all. All methods throw TransferError. */
 export interface Staging {
   /**
-   * Makes sure that no earlier holder can publish, then takes over what it staged, where the run's terms allow it.
+   * Makes sure that no former holder of the lease can publish. Then takes over what the last one staged, if the terms
+   * of the run allow it.
    *
-   * @param noted what is known of it.
-   * @param alive the predecessor may still run.
-   * @returns whether the part is ours now.
+   * @param predecessors fences of the former holders.
+   * @param noted what is known about the staged bytes.
+   * @param alive whether a predecessor may still run.
+   * @returns whether the staged bytes are ours now.
    */
   adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean): boolean | Promise<boolean>;
 
   /**
-   * Brings the bytes of an opened file here, hashing and counting on the way.
+   * Stages the bytes of an opened file. They are hashed and counted on the way.
    *
-   * @param source where more of the file can be asked for; undefined where the body is decoded on its way: then the
-   *   entry's size and digest are not those of the bytes that come.
+   * @param source gives more of the file. Undefined if the body is decoded on its way: then the size and the digest in
+   *   the entry are not those of the bytes that come.
    */
   receive(opened: OpenedBody, source: Source | undefined): Promise<Received>;
 
-  /** Puts what is staged in the destination's place while the lease is trusted, unless the same is there. */
+  /**
+   * Replaces the destination by what is staged, while the lease is trusted. Leaves it alone if it has the same bytes.
+   *
+   * @throws TransferError class `locked` if a successor has fenced this attempt off, `changed` if another writer has
+   *   changed the destination and it may not be replaced.
+   */
   publish(received: Received, entry: SourceEntry): Promise<Published>;
 
-  /** Whether what is staged is worth keeping for the next try, after an error of that class. */
+  /**
+   * Whether what is staged is worth keeping for the next attempt.
+   *
+   * @param after class of the error that ended this one; undefined if it was stopped.
+   */
   worthKeeping(after: ErrorClass | undefined): boolean;
+  /** Leaves what is staged to the next attempt. */
   keep(): void;
+  /** Drops what is staged. */
   discard(): void | Promise<void>;
+  /** Frees resources of this process. Staged bytes stay, unless they were discarded. */
   close(): void;
 }

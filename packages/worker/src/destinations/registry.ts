@@ -15,7 +15,7 @@ import type { Destination } from "./destination.js";
 import { LocalDestination } from "./local/destination.js";
 import { S3Destination } from "./s3/destination.js";
 
-/** What a destination may need of the process that writes to it. */
+/** What a destination may need from the process that writes to it. */
 export interface DestinationOptions {
   tree: Tree;
   spec: RunSpec;
@@ -23,12 +23,13 @@ export interface DestinationOptions {
   redis: Redis;
   keys: Keys;
   leases: Leases;
-  /** Memory for uploads, of all runs and files of this thread. */
+  /** Memory for uploads, shared by all runs and files of this thread. */
   bufferPool: BufferPool;
+  /** Called with errors that concern no single file. */
   onError(error: Error): void;
 }
 
-/** Every destination there is, by the name of its storage: to add one, add it here. */
+/** All destinations by the name of their storage. A new one is added here. */
 const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination> = {
   local: ({ tree, spec }) => new LocalDestination(tree as LocalTree, spec.delete?.backupDir),
   s3: ({ tree, http, ...options }) => {
@@ -43,7 +44,7 @@ const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination>
   },
 };
 
-/** What writes the files of a run. @throws Error where the storage of its root has nothing that writes. */
+/** Opens the destination of a run. @throws Error if nothing can be written to the storage of its root. */
 export function openDestination(options: DestinationOptions): Destination {
   const { name } = storageOf(options.spec.root);
   const open = DESTINATIONS[name];

@@ -10,7 +10,7 @@ import { LocalStaging } from "./staging.js";
 export class LocalDestination implements Destination {
   #backup: LocalTree | undefined;
 
-  /** @param backupDir keeps what is removed, absolute. */
+  /** @param backupDir keeps removed files; an absolute path. By default they are not kept. */
   constructor(
     private readonly tree: LocalTree,
     private readonly backupDir?: string,

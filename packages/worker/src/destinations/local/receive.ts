@@ -8,15 +8,16 @@ import type { OpenedBody, Received, WriteAttempt } from "../destination.js";
 import { SEGMENTED_BYTES, SegmentedFetch } from "./segments.js";
 import type { StagingFile } from "./staging-file.js";
 
-/** How often the progress of a larger file is noted for a successor, in bytes. */
+/** After so many bytes the progress of a larger file is noted for a successor. */
 const NOTE_BYTES = 8 << 20;
-/** Up to here a file is held in memory, hashed in one call and written in one call. */
+/** Files up to this size are held in memory, hashed in one call and written in one call. */
 const SMALL_BYTES = 512 << 10;
 
 /**
- * Brings the bytes of an opened file into its staging file.
+ * Writes the bytes of an opened file to its staging file.
  *
- * @param source where more of the file can be asked for; undefined where the body is decoded on its way.
+ * @param source gives more of the file; undefined if the body is decoded on its way.
+ * @throws TransferError
  */
 export async function receiveLocally(
   attempt: WriteAttempt,
@@ -34,7 +35,11 @@ function canSegment(entry: SourceEntry): boolean {
   return entry.ranges && entry.strongEtag !== "" && (entry.sizeBytes ?? 0) >= SEGMENTED_BYTES;
 }
 
-/** @param lengthBytes what the file must measure, where that is known of the bytes that are staged. */
+/**
+ * Writes one body, from its first byte to its last.
+ *
+ * @param lengthBytes the size that the staged bytes must have; undefined if it is not known.
+ */
 async function receiveBody(
   attempt: WriteAttempt,
   staging: StagingFile,
@@ -53,7 +58,7 @@ async function receiveBody(
   };
   let ended = false;
   if (opened.offset === 0) {
-    // A small file: in memory whole, one hash, one write.
+    // The whole small file is in memory: one hash, one write.
     const complete = body.takeIfComplete();
     if (complete) {
       held = complete;

@@ -27,20 +27,20 @@ import {
 const fsyncAsync = promisify(fsync);
 
 /**
- * Removes one file of a local tree. It is first taken away, to a directory whose name carries the fence and which a
- * successor removes before it does anything else: so who lost the lease takes nothing away any more. What was taken is
- * looked at again, and put back where it is not the version that was meant. It keeps its name, so that whoever finds it
- * when nobody else is left can put it back (see LocalTree.sweep).
+ * Removes one file of a local tree. First the file is taken away: it is moved to a directory whose name contains the
+ * fence. A successor removes that directory before it does anything else, so a worker that has lost its lease can take
+ * nothing away. Then the file is looked at again, and put back if it is another version than the one to remove. It
+ * keeps its name, so that a later sweep can put it back (see LocalTree.sweep).
  */
 export class LocalRemoval {
   readonly #directory: Directory | undefined;
   readonly #base: string;
-  /** Directory with what was taken, by us or by a predecessor that died. */
+  /** Name of the directory that has the taken file, which we or a predecessor that died has put there. */
   #taken: string | undefined;
 
   /**
-   * @param name of the destination in its tree.
-   * @param version stamp of what may be removed, see statStamp.
+   * @param name of the file in its tree.
+   * @param version stamp of the version to remove, see statStamp.
    * @param lease key of the lease.
    */
   constructor(
@@ -54,7 +54,12 @@ export class LocalRemoval {
     this.#base = name.slice(name.lastIndexOf("/") + 1);
   }
 
-  /** Makes sure that no predecessor takes anything away from now on, and goes on with what one has taken. */
+  /**
+   * Makes sure that no predecessor takes anything away from now on. Continues with a file that one has taken.
+   *
+   * @param predecessors fences of the former holders of the lease.
+   * @throws TransferError
+   */
   adopt(predecessors: string[]): void {
     const directory = this.#directory;
     if (!directory) return;
@@ -73,9 +78,9 @@ export class LocalRemoval {
   /**
    * Takes the file away from its place.
    *
-   * @param check called last of all: throws where the lease is not ours any more.
-   * @returns false where it is not there.
-   * @throws TransferError class `changed` where there is another version.
+   * @param check called last of all. Throws if the lease is not ours any more.
+   * @returns false if there is no file.
+   * @throws TransferError class `changed` if there is another version, `locked` if a successor has fenced us off.
    */
   take(check: () => void): boolean {
     const directory = this.#directory;
@@ -110,7 +115,12 @@ export class LocalRemoval {
     putBack(this.#directory as Directory, staged, this.#base);
   }
 
-  /** Drops what was taken, or moves it to the same name below `backup`. */
+  /**
+   * Drops the taken file, or moves it to the same name below `backup`.
+   *
+   * @param durable whether the directories are synced.
+   * @throws TransferError if it could not be kept; then it is back in its place.
+   */
   async finish(backup: LocalTree | undefined, durable: boolean): Promise<void> {
     const directory = this.#directory as Directory;
     const staged = this.#taken as string;
@@ -135,7 +145,7 @@ export class LocalRemoval {
         renameSync(taken, directory.at(this.#base));
       } catch (error) {
         if (errnoCode(error) !== "EXDEV") throw error;
-        await backup.sweep(directory); // of those who were killed while they copied
+        await backup.sweep(directory); // staging files of workers that were killed while they copied
         await this.#copy(taken, directory, durable);
       }
       if (durable) await directory.sync();
@@ -144,7 +154,7 @@ export class LocalRemoval {
     }
   }
 
-  /** To another file system: whole, then under its name, then removed here. */
+  /** Copies to another file system. The copy gets its name once it is whole; then the file is removed here. */
   async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
     const staged = directory.at(stagingName(this.lease, this.fence));
     const stat = lstatSync(taken);
@@ -154,7 +164,8 @@ export class LocalRemoval {
       try {
         if (durable) await fsyncAsync(fd);
         renameSync(staged, directory.at(this.#base));
-        futimesSync(fd, stat.atime, stat.mtime); // only now: with an old date it would look abandoned
+        // Only now, because a sweep would take a staging file with an old date for abandoned.
+        futimesSync(fd, stat.atime, stat.mtime);
         if (durable) await fsyncAsync(fd);
       } finally {
         closeSync(fd);
@@ -167,7 +178,10 @@ export class LocalRemoval {
     unlinkSync(taken);
   }
 
-  /** Removes the directories that the file was the last of, up to the root; a predecessor may not have come to that. */
+  /**
+   * Removes the directories that are empty now, up to the root. This also does what a predecessor that died has left
+   * undone.
+   */
   prune(): void {
     const parts = this.name.split("/");
     for (parts.pop(); parts.length > 0; parts.pop()) {
@@ -176,7 +190,7 @@ export class LocalRemoval {
       try {
         rmdirSync(parent.at(parts.at(-1) as string));
       } catch {
-        return; // something is in it, or it is not ours to remove: it stays
+        return; // it stays, because something is in it or it is not ours to remove
       } finally {
         this.tree.release(parent);
       }

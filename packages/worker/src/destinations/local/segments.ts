@@ -6,14 +6,14 @@ import { algorithmsFor } from "../../bytes/receive.js";
 import type { OpenedBody, Received, WriteAttempt } from "../destination.js";
 import type { StagingFile } from "./staging-file.js";
 
-/** Files from this size on are fetched in pieces at once, where the source takes ranges. */
+/** Files of this size or more are fetched in pieces if the source supports ranges. */
 export const SEGMENTED_BYTES = 64 << 20;
-/** Pieces that are fetched at the same time. */
+/** So many pieces are fetched at the same time. */
 const FETCHERS = 4;
-/** A piece that comes faster costs more time in the HTTP parser than a new connection for the next piece does. */
+/** A faster piece costs more time in the HTTP parser than a new connection for the next piece. */
 const FAST_PIECE_MS = 1000;
 
-/** Bytes of the file that are fetched at once: from the first up to, and without, the last. */
+/** The bytes of one request: from `startByte` up to, but not including, `endByte`. */
 interface Piece {
   number: number;
   startByte: number;
@@ -21,24 +21,25 @@ interface Piece {
 }
 
 /**
- * Fetches a large file in pieces, several at a time and in order, each under the version that was opened (If-Match).
- * The hash follows close behind. The first answer serves the first pieces; pieces that the record has are kept.
+ * Fetches a large file in pieces, in order and several at a time. Each request is bound to the version that was opened
+ * (If-Match). The hash follows close behind the writes. The first answer gives the first piece. Pieces that the record
+ * lists are not fetched again.
  */
 export class SegmentedFetch {
   readonly #sizeBytes: number;
   readonly #count: number;
-  /** Where the first answer begins. */
+  /** Number of the piece that the first answer begins with. */
   readonly #startPiece: number;
   readonly #done: Set<number>;
-  /** The next one that may have to be fetched. */
+  /** Number of the next piece that may have to be fetched. */
   #next: number;
   readonly #hashing: HashBehind;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  /** The server has given a piece beside the first answer. */
+  /** Whether the server has given a piece besides the first answer. */
   #given = false;
 
-  /** @param first the open answer, from the first byte that the record does not have. */
+  /** @param first the answer to the first request. It begins at the first byte that the record does not have. */
   constructor(
     private readonly attempt: WriteAttempt,
     private readonly staging: StagingFile,
@@ -61,7 +62,7 @@ export class SegmentedFetch {
     this.#signal = AbortSignal.any([this.#stop.signal, lease.signal]);
   }
 
-  /** To be called once. */
+  /** Fetches the file. May be called once. @throws TransferError */
   async run(): Promise<Received> {
     const { body } = this.first;
     const sizeBytes = this.#sizeBytes;
@@ -72,7 +73,7 @@ export class SegmentedFetch {
       } catch (error) {
         this.#stop.abort(error);
         body.abort(error as Error);
-        await Promise.allSettled(fetchers); // none may write to the file after this
+        await Promise.allSettled(fetchers); // after this none of them may write to the file
         throw error;
       }
       const [sha256, other] = await this.#hashing.finish(sizeBytes);
@@ -82,7 +83,7 @@ export class SegmentedFetch {
     }
   }
 
-  /** Fetches piece after piece. @param first the body of the first answer, for one of the fetchers. */
+  /** Fetches pieces until none is left. @param first body of the first answer; one fetcher gets it. */
   async #fetch(first: Body | undefined): Promise<void> {
     let fast = true;
     for (let piece = this.#take(); piece; piece = this.#take()) {
@@ -131,9 +132,9 @@ export class SegmentedFetch {
   }
 
   /**
-   * Opens a piece. A server that answers with something else is not asked for pieces of this file again; nor is one that
-   * has given none beside the first and does not answer as it should: it may take ranges, but not several requests at
-   * once. Of one that has given some, what goes wrong will pass, and the pieces that are here are kept.
+   * Opens a piece. The rest of this file is fetched in one stream if the server answers with something else. The same
+   * goes for a server that has given no piece besides the first and then fails: it may support ranges, but not several
+   * requests at once. If it has given some, the failure is temporary, and the pieces that are here are kept.
    */
   async #open({ startByte, endByte }: Piece): Promise<OpenedBody> {
     const { record } = this.attempt;
@@ -173,7 +174,7 @@ export class SegmentedFetch {
       const before = at;
       at = await this.staging.write(wanted, at);
       record.receivedBytes += at - before;
-      // A piece that is first of those not done is hashed while it comes: the others by then wait for it.
+      // The first unfinished piece is hashed while it comes, because the hash of the others waits for it.
       if (startByte === record.contiguousBytes) this.#hashing.advance(at);
       await limiter.take(at - before, lease);
     }

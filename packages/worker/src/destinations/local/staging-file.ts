@@ -1,11 +1,11 @@
-/** The staging file of one attempt, as those see it who fill it. */
+/** The staging file of one attempt, as its writers see it. All methods throw TransferError. */
 export interface StagingFile {
-  /** Its descriptor, once it is made. */
+  /** Its file descriptor; -1 before it is created. */
   readonly fd: number;
-  /** Makes it, empty. */
+  /** Creates it, empty. @param mode permission bits. Default 0o666, less the umask. */
   create(mode: number | undefined): void;
-  /** A whole small file at once. */
+  /** Writes a whole small file. */
   writeWhole(chunks: Buffer[], sizeBytes: number): void;
-  /** @returns the first byte behind what was written. */
+  /** Writes chunks one after the other. @returns offset of the first byte after them. */
   write(chunks: Buffer[], atByte: number): Promise<number>;
 }

@@ -33,7 +33,7 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const fsyncAsync = promisify(fsync);
 const writevAsync = promisify(writev);
 
-/** The staged bytes of one file: made in the destination's directory, published whole or not at all. */
+/** The staged bytes of one file: a file in the directory of the destination, which is renamed when it is published. */
 export class LocalStaging implements Staging, StagingFile {
   readonly #name: string;
   readonly directory: Directory;
@@ -53,7 +53,9 @@ export class LocalStaging implements Staging, StagingFile {
     return this.#fd;
   }
 
-  /** @param alive the predecessor may still run: its file is copied, since it may go on writing to it. */
+  /**
+   * @param alive whether the predecessor may still run. If so, its file is copied, because it may still write to it.
+   */
   adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean): boolean {
     const { lease, terms } = this.attempt;
     let adopted = false;
@@ -76,7 +78,7 @@ export class LocalStaging implements Staging, StagingFile {
       this.#fd = openSync(mine, O_RDWR | O_NOFOLLOW);
       const stat = fstatSync(this.#fd);
       if (stat.isFile() && stat.size >= record.contiguousBytes) {
-        // What lies behind the noted bytes is unknown, unless it is in pieces that are noted too.
+        // Nobody knows what follows the noted bytes, unless pieces are noted too.
         if (record.pieces.length === 0) ftruncateSync(this.#fd, record.contiguousBytes);
         return true;
       }
@@ -88,7 +90,7 @@ export class LocalStaging implements Staging, StagingFile {
     return false;
   }
 
-  /** Copies what a predecessor staged. A link in its place is refused. */
+  /** Copies the staging file of a predecessor. Refuses a link in its place. */
   #copy(name: string, mine: string): void {
     const fd = openSync(this.directory.at(name), constants.O_RDONLY | O_NOFOLLOW);
     try {
@@ -104,7 +106,7 @@ export class LocalStaging implements Staging, StagingFile {
     return receiveLocally(this.attempt, this, opened, source);
   }
 
-  /** Makes the staging file, empty. Of a part that was taken over nothing is left: it may be of another mode, too. */
+  /** Creates the staging file, empty. A file that was taken over is removed, because it may have another mode. */
   create(mode: number | undefined): void {
     this.discard();
     this.attempt.lease.check();
@@ -117,7 +119,7 @@ export class LocalStaging implements Staging, StagingFile {
       this.#made = true;
     } catch (error) {
       if (errnoCode(error) === "ENOENT") {
-        // Whoever removed the last file in it removed the directory, too.
+        // Somebody removed the last file in the directory, and the directory with it.
         this.tree.forget(this.directory);
         throw new TransferError("io", `${this.directory.path} was removed meanwhile`, { cause: error });
       }
@@ -125,7 +127,7 @@ export class LocalStaging implements Staging, StagingFile {
     }
   }
 
-  /** A whole small file at once. Synchronous: for a few hundred KiB the thread pool costs more than the write. */
+  /** Writes a whole small file. Synchronous, because the thread pool costs more than a write of a few hundred KiB. */
   writeWhole(chunks: Buffer[], sizeBytes: number): void {
     try {
       let at = 0;
@@ -151,7 +153,8 @@ export class LocalStaging implements Staging, StagingFile {
         at += bytesWritten;
         const all = rest.reduce((sum, chunk) => sum + chunk.length, 0);
         if (bytesWritten === all) return at;
-        rest = [Buffer.concat(rest).subarray(bytesWritten)]; // a short write: a signal, or a disk that is nearly full
+        // A short write, because of a signal or a disk that is nearly full.
+        rest = [Buffer.concat(rest).subarray(bytesWritten)];
       }
     } catch (error) {
       throw fileError(error, `write in ${this.directory.path}`);
@@ -169,8 +172,10 @@ export class LocalStaging implements Staging, StagingFile {
   }
 
   /**
-   * The destination's stamp when it has these very bytes already: then it is left alone, its mtime too. Not so where the
-   * source is a file with a mode, and mode or mtime are others by now: they are part of what is copied.
+   * Compares the destination with what is staged. If the bytes are the same, it is left alone, and so is its mtime. But
+   * if the source is a local file, its mode and mtime are part of what is copied, and have to be the same too.
+   *
+   * @returns stamp of the destination; undefined if it differs.
    */
   async #sameAsDestination({ sizeBytes, sha256 }: Received, entry: SourceEntry): Promise<string | undefined> {
     const { path } = this.attempt.file;
@@ -185,9 +190,12 @@ export class LocalStaging implements Staging, StagingFile {
   }
 
   /**
-   * Publishes the staged file: times set, synced where asked, renamed while the lease is trusted.
+   * Publishes the staged file: renames it while the lease is trusted, and sets its mtime.
    *
+   * @param durable whether the file and its directory are synced.
+   * @param beforeRename called right before the lease is checked for the last time.
    * @returns the stamp of the destination, for the catalog.
+   * @throws TransferError class `locked` if a successor has fenced this attempt off.
    */
   async commit(entry: SourceEntry, durable: boolean, beforeRename: () => void): Promise<string> {
     const { file, lease } = this.attempt;
@@ -197,9 +205,9 @@ export class LocalStaging implements Staging, StagingFile {
       lease.check();
       publish(this.directory, this.#name, file.name);
       this.#made = false;
-      // Only now: staging with an old date would look abandoned to whoever sweeps the directory.
+      // Only now, because a sweep of the directory would take a staging file with an old date for abandoned.
       if (entry.mtimeMs !== undefined) {
-        // A negative number would be taken for the time of day.
+        // Node takes a negative number for the current time.
         const time = entry.mtimeMs < 0 ? new Date(entry.mtimeMs) : entry.mtimeMs / 1000;
         futimesSync(this.#fd, time, time);
       }
@@ -218,7 +226,7 @@ export class LocalStaging implements Staging, StagingFile {
     return after !== "changed" && record.strongEtag !== "" && record.contiguousBytes >= WORTH_RESUMING_BYTES;
   }
 
-  /** Keeps the staged part for a successor. */
+  /** Leaves the staging file to a successor. */
   keep(): void {
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;

@@ -6,13 +6,13 @@ import { S3Staging } from "./staging.js";
 import type { S3Target } from "./target.js";
 
 /**
- * Has an object that is to be removed copied by its service, with its metadata, to its name in a backup. What is there
- * by that name is replaced, unless it is such a copy already, of a predecessor that died. An extra copy is harmless, a
- * missing one is not: whatever becomes of the removal, it stays. The attempt's record is updated, so that a successor can
- * go on with a large object.
+ * Copies an object that is to be removed, with its metadata, to the same name in a backup. The service copies it. It
+ * replaces what has that name in the backup, unless that is the same copy already, made by a predecessor that died. The
+ * copy stays whatever becomes of the removal, because an extra copy is harmless and a missing one is not. The record of
+ * the attempt is updated, so that a successor can continue with a large object.
  *
- * @param stamp ETag of the version that is to be removed.
- * @throws TransferError class `changed` where it is another version, `not-found` where there is none.
+ * @param stamp ETag of the version to remove.
+ * @throws TransferError class `changed` if there is another version, `not-found` if there is none.
  */
 export async function keepObject(
   backup: S3Target,
@@ -32,7 +32,7 @@ export async function keepObject(
       throw new Error("an object that is to be copied is opened to be");
     if (opened.entry.strongEtag !== stamp) throw changedMeanwhile(file.path);
     const received = await staging.receiveCopy(opened, { ...opened.copy, exact: true });
-    // Whoever syncs to the backup, too, must not be told that it still has what it had.
+    // The backup may be the destination of other syncs. Its catalog must not say that it still has the old version.
     await backup.forget(file.name);
     await staging.publish(received, opened.entry);
     delete record.upload;

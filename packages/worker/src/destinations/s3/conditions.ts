@@ -10,33 +10,35 @@ import { EMPTY_SHA256, encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 
-/** What is known of a service is asked anew after so long. */
+/** What was found out about a service is forgotten after this time. */
 const REMEMBERED_MS = 24 * 3_600_000;
-/** Finding out may take so long: no file breaks it off, since others wait for it, and it cleans up. */
+/** A probe may take so long. No file cancels it, because other files wait for it, and because it has to clean up. */
 const PROBE_MS = 60_000;
-/** Whoever began so long ago is not finding out any more, whatever the clocks of two machines differ by. */
+/** A probe that began so long ago has ended, even if the clocks of two machines differ. */
 const BROKEN_OFF_MS = 15 * 60_000;
 
-/** A service that is asked too much is asked again, so many times in all, unless it wants more time than this. */
+/** Requests of a probe that the service throttles are sent so many times in all. */
 const TRIES = 5;
+/** Wait before the second try. It grows by as much with each one. */
 const AGAIN_MS = 200;
+/** If the service wants a longer wait than this, the probe fails. */
 const MOST_WAIT_MS = 5_000;
 
-/** An operation that publishes an object, or removes it. */
+/** A kind of request that replaces or removes an object. */
 export type Publishing = "put" | "complete" | "copy" | "remove";
 
-/** What the destination was when it was compared. */
+/** What the destination was when the file was compared with it. */
 export type Base = { is: "absent" } | { is: "version"; etag: string };
 
 /**
- * How a service understands a condition on a version: with the quotes of an ETag as HTTP wants it, without them as
- * Ceph 16 does, or not at all.
+ * How a service reads the ETag of a condition: with quotes as HTTP has it, without them as Ceph 16 has it, or not at
+ * all.
  */
 type Form = "quoted" | "bare" | "none";
 
 /**
- * Under which conditions a service publishes. It is found out by trying, with an empty object of its own below the
- * destination's prefix that is removed again, once a day and service.
+ * Which conditions on writes a service supports. A probe finds out, once a day for each service and kind of request: it
+ * writes an empty object of its own below the prefix of the destination, and removes it.
  */
 export class S3Conditions {
   readonly #known = new Map<Publishing, Promise<Form>>();
@@ -49,11 +51,16 @@ export class S3Conditions {
     private readonly redis: Redis,
     private readonly keys: Keys,
   ) {
-    // AWS says that it does.
+    // AWS documents that it supports them.
     this.#trusted = /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
   }
 
-  /** The headers that bind an operation to what was compared; undefined where the service takes no conditions. */
+  /**
+   * The headers that bind a request to the version that was compared.
+   *
+   * @returns undefined if the service supports no conditions.
+   * @throws TransferError if that cannot be found out now.
+   */
   async headers(publishing: Publishing, base: Base): Promise<Headers | undefined> {
     const form = await this.#form(publishing);
     if (form === "none") return undefined;
@@ -82,10 +89,10 @@ export class S3Conditions {
     return form;
   }
 
-  /** @returns undefined where that cannot be found out here. */
+  /** @returns undefined if this prefix does not allow the probe. */
   async #probe(publishing: Publishing, signal: AbortSignal): Promise<Form | undefined> {
     await this.sweep(signal);
-    // Such names are no file's: see STAGING_NAME.
+    // No file can have such a name, see STAGING_NAME.
     const key = this.tree.key(`.drover-${randomBytes(12).toString("base64url")}`);
     const put = (headers: Headers) =>
       patiently(() => this.bucket.put(key, Buffer.alloc(0), EMPTY_SHA256, headers, signal), signal);
@@ -95,7 +102,7 @@ export class S3Conditions {
       try {
         there = await put({});
       } catch (error) {
-        // Whoever may not write such a name may write others.
+        // This name is forbidden, but others may be allowed.
         if (isForbidden(error)) return undefined;
         throw error;
       }
@@ -120,16 +127,16 @@ export class S3Conditions {
     }
   }
 
-  /** Removes an object that a service was tried with. */
+  /** Removes the object of a probe. */
   async #remove(key: string, signal: AbortSignal): Promise<void> {
     await patiently(() => this.bucket.remove(key, signal), signal).catch((error) => {
-      if (!isForbidden(error)) throw error; // else it stays: an empty object, once a day
+      if (!isForbidden(error)) throw error; // if it is forbidden, an empty object stays, one a day
     });
     await this.redis.hdel(this.keys.probes(this.tree.id), key);
   }
 
   /**
-   * Removes what was left below the prefix by whoever was killed, or cut off, while it tried the service.
+   * Removes what interrupted probes have left below the prefix.
    *
    * @throws TransferError
    */
@@ -147,7 +154,7 @@ export class S3Conditions {
       for (const { uploadId } of await this.bucket.listUploads(key, signal))
         await this.bucket.abortUpload(key, uploadId, signal);
     } catch (error) {
-      // Where uploads cannot be listed, they are the bucket's own rules' business.
+      // If uploads cannot be listed, they are left to the lifecycle rules of the bucket.
       if (!(error instanceof TransferError) || !error.permanent) throw error;
     }
   }
@@ -171,7 +178,9 @@ function isForbidden(error: unknown): boolean {
   return error instanceof TransferError && error.class === "forbidden";
 }
 
-/** Whether an operation is refused for its condition. A service that does not know conditions says so, or takes it. */
+/**
+ * Whether a request is refused because of its condition. A service without conditions answers 400 or 501, or accepts.
+ */
 async function refuses(publish: (headers: Headers) => Promise<Written>, headers: Headers): Promise<boolean> {
   try {
     return (await publish(headers)).is === "refused";
@@ -183,7 +192,7 @@ async function refuses(publish: (headers: Headers) => Promise<Written>, headers:
   }
 }
 
-/** Asks a service again that is asked too much: what it refuses so, it has not done. */
+/** Sends a request again if the service throttles it. A throttled request has had no effect. */
 async function patiently<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {

@@ -1,36 +1,41 @@
 import { keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
-import type { OpenedBody, Received } from "../destination.js";
+import type { OpenedBody } from "../destination.js";
 import type { DestinationObject } from "./object.js";
-import { type Staged, sameBy } from "./staged.js";
-import { type BeginUpload, partBytesOf } from "./upload.js";
+import type { ObjectUpload } from "./object-upload.js";
+import { MultipartParts } from "./publishing/multipart.js";
+import { AlreadyThere, type StagedObject } from "./publishing/publication.js";
+import { ServerSideCopy } from "./publishing/server-copy.js";
+import { partBytesOf } from "./upload.js";
 
-/** A part that is copied takes no memory here: large ones mean few requests. */
+/** Size of a copied part. It takes no memory here, so it is large, which makes for few requests. */
 const PART_BYTES = 512 << 20;
-/** Parts of one object that are copied at the same time. */
+/** So many parts of one object are copied at the same time. */
 const COPIERS = 4;
 
 /**
- * Has an object copied by its service. One that can be copied at once is, when it is published; a larger one goes in
- * parts to a multipart upload.
+ * Stages another object of the same service. If the service can copy it in one request, that request publishes it. A
+ * larger one is copied now, in parts of a multipart upload.
+ *
+ * @throws TransferError class `changed` if the other object changes meanwhile.
  */
 export async function receiveCopy(
   object: DestinationObject,
   { entry }: OpenedBody,
   copy: ServerCopy,
-  beginUpload: BeginUpload,
-): Promise<{ received: Received; staged: Staged }> {
+  objectUpload: ObjectUpload,
+): Promise<StagedObject> {
   const { lease, record } = object.attempt;
   const { mostCopyBytes } = object.target;
   const sizeBytes = entry.sizeBytes as number;
   const { sha256 = "" } = copy;
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
-  const whole: Staged = { is: "copy", copy, etag: entry.strongEtag };
+  const whole = new ServerSideCopy(object, copy, entry.strongEtag);
   const head = await object.lookAhead();
-  if (head && sameBy(head, whole, received, entry)) return { received, staged: { is: "there", head } };
+  if (head && whole.sameBy(head, received)) return { received, staged: new AlreadyThere(head) };
   if (sizeBytes <= mostCopyBytes) return { received, staged: whole };
 
-  const upload = await beginUpload(keptHeaders(copy.headers), entry.strongEtag);
+  const upload = await objectUpload.begin(keptHeaders(copy.headers), entry.strongEtag);
   const partBytes = Math.max(Math.min(PART_BYTES, mostCopyBytes), partBytesOf(1, sizeBytes));
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, lease.signal]);
@@ -53,7 +58,7 @@ export async function receiveCopy(
     await Promise.allSettled(copiers);
     throw error;
   }
-  // Not every service minds the condition on the source: no mixture of versions is published.
+  // Some services ignore the condition on the source. No mixture of versions may be published.
   await copy.confirm();
-  return { received, staged: { is: "parts", upload, copy } };
+  return { received, staged: new MultipartParts(upload, copy) };
 }

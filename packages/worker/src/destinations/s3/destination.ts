@@ -18,18 +18,19 @@ import { DestinationObject } from "./object.js";
 import { S3Staging } from "./staging.js";
 import { S3Target, type S3TargetOptions } from "./target.js";
 
-/** A look at a destination may take so long. */
+/** Time limit of one HEAD of a destination. */
 const LOOK_MS = 60_000;
-/** Uploads that were left behind are looked for so long. */
+/** Time limit of a sweep. */
 const SWEEP_MS = 600_000;
 
 export interface S3DestinationOptions extends Omit<S3TargetOptions, "backupOf"> {
-  /** What is removed is kept there first, by its name. */
+  /** Keeps what is removed. */
   backup?: S3Tree;
+  /** Called with errors that concern no single file. */
   onError(error: Error): void;
 }
 
-/** What is below a prefix of a bucket. */
+/** The objects below a prefix of a bucket. */
 export class S3Destination implements Destination {
   readonly #target: S3Target;
   readonly #backup: S3Target | undefined;
@@ -74,7 +75,7 @@ export class S3Destination implements Destination {
     return new S3Staging(new DestinationObject(this.#target, attempt, stamp));
   }
 
-  /** Drops what was left behind long ago, once per process and run; no file waits for it or fails for it. */
+  /** Drops abandoned uploads and probes, once per process and run. No file waits for this or fails because of it. */
   #sweep(): void {
     if (this.#swept) return;
     this.#swept = true;
@@ -86,7 +87,7 @@ export class S3Destination implements Destination {
       await uploads.sweep(within);
     };
     sweep().catch((error) => {
-      if (signal.aborted) return; // the next run goes on
+      if (signal.aborted) return; // the next run continues
       const why = `what was left below ${tree.root} cannot be dropped: ${messageOf(error)}`;
       this.options.onError(new Error(why, { cause: error }));
     });
@@ -98,7 +99,7 @@ export class S3Destination implements Destination {
     this.#sweep();
     if (admitted.predecessors.length > 0 && record.upload?.object === undefined) {
       const staging = this.stage(attempt);
-      await staging.adopt(admitted.predecessors, record, true); // as of one that runs: its upload is dropped
+      await staging.adopt(admitted.predecessors, record, true); // as if it still ran, so that its upload is dropped
       await staging.discard();
       staging.close();
       delete record.upload;
@@ -115,7 +116,7 @@ export class S3Destination implements Destination {
       try {
         await keepObject(backup, from, attempt, stamp);
       } catch (error) {
-        // It may have been removed, or replaced, just now.
+        // Somebody may have removed or replaced it just now.
         const about = error instanceof TransferError && /^(not-found|changed)$/.test(error.class);
         if (about && !(await isThere())) return;
         throw error;
@@ -124,7 +125,7 @@ export class S3Destination implements Destination {
     } else if (!(await isThere())) return;
     const base = { is: "version", etag: stamp } as const;
     const headers = await conditions.headers("remove", base);
-    // Keeping it took its time.
+    // The backup took time, so it may have changed.
     if (backup && !headers && !(await isThere())) return;
     await this.#target.forget(file.name);
     lease.check();

@@ -5,15 +5,15 @@ import type { WriteAttempt } from "../destination.js";
 import type { Base } from "./conditions.js";
 import type { S3Target } from "./target.js";
 
-/** The object that an attempt writes: what it was when it was compared, and ways to look at it. */
+/** The object that an attempt writes. It knows which version the file was compared with. */
 export class DestinationObject {
   readonly key: string;
-  /** Its hash, as leases have it. */
+  /** Hash that its lease is named by. */
   readonly hash: string;
-  /** What it was when it was last looked at; undefined where nothing is known of it. */
+  /** What it was at the last look; undefined if nothing is known about it. */
   base: Base | undefined;
 
-  /** @param stamp of the object in the catalog. */
+  /** @param stamp ETag of the object in the catalog, if it is there. */
   constructor(
     readonly target: S3Target,
     readonly attempt: WriteAttempt,
@@ -29,7 +29,7 @@ export class DestinationObject {
     return this.attempt.lease;
   }
 
-  /** Looks at it: what is published afterwards replaces this version, or nothing. */
+  /** Looks at it. What is published afterwards replaces this version only. @throws TransferError */
   async look(): Promise<ObjectHead | undefined> {
     const head = await this.target.bucket.head(this.key, this.lease.signal);
     this.base = head ? { is: "version", etag: head.etag } : { is: "absent" };
@@ -37,8 +37,10 @@ export class DestinationObject {
   }
 
   /**
-   * Looks at it before anything is sent. Where that is forbidden there may be nothing: without s3:ListBucket that is not
-   * told. Then nothing but what is known is replaced.
+   * Looks at it before anything is sent. Without the permission s3:ListBucket, a service answers that it is forbidden
+   * if there is no object. Then only the version that is known already is replaced.
+   *
+   * @throws TransferError
    */
   async lookAhead(): Promise<ObjectHead | undefined> {
     try {
@@ -49,7 +51,7 @@ export class DestinationObject {
     }
   }
 
-  /** Does something with the service; what goes wrong is the destination's. */
+  /** Does something with the service. @throws TransferError that names the destination. */
   async at<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();

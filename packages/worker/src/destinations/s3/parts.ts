@@ -6,36 +6,43 @@ import type { BufferPool } from "../../bytes/buffer-pool.js";
 import { digestsOfSource } from "../../bytes/hash/hash-file.js";
 import { HashParts } from "../../bytes/hash/hash-parts.js";
 import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
-import type { OpenedBody, Received, WriteAttempt } from "../destination.js";
-import { asThere } from "./noted.js";
+import type { OpenedBody, WriteAttempt } from "../destination.js";
 import type { DestinationObject } from "./object.js";
-import type { Staged } from "./staged.js";
-import { type BeginUpload, partBytesOf, type S3Upload } from "./upload.js";
+import type { ObjectUpload } from "./object-upload.js";
+import { BytesInMemory } from "./publishing/bytes-in-memory.js";
+import { withMetadataOf } from "./publishing/metadata-only.js";
+import { MultipartParts } from "./publishing/multipart.js";
+import type { StagedObject } from "./publishing/publication.js";
+import { partBytesOf, type S3Upload } from "./upload.js";
 
-/** Parts of one file that are sent at the same time. */
+/** So many parts of one file are sent at the same time. */
 const SENDERS = 4;
 
-/** An opened file of which the beginning has been read. */
+/** An opened file whose beginning has been read. */
 export interface Begun {
   opened: OpenedBody;
-  /** The beginning. */
+  /** The bytes that have been read. */
   held: Buffer[];
-  /** Whether size and digest that the source gives are of the bytes that come. */
+  /** Whether the size and the digest that the source gives are those of the bytes that come. */
   ofFile: boolean;
 }
 
 /**
- * Brings a file that is not small to S3: in memory where it is one part, else part by part, several being sent while
- * the next is read. Hashes are made meanwhile in another thread, which shares the parts' memory.
+ * Stages a file that is not small. If it fits in one part, it stays in memory. Otherwise it is sent part by part,
+ * several at a time while the next one is read. Another thread, which shares the memory of the parts, computes the
+ * hashes.
  *
- * The object's metadata, and so its SHA-256, must be named before the first byte is sent. It is known then for local
- * files, which are hashed ahead, and where the person or the source names it; else the object goes without.
+ * The metadata of the object, with the SHA-256, has to be named before the first byte is sent. At that time the SHA-256
+ * of a local file is known, because it is hashed ahead, and also one that the user or the source names. Other objects
+ * have none.
+ *
+ * @throws TransferError
  */
 export async function receiveParts(
   object: DestinationObject,
   { opened, held, ofFile }: Begun,
-  beginUpload: BeginUpload,
-): Promise<{ received: Received; staged: Staged }> {
+  objectUpload: ObjectUpload,
+): Promise<StagedObject> {
   const { attempt } = object;
   const { entry } = opened;
   const lengthBytes = ofFile ? entry.sizeBytes : undefined;
@@ -55,7 +62,7 @@ export async function receiveParts(
         const [sha256, other] = (await hashes.finish()) as [string, string | undefined];
         opened.confirm?.();
         const received = { sizeBytes: bytes.length, sha256, sourceDigest: other ?? sha256, lengthBytes };
-        return { received, staged: { is: "whole", bytes, md5, release } };
+        return { received, staged: new BytesInMemory(object, { bytes, md5 }, release) };
       } catch (error) {
         release();
         throw error;
@@ -68,7 +75,7 @@ export async function receiveParts(
       const ahead = await hashedAhead(opened, head, lengthBytes, attempt.lease.signal);
       known = ahead?.sha256 ?? attempt.expected ?? (ofFile ? promised(entry) : undefined);
       const there =
-        head && ahead?.same && (await object.at(() => asThere(object, head, entry, ahead.sha256)));
+        head && ahead?.same && (await object.at(() => withMetadataOf(object, head, entry, ahead.sha256)));
       if (there) {
         opened.body.abort(new Error("it is there"));
         filled.release();
@@ -80,7 +87,7 @@ export async function receiveParts(
         };
         return { received, staged: there };
       }
-      upload = await beginUpload(metadataHeaders(entry, known, object.key), "");
+      upload = await objectUpload.begin(metadataHeaders(entry, known, object.key), "");
     } catch (error) {
       filled.release();
       throw error;
@@ -105,18 +112,18 @@ export async function receiveParts(
     if (opened.path !== undefined && sha256 !== known)
       throw new TransferError("changed", `${opened.path} changed while it was read`);
     const received = { sizeBytes: reader.bytes, sha256, sourceDigest: other ?? sha256, lengthBytes };
-    return { received, staged: { is: "parts", upload } };
+    return { received, staged: new MultipartParts(upload) };
   } finally {
     hashes.drop();
   }
 }
 
-/** The SHA-256 (hexadecimal) that a source names beforehand. */
+/** The SHA-256 (hexadecimal) that a source names before the bytes come. */
 function promised({ digest }: SourceEntry): string | undefined {
   return digest?.algorithm === "sha256" ? Buffer.from(digest.base64, "base64").toString("hex") : undefined;
 }
 
-/** Hashes a local file before it is sent; `same` where the destination has these bytes. */
+/** Hashes a local file before it is sent. `same`: whether the destination has the same bytes. */
 async function hashedAhead(
   { path }: OpenedBody,
   head: ObjectHead | undefined,
@@ -137,13 +144,13 @@ async function hashedAhead(
 
 /** A part in memory. */
 interface Filled {
-  /** In memory that the hashing thread shares. */
+  /** In memory that is shared with the hashing thread. */
   bytes: Uint8Array;
   /** Gives the memory back. */
   release(): void;
 }
 
-/** Takes memory from the budget and fills it, less only at the end of the body. */
+/** Takes memory from the budget and fills it. Only at the end of the body it is not filled up. */
 async function fill(reader: Reader, bufferPool: BufferPool, capacityBytes: number): Promise<Filled> {
   const { memory, release } = await bufferPool.take(capacityBytes);
   try {
@@ -155,7 +162,7 @@ async function fill(reader: Reader, bufferPool: BufferPool, capacityBytes: numbe
   }
 }
 
-/** Reads a body into memory that is given. */
+/** Reads a body into given memory. */
 class Reader {
   ended = false;
   bytes = 0;
@@ -164,7 +171,7 @@ class Reader {
 
   constructor(
     private readonly opened: OpenedBody,
-    /** What was read already. */
+    /** Bytes that have been read. */
     held: Buffer[],
     private readonly attempt: WriteAttempt,
   ) {
@@ -173,7 +180,7 @@ class Reader {
     opened.body.reuseMemory?.();
   }
 
-  /** @returns bytes that were read: fewer than there is room for only where the body ends. */
+  /** @returns number of bytes read. It is less than there is room for only at the end of the body. */
   async read(into: Buffer): Promise<number> {
     let at = 0;
     for (;;) {
@@ -186,7 +193,7 @@ class Reader {
       }
       this.attempt.lease.check();
       if (this.#chunks.length > 0 || this.ended) break;
-      // Looked at once more where the memory is full: whether it was the last decides what becomes of it.
+      // Also when the memory is full: whether this was the end decides what becomes of the bytes.
       const more = await this.opened.body.read();
       if (more) await this.#count(more);
       else this.ended = true;
@@ -222,7 +229,7 @@ class Sending {
     this.#signal = AbortSignal.any([this.#stop.signal, signal]);
   }
 
-  /** Resolves when there is room for another part. */
+  /** Begins to send a part. Resolves when there is room for another one. */
   async add(number: number, { bytes, release }: Filled): Promise<void> {
     const sent: Promise<void> = this.hashes
       .add(bytes)
@@ -240,12 +247,13 @@ class Sending {
     if (this.#error !== undefined) throw this.#error;
   }
 
+  /** Resolves when all parts are sent. */
   async all(): Promise<void> {
     await Promise.all(this.#under);
     if (this.#error !== undefined) throw this.#error;
   }
 
-  /** Resolves when nothing is under way any more. */
+  /** Aborts all requests. Resolves when they have ended. */
   async stop(error: unknown): Promise<void> {
     this.#stop.abort(error);
     this.hashes.drop();

@@ -21,15 +21,15 @@ export interface S3TargetOptions {
   redis: Redis;
   keys: Keys;
   leases: Leases;
-  /** Memory for uploads, of all files of this process. */
+  /** Memory for uploads, shared by all files of this process. */
   bufferPool: BufferPool;
-  /** Larger objects are copied in parts. Defaults to 5 GiB, the most that S3 copies at once. */
+  /** Objects over this size are copied in parts. Defaults to 5 GiB, the most that S3 copies in one request. */
   mostCopyBytes?: number;
-  /** The tree that this one keeps what is removed of. */
+  /** If this tree is a backup: the tree whose removed objects it keeps. */
   backupOf?: S3Tree;
 }
 
-/** A prefix of a bucket that objects are written below, and what is known of its service. */
+/** A prefix of a bucket that objects are written to, and what is known about its service. */
 export class S3Target {
   readonly tree: S3Tree;
   readonly bucket: S3Bucket;
@@ -54,13 +54,18 @@ export class S3Target {
     this.uploads = new S3Uploads(redis, keys, client, tree, options.backupOf);
   }
 
-  /** What is in the catalog is trusted where nobody looks: an entry without its object would keep a file away for ever. */
+  /**
+   * Removes a file from the catalog. The catalog is trusted without a look, so an entry without its object would
+   * prevent that the file is ever copied again.
+   */
   async forget(name: string): Promise<void> {
     const { redis, keys } = this.options;
     await redis.hdel(catalogKey(keys, this.tree.id, name), name);
   }
 
-  /** What went wrong with the destination says nothing of the source's host, whose breaker it must not open. */
+  /**
+   * An error of the destination says nothing about the host of the source, so it must not open the breaker of that one.
+   */
   asDestinationError(thrown: unknown, file: WorkFile): unknown {
     if (!(thrown instanceof TransferError) || thrown.class === "locked") return thrown;
     const ours = file.host === destinationHost(this.options.spec);

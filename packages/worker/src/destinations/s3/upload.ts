@@ -6,70 +6,57 @@ import type { Headers } from "@drover/shared/storage/http/client";
 import type { UploadedPart, Written } from "@drover/shared/storage/s3/bucket";
 import type { DestinationObject } from "./object.js";
 
-/** Parts are so large at least, whatever the file. */
+/** Least size of a part. */
 const LEAST_PART_BYTES = 16 << 20;
 const MOST_PARTS = 10_000;
 const MIB = 1 << 20;
-/** Where nobody knows how long the file is, its parts grow by the least size after so many. */
+/** If the size of a file is not known, its parts grow by the least size after so many parts. */
 const GROW_PARTS = 100;
-/** A part that breaks off is sent again, so many times in all, before the file is tried again. */
+/** A part is sent so many times in all before the attempt fails. */
 const TRIES = 3;
+/** Wait before the second try. It grows by as much with each one. */
 const AGAIN_MS = 500;
 
 /**
- * Size of a part: the same for all parts of a file whose length is known, so that any file fits in 10,000 parts; else
- * growing, so that 5 TiB do.
+ * Size of a part in bytes. If the size of the file is known, all parts have the same size, so that any file fits in
+ * 10,000 parts. Otherwise they grow, so that 5 TiB fit.
  *
- * @param part from 1.
+ * @param part number, from 1.
+ * @param lengthBytes size of the file; undefined if it is not known.
  */
 export function partBytesOf(part: number, lengthBytes: number | undefined): number {
   if (lengthBytes === undefined) return LEAST_PART_BYTES * (1 + Math.floor((part - 1) / GROW_PARTS));
   return Math.max(LEAST_PART_BYTES, Math.ceil(lengthBytes / MOST_PARTS / MIB) * MIB);
 }
 
-/** The upload that a predecessor began. */
-export interface Adopted {
-  id: string;
-  /** Hash of the metadata that it was begun with. */
-  metadata: string;
-  parts: Map<number, UploadedPart>;
-}
-
-/** Bytes of another object of the service: from the first up to, and without, the last. */
+/** Bytes of another object of the service: from `startByte` up to, but not including, `endByte`. */
 export interface ByteRange {
+  /** `/bucket/key`, percent-encoded. */
   source: string;
   startByte: number;
   endByte: number;
 }
 
-/**
- * Begins the multipart upload that the parts go to, or goes on with that of a predecessor where it is of the same file.
- *
- * @param headers metadata of the object.
- * @param version more that must be the same in a predecessor's.
- */
-export type BeginUpload = (headers: Headers, version: string) => Promise<S3Upload>;
-
-/** A multipart upload under way. */
+/** A multipart upload under way. All methods throw TransferError. */
 export class S3Upload {
   readonly #etags: string[] = [];
   #plain = true;
   #copiedBytes = 0;
 
-  /** @param there parts that it has already. */
+  /** @param there parts that the service has already, by number. */
   constructor(
     private readonly object: DestinationObject,
     readonly id: string,
     private readonly there: ReadonlyMap<number, UploadedPart>,
   ) {}
 
-  /** Whether a part that was sent before is this one, by its MD5. */
+  /** Whether the service has this part already, by its MD5. */
   #has(part: number, sizeBytes: number, md5: string): boolean {
     const known = this.there.get(part);
     return known?.sizeBytes === sizeBytes && known.etag === `"${md5}"`;
   }
 
-  /** @param md5 hexadecimal. */
+  /** Sends a part, unless the service has it. @param md5 of its bytes, hexadecimal. */
   async send(part: number, bytes: Uint8Array, md5: string, signal: AbortSignal): Promise<void> {
     if (part > MOST_PARTS)
       throw new TransferError("too-large", `more than ${MOST_PARTS} parts`, { permanent: true });
@@ -86,8 +73,10 @@ export class S3Upload {
   }
 
   /**
-   * Copies a range of another object of the service into a part. One that is there already is of the same version:
-   * uploads of another are not gone on with.
+   * Makes a part by copying a range of another object of the service, unless the service has the part. A part that is
+   * there is of the same version, because an upload of another version is not continued.
+   *
+   * @param headers conditions on the other object.
    */
   async copy(part: number, range: ByteRange, headers: Headers, signal: AbortSignal): Promise<void> {
     const { key, target } = this.object;
@@ -109,7 +98,7 @@ export class S3Upload {
     for (let attempt = 1; ; attempt++) {
       try {
         const written = await this.object.at(send);
-        if (written.is === "gone") throw gone();
+        if (written.is === "gone") throw uploadDropped();
         if (written.is === "refused")
           throw new TransferError("changed", "the source changed while it was copied", { verdict: "ok" });
         this.#etags[part - 1] = written.etag;
@@ -122,7 +111,7 @@ export class S3Upload {
     }
   }
 
-  /** ETag of the object that it becomes; undefined where the ETags of this service's parts are no MD5. */
+  /** ETag of the object that it becomes; undefined if the ETags of its parts are no MD5s. */
   get etag(): string | undefined {
     if (!this.#plain) return undefined;
     const digests = Buffer.concat(this.#etags.map((etag) => Buffer.from(etag.slice(1, -1), "hex")));
@@ -130,8 +119,10 @@ export class S3Upload {
   }
 
   /**
-   * Puts the parts together. `gone` where the upload is not there, although some services (Ceph 16) answer that all is
-   * well as long as there is an object of that name.
+   * Puts the parts together. The result is `gone` if there is no such upload. Some services (Ceph 16) report success
+   * for a missing upload if there is an object of that name, so the ETag is checked.
+   *
+   * @param condition headers that bind it to the version that it replaces.
    */
   async complete(condition: Headers): Promise<Written> {
     const { key, target, lease } = this.object;
@@ -144,7 +135,7 @@ export class S3Upload {
     });
     if (written.is !== "written") return written;
     const wanted = this.etag;
-    const copied = this.#copiedBytes > 0; // nobody has seen the bytes: their number at least is looked at
+    const copied = this.#copiedBytes > 0; // nobody has seen the bytes, so at least their number is checked
     if (written.etag !== "" && !copied && (wanted === undefined || written.etag === wanted)) return written;
     const head = await target.bucket.head(key, lease.signal);
     if (!head || (wanted !== undefined && head.etag !== wanted)) return { is: "gone" };
@@ -153,6 +144,7 @@ export class S3Upload {
   }
 }
 
-function gone(): TransferError {
+/** The error for an upload that somebody else has ended. */
+export function uploadDropped(): TransferError {
   return new TransferError("changed", "the upload was dropped by somebody else", { verdict: "ok" });
 }

@@ -5,18 +5,18 @@ import type { S3Client } from "@drover/shared/storage/s3/client";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 
-/** An upload that was begun so long ago, and that no lease tells of, belongs to nobody: a lease's record lasts a day. */
+/** An upload that began so long ago, and that no lease mentions, is abandoned: the record of a lease lasts a day. */
 const ABANDONED_MS = 25 * 3_600_000;
-/** What the clocks of this machine and of the service may differ by: more, and no request is accepted. */
+/** The clocks of this machine and of the service differ by less: otherwise the service accepts no request. */
 const CLOCKS_MS = 15 * 60_000;
-/** Abandoned uploads that are looked at in one go. */
+/** So many abandoned uploads are handled in one sweep. */
 const MOST_SWEPT = 100;
 
 /**
- * Knows for which objects of a tree multipart uploads of ours were begun, and drops those that were left behind.
+ * Registers the multipart uploads that were begun for objects of a tree, and drops those that were abandoned.
  *
- * A backup's are noted with those of the tree that it is a backup of: it is that one's leases that they are made under,
- * and that one that a later run writes to, while every run may have a backup of its own.
+ * Uploads to a backup are registered with the tree that it is a backup of. They are made under the leases of that tree,
+ * and later runs write to that tree, while each run may have another backup.
  */
 export class S3Uploads {
   constructor(
@@ -24,7 +24,7 @@ export class S3Uploads {
     private readonly keys: Keys,
     private readonly client: S3Client,
     private readonly tree: S3Tree,
-    /** The tree that it is a backup of. */
+    /** If `tree` is a backup: the tree that it is a backup of. */
     private readonly backupOf?: S3Tree,
   ) {}
 
@@ -32,14 +32,15 @@ export class S3Uploads {
     return this.keys.uploads((this.backupOf ?? this.tree).id);
   }
 
-  /** What an object is called in the set: its name, and of a backup (NUL is in no name) where it is. */
+  /** Name of an object in the set. In a backup its location is added; no name contains the NUL that separates them. */
   #member(name: string): string {
     return this.backupOf ? [name, this.tree.bucket, this.tree.key(name)].join("\0") : name;
   }
 
   /**
-   * To be called before an upload is begun, by who holds the lease. One that was begun before, and that nobody noted
-   * the id of, is dropped.
+   * To be called before an upload is begun, under the lease. Drops an earlier upload whose id nobody has noted.
+   *
+   * @throws TransferError
    */
   async beginning(name: string, signal: AbortSignal): Promise<void> {
     const member = this.#member(name);
@@ -48,14 +49,14 @@ export class S3Uploads {
       try {
         await this.#drop(member, Number(before), signal);
       } catch (error) {
-        // Where uploads cannot be listed, what was left is the bucket's own rules' business: no file fails for it.
+        // If uploads cannot be listed, old ones are left to the lifecycle rules of the bucket. No file fails for that.
         if (!(error instanceof TransferError) || !error.permanent) throw error;
       }
     }
     await this.redis.zadd(this.#set, Date.now(), member);
   }
 
-  /** Drops the upload to an object that was begun then, as far as anybody can tell. */
+  /** Drops uploads to an object that were begun at about that time. */
   async #drop(member: string, begunMs: number, signal: AbortSignal): Promise<void> {
     const [name = "", bucketName = this.tree.bucket, key = this.tree.key(name)] = member.split("\0");
     const bucket = new S3Bucket(this.client, bucketName);
@@ -63,15 +64,16 @@ export class S3Uploads {
       if (Math.abs(startedMs - begunMs) < CLOCKS_MS) await bucket.abortUpload(key, uploadId, signal);
   }
 
+  /** To be called once the upload to an object is completed or dropped. */
   async ended(name: string): Promise<void> {
     await this.redis.zrem(this.#set, this.#member(name));
   }
 
   /**
-   * Aborts the uploads that were begun more than a day ago and whose destination has no lease any more, not even the
-   * record of one. Uploads of others are left alone, unless they are to the same object and of the same minutes.
+   * Drops the uploads that were begun more than a day ago and whose object has no lease any more, not even the record
+   * of one. Uploads of other programs are left alone, unless they are to the same object and from the same minutes.
    *
-   * @throws TransferError for one that cannot be dropped; it holds up no others.
+   * @throws TransferError for one that cannot be dropped, after all others were tried.
    */
   async sweep(signal: AbortSignal): Promise<void> {
     const before = Date.now() - ABANDONED_MS;
@@ -89,7 +91,7 @@ export class S3Uploads {
           trouble ??= error;
           continue;
         }
-        // Its bucket is gone, and the upload with it.
+        // The bucket is gone, and so is the upload.
       }
       await this.redis.zrem(this.#set, member);
     }

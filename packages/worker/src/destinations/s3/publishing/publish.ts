@@ -1,0 +1,60 @@
+import { failpoint } from "@drover/shared/failpoint";
+import type { SourceEntry } from "@drover/shared/storage/source";
+import type { Published, Received } from "../../destination.js";
+import type { Base } from "../conditions.js";
+import type { DestinationObject } from "../object.js";
+import { uploadDropped } from "../upload.js";
+import { type Publication, replacedMeanwhile } from "./publication.js";
+
+/** If others replace the object again and again, this try gives up after so many looks. */
+const MOST_LOOKS = 3;
+
+/**
+ * Publishes under the condition that the destination is still the version that the file was compared with. If it is
+ * not, the destination is looked at again, and left alone if it has the same bytes. If the service supports no
+ * conditions, the destination is looked at right before the request, and the result says so.
+ *
+ * @throws TransferError class `changed` if another writer interferes, `locked` if the lease is lost.
+ */
+export async function publish(
+  object: DestinationObject,
+  publication: Publication,
+  received: Received,
+  entry: SourceEntry,
+): Promise<Published> {
+  const { target, lease } = object;
+  const { publishing } = publication;
+  object.base ??= { is: "absent" };
+  const conditional = (await target.conditions.headers(publishing, object.base)) !== undefined;
+  const unconditional = conditional ? {} : ({ unconditional: true } as const);
+  for (let look = 0; look < MOST_LOOKS; look++) {
+    if (!conditional || look > 0) {
+      const before: Base = object.base;
+      const head = await object.look();
+      const by = head && publication.sameBy(head, received, entry);
+      if (head && by) return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
+      if (publication.replacesOnlyCompared && etagOf(before) !== (head?.etag ?? ""))
+        throw replacedMeanwhile();
+      // The object may be our successor's. The clocks alone do not tell, so Redis is asked.
+      await target.leases.confirm(lease);
+    }
+    failpoint("commit");
+    lease.check();
+    const condition = await target.conditions.headers(publishing, object.base);
+    const written = await publication.write(condition ?? {}, received, entry);
+    if (written.is === "refused") continue;
+    if (written.is === "gone") {
+      // Either it worked and the answer was lost, or somebody else dropped the upload.
+      const head = await object.look();
+      if (!head || !publication.isResult(head, received, entry)) throw uploadDropped();
+      return { outcome: "copied", stamp: head.etag, ...unconditional };
+    }
+    const verified = publication.isProvedBy(written) ? ({ verifiedBy: "etag" } as const) : {};
+    return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
+  }
+  throw replacedMeanwhile();
+}
+
+function etagOf(base: Base): string {
+  return base.is === "version" ? base.etag : "";
+}
