@@ -6,7 +6,7 @@ import { decodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import { compareKeys } from "@drover/shared/storage/key-order";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import type { Listed, ListedName, Lister, ListOptions, Looked } from "@drover/shared/storage/storage";
-import type { Standing, Tree } from "@drover/shared/storage/tree";
+import type { EntryKind, Tree } from "@drover/shared/storage/tree";
 import type { ResumeRecord } from "@drover/worker/attempt/resume-record";
 import { digestOf } from "@drover/worker/bytes/hash/digest";
 import { tooLarge } from "@drover/worker/bytes/receive";
@@ -73,7 +73,7 @@ export class MemoryTree implements Tree {
     return this.store.files.get(name)?.stamp === stamp;
   }
 
-  look(name: string): Standing {
+  look(name: string): EntryKind {
     return this.store.files.has(name) ? "file" : "nothing";
   }
 

@@ -4,7 +4,7 @@ import { TransferError } from "@drover/shared/errors";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import { S3Client } from "@drover/shared/storage/s3/client";
-import type { Credentials } from "@drover/shared/storage/s3/credentials";
+import type { CredentialsProvider } from "@drover/shared/storage/s3/credentials";
 import { type AwsIdentity, EMPTY_SHA256, encodeRfc3986 } from "@drover/shared/storage/s3/sigv4";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { test as base, describe, expect, onTestFinished, vi } from "vitest";
@@ -14,7 +14,7 @@ const TIMEOUT_MS = 1_000;
 const never = new AbortController().signal;
 
 interface ServiceOptions extends Partial<S3Spec> {
-  credentials?: Credentials;
+  credentials?: CredentialsProvider;
   bucket?: string;
   connections?: number;
 }

@@ -6,7 +6,7 @@ export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 
-export const HOST_LIMIT =
+export const HOST_LIMIT_HELP =
   "of the whole fleet, e.g. 'example.com=conn:8,rps:50,bw:20MB', '*=conn:16' or 'example.com=none' (repeatable)";
 
 /** Flags for the format of the output. */

@@ -9,7 +9,7 @@ import { readFilters } from "../settings/filter-files.js";
 import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import { type RequestFlags, requestOf } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
-import { collect, type Exit, HOST_LIMIT, type OutputFlags } from "./options.js";
+import { collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
 
 interface SyncFlags extends RequestFlags, OutputFlags {
   dryRun?: boolean;
@@ -72,7 +72,7 @@ export function addSync(program: Command, exit: Exit): void {
     .option("--ndjson", "results as one JSON object a line")
     .option("--dry-run", "say what would be copied and deleted, and why; change nothing")
     .option("--detach", "with --redis: print the run's id and leave it to the fleet")
-    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
+    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
     .option("--verbose", "retries, and stack traces of errors");
   addSettings(command, [...TRANSFER, ...S3, ...STATE]).action(
     async (sources: string[], options: SyncFlags, command: Command) => {

@@ -1,7 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addSettings, STATE, settingsOf, WORKER } from "../settings/flags.js";
-import { collect, type Exit, HOST_LIMIT, type OutputFlags } from "./options.js";
+import { collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
 import type { WorkerFlags } from "./worker-actions.js";
 
 /** `drover worker`, and `drover workers`, which lists them. */
@@ -24,7 +24,7 @@ export function addWorker(program: Command, exit: Exit): void {
         "directory that files may be written below, on a file system that the fleet shares; or s3://bucket/prefix (repeatable)",
         collect,
       )
-      .option("--host-limit <HOST=LIMIT>", HOST_LIMIT, collect)
+      .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
       .option("--verbose", "a line for every file"),
     [...WORKER, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
   ).action(async (flags: WorkerFlags, command: Command) => {

@@ -1,4 +1,4 @@
-import type { RunRequestInput, S3Request } from "@drover/producer/runs/request";
+import type { RunRequestInput, S3Settings } from "@drover/producer/runs/request";
 import type { ServicesRequest } from "@drover/producer/runs/services";
 import { SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
@@ -75,7 +75,7 @@ export function servicesRequestOf(resolved: Resolved): ServicesRequest {
   return { s3: s3RequestOf(resolved) };
 }
 
-function s3RequestOf({ values, origins }: Resolved): S3Request {
+function s3RequestOf({ values, origins }: Resolved): S3Settings {
   if (values["s3-anonymous"] && origins["s3-profile"] === "flag")
     throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
   return {

@@ -10,7 +10,7 @@ import { pipelined, resent } from "@drover/shared/redis/script";
 import { openTree } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
-import { Chunk, type FleetRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
+import { Chunk, type DispatchedRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
 import { Sweeper } from "./sweeper.js";
 import { WINDOW_FILES } from "./window.js";
 
@@ -35,7 +35,7 @@ export interface FleetDispatcherOptions {
  * from Redis and every step may be repeated, so another leader can take over at any time.
  */
 export class FleetDispatcher {
-  readonly #runs = new Map<string, FleetRun>();
+  readonly #runs = new Map<string, DispatchedRun>();
   readonly #jobs: FleetJobs;
   readonly #sweeper: Sweeper;
 
@@ -93,7 +93,7 @@ export class FleetDispatcher {
     this.#runs.delete(id);
   }
 
-  async #open(id: string): Promise<FleetRun | undefined> {
+  async #open(id: string): Promise<DispatchedRun | undefined> {
     const { redis, keys, ledger, owner } = this.options;
     const spec = await ledger.get(id).then(
       (run) => run.spec,
@@ -102,7 +102,7 @@ export class FleetDispatcher {
       },
     );
     if (!spec) return undefined;
-    const run: FleetRun = {
+    const run: DispatchedRun = {
       id,
       spec,
       admission: new Admission(redis, keys, owner, 0),
@@ -124,7 +124,7 @@ export class FleetDispatcher {
     return run;
   }
 
-  #flow(run: FleetRun, host: string): Flow {
+  #flow(run: DispatchedRun, host: string): Flow {
     let flow = run.flows.get(host);
     if (!flow) {
       flow = new Flow(run.id, host);
@@ -133,7 +133,7 @@ export class FleetDispatcher {
     return flow;
   }
 
-  async #lookAtBacklog(run: FleetRun): Promise<void> {
+  async #lookAtBacklog(run: DispatchedRun): Promise<void> {
     const chunks = await this.#backlog.chunkIds(run.id);
     run.seen = chunks.length;
     for (const flow of run.flows.values()) flow.waiting = [];
@@ -182,7 +182,7 @@ export class FleetDispatcher {
     let left = MOST_QUEUED - this.#flows().reduce((sum, flow) => sum + flow.inQueue, 0);
     flows.sort((a, b) => a.nextTag - b.nextTag);
     for (const flow of flows) {
-      const run = this.#runs.get(flow.runId) as FleetRun;
+      const run = this.#runs.get(flow.runId) as DispatchedRun;
       if (run.breakers.isGivenUp(flow.host)) {
         await this.#settleBacklog(run, flow.host, "blocked");
         continue;
@@ -198,7 +198,7 @@ export class FleetDispatcher {
     return fed;
   }
 
-  #inRun(run: FleetRun): number {
+  #inRun(run: DispatchedRun): number {
     return [...run.flows.values()].reduce((sum, flow) => sum + flow.inQueue, 0);
   }
 
@@ -224,7 +224,7 @@ export class FleetDispatcher {
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;
-        const { breakers } = this.#runs.get(flow.runId) as FleetRun;
+        const { breakers } = this.#runs.get(flow.runId) as DispatchedRun;
         flow.window.limitTo(limit > 0 ? limit : undefined);
         breakers.report(host, untilMs, state === null);
         if (state === null) flow.window.grow();
@@ -234,7 +234,7 @@ export class FleetDispatcher {
     return open;
   }
 
-  async #feedFlow(run: FleetRun, flow: Flow, room: number): Promise<boolean> {
+  async #feedFlow(run: DispatchedRun, flow: Flow, room: number): Promise<boolean> {
     let left = room;
     let toRead = 1;
     while (left > 0) {
@@ -265,7 +265,7 @@ export class FleetDispatcher {
   }
 
   /** Reads the next chunks of a flow. @returns their number of files; undefined if there are no more chunks. */
-  async #read(run: FleetRun, flow: Flow, count: number): Promise<number | undefined> {
+  async #read(run: DispatchedRun, flow: Flow, count: number): Promise<number | undefined> {
     const ids = flow.waiting.splice(0, count);
     if (ids.length === 0) return undefined;
     let files = 0;
@@ -277,7 +277,7 @@ export class FleetDispatcher {
     return files;
   }
 
-  async #markInFlight(run: FleetRun, chunks: Chunk[]): Promise<void> {
+  async #markInFlight(run: DispatchedRun, chunks: Chunk[]): Promise<void> {
     if (chunks.length === 0) return;
     await this.#backlog.markInFlight(run.id, ...chunks.map((chunk) => chunk.id));
     run.seen -= chunks.length;
@@ -289,7 +289,7 @@ export class FleetDispatcher {
    * carried.
    */
   async #settleBacklog(
-    run: FleetRun,
+    run: DispatchedRun,
     host: string | undefined,
     outcome: "cancelled" | "blocked",
   ): Promise<void> {

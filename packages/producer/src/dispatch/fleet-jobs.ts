@@ -6,7 +6,7 @@ import { addJobs } from "@drover/shared/queue/bullmq";
 import { hostOf } from "@drover/shared/storage/registry";
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import { type Chunk, type FleetRun, fleetJobId, type Pending } from "./flow.js";
+import { type Chunk, type DispatchedRun, fleetJobId, type Pending } from "./flow.js";
 
 /** The leader's side of the fleet's queue: adds jobs and settles files without carrying them. */
 export class FleetJobs {
@@ -38,7 +38,7 @@ export class FleetJobs {
    * Settles the files of a chunk that no worker carries: those not in the queue yet and those waiting in it.
    * A file that other runs wait for is still carried.
    */
-  async giveUp(run: FleetRun, chunk: Chunk, outcome: "cancelled" | "blocked"): Promise<void> {
+  async giveUp(run: DispatchedRun, chunk: Chunk, outcome: "cancelled" | "blocked"): Promise<void> {
     const waiting = [...chunk.pending.values()].map(({ job }) => job).filter((job) => !run.shared.has(job.i));
     const out = [...chunk.rest];
     chunk.rest = [];
@@ -68,7 +68,7 @@ export class FleetJobs {
    * @returns false if other runs wait for the file.
    * @throws Error if this process's knowledge of the run is older than Redis.
    */
-  async end(run: FleetRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
+  async end(run: DispatchedRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
     const lease = run.tree.leaseOf(job.d);
     const error =
       outcome === "cancelled"

@@ -14,7 +14,7 @@ export interface Pending {
 }
 
 /** A run as the leader sees it. */
-export interface FleetRun {
+export interface DispatchedRun {
   id: string;
   spec: RunSpec;
   admission: Admission;
@@ -114,7 +114,7 @@ export class Flow {
 /** Largest gap, in files, between two chunks that are read from the bitmap with one command. */
 const SPAN_FILES = 8_192;
 
-interface Span {
+interface ChunkSpan {
   runId: string;
   first: number;
   last: number;
@@ -125,12 +125,12 @@ interface Span {
  * The index ranges of a run's files in BullMQ. Neighbouring ranges are merged, so that few commands read
  * them.
  */
-export function spansOf(run: FleetRun): Span[] {
+export function spansOf(run: DispatchedRun): ChunkSpan[] {
   const pending = [...run.flows.values()]
     .flatMap((flow) => [...flow.chunks.values()])
     .filter((chunk) => chunk.pending.size > 0)
-    .map((chunk): Span => ({ runId: run.id, ...chunk.range, chunks: [chunk] }));
-  const spans: Span[] = [];
+    .map((chunk): ChunkSpan => ({ runId: run.id, ...chunk.range, chunks: [chunk] }));
+  const spans: ChunkSpan[] = [];
   for (const each of pending.sort((a, b) => a.first - b.first)) {
     const before = spans.at(-1);
     if (!before || each.first > before.last + SPAN_FILES) {

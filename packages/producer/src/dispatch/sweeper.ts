@@ -2,7 +2,7 @@ import type { Keys } from "@drover/shared/protocol/keys";
 import { pipelined } from "@drover/shared/redis/script";
 import type { Redis } from "ioredis";
 import type { FleetJobs } from "./fleet-jobs.js";
-import { type FleetRun, type Flow, fleetJobId, type Pending } from "./flow.js";
+import { type DispatchedRun, type Flow, fleetJobId, type Pending } from "./flow.js";
 
 /** Interval of sweeps in ms, and the age from which a job is checked. */
 const SWEEP_AFTER_MS = 5_000;
@@ -26,7 +26,7 @@ export class Sweeper {
    * Finds unsettled files whose job is gone. A job that somebody removed is cancelled; a job that Redis lost
    * with its last writes is added again.
    */
-  async sweep(flows: Flow[], runOf: (id: string) => FleetRun | undefined): Promise<void> {
+  async sweep(flows: Flow[], runOf: (id: string) => DispatchedRun | undefined): Promise<void> {
     const { redis, keys } = this;
     const nowMs = Date.now();
     if (nowMs - this.#sweptMs < SWEEP_AFTER_MS) return;

@@ -5,7 +5,7 @@ import { Catalog } from "@drover/shared/protocol/catalog";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { below, destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
 import type { DestinationCheck } from "@drover/shared/storage/storage";
-import type { Standing, Tree } from "@drover/shared/storage/tree";
+import type { EntryKind, Tree } from "@drover/shared/storage/tree";
 import { compare } from "../compare/compare.js";
 import { openCheck } from "../compare/open-check.js";
 import { type Extraneous, findExtraneous } from "../delete/remove-extraneous.js";
@@ -169,7 +169,7 @@ async function judge(entries: Entry[], { planned, engine, tree, check }: Known):
     const base = { source, destination };
     if (error) return refused(base, error);
     if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
-    let there: Standing;
+    let there: EntryKind;
     try {
       there = tree?.look(entry.destination) ?? "nothing";
     } catch (error) {

@@ -113,7 +113,7 @@ const s3Schema = s3ServiceSchema.extend({
   /** The service of the destination, if it differs. */
   destination: s3ServiceSchema.optional(),
 });
-export type S3Request = z.infer<typeof s3Schema>;
+export type S3Settings = z.infer<typeof s3Schema>;
 
 /** What a run is asked to do: a plain object. */
 export const runRequestSchema = z.strictObject({

@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
 import { awsEndpoint, type S3Spec } from "@drover/shared/storage/s3/spec";
-import type { S3Request } from "./request.js";
+import type { S3Settings } from "./request.js";
 
 /**
  * How a run reaches the services of its s3:// sources and of its destination. Contains profile names, no
@@ -21,7 +21,7 @@ export interface S3Services {
  * @param writes whether the destination is in S3.
  * @throws SettingsError for an invalid region or profile, and for writing without a signature.
  */
-export async function planS3Services(request: S3Request, writes: boolean): Promise<S3Services> {
+export async function planS3Services(request: S3Settings, writes: boolean): Promise<S3Services> {
   const s3 = await serviceOf(request);
   if (!writes) return { s3 };
   const { destination } = request;
@@ -44,7 +44,7 @@ export async function planS3Services(request: S3Request, writes: boolean): Promi
   return { s3, s3Destination: own };
 }
 
-async function serviceOf(request: S3Request): Promise<S3Spec> {
+async function serviceOf(request: S3Settings): Promise<S3Spec> {
   const { profile, anonymous, requesterPays } = request;
   const configured = await fromProfile(profile);
   const ownEndpoint = request.endpoint ?? configured.endpoint;

@@ -10,7 +10,7 @@ import { count } from "../telemetry.js";
 import { RunLostError } from "./backlog.js";
 import { RUN, SECRETS } from "./fields.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
-import { finishScript } from "./lua/finish.lua.js";
+import { finishRunScript } from "./lua/finish.lua.js";
 import { holdScript } from "./lua/hold.lua.js";
 import { leaveScript } from "./lua/leave.lua.js";
 import { noteFieldScript } from "./lua/note-field.lua.js";
@@ -265,7 +265,7 @@ export class Ledger {
   }
 
   #finish(id: string, owner: string): Promise<unknown> {
-    return finishScript.run(this.redis, [this.keys.run(id), this.keys.done(id)], [owner, Date.now()]);
+    return finishRunScript.run(this.redis, [this.keys.run(id), this.keys.done(id)], [owner, Date.now()]);
   }
 
   /**

@@ -79,7 +79,7 @@ end`,
 export const addStandardScript = addScript("add-standard-jobs", addStandardJob);
 export const addPrioritizedScript = addScript("add-prioritized-jobs", addPrioritizedJob);
 
-/** Number of keys of {@link finishScript}, and where the job's own key is among them, from 0. */
+/** Number of keys of {@link finishJobScript}, and where the job's own key is among them, from 0. */
 export const FINISH_KEYS = moveToFinished.keys;
 export const FINISH_JOB_KEY = 11;
 
@@ -91,7 +91,7 @@ export const FINISH_JOB_KEY = 11;
  * Returns one JSON text: per job what BullMQ's script returns, or {error}. Where all jobs go wrong the whole call
  * fails, as it must where Redis takes no writes any more.
  */
-export const finishScript = byEvents(
+export const finishJobScript = byEvents(
   (events) =>
     new Script(
       "finish-jobs",

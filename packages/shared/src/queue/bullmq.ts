@@ -9,7 +9,7 @@ import {
   type Events,
   FINISH_JOB_KEY,
   FINISH_KEYS,
-  finishScript,
+  finishJobScript,
 } from "./bullmq-scripts.js";
 
 export type { Events } from "./bullmq-scripts.js";
@@ -121,7 +121,9 @@ async function finishAll(redis: Redis, backend: RedisQueueBackend, requests: Fin
   const args = [prefix, packed, now, value] as (string | number | Buffer)[];
   for (const { job, token, fetchNext } of requests)
     args.push(job.id as string, token, fetchNext && !backend.closing ? 1 : 0);
-  const answers = JSON.parse((await finishScript(events).run(redis, keys, args)) as string) as FinishAnswer[];
+  const answers = JSON.parse(
+    (await finishJobScript(events).run(redis, keys, args)) as string,
+  ) as FinishAnswer[];
   count("queue.jobs_finished", answers.length);
   return answers.map((answer) => ({ answer, finishedOn: now }));
 }

@@ -28,7 +28,7 @@ export interface RedisNode {
   port: number;
 }
 
-export interface Credentials {
+export interface RedisCredentials {
   username: string | undefined;
   password: string | undefined;
 }
@@ -38,13 +38,13 @@ interface TargetBase {
   nodes: [RedisNode, ...RedisNode[]];
   tls: boolean;
   /** Of the servers that have the data; those of Sentinels are apart. */
-  credentials: Credentials;
+  credentials: RedisCredentials;
 }
 
 /** What a Redis URL names. */
 export type RedisTarget =
   | (TargetBase & { kind: "single"; db: number })
-  | (TargetBase & { kind: "sentinel"; db: number; master: string; sentinelCredentials: Credentials })
+  | (TargetBase & { kind: "sentinel"; db: number; master: string; sentinelCredentials: RedisCredentials })
   | (TargetBase & { kind: "cluster" });
 
 const FORMS =
@@ -123,7 +123,7 @@ function parseDb(text: string): number {
   return Number(text);
 }
 
-function parseCredentials(text: string): Credentials {
+function parseCredentials(text: string): RedisCredentials {
   const colon = text.indexOf(":");
   const username = decoded(colon < 0 ? text : text.slice(0, colon));
   const password = colon < 0 ? "" : decoded(text.slice(colon + 1));

@@ -1,4 +1,4 @@
-export type Standing = "nothing" | "file" | "directory" | "unknown";
+export type EntryKind = "nothing" | "file" | "directory" | "unknown";
 
 /** A destination tree, as far as it is known without asking a service. */
 export interface Tree {
@@ -17,6 +17,6 @@ export interface Tree {
    *
    * @throws TransferError if no file can have that name.
    */
-  look(name: string): Standing;
+  look(name: string): EntryKind;
   close(): void;
 }

@@ -17,7 +17,7 @@ const THREADED_FILES = 10_000;
 const MOST_THREADS = 4;
 
 /** Callbacks for the progress of a run's files, whichever thread carries them. */
-export interface RunEvents {
+export interface PoolEvents {
   started(job: TransferJob, attempt: number): void;
   /** The file is not settled and will be tried again. */
   waiting(job: TransferJob): void;
@@ -42,9 +42,9 @@ export interface ThreadData {
 }
 
 export type ThreadRequest = "stop" | "cancel";
-/** A call of one of {@link RunEvents}, or a blocked host with the Unix time in ms until which it is blocked. */
+/** A call of one of {@link PoolEvents}, or a blocked host with the Unix time in ms until which it is blocked. */
 export type ThreadEvent =
-  | { [Name in keyof RunEvents]: [Name, ...Parameters<RunEvents[Name]>] }[keyof RunEvents]
+  | { [Name in keyof PoolEvents]: [Name, ...Parameters<PoolEvents[Name]>] }[keyof PoolEvents]
   | ["blocked", host: string, untilMs: number];
 
 export interface LocalWorkerPoolOptions {
@@ -60,7 +60,7 @@ export interface LocalWorkerPoolOptions {
   breakers: HostBreakers;
   /** Whether threads report the progress of each file. */
   live: boolean;
-  events: RunEvents;
+  events: PoolEvents;
 }
 
 /**

@@ -8,7 +8,7 @@ import { RUN } from "../fields.js";
  * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms).
  * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's.
  */
-export const finishScript = new Script(
+export const finishRunScript = new Script(
   "finish",
   `
 local run, done = KEYS[1], KEYS[2]

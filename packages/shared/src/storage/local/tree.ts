@@ -22,7 +22,7 @@ import { shortHash } from "../../ids.js";
 import { makeDirectory } from "../../make-directory.js";
 import { baseName, STAGING_NAME } from "../../paths.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
-import type { Standing, Tree } from "../tree.js";
+import type { EntryKind, Tree } from "../tree.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 const fsyncAsync = promisify(fsync);
@@ -134,7 +134,7 @@ export class LocalTree implements Tree {
     return stat?.isFile() === true && statStamp(stat) === stamp;
   }
 
-  look(name: string): Standing {
+  look(name: string): EntryKind {
     const directory = this.find(name);
     if (!directory) return "nothing";
     try {

@@ -1,6 +1,6 @@
 import { TransferError } from "../../errors.js";
 import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http/client.js";
-import { type Credentials, isSameIdentity } from "./credentials.js";
+import { type CredentialsProvider, isSameIdentity } from "./credentials.js";
 import { answerError } from "./errors.js";
 import { type AwsIdentity, EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
@@ -30,7 +30,7 @@ export class S3Client {
   constructor(
     private readonly http: HttpClient,
     private readonly spec: S3Spec,
-    private readonly credentials: Credentials,
+    private readonly credentials: CredentialsProvider,
   ) {
     this.#signer = new Signer(spec.region);
     this.#endpoint = new URL(spec.endpoint);

@@ -10,7 +10,7 @@ import type { S3Spec } from "./spec.js";
  * @returns undefined if requests are not to be signed.
  * @throws TransferError of class `credentials` if there are none.
  */
-export type Credentials = (refused?: AwsIdentity) => Promise<AwsIdentity | undefined>;
+export type CredentialsProvider = (refused?: AwsIdentity) => Promise<AwsIdentity | undefined>;
 
 /** Refused credentials are looked up anew at most once in this time, for all requests together. */
 const LOOK_AGAIN_MS = 30_000;
@@ -20,7 +20,7 @@ const LOOK_AGAIN_MS = 30_000;
  * AWS (environment, shared files and profiles, SSO, processes, web identity, container and machine). The chain is loaded
  * with the first request; it renews credentials before they expire.
  */
-export function credentialsOf(spec: S3Spec): Credentials {
+export function credentialsOf(spec: S3Spec): CredentialsProvider {
   if (spec.anonymous) return async () => undefined;
   const given = customers(spec) ?? ofEnvironment(spec);
   if (given) return async () => given;

@@ -1,5 +1,5 @@
 import { shortHash } from "../../ids.js";
-import type { Standing, Tree } from "../tree.js";
+import type { EntryKind, Tree } from "../tree.js";
 import { parseS3, s3Text } from "./name.js";
 import type { S3Spec } from "./spec.js";
 
@@ -40,7 +40,7 @@ export class S3Tree implements Tree {
     return true;
   }
 
-  look(): Standing {
+  look(): EntryKind {
     return "unknown";
   }
 

@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Algorithm } from "./digest.js";
 import type { HashAnswer } from "./hash-thread.js";
-import { expectAnswer, forget, isListening, listen, post } from "./hash-threads.js";
+import { expectAnswer, forget, isListening, onHashAnswer, post } from "./hash-threads.js";
 
 /** Fewest bytes that are handed to the thread at once. */
 const STEP_BYTES = 4 << 20;
@@ -38,7 +38,7 @@ export class HashBehind {
 }
 
 class DigestBehind {
-  readonly #id = listen((answer) => this.#hear(answer));
+  readonly #id = onHashAnswer((answer) => this.#hear(answer));
   #sentBytes = 0;
   #hashedBytes = 0;
   #answer: HashAnswer | undefined;

@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Algorithm } from "./digest.js";
 import type { HashAnswer } from "./hash-thread.js";
-import { expectAnswer, forget, isListening, listen, post } from "./hash-threads.js";
+import { expectAnswer, forget, isListening, onHashAnswer, post } from "./hash-threads.js";
 
 interface Waiting {
   resolve(answer: HashAnswer): void;
@@ -10,7 +10,7 @@ interface Waiting {
 
 /** Hashes a file of several parts in another thread: the whole file, and the MD5 of each part. */
 export class HashParts {
-  readonly #id = listen((answer) => this.#hear(answer));
+  readonly #id = onHashAnswer((answer) => this.#hear(answer));
   readonly #waiting: Waiting[] = [];
 
   /** @param algorithms of the whole file's digests. */

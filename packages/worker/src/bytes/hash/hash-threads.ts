@@ -11,7 +11,7 @@ const listeners = new Map<number, (answer: HashAnswer) => void>();
 const threadOf = (id: number) => id % threads.length;
 
 /** Registers a callback and returns its new id. One thread handles all requests of an id, in order. */
-export function listen(hear: (answer: HashAnswer) => void): number {
+export function onHashAnswer(hear: (answer: HashAnswer) => void): number {
   listeners.set(++lastId, hear);
   return lastId;
 }

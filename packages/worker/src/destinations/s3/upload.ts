@@ -30,7 +30,7 @@ export function partBytesOf(part: number, lengthBytes: number | undefined): numb
 }
 
 /** Bytes of another object of the service: from `startByte` up to, but not including, `endByte`. */
-export interface ByteRange {
+export interface CopyRange {
   /** `/bucket/key`, percent-encoded. */
   source: string;
   startByte: number;
@@ -78,7 +78,7 @@ export class S3Upload {
    *
    * @param headers conditions on the other object.
    */
-  async copy(part: number, range: ByteRange, headers: Headers, signal: AbortSignal): Promise<void> {
+  async copy(part: number, range: CopyRange, headers: Headers, signal: AbortSignal): Promise<void> {
     const { key, target } = this.object;
     const { source, startByte, endByte } = range;
     this.#plain = false;

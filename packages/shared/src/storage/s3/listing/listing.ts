@@ -2,7 +2,7 @@ import { TransferError } from "../../../errors.js";
 import { compareKeys } from "../../key-order.js";
 import { type ListedObject, type ListedPage, objectsOf } from "./page.js";
 import type { PageLister } from "./page-requests.js";
-import { type Span, Splitter } from "./split.js";
+import { type KeySpan, Splitter } from "./split.js";
 
 /** Keys on a page, at most: one that is full is seldom the last one. */
 const FULL_PAGE = 1_000;
@@ -37,7 +37,7 @@ interface Range {
   end: string | undefined;
   token: string | undefined;
   /** What its last page spanned; undefined before there is one. */
-  span: Span | undefined;
+  span: KeySpan | undefined;
   /** No guess was left when it was to be parted, as far as it was listed then. */
   whole: string | undefined;
   /** Pages that wait, with how many of their objects are the range's. */
@@ -196,7 +196,7 @@ export async function* listObjects(
 
   /** Parts the first range that is worth it: its keys are wanted first. @returns what is behind, undefined for none. */
   const splitRange = (): Range | undefined => {
-    let span: Span | undefined;
+    let span: KeySpan | undefined;
     let before = 0;
     for (const [at, range] of ranges.entries()) {
       if (before >= MOST_PAGES || range.final) return undefined;

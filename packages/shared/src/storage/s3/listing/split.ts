@@ -14,7 +14,7 @@ const MOST_KEY_BYTES = 1024;
 const ROUNDING = 1e-9;
 
 /** The keys that a page spanned: how far one page goes in this part of the listing. */
-export interface Span {
+export interface KeySpan {
   from: string;
   to: string;
 }
@@ -158,13 +158,13 @@ export class Splitter {
   }
 
   /** About how many pages lie between two keys. @param high undefined for no end. */
-  pages(low: string, high: string | undefined, span: Span): number {
+  pages(low: string, high: string | undefined, span: KeySpan): number {
     const path = this.#path(low);
     const between = high === undefined ? 1 - fractionOf(path, 0) : distance(path, this.#path(high));
     return between / this.#page(span);
   }
 
-  #page({ from, to }: Span): number {
+  #page({ from, to }: KeySpan): number {
     return Math.max(distance(this.#path(from), this.#path(to)), Number.MIN_VALUE);
   }
 
@@ -173,7 +173,7 @@ export class Splitter {
    *
    * @returns undefined where no guess is left.
    */
-  ahead(low: string, span: Span, pages: number): string | undefined {
+  ahead(low: string, span: KeySpan, pages: number): string | undefined {
     const page = this.#page(span);
     const path = this.#path(low);
     // From the narrowest part of the tree on which it can lie: numbers are exact enough there.
