@@ -11,10 +11,10 @@ import type { AllowedRoots, Services } from "@drover/shared/storage/storage";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";
-import { openRunContext } from "../attempt/open-context.js";
 import type { ResumeRecord } from "../attempt/resume-record.js";
 import { BufferPool, UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
+import { openRunContext } from "./open-context.js";
 
 const CANCEL_POLL_MS = 1_000;
 /** Time in ms without files after which a run's context is closed. */

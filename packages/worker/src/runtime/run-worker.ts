@@ -10,10 +10,10 @@ import { hostOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";
-import { openRunContext } from "../attempt/open-context.js";
 import { settleUnadmitted } from "../attempt/settle.js";
 import { BufferPool } from "../bytes/buffer-pool.js";
 import { type FileEvents, Processor } from "../queue/processor.js";
+import { openRunContext } from "./open-context.js";
 
 /** The work of a {@link RunWorker}; plain data, so that it can be sent to a thread. */
 export interface RunWork {

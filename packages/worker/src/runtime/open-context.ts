@@ -12,13 +12,13 @@ import { openTree, storageOf } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
 import type { Sources, SourcesOptions, Storage } from "@drover/shared/storage/storage";
 import type { Redis } from "ioredis";
+import type { RunContext } from "../attempt/context.js";
+import type { Leases } from "../attempt/leases.js";
+import type { ResumeRecord } from "../attempt/resume-record.js";
 import type { BufferPool } from "../bytes/buffer-pool.js";
 import { RateLimiter } from "../bytes/rate-limiter.js";
 import { StallWatchdog } from "../bytes/stall-watchdog.js";
 import { openDestination } from "../destinations/registry.js";
-import type { RunContext } from "./context.js";
-import type { Leases } from "./leases.js";
-import type { ResumeRecord } from "./resume-record.js";
 
 /** Connections per file and origin: a large file is fetched in several segments at once. */
 const CONNECTIONS_PER_FILE = 4;
