@@ -442,7 +442,6 @@ describe("an answer that makes no sense", () => {
         ANSWERS[name]?.replace(/\/?>/, "><a>") ?? "",
         ANSWERS[name]?.replace(/(<\/\w+>|\/>)$/, "") ?? "",
         ANSWERS[name]?.replace(/^<(\w+)(\/?>)/, "<$1><a>&unknown;</a>$2") ?? "",
-        ANSWERS[name]?.replaceAll(/<(\/?)(\w)/g, "<$1s3:$2") ?? "",
       ].map((body) => [name, body] as const),
     ),
   )("is an error: %s is answered with %j", async ([name, body], { s3, at }) => {
@@ -465,10 +464,6 @@ describe("an answer that makes no sense", () => {
     [
       "listUploads",
       "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker></ListMultipartUploadsResult>",
-    ],
-    [
-      "listUploads",
-      "<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId>i</UploadId><Initiated>today</Initiated></Upload></ListMultipartUploadsResult>",
     ],
   ])("is an error: %s is answered with %s", async ([name, body], { s3, at }) => {
     answerWith(s3, (answer) => answer.end(body));
@@ -542,7 +537,38 @@ describe("a request of the SDK that gets no answer", () => {
   });
 });
 
-describe("pages that the SDK reads", () => {
+describe("an answer of a service that is not AWS", () => {
+  it.for(
+    WITH_XML.flatMap((name) =>
+      [
+        ANSWERS[name]?.replaceAll(/<(\/?)(\w)/g, "<$1s3:$2") ?? "",
+        `\uFEFF<?xml version="1.0"?>${ANSWERS[name]}`,
+      ].map((body) => [name, body] as const),
+    ),
+  )("is understood: %s is answered with %j", async ([name, body], { s3, at }) => {
+    answerWith(s3, (answer) => answer.setHeader("x-amz-abort-date", "soon").end(body));
+    await run(name, at().bucket);
+  });
+
+  it("may have dates in any form, or none", async ({ s3, at }) => {
+    const upload = (id: string, date: string) =>
+      `<Upload><Key>k</Key><UploadId>${id}</UploadId><Initiated>${date}</Initiated></Upload>`;
+    answerWith(s3, (answer) =>
+      answer.end(
+        `<ListMultipartUploadsResult>${upload("a", "today")}${upload("b", "Fri, 02 Jan 2026 03:04:05 GMT")}</ListMultipartUploadsResult>`,
+      ),
+    );
+    const startedMs = Date.UTC(2026, 0, 2, 3, 4, 5);
+    expect(await at().bucket.listUploads("k", never)).toEqual([{ uploadId: "b", startedMs }]);
+    const part = "<Part><PartNumber>1</PartNumber><LastModified/><ETag>e</ETag><Size>5</Size></Part>";
+    answerWith(s3, (answer) => answer.end(`<ListPartsResult>${part}</ListPartsResult>`));
+    expect(await at().bucket.listParts("k", "id", never)).toEqual(
+      new Map([[1, { etag: '"e"', sizeBytes: 5 }]]),
+    );
+  });
+});
+
+describe("pages of a listing", () => {
   it("give all parts of an upload, with quoted ETags", async ({ s3, at }) => {
     const page = (part: number, more: boolean) =>
       `<ListPartsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>${more}</IsTruncated><NextPartNumberMarker>${part}</NextPartNumberMarker><Part><PartNumber>${part}</PartNumber><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>${part === 1 ? "&quot;e1&quot;" : "e2"}</ETag><Size>${part * 5}</Size></Part></ListPartsResult>`;

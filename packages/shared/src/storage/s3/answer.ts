@@ -6,21 +6,15 @@ import { childText, parseXml, type XmlElement } from "./xml.js";
 /** An answer that is read whole may be this large: a page of 1,000 uploads or parts is far smaller. */
 const MAX_ANSWER_BYTES = 8 << 20;
 
-/** An answer that is XML, as it came and parsed. */
-export interface XmlAnswer {
-  text: string;
-  root: XmlElement;
-}
-
 /**
  * Reads an answer that is XML to its end. S3 may begin an answer with status 200 and report an error in its body, so
  * the body decides.
  *
- * @returns undefined if the condition that the request was sent under does not hold (status 412).
+ * @returns its root element; undefined if the condition that the request was sent under does not hold (status 412).
  * @throws TransferError for an error in the body, and of class `protocol` for a body that is no complete XML or too
  *   long.
  */
-export async function readXml(answer: HttpAnswer, bucket: string): Promise<XmlAnswer | undefined> {
+export async function readXml(answer: HttpAnswer, bucket: string): Promise<XmlElement | undefined> {
   const { status, headers, body } = answer;
   if (status === 412) {
     body.discard(0);
@@ -35,14 +29,13 @@ export async function readXml(answer: HttpAnswer, bucket: string): Promise<XmlAn
     body.abort(new Error("too long"));
     throw unintelligible("it is too long");
   }
-  const text = Buffer.concat(chunks).toString();
   let root: XmlElement;
   try {
-    root = parseXml(text);
+    root = parseXml(Buffer.concat(chunks).toString());
   } catch (error) {
     throw unintelligible(messageOf(error));
   }
-  if (root.name !== "Error") return { text, root };
+  if (root.name !== "Error") return root;
   const code = childText(root, "Code") ?? "";
   if (code === "PreconditionFailed") return undefined;
   throw s3CodeError(code, headers, bucket);

@@ -1,12 +1,13 @@
-import type { ListPartsOutput } from "@aws-sdk/client-s3";
 import { TransferError } from "../../errors.js";
 import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
 import { readXml, unintelligible } from "./answer.js";
 import type { S3Client, S3Request } from "./client.js";
 import { NoSuchBucketError } from "./errors.js";
-import type { S3Sdk, SdkCommand, SdkInput, SdkOutput, SendOptions } from "./sdk.js";
+import type { S3Sdk, SdkAnswer, SdkCommand, SdkInput, SdkOutput, SendOptions } from "./sdk.js";
 import { UNSIGNED } from "./sigv4.js";
-import { childText } from "./xml.js";
+import { childText, type XmlElement } from "./xml.js";
+
+type Sdk = typeof import("./sdk.js");
 
 /** An object as HEAD shows it. */
 export interface ObjectHead {
@@ -145,9 +146,9 @@ export class S3Bucket {
   async createUpload(key: string, headers: Headers, signal: AbortSignal): Promise<string> {
     const answer = await this.#rarely(
       (sdk) => new sdk.CreateMultipartUploadCommand({ Bucket: this.name, Key: key }),
-      { headers, root: "InitiateMultipartUploadResult", signal },
+      { headers, signal },
     );
-    const id = answer?.output.UploadId;
+    const id = answer?.xml && childText(answer.xml, "UploadId");
     if (!id) throw unintelligible("it names no upload");
     return id;
   }
@@ -193,7 +194,7 @@ export class S3Bucket {
     const answer = await this.#send(request, signal);
     const xml = await readXml(answer, this.name);
     if (!xml) return { is: "refused" };
-    return written(answer.headers, childText(xml.root, "ETag"));
+    return written(answer.headers, childText(xml, "ETag"));
   }
 
   /** @returns the parts of an upload by part number; undefined if there is no such upload. */
@@ -205,23 +206,26 @@ export class S3Bucket {
     const parts = new Map<number, UploadedPart>();
     for (let marker = "0"; ; ) {
       const input = { Bucket: this.name, Key: key, UploadId: uploadId, PartNumberMarker: marker };
-      let answer: { output: ListPartsOutput } | undefined;
+      let xml: XmlElement | undefined;
       try {
-        answer = await this.#rarely((sdk) => new sdk.ListPartsCommand(input), {
-          root: "ListPartsResult",
-          signal,
-        });
+        xml = (await this.#rarely((sdk) => new sdk.ListPartsCommand(input), { signal }))?.xml;
       } catch (error) {
         if (error instanceof TransferError && error.class === "not-found") return undefined;
         throw error;
       }
-      if (!answer) throw unintelligible("it is no list of parts");
-      const { Parts = [], IsTruncated, NextPartNumberMarker = "" } = answer.output;
-      for (const { PartNumber, ETag, Size } of Parts)
-        parts.set(Number(PartNumber), { etag: quoted(ETag), sizeBytes: Number(Size) });
-      if (!IsTruncated) return parts;
-      if (!(Number(NextPartNumberMarker) > Number(marker))) throw unintelligible("its pages do not go on");
-      marker = NextPartNumberMarker;
+      if (xml?.name !== "ListPartsResult") throw unintelligible("it is no list of parts");
+      for (const each of xml.children) {
+        if (each.name !== "Part") continue;
+        const etag = quoted(childText(each, "ETag"));
+        parts.set(Number(childText(each, "PartNumber")), {
+          etag,
+          sizeBytes: Number(childText(each, "Size")),
+        });
+      }
+      if (childText(xml, "IsTruncated") !== "true") return parts;
+      const next = childText(xml, "NextPartNumberMarker") ?? "";
+      if (!(Number(next) > Number(marker))) throw unintelligible("its pages do not go on");
+      marker = next;
     }
   }
 
@@ -236,11 +240,13 @@ export class S3Bucket {
     try {
       const answer = await this.#rarely((sdk) => new sdk.CompleteMultipartUploadCommand(input), {
         headers,
-        root: "CompleteMultipartUploadResult",
         signal,
       });
       if (!answer) return { is: "refused" };
-      return { is: "written", headers: answer.headers, etag: quoted(answer.output.ETag) };
+      const { xml } = answer;
+      if (xml?.name !== "CompleteMultipartUploadResult")
+        throw unintelligible("it does not say what was put together");
+      return { is: "written", headers: answer.headers, etag: quoted(childText(xml, "ETag")) };
     } catch (error) {
       return gone(error);
     }
@@ -250,7 +256,8 @@ export class S3Bucket {
   async abortUpload(key: string, uploadId: string, signal: AbortSignal): Promise<void> {
     const input = { Bucket: this.name, Key: key, UploadId: uploadId };
     try {
-      await this.#rarely((sdk) => new sdk.AbortMultipartUploadCommand(input), { signal });
+      const command = (sdk: Sdk) => new sdk.AbortMultipartUploadCommand(input);
+      await this.#rarely(command, { signal, discardsAnswer: true });
     } catch (error) {
       gone(error);
     }
@@ -262,20 +269,21 @@ export class S3Bucket {
     let after: { KeyMarker?: string; UploadIdMarker?: string } = {};
     for (;;) {
       const input = { Bucket: this.name, Prefix: key, ...after };
-      const answer = await this.#rarely((sdk) => new sdk.ListMultipartUploadsCommand(input), {
-        root: "ListMultipartUploadsResult",
-        signal,
-      });
-      if (!answer) throw unintelligible("it is no list of uploads");
-      const { Uploads = [], IsTruncated, NextKeyMarker, NextUploadIdMarker } = answer.output;
-      for (const { Key, UploadId, Initiated } of Uploads)
-        if (Key === key && UploadId && Initiated)
-          uploads.push({ uploadId: UploadId, startedMs: Initiated.getTime() });
-      if (!IsTruncated) return uploads;
-      if (NextKeyMarker !== key) return uploads; // keys come in order: all that follow are longer
-      if (!NextUploadIdMarker || NextUploadIdMarker === after.UploadIdMarker)
-        throw unintelligible("its pages do not go on");
-      after = { KeyMarker: key, UploadIdMarker: NextUploadIdMarker };
+      const answer = await this.#rarely((sdk) => new sdk.ListMultipartUploadsCommand(input), { signal });
+      const xml = answer?.xml;
+      if (xml?.name !== "ListMultipartUploadsResult") throw unintelligible("it is no list of uploads");
+      for (const each of xml.children) {
+        if (each.name !== "Upload" || childText(each, "Key") !== key) continue;
+        const uploadId = childText(each, "UploadId") ?? "";
+        const startedMs = Date.parse(childText(each, "Initiated") ?? "");
+        if (uploadId !== "" && !Number.isNaN(startedMs)) uploads.push({ uploadId, startedMs });
+      }
+      if (childText(xml, "IsTruncated") !== "true") return uploads;
+      // Keys come in order: all that follow are longer.
+      if (childText(xml, "NextKeyMarker") !== key) return uploads;
+      const next = childText(xml, "NextUploadIdMarker") ?? "";
+      if (next === "" || next === after.UploadIdMarker) throw unintelligible("its pages do not go on");
+      after = { KeyMarker: key, UploadIdMarker: next };
     }
   }
 
@@ -285,9 +293,9 @@ export class S3Bucket {
 
   /** Sends a command of the AWS SDK: see {@link S3Sdk.send}. */
   async #rarely<I extends SdkInput, O extends SdkOutput>(
-    command: (sdk: typeof import("./sdk.js")) => SdkCommand<I, O>,
+    command: (sdk: Sdk) => SdkCommand<I, O>,
     options: SendOptions,
-  ) {
+  ): Promise<SdkAnswer | undefined> {
     const sdk = await import("./sdk.js");
     this.#sdk ??= new sdk.S3Sdk(this.client, this.name);
     return await this.#sdk.send(command(sdk), options);

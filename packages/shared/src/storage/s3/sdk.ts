@@ -6,9 +6,10 @@ import {
   type ServiceInputTypes,
   type ServiceOutputTypes,
 } from "@aws-sdk/client-s3";
-import type { AnswerHeaders, Headers, HttpAnswer, HttpMessage } from "../http/client.js";
-import { readXml, unintelligible } from "./answer.js";
+import type { AnswerHeaders, Headers, HttpMessage } from "../http/client.js";
+import { readXml } from "./answer.js";
 import type { S3Client } from "./client.js";
+import type { XmlElement } from "./xml.js";
 
 export {
   AbortMultipartUploadCommand,
@@ -57,28 +58,34 @@ interface SdkRequest {
   body?: string | Uint8Array;
 }
 
+/** The options that the SDK passes on to its request handler with each request. */
+interface HandlerOptions {
+  abortSignal: AbortSignal;
+  headers: Headers | undefined;
+  discardsAnswer: boolean;
+}
+
 /** How a command is sent. */
 export interface SendOptions {
   signal: AbortSignal;
   /** More headers, sent exactly as given. Default: those of the command alone. */
   headers?: Headers;
-  /** Name of the root element that the answer must have. Default: the body of the answer is not read. */
-  root?: string;
+  /** The answer has no content of interest. Default: it is XML, and is read. */
+  discardsAnswer?: boolean;
 }
 
-/** The options that the SDK passes on to its request handler with each request. */
-interface HandlerOptions {
-  abortSignal: AbortSignal;
-  headers: Headers | undefined;
-  root: string | undefined;
-  /** Set by the handler: the headers of an answer that says success. */
-  answerHeaders?: AnswerHeaders;
+/** A good answer to a command. */
+export interface SdkAnswer {
+  headers: AnswerHeaders;
+  /** Root element of the content; undefined where that is discarded. */
+  xml: XmlElement | undefined;
 }
 
 /**
- * Sends the rare requests with the AWS SDK. The SDK turns a command into a request, and an answer into a result. In
- * between, S3Client sends the request as it sends ours: over the same connections, with the same time limits,
- * credentials, signatures and errors.
+ * Sends the rare requests with the AWS SDK, which knows how each operation is asked for. S3Client sends what the SDK
+ * makes as it sends our own requests: over the same connections, with the same time limits, credentials, signatures and
+ * errors. Answers are read by our own reader: that of the SDK refuses much of what services other than AWS answer, such
+ * as prefixes of elements and dates of other forms.
  *
  * Loading the SDK takes as long as a hundred requests, so this module must be imported dynamically. To add an operation,
  * export its command above.
@@ -111,71 +118,53 @@ export class S3Sdk {
   /**
    * Sends a command once, without retries.
    *
-   * @returns its result and the headers of the answer; undefined if the condition that it was sent under does not hold.
+   * @returns undefined if the condition that it was sent under does not hold.
    * @throws TransferError as {@link S3Client.request} does, and of class `protocol` for an answer that makes no sense.
    */
   async send<I extends SdkInput, O extends SdkOutput>(
     command: SdkCommand<I, O>,
-    { signal, headers, root }: SendOptions,
-  ): Promise<{ output: O; headers: AnswerHeaders } | undefined> {
-    const options: HandlerOptions = { abortSignal: signal, headers, root };
+    { signal, headers, discardsAnswer = false }: SendOptions,
+  ): Promise<SdkAnswer | undefined> {
+    const options: HandlerOptions = { abortSignal: signal, headers, discardsAnswer };
     try {
-      const output = await this.#sdk.send(command, options);
-      return { output, headers: options.answerHeaders ?? {} };
+      await this.#sdk.send(command, options);
     } catch (error) {
-      if (error instanceof ConditionFailed) return undefined;
-      // The SDK could not read the answer. It adds a line for its own users.
-      if (options.answerHeaders) throw unintelligible((error as Error).message.replace(/\n.*/s, ""));
+      if (error instanceof Answered) return error.answer;
       throw error;
     }
+    throw new Error("the AWS SDK has sent no request");
   }
 
+  /** @throws Answered always, unless the request failed: the SDK reads no answer. */
   async #handle({ method, path, query, headers, body = "" }: SdkRequest, options: HandlerOptions) {
     const bytes = Buffer.from(body);
+    // The SDK names the operation to its own log by `x-id`, which no service needs.
+    const parameters = Object.entries(query).filter(([name]) => name !== "x-id");
     const answer = await this.client.request(
       {
         method,
         bucket: this.bucket,
         key: decodeURIComponent(path.slice(1)),
-        query: Object.fromEntries(Object.entries(query).map(([name, value]) => [name, value ?? ""])),
+        query: Object.fromEntries(parameters.map(([name, value]) => [name, value ?? ""])),
         headers: { ...headers, ...options.headers },
         ...(bytes.length > 0 ? { body: bytes, bodyHash: hash("sha256", bytes, "hex") } : {}),
         short: true,
       },
       options.abortSignal,
     );
-    const content = await this.#read(answer, options.root);
-    options.answerHeaders = answer.headers;
-    return { response: { statusCode: answer.status, headers: answer.headers, body: Buffer.from(content) } };
-  }
-
-  /** @returns the body of an answer, checked. */
-  async #read(answer: HttpAnswer, root: string | undefined): Promise<string> {
-    if (root === undefined) {
-      answer.body.discard(0);
-      if (answer.status === 412) throw new ConditionFailed();
-      return "";
+    if (!options.discardsAnswer) {
+      const xml = await readXml(answer, this.bucket);
+      throw new Answered(xml && { headers: answer.headers, xml });
     }
-    const xml = await readXml(answer, this.bucket);
-    if (!xml) throw new ConditionFailed();
-    if (xml.root.name !== root) throw unintelligible(`it is no ${root}`);
-    return readableXml(xml.text);
+    answer.body.discard(0);
+    throw new Answered(answer.status === 412 ? undefined : { headers: answer.headers, xml: undefined });
   }
 }
 
-/** Passes through the SDK that a condition does not hold. */
-class ConditionFailed extends Error {}
-
-/**
- * Prepares well-formed XML for the reader of the SDK. That one takes a prefix for a part of the name, and understands no
- * character references above U+FFFF.
- *
- * @throws TransferError of class `protocol` if elements have prefixes: their content would be missing from the result.
- */
-function readableXml(xml: string): string {
-  if (/<[\w.-]+:/.test(xml)) throw unintelligible("its elements have prefixes");
-  return xml.replace(/&#(?:x([0-9a-f]{5,6})|(\d{5,7}));/gi, (reference, hex?: string, decimal?: string) => {
-    const code = hex === undefined ? Number(decimal) : Number.parseInt(hex, 16);
-    return code > 0xffff ? String.fromCodePoint(code) : reference;
-  });
+/** Carries an answer past the SDK's own reader. */
+class Answered extends Error {
+  /** @param answer undefined if the condition of the request does not hold. */
+  constructor(readonly answer: SdkAnswer | undefined) {
+    super("answered");
+  }
 }
