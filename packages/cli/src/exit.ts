@@ -1,4 +1,4 @@
-import { type RunCounts, successfulFiles } from "@drover/shared/run";
+import { type RunCounts, successfulFiles } from "@drover/shared/outcome";
 
 /** Exit codes of commands that carry files. */
 export const EXIT = { ok: 0, some: 1, settings: 2, none: 3, interrupted: 130 } as const;

@@ -1,10 +1,10 @@
 /** API for Node programs that submit and follow runs: see docs/library.md. */
 export { type Engine, type EngineOptions, openEngine } from "@drover/shared/engine";
 export { SettingsError, UnavailableError } from "@drover/shared/errors";
-export type { Outcome } from "@drover/shared/outcome";
+export type { Outcome, RunCounts } from "@drover/shared/outcome";
 export { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
 export { parseHostLimit } from "@drover/shared/protocol/host-limits";
-export type { Run, RunCounts } from "@drover/shared/run";
+export type { Run } from "@drover/shared/run";
 export { ListingError } from "@drover/shared/storage/listing-error";
 export { type LeaderOptions, startLeader } from "./dispatch/leader.js";
 export { type Cancelled, cancelRun } from "./runs/cancel.js";

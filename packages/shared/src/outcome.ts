@@ -62,3 +62,23 @@ export interface Outcome {
 export function isSuccess(outcome: OutcomeName): boolean {
   return outcome === "copied" || outcome === "unchanged" || outcome === "deleted";
 }
+
+/** How many files of a run ended in which way. */
+export interface RunCounts {
+  /** Number of registered files. */
+  files: number;
+  settled: number;
+  copied: number;
+  unchanged: number;
+  /** Files removed at the destination. */
+  deleted: number;
+  failed: number;
+  blocked: number;
+  locked: number;
+  cancelled: number;
+}
+
+/** Number of files that ended successfully. */
+export function successfulFiles(counts: RunCounts): number {
+  return counts.copied + counts.unchanged + counts.deleted;
+}

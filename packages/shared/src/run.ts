@@ -85,25 +85,6 @@ export interface RunSecrets {
 
 export type RunState = "running" | "interrupted" | "done" | "cancelled";
 
-export interface RunCounts {
-  /** Number of registered files. */
-  files: number;
-  settled: number;
-  copied: number;
-  unchanged: number;
-  /** Files removed at the destination. */
-  deleted: number;
-  failed: number;
-  blocked: number;
-  locked: number;
-  cancelled: number;
-}
-
-/** Number of files that ended successfully. */
-export function successfulFiles(counts: RunCounts): number {
-  return counts.copied + counts.unchanged + counts.deleted;
-}
-
 export interface Run {
   id: string;
   state: RunState;

@@ -1,29 +1,22 @@
-import type { RunSummary } from "@drover/producer/runs/summary";
-import { SettingsError } from "@drover/shared/errors";
-import { successfulFiles } from "@drover/shared/run";
 import type { Command } from "commander";
-import { showDuration } from "../display/duration.js";
-import { formatOf, Report } from "../display/report.js";
-import { EXIT, exitCode } from "../exit.js";
-import { printable, setVerbose, warn } from "../output.js";
+import { setVerbose } from "../output.js";
 import { addSettings, STATE, settingsOf } from "../settings/flags.js";
-import type { Settings } from "../settings/settings.js";
-import { withEngine } from "./engine.js";
 import type { Exit, OutputFlags } from "./options.js";
 
 /** `drover runs`, `status`, `resume`, `retry`, `wait`, `cancel` and `gc`: the commands for existing runs. */
 export function addRuns(program: Command, exit: Exit): void {
+  const actions = () => import("./runs-actions.js");
   const about = (name: string, description: string) =>
     addSettings(program.command(name).description(description), STATE);
   const listing = (name: string, description: string) => about(name, description).option("--json", "as JSON");
 
   listing("runs", "list the latest runs").action(async (flags: OutputFlags, command: Command) => {
-    exit(await list((await settingsOf(command)).values, flags));
+    exit(await (await actions()).list((await settingsOf(command)).values, flags));
   });
   listing("status", "counts of a run, and what did not succeed")
     .argument("<run>")
     .action(async (run: string, flags: OutputFlags, command: Command) => {
-      exit(await status(run, (await settingsOf(command)).values, flags));
+      exit(await (await actions()).status(run, (await settingsOf(command)).values, flags));
     });
   for (const [name, description] of [
     ["resume", "go on with a run that was interrupted"],
@@ -35,14 +28,16 @@ export function addRuns(program: Command, exit: Exit): void {
       .option("--verbose", "retries, and stack traces of errors")
       .action(async (run: string, flags: OutputFlags & { verbose?: boolean }, command: Command) => {
         setVerbose(flags.verbose ?? false);
-        exit(await resume(run, name === "retry", (await settingsOf(command)).values, flags));
+        exit(
+          await (await actions()).resume(run, name === "retry", (await settingsOf(command)).values, flags),
+        );
       });
   }
   listing("wait", "follow a fleet's run to its end")
     .argument("<run>")
     .option("--ndjson", "results as one JSON object a line")
     .action(async (run: string, flags: OutputFlags, command: Command) => {
-      exit(await wait(run, (await settingsOf(command)).values, flags));
+      exit(await (await actions()).wait(run, (await settingsOf(command)).values, flags));
     });
   about("gc", "forget runs that ended, or were interrupted, long ago")
     .option(
@@ -51,156 +46,11 @@ export function addRuns(program: Command, exit: Exit): void {
       "7",
     )
     .action(async (flags: { olderThan: string }, command: Command) => {
-      exit(await gc(flags.olderThan, (await settingsOf(command)).values));
+      exit(await (await actions()).gc(flags.olderThan, (await settingsOf(command)).values));
     });
   about("cancel", "stop a run; what is not done ends cancelled")
     .argument("<run>")
     .action(async (run: string, _flags: object, command: Command) => {
-      exit(await cancel(run, (await settingsOf(command)).values));
+      exit(await (await actions()).cancel(run, (await settingsOf(command)).values));
     });
-}
-
-/** The JSON form of a run. */
-function toJson({ run, counts }: RunSummary) {
-  return {
-    run: run.id,
-    state: run.state,
-    started: new Date(run.startedMs).toISOString(),
-    ended: run.endedMs === undefined ? null : new Date(run.endedMs).toISOString(),
-    root: run.spec.root,
-    sources: run.spec.sources.length,
-    list: run.spec.list ?? null,
-    ...counts,
-    bytes: run.bytes,
-    ...(run.deletionRefused === "" ? {} : { undeleted: run.deletionRefused }),
-  };
-}
-
-/** `drover runs`: lists the latest runs, newest first. */
-async function list(settings: Settings, flags: OutputFlags): Promise<number> {
-  const { listRuns } = await import("@drover/producer/runs/summary");
-  return await withEngine(settings, async (engine) => {
-    const summaries = await listRuns(engine);
-    if (flags.json) {
-      process.stdout.write(`${JSON.stringify(summaries.map(toJson), null, 2)}\n`);
-      return EXIT.ok;
-    }
-    if (summaries.length === 0) process.stdout.write("no runs yet\n");
-    for (const { run, counts } of summaries) {
-      const parts = [`${successfulFiles(counts)}/${counts.files} successful`];
-      for (const outcome of ["failed", "blocked", "locked", "cancelled"] as const)
-        if (counts[outcome] > 0) parts.push(`${counts[outcome]} ${outcome}`);
-      const open = counts.files - counts.settled;
-      if (open > 0) parts.push(`${open} open`);
-      if (run.deletionRefused !== "") parts.push("nothing deleted");
-      const started = new Date(run.startedMs).toISOString();
-      process.stdout.write(
-        `${run.id}  ${run.state.padEnd(11)}  ${started}  ${parts.join(", ")}  -> ${run.spec.root}\n`,
-      );
-    }
-    return EXIT.ok;
-  });
-}
-
-/** `drover status RUN`: prints its counts and the files that did not succeed. */
-async function status(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
-  const { summaryOf } = await import("@drover/producer/runs/summary");
-  return await withEngine(settings, async (engine) => {
-    const summary = await summaryOf(engine, id);
-    const { run, counts } = summary;
-    if (flags.json) process.stdout.write(`${JSON.stringify(toJson(summary)).slice(0, -1)},"failures":[`);
-    else process.stdout.write(statusText(summary));
-    let first = true;
-    for await (const page of engine.ledger.failures(id)) {
-      for (const failure of page) {
-        const { error } = failure;
-        if (flags.json) {
-          const text = JSON.stringify({ source: failure.job.s, destination: failure.job.d, error });
-          process.stdout.write(`${first ? "" : ","}${text}`);
-          first = false;
-        } else process.stdout.write(`${printable(`✗ ${failure.job.s} (${error.message})`)}\n`);
-      }
-    }
-    if (flags.json) process.stdout.write("]}\n");
-    else if (run.state === "interrupted") process.stdout.write(`drover resume ${id} goes on with it\n`);
-    else if (counts.settled > successfulFiles(counts))
-      process.stdout.write(`drover retry ${id} tries these again\n`);
-    return EXIT.ok;
-  });
-}
-
-function statusText({ run, counts }: RunSummary): string {
-  const took = (run.endedMs ?? Date.now()) - run.startedMs;
-  const { files, copied, unchanged, deleted, failed, blocked, locked, cancelled, settled } = counts;
-  return (
-    `run ${run.id}: ${run.state}, started ${new Date(run.startedMs).toISOString()}, ${showDuration(took)}\n` +
-    `to ${run.spec.root}\n` +
-    `${files} ${files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${copied} copied, ${unchanged} unchanged, ` +
-    `${run.spec.delete ? `${deleted} deleted, ` : ""}${failed} failed, ${blocked} blocked, ${locked} locked, ${cancelled} cancelled, ` +
-    `${files - settled} open\n` +
-    (run.deletionRefused === "" ? "" : `nothing was deleted: ${run.deletionRefused}\n`)
-  );
-}
-
-/** `drover gc`: forgets runs that ended or were interrupted long ago. */
-async function gc(days: string, settings: Settings): Promise<number> {
-  const age = Number(days);
-  if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
-  const { forgetRunsOlderThan } = await import("@drover/shared/protocol/run-retention");
-  const { dropKept } = await import("@drover/producer/runs/piped-list");
-  return await withEngine(settings, async (engine) => {
-    const { runs, lists } = await forgetRunsOlderThan(engine, age * 86_400_000);
-    for (const list of lists) dropKept(list);
-    process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
-    return EXIT.ok;
-  });
-}
-
-/** `drover resume RUN` continues an interrupted run; `drover retry RUN` also retries failed files. */
-async function resume(id: string, retry: boolean, settings: Settings, flags: OutputFlags): Promise<number> {
-  const format = formatOf(flags);
-  const { resumeRun } = await import("@drover/producer/runs/resume");
-  const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
-  const { isLive, showRun } = await import("../display/show-run.js");
-  return await withEngine(settings, async (engine) => {
-    const options = { startPool: startLocalPool, retry, live: isLive(format), warn };
-    const resumed = await resumeRun(engine, id, options);
-    if (resumed.is === "open") {
-      const title = `${retry ? "Retrying" : "Resuming"} run ${id}...`;
-      return await showRun(engine, resumed.handle, { format, title });
-    }
-    const { run, counts } = resumed;
-    const report = new Report(format, undefined);
-    report.start(`Run ${id} is done: nothing is left to ${retry ? "retry" : "resume"}`);
-    await report.end(counts);
-    const { deletionRefused } = run;
-    if (deletionRefused !== "") warn(`nothing was deleted in ${run.spec.root}: ${deletionRefused}`);
-    return exitCode(counts, false, deletionRefused);
-  });
-}
-
-/** `drover wait RUN`: follows a run of the fleet. */
-async function wait(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
-  const format = formatOf(flags);
-  const { followRun } = await import("@drover/producer/runs/resume");
-  const { showRun } = await import("../display/show-run.js");
-  return await withEngine(settings, async (engine) => {
-    return await showRun(engine, await followRun(engine, id), { format, title: `Waiting for run ${id}...` });
-  });
-}
-
-/** `drover cancel RUN`: stops the run; unsettled files end as `cancelled`. */
-async function cancel(id: string, settings: Settings): Promise<number> {
-  const { cancelRun } = await import("@drover/producer/runs/cancel");
-  const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
-  return await withEngine(settings, async (engine) => {
-    const cancelled = await cancelRun(engine, id, startLocalPool);
-    const text = {
-      over: `is ${cancelled.is === "over" ? cancelled.state : ""} already`,
-      asked: "is being cancelled",
-      cancelled: "is cancelled",
-    }[cancelled.is];
-    process.stdout.write(`run ${id} ${text}\n`);
-    return EXIT.ok;
-  });
 }

@@ -2,7 +2,7 @@ import type { FleetRun } from "@drover/producer/runs/fleet-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
-import { formatOf } from "../display/report.js";
+import { formatOf } from "../display/format.js";
 import { EXIT } from "../exit.js";
 import { detail, reportError, setVerbose, warn } from "../output.js";
 import { readFilters } from "../settings/filter-files.js";

@@ -1,6 +1,6 @@
 import type { PlannedFile } from "@drover/producer/runs/dry-run";
 import { printable } from "../output.js";
-import type { Format } from "./report.js";
+import type { Format } from "./format.js";
 
 /** Lines per write. */
 const LINES = 500;

@@ -1,19 +1,9 @@
-import { SettingsError } from "@drover/shared/errors";
-import { isSuccess, type Outcome } from "@drover/shared/outcome";
-import { type RunCounts, successfulFiles } from "@drover/shared/run";
+import { isSuccess, type Outcome, type RunCounts, successfulFiles } from "@drover/shared/outcome";
 import prettyBytes from "pretty-bytes";
 import { printable } from "../output.js";
 import { showDuration } from "./duration.js";
+import type { Format } from "./format.js";
 import type { Progress } from "./progress.js";
-
-export type Format = "human" | "json" | "ndjson";
-
-/** The format of the output. @throws SettingsError if two formats are requested. */
-export function formatOf(flags: { json?: boolean; ndjson?: boolean }): Format {
-  if (flags.json && flags.ndjson)
-    throw new SettingsError("--json and --ndjson exclude each other: choose one");
-  return flags.json ? "json" : flags.ndjson ? "ndjson" : "human";
-}
 
 /** The JSON form of an outcome. */
 export function toJson(outcome: Outcome): string {

@@ -6,7 +6,7 @@ import { type EngineOptions, openEngine } from "@drover/shared/engine";
 import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";
 import { DryRunOutput } from "./dry-run-output.js";
-import type { Format } from "./report.js";
+import type { Format } from "./format.js";
 
 /**
  * `--dry-run`: prints what the sync would do.

@@ -5,7 +5,8 @@ import { EXIT, exitCode } from "../exit.js";
 import { reportError, setLive, warn } from "../output.js";
 import { onStopSignal } from "../signals.js";
 import { showDuration } from "./duration.js";
-import { type Format, Report } from "./report.js";
+import type { Format } from "./format.js";
+import { Report } from "./report.js";
 import { RunDisplay } from "./run-display.js";
 
 export interface ShowOptions {

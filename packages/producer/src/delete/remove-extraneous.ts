@@ -1,9 +1,10 @@
 import { failpoint } from "@drover/shared/failpoint";
 import { shortHash } from "@drover/shared/ids";
 import type { NewJob } from "@drover/shared/job";
+import type { RunCounts } from "@drover/shared/outcome";
 import type { EnqueueFile } from "@drover/shared/protocol/backlog";
 import { flightHash } from "@drover/shared/protocol/flights";
-import type { RunCounts, RunSpec } from "@drover/shared/run";
+import type { RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { destinationHost } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";

@@ -1,9 +1,10 @@
 import type { Engine } from "@drover/shared/engine";
 import { failpoint } from "@drover/shared/failpoint";
+import type { RunCounts } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import { Catalog } from "@drover/shared/protocol/catalog";
-import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import type { DestinationCheck } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Engine } from "@drover/shared/engine";
+import type { RunCounts } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { RunLostError } from "@drover/shared/protocol/backlog";
 import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
-import type { Run, RunCounts, RunSecrets } from "@drover/shared/run";
+import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { openTree } from "@drover/shared/storage/registry";
 import { openCheck } from "../compare/open-check.js";

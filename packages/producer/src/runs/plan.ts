@@ -104,7 +104,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
 const MAX_WORKERS = 8;
 
 function parseRequest(input: RunRequestInput): RunRequest {
-  const parsed = runRequestSchema.safeParse(input);
+  const parsed = runRequestSchema.safeParse(input, { jitless: true });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new SettingsError(`${issue?.path.join(".") || "the request"}: ${issue?.message}`);

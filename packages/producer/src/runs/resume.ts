@@ -1,8 +1,9 @@
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
+import { type RunCounts, successfulFiles } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
-import { type Run, type RunCounts, successfulFiles } from "@drover/shared/run";
+import type { Run } from "@drover/shared/run";
 import { requeueFailed } from "../enqueue/requeue.js";
 import { FleetRun } from "./fleet-run.js";
 import { openRun } from "./open-run.js";

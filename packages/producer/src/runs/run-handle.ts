@@ -1,7 +1,7 @@
 import type { TransferJob } from "@drover/shared/job";
-import type { BriefError, Outcome } from "@drover/shared/outcome";
+import type { BriefError, Outcome, RunCounts } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
-import type { Run, RunCounts } from "@drover/shared/run";
+import type { Run } from "@drover/shared/run";
 import type { ListingError } from "@drover/shared/storage/listing-error";
 
 /** Callbacks for the progress of a run's files. */

@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
-import { awsEndpoint, type S3Spec } from "@drover/shared/storage/s3/spec";
+import { awsEndpoint } from "@drover/shared/storage/s3/service";
+import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { S3Settings } from "./request.js";
 
 /**

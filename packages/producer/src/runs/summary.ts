@@ -1,5 +1,6 @@
 import type { Engine } from "@drover/shared/engine";
-import type { Run, RunCounts } from "@drover/shared/run";
+import type { RunCounts } from "@drover/shared/outcome";
+import type { Run } from "@drover/shared/run";
 
 /** A run with its counts. */
 export interface RunSummary {

@@ -9,7 +9,7 @@ import { RUN } from "./fields.js";
  * @returns undefined for a run that is not there, or that another version of Drover made.
  */
 export function readRun(id: string, hash: Record<string, string>): Run | undefined {
-  const spec = runSpecSchema.safeParse(JSON.parse(hash[RUN.spec] ?? "null"));
+  const spec = runSpecSchema.safeParse(JSON.parse(hash[RUN.spec] ?? "null"), { jitless: true });
   if (!spec.success) return undefined;
   const { fleet } = spec.data;
   const state = hash[RUN.state] as Run["state"];

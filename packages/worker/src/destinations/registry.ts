@@ -5,7 +5,7 @@ import type { LocalTree } from "@drover/shared/storage/local/tree";
 import { storageOf } from "@drover/shared/storage/registry";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";
-import { destinationService } from "@drover/shared/storage/s3/spec";
+import { destinationService } from "@drover/shared/storage/s3/service";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";

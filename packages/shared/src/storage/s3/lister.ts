@@ -17,8 +17,8 @@ import { checkToken, listObjects } from "./listing/listing.js";
 import { type ListedObject, objectsOf } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
 import { parseS3, s3Text } from "./name.js";
+import { destinationService } from "./service.js";
 import { s3Version } from "./source.js";
-import { destinationService } from "./spec.js";
 
 const CONNECTIONS = 20;
 

@@ -3,7 +3,8 @@ import { baseName, isBelow, safeKey } from "../../paths.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Services, Sources, Storage } from "../storage.js";
 import { parseS3, s3Text } from "./name.js";
-import { awsEndpoint, destinationService, type S3Spec } from "./spec.js";
+import { awsEndpoint, destinationService } from "./service.js";
+import type { S3Spec } from "./spec.js";
 import { S3Tree } from "./tree.js";
 
 function parseRoot(text: string): string {

@@ -5,7 +5,7 @@ import type { RunSpec } from "@drover/shared/run";
 import { destinationHost } from "@drover/shared/storage/registry";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Client } from "@drover/shared/storage/s3/client";
-import { destinationService } from "@drover/shared/storage/s3/spec";
+import { destinationService } from "@drover/shared/storage/s3/service";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 import type { WorkFile } from "../../attempt/delivery.js";

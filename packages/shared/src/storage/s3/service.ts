@@ -1,0 +1,25 @@
+import type { S3Spec } from "./spec.js";
+
+/** The endpoint of AWS in a region. */
+export function awsEndpoint(region: string): string {
+  return `https://s3.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}`;
+}
+
+/** The services of a run. */
+interface S3Services {
+  root?: string | undefined;
+  s3?: S3Spec | undefined;
+  /** The service that is written to, where it is another one. */
+  s3Destination?: S3Spec | undefined;
+}
+
+/**
+ * How a run reaches the service that it writes to.
+ *
+ * @throws Error where the run has none.
+ */
+export function destinationService({ root, s3, s3Destination }: S3Services): S3Spec {
+  const service = s3Destination ?? s3;
+  if (!service) throw new Error(`the run that writes to ${root} has no S3 settings`);
+  return service;
+}
