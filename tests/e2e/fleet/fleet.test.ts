@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
@@ -366,12 +366,36 @@ describe("a fleet", () => {
     await until("readiness again", async () => (await ask("/readyz")) === 200);
   });
 
-  it("refuses a worker whose health port is taken", async ({ box, work, fleet }) => {
+  it("knows a worker by its root as it was written, be it a link", async ({ box, work, fleet }) => {
+    work.write({ "in/a": "a", "real/.keep": "" });
+    symlinkSync(work.at("real"), work.at("link"));
+    const worker = box.start(["worker", "--root", work.at("link"), ...fleet.own]);
+    fleet.workers.push(worker);
+    await worker.waitFor("stderr", /worker ready/);
+    const { code } = await box.run([
+      "sync",
+      work.at("in"),
+      "--artifact-root",
+      work.at("link/x"),
+      ...fleet.own,
+    ]);
+    expect(code).toBe(0);
+    expect(readFileSync(work.at("real/x/resilient-data-sync/a"), "utf8")).toBe("a");
+  });
+
+  it("refuses a worker whose health port is taken, before it sets any limit", async ({
+    box,
+    work,
+    fleet,
+  }) => {
     const taken = createServer().listen(0);
     const { port } = taken.address() as AddressInfo;
     const args = ["worker", "--root", work.out, "--health-port", `${port}`, ...fleet.own];
-    const { code, stderr } = await box.run(args);
+    const { code, stderr } = await box.run([...args, "--host-limit", "example.com=conn:1"]);
     taken.close();
+    const redis = await connect(fleet.redis.address);
+    expect(await redis.exists(new Keys().limit("example.com:443"))).toBe(0);
+    redis.disconnect();
     expect([code, stderr]).toEqual([
       2,
       expect.stringMatching(/^drover: cannot listen on --health-port .*\n$/),

@@ -122,7 +122,7 @@ async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Pr
     }
     const options = { startPool: startLocalPool, stateDir, hostLimits, live: isLive(format), warn };
     const handle = await submit(engine, planned, options);
-    detail(`run ${handle.run.id}`);
+    if (!planned.spec.fleet) detail(`run ${handle.run.id}`); // of a fleet's run the display says it
     return await showRun(engine, handle, { format, title: titleOf(planned) });
   } finally {
     engine.close();

@@ -1,7 +1,7 @@
 import { startLeader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
-import { parseHostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import { parseHostLimit } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
@@ -27,15 +27,18 @@ export interface WorkerFlags {
 /** `drover worker`: carries files of a fleet's runs until a signal. Logs are JSON lines on standard error. */
 export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<number> {
   const { values: settings } = resolved;
-  const roots = flags.root.map((each) => destinationOf(each).workerRoot(each, process.cwd()));
+  const roots = flags.root.map((each) => {
+    const destination = destinationOf(each);
+    destination.workerRoot(each, process.cwd());
+    return destination.parseRoot(each, process.cwd()); // as it was written: runs are held against that
+  });
   const services = await planServices(servicesRequestOf(resolved), { read: roots });
-  const limits = (flags.hostLimit ?? []).map(parseHostLimit);
+  const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
   for (const root of roots) await destinationOf(root).checkBackup?.(root, services);
   const log = logger(flags.verbose ?? false);
   return await withEngine(settings, async (engine) => {
-    await setHostLimits(engine.redis, engine.keys, limits);
     const { concurrency, "health-port": healthPort } = settings;
-    const running = await serve(engine, { concurrency, roots, services, healthPort }, log);
+    const running = await serve(engine, { concurrency, roots, services, healthPort, hostLimits }, log);
     const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
     log.info({ concurrency, roots, ...health }, "worker ready");
     await drainAtSignal(running, settings["drain-deadline"], log);
@@ -61,6 +64,7 @@ interface Work {
   roots: string[];
   services: Services;
   healthPort: number | undefined;
+  hostLimits: ReturnType<typeof parseHostLimit>[];
 }
 
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
@@ -111,9 +115,8 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
 async function drainAtSignal(running: RunningWorker, deadlineSeconds: number, log: Logger): Promise<void> {
   const signal = await new Promise<string>((resolve) => onStopSignal(resolve, EXIT.interrupted));
   log.info({ signal, deadline_s: deadlineSeconds, files: running.files }, "stopping");
-  await running.drain(deadlineSeconds * 1000).catch((error: Error) => {
-    log.warn({ error: redactText(error.message) }, "it is listed for a while yet");
-  });
+  const stillListed = await running.drain(deadlineSeconds * 1000);
+  if (stillListed) log.warn({ error: redactText(stillListed.message) }, "it is listed for a while yet");
   log.info("stopped");
 }
 

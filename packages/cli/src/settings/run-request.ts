@@ -76,12 +76,11 @@ export function servicesRequestOf(resolved: Resolved): ServicesRequest {
 }
 
 function s3RequestOf({ values, origins }: Resolved): S3Settings {
-  if (values["s3-anonymous"] && origins["s3-profile"] === "flag")
-    throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
   return {
     endpoint: values["s3-endpoint"],
     region: values["s3-region"],
     profile: values["s3-profile"],
+    ambientProfile: origins["s3-profile"] !== "flag",
     bucket: values["s3-bucket"],
     pathStyle: values["s3-path-style"],
     checksums: values["s3-checksums"],

@@ -283,7 +283,10 @@ export async function resolveSettings(
       origins[name] = "default";
     }
   }
-  const root = parseRoot(values["artifact-root"] as string, process.cwd());
+  const root =
+    origins["artifact-root"] === "default"
+      ? parseRoot(values["artifact-root"] as string, process.cwd())
+      : (values["artifact-root"] as string);
   values["artifact-root"] = root;
   if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
   values["state-dir"] ??= stateDir();

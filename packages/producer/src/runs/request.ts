@@ -44,7 +44,7 @@ const destinationSchema = z.strictObject({
     .strictObject({
       /** Limit, in files or percent of the existing files. Beyond it nothing is removed. */
       most: z.union([
-        z.strictObject({ files: bytes }),
+        z.strictObject({ files: z.number().nonnegative() }),
         z.strictObject({ percent: z.number().min(0).max(100) }),
       ]),
       /** Where removed files are kept, in the same storage as the root. */
@@ -107,6 +107,8 @@ const s3Schema = s3ServiceSchema.extend({
    * `when-required`.
    */
   checksums: z.enum(["when-supported", "when-required"]).optional(),
+  /** Whether the profile is that of the environment, not one that was asked for: it may stand beside `anonymous`. */
+  ambientProfile: z.boolean().default(false),
   /** Whether requests for sources are unsigned. */
   anonymous: z.boolean().default(false),
   requesterPays: z.boolean().default(false),

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { SettingsError } from "@drover/shared/errors";
-import { awsEndpoint } from "@drover/shared/storage/s3/service";
+import { awsEndpoint, isAws } from "@drover/shared/storage/s3/service";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import type { S3Settings } from "./request.js";
 
@@ -23,6 +23,8 @@ export interface S3Services {
  * @throws SettingsError for an invalid region or profile, and for writing without a signature.
  */
 export async function planS3Services(request: S3Settings, writes: boolean): Promise<S3Services> {
+  if (request.anonymous && request.profile !== undefined && !request.ambientProfile)
+    throw new SettingsError("--s3-anonymous and --s3-profile exclude each other: choose one");
   const s3 = await serviceOf(request);
   if (!writes) return { s3 };
   const { destination } = request;
@@ -63,10 +65,6 @@ async function serviceOf(request: S3Settings): Promise<S3Spec> {
     requesterPays,
     ...(profile === undefined ? {} : { profile }),
   };
-}
-
-function isAws(endpoint: string): boolean {
-  return /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
 }
 
 interface Configured {

@@ -15,7 +15,7 @@ export type ListedRun = Pick<RunSpec, "root" | "timeoutMs" | "retries" | "s3" | 
 export interface ParseContext {
   /** Absolute path that a relative path starts at. */
   directory: string;
-  /** Bucket of `s3:///key`. */
+  /** Bucket of `s3:///key`, undefined if there is none. The property is absent where no setting can name one. */
   bucket?: string | undefined;
 }
 
@@ -70,8 +70,8 @@ export interface Storage {
   isTree(location: string): boolean | undefined;
   /** @throws SettingsError if the location is not a tree, which --delete needs. */
   requireTree(location: string): void;
-  /** Makes the opener of its files. */
-  openSources(options: SourcesOptions): Promise<Sources>;
+  /** Loads what opens its files. */
+  loadSources(): Promise<(options: SourcesOptions) => Sources>;
   /** Makes the lister of its files. */
   openLister(options: ListerOptions): Promise<Lister>;
   /** Its capabilities as a destination; undefined if it is read-only. */

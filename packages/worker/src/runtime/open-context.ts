@@ -90,7 +90,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
 function sourceOpener(options: SourcesOptions): RunContext["source"] {
   const opened = new Map<Storage, Sources>();
   const openFirst = async (storage: Storage, job: TransferJob): Promise<Source> => {
-    const sources = await storage.openSources(options);
+    const sources = (await storage.loadSources())(options);
     if (!opened.has(storage)) opened.set(storage, sources);
     return (opened.get(storage) as Sources).open(job);
   };

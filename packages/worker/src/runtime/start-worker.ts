@@ -1,6 +1,8 @@
 import { hostname } from "node:os";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { setHostLimits } from "@drover/shared/protocol/host-limits";
+import { STORAGES } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
 import { FleetWorker, type FleetWorkerOptions } from "./fleet-worker.js";
 import { Health } from "./health.js";
@@ -29,6 +31,8 @@ export interface WorkerOptions {
   roots: string[];
   /** How the roots are reached: see `planServices` of the producer package. Default none. */
   services?: Services;
+  /** Host limits to set for the whole fleet, as `parseHostLimit` of the producer package has them. Default none. */
+  hostLimits?: Parameters<typeof setHostLimits>[2];
   /** Port of `/healthz` and `/readyz`; 0 for any, undefined for none. */
   healthPort?: number | undefined;
   /** Callbacks for the progress of files. Default none. */
@@ -57,10 +61,9 @@ export interface RunningWorker {
    * queue.
    *
    * @param deadlineMs time for files in progress to finish.
-   * @throws Error of Redis if the worker could not be deregistered; it stays listed until its heartbeat
-   *   expires.
+   * @returns the error of Redis if the worker could not be deregistered: it stays listed until its heartbeat expires.
    */
-  drain(deadlineMs: number): Promise<void>;
+  drain(deadlineMs: number): Promise<Error | undefined>;
 }
 
 const UNWATCHED: FleetWorkerOptions["events"] = {
@@ -93,25 +96,37 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     ready: () => worker !== undefined && redis.status === "ready" && worker.running && !draining,
   });
   const { services, events, onError } = options;
-  const started = new FleetWorker({
-    redis,
-    keys,
-    concurrency,
-    roots,
-    ...(services ? { services } : {}),
-    events: { ...UNWATCHED, ...events },
-    onError,
-  });
-  worker = started;
-  const leader = options.startLeader(id);
-  const heartbeat = new Heartbeat(redis, keys, id, () => ({
-    concurrency,
-    roots,
-    leads: leader.leads,
-    draining,
-    carrying: started.carrying,
-  }));
-  await heartbeat.tell();
+  let leader: FleetLeader | undefined;
+  let heartbeat: Heartbeat | undefined;
+  let started: FleetWorker;
+  try {
+    await setHostLimits(redis, keys, options.hostLimits ?? []);
+    // What reads a storage is loaded now: the files of an upgrade may stand there when the first of its jobs comes.
+    await Promise.all(STORAGES.map((storage) => storage.loadSources()));
+    started = new FleetWorker({
+      redis,
+      keys,
+      concurrency,
+      roots,
+      ...(services ? { services } : {}),
+      events: { ...UNWATCHED, ...events },
+      onError,
+    });
+    worker = started;
+    leader = options.startLeader(id);
+    heartbeat = new Heartbeat(redis, keys, id, () => ({
+      concurrency,
+      roots,
+      leads: leader?.leads ?? false,
+      draining,
+      carrying: started.carrying,
+    }));
+    await heartbeat.tell();
+  } catch (error) {
+    health?.close(); // else it would say that all is well
+    await Promise.allSettled([leader?.stop(), worker?.stop(0), heartbeat?.end()]);
+    throw error;
+  }
   return {
     id,
     healthPort: health?.port,
@@ -124,8 +139,11 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     async drain(deadlineMs) {
       draining = true;
       try {
-        await Promise.all([leader.stop(), started.stop(deadlineMs)]);
-        await heartbeat.end();
+        await Promise.all([leader?.stop(), started.stop(deadlineMs)]);
+        return await heartbeat?.end().then(
+          () => undefined,
+          (error: Error) => error,
+        );
       } finally {
         health?.close();
       }

@@ -38,10 +38,12 @@ export const httpStorage: Storage = {
   requireTree(location) {
     throw new SettingsError(`--delete needs directories or S3 prefixes, which ${redactUrl(location)} is not`);
   },
-  async openSources({ http, headers, secretLocation }): Promise<Sources> {
+  async loadSources() {
     const { HttpSource } = await import("./source.js");
-    const open = (url: string) => new HttpSource(http, url, headers);
-    return { open: (job) => (job.k === 1 ? secretLocation(job).then(open) : open(job.s)) };
+    return ({ http, headers, secretLocation }): Sources => {
+      const open = (url: string) => new HttpSource(http, url, headers);
+      return { open: (job) => (job.k === 1 ? secretLocation(job).then(open) : open(job.s)) };
+    };
   },
   openLister: async () => SINGLE_FILES,
 };

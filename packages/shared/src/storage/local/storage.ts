@@ -95,9 +95,9 @@ export const localStorage: Storage = {
     if (!statSync(location, { throwIfNoEntry: false })?.isDirectory())
       throw new SettingsError(`--delete needs directories or S3 prefixes: ${location} is no directory`);
   },
-  async openSources(): Promise<Sources> {
+  async loadSources() {
     const { LocalSource } = await import("./source.js");
-    return { open: (job) => new LocalSource(job.s) };
+    return (): Sources => ({ open: (job) => new LocalSource(job.s) });
   },
   async openLister({ spec, of }) {
     const { LocalLister } = await import("./lister.js");

@@ -5,6 +5,11 @@ export function awsEndpoint(region: string): string {
   return `https://s3.${region}.amazonaws.com${region.startsWith("cn-") ? ".cn" : ""}`;
 }
 
+/** Whether an endpoint is one of AWS. */
+export function isAws(endpoint: string): boolean {
+  return /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
+}
+
 /** The services of a run. */
 interface S3Services {
   root?: string | undefined;

@@ -3,7 +3,7 @@ import { baseName, isBelow, safeKey } from "../../paths.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Services, Sources, Storage } from "../storage.js";
 import { parseS3, s3Text } from "./name.js";
-import { awsEndpoint, destinationService } from "./service.js";
+import { awsEndpoint, destinationService, isAws } from "./service.js";
 import type { S3Spec } from "./spec.js";
 import { S3Tree } from "./tree.js";
 
@@ -32,7 +32,7 @@ const destination: DestinationStorage = {
     const elsewhere = s3Destination && !isSameService(s3Destination, s3);
     return !elsewhere && source.replace(/\/$/, "") === root;
   },
-  isShared: ({ s3, s3Destination }) => (s3Destination ?? s3)?.endpoint === s3?.endpoint,
+  isShared: ({ s3, s3Destination }) => !s3Destination || hasSameBuckets(s3Destination, s3),
   hostOf: ({ s3, s3Destination }) => originHost((s3Destination ?? s3)?.endpoint ?? awsEndpoint("us-east-1")),
   prepare: checkRoot,
   checkBackup: checkRoot,
@@ -55,7 +55,13 @@ const destination: DestinationStorage = {
 };
 
 function isSameService(one: S3Spec, other: S3Spec | undefined): boolean {
-  return one.endpoint === other?.endpoint && one.profile === other.profile;
+  return hasSameBuckets(one, other) && (one.profile === other?.profile || isAws(one.endpoint));
+}
+
+/** Names of buckets are those of a service; of AWS, of all its regions. */
+function hasSameBuckets(one: S3Spec, other: S3Spec | undefined): boolean {
+  if (other === undefined) return false;
+  return one.endpoint === other.endpoint || (isAws(one.endpoint) && isAws(other.endpoint));
 }
 
 /** Objects of S3 services. All buckets of a service share one breaker: what breaks is the service. */
@@ -70,8 +76,9 @@ export const s3Storage: Storage = {
   destination,
 
   /** `s3:///key` leaves the bucket to the settings. */
-  parse(text, { bucket }) {
-    if (!/^s3:\/\/\//i.test(text)) return s3Text(parseS3(text));
+  parse(text, context) {
+    const { bucket } = context;
+    if (!/^s3:\/\/\//i.test(text) || !("bucket" in context)) return s3Text(parseS3(text));
     if (bucket === undefined)
       throw new SettingsError(`${text} names no bucket: write s3://bucket/key, or set --s3-bucket`);
     return s3Text(parseS3(`s3://${bucket}${text.slice("s3://".length)}`));
@@ -92,9 +99,9 @@ export const s3Storage: Storage = {
       `--delete needs whole trees: write ${location}/ for everything below ${location}`,
     );
   },
-  async openSources(options): Promise<Sources> {
+  async loadSources() {
     const { S3Sources } = await import("./sources.js");
-    return new S3Sources(options);
+    return (options): Sources => new S3Sources(options);
   },
   async openLister(options) {
     const { S3Lister } = await import("./lister.js");
