@@ -5,7 +5,7 @@ import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
-import { addRuns } from "./commands/runs.js";
+import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addSync } from "./commands/sync.js";
 import { addWorker } from "./commands/worker.js";
 import { EXIT, FETCH_EXIT } from "./exit.js";
@@ -25,6 +25,7 @@ function build(exit: Exit): Command {
   addFetch(program, exit, version());
   addRuns(program, exit);
   addWorker(program, exit);
+  addRunEnds(program, exit);
   addCatalog(program, exit);
   addConfig(program, exit);
   return program;

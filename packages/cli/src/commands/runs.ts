@@ -3,12 +3,15 @@ import { setVerbose } from "../output.js";
 import { addSettings, STATE, settingsOf } from "../settings/flags.js";
 import type { Exit, OutputFlags } from "./options.js";
 
-/** `drover runs`, `status`, `resume`, `retry`, `wait`, `cancel` and `gc`: the commands for existing runs. */
+const actions = () => import("./runs-actions.js");
+
+const about = (program: Command, name: string, description: string) =>
+  addSettings(program.command(name).description(description), STATE);
+
+/** `drover runs`, `status`, `resume`, `retry` and `wait`: the commands that show and follow runs. */
 export function addRuns(program: Command, exit: Exit): void {
-  const actions = () => import("./runs-actions.js");
-  const about = (name: string, description: string) =>
-    addSettings(program.command(name).description(description), STATE);
-  const listing = (name: string, description: string) => about(name, description).option("--json", "as JSON");
+  const listing = (name: string, description: string) =>
+    about(program, name, description).option("--json", "as JSON");
 
   listing("runs", "list the latest runs").action(async (flags: OutputFlags, command: Command) => {
     exit(await (await actions()).list((await settingsOf(command)).values, flags));
@@ -39,7 +42,11 @@ export function addRuns(program: Command, exit: Exit): void {
     .action(async (run: string, flags: OutputFlags, command: Command) => {
       exit(await (await actions()).wait(run, (await settingsOf(command)).values, flags));
     });
-  about("gc", "forget runs that ended, or were interrupted, long ago")
+}
+
+/** `drover gc` and `cancel`: the commands that end what is known of runs, or runs themselves. */
+export function addRunEnds(program: Command, exit: Exit): void {
+  about(program, "gc", "forget runs that ended, or were interrupted, long ago")
     .option(
       "--older-than <DAYS>",
       "days since they ended, or began where they were interrupted (default: 7)",
@@ -48,7 +55,7 @@ export function addRuns(program: Command, exit: Exit): void {
     .action(async (flags: { olderThan: string }, command: Command) => {
       exit(await (await actions()).gc(flags.olderThan, (await settingsOf(command)).values));
     });
-  about("cancel", "stop a run; what is not done ends cancelled")
+  about(program, "cancel", "stop a run; what is not done ends cancelled")
     .argument("<run>")
     .action(async (run: string, _flags: object, command: Command) => {
       exit(await (await actions()).cancel(run, (await settingsOf(command)).values));
