@@ -1,7 +1,10 @@
+import { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
+import { destinationOf } from "@drover/shared/storage/registry";
 import type { Attempt } from "../attempt/attempt.js";
 import type { RunContext } from "../attempt/context.js";
 import type { AttemptResult, Delivery } from "../attempt/delivery.js";
+import { settleUnadmitted } from "../attempt/settle.js";
 import { type Operation, underLease } from "../attempt/under-lease.js";
 import { CopyFile } from "./copy.js";
 import { RemoveFile } from "./remove.js";
@@ -11,7 +14,24 @@ const OPERATIONS: Record<NonNullable<TransferJob["op"]> | "copy", new (attempt: 
   remove: RemoveFile,
 };
 
-/** Performs the operation of a job once, under the lease of its destination. */
+/**
+ * Performs the operation of a job once, under the lease of its destination. A job whose files must not be carried here is
+ * settled as failed.
+ */
 export function perform(delivery: Delivery, context: RunContext): Promise<AttemptResult> {
-  return underLease(delivery, context, OPERATIONS[delivery.job.op ?? "copy"]);
+  const { job } = delivery;
+  const refused = context.refused ?? refusedName(job, context);
+  if (refused) return settleUnadmitted(delivery, context, "failed", refused);
+  return underLease(delivery, context, OPERATIONS[job.op ?? "copy"]);
+}
+
+/** The producer has checked every name, but whoever can write to Redis can write a job that leads elsewhere. */
+function refusedName({ d }: TransferJob, { tree }: RunContext): TransferError | undefined {
+  try {
+    destinationOf(tree.root).checkName(d);
+    return undefined;
+  } catch (error) {
+    if (error instanceof TransferError) return error;
+    throw error;
+  }
 }

@@ -230,9 +230,7 @@ export class Processor {
     try {
       if (this.#stopping) await giveBack(queued, token);
       this.options.events.started(job, delivery.attempt);
-      result = context.refused
-        ? await settleUnadmitted(delivery, context, "failed", context.refused)
-        : await perform(delivery, context);
+      result = await perform(delivery, context);
     } finally {
       delivery.releaseSlot();
     }
