@@ -6,7 +6,8 @@ const HIDDEN = "***";
 
 /**
  * Hides the secrets of a URL: user info and the values of query parameters that look like credentials become
- * `***`, the fragment is dropped. Text that is not a URL is returned unchanged.
+ * `***`, the fragment is dropped. Of a URL that cannot be parsed only the scheme is shown: nobody can tell where in it a
+ * password ends. Text that is not a URL is returned unchanged.
  */
 export function redactUrl(text: string): string {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return text;
@@ -15,33 +16,46 @@ export function redactUrl(text: string): string {
   return redactAny(text);
 }
 
-function redactAny(text: string): string {
-  const hashAt = text.indexOf("#");
-  const whole = hashAt < 0 ? text : text.slice(0, hashAt);
+/** What nearly all URLs look like: nothing in it needs to be parsed to be known as harmless up to its query. */
+const PLAIN = /^https?:\/\/[a-z0-9.-]+(:\d{1,5})?(\/[^@]*)?$/i;
+
+function redactAny(url: string): string {
+  if (PLAIN.test(url)) return redactParameters(url);
+  const scheme = url.slice(0, url.indexOf("://") + 3);
+  if (URL.canParse(url))
+    return redactParameters(url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${HIDDEN}@`));
+  // Addresses of several servers are no URLs. What is before the last @ may be a password with any character in it.
+  const at = url.lastIndexOf("@");
+  if (/^https?:/i.test(url)) return `${scheme}${HIDDEN}`;
+  return redactParameters(at < 0 ? url : `${scheme}${HIDDEN}@${url.slice(at + 1)}`);
+}
+
+function redactParameters(url: string): string {
+  const hashAt = url.indexOf("#");
+  const whole = hashAt < 0 ? url : url.slice(0, hashAt);
   const queryAt = whole.indexOf("?");
-  const base = queryAt < 0 ? whole : whole.slice(0, queryAt);
-  const shown = base.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/]*@/i, `$1${HIDDEN}@`);
-  if (queryAt < 0) return shown;
-  const query = whole
-    .slice(queryAt + 1)
-    .split("&")
-    .map((pair) => {
-      const equals = pair.indexOf("=");
-      if (equals < 0) return pair;
-      const name = pair.slice(0, equals);
-      let plain = name;
-      try {
-        plain = decodeURIComponent(name);
-      } catch {
-        return `${name}=${HIDDEN}`; // undecodable: hide it to be safe
-      }
-      return SECRET_PARAMETER.test(plain) ? `${name}=${HIDDEN}` : pair;
-    })
-    .join("&");
-  return `${shown}?${query}`;
+  if (queryAt < 0) return whole;
+  // Some servers take a semicolon for an ampersand.
+  const query = whole.slice(queryAt + 1).replace(/[^&;]+/g, redactParameter);
+  return `${whole.slice(0, queryAt)}?${query}`;
+}
+
+/** @param pair `name=value`, of which the equals sign may be percent-encoded as well. */
+function redactParameter(pair: string): string {
+  let plain: string;
+  try {
+    plain = decodeURIComponent(pair);
+  } catch {
+    return `${pair.split("=", 1)[0]}=${HIDDEN}`; // undecodable: hide it to be safe
+  }
+  const equals = plain.indexOf("=");
+  if (equals < 0 || !SECRET_PARAMETER.test(plain.slice(0, equals))) return pair;
+  const encodedEquals = pair.indexOf("=");
+  const name = encodedEquals < 0 ? plain.slice(0, equals) : pair.slice(0, encodedEquals);
+  return `${name}=${HIDDEN}`;
 }
 
 /** Redacts every URL inside a longer text, such as an error message. */
 export function redactText(text: string): string {
-  return text.replace(/[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]+/gi, (url) => redactAny(url));
+  return text.replace(/([a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]*[^\s"'<>)\],;:.])/gi, (url) => redactAny(url));
 }

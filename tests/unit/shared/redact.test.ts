@@ -37,6 +37,17 @@ describe("a redacted URL", () => {
     "https://h/a#access_token=CANARY",
     "https://h/a?token=CANARY#x",
     "HTTPS://user:CANARY@host/a",
+    "http://user:CAN/CANARY@host/x",
+    "http://user:CAN?CANARY@host/x",
+    "http://user:CAN#CANARY@host/x",
+    "http://user:CANARY/x@host",
+    "http://[CANARY",
+    "redis://:a/CANARY@host:6379/0",
+    "redis+cluster://u:a/CANARY@a:1,b:2",
+    "https://h/a?x;sig=CANARY",
+    "https://h/a?x=1;access_token=CANARY",
+    "https://h/a?access_token%3DCANARY",
+    "https://h/a?access%5Ftoken%3dCANARY",
   ])("shows no secret of %s", (url) => {
     expect(redactUrl(url)).not.toContain("CANARY");
     expect(redactText(`GET ${url} failed`)).not.toContain("CANARY");
@@ -55,6 +66,32 @@ describe("a redacted URL", () => {
     ["http://host/a?tokens=3&monkey=1&page=2", "http://host/a?tokens=3&monkey=1&page=2"],
   ])("of %s is %s", ([url, shown]) => {
     expect(redactUrl(url)).toBe(shown);
+  });
+
+  const FORMS = [
+    "CANARY",
+    "a/CANARY",
+    "a?CANARY",
+    "a#CANARY",
+    "a:CANARY",
+    "a@CANARY",
+    "a%2fCANARY",
+    "CANARY%zz",
+    "ä;CANARY",
+  ];
+
+  test.for(
+    FORMS.flatMap((secret) => [
+      `http://user:${secret}@host/path`,
+      `https://${encodeURIComponent(secret)}:x@host:8443/path?b=1`,
+      `http://host/path?a=1&token=${encodeURIComponent(secret)}`,
+      `http://host/path?a=1;sig=${encodeURIComponent(secret)}&b`,
+      `http://host/path#${secret}`,
+      `redis://:${secret}@host:6379`,
+      `redis+sentinel://user:${secret}@a:1,b:2/master`,
+    ]),
+  )("shows no secret wherever one stands: %s", (url) => {
+    expect(redactUrl(url)).not.toContain("CANARY");
   });
 
   test("the same URL is always shown the same", () => {
