@@ -115,6 +115,14 @@ export function status(code: number, headers: Headers = {}, body = `status ${cod
 /** The connection dies before a byte of the answer. */
 export const reset: Behaviour = ({ request }) => void request.socket.resetAndDestroy();
 
+/** An answer whose body begins and never ends. */
+export function stalled(code: number, headers: Headers = {}): Behaviour {
+  return ({ response }) => {
+    response.writeHead(code, { "content-length": "100", ...headers });
+    response.write("x");
+  };
+}
+
 /** The request is heard and never answered. */
 export const silence: Behaviour = () => {};
 

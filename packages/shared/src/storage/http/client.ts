@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { isIP } from "node:net";
 import { Readable } from "node:stream";
-import { Agent, buildConnector, type Dispatcher } from "undici";
+import { Agent, buildConnector, type Dispatcher, errors } from "undici";
 import { TransferError } from "../../errors.js";
 import { redactUrl } from "../../redact.js";
 import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
@@ -28,10 +28,12 @@ export interface HttpAnswer {
 }
 
 export interface HttpOptions {
-  /** Time limit in ms for connecting, and again for the response headers. */
+  /** Time limit in ms for getting a connection, free or new, and again for the response headers. */
   timeoutMs: number;
   /** Connections per origin. */
   connections: number;
+  /** Time in ms that the rest of an unwanted body may take; default 1,000. */
+  discardMs?: number;
 }
 
 /**
@@ -181,19 +183,31 @@ export class HttpClient {
     signal: AbortSignal,
     { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
-    const { timeoutMs } = this.options;
+    const { timeoutMs, discardMs } = this.options;
     return new Promise((resolve, reject) => {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
-      const onAbort = () => {
-        const reason = reasonOf(signal);
+      let stopped: Error | undefined;
+      let waiting: NodeJS.Timeout | undefined;
+      const stop = (reason: Error) => {
+        stopped = reason;
+        done();
         if (body) body.abort(reason);
         else controller?.abort(reason);
         reject(reason);
       };
+      const onAbort = () => stop(reasonOf(signal));
+      const done = () => {
+        clearTimeout(waiting);
+        signal.removeEventListener("abort", onAbort);
+      };
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
-      const done = () => signal.removeEventListener("abort", onAbort);
+      // undici limits the time for a new connection, but not the wait for one that is in use.
+      waiting = setTimeout(
+        () => stop(connectionError(new errors.ConnectTimeoutError(), timeoutMs)),
+        timeoutMs,
+      );
       agent.dispatch(
         {
           origin,
@@ -208,12 +222,13 @@ export class HttpClient {
         {
           onRequestStart(control) {
             controller = control;
-            if (signal.aborted) onAbort();
+            clearTimeout(waiting);
+            if (stopped) control.abort(stopped);
           },
           onResponseStart(control, status, received) {
             if (status < 200) return;
             const answerHeaders = joined(received);
-            body = new HttpBody(control, DirectReceive.of(answerHeaders));
+            body = new HttpBody(control, DirectReceive.of(answerHeaders), discardMs);
             resolve({ status, headers: answerHeaders, body });
           },
           onResponseData(_control, chunk) {
