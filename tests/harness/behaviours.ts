@@ -123,6 +123,14 @@ export function stalled(code: number, headers: Headers = {}): Behaviour {
   };
 }
 
+/** Interim answers at an interval in ms, and never a final one. */
+export function interim(everyMs: number): Behaviour {
+  return ({ request: { socket } }) => {
+    const timer = setInterval(() => socket.write("HTTP/1.1 103 Early Hints\r\n\r\n"), everyMs);
+    socket.once("close", () => clearInterval(timer));
+  };
+}
+
 /** The request is heard and never answered. */
 export const silence: Behaviour = () => {};
 

@@ -94,3 +94,28 @@ it.for([
   expect(await textOf(await request(client, other))).toBe("other");
   expect(origin.requestsTo("/other")).toHaveLength(1);
 });
+
+it.for([
+  ["of hosts", get],
+  ["of services", ask],
+] as const)(
+  "interim answers do not put off the deadline: %s",
+  { timeout: 5_000 },
+  async ([, request], { origin, open }) => {
+    const client = open(200);
+    const url = origin.route("/file", does.interim(20), does.file("whole"));
+    await expect(request(client, url)).rejects.toMatchObject({
+      class: "timeout",
+      message: "network timeout: no answer within 0.2 s",
+    });
+    expect(await textOf(await request(client, url))).toBe("whole");
+  },
+);
+
+it("an interim answer before the final one is passed over", async ({ origin, open }) => {
+  const url = origin.route("/file", (exchange) => {
+    exchange.response.writeEarlyHints({ link: "</style.css>; rel=preload" });
+    return does.file("whole")(exchange);
+  });
+  expect(await textOf(await get(open(5_000), url))).toBe("whole");
+});

@@ -184,11 +184,14 @@ export class HttpClient {
     { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
     const { timeoutMs, discardMs } = this.options;
+    const answerTimeoutMs =
+      timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000;
     return new Promise((resolve, reject) => {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
       let stopped: Error | undefined;
-      let waiting: NodeJS.Timeout | undefined;
+      let timer: NodeJS.Timeout | undefined;
+      let sentMs = 0;
       const stop = (reason: Error) => {
         stopped = reason;
         done();
@@ -198,16 +201,13 @@ export class HttpClient {
       };
       const onAbort = () => stop(reasonOf(signal));
       const done = () => {
-        clearTimeout(waiting);
+        clearTimeout(timer);
         signal.removeEventListener("abort", onAbort);
       };
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
       // undici limits the time for a new connection, but not the wait for one that is in use.
-      waiting = setTimeout(
-        () => stop(connectionError(new errors.ConnectTimeoutError(), timeoutMs)),
-        timeoutMs,
-      );
+      timer = setTimeout(() => stop(connectionError(new errors.ConnectTimeoutError(), timeoutMs)), timeoutMs);
       agent.dispatch(
         {
           origin,
@@ -215,18 +215,32 @@ export class HttpClient {
           method,
           headers,
           ...(short ? { bodyTimeout: timeoutMs } : {}),
-          headersTimeout:
-            timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000,
+          headersTimeout: answerTimeoutMs,
           ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
         },
         {
           onRequestStart(control) {
             controller = control;
-            clearTimeout(waiting);
+            clearTimeout(timer);
+            timer = undefined;
+            sentMs = performance.now();
             if (stopped) control.abort(stopped);
           },
+          onBodySent() {
+            clearTimeout(timer);
+            timer = undefined;
+            sentMs = performance.now();
+          },
           onResponseStart(control, status, received) {
-            if (status < 200) return;
+            if (status < 200) {
+              // undici starts its limit again with each interim response.
+              timer ??= setTimeout(
+                () => stop(connectionError(new errors.HeadersTimeoutError(), timeoutMs)),
+                answerTimeoutMs - (performance.now() - sentMs),
+              );
+              return;
+            }
+            clearTimeout(timer);
             const answerHeaders = joined(received);
             body = new HttpBody(control, DirectReceive.of(answerHeaders), discardMs);
             resolve({ status, headers: answerHeaders, body });
