@@ -115,6 +115,22 @@ export function status(code: number, headers: Headers = {}, body = `status ${cod
 /** The connection dies before a byte of the answer. */
 export const reset: Behaviour = ({ request }) => void request.socket.resetAndDestroy();
 
+/** An answer whose body begins and never ends. */
+export function stalled(code: number, headers: Headers = {}): Behaviour {
+  return ({ response }) => {
+    response.writeHead(code, { "content-length": "100", ...headers });
+    response.write("x");
+  };
+}
+
+/** Interim answers at an interval in ms, and never a final one. */
+export function interim(everyMs: number): Behaviour {
+  return ({ request: { socket } }) => {
+    const timer = setInterval(() => socket.write("HTTP/1.1 103 Early Hints\r\n\r\n"), everyMs);
+    socket.once("close", () => clearInterval(timer));
+  };
+}
+
 /** The request is heard and never answered. */
 export const silence: Behaviour = () => {};
 

@@ -21,7 +21,7 @@ import type { ByteRange, Opened, Source } from "@drover/shared/storage/source";
 import { test as base, describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { pattern, toBuffer } from "../../harness/content.js";
-import { FaultOrigin } from "../../harness/fault-origin.js";
+import { type Behaviour, FaultOrigin } from "../../harness/fault-origin.js";
 import { Gate } from "../../harness/gate.js";
 import { realS3, type S3Service, TestS3 } from "../../harness/s3.js";
 
@@ -332,6 +332,53 @@ describe("HttpSource besides", () => {
     expect(String(await bytesOf(await source.open(first.entry.version, never())))).toBe("CONTENT");
     for (const { headers } of origin.requests) expect(headers["if-modified-since"]).toBeUndefined();
   });
+
+  describe("after a 200 with the known ETag", () => {
+    const date = new Date(MODIFIED).toUTCString();
+    const earlier = new Date(MODIFIED - 86_400_000).toUTCString();
+    const answer = (body: string, etag: string, modified?: string) =>
+      does.status(
+        200,
+        {
+          etag,
+          "content-length": String(body.length),
+          ...(modified === undefined ? {} : { "last-modified": modified }),
+        },
+        body,
+      );
+    it.for<[what: string, first: Behaviour, then: Behaviour, is: Opened["is"]]>([
+      ["strong", answer("old", '"same"'), answer("old", '"same"'), "unchanged"],
+      ["weak, same date", answer("old", 'W/"a;m"', date), answer("old", 'W/"a;m"', date), "unchanged"],
+      ["weak, other length", answer("old", 'W/"a"', date), answer("now much longer", 'W/"a"', date), "body"],
+      ["weak, other date", answer("old", 'W/"a"', date), answer("new", 'W/"a"', earlier), "body"],
+      ["weak, no date any more", answer("old", 'W/"a"', date), answer("new", 'W/"a"'), "body"],
+      ["weak, no date ever", answer("old", 'W/"a"'), answer("new", 'W/"a"'), "body"],
+      ["not quoted, other length", answer("old", "a", date), answer("longer", "a", date), "body"],
+    ])(
+      "compares more than the ETag unless it is strong: %s",
+      async ([, first, then, is], { origin, client }) => {
+        const source = new HttpSource(client, origin.route("/file", first, then), {});
+        const opened = await source.open("", never());
+        await bytesOf(opened);
+        const again = await source.open(opened.entry.version, never());
+        expect(again.is).toBe(is);
+        if (again.is === "body") await bytesOf(again);
+      },
+    );
+  });
+
+  it.for(['W/"same"', 'W/"a;mb;c"'])(
+    "believes in a 304 for the weak ETag %s, which it sends alone",
+    async (etag, { origin, client }) => {
+      const file = does.file("content", { etag, lastModified: new Date(MODIFIED) });
+      const source = new HttpSource(client, origin.route("/file", file), {});
+      const opened = await source.open("", never());
+      await bytesOf(opened);
+      const again = await source.open(opened.entry.version, never());
+      expect(again).toMatchObject({ is: "unchanged", entry: { version: opened.entry.version } });
+      expect(origin.requests[1]?.headers["if-none-match"]).toBe(etag);
+    },
+  );
 
   it("does not believe in a 304 that it did not ask for", async ({ origin, client }) => {
     const url = origin.route("/file", does.status(304, { etag: '"a"' }, ""));

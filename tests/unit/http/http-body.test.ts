@@ -9,10 +9,13 @@ class Wire implements Dispatcher.DispatchController {
   paused = false;
   aborted = false;
   reason: Error | null = null;
-  readonly body = new HttpBody(this);
+  readonly body = new HttpBody(this, undefined, 10);
   /** Most bytes that the body buffered at once. */
   most = 0;
   #held = 0;
+  readonly #cut = Promise.withResolvers<void>();
+  /** Fulfilled once the connection is aborted. */
+  readonly cut = this.#cut.promise;
 
   constructor(private readonly waiting: number[]) {}
 
@@ -28,6 +31,7 @@ class Wire implements Dispatcher.DispatchController {
   abort(reason: Error): void {
     this.aborted = true;
     this.reason = reason;
+    this.#cut.resolve();
   }
 
   flow(): void {
@@ -118,6 +122,17 @@ describe("a response body", () => {
     endless.body.discard(undefined);
     endless.flow();
     expect(endless.aborted).toBe(true);
+  });
+
+  test("that is discarded is cut off if it does not end in time, and left alone if it does", async () => {
+    const ended = new Wire([]);
+    ended.body.discard(100);
+    ended.flow();
+    const stalled = new Wire([]);
+    stalled.body.discard(100);
+    stalled.body.push(Buffer.from("x"));
+    await stalled.cut;
+    expect(ended.aborted).toBe(false);
   });
 
   test("is left alone if it is aborted after its end", () => {

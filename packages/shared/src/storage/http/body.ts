@@ -6,6 +6,8 @@ import type { DirectReceive } from "./direct-receive.js";
 const HIGH_WATER_BYTES = 4 << 20;
 /** Largest unwanted body in bytes that is read to its end, since that is cheaper than a new connection. */
 const DISCARD_BYTES = 64 << 10;
+/** Time in ms that the rest of an unwanted body may take, for the same reason. */
+const DISCARD_MS = 1_000;
 
 /**
  * The body of a response as it arrives. A small body is complete before it is read, without a promise per
@@ -18,16 +20,21 @@ export class HttpBody implements Body {
   #error: Error | undefined;
   #wake: (() => void) | undefined;
   #discarded = false;
+  #discardTimer: NodeJS.Timeout | undefined;
   #paused = false;
   /** Bytes received so far. */
   receivedBytes = 0;
   /** Trailer fields; known at the end of the body. */
   trailers: Record<string, string | undefined> = {};
 
-  /** @param direct receives the body past the HTTP parser, if possible. */
+  /**
+   * @param direct receives the body past the HTTP parser, if possible.
+   * @param discardMs time in ms after which a discarded body is aborted.
+   */
   constructor(
     private readonly controller: Dispatcher.DispatchController,
     private readonly direct?: DirectReceive,
+    private readonly discardMs = DISCARD_MS,
   ) {}
 
   push(chunk: Buffer): void {
@@ -62,11 +69,13 @@ export class HttpBody implements Body {
   }
 
   end(): void {
+    clearTimeout(this.#discardTimer);
     this.#ended = true;
     this.#wake?.();
   }
 
   fail(error: Error): void {
+    clearTimeout(this.#discardTimer);
     if (!this.#ended) this.#error ??= error;
     this.#wake?.();
   }
@@ -78,11 +87,17 @@ export class HttpBody implements Body {
     this.controller.abort(error);
   }
 
-  /** Drops the body. A short one is read to its end so that the connection can be reused. */
+  /**
+   * Drops the body. A short one is read to its end so that the connection can be reused, unless that takes too
+   * long.
+   */
   discard(lengthBytes: number | undefined): void {
     this.#discarded = true;
     this.#chunks = [];
     if (lengthBytes !== undefined && lengthBytes > DISCARD_BYTES) this.abort(new Error("not wanted"));
+    if (this.#ended || this.#error) return;
+    clearTimeout(this.#discardTimer);
+    this.#discardTimer = setTimeout(() => this.abort(new Error("not wanted")), this.discardMs).unref();
   }
 
   /** Whether the reader waits for the server, rather than the server for the reader. */

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { isIP } from "node:net";
 import { Readable } from "node:stream";
-import { Agent, buildConnector, type Dispatcher } from "undici";
+import { Agent, buildConnector, type Dispatcher, errors } from "undici";
 import { TransferError } from "../../errors.js";
 import { redactUrl } from "../../redact.js";
 import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
@@ -28,10 +28,12 @@ export interface HttpAnswer {
 }
 
 export interface HttpOptions {
-  /** Time limit in ms for connecting, and again for the response headers. */
+  /** Time limit in ms for getting a connection, free or new, and again for the response headers. */
   timeoutMs: number;
   /** Connections per origin. */
   connections: number;
+  /** Time in ms that the rest of an unwanted body may take; default 1,000. */
+  discardMs?: number;
 }
 
 /**
@@ -181,19 +183,31 @@ export class HttpClient {
     signal: AbortSignal,
     { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
-    const { timeoutMs } = this.options;
+    const { timeoutMs, discardMs } = this.options;
+    const answerTimeoutMs =
+      timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000;
     return new Promise((resolve, reject) => {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
-      const onAbort = () => {
-        const reason = reasonOf(signal);
+      let stopped: Error | undefined;
+      let timer: NodeJS.Timeout | undefined;
+      let sentMs = 0;
+      const stop = (reason: Error) => {
+        stopped = reason;
+        done();
         if (body) body.abort(reason);
         else controller?.abort(reason);
         reject(reason);
       };
+      const onAbort = () => stop(reasonOf(signal));
+      const done = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", onAbort);
+      };
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
-      const done = () => signal.removeEventListener("abort", onAbort);
+      // undici limits the time for a new connection, but not the wait for one that is in use.
+      timer = setTimeout(() => stop(connectionError(new errors.ConnectTimeoutError(), timeoutMs)), timeoutMs);
       agent.dispatch(
         {
           origin,
@@ -201,19 +215,34 @@ export class HttpClient {
           method,
           headers,
           ...(short ? { bodyTimeout: timeoutMs } : {}),
-          headersTimeout:
-            timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000,
+          headersTimeout: answerTimeoutMs,
           ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
         },
         {
           onRequestStart(control) {
             controller = control;
-            if (signal.aborted) onAbort();
+            clearTimeout(timer);
+            timer = undefined;
+            sentMs = performance.now();
+            if (stopped) control.abort(stopped);
+          },
+          onBodySent() {
+            clearTimeout(timer);
+            timer = undefined;
+            sentMs = performance.now();
           },
           onResponseStart(control, status, received) {
-            if (status < 200) return;
+            if (status < 200) {
+              // undici starts its limit again with each interim response.
+              timer ??= setTimeout(
+                () => stop(connectionError(new errors.HeadersTimeoutError(), timeoutMs)),
+                answerTimeoutMs - (performance.now() - sentMs),
+              );
+              return;
+            }
+            clearTimeout(timer);
             const answerHeaders = joined(received);
-            body = new HttpBody(control, DirectReceive.of(answerHeaders));
+            body = new HttpBody(control, DirectReceive.of(answerHeaders), discardMs);
             resolve({ status, headers: answerHeaders, body });
           },
           onResponseData(_control, chunk) {

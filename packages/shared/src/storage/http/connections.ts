@@ -110,6 +110,7 @@ class OriginConnections {
     };
     client.dispatch(options, {
       onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+      onBodySent: (chunk) => handler.onBodySent?.(chunk),
       onResponseStart: (controller, status, headers, message) => {
         headerMs = performance.now();
         handler.onResponseStart?.(controller, status, headers, message);

@@ -5,17 +5,43 @@ import { statusError } from "./errors.js";
 import { changedWhileRead, discard, rangeOf } from "./range.js";
 
 /**
- * The validators of a response as one string: `e<ETag>`, or `m<Last-Modified>;<size>` if the file was
- * modified at least two seconds before the response (a later change within the same second would keep the
- * date), or "".
+ * The validators of a response as one string: `e<ETag>`, or the date, or "". A weak ETag has the date after it,
+ * `eW/"…";m…`, since it may stay the same while the bytes change.
  */
 export function versionOf(headers: AnswerHeaders): string {
-  if (headers.etag) return `e${headers.etag}`;
+  const { etag } = headers;
+  const date = dateOf(headers);
+  if (!etag) return date;
+  return isStrong(etag) || date === "" ? `e${etag}` : `e${etag};${date}`;
+}
+
+/**
+ * `m<Last-Modified>;<size>` if the file was modified at least two seconds before the response (a later change
+ * within the same second would keep the date), or "".
+ */
+function dateOf(headers: AnswerHeaders): string {
   const modified = headers["last-modified"];
   if (modified === undefined || headers["content-length"] === undefined) return "";
   const age = Date.parse(headers.date ?? "") - Date.parse(modified);
   // A date in the future is as good as one in the past: it is only compared for equality.
   return age >= 2000 || age < 0 ? `m${modified};${headers["content-length"]}` : "";
+}
+
+function isStrong(etag: string): boolean {
+  return etag.startsWith('"');
+}
+
+/** The ETag in a version; undefined if it has none. */
+function etagOf(version: string): string | undefined {
+  return /^e(.*?)(?:;m[^"]*;[^";]*)?$/.exec(version)?.[1];
+}
+
+/**
+ * Whether a complete response is of the known version. The server does not say so, as it would by a 304, so a
+ * weak ETag counts only together with a date.
+ */
+function isVersion(known: string, { version, strongEtag }: SourceEntry, headers: AnswerHeaders): boolean {
+  return known !== "" && version === known && (strongEtag !== "" || dateOf(headers) !== "");
 }
 
 /** Opens http(s) sources: conditionally if a version is known, with a range to resume. */
@@ -33,16 +59,17 @@ export class HttpSource implements Source {
   async open(known: string, signal: AbortSignal): Promise<Opened> {
     // Only an ETag is sent as a condition. A server may answer If-Modified-Since with 304 for a file that was
     // replaced by an older one, so a date is compared here, for equality.
-    const extra: Headers = known.startsWith("e") ? { "if-none-match": known.slice(1) } : {};
+    const etag = etagOf(known);
+    const extra: Headers = etag === undefined ? {} : { "if-none-match": etag };
     const answer = await this.client.get(this.url, this.headers, extra, signal);
-    if (answer.status === 304 && known.startsWith("e")) {
+    if (answer.status === 304 && etag !== undefined) {
       discard(answer);
       return { is: "unchanged", entry: entryOf(answer, known) };
     }
     if (answer.status !== 200 && answer.status !== 203) throw refuse(answer);
     checkCodings(answer);
     const entry = entryOf(answer, versionOf(answer.headers));
-    if (known !== "" && entry.version === known) {
+    if (isVersion(known, entry, answer.headers)) {
       discard(answer);
       return { is: "unchanged", entry };
     }
@@ -106,7 +133,7 @@ function entryOf(answer: HttpAnswer, version: string): SourceEntry {
     sizeBytes:
       length !== undefined && /^\d+$/.test(length) && answer.status !== 304 ? Number(length) : undefined,
     version,
-    strongEtag: etag.startsWith('"') ? etag : "",
+    strongEtag: isStrong(etag) ? etag : "",
     mtimeMs: Number.isNaN(modified) ? undefined : modified,
     framed: length !== undefined || /\bchunked\b/i.test(headers["transfer-encoding"] ?? ""),
     ranges: /\bbytes\b/i.test(headers["accept-ranges"] ?? "") || answer.status === 206,
