@@ -1,4 +1,6 @@
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   lstatSync,
@@ -14,7 +16,10 @@ import { join } from "node:path";
 import { TransferError } from "@drover/shared/errors";
 import type { ResumeRecord } from "@drover/worker/attempt/resume-record";
 import { describe, expect } from "vitest";
+import { sha256 } from "../../harness/content.js";
 import { ENTRY, it } from "../helpers/ground.js";
+
+const NOBODY = 65534;
 
 describe("taking over", () => {
   it.for(["released", "dead", "expired"])(
@@ -48,6 +53,57 @@ describe("taking over", () => {
     expect(statSync(ground.to("file")).mode & 0o777).toBe(0o600);
     expect(ground.names()).toEqual(["file"]);
   });
+
+  // Root may open anything, so that the mode tells what another user may do.
+  it.for([
+    ["0444", 0o444],
+    ["0500", 0o500],
+  ] as const)(
+    "is possible when the source is not writable: mode %s, which the file has once it is published",
+    async ([, mode], { ground }) => {
+      for (const alive of [true, false]) {
+        const lease = ground.lease();
+        const left = ground.stage("file", undefined, lease);
+        left.create(mode);
+        await left.write([Buffer.from("0123456789")], 0);
+        left.keep();
+        left.close();
+        const [part] = ground.names().filter((name) => name !== "file") as [string];
+        expect(statSync(ground.to(part)).mode & 0o777).toBe(mode | 0o600);
+        const { record } = ground.leave("other/file", "0123456789");
+        const staging = ground.stage("file");
+        expect(staging.adopt([lease.fence], { ...record, fence: lease.fence }, alive)).toBe(true);
+        const [taken] = ground.names().filter((name) => name.startsWith(".drover-")) as [string];
+        expect(statSync(ground.to(taken)).mode & 0o777).toBe(mode | 0o600);
+        const entry = { ...ENTRY, mode };
+        const received = { sizeBytes: 10, sha256: sha256("0123456789"), sourceDigest: "", lengthBytes: 10 };
+        const published = await staging.publish(received, entry);
+        staging.close();
+        // The second time the same bytes are there, with the same mode.
+        expect(published.outcome).toBe(alive ? "copied" : "unchanged");
+        expect(statSync(ground.to("file")).mode & 0o777).toBe(mode);
+      }
+    },
+  );
+
+  it.skipIf(process.getuid?.() !== 0)(
+    "does not go on with a part that its user may not write, and removes it",
+    ({ ground }) => {
+      const { fence, record, path } = ground.leave("file", "0123456789");
+      for (const each of [ground.path, ground.root]) chownSync(each, NOBODY, NOBODY);
+      chmodSync(path, 0o444);
+      chownSync(path, NOBODY, NOBODY);
+      process.seteuid?.(NOBODY);
+      try {
+        const staging = ground.stage("file");
+        expect(staging.adopt([fence], record, false)).toBe(false);
+        expect(ground.names()).toEqual([]);
+        staging.close();
+      } finally {
+        process.seteuid?.(0);
+      }
+    },
+  );
 
   it("gets a copy that its predecessor, still alive, cannot write to", async ({ ground }) => {
     const { fence, record, path } = ground.leave("file", "0123456789");

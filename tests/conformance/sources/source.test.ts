@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -495,6 +496,20 @@ describe("LocalSource besides", () => {
     expect(await classOf("pipe")).toBe("unsupported");
     expect(await classOf("dangling")).toBe("not-found");
     expect(await classOf("sub/none")).toBe("not-found");
+  });
+
+  // The stat of such a file says 0 bytes, whatever is in it.
+  it.skipIf(process.platform !== "linux")("reads a file of unknown size to its end", async () => {
+    const source = new LocalSource("/proc/filesystems");
+    const opened = await body(await source.open(""));
+    // Nothing about it shows whether its content is another one by now.
+    expect(opened.entry).toMatchObject({ sizeBytes: undefined, version: "", strongEtag: "" });
+    expect(opened.path).toBeUndefined();
+    const content = await bytesOf(opened);
+    expect(content.length).toBeGreaterThan(0);
+    expect(content.equals(readFileSync("/proc/filesystems"))).toBe(true);
+    const range = source.openRange(opened.entry, rangeOf(1));
+    await expect(range).rejects.toMatchObject({ class: "changed" });
   });
 
   it.for([1_000, 3_000_000])(

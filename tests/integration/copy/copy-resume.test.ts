@@ -2,6 +2,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   statSync,
   symlinkSync,
@@ -458,6 +459,16 @@ describe("a local source", () => {
     expect(space.files()).toEqual([]);
     expect((await fileWorker.through("file", source)).checksum).toBe(sha256(Buffer.alloc(3 * MIB, "b")));
   });
+
+  it.skipIf(process.platform !== "linux")(
+    "of unknown size, whose stat says 0 bytes, is carried whole",
+    async ({ fileWorker, space }) => {
+      const content = readFileSync("/proc/filesystems");
+      const end = await fileWorker.through("file", "/proc/filesystems");
+      expect(end).toMatchObject({ outcome: "copied", checksum: sha256(content) });
+      expect(readFileSync(space.to("file")).equals(content)).toBe(true);
+    },
+  );
 
   it("that cannot be read fails permanently", async ({ fileWorker, space }) => {
     expect(await fileWorker.through("file", space.at("none"))).toMatchObject({

@@ -35,7 +35,7 @@ export class LocalSource implements Source {
 
   async openRange({ version }: VersionRef, { startByte }: ByteRange): Promise<Opened> {
     const opened = await this.#openAt(startByte, "");
-    if (opened.is === "body" && opened.entry.version !== version) {
+    if (opened.is === "body" && (version === "" || opened.entry.version !== version)) {
       opened.body.abort(new Error("another version"));
       throw new TransferError("changed", "the file changed at the source while it was read");
     }
@@ -55,10 +55,13 @@ export class LocalSource implements Source {
       closeSync(fd);
       throw new TransferError("unsupported", `${this.path} is not a regular file`, { permanent: true });
     }
+    const sized = stat.size > 0n || !this.#hasContent(fd);
+    // The stat of a file of unknown size may stay the same when its content changes.
+    const version = sized ? localVersion(stat) : "";
     const entry: SourceEntry = {
-      sizeBytes: Number(stat.size),
-      version: localVersion(stat),
-      strongEtag: localVersion(stat),
+      sizeBytes: sized ? Number(stat.size) : undefined,
+      version,
+      strongEtag: version,
       mtimeMs: Number(stat.mtimeNs / 1000n) / 1000,
       mtimeNs: stat.mtimeNs,
       mode: Number(stat.mode & 0o777n),
@@ -71,12 +74,24 @@ export class LocalSource implements Source {
       closeSync(fd);
       return { is: "unchanged", entry };
     }
-    const body = new LocalBody(fd, this.path, offset, Number(stat.size));
+    const body = new LocalBody(fd, this.path, offset, entry.sizeBytes);
     const confirm = () => {
-      if (localVersion(body.statAtEnd as Stat) === entry.version) return;
+      if (localVersion(body.statAtEnd as Stat) === localVersion(stat)) return;
       throw new TransferError("changed", `${this.path} changed while it was read`);
     };
-    return { is: "body", entry, body, offset, path: this.path, confirm };
+    const opened: Opened = { is: "body", entry, body, offset, confirm };
+    // A file of unknown size is not read in advance: whoever does that goes by its size.
+    return sized ? { ...opened, path: this.path } : opened;
+  }
+
+  /** Whether a file of 0 bytes, as its stat has it, has bytes: those of /proc and some of FUSE do. */
+  #hasContent(fd: number): boolean {
+    try {
+      return readSync(fd, Buffer.alloc(1), 0, 1, 0) > 0;
+    } catch (error) {
+      closeSync(fd);
+      throw fileError(error, `read ${this.path}`);
+    }
   }
 }
 
@@ -92,7 +107,8 @@ class LocalBody implements Body {
     private readonly fd: number,
     private readonly path: string,
     private readonly offset: number,
-    private readonly sizeBytes: number,
+    /** As the stat has it; undefined if it is not known. */
+    private readonly sizeBytes: number | undefined,
   ) {}
 
   async read(): Promise<Buffer[] | null> {
@@ -109,7 +125,9 @@ class LocalBody implements Body {
         this.offset + this.receivedBytes,
       );
       this.receivedBytes += bytesRead;
-      if (bytesRead > 0 && !this.#error) return [buffer.subarray(0, bytesRead)];
+      const chunk = buffer.subarray(0, bytesRead);
+      // A file of /proc comes in pieces of a page, none of which may hold the memory of a whole chunk.
+      if (bytesRead > 0 && !this.#error) return [bytesRead < CHUNK_BYTES / 2 ? Buffer.from(chunk) : chunk];
     } catch (error) {
       throw fileError(error, `read ${this.path}`);
     } finally {
@@ -122,12 +140,15 @@ class LocalBody implements Body {
   }
 
   takeIfComplete(): Buffer[] | undefined {
-    if (this.sizeBytes > SMALL_BYTES || this.offset > 0 || !this.#open) return undefined;
-    const buffer = Buffer.allocUnsafe(this.sizeBytes);
+    const { sizeBytes } = this;
+    if (sizeBytes === undefined || sizeBytes > SMALL_BYTES || this.offset > 0 || !this.#open)
+      return undefined;
+    const buffer = Buffer.allocUnsafe(sizeBytes + 1); // one more, to see whether the file is longer than it says
     try {
       while (this.receivedBytes < buffer.length) {
-        const count = readSync(this.fd, buffer, this.receivedBytes, buffer.length - this.receivedBytes, null);
-        if (count === 0) break; // it shrank: confirm() reports it
+        const at = this.receivedBytes;
+        const count = readSync(this.fd, buffer, at, buffer.length - at, at);
+        if (count === 0) break; // if it shrank, confirm() reports it
         this.receivedBytes += count;
       }
     } catch (error) {

@@ -2,7 +2,7 @@
 export interface StagingFile {
   /** Its file descriptor; -1 before it is created. */
   readonly fd: number;
-  /** Creates it, empty. @param mode permission bits. Default 0o666, less the umask. */
+  /** Creates it, empty. @param mode permission bits that it is to be published with. Default 0o666, less the umask. */
   create(mode: number | undefined): void;
   /** Writes a whole small file. */
   writeWhole(chunks: Buffer[], sizeBytes: number): void;

@@ -2,6 +2,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
   fstatSync,
   fsync,
   ftruncateSync,
@@ -30,6 +31,8 @@ import { receiveLocally } from "./receive.js";
 import type { StagingFile } from "./staging-file.js";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
+/** Permission bits of every staging file: whoever resumes it has to read and write it. */
+const OWNER_BITS = 0o600;
 const fsyncAsync = promisify(fsync);
 const writevAsync = promisify(writev);
 
@@ -83,7 +86,8 @@ export class LocalStaging implements Staging, StagingFile {
         return true;
       }
     } catch (error) {
-      if (errnoCode(error) !== "ENOENT" && errnoCode(error) !== "ELOOP")
+      // It is gone, a link, or not ours to write: nothing of it is used.
+      if (!/^(ENOENT|ELOOP|EACCES)$/.test(errnoCode(error) ?? ""))
         throw fileError(error, `resume in ${this.directory.path}`);
     }
     this.discard();
@@ -114,7 +118,7 @@ export class LocalStaging implements Staging, StagingFile {
       this.#fd = openSync(
         this.directory.at(this.#name),
         O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
-        mode ?? 0o666,
+        (mode ?? 0o666) | OWNER_BITS,
       );
       this.#made = true;
     } catch (error) {
@@ -183,14 +187,14 @@ export class LocalStaging implements Staging, StagingFile {
     if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
     const { mode, mtimeMs } = entry;
     if (mode !== undefined) {
-      if (fstatSync(this.#fd).mode !== Number(stat.mode)) return undefined;
+      if (modeToPublish(fstatSync(this.#fd).mode, entry) !== Number(stat.mode)) return undefined;
       if (mtimeMs !== undefined && Math.abs(mtimeMs - Number(stat.mtimeNs) / 1e6) > 1) return undefined;
     }
     return (await sha256OfFile(path)) === sha256 ? statStamp(stat) : undefined;
   }
 
   /**
-   * Publishes the staged file: renames it while the lease is trusted, and sets its mtime.
+   * Publishes the staged file: sets its mode, renames it while the lease is trusted, and sets its mtime.
    *
    * @param durable whether the file and its directory are synced.
    * @param beforeRename called right before the lease is checked for the last time.
@@ -200,6 +204,7 @@ export class LocalStaging implements Staging, StagingFile {
   async commit(entry: SourceEntry, durable: boolean, beforeRename: () => void): Promise<string> {
     const { file, lease } = this.attempt;
     try {
+      this.#setMode(entry);
       if (durable) await fsyncAsync(this.#fd);
       beforeRename();
       lease.check();
@@ -218,6 +223,18 @@ export class LocalStaging implements Staging, StagingFile {
       return stamp;
     } catch (error) {
       throw fileError(error, `write ${file.path}`);
+    }
+  }
+
+  #setMode(entry: SourceEntry): void {
+    const { mode } = fstatSync(this.#fd);
+    const wanted = modeToPublish(mode, entry);
+    if (wanted === mode) return;
+    try {
+      fchmodSync(this.#fd, wanted & 0o777);
+    } catch (error) {
+      // A file system without permissions.
+      if (!/^(EPERM|ENOTSUP|EOPNOTSUPP|ENOSYS)$/.test(errnoCode(error) ?? "")) throw error;
     }
   }
 
@@ -242,4 +259,13 @@ export class LocalStaging implements Staging, StagingFile {
     this.keep();
     this.tree.release(this.directory);
   }
+}
+
+/**
+ * Mode of the published file.
+ *
+ * @param staged mode of its staging file: that of the source, less the umask, with {@link OWNER_BITS}.
+ */
+function modeToPublish(staged: number, { mode = OWNER_BITS }: SourceEntry): number {
+  return staged & ~(OWNER_BITS & ~mode);
 }
