@@ -1,6 +1,7 @@
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { compareKeys } from "@drover/shared/storage/key-order";
 import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3Lister } from "@drover/shared/storage/s3/lister";
 import { listObjects } from "@drover/shared/storage/s3/listing/listing";
 import { listerOf } from "@drover/shared/storage/s3/listing/page-requests";
 import { Splitter } from "@drover/shared/storage/s3/listing/split";
@@ -44,6 +45,18 @@ const it = base.extend<{ listing: Listing }>({
     await use({ s3, list, all, warnings });
     await http.close();
     await s3.stop();
+  },
+});
+
+const lookOptions = (endpoint: string): ConstructorParameters<typeof S3Lister>[0] => ({
+  of: "sources",
+  signal: new AbortController().signal,
+  warn: () => {},
+  spec: {
+    root: "/nowhere",
+    timeoutMs: 5_000,
+    retries: 3,
+    s3: { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false },
   },
 });
 
@@ -341,6 +354,42 @@ describe("a parallel listing", () => {
       return true;
     };
     await expect(listing.all("p/")).rejects.toThrow(/token of a page came again/);
+  });
+
+  it.for([2, 3, 100])(
+    "fails if the tokens of empty pages go in a circle of %i",
+    async (length, { listing }) => {
+      const { s3, all } = listing;
+      for (let i = 0; i < 30; i++) s3.put(`p/${pad(i)}`, "x");
+      let pages = 0;
+      s3.fault = ({ query }, answer) => {
+        if (!query.has("continuation-token") || query.has("delimiter")) return false;
+        pages++;
+        const next = `<NextContinuationToken>${pages % length}</NextContinuationToken>`;
+        answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${next}</ListBucketResult>`);
+        return true;
+      };
+      await expect(all("p/")).rejects.toThrow(/token of a page came again/);
+      expect(pages).toBeLessThan(4 * length + 10);
+    },
+  );
+
+  it("fails if the first object of a prefix is looked for in a circle", async () => {
+    const s3 = await FakeS3.start();
+    const lister = new S3Lister(lookOptions(s3.endpoint));
+    try {
+      let pages = 0;
+      s3.fault = ({ query }, answer) => {
+        if (!query.has("list-type")) return false;
+        const next = `<NextContinuationToken>${++pages % 2}</NextContinuationToken>`;
+        answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${next}</ListBucketResult>`);
+        return true;
+      };
+      await expect(lister.look("s3://bucket/p", false)).rejects.toThrow(/token of a page came again/);
+    } finally {
+      await lister.close();
+      await s3.stop();
+    }
   });
 
   it("fails if the first page repeats", async ({ listing }) => {

@@ -13,9 +13,10 @@ import type {
 } from "../storage.js";
 import { S3Client } from "./client.js";
 import { credentialsOf } from "./credentials.js";
-import { checkToken, listObjects } from "./listing/listing.js";
+import { listObjects } from "./listing/listing.js";
 import { type ListedObject, objectsOf } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
+import { TokenCheck } from "./listing/token-check.js";
 import { parseS3, s3Text } from "./name.js";
 import { destinationService } from "./service.js";
 import { s3Version } from "./source.js";
@@ -71,11 +72,13 @@ export class S3Lister implements Lister {
   /** The first object below a prefix: pages may come before it that have none. */
   async #first(bucket: string, prefix: string): Promise<ListedObject | undefined> {
     const one = { bucket, prefix, maxKeys: 1 };
+    const tokens = new TokenCheck();
     let page = await this.#listPage(one, this.options.signal);
+    tokens.check(page, undefined);
     while (page.objects.keys.length === 0 && page.next !== undefined) {
       const token = page.next;
       page = await this.#listPage({ ...one, token }, this.options.signal);
-      checkToken(page, token);
+      tokens.check(page, token);
     }
     return page.objects.keys.length > 0 ? objectsOf(page, 1)[0] : undefined;
   }
