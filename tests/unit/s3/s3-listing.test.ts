@@ -48,12 +48,12 @@ const it = base.extend<{ listing: Listing }>({
   },
 });
 
-const lookOptions = (endpoint: string): ConstructorParameters<typeof S3Lister>[0] => ({
+const lookOptions = (endpoint: string, root = "/nowhere"): ConstructorParameters<typeof S3Lister>[0] => ({
   of: "sources",
   signal: new AbortController().signal,
   warn: () => {},
   spec: {
-    root: "/nowhere",
+    root,
     timeoutMs: 5_000,
     retries: 3,
     s3: { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false },
@@ -458,4 +458,43 @@ describe("the order of keys", () => {
     const byBytes = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
     expect([...keys].sort(compareKeys)).toEqual(byBytes);
   });
+});
+
+describe("a lister of S3", () => {
+  it.for([
+    ["s3://bucket/elsewhere", ["p/a/.drover-0123456789abcdef"]],
+    ["s3://bucket/p/b", ["p/a/.drover-0123456789abcdef"]],
+    ["s3://bucket/p", []],
+    ["s3://bucket", []],
+    ["/directory", ["p/a/.drover-0123456789abcdef"]],
+  ] as const)(
+    "says that an empty object named like ours is left out (destination %s)",
+    async ([root, wanted]) => {
+      const s3 = await FakeS3.start();
+      const lister = new S3Lister(lookOptions(s3.endpoint, root));
+      try {
+        s3.put("p/a/.drover-0123456789abcdef", "");
+        s3.put("p/a/.drover-unwanted_and_me", "");
+        s3.put("p/a/file", "x");
+        const skipped: unknown[] = [];
+        const files: unknown[] = [];
+        const found = lister.list("s3://bucket/p", {
+          wanted: (name) => !name.includes("unwanted"),
+          after: undefined,
+        });
+        for await (const each of found) {
+          if (each.is === "skipped") skipped.push(each);
+          if (each.is === "file") files.push(each.name);
+        }
+        expect(files).toEqual(["a/file"]);
+        const why = "such names are Drover's own staging files";
+        expect(skipped).toEqual(
+          wanted.map((key) => ({ is: "skipped", location: `s3://bucket/${key}`, why, mark: key })),
+        );
+      } finally {
+        await lister.close();
+        await s3.stop();
+      }
+    },
+  );
 });

@@ -1,5 +1,5 @@
 import { TransferError } from "../../errors.js";
-import { baseName, STAGING_NAME, safeKey } from "../../paths.js";
+import { baseName, STAGING_NAME, STAGING_REASON, safeKey } from "../../paths.js";
 import { HttpClient } from "../http/client.js";
 import { ListingError } from "../listing-error.js";
 import type {
@@ -86,13 +86,16 @@ export class S3Lister implements Lister {
   async *list(location: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
-    const own = this.#ownBelow(bucket, prefix);
+    const written = this.#writtenIn(bucket);
+    const own = below(written, prefix);
+    const isDestination = written !== undefined && prefix.startsWith(written);
     for await (const objects of this.#below(bucket, prefix, after ?? "")) {
       let last: string | undefined;
       for (const object of objects) {
         const { key } = object;
         if (own !== undefined && key.startsWith(own)) continue;
-        if (object.sizeBytes === 0 && STAGING_NAME.test(baseName(key))) continue; // as in a directory
+        const isStaging = object.sizeBytes === 0 && STAGING_NAME.test(baseName(key));
+        if (isStaging && isDestination) continue;
         const text = s3Text({ bucket, key });
         if (object.unreadable) {
           const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
@@ -110,6 +113,10 @@ export class S3Lister implements Lister {
         }
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(name) && !/(^|\/)\.\.?$/.test(name)) continue;
+        if (isStaging) {
+          yield { is: "skipped", location: text, why: STAGING_REASON, mark: key };
+          continue;
+        }
         const { sizeBytes, mtimeMs } = object;
         yield { is: "file", name, location: text, sizeBytes, mtimeMs, version: versionOf(object), mark: key };
       }
@@ -120,7 +127,7 @@ export class S3Lister implements Lister {
   async *names(location: string): AsyncGenerator<ListedName> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
-    const own = this.#ownBelow(bucket, prefix);
+    const own = below(this.#writtenIn(bucket), prefix);
     for await (const objects of this.#toItsEnd(bucket, prefix)) {
       for (const { key, etag, unreadable } of objects) {
         if (own !== undefined && key.startsWith(own)) continue;
@@ -149,10 +156,10 @@ export class S3Lister implements Lister {
     }
   }
 
-  /** What the run writes, where that lies below a prefix of its sources. */
-  #ownBelow(bucket: string, prefix: string): string | undefined {
+  /** The prefix that the run writes to, where it is in a bucket of its sources. */
+  #writtenIn(bucket: string): string | undefined {
     const { spec, of } = this.options;
-    return of === "sources" ? ownPrefix(bucket, prefix, spec) : undefined;
+    return of === "sources" ? writtenPrefix(bucket, spec) : undefined;
   }
 
   async close(): Promise<void> {
@@ -179,16 +186,15 @@ function isOurs(name: string): boolean {
   }
 }
 
-/** The prefix that a run writes to, where it lies below another of the same service: its objects are no sources. */
-function ownPrefix(
-  bucket: string,
-  prefix: string,
-  { root, s3, s3Destination }: ListedRun,
-): string | undefined {
+/** The prefix that a run writes to, "" for a whole bucket; undefined where it is another bucket or service. */
+function writtenPrefix(bucket: string, { root, s3, s3Destination }: ListedRun): string | undefined {
   if (!/^s3:/i.test(root) || (s3Destination?.endpoint ?? s3?.endpoint) !== s3?.endpoint) return undefined;
   const written = parseS3(root);
-  const own = `${written.key}/`;
-  return written.bucket === bucket && written.key !== "" && own.startsWith(prefix) && own !== prefix
-    ? own
-    : undefined;
+  if (written.bucket !== bucket) return undefined;
+  return asPrefix(written.key);
+}
+
+/** A prefix that is written to, where it lies below another of the same bucket: its objects are no sources. */
+function below(written: string | undefined, prefix: string): string | undefined {
+  return written !== undefined && written !== prefix && written.startsWith(prefix) ? written : undefined;
 }
