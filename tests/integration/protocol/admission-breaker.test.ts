@@ -1,4 +1,5 @@
 import { Admission, type Admitted, type FileKeys } from "@drover/shared/protocol/admission";
+import { MAX_PROBE_MS } from "@drover/shared/protocol/host-breakers";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { until } from "../../harness/gate.js";
@@ -368,6 +369,23 @@ describe("a half-open breaker", () => {
     await cool(fleet);
     for (let nth = 0; nth < 3; nth++) expect(await ask(fleet, run)).toBe("through");
     await until("the probe of a dead worker", async () => (await ask(fleet, run)) === "through");
+  });
+
+  it("has no probes that last longer than a probe may, where the clock of Redis was set back", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    await open(fleet, run);
+    await cool(fleet);
+    for (let nth = 0; nth < 3; nth++) expect(await ask(fleet, run)).toBe("through");
+    const ahead = (await redisMs(redis)) + 86_400_000;
+    await redis.hset(keys.breaker(HOST), { p1: ahead, p2: ahead, p3: ahead });
+    expect(await ask(fleet, run)).not.toBe("through");
+    const latest = (await redisMs(redis)) + MAX_PROBE_MS;
+    for (const probe of await redis.hmget(keys.breaker(HOST), "p1", "p2", "p3"))
+      expect(Number(probe)).toBeLessThanOrEqual(latest);
   });
 
   it("counts the same delivery that asks again as one probe", async ({ fleet, run }) => {

@@ -1,4 +1,5 @@
 import { BREAKER, BREAKER_STATE } from "../../fields.js";
+import { MAX_PROBE_MS } from "../../host-breakers.js";
 
 /** How long failures in a row are remembered at least, in milliseconds. */
 const FAILURES_TTL_MS = 3_600_000;
@@ -40,6 +41,10 @@ local function breakerAdmit(key, probeMs)
     if expiryMs <= nowMs then
       redis.call('HSET', key, probe, nowMs + probeMs)
       return nil, epoch
+    end
+    if expiryMs > nowMs + ${MAX_PROBE_MS} then -- the clock was set back
+      expiryMs = nowMs + ${MAX_PROBE_MS}
+      redis.call('HSET', key, probe, expiryMs)
     end
     if not firstExpiryMs or expiryMs < firstExpiryMs then firstExpiryMs = expiryMs end
   end
