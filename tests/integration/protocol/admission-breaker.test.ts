@@ -399,6 +399,38 @@ describe("a half-open breaker", () => {
   });
 });
 
+describe("an open breaker whose Redis has its clock set back", () => {
+  it("is open for as long as it was to be, from the first who asks", async ({ fleet, run, redis, keys }) => {
+    await open(fleet, run);
+    const [openedMs, untilMs] = (await redis.hmget(keys.breaker(HOST), "at", "until")).map(Number) as [
+      number,
+      number,
+    ];
+    expect(untilMs - openedMs).toBe(RULES.ttlMs);
+    const hourMs = 3_600_000; // as it looks when the clock goes back by that
+    await redis.hset(keys.breaker(HOST), { at: openedMs + hourMs, until: untilMs + hourMs });
+    expect(await ask(fleet, run)).toBe(RULES.ttlMs);
+    const shifted = Number(await redis.hget(keys.breaker(HOST), "until"));
+    expect(shifted).toBeLessThanOrEqual((await redisMs(redis)) + RULES.ttlMs);
+    expect(await ask(fleet, run)).toBeLessThanOrEqual(RULES.ttlMs);
+    expect(Number(await redis.hget(keys.breaker(HOST), "until"))).toBe(shifted); // who asks puts nothing off
+    await cool(fleet);
+    expect(await ask(fleet, run)).toBe("through");
+  });
+
+  it("may be open for longer than it was to be, where that was not noted", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const untilMs = (await redisMs(redis)) + 7_200_000;
+    await redis.hset(keys.breaker(HOST), { st: "o", until: untilMs, ep: 1 });
+    expect(await ask(fleet, run)).toBeGreaterThan(7_000_000);
+    expect(Number(await redis.hget(keys.breaker(HOST), "until"))).toBe(untilMs);
+  });
+});
+
 describe("a worker whose lease was taken over", () => {
   it.for(["ok", "fail"] as const)(
     "changes no breaker when it settles with %s",
