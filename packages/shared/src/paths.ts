@@ -9,6 +9,8 @@ const PATH_BYTES = 4096;
  * copied.
  */
 export const STAGING_NAME = /^\.drover-[A-Za-z0-9_-]{16}$/;
+/** Why a file of such a name is left out or refused, for people. */
+export const STAGING_REASON = "such names are Drover's own staging files";
 
 /**
  * Checks a name that becomes a key below a destination's prefix. Keys are not paths, so most names are valid;
@@ -25,7 +27,7 @@ export function safeKey(name: string): string {
   if (name.endsWith("/")) throw refuse("it ends in /");
   for (const component of name.split("/")) {
     if (component === "." || component === "..") throw refuse(`it has a component ${component}`);
-    if (STAGING_NAME.test(component)) throw refuse("such names are Drover's own staging files");
+    if (STAGING_NAME.test(component)) throw refuse(STAGING_REASON);
   }
   return name;
 }
@@ -49,7 +51,7 @@ export function safeRelative(name: string): string {
       throw refuse(`it has a component ${component}`);
     if (Buffer.byteLength(component) > COMPONENT_BYTES)
       throw refuse(`a component is over ${COMPONENT_BYTES} bytes`);
-    if (STAGING_NAME.test(component)) throw refuse("such names are Drover's own staging files");
+    if (STAGING_NAME.test(component)) throw refuse(STAGING_REASON);
   }
   return name;
 }

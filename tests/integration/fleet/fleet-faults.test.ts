@@ -71,3 +71,18 @@ describe("an error of Redis", () => {
     await fileWorker.stop(0);
   });
 });
+
+describe("a host whose breaker is open", () => {
+  it.for([
+    { when: "now", aheadMs: 0, files: 0 },
+    { when: "before the clock of Redis was set back by an hour", aheadMs: 3_600_000, files: 1 },
+  ])("since $when gets $files files", async ({ aheadMs, files }, { dir, fleet, redis, keys, dispatcher }) => {
+    const spec = specOf({ root: join(dir, "out"), fleet: true, ownFlights: true, breakerWaitMs: 86_400_000 });
+    const run = await fleet.ledger.create(spec, { headers: {}, sources: [] });
+    await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://host/f", "f")], { shared: true });
+    const openedMs = Date.now() + aheadMs;
+    await redis.hset(keys.breaker("host:80"), { st: "o", at: openedMs, until: openedMs + 300_000, ep: 1 });
+    await dispatcher.tick();
+    expect((await fleet.backlog.inFlight(run)).size).toBe(files);
+  });
+});

@@ -121,6 +121,28 @@ describe("a lease", () => {
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
   });
 
+  it("lasts no longer than its time from now on where the clock of Redis was set back", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const file = await fleet.file(run);
+    const first = await fleet.admit(file, "d:1");
+    const lease = keys.lease(file.lease);
+    await redis.hset(lease, { e: `${await redis.hget(lease, "e")}0` }); // centuries ahead
+    // Its holder may live: it is not robbed, it has the time of a lease to renew it.
+    const answer = await fleet.admission.admit(request(file, "d:2"));
+    expect(answer).toMatchObject({ is: "busy", fence: first.fence, leftMs: LEASE_MS });
+    const expiresMs = Number(await redis.hget(lease, "e"));
+    expect(expiresMs).toBeLessThanOrEqual((await redisMs(redis)) + LEASE_MS);
+    // Who asks again puts nothing off.
+    await fleet.admission.admit(request(file, "d:3"));
+    expect(Number(await redis.hget(lease, "e"))).toBe(expiresMs);
+    await expireLease(fleet, file);
+    expect((await fleet.admit(file, "d:2")).origin).toBe("expired");
+  });
+
   it("names all predecessors that may have left staged bytes, until one of them releases it fenced off", async ({
     fleet,
     run,

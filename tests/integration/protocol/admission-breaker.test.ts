@@ -1,4 +1,5 @@
 import { Admission, type Admitted, type FileKeys } from "@drover/shared/protocol/admission";
+import { MAX_PROBE_MS } from "@drover/shared/protocol/host-breakers";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { until } from "../../harness/gate.js";
@@ -370,6 +371,23 @@ describe("a half-open breaker", () => {
     await until("the probe of a dead worker", async () => (await ask(fleet, run)) === "through");
   });
 
+  it("has no probes that last longer than a probe may, where the clock of Redis was set back", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    await open(fleet, run);
+    await cool(fleet);
+    for (let nth = 0; nth < 3; nth++) expect(await ask(fleet, run)).toBe("through");
+    const ahead = (await redisMs(redis)) + 86_400_000;
+    await redis.hset(keys.breaker(HOST), { p1: ahead, p2: ahead, p3: ahead });
+    expect(await ask(fleet, run)).not.toBe("through");
+    const latest = (await redisMs(redis)) + MAX_PROBE_MS;
+    for (const probe of await redis.hmget(keys.breaker(HOST), "p1", "p2", "p3"))
+      expect(Number(probe)).toBeLessThanOrEqual(latest);
+  });
+
   it("counts the same delivery that asks again as one probe", async ({ fleet, run }) => {
     await open(fleet, run);
     await cool(fleet);
@@ -378,6 +396,38 @@ describe("a half-open breaker", () => {
     expect(await ask(fleet, run)).toBe("through");
     expect(await ask(fleet, run)).toBe("through");
     expect(await ask(fleet, run)).not.toBe("through");
+  });
+});
+
+describe("an open breaker whose Redis has its clock set back", () => {
+  it("is open for as long as it was to be, from the first who asks", async ({ fleet, run, redis, keys }) => {
+    await open(fleet, run);
+    const [openedMs, untilMs] = (await redis.hmget(keys.breaker(HOST), "at", "until")).map(Number) as [
+      number,
+      number,
+    ];
+    expect(untilMs - openedMs).toBe(RULES.ttlMs);
+    const hourMs = 3_600_000; // as it looks when the clock goes back by that
+    await redis.hset(keys.breaker(HOST), { at: openedMs + hourMs, until: untilMs + hourMs });
+    expect(await ask(fleet, run)).toBe(RULES.ttlMs);
+    const shifted = Number(await redis.hget(keys.breaker(HOST), "until"));
+    expect(shifted).toBeLessThanOrEqual((await redisMs(redis)) + RULES.ttlMs);
+    expect(await ask(fleet, run)).toBeLessThanOrEqual(RULES.ttlMs);
+    expect(Number(await redis.hget(keys.breaker(HOST), "until"))).toBe(shifted); // who asks puts nothing off
+    await cool(fleet);
+    expect(await ask(fleet, run)).toBe("through");
+  });
+
+  it("may be open for longer than it was to be, where that was not noted", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    const untilMs = (await redisMs(redis)) + 7_200_000;
+    await redis.hset(keys.breaker(HOST), { st: "o", until: untilMs, ep: 1 });
+    expect(await ask(fleet, run)).toBeGreaterThan(7_000_000);
+    expect(Number(await redis.hget(keys.breaker(HOST), "until"))).toBe(untilMs);
   });
 });
 

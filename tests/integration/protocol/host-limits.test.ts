@@ -1,9 +1,10 @@
-import type { Admitted, FileKeys } from "@drover/shared/protocol/admission";
+import { type Admitted, type FileKeys, LEASE_MS } from "@drover/shared/protocol/admission";
+import { HOST_LIMIT } from "@drover/shared/protocol/fields";
 import type { HostVerdict } from "@drover/shared/protocol/flights";
 import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
-import { expireLease, Member, request, settling } from "../helpers/fleet.js";
+import { expireLease, Member, redisMs, request, settling } from "../helpers/fleet.js";
 
 const HOST = "host:80";
 
@@ -49,6 +50,32 @@ async function hurry(fleet: Member, file: FileKeys): Promise<void> {
   const { redis, keys } = fleet;
   await redis.zadd(keys.turns(HOST), Date.now() - 1_000, keys.lease(file.lease));
 }
+
+describe("where the clock of Redis was set back", () => {
+  it("slots last no longer than a lease, and a host is held for no longer than it may be", async ({
+    fleet,
+    run,
+    limit,
+    redis,
+    keys,
+  }) => {
+    await limit({ files: 1 });
+    const [first, second] = await files(fleet, run, 2);
+    if (!first || !second) throw new Error();
+    expect((await asked(fleet, first)).is).toBe("admitted");
+    const ahead = Date.now() + 86_400_000;
+    await redis.zadd(keys.slots(HOST), ahead, keys.lease(first.lease));
+    await redis.hset(keys.limit(HOST), HOST_LIMIT.notBeforeMs, ahead);
+    expect((await asked(fleet, second)).is).toBe("wait");
+    const nowMs = await redisMs(redis);
+    const slot = Number(await redis.zscore(keys.slots(HOST), keys.lease(first.lease)));
+    expect(slot).toBeLessThanOrEqual(nowMs + LEASE_MS);
+    expect(slot).toBeGreaterThan(nowMs); // it is not lost
+    expect(Number(await redis.hget(keys.limit(HOST), HOST_LIMIT.notBeforeMs))).toBeLessThanOrEqual(
+      nowMs + 60_000,
+    );
+  });
+});
 
 describe("files at once", () => {
   it("do not exceed the limit of all workers together; the others get a turn", async ({

@@ -2,6 +2,7 @@ import { SettingsError } from "@drover/shared/errors";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { RunLostError } from "@drover/shared/protocol/backlog";
 import { Keys } from "@drover/shared/protocol/keys";
+import { PRODUCER_SILENCE_MS } from "@drover/shared/protocol/ledger";
 import { forgetRunsOlderThan, pruneRuns } from "@drover/shared/protocol/run-retention";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
@@ -13,6 +14,7 @@ import {
   failureOf,
   Member,
   queued,
+  redisMs,
   settling,
   specOf,
 } from "../helpers/fleet.js";
@@ -209,6 +211,28 @@ describe("taking a run", () => {
     await fleet.ledger.take(await fleet.ledger.get(run));
     expect(await far.ledger.hold(run)).toBe(false);
     expect(await fleet.ledger.hold(run)).toBe(true);
+  });
+
+  it("of a fleet is not refused for longer than its producer may be silent, where the clock of Redis was set back", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const far = new Member(redis, keys, FAR_PROCESS);
+    const run = await far.newRun({ fleet: true });
+    const ahead = Date.now() + 86_400_000;
+    await redis.hset(keys.run(run), { ownerUntil: ahead });
+    await expect(fleet.ledger.take(await fleet.ledger.get(run))).rejects.toThrow(/being worked on/);
+    const untilMs = Number(await redis.hget(keys.run(run), "ownerUntil"));
+    expect(untilMs).toBeLessThanOrEqual((await redisMs(redis)) + PRODUCER_SILENCE_MS);
+    await expect(fleet.ledger.take(await fleet.ledger.get(run))).rejects.toThrow(/being worked on/);
+    expect(Number(await redis.hget(keys.run(run), "ownerUntil"))).toBe(untilMs);
+    // So it is where the fleet asks whether it can be ended.
+    await redis.hset(keys.run(run), { ownerUntil: ahead });
+    expect(await fleet.ledger.finishFleet(run)).toBe(false);
+    expect(Number(await redis.hget(keys.run(run), "ownerUntil"))).toBeLessThan(ahead);
+    await redis.hset(keys.run(run), { ownerUntil: 1 });
+    await fleet.ledger.take(await fleet.ledger.get(run));
   });
 
   it("by many processes at once has one winner", async ({ redis, keys }) => {

@@ -1,5 +1,5 @@
 import type { Outcome } from "@drover/shared/outcome";
-import { OutcomeStream } from "@drover/shared/protocol/outcome-stream";
+import { FOLLOW_MS, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import { Member } from "../helpers/fleet.js";
@@ -43,5 +43,21 @@ describe("the outcomes of a run", () => {
     await here.read();
     expect(await redis.xlen(keys.outcomes(run))).toBe(0);
     expect(await gone.read()).toEqual([]);
+  });
+
+  it("are not kept for long for a silent follower where the clock of Redis was set back", async ({
+    redis,
+    keys,
+    run,
+  }) => {
+    const here = new OutcomeStream(redis, keys, run, "here");
+    const ahead = Date.now() + 86_400_000;
+    await redis.hset(keys.followers(run), { gone: `${ahead} 5-0`, here: `${ahead} 0-0` });
+    await here.read();
+    const latest = Date.now() + FOLLOW_MS;
+    const [gone, mine] = await redis.hmget(keys.followers(run), "gone", "here");
+    expect(gone).toMatch(/^\d+ 5-0$/); // it may live
+    expect(Number(gone?.split(" ")[0])).toBeLessThanOrEqual(latest);
+    expect(Number(mine?.split(" ")[0])).toBeLessThanOrEqual(latest);
   });
 });

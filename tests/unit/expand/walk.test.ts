@@ -1,5 +1,6 @@
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { LocalLister } from "@drover/shared/storage/local/lister";
 import { sortedNames } from "@drover/shared/storage/local/sorted-names";
 import { type Found, type WalkOptions, walk } from "@drover/shared/storage/local/walk";
 import { test as base, describe, expect } from "vitest";
@@ -76,6 +77,39 @@ describe("a walk", () => {
     write(root, "a");
     expect(await files(root)).toEqual(["a"]);
     expect(await found(root, { names: true })).toEqual([{ is: "named", relative: "a", kind: "f" }]);
+  });
+
+  it("says so of each that another program may have named like that", async ({ root }) => {
+    write(root, "a/.drover-0123456789abcdef");
+    write(root, ".drover-0123456789abcdeF/f");
+    write(root, "b");
+    const skipped = (all: Found[]) => all.flatMap((each) => (each.is === "skipped" ? [each] : []));
+    const all = skipped(await found(root));
+    expect(all.map(({ relative }) => relative)).toEqual([
+      ".drover-0123456789abcdeF",
+      "a/.drover-0123456789abcdef",
+    ]);
+    expect(all[0]?.why).toBe("such names are Drover's own staging files");
+    expect(
+      skipped(await found(root, { wanted: (name) => name === "b" })).map((each) => each.relative),
+    ).toEqual([".drover-0123456789abcdeF"]);
+    expect(skipped(await found(root, { after: "a/.drover-0123456789abcdef" }))).toEqual([]);
+    expect(skipped(await found(root, { isDestination: true }))).toEqual([]);
+  });
+
+  it("says nothing of the unfinished files of a run whose destination it walks", async ({ root }) => {
+    write(root, "in/.drover-0123456789abcdef");
+    const skipped = async (directory: string, destination: string) => {
+      const all: string[] = [];
+      const lister = new LocalLister(destination);
+      for await (const each of lister.list(directory, { wanted: () => true, after: undefined }))
+        if (each.is === "skipped") all.push(each.location);
+      return all;
+    };
+    expect(await skipped(root, root)).toEqual([]);
+    expect(await skipped(join(root, "in"), root)).toEqual([]);
+    expect(await skipped(root, join(root, "in"))).toEqual([join(root, "in")]); // the destination itself
+    expect(await skipped(root, "/nowhere")).toEqual([join(root, "in/.drover-0123456789abcdef")]);
   });
 
   it("opens nothing and follows no links if only names are requested", async ({ root }) => {

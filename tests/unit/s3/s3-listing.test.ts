@@ -1,6 +1,7 @@
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { compareKeys } from "@drover/shared/storage/key-order";
 import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3Lister } from "@drover/shared/storage/s3/lister";
 import { listObjects } from "@drover/shared/storage/s3/listing/listing";
 import { listerOf } from "@drover/shared/storage/s3/listing/page-requests";
 import { Splitter } from "@drover/shared/storage/s3/listing/split";
@@ -44,6 +45,18 @@ const it = base.extend<{ listing: Listing }>({
     await use({ s3, list, all, warnings });
     await http.close();
     await s3.stop();
+  },
+});
+
+const lookOptions = (endpoint: string, root = "/nowhere"): ConstructorParameters<typeof S3Lister>[0] => ({
+  of: "sources",
+  signal: new AbortController().signal,
+  warn: () => {},
+  spec: {
+    root,
+    timeoutMs: 5_000,
+    retries: 3,
+    s3: { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false },
   },
 });
 
@@ -343,6 +356,42 @@ describe("a parallel listing", () => {
     await expect(listing.all("p/")).rejects.toThrow(/token of a page came again/);
   });
 
+  it.for([2, 3, 100])(
+    "fails if the tokens of empty pages go in a circle of %i",
+    async (length, { listing }) => {
+      const { s3, all } = listing;
+      for (let i = 0; i < 30; i++) s3.put(`p/${pad(i)}`, "x");
+      let pages = 0;
+      s3.fault = ({ query }, answer) => {
+        if (!query.has("continuation-token") || query.has("delimiter")) return false;
+        pages++;
+        const next = `<NextContinuationToken>${pages % length}</NextContinuationToken>`;
+        answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${next}</ListBucketResult>`);
+        return true;
+      };
+      await expect(all("p/")).rejects.toThrow(/token of a page came again/);
+      expect(pages).toBeLessThan(4 * length + 10);
+    },
+  );
+
+  it("fails if the first object of a prefix is looked for in a circle", async () => {
+    const s3 = await FakeS3.start();
+    const lister = new S3Lister(lookOptions(s3.endpoint));
+    try {
+      let pages = 0;
+      s3.fault = ({ query }, answer) => {
+        if (!query.has("list-type")) return false;
+        const next = `<NextContinuationToken>${++pages % 2}</NextContinuationToken>`;
+        answer.end(`<ListBucketResult><IsTruncated>true</IsTruncated>${next}</ListBucketResult>`);
+        return true;
+      };
+      await expect(lister.look("s3://bucket/p", false)).rejects.toThrow(/token of a page came again/);
+    } finally {
+      await lister.close();
+      await s3.stop();
+    }
+  });
+
   it("fails if the first page repeats", async ({ listing }) => {
     for (let i = 0; i < 30; i++) listing.s3.put(`p/${pad(i)}`, "x");
     const first = listing.s3.page(new URLSearchParams({ prefix: "p/" }));
@@ -409,4 +458,43 @@ describe("the order of keys", () => {
     const byBytes = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
     expect([...keys].sort(compareKeys)).toEqual(byBytes);
   });
+});
+
+describe("a lister of S3", () => {
+  it.for([
+    ["s3://bucket/elsewhere", ["p/a/.drover-0123456789abcdef"]],
+    ["s3://bucket/p/b", ["p/a/.drover-0123456789abcdef"]],
+    ["s3://bucket/p", []],
+    ["s3://bucket", []],
+    ["/directory", ["p/a/.drover-0123456789abcdef"]],
+  ] as const)(
+    "says that an empty object named like ours is left out (destination %s)",
+    async ([root, wanted]) => {
+      const s3 = await FakeS3.start();
+      const lister = new S3Lister(lookOptions(s3.endpoint, root));
+      try {
+        s3.put("p/a/.drover-0123456789abcdef", "");
+        s3.put("p/a/.drover-unwanted_and_me", "");
+        s3.put("p/a/file", "x");
+        const skipped: unknown[] = [];
+        const files: unknown[] = [];
+        const found = lister.list("s3://bucket/p", {
+          wanted: (name) => !name.includes("unwanted"),
+          after: undefined,
+        });
+        for await (const each of found) {
+          if (each.is === "skipped") skipped.push(each);
+          if (each.is === "file") files.push(each.name);
+        }
+        expect(files).toEqual(["a/file"]);
+        const why = "such names are Drover's own staging files";
+        expect(skipped).toEqual(
+          wanted.map((key) => ({ is: "skipped", location: `s3://bucket/${key}`, why, mark: key })),
+        );
+      } finally {
+        await lister.close();
+        await s3.stop();
+      }
+    },
+  );
 });

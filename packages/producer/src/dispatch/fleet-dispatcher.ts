@@ -14,6 +14,8 @@ import { Chunk, type DispatchedRun, Flow, jobsOf, type Pending, spansOf } from "
 import { Sweeper } from "./sweeper.js";
 import { WINDOW_FILES } from "./window.js";
 
+/** The clocks of Redis and of this machine are thought no further apart than this, in milliseconds. */
+const CLOCKS_APART_MS = 60_000;
 /** Most files in BullMQ at once, over all hosts. */
 const MOST_QUEUED = 20_000;
 /** Most chunks of a flow that are read at once. */
@@ -210,17 +212,18 @@ export class FleetDispatcher {
       const pipeline = redis.pipeline();
       for (const host of hosts)
         pipeline
-          .hmget(keys.breaker(host), BREAKER.state, BREAKER.openUntilMs)
+          .hmget(keys.breaker(host), BREAKER.state, BREAKER.openUntilMs, BREAKER.openedMs)
           .hmget(keys.limit(host), HOST_LIMIT.files, HOST_LIMIT.adaptedFiles);
       return pipeline.hget(keys.limit(DEFAULT_LIMIT), HOST_LIMIT.files);
     });
     const open = new Set<string>();
     const nowMs = Date.now();
     for (const [at, host] of hosts.entries()) {
-      const [state, until] = answers[at * 2] as (string | null)[];
+      const [state, until, opened] = answers[at * 2] as (string | null)[];
       const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
       const limit = Number(adapted ?? files ?? answers.at(-1) ?? 0);
-      const untilMs = state === "o" ? Number(until) : 0;
+      // One that opens in the future was open before the clock was set back: a file that asks for the host puts it right.
+      const untilMs = state === "o" && Number(opened ?? 0) <= nowMs + CLOCKS_APART_MS ? Number(until) : 0;
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;

@@ -80,6 +80,8 @@ export const BREAKER = {
   state: "st",
   /** When an open one lets a probe through. */
   openUntilMs: "until",
+  /** When it opened. */
+  openedMs: "at",
   /** Number of its epoch. What was admitted in another epoch changes nothing any more. */
   epoch: "ep",
   /** Failures in a row, while it is closed. */

@@ -1,7 +1,7 @@
 import type { RunSpec } from "../run.js";
 
 /** Time that a probe of a half-open breaker may take at most, in milliseconds, however patient the run is. */
-const MAX_PROBE_MS = 60_000;
+export const MAX_PROBE_MS = 60_000;
 /**
  * A run waits this much longer than it says, in milliseconds: a breaker that opens for exactly its wait is waited
  * for.

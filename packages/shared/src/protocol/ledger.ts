@@ -29,7 +29,7 @@ const UNREAD_TTL_SECONDS = 3_600;
  * The producer of a fleet's run, perhaps on another machine, is thought dead when it was silent for this time, in
  * milliseconds.
  */
-const PRODUCER_SILENCE_MS = 15_000;
+export const PRODUCER_SILENCE_MS = 15_000;
 /** Owner to the script that ends runs: anybody's. */
 const ANYBODY = "*";
 
@@ -266,7 +266,11 @@ export class Ledger {
   }
 
   #finish(id: string, owner: string): Promise<unknown> {
-    return finishRunScript.run(this.redis, [this.keys.run(id), this.keys.done(id)], [owner, Date.now()]);
+    return finishRunScript.run(
+      this.redis,
+      [this.keys.run(id), this.keys.done(id)],
+      [owner, Date.now(), PRODUCER_SILENCE_MS],
+    );
   }
 
   /**

@@ -75,7 +75,14 @@ local function admit(file)
     elseif lastDelivery == delivery then origin = 'same'
     elseif lastFence == deadFence then origin = 'dead'
     elseif tonumber(expiresMs) <= nowMs then origin = 'expired'
-    else return {'BUSY', lastOwner, lastSource, lastFence, tonumber(expiresMs) - nowMs} end
+    else
+      local leftMs = tonumber(expiresMs) - nowMs
+      if leftMs > leaseMs then -- the clock was set back
+        leftMs = leaseMs
+        redis.call('HSET', lease, '${LEASE.expiresMs}', nowMs + leaseMs)
+      end
+      return {'BUSY', lastOwner, lastSource, lastFence, leftMs}
+    end
   end
 
   local epoch, bytesPerSecond, sharers = '0', 0, 0
@@ -83,7 +90,10 @@ local function admit(file)
     epoch = redis.call('HGET', breaker, '${BREAKER.epoch}') or '0'
   elseif host ~= '' then
     local turnMs, limit = limitAdmit(defaultLimit, limitKey, slots, turns, lease)
-    if turnMs then return {'WAIT', turnMs} end
+    if turnMs then
+      shortenSlots(slots, leaseMs)
+      return {'WAIT', turnMs}
+    end
     epoch = closedEpochs[host]
     if not epoch then
       local untilMs, isClosed

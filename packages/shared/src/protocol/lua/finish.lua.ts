@@ -5,19 +5,25 @@ import { RUN } from "../fields.js";
  * Ends a run, if it is this process's and all its files have ended. One that was cancelled stays cancelled.
  *
  * KEYS: run, done.
- * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms).
+ * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms), ms for which a fleet's
+ *   producer is thought alive.
  * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's.
  */
 export const finishRunScript = new Script(
   "finish",
   `
 local run, done = KEYS[1], KEYS[2]
-local process, endedMs = ARGV[1], ARGV[2]
+local process, endedMs, aliveMs = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
 if process ~= '*' then
   if owner ~= process then return -1 end
-elseif (owner or '') ~= '' and tonumber(ownerUntilMs or '0') > tonumber(redis.call('TIME')[1]) * 1000 then
-  return 0
+elseif (owner or '') ~= '' then
+  local nowMs = tonumber(redis.call('TIME')[1]) * 1000
+  local latestMs = nowMs + tonumber(aliveMs)
+  if tonumber(ownerUntilMs or '0') > latestMs then -- the clock was set back
+    redis.call('HSET', run, '${RUN.ownerUntilMs}', latestMs)
+  end
+  if tonumber(ownerUntilMs or '0') > nowMs then return 0 end
 end
 local sealed, files, state = unpack(redis.call('HMGET', run, '${RUN.sealed}', '${RUN.files}', '${RUN.state}'))
 if state == 'done' then return 1 end

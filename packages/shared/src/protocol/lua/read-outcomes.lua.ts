@@ -19,7 +19,9 @@ if redis.call('EXISTS', run) == 0 then return {} end
 local nowMs = tonumber(redis.call('TIME')[1]) * 1000
 local aliveUntilMs, knownLastId = (redis.call('HGET', followers, follower) or '0 '):match('(%d+) (.*)')
 -- Written only when something is new: it has read on, or a tenth of its time is over.
-if knownLastId ~= lastId or tonumber(aliveUntilMs) < nowMs + aliveMs * 0.9 then
+-- Or the clock was set back.
+aliveUntilMs = tonumber(aliveUntilMs)
+if knownLastId ~= lastId or aliveUntilMs < nowMs + aliveMs * 0.9 or aliveUntilMs > nowMs + aliveMs then
   local untilMs = string.format('%.0f', nowMs + aliveMs)
   redis.call('HSET', run, '${RUN.followedUntilMs}', untilMs)
   redis.call('HSET', followers, follower, untilMs .. ' ' .. lastId)
@@ -28,6 +30,9 @@ if knownLastId ~= lastId or tonumber(aliveUntilMs) < nowMs + aliveMs * 0.9 then
   for at = 1, #all, 2 do
     local otherUntilMs, ms, sequence = all[at + 1]:match('(%d+) (%d+)-(%d+)')
     ms, sequence = tonumber(ms), tonumber(sequence)
+    if tonumber(otherUntilMs) > nowMs + aliveMs then
+      redis.call('HSET', followers, all[at], untilMs .. all[at + 1]:match(' .*'))
+    end
     if tonumber(otherUntilMs) < nowMs then redis.call('HDEL', followers, all[at])
     elseif not leastMs or ms < leastMs or (ms == leastMs and sequence < leastSequence) then
       leastMs, leastSequence = ms, sequence

@@ -18,6 +18,10 @@ local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${R
 local nowMs = tonumber(redis.call('TIME')[1]) * 1000
 if not owner then return 'NONE' end
 if owner ~= '' and owner ~= deadOwner and (fleetRun == '' or tonumber(ownerUntilMs or '0') > nowMs) then
+  local latestMs = nowMs + tonumber(aliveMs)
+  if fleetRun ~= '' and tonumber(ownerUntilMs) > latestMs then -- the clock was set back
+    redis.call('HSET', run, '${RUN.ownerUntilMs}', latestMs)
+  end
   return owner
 end
 redis.call('HSET', run, '${RUN.owner}', newOwner, '${RUN.state}', 'running')

@@ -27,7 +27,8 @@ export class LocalLister implements Lister {
 
   async *list(directory: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
     const destination = rootInside(directory, this.root);
-    for await (const found of walk(directory, { wanted, destination, after })) {
+    const isDestination = isInside(directory, this.root);
+    for await (const found of walk(directory, { wanted, destination, isDestination, after })) {
       switch (found.is) {
         case "skipped":
           yield { is: "skipped", location: found.path, why: found.why };
@@ -76,6 +77,17 @@ export class LocalLister implements Lister {
 function stampOf(path: string): string | undefined {
   const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   return stat?.isFile() ? statStamp(stat) : undefined;
+}
+
+/** Whether a directory is the root or below it. */
+function isInside(directory: string, root: string | undefined): boolean {
+  if (root === undefined) return false;
+  try {
+    const inside = relative(realpathSync(root), realpathSync(directory));
+    return inside !== ".." && !inside.startsWith(`..${sep}`);
+  } catch {
+    return false; // one of them does not exist
+  }
 }
 
 /** Path of the root relative to the directory, with `/`; undefined if it is not below it. */

@@ -1,7 +1,7 @@
 import { type BigIntStats, lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, fileError, type TransferError } from "../../errors.js";
-import { STAGING_NAME } from "../../paths.js";
+import { STAGING_NAME, STAGING_REASON } from "../../paths.js";
 import { compareKeys } from "../key-order.js";
 import { type Kind, type Name, sortedNames } from "./sorted-names.js";
 
@@ -27,6 +27,8 @@ export interface WalkOptions {
   wanted(relative: string): boolean;
   /** Relative path of the destination below the directory, which is left out. */
   destination?: string | undefined;
+  /** Whether the directory is the destination or lies below it: staging files are the run's own then. Default false. */
+  isDestination?: boolean;
   /** Relative path after which the walk starts. */
   after?: string | undefined;
   /** Whether to yield only names, without a stat of the files. Default false. */
@@ -35,7 +37,7 @@ export interface WalkOptions {
 
 /**
  * Walks a directory in the byte order of its paths, in bounded memory. Links to files are followed, links to
- * directories are not. Entries that vanish or cannot be read are yielded as failed, never silently dropped.
+ * directories are not. Names of staging files are skipped, where only names are requested without a word. Entries that vanish or cannot be read are yielded as failed, never silently dropped.
  */
 export async function* walk(directory: string, options: WalkOptions): AsyncGenerator<Found> {
   yield* walkBelow(directory, "", { ...options, unwanted: 0 });
@@ -49,13 +51,15 @@ async function* walkBelow(
   const { wanted, destination, after } = state;
   const errors: unknown[] = [];
   for await (const entry of sortedNames(directory, (error) => errors.push(error))) {
-    if (STAGING_NAME.test(entry.name)) continue;
+    const isStaging = STAGING_NAME.test(entry.name);
+    if (isStaging && (state.names || state.isDestination)) continue;
     const path = join(directory, entry.name);
     const below = relative === "" ? entry.name : `${relative}/${entry.name}`;
     if (entry.kind === "d") {
       const inside = `${below}/`;
       if (after !== undefined && !after.startsWith(inside) && compareKeys(inside, after) < 0) continue;
       if (below === destination) yield { is: "skipped", relative: below, path, why: "it is the destination" };
+      else if (isStaging) yield { is: "skipped", relative: below, path, why: STAGING_REASON };
       else yield* walkBelow(path, below, state);
       continue;
     }
@@ -63,7 +67,9 @@ async function* walkBelow(
     if (state.names) yield { is: "named", relative: below, kind: entry.kind };
     else if (wanted(below)) {
       state.unwanted = 0;
-      yield look(entry, path, below);
+      yield isStaging
+        ? { is: "skipped", relative: below, path, why: STAGING_REASON }
+        : look(entry, path, below);
     } else if (++state.unwanted >= PASSED_NAMES) {
       state.unwanted = 0;
       yield { is: "passed", relative: below };

@@ -1,5 +1,5 @@
 import { TransferError } from "../../errors.js";
-import { baseName, STAGING_NAME, safeKey } from "../../paths.js";
+import { baseName, STAGING_NAME, STAGING_REASON, safeKey } from "../../paths.js";
 import { HttpClient } from "../http/client.js";
 import { ListingError } from "../listing-error.js";
 import type {
@@ -13,9 +13,10 @@ import type {
 } from "../storage.js";
 import { S3Client } from "./client.js";
 import { credentialsOf } from "./credentials.js";
-import { checkToken, listObjects } from "./listing/listing.js";
+import { listObjects } from "./listing/listing.js";
 import { type ListedObject, objectsOf } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
+import { TokenCheck } from "./listing/token-check.js";
 import { parseS3, s3Text } from "./name.js";
 import { destinationService } from "./service.js";
 import { s3Version } from "./source.js";
@@ -71,11 +72,13 @@ export class S3Lister implements Lister {
   /** The first object below a prefix: pages may come before it that have none. */
   async #first(bucket: string, prefix: string): Promise<ListedObject | undefined> {
     const one = { bucket, prefix, maxKeys: 1 };
+    const tokens = new TokenCheck();
     let page = await this.#listPage(one, this.options.signal);
+    tokens.check(page, undefined);
     while (page.objects.keys.length === 0 && page.next !== undefined) {
       const token = page.next;
       page = await this.#listPage({ ...one, token }, this.options.signal);
-      checkToken(page, token);
+      tokens.check(page, token);
     }
     return page.objects.keys.length > 0 ? objectsOf(page, 1)[0] : undefined;
   }
@@ -83,13 +86,16 @@ export class S3Lister implements Lister {
   async *list(location: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
-    const own = this.#ownBelow(bucket, prefix);
+    const written = this.#writtenIn(bucket);
+    const own = below(written, prefix);
+    const isDestination = written !== undefined && prefix.startsWith(written);
     for await (const objects of this.#below(bucket, prefix, after ?? "")) {
       let last: string | undefined;
       for (const object of objects) {
         const { key } = object;
         if (own !== undefined && key.startsWith(own)) continue;
-        if (object.sizeBytes === 0 && STAGING_NAME.test(baseName(key))) continue; // as in a directory
+        const isStaging = object.sizeBytes === 0 && STAGING_NAME.test(baseName(key));
+        if (isStaging && isDestination) continue;
         const text = s3Text({ bucket, key });
         if (object.unreadable) {
           const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
@@ -107,6 +113,10 @@ export class S3Lister implements Lister {
         }
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(name) && !/(^|\/)\.\.?$/.test(name)) continue;
+        if (isStaging) {
+          yield { is: "skipped", location: text, why: STAGING_REASON, mark: key };
+          continue;
+        }
         const { sizeBytes, mtimeMs } = object;
         yield { is: "file", name, location: text, sizeBytes, mtimeMs, version: versionOf(object), mark: key };
       }
@@ -117,7 +127,7 @@ export class S3Lister implements Lister {
   async *names(location: string): AsyncGenerator<ListedName> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
-    const own = this.#ownBelow(bucket, prefix);
+    const own = below(this.#writtenIn(bucket), prefix);
     for await (const objects of this.#toItsEnd(bucket, prefix)) {
       for (const { key, etag, unreadable } of objects) {
         if (own !== undefined && key.startsWith(own)) continue;
@@ -146,10 +156,10 @@ export class S3Lister implements Lister {
     }
   }
 
-  /** What the run writes, where that lies below a prefix of its sources. */
-  #ownBelow(bucket: string, prefix: string): string | undefined {
+  /** The prefix that the run writes to, where it is in a bucket of its sources. */
+  #writtenIn(bucket: string): string | undefined {
     const { spec, of } = this.options;
-    return of === "sources" ? ownPrefix(bucket, prefix, spec) : undefined;
+    return of === "sources" ? writtenPrefix(bucket, spec) : undefined;
   }
 
   async close(): Promise<void> {
@@ -176,16 +186,15 @@ function isOurs(name: string): boolean {
   }
 }
 
-/** The prefix that a run writes to, where it lies below another of the same service: its objects are no sources. */
-function ownPrefix(
-  bucket: string,
-  prefix: string,
-  { root, s3, s3Destination }: ListedRun,
-): string | undefined {
+/** The prefix that a run writes to, "" for a whole bucket; undefined where it is another bucket or service. */
+function writtenPrefix(bucket: string, { root, s3, s3Destination }: ListedRun): string | undefined {
   if (!/^s3:/i.test(root) || (s3Destination?.endpoint ?? s3?.endpoint) !== s3?.endpoint) return undefined;
   const written = parseS3(root);
-  const own = `${written.key}/`;
-  return written.bucket === bucket && written.key !== "" && own.startsWith(prefix) && own !== prefix
-    ? own
-    : undefined;
+  if (written.bucket !== bucket) return undefined;
+  return asPrefix(written.key);
+}
+
+/** A prefix that is written to, where it lies below another of the same bucket: its objects are no sources. */
+function below(written: string | undefined, prefix: string): string | undefined {
+  return written !== undefined && written !== prefix && written.startsWith(prefix) ? written : undefined;
 }

@@ -1,4 +1,5 @@
 import { BREAKER, BREAKER_STATE } from "../../fields.js";
+import { MAX_PROBE_MS } from "../../host-breakers.js";
 
 /** How long failures in a row are remembered at least, in milliseconds. */
 const FAILURES_TTL_MS = 3_600_000;
@@ -22,11 +23,15 @@ local PROBES = {'${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}'}
 -- Or the time (ms) to ask again.
 local function breakerAdmit(key, probeMs)
   local breaker = redis.call('HMGET', key, '${BREAKER.state}', '${BREAKER.openUntilMs}', '${BREAKER.epoch}',
-    '${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}')
+    '${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}', '${BREAKER.openedMs}')
   local state, epoch = breaker[1], breaker[3] or '0'
   if not state then return nil, epoch, true end
   if state == '${BREAKER_STATE.open}' then
-    local openUntilMs = tonumber(breaker[2])
+    local openUntilMs, openedMs = tonumber(breaker[2]), tonumber(breaker[7] or '0')
+    if openedMs > nowMs then -- the clock was set back
+      openUntilMs = openUntilMs - openedMs + nowMs
+      redis.call('HSET', key, '${BREAKER.openUntilMs}', openUntilMs, '${BREAKER.openedMs}', nowMs)
+    end
     if openUntilMs > nowMs then return openUntilMs end
     epoch = tostring(tonumber(epoch) + 1)
     redis.call('HSET', key, '${BREAKER.state}', '${BREAKER_STATE.halfOpen}', '${BREAKER.epoch}', epoch,
@@ -40,6 +45,10 @@ local function breakerAdmit(key, probeMs)
     if expiryMs <= nowMs then
       redis.call('HSET', key, probe, nowMs + probeMs)
       return nil, epoch
+    end
+    if expiryMs > nowMs + ${MAX_PROBE_MS} then -- the clock was set back
+      expiryMs = nowMs + ${MAX_PROBE_MS}
+      redis.call('HSET', key, probe, expiryMs)
     end
     if not firstExpiryMs or expiryMs < firstExpiryMs then firstExpiryMs = expiryMs end
   end
@@ -67,8 +76,8 @@ local function breakerReport(key, report)
   if verdict == 'ok' then
     if state or failures then
       redis.call('HSET', key, '${BREAKER.epoch}', tonumber(epoch) + (state and 1 or 0))
-      redis.call('HDEL', key, '${BREAKER.state}', '${BREAKER.openUntilMs}', '${BREAKER.failures}',
-        '${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}')
+      redis.call('HDEL', key, '${BREAKER.state}', '${BREAKER.openUntilMs}', '${BREAKER.openedMs}',
+        '${BREAKER.failures}', '${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}')
     end
     return 0
   end
@@ -80,7 +89,7 @@ local function breakerReport(key, report)
   end
   local untilMs = nowMs + math.max(report.ttlMs, report.retryAfterMs)
   redis.call('HSET', key, '${BREAKER.state}', '${BREAKER_STATE.open}', '${BREAKER.openUntilMs}', untilMs,
-    '${BREAKER.epoch}', tonumber(epoch) + 1)
+    '${BREAKER.openedMs}', nowMs, '${BREAKER.epoch}', tonumber(epoch) + 1)
   redis.call('HDEL', key, '${BREAKER.failures}', '${BREAKER.probe1}', '${BREAKER.probe2}', '${BREAKER.probe3}')
   redis.call('HINCRBY', key, '${BREAKER.opens}', 1)
   redis.call('PEXPIRE', key, untilMs - nowMs + ${OPENED_TTL_MS})

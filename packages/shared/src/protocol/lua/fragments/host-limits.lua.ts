@@ -29,6 +29,7 @@ const MIN_DURATION_MS = 10;
  *
  * limitAdmit(defaultKey, key, slots, turns, lease): may one more file go to this host?
  * takeSlot(limit, slots, turns, lease, leaseMs): it goes.
+ * shortenSlots(slots, leaseMs): for one that has to wait.
  * limitReport(defaultKey, report, lease, fence): it is over. A report is a table of limit and slots (keys), verdict
  * ('ok' | 'fail' | 'slow' where the host asks for less | 'none') and retryAfterMs.
  *
@@ -62,6 +63,10 @@ local function readLimit(defaultKey, key)
       adaptedRate = tonumber(adaptedRate or '0'), notBeforeMs = tonumber(notBeforeMs or '0'),
       nextRequestMs = tonumber(nextRequestMs or '0'), lastTurnMs = tonumber(lastTurnMs or '0'),
       durationMs = tonumber(durationMs or '0')}
+  end
+  if limit and limit.notBeforeMs > nowMs + ${MAX_HOLD_MS} then -- the clock was set back
+    limit.notBeforeMs = nowMs + ${MAX_HOLD_MS}
+    redis.call('HSET', key, '${HOST_LIMIT.notBeforeMs}', limit.notBeforeMs)
   end
   limits[key] = limit
   return limit
@@ -118,6 +123,13 @@ local function takeSlot(limit, slots, turns, lease, leaseMs)
   redis.call('ZADD', slots, nowMs + leaseMs, lease)
   redis.call('PEXPIRE', slots, leaseMs * 4)
   return limit.bytesPerSecond, limit.bytesPerSecond > 0 and redis.call('ZCARD', slots) or 0
+end
+
+-- No slot lasts longer than a lease from now on, although the clock was set back.
+local function shortenSlots(slots, leaseMs)
+  for _, lease in ipairs(redis.call('ZRANGEBYSCORE', slots, '(' .. nowMs + leaseMs, '+inf')) do
+    redis.call('ZADD', slots, nowMs + leaseMs, lease)
+  end
 end
 
 local function limitReport(defaultKey, report, lease, fence)

@@ -3,6 +3,7 @@ import { compareKeys } from "../../key-order.js";
 import { type ListedObject, type ListedPage, objectsOf } from "./page.js";
 import type { PageLister } from "./page-requests.js";
 import { type KeySpan, Splitter } from "./split.js";
+import { TokenCheck, untrusted } from "./token-check.js";
 
 /** Keys on a page, at most: one that is full is seldom the last one. */
 const FULL_PAGE = 1_000;
@@ -36,6 +37,8 @@ interface Range {
   /** undefined: to the end of the listing. */
   end: string | undefined;
   token: string | undefined;
+  /** Of the pages since it was last asked for without a token. */
+  tokens: TokenCheck;
   /** What its last page spanned; undefined before there is one. */
   span: KeySpan | undefined;
   /** No guess was left when it was to be parted, as far as it was listed then. */
@@ -109,7 +112,7 @@ export async function* listObjects(
       range.final = false;
       if (again) {
         const why = `nothing is said to come behind ${JSON.stringify(range.last)}, and ${JSON.stringify(greatest)} does`;
-        range.error = unusable(why);
+        range.error = untrusted(why);
         continue;
       }
       range.doubted = range.last;
@@ -135,7 +138,8 @@ export async function* listObjects(
       if (doubted && keys.length > 0) unskip();
       const readable = page.unreadable.size === 0 ? keys : keys.filter((_, at) => !page.unreadable.has(at));
       checkOrder(readable, prefix, range.last);
-      checkToken(page, token);
+      if (token === undefined) range.tokens = new TokenCheck();
+      range.tokens.check(page, token);
       splitter.learn(readable);
       fetched++;
       const { end } = range; // it may have come nearer while the page was on its way
@@ -270,6 +274,7 @@ function newRange(last: string, end: string | undefined): Range {
     last,
     end,
     token: undefined,
+    tokens: new TokenCheck(),
     span: undefined,
     whole: undefined,
     pages: [],
@@ -289,15 +294,6 @@ function isBetween(key: string, low: string, high: string | undefined): boolean 
   return compareKeys(low, key) < 0 && (high === undefined || compareKeys(key, high) < 0);
 }
 
-function unusable(why: string): TransferError {
-  return new TransferError("protocol", `the listing cannot be trusted: ${why}`, { permanent: true });
-}
-
-/** @param token that the page was asked for with. */
-export function checkToken({ next }: ListedPage, token: string | undefined): void {
-  if (next !== undefined && next === token) throw unusable("the token of a page came again");
-}
-
 /** @param keys those whose place in the order can be known. */
 function checkOrder(keys: string[], prefix: string, last: string): void {
   // JavaScript's own order costs a fifth, and is the same where no character is above U+D7FF.
@@ -306,9 +302,9 @@ function checkOrder(keys: string[], prefix: string, last: string): void {
     : (a: string, b: string) => a < b;
   let before = last;
   for (const key of keys) {
-    if (!key.startsWith(prefix)) throw unusable(`the key ${JSON.stringify(key)} is not below ${prefix}`);
+    if (!key.startsWith(prefix)) throw untrusted(`the key ${JSON.stringify(key)} is not below ${prefix}`);
     if (!isLess(before, key))
-      throw unusable(`the key ${JSON.stringify(key)} comes after ${JSON.stringify(before)}`);
+      throw untrusted(`the key ${JSON.stringify(key)} comes after ${JSON.stringify(before)}`);
     before = key;
   }
 }
