@@ -5,22 +5,28 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import { stagingName } from "@drover/shared/storage/local/tree";
 import { lost } from "@drover/worker/attempt/leases";
+import { LocalRemoval } from "@drover/worker/destinations/local/removal";
 import type { LocalStaging } from "@drover/worker/destinations/local/staging";
 import { describe, expect } from "vitest";
+import { sha256 } from "../../harness/content.js";
 import { ENTRY, it, pathError } from "../helpers/ground.js";
 
 describe("staging and publishing", () => {
@@ -251,6 +257,46 @@ describe("what is in the way", () => {
       // The link is there now, and is refused as one.
       expect(() => ground.stage("dir/other/file")).toThrow(pathError);
       expect(ground.names(join(ground.path, "elsewhere"))).toEqual(["sub"]);
+    },
+  );
+
+  it.for(["the root", "a parent of the root"])(
+    "%s swapped for a link leads nowhere: nothing is written, removed or taken for a copy there",
+    async (what, { ground }) => {
+      const aside = mkdtempSync(join(tmpdir(), "drover-aside-"));
+      const victim = join(aside, "victim");
+      const elsewhere = what === "the root" ? victim : join(victim, "root");
+      mkdirSync(join(elsewhere, "dir"), { recursive: true });
+      await ground.put("removed", "content");
+      const stamp = statStamp(lstatSync(ground.to("removed"), { bigint: true }));
+      for (const name of ["removed", "dir/file"]) writeFileSync(join(elsewhere, name), "content");
+      const staging = ground.stage("dir/file", "content");
+      const swapped = what === "the root" ? ground.root : ground.path;
+      renameSync(swapped, join(aside, "old"));
+      symlinkSync(victim, swapped);
+      await setImmediate(); // one check of a directory serves all files that are published in one turn
+
+      const received = { sizeBytes: 7, sha256: sha256("content"), sourceDigest: "", lengthBytes: 7 };
+      await expect(staging.publish(received, ENTRY)).rejects.toMatchObject({ class: "path" });
+      staging.discard();
+      staging.close();
+      // The root's directory is still open, and is found out when the file is published.
+      const open = ground.stage("file", "content");
+      await expect(open.commit(ENTRY, false, () => {})).rejects.toMatchObject({ class: "path" });
+      open.discard();
+      open.close();
+      for (const name of ["file", "dir/other", "new/file"])
+        expect(() => ground.stage(name, "content")).toThrow(pathError);
+      expect(() => ground.tree.look("dir/file")).toThrow(pathError);
+      expect(() => new LocalRemoval(ground.tree, "removed", stamp, "lease", "1")).toThrow(pathError);
+      expect(ground.names(elsewhere)).toEqual(["dir", "removed"]);
+      expect(ground.names(join(elsewhere, "dir"))).toEqual(["file"]);
+      expect(ground.names(join(aside, "old", what === "the root" ? "" : "root")).sort()).toEqual([
+        "dir",
+        "removed",
+      ]);
+      rmSync(swapped);
+      rmSync(aside, { recursive: true });
     },
   );
 

@@ -389,6 +389,26 @@ describe("the destination", () => {
     expect(await sha256OfFile(space.at("victim"))).toBe(sha256("precious"));
   });
 
+  it("whose root becomes a link between two files is refused permanently", async ({
+    fileWorker,
+    origin,
+    space,
+  }) => {
+    const url = origin.route("/file", does.file("text"));
+    expect(await fileWorker.through("a/one", url)).toMatchObject({ outcome: "copied" });
+    mkdirSync(space.at("victim"));
+    writeFileSync(space.at("victim/there"), "wanted");
+    renameSync(space.root, space.at("aside"));
+    symlinkSync(space.at("victim"), space.root);
+    const refused = { outcome: "failed", attempts: 1, error: { class: "path" } };
+    expect(await fileWorker.through("b/two", url)).toMatchObject(refused);
+    expect(await fileWorker.through("there", url, { sha256: sha256("wanted") })).toMatchObject(refused);
+    // Its directory was open already: it is found out when the file is published.
+    expect(await fileWorker.through("a/three", url)).toMatchObject({ ...refused, attempts: 2 });
+    expect(readdirSync(space.at("victim"))).toEqual(["there"]);
+    expect(readdirSync(space.at("aside/a"))).toEqual(["one"]);
+  });
+
   it("whose parent is a link out of the tree is refused", async ({ fileWorker, origin, space }) => {
     mkdirSync(space.root, { recursive: true });
     mkdirSync(space.at("elsewhere"));

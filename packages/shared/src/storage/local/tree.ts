@@ -77,6 +77,7 @@ export class Directory {
       });
       return;
     }
+    this.checkedAt = Number.NEGATIVE_INFINITY; // the next file opens it again
     throw new TransferError("path", `${this.path} was moved or replaced while a file was written to it`);
   }
 
@@ -98,13 +99,17 @@ export class Directory {
 }
 
 /**
- * A destination tree on a local file system. Nothing outside of its root is ever written or removed: every
- * component below the root is opened without following links.
+ * A destination tree on a local file system. Nothing outside of its root is ever written or removed: the root
+ * is the directory that it was when the tree was opened, and every component below it is opened without
+ * following links.
  */
 export class LocalTree implements Tree {
   readonly root: string;
   /** Id of this tree in the catalog. */
   readonly id: string;
+  /** Identify the root's directory, wherever its path leads later. */
+  readonly #dev: bigint;
+  readonly #ino: bigint;
   readonly #open = new Map<string, Directory>();
   readonly #swept = new Set<string>();
 
@@ -113,7 +118,10 @@ export class LocalTree implements Tree {
     try {
       makeDirectory(root);
       this.root = realpathSync(root);
-      if (!statSync(this.root).isDirectory()) throw new TransferError("path", `${root} is not a directory`);
+      const stat = lstatSync(this.root, { bigint: true });
+      if (!stat.isDirectory()) throw new TransferError("path", `${root} is not a directory`);
+      this.#dev = stat.dev;
+      this.#ino = stat.ino;
     } catch (error) {
       throw fileError(error, `use ${root} as a destination`);
     }
@@ -160,7 +168,7 @@ export class LocalTree implements Tree {
    * Opens (or creates) the directory of a destination. Give it back with {@link release}.
    *
    * @param name relative to the root, checked by {@link safeRelative}.
-   * @throws TransferError class `path` if a component is a link or a file.
+   * @throws TransferError class `path` if a component is a link or a file, or the root was moved or replaced.
    */
   directoryOf(name: string): Directory {
     const slash = name.lastIndexOf("/");
@@ -223,6 +231,7 @@ export class LocalTree implements Tree {
     let fd = -1;
     try {
       fd = openSync(path, O_RDONLY | O_DIRECTORY);
+      this.#checkRoot(fd);
       for (const component of relative === "" ? [] : relative.split("/")) {
         const child = LINUX ? `/proc/self/fd/${fd}/${component}` : join(path, component);
         path = join(path, component);
@@ -244,6 +253,15 @@ export class LocalTree implements Tree {
     }
   }
 
+  /** Permanent, because it is unknown whether the user wants the files at the new place. */
+  #checkRoot(fd: number): void {
+    const stat = fstatSync(fd, { bigint: true });
+    if (stat.ino === this.#ino && stat.dev === this.#dev) return;
+    throw new TransferError("path", `${this.root} was moved or replaced since it was opened`, {
+      permanent: true,
+    });
+  }
+
   /**
    * Removes abandoned staging, once per directory and process. Files that were taken for removal are put
    * back: it is unknown whether they were backed up, and the next --delete finds them again.
@@ -252,7 +270,7 @@ export class LocalTree implements Tree {
     if (this.#swept.has(directory.path)) return;
     this.#swept.add(directory.path);
     try {
-      for await (const entry of await opendir(directory.path)) {
+      for await (const entry of await opendir(directory.at("."))) {
         if (!STAGING_NAME.test(entry.name)) continue;
         const stat = lstatSync(directory.at(entry.name), { throwIfNoEntry: false });
         if (!stat || Date.now() - stat.mtimeMs <= ABANDONED_MS) continue;

@@ -1,6 +1,8 @@
 import { hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileError } from "@drover/shared/errors";
+import type { Directory } from "@drover/shared/storage/local/tree";
 import type { Algorithm } from "./digest.js";
 import { HashBehind } from "./hash-behind.js";
 
@@ -43,17 +45,21 @@ export async function digestsOfSource(
   }
 }
 
-/** Hexadecimal SHA-256 of a file at a destination. Symbolic links are not followed. @throws TransferError */
-export async function sha256OfFile(path: string): Promise<string> {
+/**
+ * Hexadecimal SHA-256 of a file at a destination. Symbolic links are not followed.
+ *
+ * @throws TransferError
+ */
+export async function sha256OfFile(directory: Directory, name: string): Promise<string> {
   let fd = -1;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    fd = openSync(directory.at(name), constants.O_RDONLY | constants.O_NOFOLLOW);
     const { size } = fstatSync(fd);
     if (size < LARGE_BYTES) return hash("sha256", readFileSync(fd), "hex");
     const [sha256] = await new HashBehind(fd, ["sha256"]).finish(size);
     return sha256 as string;
   } catch (error) {
-    throw fileError(error, `read ${path}`);
+    throw fileError(error, `read ${join(directory.path, name)}`);
   } finally {
     if (fd >= 0) closeSync(fd);
   }

@@ -1,4 +1,6 @@
+import { lstatSync } from "node:fs";
 import { failpoint } from "@drover/shared/failpoint";
+import { baseName } from "@drover/shared/paths";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
@@ -21,14 +23,21 @@ export class LocalDestination implements Destination {
     const nothing: Before = { entry: undefined, known: "", expected: false };
     const entry = decodeCatalog(admitted.catalog);
     if (!entry && expected === undefined) return nothing;
-    const stat = this.tree.stat(file.path);
-    if (!stat?.isFile()) return nothing;
-    if (entry && entry.stamp === statStamp(stat)) return vouchedFor(entry, attempt);
-    if (expected === undefined) return nothing;
-    const sha256 = await sha256OfFile(file.path);
-    if (sha256 !== expected) return nothing;
-    const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
-    return { entry: found, known: "", expected: true };
+    const directory = this.tree.find(file.name);
+    if (!directory) return nothing;
+    try {
+      const name = baseName(file.name);
+      const stat = lstatSync(directory.at(name), { bigint: true, throwIfNoEntry: false });
+      if (!stat?.isFile()) return nothing;
+      if (entry && entry.stamp === statStamp(stat)) return vouchedFor(entry, attempt);
+      if (expected === undefined) return nothing;
+      const sha256 = await sha256OfFile(directory, name);
+      if (sha256 !== expected) return nothing;
+      const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
+      return { entry: found, known: "", expected: true };
+    } finally {
+      this.tree.release(directory);
+    }
   }
 
   stage(attempt: WriteAttempt): LocalStaging {

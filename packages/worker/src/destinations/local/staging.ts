@@ -7,6 +7,7 @@ import {
   fsync,
   ftruncateSync,
   futimesSync,
+  lstatSync,
   openSync,
   renameSync,
   writeSync,
@@ -15,6 +16,7 @@ import {
 import { promisify } from "node:util";
 import { type ErrorClass, errnoCode, fileError, TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import { baseName } from "@drover/shared/paths";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import {
   type Directory,
@@ -180,17 +182,20 @@ export class LocalStaging implements Staging, StagingFile {
    * if the source is a local file, its mode and mtime are part of what is copied, and have to be the same too.
    *
    * @returns stamp of the destination; undefined if it differs.
+   * @throws TransferError class `path` if the directory was moved or replaced.
    */
   async #sameAsDestination({ sizeBytes, sha256 }: Received, entry: SourceEntry): Promise<string | undefined> {
-    const { path } = this.attempt.file;
-    const stat = this.tree.stat(path);
+    const { directory } = this;
+    directory.check();
+    const name = baseName(this.attempt.file.name);
+    const stat = lstatSync(directory.at(name), { bigint: true, throwIfNoEntry: false });
     if (!stat?.isFile() || Number(stat.size) !== sizeBytes) return undefined;
     const { mode, mtimeMs } = entry;
     if (mode !== undefined) {
       if (modeToPublish(fstatSync(this.#fd).mode, entry) !== Number(stat.mode)) return undefined;
       if (mtimeMs !== undefined && Math.abs(mtimeMs - Number(stat.mtimeNs) / 1e6) > 1) return undefined;
     }
-    return (await sha256OfFile(path)) === sha256 ? statStamp(stat) : undefined;
+    return (await sha256OfFile(directory, name)) === sha256 ? statStamp(stat) : undefined;
   }
 
   /**
