@@ -29,6 +29,7 @@ export type ErrorClass =
   | "breaker"
   | "locked"
   | "cancelled"
+  | "removed"
   | "poison"
   | "credentials"
   | "internal";

@@ -10,7 +10,7 @@ import { pipelined, resent } from "@drover/shared/redis/script";
 import { openTree } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
-import { Chunk, type DispatchedRun, Flow, jobsOf, type Pending, spansOf } from "./flow.js";
+import { Chunk, type DispatchedRun, Flow, hostOfChunk, jobsOf, type Pending, spansOf } from "./flow.js";
 import { Sweeper } from "./sweeper.js";
 import { WINDOW_FILES } from "./window.js";
 
@@ -20,6 +20,11 @@ const CLOCKS_APART_MS = 60_000;
 const MOST_QUEUED = 20_000;
 /** Most chunks of a flow that are read at once. */
 const MOST_READ = 64;
+/**
+ * Time in ms after which files that have not ended and are nowhere, neither in the backlog nor in the queue, are looked
+ * for.
+ */
+const LOST_AFTER_MS = 10_000;
 /** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
@@ -42,11 +47,13 @@ export class FleetDispatcher {
   readonly #sweeper: Sweeper;
 
   readonly #backlog: Backlog;
+  #started = false;
 
   constructor(private readonly options: FleetDispatcherOptions) {
-    this.#backlog = new Backlog(options.redis, options.keys, options.owner);
-    this.#jobs = new FleetJobs(options.redis, options.keys);
-    this.#sweeper = new Sweeper(options.redis, options.keys, this.#jobs, options.log);
+    const { redis, keys, ledger, log } = options;
+    this.#backlog = new Backlog(redis, keys, options.owner);
+    this.#jobs = new FleetJobs(redis, keys, this.#backlog);
+    this.#sweeper = new Sweeper({ redis, keys, ledger, backlog: this.#backlog, jobs: this.#jobs, log });
   }
 
   async close(): Promise<void> {
@@ -56,6 +63,8 @@ export class FleetDispatcher {
 
   /** Does one round. @returns whether there was work, so that the next round should follow soon. */
   async tick(): Promise<boolean> {
+    if (!this.#started) await this.#lookForRuns();
+    this.#started = true;
     await this.#lookAtRuns();
     await this.#lookAtSettled();
     const busy = await this.#feed();
@@ -67,17 +76,28 @@ export class FleetDispatcher {
     return [...this.#runs.values()].flatMap((run) => [...run.flows.values()]);
   }
 
+  /** Finds runs that go on and are not among the active ones: somebody deleted the key with those. */
+  async #lookForRuns(): Promise<void> {
+    const { ledger } = this.options;
+    const runs = (await ledger.list()).filter(
+      ({ spec, state }) => spec.fleet && (state === "running" || state === "interrupted"),
+    );
+    await ledger.activate(runs.map((run) => run.id));
+  }
+
   /** Reads new runs and new chunks, and ends finished runs. */
   async #lookAtRuns(): Promise<void> {
     const { ledger } = this.options;
-    const ids = await ledger.active();
-    for (const id of this.#runs.keys()) if (!ids.includes(id)) this.#forget(id);
+    const active = new Set(await ledger.active());
+    const ids = [...new Set([...active, ...this.#runs.keys()])];
     const standings = await ledger.standings(ids);
+    await ledger.activate(ids.filter((id, at) => !active.has(id) && standings[at]?.ended === false));
     for (const [at, id] of ids.entries()) {
       const standing = standings[at];
       const run = standing && (this.#runs.get(id) ?? (await this.#open(id)));
       if (!run) {
         await this.options.redis.srem(this.options.keys.active(), id);
+        this.#forget(id);
         continue;
       }
       if (standing.chunks !== run.seen) await this.#lookAtBacklog(run);
@@ -86,8 +106,26 @@ export class FleetDispatcher {
       if (!rests && (standing.sealed || standing.cancelled) && (await ledger.finishFleet(id))) {
         this.options.log("run ended", { run: id });
         this.#forget(id);
-      }
+      } else await this.#lookForLost(run, rests || standing.chunks > 0);
     }
+  }
+
+  /**
+   * Looks for files that have not ended although nothing is left to do: those of which Redis has forgotten that they
+   * had, which are carried again; those that another run was to carry and does not; and those that Redis has lost.
+   */
+  async #lookForLost(run: DispatchedRun, isBusy: boolean): Promise<void> {
+    const nowMs = Date.now();
+    if (isBusy) run.busyMs = nowMs;
+    if (nowMs - run.busyMs < LOST_AFTER_MS) return;
+    run.busyMs = nowMs;
+    if ((await this.#readInFlight(run)) > 0) return;
+    const joined = await this.#backlog.joined(run.id);
+    for (const [chunk, files] of joined)
+      await this.#backlog.leaveJoined(run.id, chunk, await this.#jobs.joinedFiles(run, files));
+    const lost = joined.length > 0 ? 0 : await this.options.ledger.settleLost(run.id);
+    if (lost > 0)
+      this.options.log("files of a run were lost by Redis: they count as failed", { run: run.id, lost });
   }
 
   #forget(id: string): void {
@@ -112,18 +150,29 @@ export class FleetDispatcher {
       tree: openTree(spec),
       flows: new Map(),
       seen: 0,
+      busyMs: Date.now(),
       shared: new Set(),
     };
-    for (const [chunk, files] of await this.#backlog.inFlight(id)) {
-      const known = new Chunk(chunk, []);
-      known.isInFlight = true;
-      known.addedMs = Date.now();
-      for (const job of jobsOf(id, files))
-        known.pending.set(job.i, { job, priority: 1, addedMs: Date.now() });
-      this.#flow(run, hostOfChunk(chunk)).chunks.set(chunk, known);
-    }
+    await this.#readInFlight(run);
     this.#runs.set(id, run);
     return run;
+  }
+
+  /** Reads chunks in flight that are not known here. @returns how many those are. */
+  async #readInFlight(run: DispatchedRun): Promise<number> {
+    let read = 0;
+    for (const [id, files] of await this.#backlog.inFlight(run.id)) {
+      const { chunks } = this.#flow(run, hostOfChunk(id));
+      if (chunks.has(id)) continue;
+      const chunk = new Chunk(id, []);
+      chunk.isInFlight = true;
+      chunk.addedMs = Date.now();
+      for (const job of jobsOf(run.id, files))
+        chunk.pending.set(job.i, { job, priority: 1, addedMs: Date.now() });
+      chunks.set(id, chunk);
+      read++;
+    }
+    return read;
   }
 
   #flow(run: DispatchedRun, host: string): Flow {
@@ -305,9 +354,4 @@ export class FleetDispatcher {
       }
     }
   }
-}
-
-/** Chunk ids have the form `<batch>|<host>`. */
-function hostOfChunk(chunk: string): string {
-  return chunk.slice(chunk.indexOf("|") + 1);
 }

@@ -1,12 +1,15 @@
 import { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
+import type { SettleRequest } from "@drover/shared/protocol/admission";
+import type { Backlog, ChunkFile, JoinedFile } from "@drover/shared/protocol/backlog";
 import { Flights } from "@drover/shared/protocol/flights";
 import type { Keys } from "@drover/shared/protocol/keys";
-import { addJobs } from "@drover/shared/queue/bullmq";
+import { addJobs, findLostJobs } from "@drover/shared/queue/bullmq";
+import { pipelined } from "@drover/shared/redis/script";
 import { hostOf } from "@drover/shared/storage/registry";
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import { type Chunk, type DispatchedRun, fleetJobId, type Pending } from "./flow.js";
+import { type Chunk, type DispatchedRun, fleetJobId, jobsOf, type Pending } from "./flow.js";
 
 /** The leader's side of the fleet's queue: adds jobs and settles files without carrying them. */
 export class FleetJobs {
@@ -15,6 +18,7 @@ export class FleetJobs {
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
+    private readonly backlog: Backlog,
   ) {
     this.#queue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
     this.#queue.on("error", () => {}); // callers report that Redis is away
@@ -31,6 +35,15 @@ export class FleetJobs {
       this.#queue,
       jobs.map(({ job, priority }) => ({ id: fleetJobId(job), data: job, priority })),
       "published",
+    );
+  }
+
+  /** Finds jobs that no worker will take, be it that they are gone. @returns for each whether that is so. */
+  findLost(jobs: Pending[]): Promise<boolean[]> {
+    return findLostJobs(
+      this.redis,
+      this.#queue,
+      jobs.map(({ job }) => fleetJobId(job)),
     );
   }
 
@@ -60,14 +73,55 @@ export class FleetJobs {
     await this.add(joined);
   }
 
-  async #isSettled(runId: string, index: number): Promise<boolean> {
-    return (await this.redis.getbit(this.keys.done(runId), index)) === 1;
+  /**
+   * Makes flights of a run's files anew that Redis has lost.
+   *
+   * @returns the files that have not ended.
+   * @throws Error if this process's knowledge of the run is newer than Redis: its batch is lost.
+   */
+  async restore(run: DispatchedRun, jobs: TransferJob[]): Promise<TransferJob[]> {
+    const flights = new Flights(run.id, run.spec);
+    const answers = await this.backlog.restoreFlights(
+      run.id,
+      jobs.map((job) => ({
+        index: job.i,
+        flight: flights.of(job, run.tree.leaseOf(job.d)),
+        waiter: flights.waiter(job.i),
+      })),
+    );
+    if (answers.includes("unknown"))
+      throw new Error(`the leader's memory of run ${run.id} is not that of Redis: it is read anew`);
+    return jobs.filter((_, at) => answers[at] === "open");
   }
 
-  /**
-   * @returns false if other runs wait for the file.
-   * @throws Error if this process's knowledge of the run is older than Redis.
-   */
+  /** Finds out which files that joined other runs' nobody carries any more. */
+  async joinedFiles(run: DispatchedRun, files: ChunkFile[]): Promise<JoinedFile[]> {
+    const { redis, keys } = this;
+    const flights = new Flights(run.id, run.spec);
+    const hashes = jobsOf(run.id, files).map((job) => flights.of(job, run.tree.leaseOf(job.d)));
+    const waiting = (await redis.mget(hashes.map((hash) => keys.flight(hash)))) as (string | null)[];
+    const others = waiting.map((each) =>
+      (each ?? "").split(",").filter((waiter) => waiter !== "" && !waiter.startsWith(`${run.id}:`)),
+    );
+    const carriers = [...new Set(others.flat())];
+    const answers = await pipelined(redis, () => {
+      const pipeline = redis.pipeline();
+      for (const carrier of carriers) {
+        const [runId = "", index = ""] = carrier.split(":");
+        pipeline.exists(keys.run(runId)).getbit(keys.done(runId), Number(index));
+      }
+      return pipeline;
+    });
+    const alive = new Set(carriers.filter((_, at) => answers[at * 2] === 1 && answers[at * 2 + 1] === 0));
+    return files.map((file, at) => ({
+      file,
+      flight: hashes[at] as string,
+      waiter: flights.waiter(file[0]),
+      isLeft: !others[at]?.some((carrier) => alive.has(carrier)),
+    }));
+  }
+
+  /** @returns false if other runs wait for the file. */
   async end(run: DispatchedRun, job: TransferJob, outcome: "cancelled" | "blocked"): Promise<boolean> {
     const lease = run.tree.leaseOf(job.d);
     const error =
@@ -89,7 +143,7 @@ export class FleetJobs {
       error: brief,
     };
     const flights = new Flights(run.id, run.spec);
-    const answer = await run.admission.settleAlone({
+    const request: SettleRequest = {
       runId: run.id,
       flight: flights.of(job, lease),
       lease,
@@ -108,9 +162,12 @@ export class FleetJobs {
       retryAfterMs: 0,
       openBreaker: false,
       keepLease: false,
-    });
-    if (answer.is === "already" && !(await this.#isSettled(run.id, job.i)))
-      throw new Error(`the leader's memory of run ${run.id} is older than Redis: it is read anew`);
-    return answer.is !== "waiting";
+    };
+    for (;;) {
+      const answer = await run.admission.settleAlone(request);
+      // It has ended already, unless its flight was lost.
+      if (answer.is === "already" && (await this.restore(run, [job])).length > 0) continue;
+      return answer.is !== "waiting";
+    }
   }
 }

@@ -1,5 +1,6 @@
 import { jobId, type TransferJob } from "@drover/shared/job";
 import type { Admission } from "@drover/shared/protocol/admission";
+import type { ChunkFile } from "@drover/shared/protocol/backlog";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { RunSpec } from "@drover/shared/run";
 import type { Tree } from "@drover/shared/storage/tree";
@@ -23,6 +24,8 @@ export interface DispatchedRun {
   flows: Map<string, Flow>;
   /** Number of chunks in its backlog when it was last read. */
   seen: number;
+  /** Unix time in ms at which something was left to do, as far as its leader knows. */
+  busyMs: number;
   /** Indexes of files that this run gave up but that are carried for other runs. */
   shared: Set<number>;
 }
@@ -144,8 +147,23 @@ export function spansOf(run: DispatchedRun): ChunkSpan[] {
 }
 
 /** Converts the stored files of a chunk to jobs of the fleet's queue. */
-export function jobsOf(runId: string, files: [number, Record<string, unknown>, 1?][]): TransferJob[] {
+export function jobsOf(runId: string, files: ChunkFile[]): TransferJob[] {
   return files.map(([i, job, own]) => ({ ...job, i, r: runId, ...(own ? { o: own } : {}) }) as TransferJob);
+}
+
+// Chunk ids have the form `<batch>|<host>`, or `<batch>.<more>|<host>` for files that were put back.
+
+export function hostOfChunk(chunk: string): string {
+  return chunk.slice(chunk.indexOf("|") + 1);
+}
+
+export function batchOfChunk(chunk: string): number {
+  return Number.parseInt(chunk, 10);
+}
+
+/** The file of a job as it is stored in a chunk: the reverse of {@link jobsOf}. */
+export function chunkFileOf({ i, r, o, ...job }: TransferJob): ChunkFile {
+  return o ? [i, job, 1] : [i, job];
 }
 
 export function fleetJobId(job: TransferJob): string {

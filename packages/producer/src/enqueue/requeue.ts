@@ -12,16 +12,16 @@ export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
   for (const [chunk, files] of await backlog.inFlight(run.id)) {
     const jobs = files.map(([index, job]) => ({ ...job, i: index }) as TransferJob);
     await requeue(jobs, run, backlog, chunk.slice(0, chunk.indexOf("|")), false);
-    await backlog.dropInFlight(run.id, chunk);
+    await backlog.forgetInFlight(run.id, chunk);
   }
 }
 
-/** Requeues every failed file that can succeed; collisions of two sources cannot. */
+/** Requeues every failed file that can succeed: not a collision of two sources, nor one whose name is lost. */
 export async function requeueFailed(run: Run, ledger: Ledger, backlog: Backlog): Promise<void> {
   const all: TransferJob[] = [];
   for await (const page of ledger.failures(run.id)) {
     for (const failure of page) {
-      if (failure.error.class === "collision") continue;
+      if (failure.error.class === "collision" || failure.error.class === "removed") continue;
       const parsed = transferJobSchema.safeParse({ ...failure.job, i: failure.index });
       if (parsed.success) all.push({ ...parsed.data, g: (parsed.data.g ?? 0) + 1 });
     }

@@ -24,6 +24,13 @@ const CANCEL_POLL_MS = 1_000;
 const LEDGER_POLL_MS = 2_000;
 /** Consecutive looks that find no file in any queue, after which the run counts as stuck. */
 const MOST_IDLE_LOOKS = 2;
+/** How often a run that is stuck is taken up anew. */
+const MOST_RESTARTS = 3;
+
+/** The run has files that have not ended and are in no queue: Redis has lost something. */
+class StuckError extends Error {
+  override name = "StuckError";
+}
 
 export interface LocalRunOptions {
   secrets: RunSecrets;
@@ -50,8 +57,38 @@ export class LocalRun implements RunHandle {
   }
 
   async follow(events: RunEvents, stop: AbortSignal): Promise<RunResult> {
-    return await new LocalCarriage(this.engine, this.run, this.options, this.breakers, events).carry(stop);
+    const { engine, options, breakers } = this;
+    const told = new IndexSet();
+    for (let run = this.run, restarts = 0; ; restarts++) {
+      const isFirst = restarts === 0;
+      const carriage = new LocalCarriage({ engine, run, options, breakers, events, told, isFirst });
+      try {
+        return await carriage.carry(stop);
+      } catch (error) {
+        if (!(error instanceof StuckError) || restarts === MOST_RESTARTS) throw error;
+        const { sealed } = await engine.ledger.get(run.id);
+        if (options.stdin && !sealed) throw error; // what was read of a pipe is not there again
+      }
+      events.warn("files were in no queue, for Redis has lost something: they are taken up again");
+      await engine.ledger.take(await engine.ledger.get(run.id));
+      run = await engine.ledger.get(run.id);
+    }
   }
+}
+
+interface CarriageOptions {
+  engine: Engine;
+  run: Run;
+  options: LocalRunOptions;
+  breakers: HostBreakers;
+  events: RunEvents;
+  /**
+   * Indexes of reported files: a worker that lost its lease and the one that took over may both report a
+   * file.
+   */
+  told: IndexSet;
+  /** This process has not worked on the run before, so nobody was told of its files. */
+  isFirst: boolean;
 }
 
 /** One process's work on a run, from the run's current state to its end. */
@@ -63,25 +100,32 @@ class LocalCarriage {
   #pool!: WorkerPool;
   readonly #failure = Promise.withResolvers<never>();
   readonly #stopExpanding = new AbortController();
-  /**
-   * Indexes of reported files: a worker that lost its lease and the one that took over may both report a
-   * file.
-   */
-  readonly #told = new IndexSet();
   /** Number of unsettled files known to this process. */
   #open = 0;
   #quiet = Promise.withResolvers<void>();
   #idleLooks = 0;
+  #looking = false;
+  /** Nothing is left to do here, and files have not ended. */
+  #waitsForLedger = false;
   #cancelled = false;
   #listing: ListingError | undefined;
 
-  constructor(
-    private readonly engine: Engine,
-    private readonly run: Run,
-    private readonly options: LocalRunOptions,
-    private readonly breakers: HostBreakers,
-    private readonly events: RunEvents,
-  ) {
+  private readonly engine: Engine;
+  private readonly run: Run;
+  private readonly options: LocalRunOptions;
+  private readonly breakers: HostBreakers;
+  private readonly events: RunEvents;
+  readonly #told: IndexSet;
+  readonly #isFirst: boolean;
+
+  constructor({ engine, run, options, breakers, events, told, isFirst }: CarriageOptions) {
+    this.#told = told;
+    this.engine = engine;
+    this.run = run;
+    this.options = options;
+    this.breakers = breakers;
+    this.events = events;
+    this.#isFirst = isFirst;
     const { redis, keys } = engine;
     this.#failure.promise.catch(() => {}); // raced in carry()
     this.#tree = openTree(run.spec);
@@ -115,6 +159,7 @@ class LocalCarriage {
     const { ledger } = engine;
     await this.#start();
     const poll = setInterval(() => this.#lookForCancel(), CANCEL_POLL_MS);
+    const look = setInterval(() => void this.#lookForLost(), LEDGER_POLL_MS);
     try {
       const end = await Promise.race([this.#toItsEnd(), aborted(stop), this.#failure.promise]);
       await this.#stop();
@@ -134,6 +179,7 @@ class LocalCarriage {
       throw error;
     } finally {
       clearInterval(poll);
+      clearInterval(look);
       this.#tree.close();
       await this.#queue.close();
     }
@@ -143,7 +189,7 @@ class LocalCarriage {
   async #start(): Promise<void> {
     const { run, engine, events, breakers, options } = this;
     const left = run.generation > 0 ? await this.#putBackLeftOver() : [];
-    events.queued((await engine.ledger.counts(run.id)).settled);
+    if (this.#isFirst) events.queued((await engine.ledger.counts(run.id)).settled);
     this.#pool = options.startPool({
       run,
       queue: this.#queueName(run.generation),
@@ -164,7 +210,10 @@ class LocalCarriage {
         failed: (error) => this.#failure.reject(error),
       },
     });
-    for (const { chunk, files } of left) this.#offer(chunk, files);
+    for (const { chunk, files } of left) {
+      if (this.#isFirst) events.queued(files);
+      this.#offer(chunk, files);
+    }
   }
 
   async #stop(): Promise<void> {
@@ -180,7 +229,7 @@ class LocalCarriage {
     await requeueLeft(run, this.#backlog);
     await former.obliterate({ force: true });
     await former.close();
-    if (this.options.retry) await requeueFailed(run, engine.ledger, this.#backlog);
+    if (this.options.retry && this.#isFirst) await requeueFailed(run, engine.ledger, this.#backlog);
     const left = [];
     for (const chunk of await this.#backlog.chunkIds(run.id))
       left.push({ chunk, files: (await this.#backlog.chunk(run.id, chunk)).length });
@@ -191,7 +240,6 @@ class LocalCarriage {
   #offer(chunk: string, files: number): void {
     if (this.#open <= 0) this.#quiet = Promise.withResolvers<void>();
     this.#open += files;
-    this.events.queued(files);
     this.#dispatcher.offer(chunk, chunk.slice(chunk.indexOf("|") + 1), files);
     this.#pool.expect(this.#open);
   }
@@ -269,7 +317,10 @@ class LocalCarriage {
       signal,
       host: {
         onQueued: (batch, filesByHost) => {
-          for (const [host, files] of filesByHost) this.#offer(`${batch}|${host}`, files);
+          for (const [host, files] of filesByHost) {
+            events.queued(files);
+            this.#offer(`${batch}|${host}`, files);
+          }
         },
         onSettled: (outcome) => {
           events.queued(1);
@@ -293,18 +344,39 @@ class LocalCarriage {
 
   /** Resolves when all files known to this process are settled, or after a moment. */
   async #calm(): Promise<void> {
+    const pause = sleep(LEDGER_POLL_MS, undefined, { ref: false });
     if (this.#open > 0) {
-      this.#idleLooks = 0;
-      await Promise.race([this.#quiet.promise, sleep(LEDGER_POLL_MS, undefined, { ref: false })]);
+      await Promise.race([this.#quiet.promise, pause]);
       return;
     }
-    const counts = await this.#queue.getJobCounts();
-    const queued = Object.values(counts).some((count) => count > 0) || this.#dispatcher.busy;
-    this.#idleLooks = queued ? 0 : this.#idleLooks + 1;
-    const { id } = this.run;
-    if (this.#idleLooks > MOST_IDLE_LOOKS)
-      throw new Error(`run ${id} has files in no queue: drover resume ${id} goes on with it`);
-    await sleep(LEDGER_POLL_MS, undefined, { ref: false });
+    this.#waitsForLedger = true;
+    await pause;
+    this.#waitsForLedger = false;
+  }
+
+  /**
+   * Looks whether files that have not ended are in any queue. What Redis knows nothing of any more is settled; where
+   * it knows of files that are in no queue, the run is stuck.
+   */
+  async #lookForLost(): Promise<void> {
+    if (this.#looking) return; // Redis is away
+    this.#looking = true;
+    try {
+      const isWaiting = (this.#open > 0 || this.#waitsForLedger) && !this.#dispatcher.busy;
+      const isIdle = isWaiting && !Object.values(await this.#queue.getJobCounts()).some((count) => count > 0);
+      this.#idleLooks = isIdle ? this.#idleLooks + 1 : 0;
+      if (this.#idleLooks <= MOST_IDLE_LOOKS) return;
+      this.#idleLooks = 0;
+      const { id } = this.run;
+      if ((await this.engine.ledger.settleLost(id)) === 0)
+        this.#failure.reject(
+          new StuckError(`run ${id} has files in no queue: drover resume ${id} goes on with it`),
+        );
+    } catch (error) {
+      this.#failure.reject(error);
+    } finally {
+      this.#looking = false;
+    }
   }
 
   // The local count is quick; the ledger is authoritative. It decides, and is also polled at intervals.

@@ -2,9 +2,12 @@ import type { Redis } from "ioredis";
 import type { OutcomeName } from "../outcome.js";
 import { count, observe } from "../telemetry.js";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "./keys.js";
+import { dropInFlightScript } from "./lua/drop-in-flight.lua.js";
 import { enqueueScript } from "./lua/enqueue.lua.js";
+import { leaveJoinedScript } from "./lua/leave-joined.lua.js";
 import { markInFlightScript } from "./lua/mark-in-flight.lua.js";
 import { requeueScript } from "./lua/requeue.lua.js";
+import { restoreFlightsScript } from "./lua/restore-flights.lua.js";
 
 /** A file that is registered with a run. */
 export interface EnqueueFile {
@@ -57,6 +60,16 @@ export class RunLostError extends Error {
 /** A file of a chunk: index, job, and 1 where its flight is its run's own. */
 export type ChunkFile = [number, Record<string, unknown>, 1?];
 
+/** A file that joined another run's. */
+export interface JoinedFile {
+  file: ChunkFile;
+  flight: string;
+  /** See Flights.waiter. */
+  waiter: string;
+  /** The run that carries it does not any more. */
+  isLeft: boolean;
+}
+
 /**
  * Files that are registered with a run and have not ended, in chunks by batch and host: those that are not in BullMQ
  * yet, and those that are, which are in flight.
@@ -96,6 +109,7 @@ export class Backlog {
       this.keys.outcome(runId, "failed"),
       this.keys.failed(runId),
       this.keys.backlog(runId),
+      this.keys.joined(runId),
     ];
     const args: (string | number)[] = [this.owner, batch, cursor, shared ? runId : "", claims ? "1" : ""];
     for (const each of files) {
@@ -194,9 +208,76 @@ export class Backlog {
     await markInFlightScript.run(this.redis, [this.keys.backlog(id), this.keys.inFlight(id)], chunks);
   }
 
-  /** Forgets a chunk in flight, whose files have ended. */
+  /** Records a chunk in flight that Redis has lost. */
+  async noteInFlight(id: string, chunk: string, files: ChunkFile[]): Promise<void> {
+    await this.redis.hset(this.keys.inFlight(id), chunk, JSON.stringify(files));
+  }
+
+  /** Forgets a chunk in flight once all its files have ended; until then it stays. */
   async dropInFlight(id: string, chunk: string): Promise<void> {
+    await dropInFlightScript.run(this.redis, [this.keys.inFlight(id), this.keys.done(id)], [chunk]);
+  }
+
+  /** Forgets a chunk in flight whose files are in the backlog again. */
+  async forgetInFlight(id: string, chunk: string): Promise<void> {
     await this.redis.hdel(this.keys.inFlight(id), chunk);
+  }
+
+  /**
+   * Makes flights of files anew that Redis has lost.
+   *
+   * @returns what is true of each file: it is `open`, has `ended`, or is `unknown` to Redis, which has lost its batch.
+   */
+  async restoreFlights(
+    id: string,
+    files: { index: number; flight: string; waiter: string }[],
+  ): Promise<("open" | "ended" | "unknown")[]> {
+    const answers = await restoreFlightsScript.run(
+      this.redis,
+      [this.keys.run(id), this.keys.done(id), ...files.map((file) => this.keys.flight(file.flight))],
+      files.flatMap((file) => [file.index, file.waiter]),
+    );
+    return (answers as number[]).map((each) => (each === 1 ? "open" : each === 0 ? "ended" : "unknown"));
+  }
+
+  /** Chunks of files that other runs carry for this one too, by id; some of them where there are many. */
+  async joined(id: string): Promise<[chunk: string, files: ChunkFile[]][]> {
+    const [, flat] = await this.redis.hscan(this.keys.joined(id), "0");
+    const chunks: [string, ChunkFile[]][] = [];
+    for (let at = 0; at + 1 < flat.length; at += 2)
+      chunks.push([flat[at] as string, JSON.parse(flat[at + 1] as string)]);
+    return chunks;
+  }
+
+  /**
+   * Puts files of a chunk that nobody carries for this run any more into the backlog, and forgets those that have
+   * ended.
+   *
+   * @param files all of the chunk.
+   * @returns how many were put into the backlog.
+   */
+  async leaveJoined(id: string, chunk: string, files: JoinedFile[]): Promise<number> {
+    const [batch, host] = [chunk.slice(0, chunk.indexOf("|")), chunk.slice(chunk.indexOf("|") + 1)];
+    const left = await leaveJoinedScript.run(
+      this.redis,
+      [
+        this.keys.done(id),
+        this.keys.joined(id),
+        this.keys.backlog(id),
+        ...files.map((each) => this.keys.flight(each.flight)),
+      ],
+      [
+        chunk,
+        `${batch}.j${Date.now()}|${host}`,
+        ...files.flatMap(({ file, waiter, isLeft }) => [
+          file[0],
+          JSON.stringify(file),
+          waiter,
+          isLeft ? "1" : "",
+        ]),
+      ],
+    );
+    return left as number;
   }
 
   /** Forgets a chunk of the backlog. */

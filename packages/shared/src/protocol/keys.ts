@@ -19,6 +19,8 @@ export class Keys {
   backlog = (id: string) => `${this.namespace}:run:${id}:backlog`;
   /** Hash of the chunks that are in BullMQ, as in the backlog. */
   inFlight = (id: string) => `${this.namespace}:run:${id}:flying`;
+  /** Hash of a fleet's files that another run carries for this one too: chunk id → files, as in the backlog. */
+  joined = (id: string) => `${this.namespace}:run:${id}:joined`;
   /** Hash of a run's secrets: flight → source with its secrets, and those of the command line. It expires. */
   secrets = (id: string) => `${this.namespace}:run:${id}:secrets`;
   /** Hashes of claims: destination → source, so that two files of a run never share a destination. */

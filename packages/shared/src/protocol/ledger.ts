@@ -15,6 +15,7 @@ import { finishRunScript } from "./lua/finish.lua.js";
 import { holdScript } from "./lua/hold.lua.js";
 import { leaveScript } from "./lua/leave.lua.js";
 import { noteFieldScript } from "./lua/note-field.lua.js";
+import { settleLostScript } from "./lua/settle-lost.lua.js";
 import { takeScript } from "./lua/take.lua.js";
 import { FOLLOW_MS } from "./outcome-stream.js";
 import { readRun } from "./run-record.js";
@@ -30,6 +31,14 @@ const UNREAD_TTL_SECONDS = 3_600;
  * milliseconds.
  */
 export const PRODUCER_SILENCE_MS = 15_000;
+/** Files that are ended in one call because nobody knows of them: Redis does nothing else meanwhile, about 10 ms. */
+const LOST_AT_ONCE = 10_000;
+/** What is recorded of them. */
+const LOST = JSON.stringify({
+  job: { s: "", d: "" },
+  error: { class: "removed", message: "Redis has lost what this run was to copy: start a new sync" },
+  attempts: 0,
+});
 /** Owner to the script that ends runs: anybody's. */
 const ANYBODY = "*";
 
@@ -43,6 +52,8 @@ export type Failure = z.infer<typeof failureSchema> & { index: number };
 
 /** What a dispatcher needs to know of a fleet's run. */
 export interface Standing {
+  /** All its files have ended, and whoever saw that has said so. */
+  ended: boolean;
   cancelled: boolean;
   /** All its files are registered. */
   sealed: boolean;
@@ -96,10 +107,7 @@ export class Ledger {
         .expire(this.keys.secrets(id), SECRETS_TTL_SECONDS)
         .zadd(this.keys.runs(), startedMs, id),
     );
-    if (spec.fleet) {
-      await this.hold(id);
-      await this.redis.sadd(this.keys.active(), id);
-    }
+    if (spec.fleet) await this.hold(id);
     return id;
   }
 
@@ -144,14 +152,24 @@ export class Ledger {
   async counts(id: string): Promise<RunCounts> {
     const others = OUTCOMES.filter((outcome) => outcome !== "copied");
     const answers = await pipelined(this.redis, (redis) => {
-      const pipeline = redis.pipeline().hget(this.keys.run(id), RUN.files).bitcount(this.keys.done(id));
+      const pipeline = redis
+        .pipeline()
+        .hget(this.keys.run(id), RUN.files)
+        .bitcount(this.keys.done(id))
+        .hlen(this.keys.failed(id));
       for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
       return pipeline;
     });
-    const [files = 0, settled = 0, ...rest] = answers.map((value) => Number(value ?? 0));
-    const counts = Object.fromEntries(others.map((outcome, at) => [outcome, rest[at] ?? 0]));
-    const copied = settled - rest.reduce((sum, each) => sum + each, 0);
-    return { files, settled, copied, ...counts } as unknown as RunCounts;
+    const [files = 0, settled = 0, failures = 0, ...rest] = answers.map((value) => Number(value ?? 0));
+    const counts = Object.fromEntries(others.map((outcome, at) => [outcome, rest[at] ?? 0])) as Record<
+      (typeof others)[number],
+      number
+    >;
+    // Where somebody deletes a bitmap, what failed must not count as copied.
+    const told = counts.failed + counts.blocked + counts.locked + counts.cancelled;
+    counts.failed += Math.max(failures - told, 0);
+    const copied = settled - Object.values(counts).reduce((sum, each) => sum + each, 0);
+    return { files, settled, copied: Math.max(copied, 0), ...counts };
   }
 
   /** Files that did not succeed, in pages and in no order. */
@@ -246,7 +264,11 @@ export class Ledger {
 
   /** Records that the producer of a fleet's run lives. @returns whether the run is still its own. */
   async hold(id: string): Promise<boolean> {
-    const held = await holdScript.run(this.redis, [this.keys.run(id)], [this.owner, PRODUCER_SILENCE_MS]);
+    const held = await holdScript.run(
+      this.redis,
+      [this.keys.run(id), this.keys.active()],
+      [this.owner, PRODUCER_SILENCE_MS, id],
+    );
     return held === 1;
   }
 
@@ -255,10 +277,32 @@ export class Ledger {
     return this.redis.smembers(this.keys.active());
   }
 
+  /** Records that the fleet works on runs, which somebody took out of {@link active}. */
+  async activate(ids: string[]): Promise<void> {
+    if (ids.length > 0) await this.redis.sadd(this.keys.active(), ...ids);
+  }
+
+  /**
+   * Ends files that are in no chunk and have not ended, as failed: Redis has lost what is known of them. It does
+   * nothing while any of the run's files are in a chunk.
+   *
+   * @returns how many files that were.
+   */
+  async settleLost(id: string): Promise<number> {
+    const { keys } = this;
+    const names = [keys.run(id), keys.done(id), keys.outcome(id, "failed"), keys.failed(id)];
+    names.push(keys.backlog(id), keys.inFlight(id), keys.joined(id));
+    for (let lost = 0; ; ) {
+      const ended = (await settleLostScript.run(this.redis, names, [LOST_AT_ONCE, LOST])) as number;
+      lost += ended;
+      if (ended < LOST_AT_ONCE) return lost;
+    }
+  }
+
   /** Ends a fleet's run whose files have all ended, unless somebody expands it. @returns whether it has ended. */
   async finishFleet(id: string): Promise<boolean> {
     if ((await this.#finish(id, ANYBODY)) !== 1) return false;
-    await this.redis.unlink(this.keys.inFlight(id));
+    await this.redis.unlink(this.keys.inFlight(id), this.keys.joined(id));
     await this.redis.expire(this.keys.outcomes(id), UNREAD_TTL_SECONDS);
     await this.redis.expire(this.keys.followers(id), UNREAD_TTL_SECONDS);
     if ((await this.redis.srem(this.keys.active(), id)) === 1) count("runs.ended");
@@ -320,6 +364,7 @@ export class Ledger {
       const [state, sealed] = answers[at * 2] as (string | null)[];
       if (!state) return undefined;
       return {
+        ended: state === "done",
         cancelled: state === "cancelled",
         sealed: sealed === "1",
         chunks: answers[at * 2 + 1] as number,

@@ -71,6 +71,7 @@ async function forgetRun(store: RunStore, id: string): Promise<void> {
     keys.backlog(id),
     keys.secrets(id),
     keys.inFlight(id),
+    keys.joined(id),
     keys.outcomes(id),
     keys.followers(id),
     ...OUTCOMES.map((outcome) => keys.outcome(id, outcome)),

@@ -79,6 +79,35 @@ end`,
 export const addStandardScript = addScript("add-standard-jobs", addStandardJob);
 export const addPrioritizedScript = addScript("add-prioritized-jobs", addPrioritizedJob);
 
+/**
+ * Finds jobs that no worker will ever take.
+ *
+ * KEYS: prioritized, delayed, wait, paused, active; per job (2): job, its lock. ARGV: ids.
+ * Returns per job 1 where that is so, else 0. What is left of such a job is removed.
+ */
+export const findLostJobsScript = new Script(
+  "find-lost-jobs",
+  `
+local HEAD_KEYS, SETS = 5, 2
+local listed = {}
+for at = SETS + 1, HEAD_KEYS do
+  for _, id in ipairs(redis.call('LRANGE', KEYS[at], 0, -1)) do listed[id] = true end
+end
+local answers = {}
+for nth, id in ipairs(ARGV) do
+  local job, lock = KEYS[HEAD_KEYS + nth * 2 - 1], KEYS[HEAD_KEYS + nth * 2]
+  local isQueued = listed[id] or redis.call('ZSCORE', KEYS[1], id) or redis.call('ZSCORE', KEYS[2], id)
+  local isThere = redis.call('EXISTS', job) == 1
+  answers[nth] = 0
+  if not isThere or (not isQueued and redis.call('EXISTS', lock) == 0) then
+    redis.call('DEL', job)
+    answers[nth] = 1
+  end
+end
+return answers
+`,
+);
+
 /** Number of keys of {@link finishJobScript}, and where the job's own key is among them, from 0. */
 export const FINISH_KEYS = moveToFinished.keys;
 export const FINISH_JOB_KEY = 11;

@@ -9,6 +9,7 @@ import {
   type Events,
   FINISH_JOB_KEY,
   FINISH_KEYS,
+  findLostJobsScript,
   finishJobScript,
 } from "./bullmq-scripts.js";
 
@@ -58,6 +59,31 @@ async function addSome(redis: Redis, queue: JobQueue, jobs: QueuedJob[], events:
     : ["wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker"];
   await script.run(redis, names.map(key), args);
   count("queue.jobs_added", jobs.length);
+}
+
+/** Jobs that are looked for in one call. */
+const FOUND_AT_ONCE = 500;
+/** Where a job of ours can be. */
+const SETS = ["prioritized", "delayed"];
+const LISTS = ["wait", "paused", "active"];
+
+/**
+ * Finds jobs that no worker will ever take: those that are gone, and those of which the data is left while they are in
+ * no list of the queue and no worker has them. Of the latter the data is removed, so that they can be added again.
+ *
+ * @returns for each id whether that is so.
+ */
+export async function findLostJobs(redis: Redis, queue: JobQueue, ids: string[]): Promise<boolean[]> {
+  const key = (name: string) => queue.backend.keys[name] as string;
+  const lost: boolean[] = [];
+  for (let from = 0; from < ids.length; from += FOUND_AT_ONCE) {
+    const slice = ids.slice(from, from + FOUND_AT_ONCE);
+    const jobs = slice.flatMap((id) => [`${key("")}${id}`, `${key("")}${id}:lock`]);
+    const keys = [...SETS.map(key), ...LISTS.map(key), ...jobs];
+    const answers = (await findLostJobsScript.run(redis, keys, slice)) as number[];
+    lost.push(...answers.map((each) => each === 1));
+  }
+  return lost;
 }
 
 /** The next job (fields and values) or 0, its id or 0, ms of a rate limit, when the next delayed one is due. */

@@ -2,7 +2,7 @@ import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 
 /** Numbers of keys and arguments, see below. */
-const HEAD_KEYS = 6;
+const HEAD_KEYS = 7;
 const HEAD_ARGS = 5;
 const FILE_ARGS = 7;
 
@@ -18,10 +18,10 @@ const COLLISION = JSON.stringify({
  *
  * In a fleet a file that is queued by another run already, and that no worker has taken up yet, is joined. One that is
  * taken up could be older than what this run asks for: this run's file gets a flight of its own, which waits for the
- * lease.
+ * lease. A file that joined is noted apart, so that it is found should the other run be lost.
  *
  * KEYS:
- *   - run, done, is:unchanged, is:failed, failed, backlog
+ *   - run, done, is:unchanged, is:failed, failed, backlog, joined
  *   - per file (2, in a fleet 4): claims, flight; in a fleet also the run's own flight for it, and its lease
  * ARGV:
  *   - producer (which must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two files
@@ -39,7 +39,7 @@ const COLLISION = JSON.stringify({
 export const enqueueScript = new Script(
   "enqueue",
   `
-local run, done, unchangedFiles, failedFiles, failures, backlog = unpack(KEYS, 1, ${HEAD_KEYS})
+local run, done, unchangedFiles, failedFiles, failures, backlog, joined = unpack(KEYS, 1, ${HEAD_KEYS})
 local producer, batch, cursor, fleetRun, mayCollide = unpack(ARGV, 1, ${HEAD_ARGS})
 mayCollide = mayCollide == '1'
 local isFleet = fleetRun ~= ''
@@ -54,8 +54,17 @@ lastBatch = tonumber(lastBatch or '0')
 if tonumber(batch) == lastBatch then return cjson.decode(lastAnswer) end
 if tonumber(batch) ~= lastBatch + 1 then return {'GAP', lastBatch} end
 
--- Files to queue (JSON), by host.
-local chunks = {}
+-- Files to queue, and files that joined another run's (JSON), by host.
+local chunks, joinedChunks = {}, {}
+
+local function note(byHost, host, file)
+  local chunk = byHost[host]
+  if not chunk then
+    chunk = {}
+    byHost[host] = chunk
+  end
+  chunk[#chunk + 1] = file
+end
 
 -- Registers a file that somebody is to copy.
 local function queue(host, job, index, flight, ownFlight, lease)
@@ -65,18 +74,13 @@ local function queue(host, job, index, flight, ownFlight, lease)
     if redis.call('EXISTS', flight) == 1 then
       if redis.call('EXISTS', lease) == 0 then
         redis.call('APPEND', flight, ',' .. waiter)
-        return
+        return note(joinedChunks, host, '[' .. index .. ',' .. job .. ']')
       end
       flight, ownMark = ownFlight, ',1'
     end
   end
   redis.call('SET', flight, waiter)
-  local chunk = chunks[host]
-  if not chunk then
-    chunk = {}
-    chunks[host] = chunk
-  end
-  chunk[#chunk + 1] = '[' .. index .. ',' .. job .. ownMark .. ']'
+  note(chunks, host, '[' .. index .. ',' .. job .. ownMark .. ']')
 end
 
 local answer, nextIndex = {'OK'}, tonumber(files or '0')
@@ -113,6 +117,9 @@ for file = 1, (#KEYS - ${HEAD_KEYS}) / fileKeys do
 end
 for host, chunk in pairs(chunks) do
   redis.call('HSET', backlog, batch .. '|' .. host, '[' .. table.concat(chunk, ',') .. ']')
+end
+for host, chunk in pairs(joinedChunks) do
+  redis.call('HSET', joined, batch .. '|' .. host, '[' .. table.concat(chunk, ',') .. ']')
 end
 redis.call('HSET', run, '${RUN.batch}', batch, '${RUN.cursor}', cursor,
   '${RUN.files}', string.format('%.0f', nextIndex), '${RUN.answer}', cjson.encode(answer))

@@ -89,14 +89,19 @@ local function settle(key, arg)
   local lastArg = arg + ${FILE_ARGS} + tonumber(waiters) * ${WAITER_ARGS}
 
   local waiting = redis.call('GET', flight)
-  if not waiting then return {'ALREADY', 0}, lastArg end
-  if waiting ~= expectedWaiting then return {'WAITING', waiting}, lastArg end
-  if fence ~= '' and redis.call('HGET', lease, '${LEASE.fence}') ~= fence then return {'STALE', 0}, lastArg end
+  if waiting and waiting ~= expectedWaiting then return {'WAITING', waiting}, lastArg end
+  if fence ~= '' and redis.call('HGET', lease, '${LEASE.fence}') ~= fence then
+    return {waiting and 'STALE' or 'ALREADY', 0}, lastArg
+  end
 
   local blockedUntilMs = 0
   hostReport = tonumber(hostReport)
   local report = reports[hostReport] or readReport(hostReport)
   if report.verdict ~= '' then blockedUntilMs = reportToHost(report, lease, fence) end
+  if not waiting then
+    if fence ~= '' then redis.call('HSET', lease, '${LEASE.released}', '1') end
+    return {'ALREADY', blockedUntilMs}, lastArg
+  end
 
   if catalogEntry == '-' then redis.call('HDEL', catalog, catalogField)
   elseif catalogEntry ~= '' then redis.call('HSET', catalog, catalogField, catalogEntry) end
