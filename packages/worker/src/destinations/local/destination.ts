@@ -33,6 +33,8 @@ export class LocalDestination implements Destination {
       if (expected === undefined) return nothing;
       const sha256 = await sha256OfFile(directory, name);
       if (sha256 !== expected) return nothing;
+      // Who has published it may have been killed before it was synced.
+      if (attempt.terms.durable) await this.tree.sync(directory);
       const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
       return { entry: found, known: "", expected: true };
     } finally {

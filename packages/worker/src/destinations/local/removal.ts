@@ -16,13 +16,8 @@ import { copyFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
-import {
-  type Directory,
-  discardEmpty,
-  type LocalTree,
-  putBack,
-  stagingName,
-} from "@drover/shared/storage/local/tree";
+import type { Directory } from "@drover/shared/storage/local/directory";
+import { discardEmpty, type LocalTree, putBack, stagingName } from "@drover/shared/storage/local/tree";
 
 const fsyncAsync = promisify(fsync);
 
@@ -147,14 +142,17 @@ export class LocalRemoval {
         if (errnoCode(error) !== "EXDEV") throw error;
         await backup.sweep(directory); // staging files of workers that were killed while they copied
         await this.#copy(taken, directory, durable);
+        if (durable) await backup.sync(directory); // before it is gone here
+        unlinkSync(taken);
+        return;
       }
-      if (durable) await directory.sync();
+      if (durable) await backup.sync(directory);
     } finally {
       backup.release(directory);
     }
   }
 
-  /** Copies to another file system. The copy gets its name once it is whole; then the file is removed here. */
+  /** Copies to another file system. The copy gets its name once it is whole. */
   async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
     const staged = directory.at(stagingName(this.lease, this.fence));
     const stat = lstatSync(taken);
@@ -170,12 +168,10 @@ export class LocalRemoval {
       } finally {
         closeSync(fd);
       }
-      if (durable) await directory.sync(); // before it is gone here
     } catch (error) {
       rmSync(staged, { force: true });
       throw error;
     }
-    unlinkSync(taken);
   }
 
   /**
