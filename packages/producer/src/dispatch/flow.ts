@@ -2,7 +2,7 @@ import { jobId, type TransferJob } from "@drover/shared/job";
 import type { Admission } from "@drover/shared/protocol/admission";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { RunSpec } from "@drover/shared/run";
-import type { Tree } from "@drover/shared/storage/tree";
+import type { TreeNames } from "@drover/shared/storage/tree";
 import { WINDOW_FILES, Window } from "./window.js";
 
 /** A file in BullMQ. */
@@ -19,7 +19,7 @@ export interface DispatchedRun {
   spec: RunSpec;
   admission: Admission;
   breakers: HostBreakers;
-  tree: Tree;
+  tree: TreeNames;
   flows: Map<string, Flow>;
   /** Number of chunks in its backlog when it was last read. */
   seen: number;

@@ -16,12 +16,12 @@ import {
 import { opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoCode, fileError, TransferError } from "../../errors.js";
-import { shortHash } from "../../ids.js";
 import { makeDirectory } from "../../make-directory.js";
 import { baseName, STAGING_NAME } from "../../paths.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
 import type { EntryKind, Tree } from "../tree.js";
 import { Directory, LINUX, syncParents } from "./directory.js";
+import { LocalNames } from "./names.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 /** Most directories kept open in the cache. */
@@ -41,10 +41,7 @@ const ABANDONED_MS = 25 * 3_600_000;
  * is the directory that it was when the tree was opened, and every component below it is opened without
  * following links.
  */
-export class LocalTree implements Tree {
-  readonly root: string;
-  /** Id of this tree in the catalog. */
-  readonly id: string;
+export class LocalTree extends LocalNames implements Tree {
   /** Identify the root's directory, wherever its path leads later. */
   readonly #dev: bigint;
   readonly #ino: bigint;
@@ -55,26 +52,10 @@ export class LocalTree implements Tree {
 
   /** @throws TransferError if the root cannot be created or is not a directory. */
   constructor(root: string) {
-    try {
-      makeDirectory(root);
-      this.root = realpathSync(root);
-      const stat = lstatSync(this.root, { bigint: true });
-      if (!stat.isDirectory()) throw new TransferError("path", `${root} is not a directory`);
-      this.#dev = stat.dev;
-      this.#ino = stat.ino;
-    } catch (error) {
-      throw fileError(error, `use ${root} as a destination`);
-    }
-    this.id = shortHash("tree", this.root);
-  }
-
-  /** Absolute path of a name in the tree. */
-  path(name: string): string {
-    return this.root === "/" ? `/${name}` : `${this.root}/${name}`;
-  }
-
-  leaseOf(name: string): string {
-    return shortHash(this.path(name));
+    const { path, dev, ino } = makeRoot(root);
+    super(path);
+    this.#dev = dev;
+    this.#ino = ino;
   }
 
   isAsLeft(name: string, stamp: string): boolean {
@@ -270,6 +251,19 @@ export class LocalTree implements Tree {
 
   close(): void {
     for (const [relative, directory] of this.#open) this.#drop(relative, directory);
+  }
+}
+
+/** Makes the root of a tree if it is not there. @throws TransferError if it cannot be made or is not a directory. */
+function makeRoot(root: string): { path: string; dev: bigint; ino: bigint } {
+  try {
+    makeDirectory(root);
+    const path = realpathSync(root);
+    const stat = lstatSync(path, { bigint: true });
+    if (!stat.isDirectory()) throw new TransferError("path", `${root} is not a directory`);
+    return { path, dev: stat.dev, ino: stat.ino };
+  } catch (error) {
+    throw fileError(error, `use ${root} as a destination`);
   }
 }
 

@@ -110,6 +110,13 @@ export class LocalRemoval {
     putBack(this.#directory as Directory, staged, this.#base);
   }
 
+  /** Puts the taken file back to its place. */
+  putBack(): void {
+    const staged = this.#taken as string;
+    this.#taken = undefined;
+    this.#putBack(staged);
+  }
+
   /**
    * Drops the taken file, or moves it to the same name below `backup`.
    *
@@ -124,8 +131,7 @@ export class LocalRemoval {
       if (backup) await this.#keep(taken, backup, durable);
       else unlinkSync(taken);
     } catch (error) {
-      this.#taken = undefined;
-      this.#putBack(staged);
+      this.putBack();
       throw fileError(error, backup ? `move ${this.name} to ${backup.root}` : `remove ${this.name}`);
     }
     this.#taken = undefined;
