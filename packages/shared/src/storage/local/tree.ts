@@ -184,12 +184,12 @@ export class LocalTree extends LocalNames implements Tree {
    * who has made it, be it another worker, may not have synced it yet. So the way from the root to it is synced as well,
    * but only once for each directory.
    *
-   * @throws TransferError class `io` if the directory was removed meanwhile; the system's error if it cannot be synced.
+   * @throws TransferError if it cannot be synced, or was removed meanwhile.
    */
   async sync(directory: Directory): Promise<void> {
     // All of them end before the caller may close the directory.
     for (const ended of await Promise.allSettled([directory.sync(), this.#reach(directory)]))
-      if (ended.status === "rejected") throw ended.reason;
+      if (ended.status === "rejected") throw fileError(ended.reason, `sync ${directory.path}`);
   }
 
   #reach(directory: Directory): Promise<void> {
