@@ -99,6 +99,11 @@ export function messageOf(error: unknown): string {
 
 const DISK = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 const DENIED = new Set(["EACCES", "EPERM", "EROFS"]);
+/** What to look at where the code does not tell. */
+const HINTS: Record<string, string> = {
+  EPERM: ": an attribute (lsattr), a sticky directory or a rule of the system forbids it",
+  EBUSY: ": it is a mount point, or in use by another program",
+};
 const PATH = new Set(["ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "EEXIST", "ENOTEMPTY", "EINVAL"]);
 
 /**
@@ -111,10 +116,11 @@ export function fileError(error: unknown, doing: string): TransferError {
   if (error instanceof TransferError) return error;
   const code = errnoCode(error) ?? "";
   const options = { permanent: true, cause: error };
+  const hint = HINTS[code] ?? "";
   if (DISK.has(code)) return new TransferError("disk", `no space left: cannot ${doing} (${code})`, options);
   if (DENIED.has(code))
-    return new TransferError("permission", `permission denied: cannot ${doing} (${code})`, options);
+    return new TransferError("permission", `permission denied: cannot ${doing} (${code})${hint}`, options);
   if (PATH.has(code)) return new TransferError("path", `cannot ${doing} (${code})`, options);
   if (code === "ENOENT") return new TransferError("not-found", `no such file: cannot ${doing}`, options);
-  return new TransferError("io", `cannot ${doing} (${code || messageOf(error)})`, { cause: error });
+  return new TransferError("io", `cannot ${doing} (${code || messageOf(error)})${hint}`, { cause: error });
 }

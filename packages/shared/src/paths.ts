@@ -73,7 +73,7 @@ export function liesWithin(path: string, directory: string): boolean {
 }
 
 /** The path with symbolic links resolved as far as it exists. */
-function realAncestor(path: string): string {
+export function realAncestor(path: string): string {
   const names: string[] = [];
   for (let at = resolve(path); ; at = dirname(at)) {
     try {

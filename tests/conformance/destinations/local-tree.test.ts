@@ -31,6 +31,10 @@ describe("a tree", () => {
   it("is swept of staging that nobody has touched for a day and more, and of nothing else", async ({
     ground,
   }) => {
+    // One that is about to be published has the time of its source already.
+    const dated = stagingName(LEASE, "6");
+    writeFileSync(ground.to(dated), "x");
+    utimesSync(ground.to(dated), new Date(), new Date(0));
     const names = [stagingName(LEASE, "1"), stagingName(LEASE, "2"), ".drover-mine", "old.csv"];
     const [old, young] = names as [string, string];
     for (const name of names) writeFileSync(ground.to(name), "x");
@@ -48,7 +52,7 @@ describe("a tree", () => {
     for (const name of names) if (name !== young) utimesSync(ground.to(name), dayBefore, dayBefore);
     const opened = ground.tree.directoryOf("file");
     await ground.tree.sweep(opened);
-    const kept = [young, ".drover-mine", "old.csv", directory, link, "taken", "rewritten"];
+    const kept = [young, dated, ".drover-mine", "old.csv", directory, link, "taken", "rewritten"];
     expect(ground.names()).toEqual(kept.sort());
     expect([ground.read("taken"), ground.read("rewritten")]).toEqual(["taken", "anew"]);
     // Once per directory: a later sweep costs nothing.

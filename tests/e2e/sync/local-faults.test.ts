@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import {
   accessSync,
+  appendFileSync,
   chmodSync,
   chownSync,
   constants,
@@ -8,14 +9,25 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { pattern, toBuffer } from "../../harness/content.js";
-import { filesBelow, leftovers, REPOSITORY, type Sandbox, type StartOptions } from "../../harness/drover.js";
+import {
+  filesBelow,
+  leftovers,
+  parseItems,
+  REPOSITORY,
+  type Sandbox,
+  type StartOptions,
+} from "../../harness/drover.js";
 import { it, type Work } from "../../harness/fixtures.js";
 import { until } from "../../harness/gate.js";
 
@@ -61,6 +73,31 @@ const canMount = (() => {
   rmSync(at, { recursive: true, force: true });
   return able;
 })();
+
+/** Attributes need root and a file system that has them. */
+const canChangeAttributes = (() => {
+  const at = mkdtempSync("/tmp/dv-attributes-");
+  try {
+    if (!isRoot || process.platform !== "linux") return false;
+    execFileSync("chattr", ["+a", at], { stdio: "ignore" });
+    execFileSync("chattr", ["-a", at], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(at, { recursive: true });
+  }
+})();
+
+/** Does something while a file or directory is immutable (`i`) or append-only (`a`). */
+async function withAttribute(attribute: "i" | "a", path: string, act: () => Promise<void>): Promise<void> {
+  execFileSync("chattr", [`+${attribute}`, path]);
+  try {
+    await act();
+  } finally {
+    execFileSync("chattr", [`-${attribute}`, path]);
+  }
+}
 
 it.skipIf(!permissionsHold)(
   "an unreadable list is refused before a run is created",
@@ -210,6 +247,81 @@ describe("an unwritable destination", () => {
   });
 });
 
+describe.skipIf(!canChangeAttributes)("an attribute of the file system", () => {
+  const refused = { attempts: 1, error: { class: "permission", message: expect.stringMatching(/lsattr/) } };
+
+  it.for(["i", "a"] as const)(
+    "%s of a file keeps it: it is neither replaced nor removed, and nothing is left beside it",
+    async (attribute, { box, work }) => {
+      work.write({ "in/f": "new", "in/g": "g", "out/f": "old", "out/extraneous": "x" });
+      await withAttribute(attribute, work.to("f"), async () => {
+        const { code, items } = await box.sync([work.at("in"), ...work.into]);
+        expect(code).toBe(1);
+        expect(items.find((item) => item.destination === work.to("f"))).toMatchObject(refused);
+      });
+      await withAttribute(attribute, work.to("extraneous"), async () => {
+        const { code, items } = await box.sync([work.at("in"), ...work.into, "--delete"]);
+        expect(code).toBe(1);
+        expect(items.find((item) => item.destination === work.to("extraneous"))).toMatchObject(refused);
+      });
+      expect(filesBelow(work.out)).toEqual(["extraneous", "f", "g"].map((name) => work.to(name)));
+      expect(readFileSync(work.to("f"), "utf8")).toBe("new");
+    },
+  );
+
+  it("a of a directory: what is staged there stays, once, and is removed when that can be", async ({
+    box,
+    work,
+  }) => {
+    work.write({ "in/d/f": "f", "out/d/other": "other" });
+    const args = [work.at("in"), ...work.into];
+    await withAttribute("a", work.to("d"), async () => {
+      const first = await box.sync(args);
+      expect([first.code, first.items[0]]).toMatchObject([3, refused]);
+      expect(first.items[0]?.error?.message).toContain(work.to("d/f"));
+      const again = await box.sync(args);
+      expect([again.code, again.items[0]]).toMatchObject([3, refused]);
+      expect(leftovers(work.out)).toHaveLength(1);
+    });
+    expect((await box.sync(args)).code).toBe(0);
+    expect(filesBelow(work.out)).toEqual([work.to("d/f"), work.to("d/other")]);
+  });
+});
+
+describe.skipIf(!canMount)("a mount point below the root", () => {
+  it("gets files, which are staged there, and keeps them", async ({ box, work }) => {
+    work.write({ "in/a": "a", "in/sub/deep/b": "b" });
+    expect(mountTmpfs(work.to("sub"), "size=1m")).toBe(true);
+    try {
+      const kept = ["--delete", "--backup-dir", work.at("kept")];
+      expect((await box.run(["sync", work.at("in"), ...work.into])).code).toBe(0);
+      expect(filesBelow(work.out)).toEqual([work.to("a"), work.to("sub/deep/b")]);
+      rmSync(work.at("in/sub"), { recursive: true });
+      expect((await box.run(["sync", work.at("in"), ...work.into, ...kept])).code).toBe(0);
+      expect(filesBelow(work.out)).toEqual([work.to("a")]);
+      expect(readFileSync(work.at("kept/sub/deep/b"), "utf8")).toBe("b");
+      expect(existsSync(work.to("sub"))).toBe(true);
+    } finally {
+      execFileSync("umount", [work.to("sub")]);
+    }
+  });
+
+  it("that is a file is told of, and left alone", async ({ box, work }) => {
+    work.write({ "in/f": "new", target: "old", "out/f": "" });
+    execFileSync("mount", ["--bind", work.at("target"), work.to("f")]);
+    try {
+      const { code, items } = await box.sync([work.at("in/f"), ...work.into, "--retries", "2"]);
+      expect(code).toBe(3);
+      expect(items[0]?.error).toMatchObject({ class: "io", message: expect.stringMatching(/mount point/) });
+      expect(items[0]?.error?.message).toContain(work.to("f"));
+      expect(filesBelow(work.out)).toEqual([work.to("f")]);
+      expect(readFileSync(work.at("target"), "utf8")).toBe("old");
+    } finally {
+      execFileSync("umount", [work.to("f")]);
+    }
+  });
+});
+
 describe("a full disk", () => {
   it.skipIf(!canMount).for([
     { name: "while a large file is written", size: 6_000_000 },
@@ -309,6 +421,51 @@ describe("a source that vanishes", () => {
     const { code, stdout, stderr } = await box.run(["sync", work.at("no-such-directory"), ...work.into]);
     expect([2, 3]).toContain(code);
     expect(stdout + stderr).toContain("no-such-directory");
+  });
+});
+
+describe("a local file that changes while it is read", () => {
+  const size = 3_000_000;
+  const before = toBuffer(pattern(size, 1));
+  const after = toBuffer(pattern(size, 2));
+
+  it.for<{ how: string; change: (path: string) => void }>([
+    { how: "grows", change: (path) => appendFileSync(path, "more") },
+    { how: "shrinks", change: (path) => truncateSync(path, 1_000) },
+    { how: "is emptied", change: (path) => truncateSync(path, 0) },
+    { how: "is written anew", change: (path) => writeFileSync(path, after) },
+    { how: "is written over in its place", change: (path) => writeFileSync(path, after, { flag: "r+" }) },
+    { how: "gets another time only", change: (path) => utimesSync(path, 1_000_000_000, 1_000_000_000) },
+    {
+      how: "is replaced",
+      change: (path) => {
+        writeFileSync(`${path}.new`, after);
+        renameSync(`${path}.new`, path);
+      },
+    },
+  ])("and $how is read again", async ({ change }, { box, work }) => {
+    const path = work.write({ "a.bin": before });
+    const run = box.start(["sync", path, ...work.into, "--bwlimit", "3000000", "--json"]);
+    await until("staging", () => leftovers(work.out).length > 0);
+    change(path);
+    const result = await run.result;
+    expect([result.code, parseItems(result)[0]]).toMatchObject([0, { outcome: "copied", attempts: 2 }]);
+    expect(readFileSync(work.to("a.bin")).equals(readFileSync(path))).toBe(true);
+    expect(leftovers(work.out)).toEqual([]);
+  });
+
+  it("again and again fails in the end, and leaves nothing", async ({ box, work }) => {
+    const path = work.write({ "a.bin": before });
+    const writing = setInterval(() => appendFileSync(path, "more"), 20);
+    try {
+      const limits = ["--bwlimit", "6000000", "--retries", "2"];
+      const { code, items } = await box.sync([path, ...work.into, ...limits]);
+      expect([code, items[0]]).toMatchObject([3, { attempts: 2, error: { class: "changed" } }]);
+      expect(items[0]?.error?.message).toContain(`${path} changed while it was read: `);
+      expect(filesBelow(work.out)).toEqual([]);
+    } finally {
+      clearInterval(writing);
+    }
   });
 });
 

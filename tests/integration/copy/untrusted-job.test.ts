@@ -1,5 +1,9 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { TransferError } from "@drover/shared/errors";
+import { statStamp } from "@drover/shared/protocol/catalog-entry";
+import { LocalTree } from "@drover/shared/storage/local/tree";
+import { LocalDestination } from "@drover/worker/destinations/local/destination";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { it } from "../helpers/file-worker.js";
@@ -20,6 +24,30 @@ describe("a job that somebody wrote into Redis", () => {
     expect(space.files()).toEqual([]);
     expect(existsSync(join(space.root, "../outside"))).toBe(false);
     expect(origin.requestsTo("/file")).toEqual([]);
+  });
+
+  it("keeps nothing outside of what the worker writes to, and what was to be kept is back", async ({
+    make,
+    space,
+  }) => {
+    mkdirSync(space.at("elsewhere"));
+    symlinkSync(space.at("elsewhere"), space.at("link"));
+    const kept = space.at("link/kept");
+    const why = new TransferError("path", "outside", { permanent: true });
+    const fileWorker = await make({
+      open: () => {
+        const tree = new LocalTree(space.root);
+        // The link has appeared since the worker looked.
+        const refuse = (root: string) => (root === kept ? undefined : why);
+        return { tree, destination: new LocalDestination(tree, kept, refuse) };
+      },
+    });
+    writeFileSync(space.to("f"), "content");
+    const stamp = statStamp(lstatSync(space.to("f"), { bigint: true }));
+    const result = await fileWorker.removal("f", stamp);
+    expect(result).toMatchObject({ is: "settled", outcome: { outcome: "failed", error: { class: "path" } } });
+    expect(space.files()).toEqual(["f"]);
+    expect(existsSync(space.at("elsewhere/kept/f"))).toBe(false);
   });
 
   it("removes nothing outside of the tree", async ({ fileWorker, space }) => {

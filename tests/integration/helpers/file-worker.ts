@@ -76,7 +76,7 @@ export class FileWorker {
   private constructor(
     readonly member: Member,
     readonly runId: string,
-    readonly context: RunContext,
+    readonly context: RunContext & { tree: Tree },
     client: HttpClient,
   ) {
     this.#client = client;
@@ -144,7 +144,7 @@ export class FileWorker {
     };
     const { tree, destination } = (open ?? openRoot)({ http: client, ...shared });
     const id = runId ?? (await member.newRun());
-    const context: RunContext = {
+    const context: RunContext & { tree: Tree } = {
       runId: id,
       flights: new Flights(id, { ...services, fleet: false } as RunSpec),
       admission: member.admission,

@@ -18,6 +18,7 @@ describe("a file-system error", () => {
     ["EEXIST", "path", true],
     ["ENOTEMPTY", "path", true],
     ["ENOENT", "not-found", true],
+    ["EBUSY", "io", false],
     ["EIO", "io", false],
     ["EMFILE", "io", false],
     ["ESTALE", "io", false],
@@ -29,6 +30,13 @@ describe("a file-system error", () => {
       expect(error.message).toContain("write /data/a");
     },
   );
+
+  test.for([
+    ["EPERM", /lsattr/],
+    ["EBUSY", /mount point/],
+  ] as const)("with code %s says what to look at", ([code, hint]) => {
+    expect(fileError(system(code), "write /data/a").message).toMatch(hint);
+  });
 
   test("that is classified already stays as it is", () => {
     const known = new TransferError("truncated", "x");

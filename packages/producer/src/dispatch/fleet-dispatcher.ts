@@ -7,7 +7,7 @@ import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Ledger } from "@drover/shared/protocol/ledger";
 import { pipelined, resent } from "@drover/shared/redis/script";
-import { openTree } from "@drover/shared/storage/registry";
+import { destinationOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type DispatchedRun, Flow, hostOfChunk, jobsOf, type Pending, spansOf } from "./flow.js";
@@ -57,7 +57,6 @@ export class FleetDispatcher {
   }
 
   async close(): Promise<void> {
-    for (const run of this.#runs.values()) run.tree.close();
     await this.#jobs.close();
   }
 
@@ -129,7 +128,6 @@ export class FleetDispatcher {
   }
 
   #forget(id: string): void {
-    this.#runs.get(id)?.tree.close();
     this.#runs.delete(id);
   }
 
@@ -147,7 +145,7 @@ export class FleetDispatcher {
       spec,
       admission: new Admission(redis, keys, owner, 0),
       breakers: hostBreakersOf(spec),
-      tree: openTree(spec),
+      tree: destinationOf(spec.root).namesOf(spec.root, spec),
       flows: new Map(),
       seen: 0,
       busyMs: Date.now(),

@@ -3,7 +3,7 @@ import type { Admission } from "@drover/shared/protocol/admission";
 import type { ChunkFile } from "@drover/shared/protocol/backlog";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { RunSpec } from "@drover/shared/run";
-import type { Tree } from "@drover/shared/storage/tree";
+import type { TreeNames } from "@drover/shared/storage/tree";
 import { WINDOW_FILES, Window } from "./window.js";
 
 /** A file in BullMQ. */
@@ -20,7 +20,7 @@ export interface DispatchedRun {
   spec: RunSpec;
   admission: Admission;
   breakers: HostBreakers;
-  tree: Tree;
+  tree: TreeNames;
   flows: Map<string, Flow>;
   /** Number of chunks in its backlog when it was last read. */
   seen: number;

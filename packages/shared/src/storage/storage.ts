@@ -3,7 +3,7 @@ import type { TransferJob } from "../job.js";
 import type { RunSpec } from "../run.js";
 import type { HttpClient } from "./http/client.js";
 import type { Source } from "./source.js";
-import type { Tree } from "./tree.js";
+import type { Tree, TreeNames } from "./tree.js";
 
 /** Fields of a run's spec that say how its storages are reached. Each storage knows its own fields. */
 export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination">>;
@@ -225,7 +225,9 @@ export interface DestinationStorage {
    * @throws SettingsError if they certainly cannot.
    */
   checkBackup?(root: string, services: Services): Promise<void>;
-  /** @throws TransferError if the root cannot be created or is invalid. */
+  /** The names in the tree below a root. Nothing is opened or made. */
+  namesOf(root: string, services: Services): TreeNames;
+  /** Opens the tree below a root, which is made if need be. @throws TransferError if it cannot be made or is invalid. */
   openTree(root: string, services: Services): Tree;
   /** Whether the root exists, as far as that is known here. */
   mayExist(root: string): boolean;

@@ -1,7 +1,7 @@
 export type EntryKind = "nothing" | "file" | "directory" | "unknown";
 
-/** A destination tree, as far as it is known without asking a service. */
-export interface Tree {
+/** The names in a destination tree. It need not be there, and nothing of it is opened. */
+export interface TreeNames {
   /** Absolute path, or `s3://bucket/prefix`. */
   readonly root: string;
   /** Id of this tree in the catalog. */
@@ -10,6 +10,10 @@ export interface Tree {
   path(name: string): string;
   /** Hash of the destination, equal for everyone who writes there. Names its lease. */
   leaseOf(name: string): string;
+}
+
+/** A destination tree, as far as it is known without asking a service. */
+export interface Tree extends TreeNames {
   /** Whether a destination is as the commit with this stamp left it, as far as that is known here. */
   isAsLeft(name: string, stamp: string): boolean;
   /**

@@ -12,7 +12,10 @@ export class Attempt implements WriteAttempt {
   readonly noted: ResumeRecord | undefined;
   /** The record of this attempt's staging. */
   record: ResumeRecord;
-  /** Whether the staging of all predecessors is gone and none of them can change the destination any more. */
+  /**
+   * Whether the staging of all predecessors is gone and none of them can change the destination any more. False as well once
+   * this attempt could not remove its own.
+   */
   fencedOff: boolean;
 
   constructor(

@@ -6,7 +6,7 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { hostOf, sourceId } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
 import type { Services } from "@drover/shared/storage/storage";
-import type { Tree } from "@drover/shared/storage/tree";
+import type { TreeNames } from "@drover/shared/storage/tree";
 import type { RateLimiter } from "../bytes/rate-limiter.js";
 import type { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Destination } from "../destinations/destination.js";
@@ -23,7 +23,7 @@ export interface RunContext {
   leases: Leases;
   watchdog: StallWatchdog;
   limiter: RateLimiter;
-  tree: Tree;
+  tree: TreeNames;
   destination: Destination;
   /** How the run's storages are reached. */
   services: Services;

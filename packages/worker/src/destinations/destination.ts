@@ -65,6 +65,9 @@ export interface Published {
 /** An opened source whose bytes are to be copied. */
 export type OpenedBody = Extract<Opened, { is: "body" }>;
 
+/** Why a worker must not write below a root; undefined if it may. */
+export type Refuse = (root: string) => TransferError | undefined;
+
 /** The destination of one run: a tree that files are written to. All methods throw TransferError. */
 export interface Destination {
   /** Ends what goes on in the background, such as sweeps. */

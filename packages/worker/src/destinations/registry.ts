@@ -11,7 +11,7 @@ import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";
 import type { Leases } from "../attempt/leases.js";
 import type { BufferPool } from "../bytes/buffer-pool.js";
-import type { Destination } from "./destination.js";
+import type { Destination, Refuse } from "./destination.js";
 import { LocalDestination } from "./local/destination.js";
 import { S3Destination } from "./s3/destination.js";
 
@@ -25,13 +25,15 @@ export interface DestinationOptions {
   leases: Leases;
   /** Memory for uploads, shared by all runs and files of this thread. */
   bufferPool: BufferPool;
+  /** Why this worker must not write below a root, such as that of a backup. By default it may write everywhere. */
+  refuse?: Refuse;
   /** Called with errors that concern no single file. */
   onError(error: Error): void;
 }
 
 /** All destinations by the name of their storage. A new one is added here. */
 const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination> = {
-  local: ({ tree, spec }) => new LocalDestination(tree as LocalTree, spec.delete?.backupDir),
+  local: ({ tree, spec, refuse }) => new LocalDestination(tree as LocalTree, spec.delete?.backupDir, refuse),
   s3: ({ tree, http, ...options }) => {
     const service = destinationService(options.spec);
     const backup = options.spec.delete?.backupDir;

@@ -99,16 +99,23 @@ export class CopyFile implements Operation {
 
   async giveUp(error: TransferError | StoppingError, final: boolean): Promise<void> {
     this.#body?.abort(error);
-    const { record, terms, fencedOff } = this.attempt;
+    const { attempt } = this;
+    const { record, terms } = attempt;
     const after = error instanceof StoppingError ? undefined : error.class;
     const mayKeep = terms.resume && !final && after !== "checksum";
     if (mayKeep && this.#staging?.worthKeeping(after)) {
       this.#staging.keep();
       return;
     }
-    await this.#staging?.discard();
+    try {
+      await this.#staging?.discard();
+    } catch (failed) {
+      if (!(failed instanceof TransferError)) throw failed;
+      // It stays, so the lease's record must: the next attempt removes it, or fails. The error at hand tells more.
+      attempt.fencedOff = false;
+    }
     dropBytes(record);
-    if (fencedOff) delete record.upload;
+    if (attempt.fencedOff) delete record.upload;
   }
 
   close(): void {

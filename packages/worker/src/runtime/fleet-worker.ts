@@ -5,7 +5,6 @@ import { Admission } from "@drover/shared/protocol/admission";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
-import { type RunSpec, rootsWritten } from "@drover/shared/run";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { AllowedRoots, Services } from "@drover/shared/storage/storage";
 import type { Redis } from "ioredis";
@@ -156,7 +155,8 @@ export class FleetWorker {
           if (!(error instanceof SettingsError)) throw error; // otherwise they have expired
         })
       : { headers: {} };
-    const opened = openRunContext({
+    const expired = "the credentials of this run have expired: start a new sync";
+    return openRunContext({
       redis,
       keys,
       runId: id,
@@ -166,6 +166,11 @@ export class FleetWorker {
       bytesPerSecond: spec.bytesPerSecond,
       leases: this.#leases,
       breakers: hostBreakersOf(spec),
+      refused: secrets ? undefined : new TransferError("credentials", expired, { permanent: true }),
+      refuse: (root) => {
+        const why = destinationOf(root).refuse(root, spec, this.#allowed);
+        return why === undefined ? undefined : new TransferError("path", why, { permanent: true });
+      },
       bufferPool: this.#bufferPool,
       receiving: (job, record) => {
         const carrying = this.#inProgress.get(keyOf(job));
@@ -173,21 +178,6 @@ export class FleetWorker {
       },
       onError,
     });
-    const expired = "the credentials of this run have expired: start a new sync";
-    const refused = secrets
-      ? this.#refuse(spec)
-      : new TransferError("credentials", expired, { permanent: true });
-    if (refused) opened.context.refused = refused;
-    return opened;
-  }
-
-  /** Refuses a run that would write outside of this worker's roots. */
-  #refuse(spec: RunSpec): TransferError | undefined {
-    for (const root of rootsWritten(spec)) {
-      const why = destinationOf(root).refuse(root, spec, this.#allowed);
-      if (why !== undefined) return new TransferError("path", why, { permanent: true });
-    }
-    return undefined;
   }
 
   /** Cancels files of cancelled runs and closes unused contexts. */

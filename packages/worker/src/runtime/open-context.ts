@@ -6,11 +6,12 @@ import { Flights } from "@drover/shared/protocol/flights";
 import { type HostBreakers, probeMsOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
-import type { RunSpec } from "@drover/shared/run";
+import { type RunSpec, rootsWritten } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
-import { openTree, storageOf } from "@drover/shared/storage/registry";
+import { destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
 import type { Sources, SourcesOptions, Storage } from "@drover/shared/storage/storage";
+import type { Tree } from "@drover/shared/storage/tree";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import type { Leases } from "../attempt/leases.js";
@@ -18,6 +19,8 @@ import type { ResumeRecord } from "../attempt/resume-record.js";
 import type { BufferPool } from "../bytes/buffer-pool.js";
 import { RateLimiter } from "../bytes/rate-limiter.js";
 import { StallWatchdog } from "../bytes/stall-watchdog.js";
+import type { Refuse } from "../destinations/destination.js";
+import { RefusedDestination } from "../destinations/refused.js";
 import { openDestination } from "../destinations/registry.js";
 
 /** Connections per file and origin: a large file is fetched in several segments at once. */
@@ -37,6 +40,10 @@ export interface RunContextOptions {
   breakers: HostBreakers;
   /** Memory for uploads, shared by all runs and files of this thread. */
   bufferPool: BufferPool;
+  /** Why this worker must not carry the run's files. Undefined, which is the default, if it may. */
+  refused?: TransferError | undefined;
+  /** Why this worker must not write below a root. By default it may write everywhere. */
+  refuse?: Refuse;
   receiving(job: TransferJob, record: ResumeRecord): void;
   onError(error: Error): void;
 }
@@ -55,7 +62,15 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
     const why = "the credentials of this run have expired: start a new sync";
     throw new TransferError("credentials", why, { permanent: true });
   };
-  const tree = openTree(spec);
+  const opened = openAllowed(options);
+  const place =
+    opened instanceof TransferError
+      ? {
+          tree: destinationOf(spec.root).namesOf(spec.root, spec),
+          destination: new RefusedDestination(opened),
+          refused: opened,
+        }
+      : { tree: opened, destination: openDestination({ ...options, tree: opened, http }) };
   const context: RunContext = {
     runId,
     flights,
@@ -63,8 +78,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
     leases: options.leases,
     watchdog: new StallWatchdog(spec.timeoutMs),
     limiter: new RateLimiter(options.bytesPerSecond),
-    tree,
-    destination: openDestination({ ...options, tree, http }),
+    ...place,
     services: spec,
     terms: {
       ...spec,
@@ -81,9 +95,26 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
       context.watchdog.close();
       context.destination.close();
       await http.close();
-      context.tree.close();
+      if (!(opened instanceof TransferError)) opened.close();
     },
   };
+}
+
+/**
+ * Opens the tree of a run, unless this worker must not write there: then nothing is opened or made. What was opened is
+ * looked at again, because a link may have appeared on the way to it.
+ *
+ * @returns the tree, or why it is refused.
+ */
+function openAllowed({ spec, refused, refuse = () => undefined }: RunContextOptions): Tree | TransferError {
+  let why = refused;
+  for (const root of rootsWritten(spec)) why ??= refuse(root);
+  if (why) return why;
+  const tree = openTree(spec);
+  why = refuse(tree.root);
+  if (!why) return tree;
+  tree.close();
+  return why;
 }
 
 /** Makes the function that opens a run's sources. The code of a storage is loaded for its first file. */

@@ -77,7 +77,10 @@ export class LocalSource implements Source {
     const body = new LocalBody(fd, this.path, offset, entry.sizeBytes);
     const confirm = () => {
       if (localVersion(body.statAtEnd as Stat) === localVersion(stat)) return;
-      throw new TransferError("changed", `${this.path} changed while it was read`);
+      throw new TransferError(
+        "changed",
+        `${this.path} changed while it was read: sync it again when nothing writes to it`,
+      );
     };
     const opened: Opened = { is: "body", entry, body, offset, confirm };
     // A file of unknown size is not read in advance: whoever does that goes by its size.

@@ -3,8 +3,9 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { errnoCode, SettingsError } from "../../errors.js";
 import { makeDirectory } from "../../make-directory.js";
-import { liesWithin, safeRelative } from "../../paths.js";
+import { liesWithin, realAncestor, safeRelative } from "../../paths.js";
 import type { DestinationStorage, Sources, Storage } from "../storage.js";
+import { LocalNames } from "./names.js";
 import { LocalTree } from "./tree.js";
 
 /** Local directories as destinations. */
@@ -34,6 +35,7 @@ const destination: DestinationStorage = {
       );
     }
   },
+  namesOf: (root) => new LocalNames(realAncestor(root)),
   openTree: (root) => new LocalTree(root),
   mayExist: (root) => statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false,
   spellings(text) {

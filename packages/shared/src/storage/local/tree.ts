@@ -2,7 +2,6 @@ import {
   closeSync,
   constants,
   fstatSync,
-  fsync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -11,23 +10,24 @@ import {
   realpathSync,
   renameSync,
   rmdirSync,
-  statSync,
+  type Stats,
   unlinkSync,
 } from "node:fs";
 import { opendir } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { errnoCode, fileError, TransferError } from "../../errors.js";
-import { shortHash } from "../../ids.js";
 import { makeDirectory } from "../../make-directory.js";
 import { baseName, STAGING_NAME } from "../../paths.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
 import type { EntryKind, Tree } from "../tree.js";
+import { Directory, LINUX, syncParents } from "./directory.js";
+import { LocalNames } from "./names.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
-const fsyncAsync = promisify(fsync);
 /** Most directories kept open in the cache. */
 const OPEN_DIRECTORIES = 128;
+/** Most directories whose way from the root is remembered as synced. */
+const REACHED_DIRECTORIES = 16_384;
 /**
  * Time in ms for which an open directory is trusted before its path is checked again; each commit checks
  * anyway.
@@ -35,106 +35,27 @@ const OPEN_DIRECTORIES = 128;
 const RECHECK_MS = 1000;
 /** Age in ms from which untouched staging counts as abandoned. */
 const ABANDONED_MS = 25 * 3_600_000;
-const LINUX = process.platform === "linux";
-
-/** An open directory below a tree's root. */
-export class Directory {
-  /** Number of files that use it; it stays open until it is 0. */
-  users = 0;
-  /** Whether it was removed from the tree's cache; then the last user closes it. */
-  dropped = false;
-  /** When the path was last seen to lead here (monotonic ms). */
-  checkedAt = performance.now();
-  #checkedThisTurn = false;
-  #syncing: Promise<void> | undefined;
-  #syncAgain: Promise<void> | undefined;
-
-  constructor(
-    readonly path: string,
-    readonly fd: number,
-    private readonly dev: bigint,
-    private readonly ino: bigint,
-  ) {}
-
-  /**
-   * Path of an entry, resolved from the open directory rather than from the root: the entry stays in this
-   * directory whatever is renamed or linked above it. Only Linux has such paths; elsewhere the plain path is
-   * used.
-   */
-  at(name: string): string {
-    return LINUX ? `/proc/self/fd/${this.fd}/${name}` : join(this.path, name);
-  }
-
-  /** @throws TransferError class `path` if the directory's path now leads elsewhere. */
-  check(): void {
-    if (this.#checkedThisTurn) return;
-    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false });
-    if (now?.ino === this.ino && now.dev === this.dev) {
-      this.checkedAt = performance.now();
-      this.#checkedThisTurn = true; // one check serves all small files published in this turn of the event loop
-      setImmediate(() => {
-        this.#checkedThisTurn = false;
-      });
-      return;
-    }
-    this.checkedAt = Number.NEGATIVE_INFINITY; // the next file opens it again
-    throw new TransferError("path", `${this.path} was moved or replaced while a file was written to it`);
-  }
-
-  /** Makes renames in this directory durable. Concurrent callers share one fsync. */
-  sync(): Promise<void> {
-    const start = (): Promise<void> =>
-      fsyncAsync(this.fd).finally(() => {
-        this.#syncing = this.#syncAgain;
-        this.#syncAgain = undefined;
-      });
-    // A running fsync may have started before our rename, so wait for the next one.
-    if (this.#syncing === undefined) {
-      this.#syncing = start();
-      return this.#syncing;
-    }
-    this.#syncAgain ??= this.#syncing.then(start, start);
-    return this.#syncAgain;
-  }
-}
 
 /**
  * A destination tree on a local file system. Nothing outside of its root is ever written or removed: the root
  * is the directory that it was when the tree was opened, and every component below it is opened without
  * following links.
  */
-export class LocalTree implements Tree {
-  readonly root: string;
-  /** Id of this tree in the catalog. */
-  readonly id: string;
+export class LocalTree extends LocalNames implements Tree {
   /** Identify the root's directory, wherever its path leads later. */
   readonly #dev: bigint;
   readonly #ino: bigint;
   readonly #open = new Map<string, Directory>();
   readonly #swept = new Set<string>();
+  /** Syncs of the way from the root to a directory, by the directory's id; the oldest first. */
+  readonly #reached = new Map<string, Promise<void>>();
 
   /** @throws TransferError if the root cannot be created or is not a directory. */
   constructor(root: string) {
-    try {
-      makeDirectory(root);
-      this.root = realpathSync(root);
-      const stat = lstatSync(this.root, { bigint: true });
-      if (!stat.isDirectory()) throw new TransferError("path", `${root} is not a directory`);
-      this.#dev = stat.dev;
-      this.#ino = stat.ino;
-    } catch (error) {
-      throw fileError(error, `use ${root} as a destination`);
-    }
-    this.id = shortHash("tree", this.root);
-  }
-
-  /** Absolute path of a name in the tree. */
-  path(name: string): string {
-    return this.root === "/" ? `/${name}` : `${this.root}/${name}`;
-  }
-
-  leaseOf(name: string): string {
-    return shortHash(this.path(name));
+    const { path, dev, ino } = makeRoot(root);
+    super(path);
+    this.#dev = dev;
+    this.#ino = ino;
   }
 
   isAsLeft(name: string, stamp: string): boolean {
@@ -171,6 +92,10 @@ export class LocalTree implements Tree {
    * @throws TransferError class `path` if a component is a link or a file, or the root was moved or replaced.
    */
   directoryOf(name: string): Directory {
+    return this.#cached(name, openOrMake) as Directory;
+  }
+
+  #cached(name: string, open: OpenStep): Directory | undefined {
     const slash = name.lastIndexOf("/");
     const relative = slash < 0 ? "" : name.slice(0, slash);
     let directory = this.#open.get(relative);
@@ -185,7 +110,8 @@ export class LocalTree implements Tree {
     if (directory) {
       this.#open.delete(relative); // reinserted below as the most recently used
     } else {
-      directory = this.#openDirectory(relative, openOrMake) as Directory;
+      directory = this.#openDirectory(relative, open);
+      if (!directory) return undefined;
       if (this.#open.size >= OPEN_DIRECTORIES) {
         const [oldest] = this.#open;
         if (oldest) this.#drop(...oldest);
@@ -226,7 +152,7 @@ export class LocalTree implements Tree {
     if (directory.users === 0) closeSync(directory.fd);
   }
 
-  #openDirectory(relative: string, open: (path: string) => number | undefined): Directory | undefined {
+  #openDirectory(relative: string, open: OpenStep): Directory | undefined {
     let path = this.root;
     let fd = -1;
     try {
@@ -241,7 +167,7 @@ export class LocalTree implements Tree {
         if (next === undefined) return undefined;
       }
       const stat = fstatSync(fd, { bigint: true });
-      return new Directory(path, fd, stat.dev, stat.ino);
+      return new Directory(path, fd, stat);
     } catch (error) {
       if (fd >= 0) closeSync(fd);
       if (errnoCode(error) === "ELOOP" || errnoCode(error) === "ENOTDIR") {
@@ -250,6 +176,42 @@ export class LocalTree implements Tree {
         });
       }
       throw fileError(error, `${open === openOrMake ? "make" : "open"} the directory ${path}`);
+    }
+  }
+
+  /**
+   * Makes what was renamed or removed in a directory durable, and the directory itself. It or one above it may be new, and
+   * who has made it, be it another worker, may not have synced it yet. So the way from the root to it is synced as well,
+   * but only once for each directory.
+   *
+   * @throws TransferError if it cannot be synced, or was removed meanwhile.
+   */
+  async sync(directory: Directory): Promise<void> {
+    // All of them end before the caller may close the directory.
+    for (const ended of await Promise.allSettled([directory.sync(), this.#reach(directory)]))
+      if (ended.status === "rejected") throw fileError(ended.reason, `sync ${directory.path}`);
+  }
+
+  #reach(directory: Directory): Promise<void> {
+    const { id } = directory;
+    const known = this.#reached.get(id);
+    if (known) return known;
+    const reaching = this.#syncWay(directory.path);
+    reaching.catch(() => this.#reached.delete(id)); // whoever comes next tries again
+    const [oldest] = this.#reached.keys();
+    if (oldest !== undefined && this.#reached.size >= REACHED_DIRECTORIES) this.#reached.delete(oldest);
+    this.#reached.set(id, reaching);
+    return reaching;
+  }
+
+  async #syncWay(path: string): Promise<void> {
+    if (path === this.root) return syncParents(path, this.#dev);
+    const parent = this.#cached(path.slice(this.path("").length), openThere);
+    if (!parent) throw new TransferError("io", `${path} was removed meanwhile`);
+    try {
+      await this.sync(parent);
+    } finally {
+      this.release(parent);
     }
   }
 
@@ -273,7 +235,7 @@ export class LocalTree implements Tree {
       for await (const entry of await opendir(directory.at("."))) {
         if (!STAGING_NAME.test(entry.name)) continue;
         const stat = lstatSync(directory.at(entry.name), { throwIfNoEntry: false });
-        if (!stat || Date.now() - stat.mtimeMs <= ABANDONED_MS) continue;
+        if (!stat || Date.now() - touchedMs(stat) <= ABANDONED_MS) continue;
         if (stat.isFile()) remove(directory, entry.name);
         else if (stat.isDirectory()) {
           for (const name of readdirSync(directory.at(entry.name))) putBack(directory, entry.name, name);
@@ -291,6 +253,22 @@ export class LocalTree implements Tree {
     for (const [relative, directory] of this.#open) this.#drop(relative, directory);
   }
 }
+
+/** Makes the root of a tree if it is not there. @throws TransferError if it cannot be made or is not a directory. */
+function makeRoot(root: string): { path: string; dev: bigint; ino: bigint } {
+  try {
+    makeDirectory(root);
+    const path = realpathSync(root);
+    const stat = lstatSync(path, { bigint: true });
+    if (!stat.isDirectory()) throw new TransferError("path", `${root} is not a directory`);
+    return { path, dev: stat.dev, ino: stat.ino };
+  } catch (error) {
+    throw fileError(error, `use ${root} as a destination`);
+  }
+}
+
+/** Opens one directory on the way from the root; undefined if it is not there and is not to be made. */
+type OpenStep = (path: string) => number | undefined;
 
 function openThere(path: string): number | undefined {
   try {
@@ -326,6 +304,14 @@ const FENCE_ROUND = 36 ** 8;
  */
 export function stagingName(lease: string, fence: string): string {
   return `.drover-${lease.slice(0, 8)}${(Number(fence) % FENCE_ROUND).toString(36).padStart(8, "0")}`;
+}
+
+/**
+ * When a staging file was last written to. One whose modification time was set to that of its source, shortly before it is
+ * published, tells it by its access time. Otherwise that says nothing: whoever reads all files changes it.
+ */
+function touchedMs({ mtimeMs, birthtimeMs, atimeMs }: Stats): number {
+  return mtimeMs < birthtimeMs ? atimeMs : mtimeMs;
 }
 
 /** Removes an entry if it exists. */

@@ -36,6 +36,7 @@ const destination: DestinationStorage = {
   hostOf: ({ s3, s3Destination }) => originHost((s3Destination ?? s3)?.endpoint ?? awsEndpoint("us-east-1")),
   prepare: checkRoot,
   checkBackup: checkRoot,
+  namesOf: (root, services) => new S3Tree(root, destinationService({ ...services, root })),
   openTree: (root, services) => new S3Tree(root, destinationService({ ...services, root })),
   mayExist: () => true,
   spellings: (text) => [text.replace(/\/$/, "")],

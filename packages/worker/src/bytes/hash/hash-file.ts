@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileError } from "@drover/shared/errors";
-import type { Directory } from "@drover/shared/storage/local/tree";
+import type { Directory } from "@drover/shared/storage/local/directory";
 import type { Algorithm } from "./digest.js";
 import { HashBehind } from "./hash-behind.js";
 

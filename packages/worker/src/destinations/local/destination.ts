@@ -4,7 +4,7 @@ import { baseName } from "@drover/shared/paths";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
-import { type Before, type Destination, vouchedFor, type WriteAttempt } from "../destination.js";
+import { type Before, type Destination, type Refuse, vouchedFor, type WriteAttempt } from "../destination.js";
 import { LocalRemoval } from "./removal.js";
 import { LocalStaging } from "./staging.js";
 
@@ -12,10 +12,14 @@ import { LocalStaging } from "./staging.js";
 export class LocalDestination implements Destination {
   #backup: LocalTree | undefined;
 
-  /** @param backupDir keeps removed files; an absolute path. By default they are not kept. */
+  /**
+   * @param backupDir keeps removed files; an absolute path. By default they are not kept.
+   * @param refuse why nothing may be kept there, if so. It is asked again when the directory is opened.
+   */
   constructor(
     private readonly tree: LocalTree,
     private readonly backupDir?: string,
+    private readonly refuse: Refuse = () => undefined,
   ) {}
 
   async before(attempt: WriteAttempt): Promise<Before> {
@@ -33,6 +37,8 @@ export class LocalDestination implements Destination {
       if (expected === undefined) return nothing;
       const sha256 = await sha256OfFile(directory, name);
       if (sha256 !== expected) return nothing;
+      // Who has published it may have been killed before it was synced.
+      if (attempt.terms.durable) await this.tree.sync(directory);
       const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
       return { entry: found, known: "", expected: true };
     } finally {
@@ -50,7 +56,7 @@ export class LocalDestination implements Destination {
       removal.adopt(admitted.predecessors);
       if (removal.take(() => lease.check())) {
         failpoint("taken");
-        await removal.finish(this.#openBackup(), terms.durable);
+        await removal.finish(this.#backupFor(removal), terms.durable);
       }
       failpoint("removed");
       removal.prune();
@@ -59,9 +65,26 @@ export class LocalDestination implements Destination {
     }
   }
 
+  /** @throws TransferError if there is none to be had; then the file is back in its place. */
+  #backupFor(removal: LocalRemoval): LocalTree | undefined {
+    try {
+      return this.#openBackup();
+    } catch (error) {
+      removal.putBack();
+      throw error;
+    }
+  }
+
+  /** @throws TransferError class `path` if this worker must not write there. */
   #openBackup(): LocalTree | undefined {
-    if (this.backupDir !== undefined) this.#backup ??= new LocalTree(this.backupDir);
-    return this.#backup;
+    if (this.backupDir === undefined || this.#backup) return this.#backup;
+    const refused = this.refuse(this.backupDir);
+    if (refused) throw refused;
+    const backup = new LocalTree(this.backupDir);
+    const refusedNow = this.refuse(backup.root); // a link may have appeared on the way to it
+    if (refusedNow) throw refusedNow;
+    this.#backup = backup;
+    return backup;
   }
 
   close(): void {

@@ -16,13 +16,8 @@ import { copyFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
-import {
-  type Directory,
-  discardEmpty,
-  type LocalTree,
-  putBack,
-  stagingName,
-} from "@drover/shared/storage/local/tree";
+import type { Directory } from "@drover/shared/storage/local/directory";
+import { discardEmpty, type LocalTree, putBack, stagingName } from "@drover/shared/storage/local/tree";
 
 const fsyncAsync = promisify(fsync);
 
@@ -115,6 +110,13 @@ export class LocalRemoval {
     putBack(this.#directory as Directory, staged, this.#base);
   }
 
+  /** Puts the taken file back to its place. */
+  putBack(): void {
+    const staged = this.#taken as string;
+    this.#taken = undefined;
+    this.#putBack(staged);
+  }
+
   /**
    * Drops the taken file, or moves it to the same name below `backup`.
    *
@@ -129,8 +131,7 @@ export class LocalRemoval {
       if (backup) await this.#keep(taken, backup, durable);
       else unlinkSync(taken);
     } catch (error) {
-      this.#taken = undefined;
-      this.#putBack(staged);
+      this.putBack();
       throw fileError(error, backup ? `move ${this.name} to ${backup.root}` : `remove ${this.name}`);
     }
     this.#taken = undefined;
@@ -147,14 +148,17 @@ export class LocalRemoval {
         if (errnoCode(error) !== "EXDEV") throw error;
         await backup.sweep(directory); // staging files of workers that were killed while they copied
         await this.#copy(taken, directory, durable);
+        if (durable) await backup.sync(directory); // before it is gone here
+        unlinkSync(taken);
+        return;
       }
-      if (durable) await directory.sync();
+      if (durable) await backup.sync(directory);
     } finally {
       backup.release(directory);
     }
   }
 
-  /** Copies to another file system. The copy gets its name once it is whole; then the file is removed here. */
+  /** Copies to another file system. The copy gets its name once it is whole. */
   async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
     const staged = directory.at(stagingName(this.lease, this.fence));
     const stat = lstatSync(taken);
@@ -170,12 +174,10 @@ export class LocalRemoval {
       } finally {
         closeSync(fd);
       }
-      if (durable) await directory.sync(); // before it is gone here
     } catch (error) {
       rmSync(staged, { force: true });
       throw error;
     }
-    unlinkSync(taken);
   }
 
   /**

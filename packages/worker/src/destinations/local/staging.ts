@@ -18,13 +18,8 @@ import { type ErrorClass, errnoCode, fileError, TransferError } from "@drover/sh
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
-import {
-  type Directory,
-  type LocalTree,
-  publish,
-  remove,
-  stagingName,
-} from "@drover/shared/storage/local/tree";
+import type { Directory } from "@drover/shared/storage/local/directory";
+import { type LocalTree, publish, remove, stagingName } from "@drover/shared/storage/local/tree";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import { type ResumeRecord, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
@@ -168,12 +163,15 @@ export class LocalStaging implements Staging, StagingFile {
   }
 
   async publish(received: Received, entry: SourceEntry): Promise<Published> {
+    const { durable } = this.attempt.terms;
     const same = await this.#sameAsDestination(received, entry);
     if (same !== undefined) {
       this.discard();
+      // Who has published it may have been killed before it was synced.
+      if (durable) await this.tree.sync(this.directory);
       return { outcome: "unchanged", stamp: same };
     }
-    const stamp = await this.commit(entry, this.attempt.terms.durable, () => failpoint("commit"));
+    const stamp = await this.commit(entry, durable, () => failpoint("commit"));
     return { outcome: "copied", stamp };
   }
 
@@ -199,9 +197,9 @@ export class LocalStaging implements Staging, StagingFile {
   }
 
   /**
-   * Publishes the staged file: sets its mode, renames it while the lease is trusted, and sets its mtime.
+   * Publishes the staged file: sets its mode and time, and renames it while the lease is trusted.
    *
-   * @param durable whether the file and its directory are synced.
+   * @param durable whether the file, its directory and the way to that are synced.
    * @param beforeRename called right before the lease is checked for the last time.
    * @returns the stamp of the destination, for the catalog.
    * @throws TransferError class `locked` if a successor has fenced this attempt off.
@@ -210,21 +208,16 @@ export class LocalStaging implements Staging, StagingFile {
     const { file, lease } = this.attempt;
     try {
       this.#setMode(entry);
+      this.#setTime(entry);
       if (durable) await fsyncAsync(this.#fd);
       beforeRename();
       lease.check();
       publish(this.directory, this.#name, file.name);
       this.#made = false;
-      // Only now, because a sweep of the directory would take a staging file with an old date for abandoned.
-      if (entry.mtimeMs !== undefined) {
-        // Node takes a negative number for the current time.
-        const time = entry.mtimeMs < 0 ? new Date(entry.mtimeMs) : entry.mtimeMs / 1000;
-        futimesSync(this.#fd, time, time);
-      }
       const stamp = statStamp(fstatSync(this.#fd, { bigint: true }));
       closeSync(this.#fd);
       this.#fd = -1;
-      if (durable) await this.directory.sync();
+      if (durable) await this.tree.sync(this.directory);
       return stamp;
     } catch (error) {
       throw fileError(error, `write ${file.path}`);
@@ -241,6 +234,14 @@ export class LocalStaging implements Staging, StagingFile {
       // A file system without permissions.
       if (!/^(EPERM|ENOTSUP|EOPNOTSUPP|ENOSYS)$/.test(errnoCode(error) ?? "")) throw error;
     }
+  }
+
+  /** Sets the modification time. The access time tells a sweep of the directory that the file is not abandoned. */
+  #setTime({ mtimeMs }: SourceEntry): void {
+    if (mtimeMs === undefined) return;
+    // Node takes a negative number for the current time.
+    const time = mtimeMs < 0 ? new Date(mtimeMs) : mtimeMs / 1000;
+    futimesSync(this.#fd, new Date(), time);
   }
 
   worthKeeping(after: ErrorClass | undefined): boolean {
