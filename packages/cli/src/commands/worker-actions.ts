@@ -1,9 +1,11 @@
 import { startLeader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
+import { atBoundedRate } from "@drover/shared/bounded-rate";
 import type { Engine } from "@drover/shared/engine";
 import { parseHostLimit } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
+import { watchAvailability } from "@drover/shared/redis/availability";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
@@ -70,10 +72,10 @@ interface Work {
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
 async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
   const { redis } = engine;
+  const say = atBoundedRate((error) => log.warn({ error }, "error"));
   const onError = (error: Error) => {
-    // The handlers below log once that Redis is away.
-    if (isRedisAway(error)) return;
-    log.warn({ error: redactText(error.message) }, "error");
+    // It is logged below, once, that Redis is away.
+    if (!isRedisAway(error)) say(redactText(error.message));
   };
   const running = await startWorker({
     engine,
@@ -99,14 +101,9 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
       return startLeader(engine, id, { log: tell, onError });
     },
   });
-  let away = false;
-  redis.on("close", () => {
-    if (!away && !running.draining) log.warn("Redis is away: waiting for it");
-    away = true;
-  });
-  redis.on("ready", () => {
-    if (away) log.info("Redis is back");
-    away = false;
+  watchAvailability(redis, {
+    away: (message) => running.draining || log.warn(message),
+    back: (message) => log.info(message),
   });
   return running;
 }

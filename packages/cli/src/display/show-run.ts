@@ -1,6 +1,8 @@
 import type { RunHandle, RunResult } from "@drover/producer/runs/run-handle";
 import type { Engine } from "@drover/shared/engine";
+import { messageOf } from "@drover/shared/errors";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
+import { watchAvailability } from "@drover/shared/redis/availability";
 import { EXIT, exitCode } from "../exit.js";
 import { reportError, setLive, warn } from "../output.js";
 import { onStopSignal } from "../signals.js";
@@ -35,7 +37,7 @@ export async function showRun(
     if (handle.stopping !== "") warn(handle.stopping);
     stop.abort();
   }, EXIT.interrupted);
-  const unwatch = watchRedis(engine);
+  const unwatch = watchAvailability(engine.redis, { away: warn, back: warn });
   if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(breakers);
   report.start(title);
   try {
@@ -44,6 +46,8 @@ export async function showRun(
     return conclude(handle, result);
   } catch (error) {
     report.breakOff();
+    if (!messageOf(error).includes(run.id))
+      warn(`run ${run.id} broke off: drover resume ${run.id} goes on with it`);
     throw error;
   } finally {
     progress?.stop();
@@ -95,23 +99,4 @@ function sayBlocked(breakers: HostBreakers): void {
     const wait = showDuration(untilMs - Date.now());
     warn(`${breakers.describe(host)}: its files wait and are tried again in ${wait}`);
   });
-}
-
-/** Warns once when Redis is away, and when it is back. @returns a function that stops this. */
-function watchRedis({ redis }: Engine): () => void {
-  let away = false;
-  const onClose = () => {
-    if (!away) warn("Redis is away: waiting for it");
-    away = true;
-  };
-  const onReady = () => {
-    if (away) warn("Redis is back");
-    away = false;
-  };
-  redis.on("close", onClose);
-  redis.on("ready", onReady);
-  return () => {
-    redis.off("close", onClose);
-    redis.off("ready", onReady);
-  };
 }

@@ -6,7 +6,7 @@ import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { errnoCode, messageOf, UnavailableError } from "../errors.js";
 import { count, gauge } from "../telemetry.js";
 import { parseRedisUrl, type RedisAddress, type RedisNode, type RedisTarget } from "./address.js";
-import { isReadOnly } from "./errors.js";
+import { refusalOf } from "./errors.js";
 import { gatherWrites } from "./wire.js";
 
 /** Options of a client of one node, without those that change its type. */
@@ -30,8 +30,8 @@ const CONNECT_TIMEOUT_MS = 5000;
  * than locks and leases last.
  */
 const SILENCE_TIMEOUT_MS = 15_000;
-/** Delay before a server that refused to write is tried again, in milliseconds. */
-const REFUSED_DELAY_MS = 1000;
+/** Delay before a server that refused a command is tried again, in milliseconds. */
+export const REFUSED_DELAY_MS = 1000;
 /**
  * Time that a Sentinel or a node of a Cluster has to answer where the data is, before another is asked, in
  * milliseconds.
@@ -44,8 +44,23 @@ const MOVED_DELAY_MS = 20;
 interface ClientState {
   /** It was connected once: from then on it never gives up. */
   established: boolean;
-  /** The last server refused to write. */
+  /** The last server refused a command. */
   refused: boolean;
+  /** Why a server last refused one, and when (monotonic ms). */
+  refusal: { why: string; atMs: number } | undefined;
+}
+
+const newState = (): ClientState => ({ established: false, refused: false, refusal: undefined });
+
+const states = new WeakMap<EventEmitter, ClientState>();
+
+/**
+ * Why a server has refused a command of this client, or of a duplicate, within the last `ms` milliseconds; undefined
+ * where none has.
+ */
+export function recentRefusal(redis: Redis, ms: number): string | undefined {
+  const refusal = states.get(redis)?.refusal;
+  return refusal && performance.now() - refusal.atMs < ms ? refusal.why : undefined;
 }
 
 /** Delay before try n to connect again, in milliseconds: 40 at first, then twice as much each time, 1,000 at most. */
@@ -83,13 +98,16 @@ function commonOptions(state: ClientState) {
     maxRetriesPerRequest: null,
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SILENCE_TIMEOUT_MS,
-    // Ask for the master, and send the command again.
+    // Wait a moment, ask for the master where another one may be it by now, and send the command again.
     reconnectOnError: (error: Error) => {
-      if (!isReadOnly(error)) return false;
+      const why = refusalOf(error);
+      if (why === undefined) return false;
       state.refused = true;
+      state.refusal = { why, atMs: performance.now() };
       return 2;
     },
-    // The first time, connect() looks by itself; afterwards a Redis that loads its data is waited for.
+    // The first time, connect() looks by itself. Later what a Redis that loads its data refuses is sent again, as all
+    // else; a check would lose it where a script keeps Redis busy.
     enableReadyCheck: false,
   } satisfies RedisOptions;
 }
@@ -103,23 +121,18 @@ function retryStrategyOf(state: ClientState): (tries: number) => number | null {
 }
 
 /** @param state shared with the retry strategies among `options`. Default: its own. */
-function nodeClient(
-  options: NodeOptions,
-  probe?: NodeOptions,
-  state: ClientState = { established: false, refused: false },
-): Client {
+function nodeClient(options: NodeOptions, probe?: NodeOptions, state: ClientState = newState()): Client {
   const retryStrategy = retryStrategyOf(state);
-  const redis = configured(new Redis({ ...commonOptions(state), retryStrategy, ...options }));
+  const redis = configured(new Redis({ ...commonOptions(state), retryStrategy, ...options }), state);
   const established = () => {
     state.established = true;
-    redis.options.enableReadyCheck = true;
   };
   return { redis, established, probe };
 }
 
 function sentinelClient(target: RedisTarget & { kind: "sentinel" }, tls: TlsOptions): Client {
   const { username, password } = target.sentinelCredentials;
-  const state = { established: false, refused: false };
+  const state = newState();
   const options = {
     ...target.credentials,
     db: target.db,
@@ -137,7 +150,7 @@ function sentinelClient(target: RedisTarget & { kind: "sentinel" }, tls: TlsOpti
 }
 
 function clusterClient({ nodes, credentials }: RedisTarget, tls: TlsOptions): Client {
-  const state = { established: false, refused: false };
+  const state = newState();
   const cluster = configuredCluster(
     new Cluster(nodes, {
       lazyConnect: true,
@@ -157,7 +170,6 @@ function clusterClient({ nodes, credentials }: RedisTarget, tls: TlsOptions): Cl
   );
   const established = () => {
     state.established = true;
-    for (const node of cluster.nodes()) node.options.enableReadyCheck = true;
   };
   // Cluster has the commands of Redis, and `duplicate` and `disconnect` as BullMQ and we call them.
   return { redis: cluster as unknown as Redis, established, probe: { ...nodes[0], ...credentials, ...tls } };
@@ -224,9 +236,10 @@ function reportAvailability(client: EventEmitter): void {
 }
 
 /** Gives a client what no option does, and its duplicates too. */
-function configured(redis: Redis): Redis {
+function configured(redis: Redis, state: ClientState): Redis {
+  states.set(redis, state);
   const duplicate = redis.duplicate.bind(redis);
-  redis.duplicate = (override) => configured(duplicate(override));
+  redis.duplicate = (override) => configured(duplicate(override), state);
   redis.on("connect", () => gatherWrites(redis));
   configureSentinels(redis);
   reportAvailability(redis);
@@ -253,11 +266,11 @@ function configureSentinels(redis: Redis): void {
 }
 
 function configuredCluster(cluster: Cluster, state: ClientState): Cluster {
+  states.set(cluster, state);
   const duplicate = cluster.duplicate.bind(cluster);
   cluster.duplicate = ((nodes: RedisNode[] | undefined, override: object | undefined) =>
     configuredCluster(duplicate(nodes, override) as Cluster, state)) as typeof cluster.duplicate;
   cluster.on("+node", (node: Redis) => {
-    node.options.enableReadyCheck = state.established;
     node.on("connect", () => gatherWrites(node));
   });
   reportAvailability(cluster);

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { UnavailableError } from "../errors.js";
 import { type RedisAddress, showAddress } from "./address.js";
-import { clusterOf, makeClient, type NodeOptions } from "./client.js";
+import { clusterOf, makeClient, type NodeOptions, recentRefusal } from "./client.js";
 import { connectionFailure, isNotPermitted } from "./errors.js";
 
 export { type RedisAddress, showAddress } from "./address.js";
@@ -30,7 +30,7 @@ export async function connect(address: RedisAddress, timeoutMs = 5000): Promise<
   redis.on("node error", note);
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    late.reject(new Error(noted ?? `no answer in ${timeoutMs / 1000} s`));
+    late.reject(new Error(noted ?? recentRefusal(redis, timeoutMs) ?? `no answer in ${timeoutMs / 1000} s`));
   }, timeoutMs);
   try {
     await Promise.race([open(redis, showAddress(address)), late.promise]);

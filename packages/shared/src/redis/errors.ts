@@ -11,10 +11,16 @@ const VAGUE =
 /** Whether an error says no more than that Redis is away for now, which its connection reports anyway. */
 export function isRedisAway(error: unknown): boolean {
   const message = messageOf(error);
-  return errnoCode(error) !== undefined || VAGUE.test(message) || message.startsWith("Socket timeout");
+  return (
+    errnoCode(error) !== undefined ||
+    VAGUE.test(message) ||
+    message.startsWith("Socket timeout") ||
+    refusalOf(error) !== undefined
+  );
 }
 
-const INTERRUPTED = /^(Command aborted due to connection close|Connection is closed)/;
+// A transaction of which a command was refused is discarded as a whole.
+const INTERRUPTED = /^(Command aborted due to connection close|Connection is closed|EXECABORT)/;
 
 /**
  * Whether a command may be sent again because nobody knows what became of it: the connection broke; or that of a
@@ -35,12 +41,18 @@ export function isUnknownScript(error: unknown): boolean {
   return messageOf(error).startsWith("NOSCRIPT");
 }
 
+// Redis itself says so at the beginning, a script behind "-", before Redis 7 in the middle.
+const REFUSED =
+  /(?:^|-)((?:OOM|BUSY|MISCONF|LOADING|MASTERDOWN|READONLY|NOREPLICAS|UNBLOCKED) [^\n]*?)(?:\.?$|\.? script: )/m;
+
 /**
- * Whether a server takes no writes any more: it was master and has become a replica (READONLY; UNBLOCKED for a
- * command that waited), or lacks replicas that it needs (NOREPLICAS). Another server is master by now, or soon.
+ * Why a server does nothing for us for now although it answers, or undefined: its memory is full (OOM), a script keeps
+ * it busy (BUSY), it cannot write to its disk (MISCONF), it loads its data; or it was master and has become a replica
+ * (READONLY; UNBLOCKED for a command that waited), or lacks replicas that it needs (NOREPLICAS): then another server is
+ * master by now, or soon. It is as good as away.
  */
-export function isReadOnly(error: unknown): boolean {
-  return /(^|-)(READONLY|NOREPLICAS|UNBLOCKED) /.test(messageOf(error));
+export function refusalOf(error: unknown): string | undefined {
+  return REFUSED.exec(messageOf(error))?.[1];
 }
 
 /** Whether an ACL of Redis forbids the command. */

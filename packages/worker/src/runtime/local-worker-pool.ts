@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
+import { atBoundedRate } from "@drover/shared/bounded-rate";
 import type { TransferJob } from "@drover/shared/job";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
@@ -83,13 +84,14 @@ export class LocalWorkerPool {
       bytesPerSecond: run.spec.bytesPerSecond,
       uploadBytes: UPLOAD_BYTES,
     };
+    const warn = atBoundedRate(events.warn);
     this.#worker = new RunWorker({
       redis,
       keys,
       work: this.#work,
       breakers,
       events,
-      onError: (error) => isRedisAway(error) || events.warn(`queue: ${error.message}`), // the connection reports once that Redis is away
+      onError: (error) => isRedisAway(error) || warn(`queue: ${error.message}`), // the connection reports once that Redis is away
     });
   }
 

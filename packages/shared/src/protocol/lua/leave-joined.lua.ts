@@ -32,9 +32,10 @@ for file = 1, #KEYS - ${HEAD_KEYS} do
     if isLeft == '1' or not waiting then leaves[#leaves + 1] = job else stays[#stays + 1] = job end
   end
 end
+-- What a full Redis may refuse comes first: the call is sent again then.
+if #leaves > 0 then redis.call('HSET', backlog, backlogChunk, '[' .. table.concat(leaves, ',') .. ']') end
 if #stays > 0 then redis.call('HSET', joined, chunk, '[' .. table.concat(stays, ',') .. ']')
 else redis.call('HDEL', joined, chunk) end
-if #leaves > 0 then redis.call('HSET', backlog, backlogChunk, '[' .. table.concat(leaves, ',') .. ']') end
 return #leaves
 `,
 );

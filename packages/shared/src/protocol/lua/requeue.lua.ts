@@ -28,13 +28,15 @@ for file = 1, #KEYS - keysBeforeFiles do
   local arg, flight = ${HEAD_ARGS} + (file - 1) * ${FILE_ARGS}, KEYS[keysBeforeFiles + file]
   local index, job = ARGV[arg + 1], ARGV[arg + 2]
   local isDone = redis.call('GETBIT', done, index) == 1
-  local isCleared = clears and redis.call('HDEL', failures, index) == 1
+  local isCleared = clears and redis.call('HEXISTS', failures, index) == 1
   if isCleared or not isDone then
+    -- What a full Redis may refuse comes first: the call is sent again then.
+    redis.call('SET', flight, waiterPrefix .. index)
     redis.call('SETBIT', done, index, 0)
     if isCleared then
       for outcome = 1, outcomes do redis.call('SETBIT', KEYS[${HEAD_KEYS} + outcome], index, 0) end
+      redis.call('HDEL', failures, index)
     end
-    redis.call('SET', flight, waiterPrefix .. index)
     jobs[#jobs + 1] = job
   end
 end
