@@ -118,6 +118,29 @@ describe("secrets are not repeated", () => {
     }
   });
 
+  it.for([
+    [`http://user:${CANARY}@host/x`],
+    [`http://user:it's${CANARY}@host/x`],
+    ["sync", `--source=http://user:${CANARY}@host/x`],
+    ["runs", `http://host/x?token=${CANARY}`],
+    ["fetch", `http://user:it's${CANARY}@host/x`],
+  ])("in errors about the call itself: %j", async (command, { box }) => {
+    const result = await box.run(command);
+    expect(result.stdout + result.stderr).toContain("***");
+    expect([2, 64]).toContain(result.code);
+    expectNoSecret(box, result);
+  });
+
+  it.for([`ftp://user:${CANARY}@host/x`, `file://user:${CANARY}@host/x`])(
+    "by a destination that is no path: %s",
+    async (root, { box, work }) => {
+      const source = work.write({ a: "a" });
+      const result = await box.run(["sync", source, "--artifact-root", root], { cwd: work.path });
+      expect(result.code).toBe(2);
+      expectNoSecret(box, result);
+    },
+  );
+
   it.for(["-", "LIST"])("in errors about a list's lines, from %s", async (from) => {
     const box = new Sandbox();
     const work = new Work(box.work());
