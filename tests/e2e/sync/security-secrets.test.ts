@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { sha256 } from "../../harness/content.js";
@@ -180,6 +180,20 @@ describe("secrets are not repeated", () => {
     expectNoSecret(box, ...results);
   });
 });
+
+it.skipIf(process.getuid?.() !== 0)(
+  "a list from a pipe is not kept where another user could replace it",
+  async ({ box, work }) => {
+    const lists = work.at("state", "lists");
+    mkdirSync(lists, { recursive: true });
+    chownSync(lists, 65_534, 65_534);
+    const command = ["sync", "--from-file", "-", "--state-dir", work.at("state"), ...work.into];
+    const { code, stderr } = await box.run(command, { input: "/etc/hostname\n" });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/cannot keep the list in .*lists belongs to another user \(uid 65534\)/);
+    expect(readdirSync(lists)).toEqual([]);
+  },
+);
 
 it("two URLs that differ only in a secret are two files", async ({ box, origin, work }) => {
   origin.route("/a", ({ request, response }) => {
