@@ -74,7 +74,7 @@ export class Registrar {
     if (entry.source !== entry.redacted) {
       job.k = 1;
       // A file that is unchanged is settled at once: nobody will ask for it.
-      if (entry.error || !unchanged) secrets.set(ownFlight, entry.source);
+      if ((entry.error || !unchanged) && !secrets.has(ownFlight)) secrets.set(ownFlight, entry.source);
     }
     const destination = entry.error
       ? shortHash("failed", entry.source, entry.destination)
