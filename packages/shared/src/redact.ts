@@ -2,8 +2,9 @@
 const SECRET_PARAMETER = new RegExp(
   `^(${[
     "x-(amz|goog|ms|oss|cos)-.*",
-    ".*[-_]?(token|secret|password|passwd|signature|credentials?|apikey|(access|auth|private|secret|signing)[-_]?key)",
-    ".*[-_]key|sig|pass|pwd|key|code|otp|ticket|hmac|auth|tempauth|authorization|jwt|session|sessionid|sid",
+    ".*[-_]?(token|secret|password|passwd|signature|credentials?)",
+    ".*[-_]?(access|account|api|auth|private|secret|shared|signing|subscription)[-_]?key",
+    "sig|pass|pwd|key|code|otp|ticket|hmac|auth|tempauth|authorization|jwt|session|sessionid|sid",
     "se|sp|sv|sr|st|skoid|sktid|ske|sks|skv", // Azure
     "awsaccesskeyid|key-pair-id|policy|expires", // AWS
     "__token__|hdnts|hdnea|hdntl|rlkey", // Akamai, Dropbox

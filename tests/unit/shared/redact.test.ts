@@ -70,6 +70,7 @@ describe("a redacted URL", () => {
     ["/data/token=1", "/data/token=1"],
     ["not a url ?token=1", "not a url ?token=1"],
     ["http://host/a?tokens=3&monkey=1&page=2&hash=1", "http://host/a?tokens=3&monkey=1&page=2&hash=1"],
+    ["http://host/a?object_key=a.csv&sort-key=b", "http://host/a?object_key=a.csv&sort-key=b"],
   ])("of %s is %s", ([url, shown]) => {
     expect(redactUrl(url)).toBe(shown);
   });
