@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
 
 /** A word that appears in every secret and may appear nowhere else. */
@@ -56,15 +56,25 @@ export function keysWithCanaries(appendOnly: Buffer): string[] {
   return commands.map((command) => command.split("\r\n")[4] ?? command);
 }
 
-/** Looks again and again at processes whose environment or command line names a directory. Needs /proc. */
+/**
+ * A process that becomes another program seems for a moment to have those of its parent, or neither command line nor
+ * environment. Only what is seen so often is believed.
+ */
+const ENOUGH_LOOKS = 5;
+/** Whether the system shows processes in this way. */
+export const hasProc = existsSync("/proc/self/environ");
+
+/** Looks again and again at processes whose environment or command line names a directory. Sees none without /proc. */
 export class ProcessWatch {
   /** What was found: a process' command line, and which secret it or its environment had. */
   readonly found = new Set<string>();
   /** Command lines without secrets that were seen, for a test to know that it has looked. */
   readonly seen = new Set<string>();
-  readonly #timer: NodeJS.Timeout;
-  /** Process ids that have nothing to do with the directory. */
-  readonly #others = new Set<number>();
+  readonly #timer: NodeJS.Timeout | undefined;
+  /** How often a secret was seen in a process. */
+  readonly #suspected = new Map<string, number>();
+  /** How often a process was seen to have nothing to do with the directory, by its id. */
+  readonly #strange = new Map<number, number>();
 
   /**
    * @param typed process ids of commands that the user typed, whose own command lines and environments are theirs.
@@ -73,7 +83,7 @@ export class ProcessWatch {
     private readonly directory: string,
     private readonly typed: ReadonlySet<number>,
   ) {
-    this.#timer = setInterval(() => this.#look(), 20);
+    if (hasProc) this.#timer = setInterval(() => this.#look(), 20);
   }
 
   stop(): void {
@@ -82,20 +92,28 @@ export class ProcessWatch {
 
   #look(): void {
     for (const pid of readdirSync("/proc").map(Number)) {
-      if (Number.isNaN(pid) || pid === process.pid || this.typed.has(pid) || this.#others.has(pid)) continue;
+      if (Number.isNaN(pid) || pid === process.pid || this.typed.has(pid)) continue;
+      const looks = this.#strange.get(pid) ?? 0;
+      if (looks >= ENOUGH_LOOKS) continue;
       try {
         const commandLine = readFileSync(`/proc/${pid}/cmdline`, "latin1");
         const environment = readFileSync(`/proc/${pid}/environ`, "latin1");
         if (!commandLine.includes(this.directory) && !environment.includes(this.directory)) {
-          this.#others.add(pid);
+          this.#strange.set(pid, looks + 1);
           continue;
         }
         this.seen.add(commandLine);
         for (const text of [commandLine, environment])
-          for (const canary of canariesIn(text)) this.found.add(`${commandLine}: ${canary}`);
+          for (const canary of canariesIn(text)) this.#suspect(`${pid} ${commandLine}: ${canary}`);
       } catch {
         // it has ended
       }
     }
+  }
+
+  #suspect(what: string): void {
+    const looks = (this.#suspected.get(what) ?? 0) + 1;
+    this.#suspected.set(what, looks);
+    if (looks >= ENOUGH_LOOKS) this.found.add(what);
   }
 }
