@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { OUTCOMES } from "@drover/shared/outcome";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Redis } from "ioredis";
+import { redisContents } from "../harness/canaries.js";
 import type { History } from "./history.js";
 import { Rng } from "./rng.js";
 import type { Reading, VersionedFile } from "./versioned-content.js";
@@ -77,39 +78,17 @@ function bits(bitmap: Buffer | null): number[] {
   return set;
 }
 
+/** TTL of a key that is there and never expires. */
+const NEVER_EXPIRES = -1;
+
 /** Names of the keys that hold a secret, but for those that are made to: they expire. */
 export async function secretsInRedis(redis: Redis, canaries: readonly string[]): Promise<string[]> {
   const found: string[] = [];
-  let cursor = "0";
-  do {
-    const [next, names] = await redis.scan(cursor, "COUNT", 1000);
-    cursor = next;
-    for (const name of names) {
-      if (/:secrets$/.test(name) && (await redis.ttl(name)) > 0) continue;
-      const text = name + JSON.stringify(await contentOf(redis, name));
-      if (canaries.some((canary) => text.includes(canary))) found.push(name);
-    }
-  } while (cursor !== "0");
-  return found;
-}
-
-async function contentOf(redis: Redis, name: string): Promise<unknown> {
-  switch (await redis.type(name)) {
-    case "string":
-      return await redis.get(name);
-    case "hash":
-      return await redis.hgetall(name);
-    case "list":
-      return await redis.lrange(name, 0, -1);
-    case "set":
-      return await redis.smembers(name);
-    case "zset":
-      return await redis.zrange(name, "0", "-1");
-    case "stream":
-      return await redis.xrange(name, "-", "+");
-    default:
-      return undefined; // gone meanwhile
+  for (const { key, text } of await redisContents(redis)) {
+    if (!canaries.some((canary) => text.includes(canary))) continue;
+    if (!/:secrets$/.test(key) || (await redis.ttl(key)) === NEVER_EXPIRES) found.push(key);
   }
+  return found;
 }
 
 /** Everything below a directory but what is in the given ones, without following links. */

@@ -36,7 +36,7 @@ export class World {
   readonly #stopped = new Set<DroverProcess>();
   readonly #logs: { name: string; process: DroverProcess }[] = [];
   readonly #links = new Map<Target, FaultProxy>();
-  readonly #canaries: readonly [string, string];
+  readonly #canaries: Readonly<Record<"header" | "query" | "password", string>>;
   readonly #bait: string;
   #redis!: RedisUnderFire;
   #client!: Redis;
@@ -48,7 +48,11 @@ export class World {
     private readonly history: History,
   ) {
     const secret = new Rng(options.seed, "canary").next().toString(36);
-    this.#canaries = [`canary-header-${secret}`, `canary-query-${secret}`];
+    this.#canaries = {
+      header: `canary-header-${secret}`,
+      query: `canary-query-${secret}`,
+      password: `canary-password-${secret}`,
+    };
     this.root = join(this.#box.root, "out");
     this.#bait = join(this.#box.root, "bait");
   }
@@ -68,11 +72,14 @@ export class World {
   submit(run: string, files: readonly ChaosFile[], detached: boolean): void {
     const rng = new Rng(this.options.seed, "submission", run);
     // Runs with headers of their own share no files on their way, the others do.
-    const header = rng.chance(0.3) ? ["--header", `x-chaos: ${this.#canaries[0]}`] : [];
+    const header = rng.chance(0.3) ? ["--header", `x-chaos: ${this.#canaries.header}`] : [];
     const to = ["--artifact-root", this.root, "--script-name", ""];
     const lines = files.map(({ name }) => {
-      const secret = new Rng(this.options.seed, "secret", name).chance(0.3);
-      return `${this.origin.url(name)}${secret ? `?token=${this.#canaries[1]}` : ""}\t${name}\n`;
+      const url = this.origin.url(name);
+      const place = new Rng(this.options.seed, "secret", name).fraction();
+      if (place < 0.2) return `${url}?token=${this.#canaries.query}\t${name}\n`;
+      if (place < 0.3) return `${url.replace("://", `://${this.#userInfo}@`)}\t${name}\n`;
+      return `${url}\t${name}\n`;
     });
     const begin = () => {
       const list = join(this.#box.root, "lists", `${this.#lists++}`);
@@ -185,10 +192,23 @@ export class World {
     };
   }
 
+  get #userInfo(): string {
+    return `chaos:${this.#canaries.password}`;
+  }
+
+  /** All that may be seen nowhere, user and password also as a header has them. */
+  get #secrets(): string[] {
+    return [...Object.values(this.#canaries), Buffer.from(this.#userInfo).toString("base64")];
+  }
+
+  #isSecretIn(text: string): boolean {
+    return this.#secrets.some((secret) => text.includes(secret));
+  }
+
   /** Looks for secrets in Redis as it is now. */
   async lookForSecrets(): Promise<void> {
     if (!this.#redis.running) return;
-    for (const key of await secretsInRedis(this.#client, this.#canaries))
+    for (const key of await secretsInRedis(this.#client, this.#secrets))
       this.history.add({ is: "secret", where: `key ${key}` });
   }
 
@@ -211,9 +231,10 @@ export class World {
     for (const { name, process } of this.#logs) {
       const { peakMiB, stdout, stderr } = await process.result;
       if (peakMiB !== undefined) this.history.add({ is: "memory", process: name, mib: Math.round(peakMiB) });
-      if (this.#canaries.some((canary) => stdout.includes(canary) || stderr.includes(canary)))
-        this.history.add({ is: "secret", where: `output of ${name}` });
+      if (this.#isSecretIn(stdout + stderr)) this.history.add({ is: "secret", where: `output of ${name}` });
     }
+    for (const { path, text } of this.#box.stateFiles())
+      if (this.#isSecretIn(text)) this.history.add({ is: "secret", where: path });
     for (const path of leftovers(this.root)) this.history.add({ is: "leftover", path });
     const { root, home, state, runtime } = this.#box;
     const ours = [this.root, state, runtime, join(root, "redis"), join(root, "lists"), home, this.#bait];

@@ -63,12 +63,12 @@ export function reportError(error: unknown): void {
   if (verbose && error instanceof Error && error.stack) line(error.stack);
 }
 
-/** Formats usage errors as one line. @param where help is found. */
+/** Formats usage errors as one line, without secrets. @param where help is found. */
 export function oneLine(where: string): OutputConfiguration {
   return {
     outputError: (text, write) =>
       write(
-        `drover: ${text
+        `drover: ${redactText(text)
           .replace(/^error: /, "")
           .trim()
           .replace(/\s*\n\s*/g, " ")} (${where})\n`,

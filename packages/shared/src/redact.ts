@@ -1,6 +1,16 @@
-/** Query parameters whose value is a credential or a signature. */
-const SECRET_PARAMETER =
-  /^(x-(amz|goog|ms|oss|cos)-.*|sig|signature|token|.*[-_]?(token|secret|password|passwd|signature|credential|credentials|apikey|api[-_]key|access[-_]?key)|pass|pwd|key|code|auth|authorization|jwt|se|sp|sv|sr|st|skoid|sktid|ske|sks|skv|awsaccesskeyid|key-pair-id|policy|expires|session|sessionid|sid)$/i;
+/** Query parameters whose value is a credential or a signature, as services and CDNs name them. */
+const SECRET_PARAMETER = new RegExp(
+  `^(${[
+    "x-(amz|goog|ms|oss|cos)-.*",
+    ".*[-_]?(token|secret|password|passwd|signature|credentials?)",
+    ".*[-_]?(access|account|api|auth|private|secret|shared|signing|subscription)[-_]?key",
+    "sig|pass|pwd|key|code|otp|ticket|hmac|auth|tempauth|authorization|jwt|session|sessionid|sid",
+    "se|sp|sv|sr|st|skoid|sktid|ske|sks|skv", // Azure
+    "awsaccesskeyid|key-pair-id|policy|expires", // AWS
+    "__token__|hdnts|hdnea|hdntl|rlkey", // Akamai, Dropbox
+  ].join("|")})$`,
+  "i",
+);
 
 const HIDDEN = "***";
 
@@ -55,7 +65,10 @@ function redactParameter(pair: string): string {
   return `${name}=${HIDDEN}`;
 }
 
+/** A URL in a text. A quote ends it, unless what follows has an `@` and so is part of a password. */
+const URL_IN_TEXT = /[a-z][a-z0-9+.-]{0,30}:\/\/(?:[^\s/?#@]*@)?[^\s"'<>]*[^\s"'<>)\],;:.]/gi;
+
 /** Redacts every URL inside a longer text, such as an error message. */
 export function redactText(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>]*[^\s"'<>)\],;:.])/gi, (url) => redactAny(url));
+  return text.replace(URL_IN_TEXT, redactAny);
 }

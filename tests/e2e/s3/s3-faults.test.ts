@@ -9,7 +9,7 @@ import { filesBelow, leftovers } from "../../harness/drover.js";
 import { sendError } from "../../harness/fake-s3.js";
 import { itWithFakeS3 as it, type Work } from "../../harness/fixtures.js";
 import { Gate } from "../../harness/gate.js";
-import { listRuns, statusOf } from "../../harness/runs.js";
+import { listRuns, onlyRun, statusOf } from "../../harness/runs.js";
 
 const name = (n: number) => String(n).padStart(5, "0");
 const here = (work: Work) => filesBelow(work.out).length;
@@ -344,6 +344,77 @@ describe("credentials", () => {
     expect([code, items.length]).toEqual([0, 20]);
     expect(s3.requests.at(-1)?.headers.authorization).toMatch(/AKIDNEW/);
   });
+
+  it("that a process gives are asked for again, also where an answer has no body to name the reason", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    const answers = (id: string) =>
+      JSON.stringify({
+        Version: 1,
+        AccessKeyId: id,
+        SecretAccessKey: "S",
+        Expiration: "2099-01-01T00:00:00Z",
+      });
+    const keys = work.write({ keys: answers("AKIDOLD") });
+    const config = work.write({ config: `[default]\ncredential_process = cat ${keys}\n` });
+    const source = work.write({ "in/large": Buffer.alloc(17 << 20, "x") });
+    s3.fault = ({ method, key, headers }, answer) => {
+      if (key !== "p/large" || !headers.authorization?.includes("AKIDOLD")) return false;
+      work.write({ keys: answers("AKIDNEW") });
+      if (method === "HEAD") answer.writeHead(400).end();
+      else sendError(answer, 400, "ExpiredToken");
+      return true;
+    };
+    const own = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined };
+    const env = { ...s3.env, ...own, AWS_CONFIG_FILE: config, AWS_SESSION_TOKEN: undefined };
+    const into = ["--artifact-root", "s3://bucket/p"];
+    const { code, items } = await box.sync([source, "--retries", "1", ...into], { env });
+    expect(items).toMatchObject([{ outcome: "copied" }]);
+    expect(code).toBe(0);
+    expect(s3.requests.at(-1)?.headers.authorization).toMatch(/AKIDNEW/);
+  });
+
+  it.for([
+    ["ExpiredToken", 400, "GET"],
+    ["InvalidAccessKeyId", 403, "GET"],
+    ["ExpiredToken", 400, "HEAD"],
+    ["InvalidTokenId", 403, "HEAD"],
+  ] as const)(
+    "that are dead are said to be so, and new ones go on: %s (%i) of a %s",
+    async ([name, status, method], { box, work, s3 }) => {
+      let dead = true;
+      s3.put("k/1", "x");
+      s3.put("k/2", "y");
+      s3.fault = (request, answer) => {
+        if (!dead || request.key === "" || !/^(k|p)\//.test(request.key)) return false;
+        if (request.method === "HEAD") answer.writeHead(status).end();
+        else sendError(answer, status, name);
+        return true;
+      };
+      const large = work.write({ "in/large": Buffer.alloc(17 << 20, "x") });
+      const [args, files] =
+        method === "HEAD"
+          ? [[large, "--artifact-root", "s3://bucket/p"], 1]
+          : [["s3://bucket/k/", ...work.into], 2];
+      const own = ["--state-dir", work.at("state")];
+      const first = await box.sync([...args, ...own], { env: s3.env });
+      expect(first.code).toBe(3);
+      expect(first.items.map(({ attempts, error }) => [attempts, error?.class])).toEqual(
+        Array.from({ length: files }, () => [1, "credentials"]),
+      );
+      for (const { error } of first.items)
+        expect(error?.message).toMatch(
+          new RegExp(`the credentials are not accepted \\(${name}, HTTP status`),
+        );
+      dead = false;
+      const { run } = await onlyRun(box, own);
+      const again = await box.run(["retry", run, ...own], { env: s3.env });
+      expect(again.stdout).toMatch(`${files}/${files} successful`);
+      expect(again.code).toBe(0);
+    },
+  );
 
   it("of one service come from variables of their own, and go to no other", async ({ box, work, s3 }) => {
     s3.put("k/1", "x");

@@ -1,10 +1,11 @@
-import { rmSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { sha256 } from "../../harness/content.js";
 import { filesBelow, type Result, Sandbox } from "../../harness/drover.js";
 import { type Behaviour, FaultOrigin } from "../../harness/fault-origin.js";
 import { it, Work } from "../../harness/fixtures.js";
+import { Gate } from "../../harness/gate.js";
 import { onlyRun, type RunReport } from "../../harness/runs.js";
 
 /** A word that appears in every secret and may appear nowhere else. */
@@ -118,6 +119,29 @@ describe("secrets are not repeated", () => {
     }
   });
 
+  it.for([
+    [`http://user:${CANARY}@host/x`],
+    [`http://user:it's${CANARY}@host/x`],
+    ["sync", `--source=http://user:${CANARY}@host/x`],
+    ["runs", `http://host/x?token=${CANARY}`],
+    ["fetch", `http://user:it's${CANARY}@host/x`],
+  ])("in errors about the call itself: %j", async (command, { box }) => {
+    const result = await box.run(command);
+    expect(result.stdout + result.stderr).toContain("***");
+    expect([2, 64]).toContain(result.code);
+    expectNoSecret(box, result);
+  });
+
+  it.for([`ftp://user:${CANARY}@host/x`, `file://user:${CANARY}@host/x`])(
+    "by a destination that is no path: %s",
+    async (root, { box, work }) => {
+      const source = work.write({ a: "a" });
+      const result = await box.run(["sync", source, "--artifact-root", root], { cwd: work.path });
+      expect(result.code).toBe(2);
+      expectNoSecret(box, result);
+    },
+  );
+
   it.for(["-", "LIST"])("in errors about a list's lines, from %s", async (from) => {
     const box = new Sandbox();
     const work = new Work(box.work());
@@ -158,6 +182,20 @@ describe("secrets are not repeated", () => {
   });
 });
 
+it.skipIf(process.getuid?.() !== 0)(
+  "a list from a pipe is not kept where another user could replace it",
+  async ({ box, work }) => {
+    const lists = work.at("state", "lists");
+    mkdirSync(lists, { recursive: true });
+    chownSync(lists, 65_534, 65_534);
+    const command = ["sync", "--from-file", "-", "--state-dir", work.at("state"), ...work.into];
+    const { code, stderr } = await box.run(command, { input: "/etc/hostname\n" });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/cannot keep the list in .*lists belongs to another user \(uid 65534\)/);
+    expect(readdirSync(lists)).toEqual([]);
+  },
+);
+
 it("two URLs that differ only in a secret are two files", async ({ box, origin, work }) => {
   origin.route("/a", ({ request, response }) => {
     response.end(request.url?.includes("secret1") ? "one" : "two");
@@ -167,6 +205,31 @@ it("two URLs that differ only in a secret are two files", async ({ box, origin, 
   expect(code).toBe(0);
   expect(items.map((item) => item.checksum).sort()).toEqual([sha256("one"), sha256("two")].sort());
 });
+
+it.for([0, 600])(
+  "of two URLs for one name that differ only in a secret the first is fetched, %i files between them",
+  async (between, { box, origin, work }) => {
+    const gate = new Gate();
+    origin.route("/first", does.gated(gate, does.file("first")));
+    origin.route("/between/*", does.file("between"));
+    origin.route("/a", ({ request, response }) => {
+      response.end(request.url?.includes("secret1") ? "one" : "two");
+    });
+    const input = [
+      `${origin.url("/first")}\tfirst`,
+      `${origin.url("/a")}?token=secret1\tname`,
+      ...Array.from({ length: between }, (_, n) => origin.url(`/between/${n}`)),
+      `${origin.url("/a")}?token=secret2\tname`,
+    ].join("\n");
+    const running = box.start(["sync", "--from-file", "-", "--max-workers", "1", "--ndjson", ...work.into], {
+      input,
+    });
+    await running.waitFor("stdout", /"collision"/); // all are found, and one is held on its way
+    gate.open();
+    expect((await running.result).code).toBe(1);
+    expect(readFileSync(work.to("name"), "utf8")).toBe("one");
+  },
+);
 
 it("a run with secrets can be retried", async ({ box, origin, work }) => {
   const url = origin.route("/a", does.status(503), does.file("content"));

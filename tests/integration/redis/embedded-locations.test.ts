@@ -1,7 +1,19 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
-import { expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import {
   base,
   client,
@@ -110,4 +122,82 @@ test("a state directory that cannot be used causes an error that names it", asyn
   writeFileSync(file, "");
   stateAt(join(file, "state"));
   expect((await failure(open())).message).toContain(`cannot use the state directory ${stateDir}: `);
+});
+
+const NOBODY = 65_534;
+
+describe.skipIf(process.geteuid?.() !== 0)("another user of the machine", () => {
+  /** Runs a command as that user. @returns its exit code and what it wrote. */
+  const asNobody = (program: string, ...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(program, args, {
+      uid: NOBODY,
+      gid: NOBODY,
+      encoding: "utf8",
+    });
+    return { status, text: stdout + stderr };
+  };
+
+  test("can neither reach Redis nor read its data", async () => {
+    chmodSync(base, 0o755);
+    mkdirSync(stateDir, { mode: 0o755 });
+    const redis = await open();
+    await client(redis).set("key", "secret");
+    const connecting = `require("net").connect(${JSON.stringify(redis.socketPath)}).on("error", ({ code }) => console.log(code))`;
+    expect(asNobody(process.execPath, "-e", connecting).text).toBe("EACCES\n");
+    expect(asNobody("grep", "-r", "secret", base).text).not.toMatch(/matches|:secret/);
+    expect(asNobody("ls", join(stateDir, "redis")).status).not.toBe(0);
+    for (const name of readdirSync(join(stateDir, "redis", "appendonlydir")))
+      expect(statSync(join(stateDir, "redis", "appendonlydir", name)).mode & 0o077).toBe(0);
+  });
+
+  test("cannot give us a state directory", async () => {
+    mkdirSync(stateDir, { mode: 0o755 });
+    chownSync(stateDir, NOBODY, NOBODY);
+    expect((await failure(open())).message).toMatch(
+      /belongs to another user \(uid 65534\).*name one of your own/,
+    );
+    expect(readdirSync(stateDir)).toEqual([]);
+  });
+
+  test("cannot give us a directory of data, or lead us to one of ours by a link", async () => {
+    mkdirSync(stateDir);
+    chmodSync(stateDir, 0o1777); // as /tmp
+    const data = join(stateDir, "redis");
+    mkdirSync(data, { mode: 0o777 });
+    chownSync(data, NOBODY, NOBODY);
+    expect((await failure(open())).message).toMatch(/belongs to another user \(uid 65534\)/);
+    rmSync(data, { recursive: true });
+
+    const victim = join(base, "victim");
+    mkdirSync(victim);
+    chmodSync(victim, 0o755);
+    symlinkSync(victim, data);
+    lchownSync(data, NOBODY, NOBODY);
+    expect((await failure(open())).message).toMatch(/belongs to another user \(uid 65534\)/);
+    expect(statSync(victim).mode & 0o777).toBe(0o755);
+    expect(readdirSync(victim)).toEqual([]);
+
+    lchownSync(data, 0, 0); // a link of our own may lead elsewhere
+    await open();
+    expect(readdirSync(victim)).toContain("keeper.json");
+  });
+
+  test("cannot replace our data in a directory that everybody may write", async () => {
+    mkdirSync(stateDir);
+    chmodSync(stateDir, 0o777);
+    expect((await failure(open())).message).toMatch(/everybody may replace/);
+    expect(readdirSync(stateDir)).toEqual([]);
+    chmodSync(stateDir, 0o1777);
+    await open();
+  });
+
+  test("cannot give us a directory of sockets", async () => {
+    const squatted = join(base, "drover");
+    mkdirSync(squatted, { mode: 0o700 });
+    chownSync(squatted, NOBODY, NOBODY);
+    expect((await failure(open())).message).toContain(
+      `${squatted} is not a directory that only you can enter`,
+    );
+    expect(readdirSync(squatted)).toEqual([]);
+  });
 });

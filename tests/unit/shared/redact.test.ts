@@ -42,6 +42,12 @@ describe("a redacted URL", () => {
     "http://user:CAN#CANARY@host/x",
     "http://user:CANARY/x@host",
     "http://[CANARY",
+    "https://h/a?auth_key=CANARY&authkey=CANARY",
+    "https://h/a?private_key=CANARY&secretKey=CANARY",
+    "https://h/a?tempauth=CANARY",
+    "https://h/a?rlkey=CANARY",
+    "https://h/a?hdnts=CANARY&hdnea=CANARY&__token__=CANARY",
+    "https://h/a?hmac=CANARY&ticket=CANARY&otp=CANARY",
     "redis://:a/CANARY@host:6379/0",
     "redis+cluster://u:a/CANARY@a:1,b:2",
     "https://h/a?x;sig=CANARY",
@@ -63,7 +69,8 @@ describe("a redacted URL", () => {
     ["http://host/?", "http://host/?"],
     ["/data/token=1", "/data/token=1"],
     ["not a url ?token=1", "not a url ?token=1"],
-    ["http://host/a?tokens=3&monkey=1&page=2", "http://host/a?tokens=3&monkey=1&page=2"],
+    ["http://host/a?tokens=3&monkey=1&page=2&hash=1", "http://host/a?tokens=3&monkey=1&page=2&hash=1"],
+    ["http://host/a?object_key=a.csv&sort-key=b", "http://host/a?object_key=a.csv&sort-key=b"],
   ])("of %s is %s", ([url, shown]) => {
     expect(redactUrl(url)).toBe(shown);
   });
@@ -101,6 +108,12 @@ describe("a redacted URL", () => {
 });
 
 describe("a text as it may be shown", () => {
+  test.for(["it'sCANARY", "a'b'CANARY"])("hides a password with a quote: %s", (password) => {
+    expect(redactText(`unknown command 'http://user:${password}@host/x' (see --help)`)).toBe(
+      "unknown command 'http://***@host/x' (see --help)",
+    );
+  });
+
   test("hides the secrets of every URL in it and keeps the rest", () => {
     const text = "from http://u:CANARY@a/x to 's3://k:CANARY@b/y?sig=CANARY', 3 of 5 (see https://c/d?e=1)";
     expect(redactText(text)).toBe(
@@ -109,7 +122,7 @@ describe("a text as it may be shown", () => {
   });
 
   // As long as a line of a list may be. A pattern that backtracks would take minutes; this takes about 1 ms.
-  test.for(["a", "http:", "http://@", "a/", "?token=", "@"])(
+  test.for(["a", "http:", "http://@", "a/", "?token=", "@", "a://'", "://", "'"])(
     "is processed in linear time when it repeats %j",
     (part) => {
       const started = performance.now();

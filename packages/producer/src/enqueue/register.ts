@@ -65,7 +65,7 @@ export class Registrar {
     this.events.onQueued(this.batches.number, filesByHost);
   }
 
-  /** @param secrets receives the source by flight if it contains secrets. */
+  /** @param secrets receives the source by flight if it contains secrets that somebody may need. */
   #fileOf(entry: Entry, unchanged: CatalogEntry | undefined, secrets: Map<string, string>): EnqueueFile {
     const { spec, tree }: { spec: RunSpec; tree: Tree } = this.comparison;
     const job: NewJob = { s: entry.redacted, d: entry.destination };
@@ -73,7 +73,8 @@ export class Registrar {
     const ownFlight = this.#flights.own(job);
     if (entry.source !== entry.redacted) {
       job.k = 1;
-      secrets.set(ownFlight, entry.source);
+      // A file that is unchanged is settled at once: nobody will ask for it.
+      if ((entry.error || !unchanged) && !secrets.has(ownFlight)) secrets.set(ownFlight, entry.source);
     }
     const destination = entry.error
       ? shortHash("failed", entry.source, entry.destination)

@@ -12,6 +12,7 @@ import { openCheck } from "../compare/open-check.js";
 import type { Batches } from "../enqueue/batches.js";
 import { RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
+import { dropKept } from "./piped-list.js";
 import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
 
 /** Interval in ms at which Redis is polled. */
@@ -67,6 +68,8 @@ export class FleetRun implements RunHandle {
     const counts = await this.#untilOver(expansion);
     this.#stop.abort();
     await watching;
+    const { state, deletionRefused } = await this.engine.ledger.get(this.run.id);
+    if (state === "done" || state === "cancelled" || this.#expanded) this.#dropList();
     if (!counts) {
       const end: RunEnd = this.#expanded ? "goes-on" : "half-submitted";
       return { counts: await this.engine.ledger.counts(this.run.id), end, deletionRefused: "" };
@@ -74,7 +77,6 @@ export class FleetRun implements RunHandle {
     const untold = counts.files - this.#told.size;
     if (this.options.secrets && this.run.batch === 0 && untold > 0)
       events.warn(`${untold} files were not shown, for Redis could not be reached for long; all are counted`);
-    const { state, deletionRefused } = await this.engine.ledger.get(this.run.id);
     if (state === "cancelled") return { counts, end: "cancelled", deletionRefused };
     return expansion.listing
       ? { counts, end: "incomplete", deletionRefused, listing: expansion.listing }
@@ -99,6 +101,13 @@ export class FleetRun implements RunHandle {
       await sleep(EVERYSEC_MS); // Redis before 7.2 has no WAITAOF
     }
     await batches?.confirm();
+    if (this.#expanded) this.#dropList();
+  }
+
+  /** Removes the copy of a piped list, which may hold secrets. Whoever only follows a run has no part in it. */
+  #dropList(): void {
+    const { listIsStdin, list } = this.run.spec;
+    if (this.options.secrets && listIsStdin && list !== undefined) dropKept(list);
   }
 
   async #expandIfOurs(events: RunEvents): Promise<{ batches?: Batches | undefined; listing?: ListingError }> {

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, createReadStream, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, openSync, realpathSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { UnavailableError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
+import { makePrivateDirectory } from "@drover/shared/private-directory";
 
 /** Opens a list that can be read only once: `-` is standard input, anything else the path of a pipe. */
 export function openPipe(pipe: string): NodeJS.ReadableStream {
@@ -28,14 +29,17 @@ export function dropKept(list: string): void {
  * Copies a pipe into the state directory as it is read, so that a killed run can be resumed.
  *
  * @returns the file, and the stream to read instead of the pipe.
- * @throws UnavailableError if the file cannot be created.
+ * @throws UnavailableError if the file cannot be created, or others could read or replace it.
  */
 export function keepPipe(pipe: string, stateDir: string): { path: string; stream: NodeJS.ReadableStream } {
-  const directory = join(stateDir, "lists");
-  const path = join(directory, randomBytes(8).toString("hex"));
+  let directory = join(stateDir, "lists");
+  let path: string;
   let fd: number;
   try {
-    makeDirectory(directory, 0o700);
+    makeDirectory(stateDir, 0o700);
+    directory = join(realpathSync(stateDir), "lists");
+    makePrivateDirectory(directory);
+    path = join(directory, randomBytes(8).toString("hex"));
     fd = openSync(unfinished(path), "wx", 0o600);
   } catch (error) {
     throw new UnavailableError(`cannot keep the list in ${directory}: ${(error as Error).message}`);

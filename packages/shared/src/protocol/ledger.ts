@@ -200,13 +200,18 @@ export class Ledger {
     return { headers: JSON.parse(headers), sources: JSON.parse(sources) };
   }
 
-  /** Stores sources with their secrets, by flight. */
+  /**
+   * Stores sources with their secrets, by flight. What a flight has stays: sources that differ in a secret alone have the
+   * same one where they have the same destination, which is the first one's.
+   */
   async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
     if (sources.size === 0) return;
     const key = this.keys.secrets(id);
-    await pipelined(this.redis, (redis) =>
-      redis.pipeline().hset(key, sources).expire(key, SECRETS_TTL_SECONDS),
-    );
+    await pipelined(this.redis, (redis) => {
+      const pipeline = redis.pipeline();
+      for (const [flight, source] of sources) pipeline.hsetnx(key, flight, source);
+      return pipeline.expire(key, SECRETS_TTL_SECONDS);
+    });
   }
 
   /** The source of a file with its secrets; undefined where none is stored. */

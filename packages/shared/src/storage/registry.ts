@@ -39,9 +39,16 @@ const SLASH = 47;
 export function parseLocation(text: string, context: ParseContext): Location {
   if (text === "") throw new SettingsError("an empty source: name a URL, a file or a directory");
   refuseOneSlash(text);
+  const storage = supportedStorageOf(text);
+  return { storage, text: storage.parse(text, context) };
+}
+
+/** The storage of a location or a root as written by a user. @throws SettingsError for an unsupported scheme. */
+function supportedStorageOf(text: string): Storage {
+  if (text.charCodeAt(0) === SLASH) return PATHS;
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
   const storage = scheme === undefined ? PATHS : BY_SCHEME.get(scheme);
-  if (storage) return { storage, text: storage.parse(text, context) };
+  if (storage) return storage;
   throw new SettingsError(
     `unsupported scheme ${scheme}:// in ${redactUrl(text)}: use ${[...BY_SCHEME.keys()].join(", ")} or a path`,
   );
@@ -75,10 +82,10 @@ export function parseRoot(text: string, directory: string): string {
 /**
  * The destination storage of a root.
  *
- * @throws SettingsError if its storage is read-only.
+ * @throws SettingsError if its storage is read-only or its scheme is not supported.
  */
 export function destinationOf(root: string): DestinationStorage {
-  const { destination, name } = storageOf(root);
+  const { destination, name } = supportedStorageOf(root);
   if (destination) return destination;
   throw new SettingsError(`nothing can be written to ${redactUrl(root)}: ${name} is for reading`);
 }

@@ -4,7 +4,6 @@
  */
 import { createHash } from "node:crypto";
 import {
-  chmodSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -17,6 +16,7 @@ import { hostname } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { errnoCode, UnavailableError } from "../../errors.js";
 import { makeDirectory } from "../../make-directory.js";
+import { makePrivateDirectory, refuseForeign, userId } from "../../private-directory.js";
 
 /** The embedded Redis cannot be had. The message is one line: what, which file, what to do about it. */
 export class EmbeddedError extends UnavailableError {
@@ -57,15 +57,11 @@ export function layoutOf(realStateDir: string): Layout {
 export function prepareStateDir(stateDir: string): Layout {
   try {
     makeDirectory(stateDir, 0o700);
+    refuseForeign(stateDir, lstatSync(stateDir));
     const real = realpathSync(stateDir);
-    makeDirectory(join(real, "redis"), 0o700);
-    const layout = layoutOf(real);
-    const { uid, mode } = statSync(layout.dataDir);
-    // Root could use it, but would leave files that its owner cannot open.
-    if (uid !== userId()) throw new Error(`${layout.dataDir} belongs to another user (uid ${uid})`);
-    // The state directory itself may be one that the user made, as open as they like; ours inside it is not.
-    if ((mode & 0o077) !== 0) chmodSync(layout.dataDir, 0o700);
-    return layout;
+    // The state directory itself may be one that the user made, and others may read it; ours inside it is private.
+    makePrivateDirectory(join(real, "redis"));
+    return layoutOf(real);
   } catch (error) {
     throw new EmbeddedError(
       `cannot use the state directory ${stateDir}: ${reasonOf(error)}; name one of your own`,
@@ -191,9 +187,4 @@ function isOwnDirectory(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function userId(): number {
-  // The effective one, because that is who owns the files that this process creates.
-  return process.geteuid?.() ?? -1;
 }

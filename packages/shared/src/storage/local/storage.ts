@@ -12,7 +12,7 @@ import { LocalTree } from "./tree.js";
 const destination: DestinationStorage = {
   example: "a directory",
   ownDirectory: true,
-  parseRoot: (text, directory) => resolve(directory, text),
+  parseRoot: parsePath,
   join,
   checkName: safeRelative,
   contains: (outer, inner) => liesWithin(inner, outer),
@@ -51,7 +51,7 @@ const destination: DestinationStorage = {
     return `${root} is outside of the directories that this worker writes to`;
   },
   workerRoot(text, directory) {
-    const root = resolve(directory, text);
+    const root = parsePath(text, directory);
     try {
       accessSync(root, constants.W_OK);
       // Links are resolved now: where they lead later was not allowed by the user.
@@ -72,14 +72,7 @@ export const localStorage: Storage = {
   listsSizes: true,
   destination,
 
-  parse(text, { directory }) {
-    if (!/^file:\/\//i.test(text)) return resolve(directory, text);
-    try {
-      return fileURLToPath(text);
-    } catch {
-      throw new SettingsError(`invalid file URL ${text}: write file:///absolute/path`);
-    }
-  },
+  parse: (text, { directory }) => parsePath(text, directory),
   hostOf: () => "",
   identity: () => [],
   flightTerms: () => undefined,
@@ -106,6 +99,16 @@ export const localStorage: Storage = {
     return new LocalLister(of === "sources" ? spec.root : undefined);
   },
 };
+
+/** The absolute path of a path or a file URL. @throws SettingsError for an invalid file URL. */
+function parsePath(text: string, directory: string): string {
+  if (!/^file:\/\//i.test(text)) return resolve(directory, text);
+  try {
+    return fileURLToPath(text);
+  } catch {
+    throw new SettingsError(`invalid file URL ${text}: write file:///absolute/path`);
+  }
+}
 
 function isDirectory(path: string): boolean {
   try {

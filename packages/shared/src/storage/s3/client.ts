@@ -63,11 +63,36 @@ export class S3Client {
     const identity = await this.credentials();
     try {
       return await this.#send(request, identity, signal);
-    } catch (error) {
+    } catch (thrown) {
+      const error = await this.#explain(thrown, request, identity, signal);
       if (!identity || !(error instanceof TransferError) || error.class !== "credentials") throw error;
       const other = await this.credentials(identity);
       if (isSameIdentity(identity, other)) throw error;
       return await this.#send(request, other, signal);
+    }
+  }
+
+  /**
+   * An answer to HEAD has no body that says what is wrong. Where it may be the credentials, a GET for one byte is sent to
+   * know.
+   *
+   * @returns the error that the service names, else the given one.
+   */
+  async #explain(
+    error: unknown,
+    request: S3Request,
+    identity: AwsIdentity | undefined,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    if (!identity || request.method !== "HEAD" || !(error instanceof TransferError)) return error;
+    if (error.httpStatus !== 400 && error.httpStatus !== 403) return error;
+    const headers = { ...request.headers, range: "bytes=0-0" };
+    try {
+      const answer = await this.#send({ ...request, method: "GET", headers, short: true }, identity, signal);
+      answer.body.discard(0);
+      return error;
+    } catch (named) {
+      return named instanceof TransferError && named.class === "credentials" ? named : error;
     }
   }
 

@@ -86,7 +86,10 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
     case "InvalidAccessKeyId":
     case "SignatureDoesNotMatch":
     case "InvalidToken":
+    case "InvalidTokenId":
+    case "InvalidSecurity":
     case "ExpiredToken":
+    case "ExpiredTokenException":
     case "TokenRefreshRequired":
       return make("credentials", `the credentials are not accepted (${text}): check the keys or the profile`);
     case "RequestTimeTooSkewed":
