@@ -608,6 +608,24 @@ describe("pages of a listing", () => {
     expect(s3.requests[1]?.query.get("key-marker")).toBe("k");
   });
 
+  it.for([["a", "b"], ["a"], ["a", "b", "c"]])(
+    "of uploads are refused where they go in a circle: %s",
+    async (markers, { s3, at }) => {
+      s3.fault = ({ query }, answer) => {
+        const at = markers.indexOf(query.get("upload-id-marker") ?? "");
+        const next = markers[(at + 1) % markers.length];
+        const more = `<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>`;
+        answer.end(
+          `<ListMultipartUploadsResult>${more}<NextUploadIdMarker>${next}</NextUploadIdMarker></ListMultipartUploadsResult>`,
+        );
+        return true;
+      };
+      expect(await errorOf(at().bucket.listUploads("k", never))).toMatchObject({
+        message: expect.stringContaining("do not go on"),
+      });
+    },
+  );
+
   it.for<[string, string]>([
     ["a//b", "a//b"],
     [" x ", " x "],

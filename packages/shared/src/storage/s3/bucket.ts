@@ -67,6 +67,9 @@ export type Written =
   | { is: "refused" }
   | { is: "gone" };
 
+/** Pages of uploads of one key, of up to 1,000 each, that are read: nobody has more. */
+const MOST_UPLOAD_PAGES = 100;
+
 /**
  * The objects and multipart uploads of one bucket: everything but reading and listing objects. ETags are as in a
  * header, with their quotes. Requests that come once per object or part are our own; the rare ones are the AWS SDK's.
@@ -267,6 +270,7 @@ export class S3Bucket {
   async listUploads(key: string, signal: AbortSignal): Promise<{ uploadId: string; startedMs: number }[]> {
     const uploads: { uploadId: string; startedMs: number }[] = [];
     let after: { KeyMarker?: string; UploadIdMarker?: string } = {};
+    const markers = new Set<string>();
     for (;;) {
       const input = { Bucket: this.name, Prefix: key, ...after };
       const answer = await this.#rarely((sdk) => new sdk.ListMultipartUploadsCommand(input), { signal });
@@ -282,7 +286,9 @@ export class S3Bucket {
       // Keys come in order: all that follow are longer.
       if (childText(xml, "NextKeyMarker") !== key) return uploads;
       const next = childText(xml, "NextUploadIdMarker") ?? "";
-      if (next === "" || next === after.UploadIdMarker) throw unintelligible("its pages do not go on");
+      if (next === "" || markers.has(next) || markers.size === MOST_UPLOAD_PAGES)
+        throw unintelligible("its pages do not go on");
+      markers.add(next);
       after = { KeyMarker: key, UploadIdMarker: next };
     }
   }
