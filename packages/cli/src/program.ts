@@ -3,6 +3,7 @@ import { SettingsError, UnavailableError } from "@drover/shared/errors";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
+import { addCp } from "./commands/cp.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
@@ -22,6 +23,7 @@ function build(exit: Exit): Command {
     .exitOverride()
     .configureHelp({ showGlobalOptions: true });
   addSync(program, exit);
+  addCp(program, exit);
   addFetch(program, exit, version());
   addRuns(program, exit);
   addWorker(program, exit);

@@ -3,7 +3,7 @@ import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { destinationOf, type Location, parseLocation } from "@drover/shared/storage/registry";
-import type { Lister } from "@drover/shared/storage/storage";
+import type { Expected, Lister } from "@drover/shared/storage/storage";
 import type { Cursor } from "./cursor.js";
 import type { Entry } from "./entry.js";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
@@ -94,7 +94,10 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
       cursor: inside,
       ...(several ? { named: redactUrl(location.text) } : {}),
       expand: (listers) =>
-        expandOne({ location, name: spec.destination }, { wanted, input, inside, after, listers }),
+        expandOne(
+          { location, expected: "either", name: spec.destination },
+          { wanted, input, inside, after, listers },
+        ),
     };
   }
   if (input.list === undefined) return;
@@ -151,6 +154,7 @@ async function* expandLine(line: ListLine, context: Context): AsyncGenerator<Ent
   yield* expandOne(
     {
       location,
+      expected: "file",
       name: destination === "" ? undefined : destination,
       sha256: sha256 === "" ? undefined : sha256.toLowerCase(),
     },
@@ -168,6 +172,7 @@ function checkSha256(text: string): void {
 /** A source with its attributes from the command line or the list. */
 interface NamedSource {
   location: Location;
+  expected: Expected;
   /** Name at the destination, for a single file. */
   name: string | undefined;
   sha256?: string | undefined;
@@ -185,7 +190,10 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   }
   const redacted = redactUrl(text);
   const lister = await listers.of(storage);
-  const looked = await listing(redacted, lister.look(text, inside.after !== undefined));
+  const looked = await listing(
+    redacted,
+    lister.look(text, inside.after !== undefined ? "tree" : named.expected),
+  );
   if (looked.is === "tree") {
     if (named.name === undefined) yield* expandTree(named.location, lister, context);
     else yield refuse(`${redacted} is a ${storage.treeNoun}: it cannot have the name of one file`);

@@ -8,7 +8,7 @@ import type { RunRequest } from "./request.js";
 /**
  * Checks the deletion settings of a request.
  *
- * @param sources of the request.
+ * @param sources of the request, of which it is known whether they are trees.
  * @param spec of the run, including its services, which decide whether two locations overlap.
  * @throws SettingsError if deletion could remove something that is not meant to be removed.
  */
@@ -21,10 +21,14 @@ export function planDeletion(
   if (!deletion) return undefined;
   if (request.selection.list !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
+  const file = sources.find(({ storage, text }) => !storage.isTree(text));
+  if (file)
+    throw new SettingsError(
+      `--delete needs directories or S3 prefixes, which ${redactUrl(file.text)} is not`,
+    );
   const { root } = spec;
   const storage = storageOf(root);
   const destination = destinationOf(root);
-  for (const source of sources) source.storage.requireTree(source.text);
   const besides = sources.filter((each) => each.storage === storage && destination.isShared(spec));
   for (const { text } of besides)
     if (destination.contains(root, destination.parseRoot(text, request.directory)))

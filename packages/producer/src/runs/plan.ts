@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import { SettingsError } from "@drover/shared/errors";
+import { SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSecrets, RunSpec } from "@drover/shared/run";
 import { checkHeader } from "@drover/shared/storage/http/client";
@@ -12,6 +12,7 @@ import {
   storageOf,
 } from "@drover/shared/storage/registry";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
+import { Listers } from "../expand/listers.js";
 import { compilePatterns } from "../expand/patterns.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
@@ -42,7 +43,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   compilePatterns(selection.patterns, selection.filters);
   const limits = limitsOf(request);
   const root = parseRoot(destination.root, directory);
-  const sources = checkSources(request);
+  let sources = checkSources(request);
   if (limited(limits) && sources.some(({ storage }) => !storage.listsSizes))
     throw new SettingsError(URL_LIMITS);
   const list = selection.list === undefined ? undefined : checkList(resolveList(selection.list, directory));
@@ -90,6 +91,12 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       written: root,
     }),
   );
+  const [only] = selection.list === undefined && sources.length === 1 ? sources : [];
+  const mayBeFile = destination.rootMayBeFile ? destinationOf(root).asFile(root) : undefined;
+  if (destination.delete || (only && mayBeFile)) sources = await resolveTrees(sources, spec);
+  spec.sources = sources.map(({ text }) => redactUrl(text));
+  if (only && mayBeFile && !sources.some(isTree))
+    Object.assign(spec, { root: mayBeFile.root, destination: mayBeFile.name });
   for (const source of sources) refuseSame(source, spec);
   const deletion = planDeletion(request, sources, spec);
   if (deletion) spec.delete = deletion;
@@ -145,6 +152,40 @@ function checkSources({ selection, directory, s3, destination }: RunRequest): Lo
     byDestination.set(name, written);
   }
   return [...byText.values()];
+}
+
+function isTree({ storage, text }: Location): boolean {
+  return storage.isTree(text) === true;
+}
+
+/**
+ * Asks services which of the sources are trees, where their names do not tell. A tree gets a slash at its end.
+ *
+ * @throws SettingsError if a source is not there, or is both a file and a tree; UnavailableError if a service does not
+ *   tell.
+ */
+async function resolveTrees(sources: Location[], spec: RunSpec): Promise<Location[]> {
+  const { signal } = new AbortController(); // never aborted: Ctrl-C ends the process
+  const listers = new Listers({ spec, of: "sources", signal, warn: () => {} });
+  try {
+    const resolved: Location[] = [];
+    for (const source of sources) {
+      const { storage, text } = source;
+      const looked =
+        storage.isTree(text) === undefined
+          ? await (await listers.of(storage)).look(text, "either")
+          : undefined;
+      if (looked?.is === "failed") throw new SettingsError(looked.error.message);
+      if (looked?.is === "nothing") throw new SettingsError(`${redactUrl(text)}: ${looked.why}`);
+      resolved.push(looked?.is === "tree" ? { storage, text: `${text}/` } : source);
+    }
+    return resolved;
+  } catch (error) {
+    if (!(error instanceof TransferError)) throw error;
+    throw new UnavailableError(error.message);
+  } finally {
+    await listers.close();
+  }
 }
 
 /** @throws SettingsError if a tree would be synced onto itself. */

@@ -33,6 +33,8 @@ const destinationSchema = z.strictObject({
   root: z.string(),
   /** Name of a single file below the root. Defaults to the name of the source. */
   name: z.string().optional(),
+  /** Whether the root is the file itself where one file is the only source and no directory is there. */
+  rootMayBeFile: z.boolean().default(false),
   /** Name of a URL's file: its last segment (`name`), or host and path (`url`). */
   layout: z.enum(["name", "url"]).default("name"),
   /** Whether to check that objects are as they were written. A local destination is always checked. */

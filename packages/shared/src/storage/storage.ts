@@ -68,8 +68,6 @@ export interface Storage {
    * @throws SettingsError for a tree that cannot be listed.
    */
   isTree(location: string): boolean | undefined;
-  /** @throws SettingsError if the location is not a tree, which --delete needs. */
-  requireTree(location: string): void;
   /** Loads what opens its files. */
   loadSources(): Promise<(options: SourcesOptions) => Sources>;
   /** Makes the lister of its files. */
@@ -109,6 +107,9 @@ export interface ListerOptions extends LookOptions {
    */
   of: "sources" | "destination";
 }
+
+/** What a location is known to be: `either` is for the listing to tell. */
+export type Expected = "either" | "file" | "tree";
 
 /** What is at a location. */
 export type Looked =
@@ -161,10 +162,12 @@ export interface ListOptions {
 /** Looks at and lists locations of one storage. */
 export interface Lister {
   /**
-   * @param resumed whether an earlier listing of it began, so that it is a tree.
+   * Finds out what is at a location. A name that is a file's and a tree's at once is `failed`, unless `expected` tells
+   * which of them is meant.
+   *
    * @throws TransferError if it cannot be looked at.
    */
-  look(location: string, resumed: boolean): Promise<Looked>;
+  look(location: string, expected: Expected): Promise<Looked>;
   /**
    * Yields all files below a tree in the byte order of their names, in bounded memory, without the run's own
    * destination.
@@ -202,6 +205,8 @@ export interface DestinationStorage {
   parseRoot(text: string, directory: string): string;
   /** The location of a name below a root. */
   join(root: string, name: string): string;
+  /** The root and the name of a file to be written at a location; undefined where that is a tree already. */
+  asFile(location: string): { root: string; name: string } | undefined;
   /** @throws TransferError class `path`, permanent, for an invalid file name. */
   checkName(name: string): void;
   /** Whether the inner location is the outer one or below it. */

@@ -35,9 +35,6 @@ export const httpStorage: Storage = {
     return [host, ...segments.slice(0, -1).map(decode), last].join("/");
   },
   isTree: () => false,
-  requireTree(location) {
-    throw new SettingsError(`--delete needs directories or S3 prefixes, which ${redactUrl(location)} is not`);
-  },
   async loadSources() {
     const { HttpSource } = await import("./source.js");
     return ({ http, headers, secretLocation }): Sources => {

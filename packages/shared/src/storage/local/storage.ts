@@ -1,5 +1,5 @@
 import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { errnoCode, SettingsError } from "../../errors.js";
 import { makeDirectory } from "../../make-directory.js";
@@ -14,6 +14,10 @@ const destination: DestinationStorage = {
   ownDirectory: true,
   parseRoot: parsePath,
   join,
+  asFile(path) {
+    const name = basename(path);
+    return name === "" || isDirectory(path) ? undefined : { root: dirname(path), name };
+  },
   checkName: safeRelative,
   contains: (outer, inner) => liesWithin(inner, outer),
   isSame(source, root) {
@@ -85,10 +89,6 @@ export const localStorage: Storage = {
     } catch (error) {
       throw new SettingsError(`cannot list the directory ${location} (${errnoCode(error)})`);
     }
-  },
-  requireTree(location) {
-    if (!statSync(location, { throwIfNoEntry: false })?.isDirectory())
-      throw new SettingsError(`--delete needs directories or S3 prefixes: ${location} is no directory`);
   },
   async loadSources() {
     const { LocalSource } = await import("./source.js");

@@ -3,6 +3,7 @@ import { baseName, STAGING_NAME, STAGING_REASON, safeKey } from "../../paths.js"
 import { HttpClient } from "../http/client.js";
 import { ListingError } from "../listing-error.js";
 import type {
+  Expected,
   Listed,
   ListedName,
   ListedRun,
@@ -48,19 +49,25 @@ export class S3Lister implements Lister {
   }
 
   /**
-   * Whether a name is an object's or a prefix's. An object is first: `b/my/path` means it where it exists, else
-   * everything below `my/path/`, and never `my/path2`.
+   * Whether a name is an object's or a prefix's: `b/my/path` means the object, or everything below `my/path/`, and never
+   * `my/path2`.
    */
-  async look(location: string, resumed: boolean): Promise<Looked> {
+  async look(location: string, expected: Expected): Promise<Looked> {
     const { bucket, key } = parseS3(location);
-    if (resumed || key === "" || key.endsWith("/")) return { is: "tree" };
+    if (expected === "tree" || key === "" || key.endsWith("/")) return { is: "tree" };
     try {
       // The name itself is the first of all that begin with it.
       const first = await this.#first(bucket, key);
-      if (first?.key === key) return { is: "file", version: versionOf(first) };
-      return (await this.#first(bucket, `${key}/`))
-        ? { is: "tree" }
-        : { is: "nothing", why: "no such object, and nothing below that prefix" };
+      const object = first?.key === key ? first : undefined;
+      const isPrefix = expected === "either" && (await this.#first(bucket, `${key}/`)) !== undefined;
+      if (object && isPrefix) {
+        const why = `${location} is an object, and there are others below ${location}/: write ${location}/ for those, or name the object in a list (--from-file)`;
+        return { is: "failed", error: new TransferError("unsupported", why, { permanent: true }) };
+      }
+      if (object) return { is: "file", version: versionOf(object) };
+      if (isPrefix) return { is: "tree" };
+      const why = "no such object, and nothing below that prefix";
+      return { is: "nothing", why: expected === "either" ? why : "no such object (a prefix ends in /)" };
     } catch (error) {
       // Who may not list may still be allowed to read: asking for the object will tell.
       if (error instanceof TransferError && error.class === "forbidden")

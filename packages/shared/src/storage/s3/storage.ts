@@ -26,6 +26,12 @@ const destination: DestinationStorage = {
     const { bucket, key } = parseS3(root);
     return s3Text({ bucket, key: key === "" ? name : `${key}/${name}` });
   },
+  asFile(location) {
+    const { bucket, key } = parseS3(location);
+    const name = baseName(key);
+    if (name === "") return undefined;
+    return { root: parseRoot(s3Text({ bucket, key: key.slice(0, -name.length) })), name };
+  },
   checkName: safeKey,
   contains: (outer, inner) => isBelow(inner, outer),
   isSame(source, root, { s3, s3Destination }) {
@@ -92,13 +98,9 @@ export const s3Storage: Storage = {
     const { bucket, key } = parseS3(location);
     return layout === "name" ? baseName(key) : `${bucket}/${key}`;
   },
-  isTree: () => undefined,
-  requireTree(location) {
+  isTree(location) {
     const { key } = parseS3(location);
-    if (key === "" || key.endsWith("/")) return;
-    throw new SettingsError(
-      `--delete needs whole trees: write ${location}/ for everything below ${location}`,
-    );
+    return key === "" || key.endsWith("/") ? true : undefined;
   },
   async loadSources() {
     const { S3Sources } = await import("./sources.js");

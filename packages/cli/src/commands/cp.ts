@@ -1,0 +1,33 @@
+import { SettingsError } from "@drover/shared/errors";
+import type { Command } from "commander";
+import { setVerbose } from "../output.js";
+import { withDestination } from "../settings/destination.js";
+import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import type { Exit } from "./options.js";
+import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
+import { makeRun } from "./sync-action.js";
+
+/** What the last argument says instead. */
+const DESTINATION = ["artifact-root", "script-name"];
+
+/** `drover cp SOURCE… DEST` */
+export function addCp(program: Command, exit: Exit): void {
+  const command = program
+    .command("cp")
+    .description("copy files, URLs and the content of directories and prefixes to DEST; nothing is deleted")
+    .usage("[options] SOURCE... DEST")
+    .argument("<path...>", `${SOURCES_HELP}; the last one is where they go`);
+  const filters = addRunOptions(command);
+  addSettings(command, [...TRANSFER.filter((name) => !DESTINATION.includes(name)), ...S3, ...STATE]).action(
+    async (paths: string[], flags: RunFlags, command: Command) => {
+      setVerbose(flags.verbose ?? false);
+      const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
+      if (sources.length === 0 && flags.fromFile === undefined)
+        throw new SettingsError(`cp needs a source and a destination: drover cp ${destination} DEST`);
+      const resolved = withDestination(await settingsOf(command), "DEST", destination);
+      // As in cp: one file goes into DEST where that is a directory or ends in /, else DEST is its name.
+      const rootMayBeFile = !/\/\.{0,2}$|^\.{1,2}$/.test(destination);
+      exit(await makeRun(sources, { ...flags, filters }, resolved, { rootMayBeFile }));
+    },
+  );
+}

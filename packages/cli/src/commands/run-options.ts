@@ -1,0 +1,72 @@
+import type { Command } from "commander";
+import { readFilters } from "../settings/filter-files.js";
+import type { RequestFlags } from "../settings/run-request.js";
+import { collect, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
+
+/** Flags of a command that makes a run, as typed. */
+export interface RunFlags extends RequestFlags, OutputFlags {
+  dryRun?: boolean;
+  /** Whether to submit the run to the fleet without following it. */
+  detach?: boolean;
+  hostLimit?: string[];
+  verbose?: boolean;
+}
+
+export const SOURCES_HELP = "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories";
+
+/**
+ * Adds what commands that make a run have in common.
+ *
+ * @returns the rules of `--include`, `--exclude` and their files in the order in which they are typed; filled when the
+ *   command line is parsed.
+ */
+export function addRunOptions(command: Command): string[] {
+  const filters: string[] = [];
+  const rule = (sign: "+" | "-") => (glob: string) => {
+    filters.push(`${sign} ${glob}`);
+    return glob;
+  };
+  const rules = (sign: "+" | "-" | undefined) => (file: string) => {
+    filters.push(...readFilters(file, sign));
+    return file;
+  };
+  command
+    .option(
+      "--from-file <LIST>",
+      "sources from a file, one a line: source [TAB destination [TAB sha256]]; - is stdin",
+    )
+    .option(
+      "--pattern <GLOB>",
+      "files of directories and prefixes to take (repeatable; !GLOB excludes; default: *)",
+      collect,
+    )
+    .option(
+      "--include <GLOB>",
+      "take matching files of directories; the first of these that matches decides",
+      rule("+"),
+    )
+    .option("--exclude <GLOB>", "leave matching files of directories out; in order with --include", rule("-"))
+    .option("--include-from <FILE>", "globs to include, one a line; in order with --include", rules("+"))
+    .option("--exclude-from <FILE>", "globs to exclude, one a line; in order with --exclude", rules("-"))
+    .option(
+      "--filter-from <FILE>",
+      "'+ GLOB' and '- GLOB', one a line; in order with the others",
+      rules(undefined),
+    )
+    .option(
+      "--min-size <SIZE>",
+      "leave smaller files of directories out, e.g. 10K (KiB where it has no unit)",
+    )
+    .option("--max-size <SIZE>", "leave larger files of directories out")
+    .option("--min-age <AGE>", "leave younger files of directories out, e.g. 10m, 2d, or a date")
+    .option("--max-age <AGE>", "leave older files of directories out")
+    .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
+    .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
+    .option("--json", "results as a JSON array on standard output")
+    .option("--ndjson", "results as one JSON object a line")
+    .option("--dry-run", "say what would be copied and deleted, and why; change nothing")
+    .option("--detach", "with --redis: print the run's id and leave it to the fleet")
+    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
+    .option("--verbose", "retries, and stack traces of errors");
+  return filters;
+}

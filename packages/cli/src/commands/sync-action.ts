@@ -1,0 +1,94 @@
+import type { FleetRun } from "@drover/producer/runs/fleet-run";
+import type { PlannedRun } from "@drover/producer/runs/plan";
+import { SettingsError } from "@drover/shared/errors";
+import { below } from "@drover/shared/storage/registry";
+import { formatOf } from "../display/format.js";
+import { EXIT } from "../exit.js";
+import { detail, reportError, warn } from "../output.js";
+import { requestOf } from "../settings/run-request.js";
+import type { Resolved } from "../settings/settings.js";
+import type { RunFlags } from "./run-options.js";
+
+/**
+ * Checks all settings before anything changes, then carries the run or submits it to the fleet, and shows it.
+ *
+ * @param rootMayBeFile whether the destination is the name of the file where one file is the only source.
+ * @returns the exit code.
+ */
+export async function makeRun(
+  sources: string[],
+  flags: RunFlags,
+  resolved: Resolved,
+  { rootMayBeFile = false } = {},
+): Promise<number> {
+  const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
+  const format = formatOf(flags);
+  const request = requestOf(sources, flags, resolved);
+  request.destination.rootMayBeFile = rootMayBeFile;
+  const { planRun } = await import("@drover/producer/runs/plan");
+  const planned = await planRun(request);
+  if (flags.delete && flags.detach)
+    throw new SettingsError(
+      "--delete needs the command to stay until everything has arrived: leave --detach out",
+    );
+  const { checkBackup, prepareDestination } = await import("@drover/producer/runs/destination");
+  await checkBackup(planned);
+  if (flags.dryRun) {
+    const { showDryRun } = await import("../display/show-dry-run.js");
+    return await showDryRun(planned, format, { redis, stateDir });
+  }
+  const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
+  if (fleets && redis === undefined)
+    throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
+  const { parseHostLimit } = await import("@drover/shared/protocol/host-limits");
+  const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
+  await prepareDestination(planned);
+  // Redis starts while the remaining modules are loaded.
+  const { openEngine } = await import("@drover/shared/engine");
+  const opening = openEngine({ redis, stateDir });
+  opening.catch(() => {}); // awaited below
+  const { submit, submitDetached } = await import("@drover/producer/runs/submit");
+  const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
+  const { isLive, showRun } = await import("../display/show-run.js");
+  const engine = await opening;
+  try {
+    if (flags.detach) {
+      const handle = await submitDetached(engine, planned, { stateDir, hostLimits, warn });
+      return await leave(handle);
+    }
+    const options = { startPool: startLocalPool, stateDir, hostLimits, live: isLive(format), warn };
+    const handle = await submit(engine, planned, options);
+    if (!planned.spec.fleet) detail(`run ${handle.run.id}`); // of a fleet's run the display says it
+    return await showRun(engine, handle, { format, title: titleOf(planned) });
+  } finally {
+    engine.close();
+  }
+}
+
+/** Submits a run to its fleet and prints its id. */
+async function leave(handle: FleetRun): Promise<number> {
+  const { SILENT } = await import("@drover/producer/runs/run-handle");
+  const { ListingError } = await import("@drover/shared/storage/listing-error");
+  const { id } = handle.run;
+  try {
+    const batches = await handle.submitAll({ ...SILENT, warn });
+    process.stdout.write(`${id}\n`);
+    await handle.untilDurable(batches);
+    return EXIT.ok;
+  } catch (error) {
+    if (!(error instanceof ListingError)) throw error;
+    process.stdout.write(`${id}\n`);
+    const remedy = error.remedy ?? `drover resume ${id} lists on`;
+    reportError(`${error.message}; not everything was found: ${remedy}`);
+    return EXIT.some;
+  }
+}
+
+function titleOf({ spec, secrets }: PlannedRun): string {
+  const count = secrets.sources.length;
+  const many = count === 1 ? "1 source" : `${count} sources`;
+  const hasList = spec.list !== undefined || spec.listIsStdin;
+  const what = !hasList ? many : count > 0 ? `${many} and a list` : "a list";
+  const where = spec.destination === undefined ? spec.root : below(spec.root, spec.destination);
+  return `Syncing ${what} to ${where}...`;
+}
