@@ -54,6 +54,7 @@ export interface Result {
 
 /** One element of `drover sync --json`. */
 export interface Item {
+  readonly run: string;
   /** A file that was removed at the destination has none: null. */
   readonly source: string;
   readonly destination: string;

@@ -2,11 +2,21 @@ import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import type { OutputConfiguration } from "commander";
 
-let verbose = false;
+/** How much is said: `quiet` is what went wrong alone. */
+export type Verbosity = "quiet" | "normal" | "verbose";
+
+let verbosity: Verbosity = "normal";
 let live: { clear(): void; draw(): void } | undefined;
 
-export function setVerbose(value: boolean): void {
-  verbose = value;
+/** @param flags of the command line; `--verbose` wins. */
+export function setVerbosity({ verbose, quiet }: { verbose?: boolean; quiet?: boolean }): void {
+  verbosity = verbose ? "verbose" : quiet ? "quiet" : "normal";
+}
+
+/** Whether as much is said as in `least`, or more. */
+export function says(least: Verbosity): boolean {
+  const order: Verbosity[] = ["quiet", "normal", "verbose"];
+  return order.indexOf(verbosity) >= order.indexOf(least);
 }
 
 let unwritten = false;
@@ -52,15 +62,20 @@ export function warn(message: string): void {
   line(`warning: ${printable(message)}`);
 }
 
+/** Writes a line of progress to standard error, unless --quiet is given. */
+export function progressLine(text: string): void {
+  if (says("normal")) line(text);
+}
+
 /** Writes a line to standard error, only with --verbose. */
 export function detail(message: string): void {
-  if (verbose) line(printable(message));
+  if (says("verbose")) line(printable(message));
 }
 
 /** Writes one line to standard error, and the stack with --verbose. */
 export function reportError(error: unknown): void {
   line(`drover: ${printable(messageOf(error))}`);
-  if (verbose && error instanceof Error && error.stack) line(error.stack);
+  if (says("verbose") && error instanceof Error && error.stack) line(error.stack);
 }
 
 /** Formats usage errors as one line, without secrets. @param where help is found. */

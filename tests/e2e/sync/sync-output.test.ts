@@ -18,12 +18,16 @@ describe("human output", () => {
     const lines = stdout.trimEnd().split("\n");
     expect(lines[0]).toBe("Syncing 3 sources...");
     expect(lines.at(-1)).toBe("2/3 successful");
-    expect(lines).toHaveLength(5);
+    expect(lines).toHaveLength(7);
     expect(lines).toContainEqual(expect.stringMatching(/^✓ data1\.csv \(1\.2 MB, \d+\.\ds\)$/));
     expect(lines).toContainEqual(
       expect.stringMatching(/^✓ data2\.csv \((0\.8 MB|800(\.0)? kB), \d+\.\ds\)$/),
     );
     expect(lines).toContainEqual(expect.stringMatching(/^✗ data3\.csv \(.*404.*\)$/));
+    expect(lines.at(-3)).toMatch(
+      new RegExp(`^2 copied, 0 unchanged, 1 failed; 2 MB in \\d+\\.\\ds \\(.*/s\\) to ${work.out}$`),
+    );
+    expect(lines.at(-2)).toMatch(/^run \S+: drover retry \S+ tries again what did not succeed$/);
     expect(code).toBe(1);
   });
 
@@ -33,13 +37,49 @@ describe("human output", () => {
     expect(stdout).not.toContain("\r");
   });
 
-  it("counts an unchanged file as successful", async ({ box, origin, work }) => {
+  it("counts an unchanged file as successful, and names it with --verbose alone", async ({
+    box,
+    origin,
+    work,
+  }) => {
     const command = ["sync", origin.route("/a.csv", file("a")), ...work.into];
     await box.run(command);
     const again = await box.run(command);
-    expect(again.stdout).toMatch(/^✓ a\.csv/m);
-    expect(again.stdout).toMatch(/^1\/1 successful$/m);
+    expect(again.stdout).not.toContain("✓");
+    expect(again.stdout).toMatch(/^0 copied, 1 unchanged, .*\nrun \S+\n1\/1 successful\n$/m);
     expect(again.code).toBe(0);
+    expect((await box.run([...command, "-v"])).stdout).toMatch(/^✓ a\.csv \(unchanged\)$/m);
+  });
+
+  it("is what went wrong alone with -q", async ({ box, origin, work }) => {
+    const good = origin.route("/a.csv", file("a"));
+    const bad = origin.route("/b.csv", status(404));
+    const { stdout, stderr } = await box.run(["sync", good, bad, ...work.into, "-q"]);
+    expect(stdout).toMatch(/^✗ b\.csv \(.*404.*\)\n$/);
+    expect(stderr).toBe("");
+    expect((await box.run(["sync", good, ...work.into, "-q"])).stdout).toBe("");
+  });
+
+  it("names the next command as it must be typed", async ({ box, origin, work }) => {
+    const url = origin.route("/a.csv", status(404), file("a"));
+    const own = ["--state-dir", work.at("my state")];
+    const { stdout } = await box.run(["sync", url, ...work.into, ...own]);
+    const [, id] = /^run (\S+): drover retry \1 --state-dir '.*\/my state' tries/m.exec(stdout) ?? [];
+    expect((await box.run(["retry", id ?? "", ...own])).code).toBe(0);
+  });
+
+  it("tells of progress in between where there is no terminal", async ({ box, origin, work }) => {
+    const gate = new Gate();
+    const url = origin.route("/a.csv", gated(gate, file("a")));
+    const run = box.start(["sync", url, ...work.into, "--stats", "100ms"]);
+    await run.waitFor("stderr", /^0\/1 files · 0 B · 0 B\/s$/m);
+    gate.open();
+    expect((await run.result).code).toBe(0);
+  });
+
+  it("refuses a time between lines of progress that is none", async ({ box, work }) => {
+    const { code, stderr } = await box.run(["sync", ".", ...work.into, "--stats", "often"]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining("--stats must be a time such as 30s")]);
   });
 
   it("shows that files are written to the default destination", async ({ box, origin, work }) => {
@@ -52,7 +92,7 @@ describe("human output", () => {
     const command = ["sync", origin.route("/a.csv", file("a")), ...work.into, "--verbose"];
     const { stdout, stderr, code } = await box.run(command);
     expect(code).toBe(0);
-    expect(stdout.trimEnd().split("\n")).toHaveLength(3);
+    expect(stdout.trimEnd().split("\n")).toHaveLength(5);
     expect(stderr).not.toBe("");
   });
 });
@@ -65,7 +105,9 @@ describe("--json", () => {
     const { items, code } = await box.sync([...sources, ...work.into]);
     expect(code).toBe(1);
     const of = (name: string) => items.find((item) => item.source === origin.url(name)) as Item;
+    expect(new Set(items.map(({ run }) => run)).size).toBe(1);
     expect(of("/new.csv")).toMatchObject({
+      run: expect.stringMatching(/^r\w+-\w+$/),
       checksum: sha256("new"),
       status: "ok",
       outcome: "copied",

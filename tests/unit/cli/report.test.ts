@@ -18,7 +18,7 @@ const OUTCOME: Outcome = {
 function written(tell: (report: Report) => void): string {
   const write = vi.spyOn(process.stdout, "write").mockReturnValue(true);
   try {
-    tell(new Report("json", undefined));
+    tell(new Report("json", "r1", undefined));
     return write.mock.calls.map(([text]) => text).join("");
   } finally {
     write.mockRestore();

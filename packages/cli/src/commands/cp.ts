@@ -1,6 +1,5 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
-import { setVerbose } from "../output.js";
 import { withDestination } from "../settings/destination.js";
 import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import type { Exit } from "./options.js";
@@ -20,7 +19,6 @@ export function addCp(program: Command, exit: Exit): void {
   const filters = addRunOptions(command);
   addSettings(command, [...TRANSFER.filter((name) => !DESTINATION.includes(name)), ...S3, ...STATE]).action(
     async (paths: string[], flags: RunFlags, command: Command) => {
-      setVerbose(flags.verbose ?? false);
       const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
       if (sources.length === 0 && flags.fromFile === undefined)
         throw new SettingsError(`cp needs a source and a destination: drover cp ${destination} DEST`);

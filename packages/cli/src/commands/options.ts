@@ -1,3 +1,8 @@
+import type { Command } from "commander";
+import { type Format, formatOf } from "../display/format.js";
+import { setVerbosity } from "../output.js";
+import { parseDuration } from "../settings/units.js";
+
 /** Ends the command with an exit code once all output is written. */
 export type Exit = (code: number) => void;
 
@@ -13,4 +18,28 @@ export const HOST_LIMIT_HELP =
 export interface OutputFlags {
   json?: boolean;
   ndjson?: boolean;
+}
+
+/** Flags that say how much is told of a run. */
+export interface DisplayFlags extends OutputFlags {
+  verbose?: boolean;
+  quiet?: boolean;
+  /** Interval of progress lines where there is no terminal, as typed. */
+  stats?: string;
+}
+
+/** Adds the flags that say how much is told of a run. */
+export function addDisplayOptions(command: Command): Command {
+  return command
+    .option("--json", "results as a JSON array on standard output")
+    .option("--ndjson", "results as one JSON object a line")
+    .option("--stats <TIME>", "time between lines of progress without a terminal; 0 for none (default: 30s)")
+    .option("-q, --quiet", "say what went wrong alone")
+    .option("-v, --verbose", "unchanged files, retries, and stack traces of errors");
+}
+
+/** Applies the flags. @throws SettingsError for an invalid interval, or two formats. */
+export function displayOf(flags: DisplayFlags): { format: Format; statsMs: number } {
+  setVerbosity(flags);
+  return { format: formatOf(flags), statsMs: parseDuration("--stats", flags.stats ?? "30s") };
 }

@@ -1,15 +1,14 @@
 import type { Command } from "commander";
 import { readFilters } from "../settings/filter-files.js";
 import type { RequestFlags } from "../settings/run-request.js";
-import { collect, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
+import { addDisplayOptions, collect, type DisplayFlags, HOST_LIMIT_HELP } from "./options.js";
 
 /** Flags of a command that makes a run, as typed. */
-export interface RunFlags extends RequestFlags, OutputFlags {
+export interface RunFlags extends RequestFlags, DisplayFlags {
   dryRun?: boolean;
   /** Whether to submit the run to the fleet without following it. */
   detach?: boolean;
   hostLimit?: string[];
-  verbose?: boolean;
 }
 
 export const SOURCES_HELP = "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories";
@@ -62,11 +61,9 @@ export function addRunOptions(command: Command): string[] {
     .option("--max-age <AGE>", "leave older files of directories out")
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
-    .option("--json", "results as a JSON array on standard output")
-    .option("--ndjson", "results as one JSON object a line")
-    .option("--dry-run", "say what would be copied and deleted, and why; change nothing")
+    .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")
     .option("--detach", "with --redis: print the run's id and leave it to the fleet")
-    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
-    .option("--verbose", "retries, and stack traces of errors");
+    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect);
+  addDisplayOptions(command);
   return filters;
 }

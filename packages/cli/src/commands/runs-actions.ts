@@ -2,13 +2,13 @@ import type { RunSummary } from "@drover/producer/runs/summary";
 import { SettingsError } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
 import { showDuration } from "../display/duration.js";
-import { formatOf } from "../display/format.js";
 import { Report } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
-import type { Settings } from "../settings/settings.js";
+import { ownOptions } from "../settings/own-options.js";
+import type { Resolved, Settings } from "../settings/settings.js";
 import { withEngine } from "./engine.js";
-import type { OutputFlags } from "./options.js";
+import { type DisplayFlags, displayOf, type OutputFlags } from "./options.js";
 
 /** The JSON form of a run. */
 function toJson({ run, counts }: RunSummary) {
@@ -110,22 +110,22 @@ export async function gc(days: string, settings: Settings): Promise<number> {
 export async function resume(
   id: string,
   retry: boolean,
-  settings: Settings,
-  flags: OutputFlags,
+  resolved: Resolved,
+  flags: DisplayFlags,
 ): Promise<number> {
-  const format = formatOf(flags);
+  const { format, statsMs } = displayOf(flags);
   const { resumeRun } = await import("@drover/producer/runs/resume");
   const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
   const { isLive, showRun } = await import("../display/show-run.js");
-  return await withEngine(settings, async (engine) => {
+  return await withEngine(resolved.values, async (engine) => {
     const options = { startPool: startLocalPool, retry, live: isLive(format), warn };
     const resumed = await resumeRun(engine, id, options);
     if (resumed.is === "open") {
       const title = `${retry ? "Retrying" : "Resuming"} run ${id}...`;
-      return await showRun(engine, resumed.handle, { format, title });
+      return await showRun(engine, resumed.handle, { format, statsMs, title, own: ownOptions(resolved) });
     }
     const { run, counts } = resumed;
-    const report = new Report(format, undefined);
+    const report = new Report(format, id, undefined);
     report.start(`Run ${id} is done: nothing is left to ${retry ? "retry" : "resume"}`);
     await report.end(counts);
     const { deletionRefused } = run;
@@ -135,12 +135,14 @@ export async function resume(
 }
 
 /** `drover wait RUN`: follows a run of the fleet. */
-export async function wait(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
-  const format = formatOf(flags);
+export async function wait(id: string, resolved: Resolved, flags: DisplayFlags): Promise<number> {
+  const { format, statsMs } = displayOf(flags);
   const { followRun } = await import("@drover/producer/runs/resume");
   const { showRun } = await import("../display/show-run.js");
-  return await withEngine(settings, async (engine) => {
-    return await showRun(engine, await followRun(engine, id), { format, title: `Waiting for run ${id}...` });
+  return await withEngine(resolved.values, async (engine) => {
+    const title = `Waiting for run ${id}...`;
+    const own = ownOptions(resolved);
+    return await showRun(engine, await followRun(engine, id), { format, statsMs, title, own });
   });
 }
 

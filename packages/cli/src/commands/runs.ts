@@ -1,7 +1,6 @@
 import type { Command } from "commander";
-import { setVerbose } from "../output.js";
 import { addSettings, STATE, settingsOf } from "../settings/flags.js";
-import type { Exit, OutputFlags } from "./options.js";
+import { addDisplayOptions, type DisplayFlags, type Exit, type OutputFlags } from "./options.js";
 
 const actions = () => import("./runs-actions.js");
 
@@ -25,22 +24,16 @@ export function addRuns(program: Command, exit: Exit): void {
     ["resume", "go on with a run that was interrupted"],
     ["retry", "take up again exactly what failed in a run"],
   ] as const) {
-    listing(name, description)
+    addDisplayOptions(about(program, name, description))
       .argument("<run>")
-      .option("--ndjson", "results as one JSON object a line")
-      .option("--verbose", "retries, and stack traces of errors")
-      .action(async (run: string, flags: OutputFlags & { verbose?: boolean }, command: Command) => {
-        setVerbose(flags.verbose ?? false);
-        exit(
-          await (await actions()).resume(run, name === "retry", (await settingsOf(command)).values, flags),
-        );
+      .action(async (run: string, flags: DisplayFlags, command: Command) => {
+        exit(await (await actions()).resume(run, name === "retry", await settingsOf(command), flags));
       });
   }
-  listing("wait", "follow a fleet's run to its end")
+  addDisplayOptions(about(program, "wait", "follow a fleet's run to its end"))
     .argument("<run>")
-    .option("--ndjson", "results as one JSON object a line")
-    .action(async (run: string, flags: OutputFlags, command: Command) => {
-      exit(await (await actions()).wait(run, (await settingsOf(command)).values, flags));
+    .action(async (run: string, flags: DisplayFlags, command: Command) => {
+      exit(await (await actions()).wait(run, await settingsOf(command), flags));
     });
 }
 

@@ -1,12 +1,12 @@
 import type { FleetRun } from "@drover/producer/runs/fleet-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
 import { SettingsError } from "@drover/shared/errors";
-import { below } from "@drover/shared/storage/registry";
-import { formatOf } from "../display/format.js";
 import { EXIT } from "../exit.js";
 import { detail, reportError, warn } from "../output.js";
+import { ownOptions } from "../settings/own-options.js";
 import { requestOf } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
+import { displayOf } from "./options.js";
 import type { RunFlags } from "./run-options.js";
 
 /**
@@ -22,7 +22,7 @@ export async function makeRun(
   { rootMayBeFile = false } = {},
 ): Promise<number> {
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
-  const format = formatOf(flags);
+  const { format, statsMs } = displayOf(flags);
   const request = requestOf(sources, flags, resolved);
   request.destination.rootMayBeFile = rootMayBeFile;
   const { planRun } = await import("@drover/producer/runs/plan");
@@ -59,7 +59,12 @@ export async function makeRun(
     const options = { startPool: startLocalPool, stateDir, hostLimits, live: isLive(format), warn };
     const handle = await submit(engine, planned, options);
     if (!planned.spec.fleet) detail(`run ${handle.run.id}`); // of a fleet's run the display says it
-    return await showRun(engine, handle, { format, title: titleOf(planned) });
+    return await showRun(engine, handle, {
+      format,
+      statsMs,
+      title: titleOf(planned),
+      own: ownOptions(resolved),
+    });
   } finally {
     engine.close();
   }
@@ -89,6 +94,5 @@ function titleOf({ spec, secrets }: PlannedRun): string {
   const many = count === 1 ? "1 source" : `${count} sources`;
   const hasList = spec.list !== undefined || spec.listIsStdin;
   const what = !hasList ? many : count > 0 ? `${many} and a list` : "a list";
-  const where = spec.destination === undefined ? spec.root : below(spec.root, spec.destination);
-  return `Syncing ${what} to ${where}...`;
+  return `Syncing ${what}...`;
 }

@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { setVerbose } from "../output.js";
 import { refuseAmbiguous, withDestination } from "../settings/destination.js";
 import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import type { Exit } from "./options.js";
@@ -25,7 +24,6 @@ export function addSync(program: Command, exit: Exit): void {
     .option("--backup-dir <DIR>", "move what is deleted there: a directory, or s3://bucket/prefix");
   addSettings(command, [...TRANSFER, ...S3, ...STATE]).action(
     async (sources: string[], flags: SyncFlags, command: Command) => {
-      setVerbose(flags.verbose ?? false);
       const settings = await settingsOf(command);
       if (flags.to === undefined) refuseAmbiguous(sources, settings);
       const resolved = flags.to === undefined ? settings : withDestination(settings, "--to", flags.to);

@@ -1,13 +1,14 @@
 import { isSuccess, type Outcome, type RunCounts, successfulFiles } from "@drover/shared/outcome";
 import prettyBytes from "pretty-bytes";
-import { printable } from "../output.js";
+import { printable, says } from "../output.js";
 import { showDuration } from "./duration.js";
 import type { Format } from "./format.js";
 import type { Progress } from "./progress.js";
 
 /** The JSON form of an outcome. */
-export function toJson(outcome: Outcome): string {
+export function toJson(outcome: Outcome, runId: string): string {
   return JSON.stringify({
+    run: runId,
     source: outcome.outcome === "deleted" ? null : outcome.source,
     destination: outcome.destination,
     checksum: outcome.checksum,
@@ -38,29 +39,40 @@ export class Report {
   #timer: NodeJS.Timeout | undefined;
   #first = true;
 
+  /** @param runId of the run that is reported. */
   constructor(
     private readonly format: Format,
+    private readonly runId: string,
     private readonly progress: Progress | undefined,
   ) {}
 
   start(line: string): void {
-    if (this.format === "human") this.#write(`${line}\n`);
+    if (this.format === "human" && says("normal")) this.#write(`${line}\n`);
   }
 
+  /** Unchanged files are told with --verbose alone: of most runs they are nearly all. */
   outcome(outcome: Outcome): void {
-    if (this.format === "human") this.#write(`${toLine(outcome)}\n`);
-    else if (this.format === "ndjson") this.#write(`${toJson(outcome)}\n`);
+    if (this.format === "human") {
+      const least =
+        outcome.outcome === "unchanged" ? "verbose" : isSuccess(outcome.outcome) ? "normal" : "quiet";
+      if (says(least)) this.#write(`${toLine(outcome)}\n`);
+    } else if (this.format === "ndjson") this.#write(`${toJson(outcome, this.runId)}\n`);
     else {
-      this.#write(`${this.#first ? "[\n" : ",\n"}  ${toJson(outcome)}`);
+      this.#write(`${this.#first ? "[\n" : ",\n"}  ${toJson(outcome, this.runId)}`);
       this.#first = false;
     }
   }
 
-  /** Ends the report; resolves when everything is written. */
-  async end(counts: RunCounts): Promise<void> {
+  /**
+   * Ends the report; resolves when everything is written.
+   *
+   * @param summary lines for people before the counts. Default none.
+   */
+  async end(counts: RunCounts, summary: string[] = []): Promise<void> {
     if (this.format === "json") this.#write(this.#first ? "[]\n" : "\n]\n");
     this.progress?.stop();
-    if (this.format === "human") this.#write(`${successfulFiles(counts)}/${counts.files} successful\n`);
+    if (this.format === "human" && says("normal"))
+      this.#write(`${[...summary, `${successfulFiles(counts)}/${counts.files} successful`].join("\n")}\n`);
     this.#flush();
     await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   }

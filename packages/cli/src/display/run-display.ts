@@ -2,34 +2,38 @@ import type { RunEvents } from "@drover/producer/runs/run-handle";
 import type { TransferJob } from "@drover/shared/job";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { detail, warn } from "../output.js";
-import type { Progress } from "./progress.js";
+import type { Meter } from "./meter.js";
 import type { Report } from "./report.js";
 
-/** Shows a run: one line per settled file and, on a terminal, the files in progress. */
+/** Shows a run: one line per settled file, and what the meter is read for. */
 export class RunDisplay implements RunEvents {
   constructor(
     private readonly report: Report,
-    private readonly progress: Progress | undefined,
+    private readonly meter: Meter,
   ) {}
 
   queued(files: number): void {
-    this.progress?.queued(files);
+    this.meter.queued(files);
+  }
+
+  endedBefore(files: number): void {
+    this.meter.endedBefore(files);
   }
 
   sealed(): void {
-    this.progress?.sealed();
+    this.meter.sealed();
   }
 
   started(job: TransferJob, attempt: number): void {
-    this.progress?.started(job, attempt);
+    this.meter.started(job, attempt);
   }
 
   receiving(index: number, transfer: { receivedBytes: number; sizeBytes: number | undefined }): void {
-    this.progress?.receiving(index, transfer);
+    this.meter.receiving(index, transfer);
   }
 
   waiting(job: TransferJob): void {
-    this.progress?.waiting(job);
+    this.meter.waiting(job);
   }
 
   retrying(job: TransferJob, attempt: number, error: BriefError, delayMs: number): void {
@@ -37,7 +41,7 @@ export class RunDisplay implements RunEvents {
   }
 
   settled(outcome: Outcome): void {
-    this.progress?.settled(outcome);
+    this.meter.settled(outcome);
     this.report.outcome(outcome);
   }
 

@@ -1,37 +1,47 @@
 import type { RunHandle, RunResult } from "@drover/producer/runs/run-handle";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf } from "@drover/shared/errors";
+import { successfulFiles } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { watchAvailability } from "@drover/shared/redis/availability";
+import type { Run } from "@drover/shared/run";
+import { below } from "@drover/shared/storage/registry";
+import prettyBytes from "pretty-bytes";
 import { EXIT, exitCode } from "../exit.js";
-import { reportError, setLive, warn } from "../output.js";
+import { printable, progressLine, reportError, says, setLive, warn } from "../output.js";
 import { onStopSignal } from "../signals.js";
 import { showDuration } from "./duration.js";
 import type { Format } from "./format.js";
+import { Meter } from "./meter.js";
 import { Report } from "./report.js";
 import { RunDisplay } from "./run-display.js";
 
 export interface ShowOptions {
   format: Format;
+  /** Interval in ms of progress lines where there is no live display; 0 for none. */
+  statsMs: number;
   /** First line of the human-readable output. */
   title: string;
+  /** Options that other commands need to find this run, see {@link ownOptions}. */
+  own: string;
 }
 
-/** Whether the run is shown live, file by file. */
+/** Whether the run is shown live, file by file: on a terminal, where nothing else is written to it but lines. */
 export function isLive(format: Format): boolean {
-  return format === "human" && process.stdout.isTTY === true && process.env.TERM !== "dumb";
+  const isFree = format === "human" || !process.stdout.isTTY;
+  return isFree && says("normal") && process.stderr.isTTY === true && process.env.TERM !== "dumb";
 }
 
 /** Follows a run to its end and shows it. @returns the exit code. */
-export async function showRun(
-  engine: Engine,
-  handle: RunHandle,
-  { format, title }: ShowOptions,
-): Promise<number> {
+export async function showRun(engine: Engine, handle: RunHandle, options: ShowOptions): Promise<number> {
+  const { format, statsMs, title, own } = options;
   const { run, breakers } = handle;
-  const progress = isLive(format) ? new (await import("./progress.js")).Progress(breakers) : undefined;
+  const meter = new Meter();
+  const progress = isLive(format) ? new (await import("./progress.js")).Progress(meter, breakers) : undefined;
   setLive(progress);
-  const report = new Report(format, progress);
+  const report = new Report(format, run.id, progress);
+  const stats =
+    progress || statsMs === 0 ? undefined : setInterval(() => progressLine(meter.line()), statsMs).unref();
   const stop = new AbortController();
   const unlisten = onStopSignal(() => {
     if (handle.stopping !== "") warn(handle.stopping);
@@ -40,16 +50,23 @@ export async function showRun(
   const unwatch = watchAvailability(engine.redis, { away: warn, back: warn });
   if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(breakers);
   report.start(title);
+  const startedMs = performance.now();
   try {
-    const result = await handle.follow(new RunDisplay(report, progress), stop.signal);
-    await report.end(result.counts);
-    return conclude(handle, result);
+    const result = await handle.follow(new RunDisplay(report, meter), stop.signal);
+    clearInterval(stats);
+    const tookMs = performance.now() - startedMs;
+    await report.end(result.counts, [
+      countsLine(run, result, { bytes: meter.copiedBytes, tookMs }),
+      nextLine(run, result, own),
+    ]);
+    return conclude(handle, result, own);
   } catch (error) {
     report.breakOff();
     if (!messageOf(error).includes(run.id))
-      warn(`run ${run.id} broke off: drover resume ${run.id} goes on with it`);
+      warn(`run ${run.id} broke off: drover resume ${run.id}${own} goes on with it`);
     throw error;
   } finally {
+    clearInterval(stats);
     progress?.stop();
     setLive(undefined);
     unwatch();
@@ -57,21 +74,48 @@ export async function showRun(
   }
 }
 
+/** What became of the files, how fast, and where they are. */
+function countsLine(
+  { spec }: Run,
+  { counts }: RunResult,
+  { bytes, tookMs }: { bytes: number; tookMs: number },
+): string {
+  const parts = [`${counts.copied} copied`, `${counts.unchanged} unchanged`];
+  if (spec.delete) parts.push(`${counts.deleted} deleted`);
+  for (const outcome of ["failed", "blocked", "locked", "cancelled"] as const)
+    if (counts[outcome] > 0 || outcome === "failed") parts.push(`${counts[outcome]} ${outcome}`);
+  const rate = prettyBytes((bytes / Math.max(tookMs, 1)) * 1000);
+  const where = spec.destination === undefined ? spec.root : below(spec.root, spec.destination);
+  return `${parts.join(", ")}; ${prettyBytes(bytes)} in ${showDuration(tookMs)} (${rate}/s) to ${printable(where)}`;
+}
+
+/** The run's id, and the command that goes on with it. */
+function nextLine({ id }: Run, { counts, end }: RunResult, own: string): string {
+  const isOver = end === "done" || end === "cancelled";
+  if (!isOver) return `run ${id}`; // what to do is said at the end
+  const isGood = successfulFiles(counts) === counts.files;
+  return isGood ? `run ${id}` : `run ${id}: drover retry ${id}${own} tries again what did not succeed`;
+}
+
 /** Reports how a run ended and what to do about it. @returns the exit code. */
-function conclude({ run }: RunHandle, { end, counts, listing, deletionRefused }: RunResult): number {
+function conclude(
+  { run }: RunHandle,
+  { end, counts, listing, deletionRefused }: RunResult,
+  own: string,
+): number {
   switch (end) {
     case "interrupted":
-      warn(`interrupted: drover resume ${run.id} goes on`);
+      warn(`interrupted: drover resume ${run.id}${own} goes on`);
       return EXIT.interrupted;
     case "goes-on":
-      warn(`the run goes on: drover wait ${run.id} follows it, drover cancel ${run.id} stops it`);
+      warn(`the run goes on: drover wait ${run.id}${own} follows it, drover cancel ${run.id}${own} stops it`);
       return EXIT.interrupted;
     case "half-submitted":
-      warn(`not everything was submitted: drover resume ${run.id} goes on`);
+      warn(`not everything was submitted: drover resume ${run.id}${own} goes on`);
       return EXIT.interrupted;
     case "incomplete": {
       const kept = run.spec.delete ? "; nothing was deleted" : "";
-      const remedy = listing?.remedy ?? `drover resume ${run.id} lists on`;
+      const remedy = listing?.remedy ?? `drover resume ${run.id}${own} lists on`;
       reportError(`${listing?.message}; not everything was found${kept}: ${remedy}`);
       return counts.files === 0 ? EXIT.settings : EXIT.some;
     }

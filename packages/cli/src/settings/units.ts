@@ -37,6 +37,23 @@ export function parseBinarySize(option: string, text: string): number {
 }
 
 /**
+ * Parses a duration: `90s`, `10m`, `1h30m`, `500ms`, or a number of seconds.
+ *
+ * @returns milliseconds.
+ * @throws SettingsError
+ */
+export function parseDuration(option: string, text: string): number {
+  const given = text.trim();
+  if (/^\d+(\.\d+)?$|^(\d+(\.\d+)?(ms|[smhdw]))+$/.test(given)) {
+    let ms = 0;
+    for (const [, count, unit] of given.matchAll(/(\d+(?:\.\d+)?)(ms|[smhdw]?)/g))
+      ms += Number(count) * (TIMES[unit as string] as number);
+    return ms;
+  }
+  throw new SettingsError(`${option} must be a time such as 30s, 5m or 1h30m, not ${JSON.stringify(text)}`);
+}
+
+/**
  * Parses an age in the syntax of rclone's filters: `90s`, `10m`, `1h30m`, `2d`, `1w`, `1M` (30 days), `1y`, a
  * number of seconds, or a date (`2026-11-20`, `2026-11-20T15:04:05`, with `Z` or an offset; otherwise local
  * time).

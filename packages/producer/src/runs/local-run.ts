@@ -189,7 +189,7 @@ class LocalCarriage {
   async #start(): Promise<void> {
     const { run, engine, events, breakers, options } = this;
     const left = run.generation > 0 ? await this.#putBackLeftOver() : [];
-    if (this.#isFirst) events.queued((await engine.ledger.counts(run.id)).settled);
+    if (this.#isFirst) events.endedBefore((await engine.ledger.counts(run.id)).settled);
     this.#pool = options.startPool({
       run,
       queue: this.#queueName(run.generation),

@@ -8,6 +8,8 @@ import type { ListingError } from "@drover/shared/storage/listing-error";
 export interface RunEvents {
   /** That many more files were registered. */
   queued(files: number): void;
+  /** That many files, which are registered too, had ended before this process took the run up. */
+  endedBefore(files: number): void;
   /** Every source has been expanded. */
   sealed(): void;
   /** @param attempt counts the tries of the file, from 1. */
@@ -67,6 +69,7 @@ const nothing = () => {};
 /** For a run that nobody watches; `{ ...SILENT, settled }` for one of whose events only some are of interest. */
 export const SILENT: RunEvents = {
   queued: nothing,
+  endedBefore: nothing,
   sealed: nothing,
   started: nothing,
   receiving: nothing,

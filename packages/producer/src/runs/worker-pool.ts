@@ -25,7 +25,7 @@ export interface WorkerPool {
 }
 
 /** Callbacks of a worker pool for its files. */
-export interface WorkerPoolEvents extends Omit<RunEvents, "queued" | "sealed"> {
+export interface WorkerPoolEvents extends Omit<RunEvents, "queued" | "endedBefore" | "sealed"> {
   /** The file was settled before: this delivery had nothing to do. */
   dropped(job: TransferJob): void;
   /** The run cannot continue. */
