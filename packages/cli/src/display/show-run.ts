@@ -2,9 +2,9 @@ import type { RunHandle, RunResult } from "@drover/producer/runs/run-handle";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf } from "@drover/shared/errors";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
-import { watchAvailability } from "@drover/shared/redis/availability";
 import { EXIT, exitCode } from "../exit.js";
 import { reportError, setLive, warn } from "../output.js";
+import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import { onStopSignal } from "../signals.js";
 import { showDuration } from "./duration.js";
 import type { Format } from "./format.js";
@@ -37,13 +37,20 @@ export async function showRun(
     if (handle.stopping !== "") warn(handle.stopping);
     stop.abort();
   }, EXIT.interrupted);
-  const unwatch = watchAvailability(engine.redis, { away: warn, back: warn });
   if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(breakers);
   report.start(title);
   try {
-    const result = await handle.follow(new RunDisplay(report, progress), stop.signal);
-    await report.end(result.counts);
-    return conclude(handle, result);
+    const following = handle.follow(new RunDisplay(report, progress), stop.signal);
+    const stopped = await untilStopped(engine.redis, following, stop.signal, { away: warn, back: warn });
+    if (stopped.is === "without-redis") {
+      report.breakOff();
+      progress?.stop();
+      const goesOn = run.spec.fleet ? `drover wait ${run.id} follows it` : `drover resume ${run.id} goes on`;
+      warn(`interrupted while Redis cannot be used: ${goesOn}`);
+      return await exitWithoutRedis(EXIT.interrupted);
+    }
+    await report.end(stopped.value.counts);
+    return conclude(handle, stopped.value);
   } catch (error) {
     report.breakOff();
     if (!messageOf(error).includes(run.id))
@@ -52,7 +59,6 @@ export async function showRun(
   } finally {
     progress?.stop();
     setLive(undefined);
-    unwatch();
     unlisten();
   }
 }
