@@ -1,9 +1,10 @@
-import { mkdirSync, rmdirSync } from "node:fs";
+import { globSync, mkdirSync, rmdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
+import { Sandbox } from "../../harness/drover.js";
 import { it } from "../../harness/fixtures.js";
 import type { TestRedis } from "../../harness/redis.js";
 
@@ -83,6 +84,66 @@ describe("a Redis that refuses commands is waited for", () => {
       expect(
         worker.stderr.split("\n").filter((line) => /"level":"(warn|error)"/.test(line)).length,
       ).toBeLessThan(10);
+    },
+  );
+});
+
+describe("what waits for a Redis that refuses commands is stopped within seconds by", () => {
+  /** Time in ms that is not much for a person who waits. */
+  const SOON_MS = 15_000;
+
+  it.for<NodeJS.Signals>(["SIGINT", "SIGTERM"])(
+    "%s, be it a run of a fleet or its worker",
+    { timeout: 90_000 },
+    async (signal, { box, origin, work, fleet }) => {
+      const worker = await fleet.worker("--drain-deadline", "1");
+      origin.route("/*", does.after(100, does.file("x")));
+      const urls = Array.from({ length: 200 }, (_, at) => origin.url(`/${at}`));
+      const list = work.write({ "list.txt": urls.join("\n") });
+      const run = box.start(["sync", "--from-file", list, ...work.into, ...fleet.own, "--max-workers", "4"]);
+      await origin.waitFor(20);
+      const { address } = fleet.redis;
+      const redis = "url" in address ? new Redis(address.url) : new Redis(address.socketPath);
+      await redis.config("SET", "maxmemory", "1");
+      for (const each of [run, worker]) {
+        await each.waitFor("stderr", /Redis refuses commands/);
+        const askedMs = performance.now();
+        each.kill(signal);
+        expect((await each.result).code).toBe(130);
+        expect(performance.now() - askedMs).toBeLessThan(SOON_MS);
+      }
+      expect(run.stderr).toMatch(/drover wait \S+ follows it/);
+      await redis.config("SET", "maxmemory", "0");
+      redis.disconnect();
+      await fleet.worker();
+      const id = /drover wait (\S+)/.exec(run.stderr)?.[1] as string;
+      expect((await box.run(["wait", id, ...fleet.own])).code).toBe(0);
+    },
+  );
+
+  it.for<NodeJS.Signals>(["SIGINT", "SIGTERM"])(
+    "%s, be it a run of one process",
+    { timeout: 90_000 },
+    async (signal, { origin, work }) => {
+      const box = new Sandbox(); // with a Redis of its own
+      origin.route("/*", does.after(100, does.file("x")));
+      const urls = Array.from({ length: 200 }, (_, at) => origin.url(`/${at}`));
+      const list = work.write({ "list.txt": urls.join("\n") });
+      const run = box.start(["sync", "--from-file", list, ...work.into, "--max-workers", "4"]);
+      await origin.waitFor(20);
+      const [socketPath = ""] = globSync(join(box.runtime, "**/r.sock"));
+      const redis = new Redis(socketPath);
+      await redis.config("SET", "maxmemory", "1");
+      await run.waitFor("stderr", /Redis refuses commands/);
+      const askedMs = performance.now();
+      run.kill(signal);
+      expect((await run.result).code).toBe(130);
+      expect(performance.now() - askedMs).toBeLessThan(SOON_MS);
+      await redis.config("SET", "maxmemory", "0");
+      redis.disconnect();
+      const id = /drover resume (\S+) goes on/.exec(run.stderr)?.[1] as string;
+      expect((await box.run(["resume", id])).code).toBe(0);
+      await box.dispose();
     },
   );
 });

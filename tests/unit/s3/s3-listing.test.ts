@@ -6,7 +6,8 @@ import { listObjects } from "@drover/shared/storage/s3/listing/listing";
 import { listerOf } from "@drover/shared/storage/s3/listing/page-requests";
 import { Splitter } from "@drover/shared/storage/s3/listing/split";
 import { test as base, describe, expect } from "vitest";
-import { FakeS3, type Fault, sendError } from "../../harness/fake-s3.js";
+import { type FakeRequest, FakeS3, type Fault, sendError } from "../../harness/fake-s3.js";
+import { Gate } from "../../harness/gate.js";
 
 interface Listing {
   s3: FakeS3;
@@ -250,14 +251,28 @@ describe("a parallel listing", () => {
     expect(keys.length).toBeLessThanOrEqual(1000);
   });
 
+  /** The key behind which a page is asked for. */
+  const afterOf = ({ query }: FakeRequest) =>
+    query.get("continuation-token") ?? query.get("start-after") ?? "";
+
   /** Pages behind a key that say they were the last ones. @param empty nothing is on them. */
   const endsBehind = (s3: FakeS3, first: string, last: string, empty: boolean): Fault => {
     return (request, answer) => {
-      const after = request.query.get("continuation-token") ?? request.query.get("start-after") ?? "";
+      const after = afterOf(request);
       if (after < first || after > last) return false;
       const xml = s3.page(empty ? new URLSearchParams({ prefix: "nothing" }) : request.query);
       answer.end(xml.replace(/<IsTruncated>true.*Token>/, "<IsTruncated>false</IsTruncated>"));
       return true;
+    };
+  };
+
+  /** Holds these pages until one behind them is asked for: nobody could know before that there are more keys. */
+  const holdUntilBehind = (s3: FakeS3, first: string, last: string) => {
+    const behind = new Gate();
+    s3.before = async (request) => {
+      const after = afterOf(request);
+      if (after > last) behind.open();
+      else if (after >= first) await behind.opened;
     };
   };
 
@@ -266,6 +281,7 @@ describe("a parallel listing", () => {
   }) => {
     for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
     listing.s3.delayMs = 2;
+    holdUntilBehind(listing.s3, "p/000990", "p/001010");
     listing.s3.fault = endsBehind(listing.s3, "p/000990", "p/001010", false);
     expect(await listing.all("p/")).toEqual(SHAPES.flat);
   });
@@ -273,6 +289,7 @@ describe("a parallel listing", () => {
   it("fails if the service says that nothing follows a key, but something does", async ({ listing }) => {
     for (const key of SHAPES.flat as string[]) listing.s3.put(key, "x");
     listing.s3.delayMs = 2;
+    holdUntilBehind(listing.s3, "p/000990", "p/001100");
     listing.s3.fault = endsBehind(listing.s3, "p/000990", "p/001100", true);
     const keys: string[] = [];
     const listed = (async () => {

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
 import { SILENT } from "@drover/producer/runs/run-handle";
 import { submit } from "@drover/producer/runs/submit";
-import { openEngine } from "@drover/shared/engine";
+import { type Engine, openEngine } from "@drover/shared/engine";
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { makeDirectory } from "@drover/shared/make-directory";
@@ -15,6 +15,7 @@ import { hostOf, openTree, parseLocation, storageOf } from "@drover/shared/stora
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";
 import { FETCH_EXIT } from "../exit.js";
+import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import type { Settings } from "../settings/settings.js";
 import { parseDecimal } from "../settings/units.js";
 import { onStopSignal } from "../signals.js";
@@ -136,7 +137,7 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
     try {
       const warn = (message: string) => log.say("warn", message);
       const handle = await submit(engine, planned, { startPool: startLocalPool, stateDir, warn });
-      return await follow(handle, aboutOf(planned), log);
+      return await follow(engine, handle, aboutOf(planned), log);
     } finally {
       engine.close();
     }
@@ -157,6 +158,7 @@ function makeLockDirectory(path: string): void {
 }
 
 async function follow(
+  engine: Engine,
   handle: Awaited<ReturnType<typeof submit>>,
   about: { source: string; destination: string },
   log: FetchLog,
@@ -165,7 +167,7 @@ async function follow(
   const unlisten = onStopSignal(() => stop.abort(), FETCH_EXIT.interrupted);
   let outcome: Outcome | undefined;
   let lastError: string | undefined;
-  const { end } = await handle.follow(
+  const following = handle.follow(
     {
       ...SILENT,
       started: (_job, attempt) => {
@@ -189,8 +191,14 @@ async function follow(
     },
     stop.signal,
   );
+  const silent = { away() {}, back() {} };
+  const stopped = await untilStopped(engine.redis, following, stop.signal, silent);
   unlisten();
-  if (end === "interrupted") {
+  if (stopped.is === "without-redis") {
+    log.say("warn", "interrupted while Redis cannot be used", about);
+    return await exitWithoutRedis(FETCH_EXIT.interrupted);
+  }
+  if (stopped.value.end === "interrupted") {
     log.say("warn", "interrupted", about);
     return FETCH_EXIT.interrupted;
   }

@@ -5,7 +5,6 @@ import type { Engine } from "@drover/shared/engine";
 import { parseHostLimit } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
-import { watchAvailability } from "@drover/shared/redis/availability";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
@@ -14,6 +13,7 @@ import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "../display/duration.js";
 import { EXIT } from "../exit.js";
+import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import { servicesRequestOf } from "../settings/run-request.js";
 import type { Resolved, Settings } from "../settings/settings.js";
 import { onStopSignal } from "../signals.js";
@@ -43,8 +43,21 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     const running = await serve(engine, { concurrency, roots, services, healthPort, hostLimits }, log);
     const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
     log.info({ concurrency, roots, ...health }, "worker ready");
-    await drainAtSignal(running, settings["drain-deadline"], log);
-    return EXIT.ok;
+    const deadlineMs = settings["drain-deadline"] * 1000;
+    const stop = new AbortController();
+    const stopped = await untilStopped(
+      engine.redis,
+      drainAtSignal(running, deadlineMs, stop, log),
+      stop.signal,
+      {
+        away: (message) => running.draining || log.warn(message),
+        back: (message) => log.info(message),
+        deadlineMs,
+      },
+    );
+    if (stopped.is === "ended") return EXIT.ok;
+    log.warn("stopped while Redis cannot be used: its files return to the queue when their locks run out");
+    return await exitWithoutRedis(EXIT.interrupted);
   });
 }
 
@@ -71,13 +84,12 @@ interface Work {
 
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
 async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
-  const { redis } = engine;
   const say = atBoundedRate((error) => log.warn({ error }, "error"));
   const onError = (error: Error) => {
     // It is logged below, once, that Redis is away.
     if (!isRedisAway(error)) say(redactText(error.message));
   };
-  const running = await startWorker({
+  return await startWorker({
     engine,
     ...work,
     events: {
@@ -101,18 +113,24 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
       return startLeader(engine, id, { log: tell, onError });
     },
   });
-  watchAvailability(redis, {
-    away: (message) => running.draining || log.warn(message),
-    back: (message) => log.info(message),
-  });
-  return running;
 }
 
-/** Waits for a signal, then stops in an orderly way. @param deadlineSeconds time for files in progress. */
-async function drainAtSignal(running: RunningWorker, deadlineSeconds: number, log: Logger): Promise<void> {
+/**
+ * Waits for a signal, then stops in an orderly way.
+ *
+ * @param deadlineMs time for files in progress.
+ * @param stop aborted when the signal comes.
+ */
+async function drainAtSignal(
+  running: RunningWorker,
+  deadlineMs: number,
+  stop: AbortController,
+  log: Logger,
+): Promise<void> {
   const signal = await new Promise<string>((resolve) => onStopSignal(resolve, EXIT.interrupted));
-  log.info({ signal, deadline_s: deadlineSeconds, files: running.files }, "stopping");
-  const stillListed = await running.drain(deadlineSeconds * 1000);
+  log.info({ signal, deadline_s: deadlineMs / 1000, files: running.files }, "stopping");
+  stop.abort();
+  const stillListed = await running.drain(deadlineMs);
   if (stillListed) log.warn({ error: redactText(stillListed.message) }, "it is listed for a while yet");
   log.info("stopped");
 }

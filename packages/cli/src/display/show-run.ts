@@ -3,12 +3,12 @@ import type { Engine } from "@drover/shared/engine";
 import { messageOf } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
-import { watchAvailability } from "@drover/shared/redis/availability";
 import type { Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
 import prettyBytes from "pretty-bytes";
 import { EXIT, exitCode } from "../exit.js";
 import { printable, progressLine, reportError, says, setLive, warn } from "../output.js";
+import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import { onStopSignal } from "../signals.js";
 import { showDuration } from "./duration.js";
 import type { Format } from "./format.js";
@@ -47,13 +47,21 @@ export async function showRun(engine: Engine, handle: RunHandle, options: ShowOp
     if (handle.stopping !== "") warn(handle.stopping);
     stop.abort();
   }, EXIT.interrupted);
-  const unwatch = watchAvailability(engine.redis, { away: warn, back: warn });
   if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(breakers);
   report.start(title);
   const startedMs = performance.now();
   try {
-    const result = await handle.follow(new RunDisplay(report, meter), stop.signal);
+    const following = handle.follow(new RunDisplay(report, meter), stop.signal);
+    const stopped = await untilStopped(engine.redis, following, stop.signal, { away: warn, back: warn });
+    if (stopped.is === "without-redis") {
+      report.breakOff();
+      progress?.stop();
+      const [command, does] = run.spec.fleet ? ["wait", "follows it"] : ["resume", "goes on"];
+      warn(`interrupted while Redis cannot be used: drover ${command} ${run.id}${own} ${does}`);
+      return await exitWithoutRedis(EXIT.interrupted);
+    }
     clearInterval(stats);
+    const { value: result } = stopped;
     const tookMs = performance.now() - startedMs;
     await report.end(result.counts, [
       countsLine(run, result, { bytes: meter.copiedBytes, tookMs }),
@@ -69,7 +77,6 @@ export async function showRun(engine: Engine, handle: RunHandle, options: ShowOp
     clearInterval(stats);
     progress?.stop();
     setLive(undefined);
-    unwatch();
     unlisten();
   }
 }

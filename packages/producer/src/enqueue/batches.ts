@@ -59,24 +59,30 @@ export class Batches {
     return this.#register(number, files);
   }
 
-  /** Marks the run as completely registered. */
+  /**
+   * Marks the run as completely registered. What Redis has forgotten of it is registered again before.
+   *
+   * @throws ForgottenError if that is more than is kept here.
+   */
   async seal(): Promise<void> {
-    await this.options.ledger.seal(this.options.run.id);
+    const { ledger, run } = this.options;
+    while (!(await ledger.seal(run.id, this.#last))) await this.confirm();
     this.#sealed = true;
   }
 
-  /** Registers again what Redis has forgotten. */
+  /** Registers again what Redis has forgotten. @throws ForgottenError if that is more than is kept here. */
   async confirm(): Promise<void> {
     const { ledger, run } = this.options;
-    const last = this.#recent.at(-1)?.number;
     let known = await ledger.registered(run.id);
-    if (!known && (this.#recent.length === 0 || this.#recent[0]?.number === 1)) {
+    const firstKept = this.#recent[0]?.number ?? this.#last + 1;
+    if (!known && firstKept === 1) {
       await this.options.recreate();
       known = { batch: 0, sealed: false };
     }
     if (!known) throw new ForgottenError(run.id, undefined);
-    if (last !== undefined && known.batch < last) await this.#register(last);
-    if (this.#sealed && !known.sealed) await ledger.seal(run.id);
+    if (known.batch < firstKept - 1) throw new ForgottenError(run.id, known.batch);
+    if (known.batch < this.#last) await this.#register(this.#last);
+    if (this.#sealed && !known.sealed) await this.seal();
   }
 
   async #register(number: number, given?: EnqueueFile[]): Promise<EnqueueAnswer[]> {
@@ -86,7 +92,7 @@ export class Batches {
         const { backlog, ledger, run, claims } = this.options;
         await ledger.keepSecretSources(run.id, batch.secrets); // before any file that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
-        const options = { shared: run.spec.fleet, claims };
+        const options = { shared: run.spec.fleet, claims, leftGeneration: run.generation };
         const answers = await backlog.enqueue(run.id, number, batch.cursor, files, options);
         const nowMs = Date.now();
         batch.ackedMs = nowMs;

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Engine } from "@drover/shared/engine";
+import { SettingsError } from "@drover/shared/errors";
 import type { RunCounts } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { RunLostError } from "@drover/shared/protocol/backlog";
@@ -101,6 +102,7 @@ export class FleetRun implements RunHandle {
       await sleep(EVERYSEC_MS); // Redis before 7.2 has no WAITAOF
     }
     await batches?.confirm();
+    await this.engine.ledger.leave(this.run.id); // Redis may have forgotten that it was left
     if (this.#expanded) this.#dropList();
   }
 
@@ -135,10 +137,19 @@ export class FleetRun implements RunHandle {
   }): Promise<RunCounts | undefined> {
     const { ledger } = this.engine;
     const { id } = this.run;
-    const confirmUntilMs = performance.now() + CONFIRM_MS;
+    // Counted by answers: time without Redis makes nothing durable.
+    let confirmations = batches ? CONFIRM_MS / (LOOK_MS * 2) : 0;
     while (!this.#stop.signal.aborted) {
-      if (batches && performance.now() < confirmUntilMs) await batches.confirm();
-      const run = await ledger.get(id);
+      const isConfirmed = confirmations-- > 0;
+      if (isConfirmed) await batches?.confirm();
+      let run: Run;
+      try {
+        run = await ledger.get(id);
+      } catch (error) {
+        if (isConfirmed && error instanceof SettingsError) continue; // forgotten since: it is made anew
+        throw error;
+      }
+      if (batches && run.owner === PROCESS_NAME) await ledger.leave(id); // Redis had forgotten that it was left
       const counts = await ledger.counts(id);
       const settled = counts.settled === counts.files;
       if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // there may be no worker left to do it

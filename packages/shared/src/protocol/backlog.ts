@@ -90,6 +90,8 @@ export class Backlog {
    * @param options.shared whether other runs may have the same files in flight. Default false.
    * @param options.claims whether two of the run's files could have the same destination: then Redis keeps all their
    *   names to find out. Default true.
+   * @param options.leftGeneration generation of the run in which this process may have left it: as long as nobody has
+   *   taken it since, it may go on. Default none: it must have the run.
    * @returns per file its index, or that it is there already; a file that collides with another one is recorded as
    *   failed.
    * @throws RunLostError when the run was cancelled or another process has taken it over.
@@ -100,8 +102,9 @@ export class Backlog {
     batch: number,
     cursor: string,
     files: EnqueueFile[],
-    { shared = false, claims = true }: { shared?: boolean; claims?: boolean } = {},
+    options: { shared?: boolean; claims?: boolean; leftGeneration?: number } = {},
   ): Promise<EnqueueAnswer[]> {
+    const { shared = false, claims = true, leftGeneration = "" } = options;
     const keys = [
       this.keys.run(runId),
       this.keys.done(runId),
@@ -111,7 +114,8 @@ export class Backlog {
       this.keys.backlog(runId),
       this.keys.joined(runId),
     ];
-    const args: (string | number)[] = [this.owner, batch, cursor, shared ? runId : "", claims ? "1" : ""];
+    const args: (string | number)[] = [this.owner, batch, cursor];
+    args.push(shared ? runId : "", claims ? "1" : "", leftGeneration);
     for (const each of files) {
       keys.push(
         this.keys.claims(runId, bucketOf(each.destination, CLAIM_BUCKETS)),

@@ -15,6 +15,7 @@ import { finishRunScript } from "./lua/finish.lua.js";
 import { holdScript } from "./lua/hold.lua.js";
 import { leaveScript } from "./lua/leave.lua.js";
 import { noteFieldScript } from "./lua/note-field.lua.js";
+import { sealScript } from "./lua/seal.lua.js";
 import { settleLostScript } from "./lua/settle-lost.lua.js";
 import { takeScript } from "./lua/take.lua.js";
 import { FOLLOW_MS } from "./outcome-stream.js";
@@ -243,9 +244,17 @@ export class Ledger {
     return answer === "OK" ? undefined : String(answer);
   }
 
-  /** Records that all files of a run are registered. @throws RunLostError when it is another process's by now. */
-  async seal(id: string): Promise<void> {
-    await this.#noteField(id, RUN.sealed, "1");
+  /**
+   * Records that all files of a run are registered.
+   *
+   * @param lastBatch number of the last batch of its files. Default 0: it has none.
+   * @returns false, with nothing done, where Redis does not know that batch, or the run itself, any more.
+   * @throws RunLostError when it is another process's by now.
+   */
+  async seal(id: string, lastBatch = 0): Promise<boolean> {
+    const answer = await sealScript.run(this.redis, [this.keys.run(id)], [this.owner, lastBatch]);
+    if (answer === 0) throw RunLostError.takenOver(id);
+    return answer === 1;
   }
 
   /**
@@ -254,11 +263,8 @@ export class Ledger {
    * @throws RunLostError when the run is another process's by now.
    */
   async noteDeletionRefused(id: string, why: string): Promise<void> {
-    await this.#noteField(id, RUN.deletionRefused, why);
-  }
-
-  async #noteField(id: string, field: string, value: string): Promise<void> {
-    const written = await noteFieldScript.run(this.redis, [this.keys.run(id)], [this.owner, field, value]);
+    const args = [this.owner, RUN.deletionRefused, why];
+    const written = await noteFieldScript.run(this.redis, [this.keys.run(id)], args);
     if (written !== 1) throw RunLostError.takenOver(id);
   }
 

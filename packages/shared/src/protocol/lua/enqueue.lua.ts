@@ -3,7 +3,7 @@ import { RUN } from "../fields.js";
 
 /** Numbers of keys and arguments, see below. */
 const HEAD_KEYS = 7;
-const HEAD_ARGS = 5;
+const HEAD_ARGS = 6;
 const FILE_ARGS = 7;
 
 /** What is recorded of a file whose destination another source of its run has. */
@@ -25,7 +25,7 @@ const COLLISION = JSON.stringify({
  *   - per file (2, in a fleet 4): claims, flight; in a fleet also the run's own flight for it, and its lease
  * ARGV:
  *   - producer (which must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two files
- *     could have one destination or ''
+ *     could have one destination or '', generation in which the producer may have left the run or ''
  *   - per file (7): kind (q queued | u unchanged | f failed), host, hash of its destination, hash of its source, job
  *     (JSON without its index), bytes, failure (JSON, kind f) or ''
  * Returns one of:
@@ -40,16 +40,16 @@ export const enqueueScript = new Script(
   "enqueue",
   `
 local run, done, unchangedFiles, failedFiles, failures, backlog, joined = unpack(KEYS, 1, ${HEAD_KEYS})
-local producer, batch, cursor, fleetRun, mayCollide = unpack(ARGV, 1, ${HEAD_ARGS})
+local producer, batch, cursor, fleetRun, mayCollide, leftGeneration = unpack(ARGV, 1, ${HEAD_ARGS})
 mayCollide = mayCollide == '1'
 local isFleet = fleetRun ~= ''
 local fileKeys = isFleet and 4 or 2
 
-local state, owner, lastBatch, files, lastAnswer = unpack(redis.call('HMGET', run, '${RUN.state}', '${RUN.owner}',
-  '${RUN.batch}', '${RUN.files}', '${RUN.answer}'))
+local state, owner, lastBatch, files, lastAnswer, generation = unpack(redis.call('HMGET', run, '${RUN.state}',
+  '${RUN.owner}', '${RUN.batch}', '${RUN.files}', '${RUN.answer}', '${RUN.generation}'))
 if not state then return {'GONE'} end
 if state == 'cancelled' then return {'CANCELLED'} end
-if owner ~= producer then return {'OWNER', owner or ''} end
+if owner ~= producer and not (owner == '' and generation == leftGeneration) then return {'OWNER', owner or ''} end
 lastBatch = tonumber(lastBatch or '0')
 if tonumber(batch) == lastBatch then return cjson.decode(lastAnswer) end
 if tonumber(batch) ~= lastBatch + 1 then return {'GAP', lastBatch} end
