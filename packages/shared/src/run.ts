@@ -18,6 +18,8 @@ export const runSpecSchema = z.object({
   patterns: z.array(z.string()),
   /** `+ pattern` and `- pattern`, in order. */
   filters: z.array(z.string()),
+  /** What patterns and filters mean; absent from runs of the time before rclone's syntax, which keep their meaning. */
+  patternSyntax: z.literal("rclone").optional(),
   /** Limits of size (bytes) and modification time (Unix ms) for files found in directories and prefixes. */
   minSizeBytes: z.number().optional(),
   maxSizeBytes: z.number().optional(),

@@ -9,7 +9,8 @@ import type { Entry } from "./entry.js";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
 import { Listers } from "./listers.js";
-import { compilePatterns, type Wanted } from "./patterns.js";
+import type { Wanted } from "./patterns.js";
+import { wantedBy } from "./wanted.js";
 
 /** Progress of the cursor without a file. */
 export interface Passed {
@@ -78,7 +79,7 @@ interface Expandable {
 /** Yields the sources of the command line, then those of the list, starting at the cursor. */
 async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
   const { spec, from } = input;
-  const wanted = compilePatterns(spec.patterns, spec.filters);
+  const wanted = wantedBy(spec);
   const several = input.sources.length > 1 || input.list !== undefined;
   let startAfter = from.after;
   for (let at = from.sources; at < input.sources.length; at++) {

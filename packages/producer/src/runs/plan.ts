@@ -11,8 +11,8 @@ import {
   parseRoot,
   storageOf,
 } from "@drover/shared/storage/registry";
+import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
-import { compilePatterns } from "../expand/patterns.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
@@ -39,7 +39,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       "nothing to sync: name a URL, an s3:// source, a file or a directory, or a list with --from-file",
     );
   }
-  compilePatterns(selection.patterns, selection.filters);
+  checkPatterns(selection);
   const limits = limitsOf(request);
   const root = parseRoot(destination.root, directory);
   const sources = checkSources(request);
@@ -59,6 +59,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     listIsStdin: list !== undefined && "pipe" in list,
     patterns: selection.patterns,
     filters: selection.filters,
+    patternSyntax: "rclone",
     ...limits,
     backlogHighWater: terms.backlogHighWater,
     layout: destination.layout,
