@@ -1,8 +1,11 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { checkPatterns } from "@drover/producer/expand/check-patterns";
 import { compileGlob } from "@drover/producer/expand/glob";
 import { wantedBy } from "@drover/producer/expand/wanted";
 import { SettingsError } from "@drover/shared/errors";
 import { describe, expect, test } from "vitest";
+import { REPOSITORY } from "../../harness/drover.js";
 
 const PATHS = [
   "a/b.txt",
@@ -192,4 +195,24 @@ test("a run that began with the old syntax keeps its meaning", () => {
   expect(paths.filter(wantedBy({ patterns: ["!(root).csv", "+(x|y)/a/*"], filters: [] }))).toEqual([
     "x/a/b.txt",
   ]);
+});
+
+test("the table of the documents is true", () => {
+  const trees = readFileSync(join(REPOSITORY, "docs/trees.md"), "utf8");
+  const rows = /^\| Pattern .*(\n\|.*)+/m.exec(trees)?.[0].split("\n").slice(2) ?? [];
+  expect(rows.length).toBeGreaterThan(10);
+  for (const row of rows) {
+    const [patterns = [], taken = [], left = []] = row
+      .split("|")
+      .slice(1)
+      .map((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, span = ""]) => span));
+    expect(patterns, row).not.toEqual([]);
+    for (const pattern of patterns) {
+      const glob = compileGlob(pattern);
+      expect(
+        [...taken, ...left].filter((path) => glob.test(path)),
+        pattern,
+      ).toEqual(taken);
+    }
+  }
 });

@@ -15,5 +15,10 @@ export function earlierSyntaxOf({ id, sealed, deletionRefused, spec }: Run): str
       `run ${id} began before patterns matched as rclone's do, and keeps its meaning: of its patterns, those with a ` +
         "slash match from the root of the source only; start a new sync for today's",
     );
+  if (!sealed && spec.listSyntax === undefined && (spec.list !== undefined || spec.listIsStdin))
+    notes.push(
+      `run ${id} began before lists had comments, headers and lines of sha256sum, and keeps its meaning: each line of ` +
+        "its list is a source; start a new sync for today's",
+    );
   return notes;
 }

@@ -46,6 +46,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (limited(limits) && sources.some(({ storage }) => !storage.listsSizes))
     throw new SettingsError(URL_LIMITS);
   const list = selection.list === undefined ? undefined : checkList(resolveList(selection.list, directory));
+  const baseUrl = checkBaseUrl(request);
   const asksForCheck = destinationOf(root).openCheck !== undefined;
   if (destination.check === false && !asksForCheck)
     throw new SettingsError("check-destination cannot be false: a local destination is always checked");
@@ -57,6 +58,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     sources: sources.map(({ text }) => redactUrl(text)),
     ...(list && "list" in list ? list : {}),
     listIsStdin: list !== undefined && "pipe" in list,
+    ...(list === undefined ? {} : { listSyntax: "forms" }),
     patterns: selection.patterns,
     filters: selection.filters,
     patternSyntax: "rclone",
@@ -96,7 +98,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (deletion) spec.delete = deletion;
   return {
     spec,
-    secrets: { headers, sources: sources.map(({ text }) => text) },
+    secrets: {
+      headers,
+      sources: sources.map(({ text }) => text),
+      ...(baseUrl === undefined ? {} : { baseUrl }),
+    },
     ...(list && "pipe" in list ? list : {}),
   };
 }
@@ -166,6 +172,15 @@ function checkList(path: string): { list: string; listStamp: string } | { pipe: 
     throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
   checkReadable(path);
   return stat.isFile() ? { list: path, listStamp: stampOf(stat) } : { pipe: path };
+}
+
+/** @throws SettingsError for a base URL without a list, or that is no http(s) URL; without its secrets. */
+function checkBaseUrl({ selection: { baseUrl, list } }: RunRequest): string | undefined {
+  if (baseUrl === undefined) return undefined;
+  if (list === undefined) throw new SettingsError("--base-url is for names in a list: it needs --from-file");
+  if (!/^https?:\/\//i.test(baseUrl) || !URL.canParse(baseUrl))
+    throw new SettingsError(`--base-url must be an http(s) URL, not ${redactUrl(baseUrl)}`);
+  return parseLocation(baseUrl, { directory: "/" }).text;
 }
 
 function checkChecksums(
