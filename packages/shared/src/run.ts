@@ -15,9 +15,13 @@ export const runSpecSchema = z.object({
   listStamp: z.string().optional(),
   /** Whether the list came through standard input or another pipe. Its copy is in the state directory. */
   listIsStdin: z.boolean().default(false),
+  /** What a line of the list means; absent from runs of the time before comments, headers and lines of `sha256sum`. */
+  listSyntax: z.literal("forms").optional(),
   patterns: z.array(z.string()),
   /** `+ pattern` and `- pattern`, in order. */
   filters: z.array(z.string()),
+  /** What patterns and filters mean; absent from runs of the time before rclone's syntax, which keep their meaning. */
+  patternSyntax: z.literal("rclone").optional(),
   /** Limits of size (bytes) and modification time (Unix ms) for files found in directories and prefixes. */
   minSizeBytes: z.number().optional(),
   maxSizeBytes: z.number().optional(),
@@ -81,6 +85,8 @@ export interface RunSecrets {
   headers: Record<string, string>;
   /** Sources of the command line including their secrets, in the order of the spec. */
   sources: string[];
+  /** URL that names of `sha256sum` in the list are below; undefined for paths. */
+  baseUrl?: string | undefined;
 }
 
 export type RunState = "running" | "interrupted" | "done" | "cancelled";

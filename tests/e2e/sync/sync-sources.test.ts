@@ -325,7 +325,10 @@ describe("a list", () => {
     expect(code).toBe(1);
     expect(items.filter((item) => item.outcome === "copied")).toHaveLength(799);
     const [bad] = items.filter((item) => item.status === "failed");
-    expect(bad?.error).toEqual({ class: "unsupported", message: "the line is over 65536 bytes" });
+    expect(bad?.error).toEqual({
+      class: "unsupported",
+      message: "line 701 of list: the line is over 65536 bytes",
+    });
     expect(bad?.source).toBe(`the line at byte ${lines.slice(0, 700).join("\n").length + 1} of the list`);
     expect(stdout).not.toContain("secret");
   });

@@ -32,8 +32,9 @@ export function addRunOptions(command: Command): string[] {
   command
     .option(
       "--from-file <LIST>",
-      "sources from a file, one a line: source [TAB destination [TAB sha256]]; - is stdin",
+      "sources from a file: source [TAB destination [TAB sha256]], sha256sum, or CSV or TSV with a header; - is stdin",
     )
+    .option("--base-url <URL>", "where the names of a sha256sum list are fetched from (default: paths)")
     .option(
       "--pattern <GLOB>",
       "files of directories and prefixes to take (repeatable; !GLOB excludes; default: *)",

@@ -10,6 +10,7 @@ import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
 /** Flags of `drover sync` that are not settings, as typed. */
 export interface RequestFlags {
   fromFile?: string;
+  baseUrl?: string;
   pattern?: string[];
   /** `+ glob` or `- glob`, in order. */
   filters?: string[];
@@ -34,6 +35,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
     selection: {
       sources,
       ...(flags.fromFile === undefined ? {} : { list: flags.fromFile }),
+      ...(flags.baseUrl === undefined ? {} : { baseUrl: flags.baseUrl }),
       patterns: flags.pattern ?? ["*"],
       filters: flags.filters ?? [],
       ...limitsOf(flags),

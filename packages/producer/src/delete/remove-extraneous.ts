@@ -11,7 +11,7 @@ import type { Tree } from "@drover/shared/storage/tree";
 import type { Batches } from "../enqueue/batches.js";
 import type { Cursor } from "../expand/cursor.js";
 import { Listers } from "../expand/listers.js";
-import { compilePatterns } from "../expand/patterns.js";
+import { wantedBy } from "../expand/wanted.js";
 import { SortedSource } from "./extraneous.js";
 import { filesOf, namesOfSource } from "./listings.js";
 import { Spool } from "./spool.js";
@@ -61,7 +61,7 @@ export async function findExtraneous(
 ): Promise<Removals> {
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
-  const wanted = compilePatterns(spec.patterns, spec.filters);
+  const wanted = wantedBy(spec);
   const listers = new Listers({ spec, signal, warn, of: "sources" });
   const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
@@ -6,10 +7,13 @@ import { destinationOf, type Location, parseLocation } from "@drover/shared/stor
 import type { Expected, Lister } from "@drover/shared/storage/storage";
 import type { Cursor } from "./cursor.js";
 import type { Entry } from "./entry.js";
+import { legacyItems } from "./legacy-list.js";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
-import { type ListLine, MOST_LINE_BYTES, sourceLines } from "./list.js";
+import { type ListItem, listItems } from "./list-items.js";
+import { refusal } from "./list-line.js";
 import { Listers } from "./listers.js";
-import { compilePatterns, type Wanted } from "./patterns.js";
+import type { Wanted } from "./patterns.js";
+import { wantedBy } from "./wanted.js";
 
 /** Progress of the cursor without a file. */
 export interface Passed {
@@ -21,8 +25,10 @@ export interface ExpandInput {
   spec: RunSpec;
   /** Sources of the command line, including their secrets. */
   sources: string[];
-  /** The list: a path or its bytes. */
+  /** The list: a path, or its bytes from the cursor on. */
   list: string | AsyncIterable<string | Buffer> | undefined;
+  /** URL that the list's names of `sha256sum` are below, including its secrets; undefined for paths. */
+  baseUrl: string | undefined;
   from: Cursor;
   /** Aborts listings in progress. */
   signal: AbortSignal;
@@ -78,7 +84,7 @@ interface Expandable {
 /** Yields the sources of the command line, then those of the list, starting at the cursor. */
 async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
   const { spec, from } = input;
-  const wanted = compilePatterns(spec.patterns, spec.filters);
+  const wanted = wantedBy(spec);
   const several = input.sources.length > 1 || input.list !== undefined;
   let startAfter = from.after;
   for (let at = from.sources; at < input.sources.length; at++) {
@@ -101,21 +107,30 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     };
   }
   if (input.list === undefined) return;
-  for await (const line of sourceLines(input.list, from.listByte)) {
-    if (line.text.trim() === "" && !line.tooLong) continue;
+  for await (const item of itemsOf(input, input.list)) {
     const sources = input.sources.length;
     const inside: Cursor = {
       sources,
-      listByte: line.startByte,
+      ...item.start,
       ...(startAfter === undefined ? {} : { after: startAfter }),
     };
     startAfter = undefined;
-    const after: Cursor = { sources, listByte: line.nextByte };
+    const after: Cursor = { sources, ...item.next };
     yield {
       cursor: inside,
-      expand: (listers) => expandLine(line, { wanted, input, inside, after, listers }),
+      expand: (listers) => expandItem(item, { wanted, input, inside, after, listers }),
     };
   }
+}
+
+/** The items of the list in the syntax that the run began with. */
+function itemsOf(
+  { spec, from, baseUrl }: ExpandInput,
+  list: string | AsyncIterable<string | Buffer>,
+): AsyncGenerator<ListItem> {
+  if (spec.listSyntax === undefined) return legacyItems(list, from);
+  const name = spec.list === undefined || spec.listIsStdin ? "the list" : basename(spec.list);
+  return listItems(list, from, { name, baseUrl });
 }
 
 interface Context {
@@ -128,45 +143,33 @@ interface Context {
   listers: Listers;
 }
 
-async function* expandLine(line: ListLine, context: Context): AsyncGenerator<Entry | Passed> {
-  const { text, tooLong, startByte } = line;
-  if (tooLong) {
-    const error = new TransferError("unsupported", `the line is over ${MOST_LINE_BYTES} bytes`, {
-      permanent: true,
-    });
-    yield failure(`the line at byte ${startByte} of the list`, error, context.after);
+async function* expandItem({ says, where }: ListItem, context: Context): AsyncGenerator<Entry | Passed> {
+  if ("error" in says) {
+    yield failure(says.source, located(says.error, where), context.after);
     return;
   }
-  const [name = "", destination = "", sha256 = ""] = text.split("\t");
+  const { source, destination: name, sha256 } = says;
   let location: Location;
   try {
-    location = parseLocation(name, { directory: context.input.spec.directory });
-    checkSha256(sha256);
+    location = parseLocation(source, { directory: context.input.spec.directory });
   } catch (error) {
-    const known = error instanceof TransferError ? error : undefined;
-    yield failure(
-      name,
-      known ?? new TransferError("unsupported", messageOf(error), { permanent: true }),
-      context.after,
-    );
+    const known = error instanceof TransferError ? error : refusal(messageOf(error));
+    yield failure(source, located(known, where), context.after);
     return;
   }
-  yield* expandOne(
-    {
-      location,
-      expected: "file",
-      name: destination === "" ? undefined : destination,
-      sha256: sha256 === "" ? undefined : sha256.toLowerCase(),
-    },
-    context,
-  );
+  // A line of a list is one file, unless it says more; runs that began before that was so ask.
+  const expected = context.input.spec.listSyntax === undefined ? "either" : "file";
+  for await (const found of expandOne({ location, expected, name, sha256 }, context)) {
+    const isItem = !("passed" in found) && found.source === location.text; // files of a directory have names of their own
+    yield isItem && found.error ? { ...found, error: located(found.error, where) } : found;
+  }
 }
 
-function checkSha256(text: string): void {
-  if (text === "" || /^[0-9a-f]{64}$/i.test(text)) return;
-  throw new TransferError("checksum", "the third column of the list is no SHA-256 (64 hexadecimal digits)", {
-    permanent: true,
-  });
+/** The error, with the item of the list in its message. */
+function located(error: TransferError, where: string | undefined): TransferError {
+  if (where === undefined) return error;
+  const { class: cls, message, permanent } = error;
+  return new TransferError(cls, `${where}: ${message}`, { permanent, cause: error });
 }
 
 /** A source with its attributes from the command line or the list. */
@@ -182,8 +185,7 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   const { input, inside, after, listers } = context;
   const { spec } = input;
   const { storage, text } = named.location;
-  const refuse = (why: string) =>
-    failure(text, new TransferError("unsupported", why, { permanent: true }), after);
+  const refuse = (why: string) => failure(text, refusal(why), after);
   if (limited(spec) && !storage.listsSizes) {
     yield refuse(URL_LIMITS);
     return;

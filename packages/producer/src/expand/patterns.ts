@@ -1,32 +1,24 @@
-import { SettingsError } from "@drover/shared/errors";
-import picomatch from "picomatch";
-
-/**
- * `flags: "s"`: without it, a wildcard at the start of a name matches no line break. `debug`: without it, an
- * invalid pattern matches nothing instead of throwing.
- */
-const OPTIONS = { dot: true, nonegate: true, flags: "s", debug: true } as const;
+import { compileGlob } from "./glob.js";
 
 /** Whether a path relative to a source directory (with `/`) is wanted. */
 export type Wanted = (relative: string) => boolean;
 
-/**
- * Compiles one pattern. Without `/` it matches the file's own name at any depth, with `/` the relative path;
- * `dir/` matches everything below.
- */
-function matcher(pattern: string): Wanted {
-  if (pattern === "" || pattern === "/")
-    throw new SettingsError("an empty pattern matches nothing: leave it out");
-  let matches: (text: string) => boolean;
-  try {
-    const glob = pattern.replaceAll("[!", "[^"); // the shell's negation, which picomatch does not know
-    matches = picomatch(glob.replace(/^\//, "").replace(/\/$/, "/**"), OPTIONS);
-  } catch (error) {
-    throw new SettingsError(`invalid pattern ${JSON.stringify(pattern)}: ${(error as Error).message}`);
-  }
-  if (pattern.includes("/")) return matches;
-  return (relative) => matches(relative.slice(relative.lastIndexOf("/") + 1));
+/** What the text of a pattern means. */
+export interface PatternSyntax {
+  /** Whether a `--pattern` is `!glob`. */
+  isNegation(pattern: string): boolean;
+  /** @throws SettingsError for an invalid glob. */
+  compile(glob: string): Wanted;
 }
+
+/** The syntax of rclone's filters, see {@link compileGlob}. */
+export const PATTERNS: PatternSyntax = {
+  isNegation: (pattern) => pattern.startsWith("!"),
+  compile(glob) {
+    const expression = compileGlob(glob);
+    return (relative) => expression.test(relative);
+  },
+};
 
 /**
  * Compiles `--pattern` and `--include`/`--exclude`.
@@ -35,15 +27,22 @@ function matcher(pattern: string): Wanted {
  * if the first filter that matches it is an include. A file that matches no filter is wanted unless one of
  * the filters is an include.
  *
- * @param patterns globs (`*`, `**`, `?`, `{a,b}`, `[…]`), which match dotfiles too; `!glob` negates.
+ * @param patterns globs, which match dotfiles too; `!glob` negates.
  * @param filters `+ glob` or `- glob`, in the order of the command line.
+ * @param syntax default: that of new runs.
  * @throws SettingsError for an invalid pattern.
  */
-export function compilePatterns(patterns: readonly string[], filters: readonly string[]): Wanted {
-  const isNegation = (pattern: string) => pattern.startsWith("!") && !pattern.startsWith("!(");
-  const positive = patterns.filter((pattern) => !isNegation(pattern)).map(matcher);
-  const negative = patterns.filter(isNegation).map((pattern) => matcher(pattern.slice(1)));
-  const rules = filters.map((filter) => ({ include: filter[0] === "+", matches: matcher(filter.slice(2)) }));
+export function compilePatterns(
+  patterns: readonly string[],
+  filters: readonly string[],
+  syntax = PATTERNS,
+): Wanted {
+  const positive = patterns.filter((pattern) => !syntax.isNegation(pattern)).map(syntax.compile);
+  const negative = patterns.filter(syntax.isNegation).map((pattern) => syntax.compile(pattern.slice(1)));
+  const rules = filters.map((filter) => ({
+    include: filter[0] === "+",
+    matches: syntax.compile(filter.slice(2)),
+  }));
   const otherwise = !rules.some((rule) => rule.include);
   return (relative) => {
     if (positive.length > 0 && !positive.some((matches) => matches(relative))) return false;

@@ -137,6 +137,7 @@ export class RunExpansion {
       spec: run.spec,
       sources: secrets.sources,
       list: stdin ?? openRunList(run),
+      baseUrl: secrets.baseUrl,
       from: cursorOf(run),
       signal,
       warn: (message) => host.warn(message),

@@ -11,9 +11,9 @@ import {
   parseRoot,
   storageOf,
 } from "@drover/shared/storage/registry";
+import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { Listers } from "../expand/listers.js";
-import { compilePatterns } from "../expand/patterns.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
@@ -40,13 +40,14 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       "nothing to sync: name a URL, an s3:// source, a file or a directory, or a list with --from-file",
     );
   }
-  compilePatterns(selection.patterns, selection.filters);
+  checkPatterns(selection);
   const limits = limitsOf(request);
   const root = parseRoot(destination.root, directory);
   let sources = checkSources(request);
   if (limited(limits) && sources.some(({ storage }) => !storage.listsSizes))
     throw new SettingsError(URL_LIMITS);
   const list = selection.list === undefined ? undefined : checkList(resolveList(selection.list, directory));
+  const baseUrl = checkBaseUrl(request);
   const asksForCheck = destinationOf(root).openCheck !== undefined;
   if (destination.check === false && !asksForCheck)
     throw new SettingsError("check-destination cannot be false: a local destination is always checked");
@@ -58,8 +59,10 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     sources: sources.map(({ text }) => redactUrl(text)),
     ...(list && "list" in list ? list : {}),
     listIsStdin: list !== undefined && "pipe" in list,
+    ...(list === undefined ? {} : { listSyntax: "forms" }),
     patterns: selection.patterns,
     filters: selection.filters,
+    patternSyntax: "rclone",
     ...limits,
     backlogHighWater: terms.backlogHighWater,
     layout: destination.layout,
@@ -102,7 +105,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (deletion) spec.delete = deletion;
   return {
     spec,
-    secrets: { headers, sources: sources.map(({ text }) => text) },
+    secrets: {
+      headers,
+      sources: sources.map(({ text }) => text),
+      ...(baseUrl === undefined ? {} : { baseUrl }),
+    },
     ...(list && "pipe" in list ? list : {}),
   };
 }
@@ -206,6 +213,15 @@ function checkList(path: string): { list: string; listStamp: string } | { pipe: 
     throw new SettingsError(`the list ${path} is a directory: give it as a source instead`);
   checkReadable(path);
   return stat.isFile() ? { list: path, listStamp: stampOf(stat) } : { pipe: path };
+}
+
+/** @throws SettingsError for a base URL without a list, or that is no http(s) URL; without its secrets. */
+function checkBaseUrl({ selection: { baseUrl, list } }: RunRequest): string | undefined {
+  if (baseUrl === undefined) return undefined;
+  if (list === undefined) throw new SettingsError("--base-url is for names in a list: it needs --from-file");
+  if (!/^https?:\/\//i.test(baseUrl) || !URL.canParse(baseUrl))
+    throw new SettingsError(`--base-url must be an http(s) URL, not ${redactUrl(baseUrl)}`);
+  return parseLocation(baseUrl, { directory: "/" }).text;
 }
 
 function checkChecksums(

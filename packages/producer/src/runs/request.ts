@@ -10,8 +10,10 @@ const selectionSchema = z.strictObject({
    * directory.
    */
   sources: z.array(z.string()).default([]),
-  /** List of sources, one per line: path of a file or pipe, or `-` for this process's standard input. */
+  /** List of sources in one of the forms of docs/lists.md: path of a file or pipe, or `-` for this process's standard input. */
   list: z.string().optional(),
+  /** http(s) URL that names of `sha256sum` in the list are below. Default: they are paths. */
+  baseUrl: z.string().optional(),
   /** Globs of files to take from directories and prefixes; `!glob` excludes. */
   patterns: z.array(z.string()).default(["*"]),
   /** `+ glob` and `- glob`: the first that matches a file decides. */

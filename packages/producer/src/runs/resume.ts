@@ -5,6 +5,7 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import type { Run } from "@drover/shared/run";
 import { requeueFailed } from "../enqueue/requeue.js";
+import { earlierSyntaxOf } from "./earlier-syntax.js";
 import { FleetRun } from "./fleet-run.js";
 import { openRun } from "./open-run.js";
 import type { RunHandle } from "./run-handle.js";
@@ -35,6 +36,7 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
   const clean = successfulFiles(counts) === counts.files && run.deletionRefused === "";
   if (run.state === "done" && (!retry || clean)) return { is: "over", run, counts };
   checkRunList(run); // before anything is changed
+  for (const note of earlierSyntaxOf(run)) warn(note);
   const secrets = await ledger.secrets(id);
   await ledger.take(run);
   if (run.deletionRefused !== "") await ledger.reopenDeletion(id);

@@ -42,6 +42,8 @@ export const SECRETS = {
   headers: "headers",
   /** Sources of the command line with their secrets (JSON). */
   sources: "sources",
+  /** Base URL of the list with its secrets; absent without one. */
+  baseUrl: "base",
 } as const;
 
 /** An outcome in the stream of those that a run's followers read. */

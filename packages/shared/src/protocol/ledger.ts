@@ -104,6 +104,7 @@ export class Ledger {
         .hset(this.keys.secrets(id), {
           [SECRETS.headers]: JSON.stringify(secrets.headers),
           [SECRETS.sources]: JSON.stringify(secrets.sources),
+          ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
         })
         .expire(this.keys.secrets(id), SECRETS_TTL_SECONDS)
         .zadd(this.keys.runs(), startedMs, id),
@@ -190,15 +191,20 @@ export class Ledger {
 
   /** Secrets of the command line. @throws SettingsError when they have expired. */
   async secrets(id: string): Promise<RunSecrets> {
-    const [headers, sources] = await this.redis.hmget(
+    const [headers, sources, baseUrl] = await this.redis.hmget(
       this.keys.secrets(id),
       SECRETS.headers,
       SECRETS.sources,
+      SECRETS.baseUrl,
     );
     if (headers == null || sources == null) {
       throw new SettingsError(`the credentials of run ${id} have expired: start a new sync`);
     }
-    return { headers: JSON.parse(headers), sources: JSON.parse(sources) };
+    return {
+      headers: JSON.parse(headers),
+      sources: JSON.parse(sources),
+      ...(baseUrl == null ? {} : { baseUrl }),
+    };
   }
 
   /**
