@@ -65,7 +65,14 @@ export function addSync(program: Command, exit: Exit): void {
     .option("--max-age <AGE>", "leave older files of directories out")
     .option("--delete", "remove at the destination what directories and prefixes do not have")
     .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)")
-    .option("--backup-dir <DIR>", "move what is deleted there: a directory, or s3://bucket/prefix")
+    .option(
+      "--backup-dir <DIR>",
+      "keep what is overwritten or deleted there: a directory, or s3://bucket/prefix",
+    )
+    .option(
+      "--suffix <SUFFIX>",
+      "add this to the names of what is kept; without --backup-dir keep it beside the new file",
+    )
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
     .option("--json", "results as a JSON array on standard output")

@@ -13,6 +13,7 @@ import {
 } from "@drover/shared/storage/registry";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { compilePatterns } from "../expand/patterns.js";
+import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
@@ -92,7 +93,9 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   );
   for (const source of sources) refuseSame(source, spec);
   const deletion = planDeletion(request, sources, spec);
-  if (deletion) spec.delete = deletion;
+  const backup = planBackup(request, sources, spec);
+  if (backup) spec.backup = backup;
+  if (deletion) spec.delete = backup?.dir === undefined ? deletion : { ...deletion, backupDir: backup.dir };
   return {
     spec,
     secrets: { headers, sources: sources.map(({ text }) => text) },

@@ -47,8 +47,15 @@ const destinationSchema = z.strictObject({
         z.strictObject({ files: z.number().nonnegative() }),
         z.strictObject({ percent: z.number().min(0).max(100) }),
       ]),
-      /** Where removed files are kept, in the same storage as the root. */
-      backupDir: z.string().optional(),
+    })
+    .optional(),
+  /** Keeps the files that are overwritten or removed. */
+  backup: z
+    .strictObject({
+      /** Where they are kept, in the same storage as the root. Defaults to the place beside the new file. */
+      dir: z.string().optional(),
+      /** Added to their names, without `/`. Needed if there is no `dir`. */
+      suffix: z.string().optional(),
     })
     .optional(),
 });
