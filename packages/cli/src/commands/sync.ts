@@ -6,7 +6,7 @@ import { formatOf } from "../display/format.js";
 import { EXIT } from "../exit.js";
 import { detail, reportError, setVerbose, warn } from "../output.js";
 import { readFilters } from "../settings/filter-files.js";
-import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import { type RequestFlags, requestOf } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
 import { collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
@@ -81,7 +81,7 @@ export function addSync(program: Command, exit: Exit): void {
     .option("--detach", "with --redis: print the run's id and leave it to the fleet")
     .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
     .option("--verbose", "retries, and stack traces of errors");
-  addSettings(command, [...TRANSFER, ...S3, ...STATE]).action(
+  addSettings(command, [...TRANSFER, ...S3, ...RETENTION, ...STATE]).action(
     async (sources: string[], options: SyncFlags, command: Command) => {
       setVerbose(options.verbose ?? false);
       exit(await sync(sources, { ...options, filters }, await settingsOf(command)));
@@ -94,6 +94,7 @@ export function addSync(program: Command, exit: Exit): void {
  */
 async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Promise<number> {
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
+  const { "keep-runs": keepRuns } = resolved.values;
   const format = formatOf(flags);
   const request = requestOf(sources, flags, resolved);
   const { planRun } = await import("@drover/producer/runs/plan");
@@ -124,10 +125,10 @@ async function sync(sources: string[], flags: SyncFlags, resolved: Resolved): Pr
   const engine = await opening;
   try {
     if (flags.detach) {
-      const handle = await submitDetached(engine, planned, { stateDir, hostLimits, warn });
+      const handle = await submitDetached(engine, planned, { stateDir, keepRuns, hostLimits, warn });
       return await leave(handle);
     }
-    const options = { startPool: startLocalPool, stateDir, hostLimits, live: isLive(format), warn };
+    const options = { startPool: startLocalPool, stateDir, keepRuns, hostLimits, live: isLive(format), warn };
     const handle = await submit(engine, planned, options);
     if (!planned.spec.fleet) detail(`run ${handle.run.id}`); // of a fleet's run the display says it
     return await showRun(engine, handle, { format, title: titleOf(planned) });

@@ -53,6 +53,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const fleet = request.carriedBy === "fleet";
   const headers = checkHeaders(selection.headers);
   const spec: RunSpec = {
+    kind: request.kind,
     root,
     directory,
     sources: sources.map(({ text }) => redactUrl(text)),

@@ -130,6 +130,8 @@ export const runRequestSchema = z.strictObject({
   directory: z.string(),
   /** State directory of Drover, which a deletion must never touch. */
   stateDir: z.string(),
+  /** Which command it is of. Each kind has its own share of the runs that are kept. */
+  kind: z.enum(["sync", "fetch"]).default("sync"),
   /** Who carries the files: the submitting process, or the workers of a fleet. */
   carriedBy: z.enum(["process", "fleet"]).default("process"),
   selection: selectionSchema,
