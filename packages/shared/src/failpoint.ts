@@ -20,6 +20,7 @@ export type Failpoint =
   | "committed"
   | "delete"
   | "taken"
+  | "keep"
   | "kept"
   | "removed"
   | "settled";

@@ -3,6 +3,8 @@ import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
 export const runSpecSchema = z.object({
+  /** Which command it is a run of. Absent in runs of earlier versions: see {@link kindOf}. */
+  kind: z.enum(["sync", "fetch"]).optional(),
   /** Root of the destination tree: an absolute path, or `s3://bucket/prefix`. */
   root: z.string(),
   /** Absolute path that relative paths of a list start at. */
@@ -32,8 +34,17 @@ export const runSpecSchema = z.object({
     .object({
       /** Limit, in files or percent of the existing files. Beyond it nothing is removed. */
       most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
-      /** Where removed files are kept, in the same storage and service as the root. */
+      /** The `dir` of the backup, for workers that do not know `backup`, and in runs that were recorded before it. */
       backupDir: z.string().optional(),
+    })
+    .optional(),
+  /** Keeps the files that are overwritten or removed. */
+  backup: z
+    .object({
+      /** Where they are kept, in the same storage and service as the root. Default: beside the new file. */
+      dir: z.string().optional(),
+      /** Added to their names. Not "" where there is no `dir`. */
+      suffix: z.string().default(""),
     })
     .optional(),
   /** Most files that may be registered but not yet settled; beyond it the listing waits. */
@@ -74,9 +85,30 @@ export const runSpecSchema = z.object({
 
 export type RunSpec = z.infer<typeof runSpecSchema>;
 
+/** Which command a run is of. */
+export function kindOf({ kind, whenBusy }: Pick<RunSpec, "kind" | "whenBusy">): "sync" | "fetch" {
+  return kind ?? (whenBusy === "skip-same-source" ? "fetch" : "sync");
+}
+
+/** Where and by which names a run keeps the files that it overwrites or removes; undefined if it does not. */
+export function backupOf({
+  backup,
+  delete: deletion,
+}: Pick<RunSpec, "backup" | "delete">): RunSpec["backup"] {
+  if (backup !== undefined || deletion?.backupDir === undefined) return backup;
+  return { dir: deletion.backupDir, suffix: "" };
+}
+
+/** Suffix of the files that a run keeps in the destination itself, beside the new ones; undefined if it keeps none there. */
+export function suffixBeside(spec: Pick<RunSpec, "backup" | "delete">): string | undefined {
+  const backup = backupOf(spec);
+  return backup?.dir === undefined ? backup?.suffix : undefined;
+}
+
 /** All roots that a run writes below. */
-export function rootsWritten({ root, delete: deletion }: Pick<RunSpec, "root" | "delete">): string[] {
-  return deletion?.backupDir === undefined ? [root] : [root, deletion.backupDir];
+export function rootsWritten(spec: Pick<RunSpec, "root" | "backup" | "delete">): string[] {
+  const dir = backupOf(spec)?.dir;
+  return dir === undefined ? [spec.root] : [spec.root, dir];
 }
 
 /** Secrets of a run, stored in one expiring key. */

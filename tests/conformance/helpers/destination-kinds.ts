@@ -89,7 +89,10 @@ const local: Kind = {
       root,
       open() {
         const tree = new LocalTree(root);
-        return { tree, destination: new LocalDestination(tree, kind === "none" ? undefined : backup) };
+        return {
+          tree,
+          destination: new LocalDestination(tree, kind === "none" ? undefined : { dir: backup, suffix: "" }),
+        };
       },
       checkName: destinationOf(root).checkName,
       openLister: () => openLister({ root } as RunSpec),

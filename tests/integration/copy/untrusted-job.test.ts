@@ -39,7 +39,7 @@ describe("a job that somebody wrote into Redis", () => {
         const tree = new LocalTree(space.root);
         // The link has appeared since the worker looked.
         const refuse = (root: string) => (root === kept ? undefined : why);
-        return { tree, destination: new LocalDestination(tree, kept, refuse) };
+        return { tree, destination: new LocalDestination(tree, { dir: kept, suffix: "" }, refuse) };
       },
     });
     writeFileSync(space.to("f"), "content");

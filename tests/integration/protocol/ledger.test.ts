@@ -3,7 +3,8 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { RunLostError } from "@drover/shared/protocol/backlog";
 import { Keys } from "@drover/shared/protocol/keys";
 import { PRODUCER_SILENCE_MS } from "@drover/shared/protocol/ledger";
-import { forgetRunsOlderThan, pruneRuns } from "@drover/shared/protocol/run-retention";
+import { fileRuns, forgetRunsOlderThan, pruneRuns } from "@drover/shared/protocol/run-retention";
+import type { Redis } from "ioredis";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import {
@@ -60,6 +61,17 @@ describe("a run", () => {
     expect(JSON.stringify(await dump(redis, keys))).not.toContain("CANARY");
     await expect(fleet.ledger.secrets(id)).rejects.toThrow(SettingsError);
     expect(await fleet.ledger.secretSource(id, "flight")).toBeUndefined();
+  });
+
+  it("keeps what is no secret as long as the run, which can be resumed until then", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const id = await fleet.ledger.create(specOf(), { headers: {}, sources: ["http://h/a"] });
+    expect(await redis.ttl(keys.secrets(id))).toBe(-1);
+    await fleet.ledger.keepSecretSources(id, new Map([["flight", "http://h/a?sig=CANARY"]]));
+    expect(await redis.ttl(keys.secrets(id))).toBeGreaterThan(0);
   });
 
   it("has secrets expire that are stored after the others have expired", async ({
@@ -306,37 +318,150 @@ describe("failures", () => {
   });
 });
 
+/** How often Redis was asked, by command. */
+async function commandsOf(redis: Redis): Promise<Record<"hmget" | "hgetall" | "evalsha", number>> {
+  const stats = await redis.info("commandstats");
+  const calls = (name: string) => Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+  return { hmget: calls("hmget"), hgetall: calls("hgetall"), evalsha: calls("evalsha") };
+}
+
+/** Makes a run that has ended, so many days ago. */
+async function ended(
+  fleet: Member,
+  over: { daysAgo?: number; spec?: Parameters<typeof specOf>[0]; failed?: boolean; undeleted?: boolean } = {},
+): Promise<string> {
+  const { ledger, redis, keys } = fleet;
+  const { daysAgo = 0, spec, failed = false, undeleted = false } = over;
+  const id = await fleet.newRun(spec);
+  if (failed) {
+    const file = queued(id, "http://h/a", "a", { kind: "failed", failure: failureOf("http://h/a", "a") });
+    await fleet.backlog.enqueue(id, 1, "", [file]);
+  }
+  if (undeleted) await ledger.noteDeletionRefused(id, "why");
+  await ledger.seal(id);
+  expect(await ledger.finish(id)).toBe("done");
+  if (daysAgo > 0) {
+    await redis.hset(keys.run(id), "ended", Date.now() - daysAgo * 86_400_000);
+    await fileRuns(fleet, true);
+  }
+  return id;
+}
+
+const FETCH = { kind: "fetch", whenBusy: "skip-same-source" } as const;
+
 describe("pruning", () => {
-  it("forgets the oldest runs with all their keys, but none that a process works on", async ({
+  it("forgets the oldest runs beyond those that are kept, with all their keys", async ({
     fleet,
     redis,
     keys,
   }) => {
-    const { ledger } = fleet;
     const all: string[] = [];
-    for (let nth = 0; nth < 206; nth++) {
-      const id = await fleet.newRun();
-      all.push(id);
-      await redis.zadd(keys.runs(), nth, id);
-      if (nth !== 2) await ledger.leave(id);
-    }
-    const [first, second, alive] = all as [string, string, string];
-    const dead = new Member(redis, keys, DEAD_PROCESS);
-    await redis.hset(keys.run(second), "owner", DEAD_PROCESS);
-    const files = await dead.files(second, { a: "http://h/a", b: "http://h/b" });
-    for (const [index, each] of files.entries()) {
-      const over = { index, outcome: "failed", failure: failureOf("http://h/a", "a") } as const;
-      await dead.admission.settle(settling(each, await dead.admit(each), over));
-    }
+    for (let nth = 0; nth < 5; nth++) all.push(await ended(fleet, { daysAgo: 6 - nth }));
+    const [first = "", second = "", ...rest] = all;
+    expect(await pruneRuns(fleet, { keepRuns: 3 })).toBe(2);
+    expect((await fleet.ledger.list()).map(({ id }) => id).sort()).toEqual(rest.sort());
+    const names = Object.keys(await dump(redis, keys));
+    expect(names.filter((name) => name.includes(first) || name.includes(second))).toEqual([]);
+    expect(JSON.stringify(await dump(redis, keys))).not.toContain(first);
+  });
 
+  it("never forgets what is unfinished, or what a process works on", async ({ fleet, redis, keys }) => {
+    const interrupted = await fleet.newRun();
+    await fleet.ledger.leave(interrupted);
+    await redis.hset(keys.run(interrupted), "started", 1);
+    const alive = await ended(fleet, { daysAgo: 100 });
+    await redis.hset(keys.run(alive), "owner", PROCESS_NAME);
+    const inFleet = await ended(fleet, { daysAgo: 100 });
+    await fleet.ledger.activate([inFleet]);
+    const dead = await ended(fleet, { daysAgo: 100 });
+    await redis.hset(keys.run(dead), "owner", DEAD_PROCESS);
+    for (let nth = 0; nth < 205; nth++) await ended(fleet, { spec: FETCH });
+    expect(await pruneRuns(fleet, { keepRuns: 5 })).toBe(101); // at most 100 of a kind by the way
+    expect(await pruneRuns(fleet, { keepRuns: 5, most: 1_000 })).toBe(100);
+    expect((await fleet.ledger.list()).map(({ id }) => id)).toHaveLength(8);
+    for (const id of [interrupted, alive, inFleet]) expect(await redis.exists(keys.run(id))).toBe(1);
+    expect((await fleet.ledger.get(interrupted)).state).toBe("interrupted");
+  });
+
+  it.for([
+    { over: { daysAgo: 6 }, is: "kept" },
+    { over: { daysAgo: 8 }, is: "forgotten" },
+    { over: { daysAgo: 8, failed: true }, is: "kept" },
+    { over: { daysAgo: 8, undeleted: true }, is: "kept" },
+    { over: { daysAgo: 8, failed: true, spec: FETCH }, is: "kept" },
+    { over: { daysAgo: 8, spec: FETCH }, is: "forgotten" },
+    { over: { daysAgo: 31, failed: true }, is: "forgotten" },
+  ])("a run that ended so is $is: $over", async ({ over, is }, { fleet, redis, keys }) => {
+    const id = await ended(fleet, over);
     await pruneRuns(fleet);
-    const left = new Set((await ledger.list(300)).map((run) => run.id));
-    expect(left.has(first)).toBe(false);
-    expect(left.has(second)).toBe(false);
-    expect(left.has(alive)).toBe(true);
-    expect(all.slice(6).every((id) => left.has(id))).toBe(true);
-    const names = Object.keys(await dump(redis, keys)).filter((name) => name.includes(second));
-    expect(names).toEqual([]);
+    expect(await redis.exists(keys.run(id))).toBe(is === "kept" ? 1 : 0);
+  });
+
+  it("counts syncs, fetches, and those that failed, apart", async ({ fleet }) => {
+    const kinds = [{}, { failed: true }, { spec: FETCH }, { spec: FETCH, failed: true }];
+    const ids = [];
+    for (const over of kinds) ids.push(await ended(fleet, over));
+    expect(await pruneRuns(fleet, { keepRuns: 1 })).toBe(0);
+    for (const over of kinds) ids.push(await ended(fleet, over));
+    expect(await pruneRuns(fleet, { keepRuns: 1 })).toBe(2);
+    const left = (await fleet.ledger.list()).map(({ id }) => id);
+    expect(left.sort()).toEqual(ids.filter((_, at) => at !== 0 && at !== 2).sort());
+  });
+
+  it("keeps a cancelled run as one that failed, and a retried one as unfinished", async ({
+    fleet,
+    redis,
+    keys,
+  }) => {
+    const cancelled = await fleet.newRun();
+    await fleet.ledger.cancel(cancelled);
+    await fleet.ledger.finish(cancelled);
+    await redis.hset(keys.run(cancelled), "ended", Date.now() - 8 * 86_400_000);
+    const retried = await ended(fleet, { daysAgo: 8 });
+    await fleet.ledger.take(await fleet.ledger.get(retried));
+    await fleet.ledger.leave(retried);
+    expect(await pruneRuns(fleet, { thorough: true })).toBe(0);
+    await redis.hset(keys.run(cancelled), "ended", Date.now() - 31 * 86_400_000);
+    expect(await pruneRuns(fleet, { thorough: true })).toBe(1);
+    expect((await fleet.ledger.list()).map(({ id, state }) => [id, state])).toEqual([
+      [retried, "interrupted"],
+    ]);
+  });
+
+  it("finds runs that an earlier version made, ended, or forgot", async ({ fleet, redis, keys }) => {
+    const [made, fetched, failed] = [
+      await ended(fleet, { daysAgo: 8 }),
+      await ended(fleet, { daysAgo: 8, spec: { whenBusy: "skip-same-source" } }),
+      await ended(fleet, { daysAgo: 8, failed: true }),
+    ];
+    const open = await fleet.newRun();
+    await fleet.ledger.leave(open);
+    // As they were recorded: in one set, without their kind.
+    await redis.del(...keys.runIndexes());
+    for (const id of [made, fetched, failed, open]) await redis.hdel(keys.run(id), "kind");
+    await redis.zadd(keys.runs(), 1, "rlost-000000");
+    await fileRuns(fleet);
+    const filed = [];
+    for (const each of keys.runIndexes()) filed.push(await redis.zrange(each, "0", "-1"));
+    expect(filed).toEqual([[open], [made], [failed], [fetched], []]);
+    expect(await redis.zscore(keys.runs(), "rlost-000000")).toBeNull();
+    // It has forgotten one, and taken another one up again.
+    await redis.del(keys.run(fetched));
+    await redis.zrem(keys.runs(), fetched);
+    await redis.hdel(keys.run(made), "ended");
+    expect(await pruneRuns(fleet)).toBe(0);
+    expect((await fleet.ledger.unfinished()).map(({ id }) => id).sort()).toEqual([made, open].sort());
+  });
+
+  it("reads no run where none is to be forgotten, however many there are", async ({ fleet, redis, keys }) => {
+    for (let nth = 0; nth < 50; nth++) await ended(fleet);
+    const before = await commandsOf(redis);
+    await pruneRuns(fleet);
+    const after = await commandsOf(redis);
+    expect(after.hmget - before.hmget + after.hgetall - before.hgetall + after.evalsha - before.evalsha).toBe(
+      0,
+    );
+    expect(await redis.zcard(keys.runs())).toBe(50);
   });
 
   it("by age forgets interrupted runs that began before, but none that a process may work on", async ({
@@ -371,6 +496,7 @@ describe("keys", () => {
     const keys = new Keys("{fleet}");
     const names = [
       keys.runs(),
+      ...keys.runIndexes(),
       keys.run("r"),
       keys.done("r"),
       keys.outcome("r", "failed"),

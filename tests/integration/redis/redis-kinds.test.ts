@@ -364,18 +364,25 @@ describe("a Cluster", () => {
     for (let times = 0; times < 3; times++) {
       const keys = newKeys();
       const { ledger } = new Member(redis, keys);
-      const { spec } = await ledger.get(await ledger.create(specOf(), { headers: {}, sources: [] }));
-      await redis.del(keys.runs());
-      const ids = [];
-      for (let made = 0; made < 201; made++)
-        ids.push(await ledger.create(spec, { headers: {}, sources: [] }));
-      const [oldest = ""] = await redis.zrange(keys.runs(), "0", "0");
-      await ledger.leave(oldest);
-      const left = `${keys.queuePrefix()}:${keys.queue(oldest)}-0:wait`;
-      await redis.rpush(left, "1");
-      await pruneRuns({ redis, keys, ledger });
-      expect(await redis.exists(left)).toBe(0);
-      expect(await ledger.list()).toHaveLength(200);
+      const left: string[] = [];
+      // One is found by its name, more among all queues.
+      for (const most of [2, 1]) {
+        for (let made = 0; made < 3; made++) {
+          const id = await ledger.create(specOf(), { headers: {}, sources: [] });
+          await ledger.cancel(id);
+          await ledger.finish(id);
+          await redis.hset(keys.run(id), { ended: 1 });
+          const queue = `${keys.queuePrefix()}:${keys.queue(id)}-0:wait`;
+          await redis.rpush(queue, "1");
+          left.push(queue);
+        }
+        expect(await pruneRuns({ redis, keys, ledger }, { most, thorough: true })).toBe(most);
+      }
+      expect(
+        (await Promise.all(left.map((name) => redis.exists(name)))).filter((is) => is === 1),
+      ).toHaveLength(3);
+      const { length } = await ledger.list();
+      expect(length).toBe(3);
     }
   });
 

@@ -13,6 +13,7 @@ import {
 import { join } from "node:path";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import { LocalTree } from "@drover/shared/storage/local/tree";
+import { LocalBackup } from "@drover/worker/destinations/local/backup";
 import { LocalRemoval } from "@drover/worker/destinations/local/removal";
 import { test as base, describe, expect } from "vitest";
 
@@ -150,7 +151,7 @@ describe("a removal", () => {
     expect(successor.take(trusted)).toBe(true);
     const kept = mkdtempSync("/tmp/dv-");
     const backup = new LocalTree(kept);
-    await successor.finish(backup, false);
+    await successor.finish(new LocalBackup(backup, ""), false);
     successor.prune();
     backup.close();
     expect(readFileSync(join(kept, "d/a"), "utf8")).toBe("old");

@@ -1,7 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { withDestination } from "../settings/destination.js";
-import { addSettings, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import type { Exit } from "./options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
 import { makeRun } from "./sync-action.js";
@@ -17,15 +17,18 @@ export function addCp(program: Command, exit: Exit): void {
     .usage("[options] SOURCE... DEST")
     .argument("<path...>", `${SOURCES_HELP}; the last one is where they go`);
   const filters = addRunOptions(command);
-  addSettings(command, [...TRANSFER.filter((name) => !DESTINATION.includes(name)), ...S3, ...STATE]).action(
-    async (paths: string[], flags: RunFlags, command: Command) => {
-      const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
-      if (sources.length === 0 && flags.fromFile === undefined)
-        throw new SettingsError(`cp needs a source and a destination: drover cp ${destination} DEST`);
-      const resolved = withDestination(await settingsOf(command), "DEST", destination);
-      // As in cp: one file goes into DEST where that is a directory or ends in /, else DEST is its name.
-      const rootMayBeFile = !/\/\.{0,2}$|^\.{1,2}$/.test(destination);
-      exit(await makeRun(sources, { ...flags, filters }, resolved, { rootMayBeFile }));
-    },
-  );
+  addSettings(command, [
+    ...TRANSFER.filter((name) => !DESTINATION.includes(name)),
+    ...S3,
+    ...RETENTION,
+    ...STATE,
+  ]).action(async (paths: string[], flags: RunFlags, command: Command) => {
+    const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
+    if (sources.length === 0 && flags.fromFile === undefined)
+      throw new SettingsError(`cp needs a source and a destination: drover cp ${destination} DEST`);
+    const resolved = withDestination(await settingsOf(command), "DEST", destination);
+    // As in cp: one file goes into DEST where that is a directory or ends in /, else DEST is its name.
+    const rootMayBeFile = !/\/\.{0,2}$|^\.{1,2}$/.test(destination);
+    exit(await makeRun(sources, { ...flags, filters }, resolved, { rootMayBeFile }));
+  });
 }

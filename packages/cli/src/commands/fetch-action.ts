@@ -88,6 +88,7 @@ function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planR
   const ttlMs = numberFlag("--circuit-ttl", flags.circuitTtl, { fallback: 300, least: 0 }) * 1000;
   const retries = numberFlag("--max-retries", flags.maxRetries, { fallback: 5, least: 1, whole: true });
   return {
+    kind: "fetch",
     directory: process.cwd(),
     stateDir,
     selection: {
@@ -136,7 +137,8 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
     const engine = await openEngine({ redis, stateDir, namespace });
     try {
       const warn = (message: string) => log.say("warn", message);
-      const handle = await submit(engine, planned, { startPool: startLocalPool, stateDir, warn });
+      const options = { startPool: startLocalPool, stateDir, keepRuns: settings["keep-runs"], warn };
+      const handle = await submit(engine, planned, options);
       return await follow(engine, handle, aboutOf(planned), log);
     } finally {
       engine.close();

@@ -60,6 +60,14 @@ export function addRunOptions(command: Command): string[] {
     .option("--max-size <SIZE>", "leave larger files of directories out")
     .option("--min-age <AGE>", "leave younger files of directories out, e.g. 10m, 2d, or a date")
     .option("--max-age <AGE>", "leave older files of directories out")
+    .option(
+      "--backup-dir <DIR>",
+      "keep what is overwritten or deleted there: a directory, or s3://bucket/prefix",
+    )
+    .option(
+      "--suffix <SUFFIX>",
+      "add this to the names of what is kept; without --backup-dir keep it beside the new file",
+    )
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
     .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")

@@ -1,6 +1,7 @@
 import type { RunSummary } from "@drover/producer/runs/summary";
 import { SettingsError } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
+import { kindOf } from "@drover/shared/run";
 import { showDuration } from "../display/duration.js";
 import { Report } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
@@ -14,6 +15,7 @@ import { type DisplayFlags, displayOf, type OutputFlags } from "./options.js";
 function toJson({ run, counts }: RunSummary) {
   return {
     run: run.id,
+    kind: kindOf(run.spec),
     state: run.state,
     started: new Date(run.startedMs).toISOString(),
     ended: run.endedMs === undefined ? null : new Date(run.endedMs).toISOString(),
@@ -26,11 +28,16 @@ function toJson({ run, counts }: RunSummary) {
   };
 }
 
-/** `drover runs`: lists the latest runs, newest first. */
-export async function list(settings: Settings, flags: OutputFlags): Promise<number> {
+/** Runs that are listed for people. */
+const LISTED_RUNS = 20;
+
+/** `drover runs`: lists the latest runs, newest first. Programs get all, unless they ask for fewer. */
+export async function list(settings: Settings, flags: OutputFlags & { limit?: string }): Promise<number> {
+  const limit = flags.limit === undefined ? undefined : parseLimit(flags.limit);
   const { listRuns } = await import("@drover/producer/runs/summary");
   return await withEngine(settings, async (engine) => {
-    const summaries = await listRuns(engine);
+    const most = limit ?? (flags.json ? undefined : LISTED_RUNS);
+    const summaries = await listRuns(engine, most);
     if (flags.json) {
       process.stdout.write(`${JSON.stringify(summaries.map(toJson), null, 2)}\n`);
       return EXIT.ok;
@@ -48,8 +55,22 @@ export async function list(settings: Settings, flags: OutputFlags): Promise<numb
         `${run.id}  ${run.state.padEnd(11)}  ${started}  ${parts.join(", ")}  -> ${run.spec.root}\n`,
       );
     }
+    const known = await engine.ledger.count();
+    if (most !== undefined && known > most && limit === undefined) {
+      const listed = new Set(summaries.map(({ run }) => run.id));
+      const open = (await engine.ledger.unfinished()).filter(({ id }) => !listed.has(id));
+      const interrupted = open.filter(({ state }) => state === "interrupted").length;
+      const among = interrupted === 0 ? "" : `, ${interrupted} of them interrupted`;
+      process.stdout.write(`${known - most} older${among}: --limit ${known} lists all\n`);
+    }
     return EXIT.ok;
   });
+}
+
+function parseLimit(given: string): number {
+  const limit = Number(given);
+  if (given.trim() !== "" && Number.isSafeInteger(limit) && limit >= 1) return limit;
+  throw new SettingsError(`--limit must be a whole number of at least 1, not ${JSON.stringify(given)}`);
 }
 
 /** `drover status RUN`: prints its counts and the files that did not succeed. */
@@ -92,14 +113,26 @@ function statusText({ run, counts }: RunSummary): string {
   );
 }
 
-/** `drover gc`: forgets runs that ended or were interrupted long ago. */
-export async function gc(days: string, settings: Settings): Promise<number> {
+/**
+ * `drover gc`: forgets runs that ended or were interrupted long ago.
+ *
+ * @param days since then, for all runs. Default: what {@link pruneRuns} forgets, and what was interrupted seven days ago.
+ */
+export async function gc(days: string | undefined, settings: Settings): Promise<number> {
   const age = Number(days);
-  if (days.trim() === "" || !(age >= 0)) throw new SettingsError("--older-than must be a number of days");
-  const { forgetRunsOlderThan } = await import("@drover/shared/protocol/run-retention");
+  if (days?.trim() === "" || (days !== undefined && !(age >= 0)))
+    throw new SettingsError("--older-than must be a number of days");
+  const retention = await import("@drover/shared/protocol/run-retention");
   const { dropKept } = await import("@drover/producer/runs/piped-list");
   return await withEngine(settings, async (engine) => {
-    const { runs, lists } = await forgetRunsOlderThan(engine, age * 86_400_000);
+    const keepRuns = settings["keep-runs"];
+    const all = { keepRuns, most: Number.MAX_SAFE_INTEGER, thorough: true };
+    const pruned = await retention.pruneRuns(engine, all);
+    const { runs: older, lists } =
+      days === undefined
+        ? await retention.forgetInterrupted(engine, retention.KEPT_MS)
+        : await retention.forgetRunsOlderThan(engine, age * 86_400_000);
+    const runs = pruned + older;
     for (const list of lists) dropKept(list);
     process.stdout.write(`${runs} ${runs === 1 ? "run" : "runs"} forgotten\n`);
     return EXIT.ok;

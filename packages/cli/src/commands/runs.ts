@@ -1,20 +1,22 @@
 import type { Command } from "commander";
-import { addSettings, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import { addDisplayOptions, type DisplayFlags, type Exit, type OutputFlags } from "./options.js";
 
 const actions = () => import("./runs-actions.js");
 
-const about = (program: Command, name: string, description: string) =>
-  addSettings(program.command(name).description(description), STATE);
+const about = (program: Command, name: string, description: string, settings = STATE) =>
+  addSettings(program.command(name).description(description), settings);
 
 /** `drover runs`, `status`, `resume`, `retry` and `wait`: the commands that show and follow runs. */
 export function addRuns(program: Command, exit: Exit): void {
   const listing = (name: string, description: string) =>
     about(program, name, description).option("--json", "as JSON");
 
-  listing("runs", "list the latest runs").action(async (flags: OutputFlags, command: Command) => {
-    exit(await (await actions()).list((await settingsOf(command)).values, flags));
-  });
+  listing("runs", "list the latest runs")
+    .option("--limit <N>", "so many at most (default: 20; with --json all)")
+    .action(async (flags: OutputFlags & { limit?: string }, command: Command) => {
+      exit(await (await actions()).list((await settingsOf(command)).values, flags));
+    });
   listing("status", "counts of a run, and what did not succeed")
     .argument("<run>")
     .action(async (run: string, flags: OutputFlags, command: Command) => {
@@ -39,13 +41,12 @@ export function addRuns(program: Command, exit: Exit): void {
 
 /** `drover gc` and `cancel`: the commands that end what is known of runs, or runs themselves. */
 export function addRunEnds(program: Command, exit: Exit): void {
-  about(program, "gc", "forget runs that ended, or were interrupted, long ago")
+  about(program, "gc", "forget runs that ended, or were interrupted, long ago", [...RETENTION, ...STATE])
     .option(
       "--older-than <DAYS>",
-      "days since they ended, or began where they were interrupted (default: 7)",
-      "7",
+      "days since they ended, or began where they were interrupted (default: 7, and 30 where something failed)",
     )
-    .action(async (flags: { olderThan: string }, command: Command) => {
+    .action(async (flags: { olderThan?: string }, command: Command) => {
       exit(await (await actions()).gc(flags.olderThan, (await settingsOf(command)).values));
     });
   about(program, "cancel", "stop a run; what is not done ends cancelled")

@@ -22,6 +22,7 @@ export async function makeRun(
   { rootMayBeFile = false } = {},
 ): Promise<number> {
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
+  const { "keep-runs": keepRuns } = resolved.values;
   const { format, statsMs } = displayOf(flags);
   const request = requestOf(sources, flags, resolved);
   request.destination.rootMayBeFile = rootMayBeFile;
@@ -53,10 +54,10 @@ export async function makeRun(
   const engine = await opening;
   try {
     if (flags.detach) {
-      const handle = await submitDetached(engine, planned, { stateDir, hostLimits, warn });
+      const handle = await submitDetached(engine, planned, { stateDir, keepRuns, hostLimits, warn });
       return await leave(handle);
     }
-    const options = { startPool: startLocalPool, stateDir, hostLimits, live: isLive(format), warn };
+    const options = { startPool: startLocalPool, stateDir, keepRuns, hostLimits, live: isLive(format), warn };
     const handle = await submit(engine, planned, options);
     if (!planned.spec.fleet) detail(`run ${handle.run.id}`); // of a fleet's run the display says it
     return await showRun(engine, handle, {

@@ -39,8 +39,9 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   for (const root of roots) await destinationOf(root).checkBackup?.(root, services);
   const log = logger(flags.verbose ?? false);
   return await withEngine(settings, async (engine) => {
-    const { concurrency, "health-port": healthPort } = settings;
-    const running = await serve(engine, { concurrency, roots, services, healthPort, hostLimits }, log);
+    const { concurrency, "health-port": healthPort, "keep-runs": keepRuns } = settings;
+    const work = { concurrency, roots, services, healthPort, hostLimits, keepRuns };
+    const running = await serve(engine, work, log);
     const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
     log.info({ concurrency, roots, ...health }, "worker ready");
     const deadlineMs = settings["drain-deadline"] * 1000;
@@ -80,10 +81,11 @@ interface Work {
   services: Services;
   healthPort: number | undefined;
   hostLimits: ReturnType<typeof parseHostLimit>[];
+  keepRuns: number;
 }
 
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
-async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWorker> {
+async function serve(engine: Engine, { keepRuns, ...work }: Work, log: Logger): Promise<RunningWorker> {
   const say = atBoundedRate((error) => log.warn({ error }, "error"));
   const onError = (error: Error) => {
     // It is logged below, once, that Redis is away.
@@ -110,7 +112,7 @@ async function serve(engine: Engine, work: Work, log: Logger): Promise<RunningWo
     onError,
     startLeader: (id) => {
       const tell = (message: string, fields?: Record<string, unknown>) => log.info(fields ?? {}, message);
-      return startLeader(engine, id, { log: tell, onError });
+      return startLeader(engine, id, { keepRuns, log: tell, onError });
     },
   });
 }

@@ -1,6 +1,6 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
-import { addSettings, STATE, settingsOf, WORKER } from "../settings/flags.js";
+import { addSettings, RETENTION, STATE, settingsOf, WORKER } from "../settings/flags.js";
 import { collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
 import type { WorkerFlags } from "./worker-actions.js";
 
@@ -26,7 +26,7 @@ export function addWorker(program: Command, exit: Exit): void {
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
       .option("--verbose", "a line for every file"),
-    [...WORKER, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
+    [...WORKER, ...RETENTION, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
   ).action(async (flags: WorkerFlags, command: Command) => {
     const resolved = await settingsOf(command);
     if (resolved.values.redis === undefined)

@@ -35,6 +35,8 @@ export const S3: SettingName[] = [
 ];
 /** Settings that locate Redis. */
 export const STATE: SettingName[] = ["state-dir", "redis"];
+/** Settings of commands that forget old runs. */
+export const RETENTION: SettingName[] = ["keep-runs"];
 export const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
 
 /** Placeholders of the flags' values in the help. */

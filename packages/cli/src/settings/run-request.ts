@@ -23,6 +23,7 @@ export interface RequestFlags {
   delete?: boolean;
   maxDelete?: string;
   backupDir?: string;
+  suffix?: string;
 }
 
 /** Translates the command line into a request. @throws SettingsError for an invalid value. */
@@ -48,6 +49,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       check: values["check-destination"],
       durability: values.durability,
       ...deletionOf(flags),
+      ...backupOf(flags),
     },
     terms: {
       retries: values.retries,
@@ -119,16 +121,22 @@ function limitsOf({ minSize, maxSize, minAge, maxAge }: RequestFlags) {
 
 function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "delete"> {
   if (!flags.delete) {
-    const alone =
-      flags.maxDelete !== undefined ? "--max-delete" : flags.backupDir !== undefined ? "--backup-dir" : "";
-    if (alone !== "") throw new SettingsError(`${alone} says how to delete: it needs --delete`);
+    if (flags.maxDelete !== undefined)
+      throw new SettingsError("--max-delete says how to delete: it needs --delete");
     return {};
   }
-  const most = parseMostDeleted(flags.maxDelete ?? "50%");
-  if (flags.backupDir === undefined) return { delete: { most } };
-  if (flags.backupDir === "")
-    throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
-  return { delete: { most, backupDir: readBackup(flags.backupDir) } };
+  return { delete: { most: parseMostDeleted(flags.maxDelete ?? "50%") } };
+}
+
+function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["destination"], "backup"> {
+  if (backupDir === undefined && suffix === undefined) return {};
+  if (backupDir === "") throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
+  return {
+    backup: {
+      ...(backupDir === undefined ? {} : { dir: readBackup(backupDir) }),
+      ...(suffix === undefined ? {} : { suffix }),
+    },
+  };
 }
 
 function readBackup(given: string): string {

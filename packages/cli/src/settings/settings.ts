@@ -165,6 +165,11 @@ export const SETTINGS = {
     200_000,
     "files of a run that may be found and not settled; beyond that the listing waits",
   ),
+  "keep-runs": setting(
+    number(1, 1_000_000, true),
+    20_000,
+    "syncs, and as many fetches, that went well and are still known; the oldest beyond that are forgotten",
+  ),
   "s3-endpoint": setting(
     serviceUrl,
     undefined,

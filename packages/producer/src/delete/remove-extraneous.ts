@@ -4,7 +4,7 @@ import type { NewJob } from "@drover/shared/job";
 import type { RunCounts } from "@drover/shared/outcome";
 import type { EnqueueFile } from "@drover/shared/protocol/backlog";
 import { flightHash } from "@drover/shared/protocol/flights";
-import type { RunSpec } from "@drover/shared/run";
+import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { destinationHost } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";
@@ -62,6 +62,7 @@ export async function findExtraneous(
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = wantedBy(spec);
+  const suffix = suffixBeside(spec);
   const listers = new Listers({ spec, signal, warn, of: "sources" });
   const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({
@@ -75,6 +76,7 @@ export async function findExtraneous(
     for await (const { name, stamp } of filesOf(tree, there)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
       if (!wanted(name)) continue;
+      if (suffix !== undefined && name.endsWith(suffix)) continue; // kept by this run or one before
       files++;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
       if (has.includes(true)) {

@@ -6,6 +6,7 @@ import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Ledger } from "@drover/shared/protocol/ledger";
+import { fileRuns } from "@drover/shared/protocol/run-retention";
 import { pipelined, resent } from "@drover/shared/redis/script";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
@@ -78,7 +79,8 @@ export class FleetDispatcher {
   /** Finds runs that go on and are not among the active ones: somebody deleted the key with those. */
   async #lookForRuns(): Promise<void> {
     const { ledger } = this.options;
-    const runs = (await ledger.list()).filter(
+    await fileRuns(this.options);
+    const runs = (await ledger.unfinished()).filter(
       ({ spec, state }) => spec.fleet && (state === "running" || state === "interrupted"),
     );
     await ledger.activate(runs.map((run) => run.id));

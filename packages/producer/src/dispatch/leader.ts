@@ -4,7 +4,7 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { leadScript } from "@drover/shared/protocol/lua/lead.lua";
 import { resignScript } from "@drover/shared/protocol/lua/resign.lua";
-import { forgetRunsOlderThan } from "@drover/shared/protocol/run-retention";
+import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import type { Redis } from "ioredis";
 import { FleetDispatcher, type FleetDispatcherOptions } from "./fleet-dispatcher.js";
 
@@ -13,9 +13,9 @@ const TERM_MS = 5_000;
 const BUSY_MS = 25;
 const IDLE_MS = 50;
 const ERROR_MS = 1_000;
-/** Time in ms after its end at which a run is forgotten. */
-const KEPT_MS = 7 * 86_400_000;
 const TIDY_EVERY_MS = 600_000;
+/** Most runs of each kind that are forgotten at a time. Nothing is dispatched meanwhile. */
+const TIDY_MOST = 1_000;
 
 /**
  * Elects one worker of the fleet to dispatch and sweep for all. Two leaders at once for a moment do no harm,
@@ -31,7 +31,7 @@ export class Leader {
 
   constructor(
     private readonly id: string,
-    private readonly options: FleetDispatcherOptions,
+    private readonly options: FleetDispatcherOptions & Pick<LeaderOptions, "keepRuns">,
     private readonly onError: (error: Error) => void,
   ) {
     this.#redis = options.redis;
@@ -74,7 +74,8 @@ export class Leader {
         const busy = await this.#dispatcher?.tick();
         if (this.leads && performance.now() - tidiedMs > TIDY_EVERY_MS) {
           tidiedMs = performance.now();
-          await forgetRunsOlderThan(this.options, KEPT_MS);
+          const { keepRuns } = this.options;
+          await pruneRuns(this.options, { keepRuns, most: TIDY_MOST, thorough: true });
         }
         await sleep(busy ? BUSY_MS : IDLE_MS);
       } catch (error) {
@@ -102,6 +103,8 @@ export class Leader {
 }
 
 export interface LeaderOptions {
+  /** Runs of each kind that went well and are kept; the oldest beyond them are forgotten. Default 20,000. */
+  keepRuns?: number;
   /** Told when this worker begins to lead, and of jobs that were lost or removed. Default: nobody. */
   log?(message: string, fields?: Record<string, unknown>): void;
   /** Told of what failed and will be tried again, such as Redis being away. */
@@ -119,6 +122,7 @@ export function startLeader(
   workerId: string,
   options: LeaderOptions,
 ): Leader {
-  const { log = () => {}, onError } = options;
-  return new Leader(workerId, { redis, keys, ledger, owner: PROCESS_NAME, log }, onError);
+  const { keepRuns, log = () => {}, onError } = options;
+  const kept = keepRuns === undefined ? {} : { keepRuns };
+  return new Leader(workerId, { redis, keys, ledger, owner: PROCESS_NAME, log, ...kept }, onError);
 }

@@ -1,14 +1,15 @@
+import { backupOf } from "@drover/shared/run";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { PlannedRun } from "./plan.js";
 
 /**
- * Checks that removed files can be kept in the backup location. A local directory is only checked when it is
+ * Checks that overwritten and removed files can be kept in the backup location. A local directory is only checked when it is
  * made.
  *
  * @throws SettingsError if they cannot.
  */
 export async function checkBackup({ spec }: PlannedRun): Promise<void> {
-  const backup = spec.delete?.backupDir;
+  const backup = backupOf(spec)?.dir;
   if (backup !== undefined) await destinationOf(backup).checkBackup?.(backup, spec);
 }
 

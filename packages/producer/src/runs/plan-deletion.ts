@@ -1,8 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationOf, type Location, parseRoot, storageOf } from "@drover/shared/storage/registry";
-import type { DestinationStorage } from "@drover/shared/storage/storage";
+import { destinationOf, type Location, storageOf } from "@drover/shared/storage/registry";
 import type { RunRequest } from "./request.js";
 
 /**
@@ -39,27 +38,5 @@ export function planDeletion(
     throw new SettingsError(
       `--delete would remove Drover's own state in ${request.stateDir}: choose another --state-dir`,
     );
-  const { most, backupDir } = deletion;
-  if (backupDir === undefined) return { most };
-  const backup = parseRoot(backupDir, request.directory);
-  if (storageOf(backup) !== storage)
-    throw new SettingsError(
-      `--backup-dir ${backup} cannot keep what is removed from ${root}: name ${destination.example}`,
-    );
-  keepApart(destination, backup, { text: root, what: "the destination" });
-  for (const { text } of besides)
-    keepApart(destination, backup, {
-      text: destination.parseRoot(text, request.directory),
-      what: "the source",
-    });
-  return { most, backupDir: backup };
-}
-
-function keepApart(
-  { contains }: DestinationStorage,
-  backup: string,
-  { text, what }: { text: string; what: string },
-): void {
-  if (!contains(backup, text) && !contains(text, backup)) return;
-  throw new SettingsError(`--backup-dir ${backup} and ${what} ${text} lie in each other: keep them apart`);
+  return { most: deletion.most };
 }

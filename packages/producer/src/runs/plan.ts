@@ -14,6 +14,7 @@ import {
 import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { Listers } from "../expand/listers.js";
+import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
@@ -54,6 +55,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const fleet = request.carriedBy === "fleet";
   const headers = checkHeaders(selection.headers);
   const spec: RunSpec = {
+    kind: request.kind,
     root,
     directory,
     sources: sources.map(({ text }) => redactUrl(text)),
@@ -102,7 +104,9 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     Object.assign(spec, { root: mayBeFile.root, destination: mayBeFile.name });
   for (const source of sources) refuseSame(source, spec);
   const deletion = planDeletion(request, sources, spec);
-  if (deletion) spec.delete = deletion;
+  const backup = planBackup(request, sources, spec);
+  if (backup) spec.backup = backup;
+  if (deletion) spec.delete = backup?.dir === undefined ? deletion : { ...deletion, backupDir: backup.dir };
   return {
     spec,
     secrets: {

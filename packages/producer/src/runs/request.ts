@@ -51,8 +51,15 @@ const destinationSchema = z.strictObject({
         z.strictObject({ files: z.number().nonnegative() }),
         z.strictObject({ percent: z.number().min(0).max(100) }),
       ]),
-      /** Where removed files are kept, in the same storage as the root. */
-      backupDir: z.string().optional(),
+    })
+    .optional(),
+  /** Keeps the files that are overwritten or removed. */
+  backup: z
+    .strictObject({
+      /** Where they are kept, in the same storage as the root. Defaults to the place beside the new file. */
+      dir: z.string().optional(),
+      /** Added to their names, without `/`. Needed if there is no `dir`. */
+      suffix: z.string().optional(),
     })
     .optional(),
 });
@@ -127,6 +134,8 @@ export const runRequestSchema = z.strictObject({
   directory: z.string(),
   /** State directory of Drover, which a deletion must never touch. */
   stateDir: z.string(),
+  /** Which command it is of. Each kind has its own share of the runs that are kept. */
+  kind: z.enum(["sync", "fetch"]).default("sync"),
   /** Who carries the files: the submitting process, or the workers of a fleet. */
   carriedBy: z.enum(["process", "fleet"]).default("process"),
   selection: selectionSchema,

@@ -17,6 +17,8 @@ export interface SubmitOptions {
   startPool: StartWorkerPool;
   /** Absolute path of the state directory, where a piped list is kept. */
   stateDir: string;
+  /** Runs of each kind that went well and are kept; the oldest beyond them are forgotten. Default 20,000. */
+  keepRuns?: number;
   /** Host limits to set for the whole fleet. Default none. */
   hostLimits?: { hosts: string[]; limit: HostLimit }[];
   /** Whether to report the progress of each file. Default false. */
@@ -67,7 +69,7 @@ async function createRun(
     await lookForWorkers(engine, spec, options.warn);
     await setHostLimits(engine.redis, engine.keys, options.hostLimits ?? []);
   }
-  await pruneRuns(engine);
+  await pruneRuns(engine, { keepRuns: options.keepRuns });
   let stdin: NodeJS.ReadableStream | undefined;
   if (planned.pipe !== undefined) {
     const kept = keepPipe(planned.pipe, options.stateDir);

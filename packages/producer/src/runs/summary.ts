@@ -8,11 +8,11 @@ export interface RunSummary {
   counts: RunCounts;
 }
 
-/** The latest runs that are kept, at most 200, newest first. */
-export async function listRuns({ ledger }: Engine): Promise<RunSummary[]> {
-  const summaries: RunSummary[] = [];
-  for (const run of await ledger.list()) summaries.push({ run, counts: await ledger.counts(run.id) });
-  return summaries;
+/** The newest runs that are kept, newest first. @param most default: all. */
+export async function listRuns({ ledger }: Engine, most?: number): Promise<RunSummary[]> {
+  const runs = await ledger.list(most);
+  const counts = await ledger.countsOf(runs.map(({ id }) => id));
+  return runs.map((run, at) => ({ run, counts: counts[at] as RunCounts }));
 }
 
 /** The counts of one run, now or after it ended. @throws SettingsError if there is no such run. */

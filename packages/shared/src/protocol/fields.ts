@@ -15,6 +15,8 @@ export const RUN = {
   /** When it began, and when it ended or was cancelled, by the clock of the process that said so. */
   startedMs: "started",
   endedMs: "ended",
+  /** `sync` or `fetch`. Absent in runs of earlier versions. */
+  kind: "kind",
   /** What it was asked to do (JSON), see run.ts. */
   spec: "spec",
   /** Number of the last batch of files that was registered, and the answer to it (JSON). */

@@ -7,6 +7,14 @@ export class Keys {
 
   /** Sorted set of run ids by start time. */
   runs = () => `${this.namespace}:runs`;
+  /**
+   * Sorted sets of run ids, of which each run is in one: those that have not ended, by their start (ms); and by their end
+   * (ms) syncs that went well, syncs that did not, fetches that went well, and fetches that did not.
+   */
+  runIndexes = () =>
+    ["open", "ended:sync", "ended:sync:failed", "ended:fetch", "ended:fetch:failed"].map(
+      (name) => `${this.namespace}:runs:${name}`,
+    );
   /** Hash of a run: its state, its spec and some counts. */
   run = (id: string) => `${this.namespace}:run:${id}`;
   /** Bitmap of the files of a run that have ended, by index: the truth about what is done. */

@@ -5,12 +5,14 @@ import { newRunId } from "../ids.js";
 import type { RunCounts } from "../outcome.js";
 import { OUTCOMES } from "../outcome.js";
 import { isProcessDead } from "../process-name.js";
+import { redactUrl } from "../redact.js";
 import { pipelined } from "../redis/script.js";
-import type { Run, RunSecrets, RunSpec } from "../run.js";
+import { kindOf, type Run, type RunSecrets, type RunSpec } from "../run.js";
 import { count } from "../telemetry.js";
 import { RunLostError } from "./backlog.js";
 import { RUN, SECRETS } from "./fields.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
+import { cancelScript } from "./lua/cancel.lua.js";
 import { finishRunScript } from "./lua/finish.lua.js";
 import { holdScript } from "./lua/hold.lua.js";
 import { leaveScript } from "./lua/leave.lua.js";
@@ -21,8 +23,8 @@ import { takeScript } from "./lua/take.lua.js";
 import { FOLLOW_MS } from "./outcome-stream.js";
 import { readRun } from "./run-record.js";
 
-/** Runs that are kept: beyond them, the oldest are forgotten. */
-export const KEPT_RUNS = 200;
+/** Runs that are read in one call. */
+const PAGE = 200;
 /** Secrets of a run are forgotten after this time, in seconds: a retry after that needs them anew. */
 const SECRETS_TTL_SECONDS = 7 * 86_400;
 /** Outcomes of a run that has ended are kept for those who follow it for this time, in seconds. */
@@ -87,13 +89,15 @@ export class Ledger {
    */
   async create(spec: RunSpec, secrets: RunSecrets, id = newRunId()): Promise<string> {
     const startedMs = Date.now();
-    await pipelined(this.redis, (redis) =>
-      redis
+    const expires = hasSecrets(secrets);
+    await pipelined(this.redis, (redis) => {
+      const transaction = redis
         .multi()
         .hset(this.keys.run(id), {
           [RUN.state]: "running",
           [RUN.owner]: this.owner,
           [RUN.startedMs]: startedMs,
+          [RUN.kind]: kindOf(spec),
           [RUN.spec]: JSON.stringify(spec),
           [RUN.batch]: 0,
           [RUN.files]: 0,
@@ -106,9 +110,10 @@ export class Ledger {
           [SECRETS.sources]: JSON.stringify(secrets.sources),
           ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
         })
-        .expire(this.keys.secrets(id), SECRETS_TTL_SECONDS)
-        .zadd(this.keys.runs(), startedMs, id),
-    );
+        .zadd(this.keys.runs(), startedMs, id)
+        .zadd(this.keys.runIndexes()[0] as string, startedMs, id);
+      return expires ? transaction.expire(this.keys.secrets(id), SECRETS_TTL_SECONDS) : transaction;
+    });
     if (spec.fleet) await this.hold(id);
     return id;
   }
@@ -138,40 +143,65 @@ export class Ledger {
   /**
    * The newest runs, newest first. Those that another version of Drover made are left out.
    *
-   * @param most default {@link KEPT_RUNS}.
+   * @param most default: all.
    */
-  async list(most = KEPT_RUNS): Promise<Run[]> {
-    const ids = await this.redis.zrange(this.keys.runs(), "0", String(most - 1), "REV");
+  async list(most?: number): Promise<Run[]> {
+    const last = most === undefined ? -1 : most - 1;
+    return await this.#read(await this.redis.zrange(this.keys.runs(), "0", String(last), "REV"));
+  }
+
+  /** How many runs are known. */
+  count(): Promise<number> {
+    return this.redis.zcard(this.keys.runs());
+  }
+
+  /** Runs that have not ended, the oldest first. Those that another version of Drover made are left out. */
+  async unfinished(): Promise<Run[]> {
+    const [open = ""] = this.keys.runIndexes();
+    return await this.#read(await this.redis.zrange(open, "0", "-1"));
+  }
+
+  async #read(ids: string[]): Promise<Run[]> {
     const runs: Run[] = [];
-    for (const id of ids) {
-      const run = readRun(id, await this.redis.hgetall(this.keys.run(id)));
-      if (run) runs.push(run);
+    for (let from = 0; from < ids.length; from += PAGE) {
+      const page = ids.slice(from, from + PAGE);
+      const hashes = await pipelined(this.redis, (redis) => {
+        const pipeline = redis.pipeline();
+        for (const id of page) pipeline.hgetall(this.keys.run(id));
+        return pipeline;
+      });
+      for (const [at, id] of page.entries()) {
+        const run = readRun(id, hashes[at] as Record<string, string>);
+        if (run) runs.push(run);
+      }
     }
     return runs;
   }
 
   /** How many files of a run are registered, have ended, and with which outcome. */
   async counts(id: string): Promise<RunCounts> {
-    const others = OUTCOMES.filter((outcome) => outcome !== "copied");
-    const answers = await pipelined(this.redis, (redis) => {
-      const pipeline = redis
-        .pipeline()
-        .hget(this.keys.run(id), RUN.files)
-        .bitcount(this.keys.done(id))
-        .hlen(this.keys.failed(id));
-      for (const outcome of others) pipeline.bitcount(this.keys.outcome(id, outcome));
-      return pipeline;
-    });
-    const [files = 0, settled = 0, failures = 0, ...rest] = answers.map((value) => Number(value ?? 0));
-    const counts = Object.fromEntries(others.map((outcome, at) => [outcome, rest[at] ?? 0])) as Record<
-      (typeof others)[number],
-      number
-    >;
-    // Where somebody deletes a bitmap, what failed must not count as copied.
-    const told = counts.failed + counts.blocked + counts.locked + counts.cancelled;
-    counts.failed += Math.max(failures - told, 0);
-    const copied = settled - Object.values(counts).reduce((sum, each) => sum + each, 0);
-    return { files, settled, copied: Math.max(copied, 0), ...counts };
+    const [counts] = await this.countsOf([id]);
+    return counts as RunCounts;
+  }
+
+  /** As {@link counts}, of many runs in their order. */
+  async countsOf(ids: string[]): Promise<RunCounts[]> {
+    const counts: RunCounts[] = [];
+    for (let from = 0; from < ids.length; from += PAGE) {
+      const page = ids.slice(from, from + PAGE);
+      const answers = await pipelined(this.redis, (redis) => {
+        const pipeline = redis.pipeline();
+        for (const id of page) {
+          pipeline.hget(this.keys.run(id), RUN.files).bitcount(this.keys.done(id)).hlen(this.keys.failed(id));
+          for (const outcome of COUNTED) pipeline.bitcount(this.keys.outcome(id, outcome));
+        }
+        return pipeline;
+      });
+      const each = answers.length / page.length;
+      for (let at = 0; at < answers.length; at += each)
+        counts.push(countsFrom(answers.slice(at, at + each).map((value) => Number(value ?? 0))));
+    }
+    return counts;
   }
 
   /** Files that did not succeed, in pages and in no order. */
@@ -244,8 +274,8 @@ export class Ledger {
     const deadOwner = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
     const answer = await takeScript.run(
       this.redis,
-      [this.keys.run(run.id), this.keys.active()],
-      [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS],
+      [this.keys.run(run.id), this.keys.active(), this.keys.failed(run.id), ...this.keys.runIndexes()],
+      [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS, run.id],
     );
     return answer === "OK" ? undefined : String(answer);
   }
@@ -329,8 +359,8 @@ export class Ledger {
   #finish(id: string, owner: string): Promise<unknown> {
     return finishRunScript.run(
       this.redis,
-      [this.keys.run(id), this.keys.done(id)],
-      [owner, Date.now(), PRODUCER_SILENCE_MS],
+      [this.keys.run(id), this.keys.done(id), this.keys.failed(id), ...this.keys.runIndexes()],
+      [owner, Date.now(), PRODUCER_SILENCE_MS, id],
     );
   }
 
@@ -362,7 +392,8 @@ export class Ledger {
 
   /** Asks whoever works on the run to stop. */
   async cancel(id: string): Promise<void> {
-    await this.redis.hset(this.keys.run(id), RUN.state, "cancelled", RUN.endedMs, Date.now());
+    const names = [this.keys.run(id), this.keys.failed(id), ...this.keys.runIndexes()];
+    await cancelScript.run(this.redis, names, [id, Date.now()]);
   }
 
   async isCancelled(id: string): Promise<boolean> {
@@ -406,6 +437,27 @@ export class Ledger {
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }
+}
+
+/** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */
+function hasSecrets({ headers, sources }: RunSecrets): boolean {
+  return Object.keys(headers).length > 0 || sources.some((source) => redactUrl(source) !== source);
+}
+
+/** Outcomes that have a bitmap. */
+const COUNTED = OUTCOMES.filter((outcome) => outcome !== "copied");
+
+/** @param answers files, files that ended, failures that are told of, and the counts of the outcomes in {@link COUNTED}. */
+function countsFrom([files = 0, settled = 0, failures = 0, ...rest]: number[]): RunCounts {
+  const counts = Object.fromEntries(COUNTED.map((outcome, at) => [outcome, rest[at] ?? 0])) as Record<
+    (typeof COUNTED)[number],
+    number
+  >;
+  // Where somebody deletes a bitmap, what failed must not count as copied.
+  const told = counts.failed + counts.blocked + counts.locked + counts.cancelled;
+  counts.failed += Math.max(failures - told, 0);
+  const copied = settled - Object.values(counts).reduce((sum, each) => sum + each, 0);
+  return { files, settled, copied: Math.max(copied, 0), ...counts };
 }
 
 /** The pid in a process name, for people. */

@@ -31,6 +31,8 @@ export interface RunContext {
   breakers: HostBreakers;
   /** Why this worker must not carry the run's files; undefined if it may. */
   refused?: TransferError;
+  /** Files with this suffix are former versions that the run keeps: no others may have it. Default: there are none. */
+  keptSuffix?: string;
   /** Called with the record in which the bytes of a file are counted, for the display of progress. */
   receiving?(job: TransferJob, record: ResumeRecord): void;
   /** @throws TransferError class `credentials` when the run's secrets have expired. */

@@ -1,5 +1,5 @@
 import type { Keys } from "@drover/shared/protocol/keys";
-import type { RunSpec } from "@drover/shared/run";
+import { backupOf, type RunSpec } from "@drover/shared/run";
 import type { HttpClient } from "@drover/shared/storage/http/client";
 import type { LocalTree } from "@drover/shared/storage/local/tree";
 import { storageOf } from "@drover/shared/storage/registry";
@@ -33,15 +33,16 @@ export interface DestinationOptions {
 
 /** All destinations by the name of their storage. A new one is added here. */
 const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination> = {
-  local: ({ tree, spec, refuse }) => new LocalDestination(tree as LocalTree, spec.delete?.backupDir, refuse),
+  local: ({ tree, spec, refuse }) => new LocalDestination(tree as LocalTree, backupOf(spec), refuse),
   s3: ({ tree, http, ...options }) => {
     const service = destinationService(options.spec);
-    const backup = options.spec.delete?.backupDir;
+    const { root } = options.spec;
+    const keeps = backupOf(options.spec);
     return new S3Destination({
       ...options,
       tree: tree as S3Tree,
       client: new S3Client(http, service, credentialsOf(service)),
-      ...(backup === undefined ? {} : { backup: new S3Tree(backup, service) }),
+      ...(keeps ? { backup: new S3Tree(keeps.dir ?? root, service, keeps.suffix) } : {}),
     });
   },
 };

@@ -25,11 +25,16 @@ export function perform(delivery: Delivery, context: RunContext): Promise<Attemp
   return underLease(delivery, context, OPERATIONS[job.op ?? "copy"]);
 }
 
-/** The producer has checked every name, but whoever can write to Redis can write a job that leads elsewhere. */
-function refusedName({ d }: TransferJob, { tree }: RunContext): TransferError | undefined {
+/**
+ * The producer has checked every name, but whoever can write to Redis can write a job that leads elsewhere. A name that
+ * a former version would be kept by is refused, too.
+ */
+function refusedName({ d }: TransferJob, { tree, keptSuffix }: RunContext): TransferError | undefined {
   try {
     destinationOf(tree.root).checkName(d);
-    return undefined;
+    if (keptSuffix === undefined || !d.endsWith(keptSuffix)) return undefined;
+    const why = `${d} ends in ${keptSuffix}: by such names --suffix keeps former versions`;
+    return new TransferError("path", why, { permanent: true });
   } catch (error) {
     if (error instanceof TransferError) return error;
     throw error;

@@ -6,7 +6,7 @@ import { Flights } from "@drover/shared/protocol/flights";
 import { type HostBreakers, probeMsOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
-import { type RunSpec, rootsWritten } from "@drover/shared/run";
+import { type RunSpec, rootsWritten, suffixBeside } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
@@ -71,6 +71,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
           refused: opened,
         }
       : { tree: opened, destination: openDestination({ ...options, tree: opened, http }) };
+  const keptSuffix = suffixBeside(spec);
   const context: RunContext = {
     runId,
     flights,
@@ -86,6 +87,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
       maxFileSizeBytes: spec.maxFileSizeBytes,
     },
     breakers: options.breakers,
+    ...(keptSuffix === undefined ? {} : { keptSuffix }),
     receiving: options.receiving,
     source: sourceOpener({ http, spec, headers, secretLocation }),
   };

@@ -1,19 +1,21 @@
 import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
+import { RUN_INDEX } from "./fragments/run-index.lua.js";
 
 /**
  * Ends a run, if it is this process's and all its files have ended. One that was cancelled stays cancelled.
  *
- * KEYS: run, done.
+ * KEYS: run, done, failed, indexes of runs.
  * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms), ms for which a fleet's
- *   producer is thought alive.
+ *   producer is thought alive, run.
  * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's.
  */
 export const finishRunScript = new Script(
   "finish",
   `
-local run, done = KEYS[1], KEYS[2]
-local process, endedMs, aliveMs = unpack(ARGV)
+${RUN_INDEX}
+local run, done, failures, indexes = KEYS[1], KEYS[2], KEYS[3], {unpack(KEYS, 4)}
+local process, endedMs, aliveMs, id = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
 if process ~= '*' then
   if owner ~= process then return -1 end
@@ -32,6 +34,7 @@ if sealed ~= '1' and not isCancelled then return 0 end
 if redis.call('BITCOUNT', done) ~= tonumber(files or '0') then return 0 end
 redis.call('HSET', run, '${RUN.owner}', '', '${RUN.endedMs}', endedMs)
 if not isCancelled then redis.call('HSET', run, '${RUN.state}', 'done') end
+indexRun(id, run, failures, indexes)
 return 1
 `,
 );

@@ -1,19 +1,21 @@
 import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
+import { RUN_INDEX } from "./fragments/run-index.lua.js";
 
 /**
  * Takes a run for a process, unless another one works on it.
  *
- * KEYS: run, active.
+ * KEYS: run, active, failed, indexes of runs.
  * ARGV: new owner, owner that is known to be dead or '', run where it is a fleet's or '', ms for which a fleet's
- *   producer is thought alive.
+ *   producer is thought alive, run.
  * Returns 'OK', the owner that has it, or 'NONE' (there is no such run).
  */
 export const takeScript = new Script(
   "take",
   `
-local run, active = KEYS[1], KEYS[2]
-local newOwner, deadOwner, fleetRun, aliveMs = unpack(ARGV)
+${RUN_INDEX}
+local run, active, failures, indexes = KEYS[1], KEYS[2], KEYS[3], {unpack(KEYS, 4)}
+local newOwner, deadOwner, fleetRun, aliveMs, id = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
 local nowMs = tonumber(redis.call('TIME')[1]) * 1000
 if not owner then return 'NONE' end
@@ -31,6 +33,7 @@ if fleetRun ~= '' then
 end
 redis.call('HDEL', run, '${RUN.endedMs}')
 redis.call('HINCRBY', run, '${RUN.generation}', 1)
+indexRun(id, run, failures, indexes)
 return 'OK'
 `,
 );

@@ -11,10 +11,14 @@ export class S3Tree implements Tree {
   /** "" or ending in `/`. */
   readonly prefix: string;
 
-  /** @param root `s3://bucket/prefix`. */
+  /**
+   * @param root `s3://bucket/prefix`.
+   * @param suffix added to every name, for a tree that keeps former versions. Default none.
+   */
   constructor(
     root: string,
     private readonly spec: S3Spec,
+    private readonly suffix = "",
   ) {
     const { bucket, key } = parseS3(root);
     this.bucket = bucket;
@@ -24,7 +28,12 @@ export class S3Tree implements Tree {
   }
 
   key(name: string): string {
-    return this.prefix + name;
+    return this.prefix + this.catalogName(name);
+  }
+
+  /** Name of an object in the catalog of this tree. */
+  catalogName(name: string): string {
+    return name + this.suffix;
   }
 
   path(name: string): string {

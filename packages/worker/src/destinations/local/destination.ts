@@ -2,23 +2,25 @@ import { lstatSync } from "node:fs";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
+import type { RunSpec } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
 import { type Before, type Destination, type Refuse, vouchedFor, type WriteAttempt } from "../destination.js";
+import { LocalBackup } from "./backup.js";
 import { LocalRemoval } from "./removal.js";
 import { LocalStaging } from "./staging.js";
 
 /** A tree on a local file system. */
 export class LocalDestination implements Destination {
-  #backup: LocalTree | undefined;
+  #backup: LocalBackup | undefined;
 
   /**
-   * @param backupDir keeps removed files; an absolute path. By default they are not kept.
+   * @param keeps where overwritten and removed files are kept. By default they are not.
    * @param refuse why nothing may be kept there, if so. It is asked again when the directory is opened.
    */
   constructor(
     private readonly tree: LocalTree,
-    private readonly backupDir?: string,
+    private readonly keeps?: RunSpec["backup"],
     private readonly refuse: Refuse = () => undefined,
   ) {}
 
@@ -47,7 +49,7 @@ export class LocalDestination implements Destination {
   }
 
   stage(attempt: WriteAttempt): LocalStaging {
-    return new LocalStaging(this.tree, attempt);
+    return new LocalStaging(this.tree, attempt, () => this.#openBackup());
   }
 
   async remove({ file, lease, admitted, terms }: WriteAttempt, stamp: string): Promise<void> {
@@ -66,7 +68,7 @@ export class LocalDestination implements Destination {
   }
 
   /** @throws TransferError if there is none to be had; then the file is back in its place. */
-  #backupFor(removal: LocalRemoval): LocalTree | undefined {
+  #backupFor(removal: LocalRemoval): LocalBackup | undefined {
     try {
       return this.#openBackup();
     } catch (error) {
@@ -76,18 +78,23 @@ export class LocalDestination implements Destination {
   }
 
   /** @throws TransferError class `path` if this worker must not write there. */
-  #openBackup(): LocalTree | undefined {
-    if (this.backupDir === undefined || this.#backup) return this.#backup;
-    const refused = this.refuse(this.backupDir);
+  #openBackup(): LocalBackup | undefined {
+    if (!this.keeps || this.#backup) return this.#backup;
+    const { dir, suffix } = this.keeps;
+    this.#backup = new LocalBackup(dir === undefined ? this.tree : this.#openTree(dir), suffix);
+    return this.#backup;
+  }
+
+  #openTree(root: string): LocalTree {
+    const refused = this.refuse(root);
     if (refused) throw refused;
-    const backup = new LocalTree(this.backupDir);
-    const refusedNow = this.refuse(backup.root); // a link may have appeared on the way to it
+    const tree = new LocalTree(root);
+    const refusedNow = this.refuse(tree.root); // a link may have appeared on the way to it
     if (refusedNow) throw refusedNow;
-    this.#backup = backup;
-    return backup;
+    return tree;
   }
 
   close(): void {
-    this.#backup?.close();
+    if (this.#backup?.tree !== this.tree) this.#backup?.tree.close();
   }
 }

@@ -1,25 +1,9 @@
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fsync,
-  futimesSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  unlinkSync,
-} from "node:fs";
-import { copyFile } from "node:fs/promises";
-import { promisify } from "node:util";
+import { type BigIntStats, lstatSync, mkdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { Directory } from "@drover/shared/storage/local/directory";
 import { discardEmpty, type LocalTree, putBack, stagingName } from "@drover/shared/storage/local/tree";
-
-const fsyncAsync = promisify(fsync);
+import type { LocalBackup } from "./backup.js";
 
 /**
  * Removes one file of a local tree. First the file is taken away: it is moved to a directory whose name contains the
@@ -118,66 +102,25 @@ export class LocalRemoval {
   }
 
   /**
-   * Drops the taken file, or moves it to the same name below `backup`.
+   * Drops the taken file, or moves it to `backup`.
    *
    * @param durable whether the directories are synced.
    * @throws TransferError if it could not be kept; then it is back in its place.
    */
-  async finish(backup: LocalTree | undefined, durable: boolean): Promise<void> {
+  async finish(backup: LocalBackup | undefined, durable: boolean): Promise<void> {
     const directory = this.#directory as Directory;
     const staged = this.#taken as string;
     const taken = directory.at(`${staged}/${this.#base}`);
     try {
-      if (backup) await this.#keep(taken, backup, durable);
+      if (backup) await backup.moveHere(taken, this.name, this.fence, durable);
       else unlinkSync(taken);
     } catch (error) {
       this.putBack();
-      throw fileError(error, backup ? `move ${this.name} to ${backup.root}` : `remove ${this.name}`);
+      throw fileError(error, backup ? `move ${this.name} to ${backup.tree.root}` : `remove ${this.name}`);
     }
     this.#taken = undefined;
     discardEmpty(directory.at(staged));
     if (durable) await directory.sync();
-  }
-
-  async #keep(taken: string, backup: LocalTree, durable: boolean): Promise<void> {
-    const directory = backup.directoryOf(this.name);
-    try {
-      try {
-        renameSync(taken, directory.at(this.#base));
-      } catch (error) {
-        if (errnoCode(error) !== "EXDEV") throw error;
-        await backup.sweep(directory); // staging files of workers that were killed while they copied
-        await this.#copy(taken, directory, durable);
-        if (durable) await backup.sync(directory); // before it is gone here
-        unlinkSync(taken);
-        return;
-      }
-      if (durable) await backup.sync(directory);
-    } finally {
-      backup.release(directory);
-    }
-  }
-
-  /** Copies to another file system. The copy gets its name once it is whole. */
-  async #copy(taken: string, directory: Directory, durable: boolean): Promise<void> {
-    const staged = directory.at(stagingName(this.lease, this.fence));
-    const stat = lstatSync(taken);
-    try {
-      await copyFile(taken, staged, constants.COPYFILE_FICLONE);
-      const fd = openSync(staged, constants.O_RDONLY | constants.O_NOFOLLOW); // the file may be read-only
-      try {
-        if (durable) await fsyncAsync(fd);
-        renameSync(staged, directory.at(this.#base));
-        // Only now, because a sweep would take a staging file with an old date for abandoned.
-        futimesSync(fd, stat.atime, stat.mtime);
-        if (durable) await fsyncAsync(fd);
-      } finally {
-        closeSync(fd);
-      }
-    } catch (error) {
-      rmSync(staged, { force: true });
-      throw error;
-    }
   }
 
   /**

@@ -24,6 +24,7 @@ import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import { type ResumeRecord, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
 import type { OpenedBody, Published, Received, Staging, WriteAttempt } from "../destination.js";
+import type { LocalBackup } from "./backup.js";
 import { receiveLocally } from "./receive.js";
 import type { StagingFile } from "./staging-file.js";
 
@@ -40,9 +41,11 @@ export class LocalStaging implements Staging, StagingFile {
   #fd = -1;
   #made = false;
 
+  /** @param openBackup gives what keeps the file that is overwritten. By default nothing does. */
   constructor(
     private readonly tree: LocalTree,
     private readonly attempt: WriteAttempt,
+    private readonly openBackup: () => LocalBackup | undefined = () => undefined,
   ) {
     const { lease, file } = attempt;
     this.#name = stagingName(lease.key, lease.fence);
@@ -57,7 +60,7 @@ export class LocalStaging implements Staging, StagingFile {
    * @param alive whether the predecessor may still run. If so, its file is copied, because it may still write to it.
    */
   adopt(predecessors: string[], noted: ResumeRecord | undefined, alive: boolean): boolean {
-    const { lease, terms } = this.attempt;
+    const { lease, terms, file } = this.attempt;
     let adopted = false;
     const record = terms.resume && noted?.strongEtag ? noted : undefined;
     for (const fence of predecessors) {
@@ -66,6 +69,8 @@ export class LocalStaging implements Staging, StagingFile {
         adopted = this.#takeOver(name, record, alive);
       remove(this.directory, name);
     }
+    // After that: who finds its staging gone keeps nothing any more.
+    if (predecessors.length > 0) this.openBackup()?.fenceOff(file.name, predecessors);
     return adopted;
   }
 
@@ -171,8 +176,38 @@ export class LocalStaging implements Staging, StagingFile {
       if (durable) await this.tree.sync(this.directory);
       return { outcome: "unchanged", stamp: same };
     }
-    const stamp = await this.commit(entry, durable, () => failpoint("commit"));
+    const backup = this.openBackup();
+    const former = backup && (await this.#keepFormer(backup, durable));
+    const stamp = await this.commit(entry, durable, () => {
+      failpoint("commit");
+      if (backup) this.#checkFormer(former);
+    });
     return { outcome: "copied", stamp };
+  }
+
+  /** Keeps the file that is to be overwritten. @returns its stamp; undefined if there is none. */
+  async #keepFormer(backup: LocalBackup, durable: boolean): Promise<string | undefined> {
+    const { directory } = this;
+    const { file, lease } = this.attempt;
+    const { name } = file;
+    const former = await backup.keep({ directory, name, fence: lease.fence, durable }, () => {
+      lease.check();
+      // A successor removes it before it publishes anything, so what is kept is not the successor's file.
+      if (lstatSync(directory.at(this.#name), { throwIfNoEntry: false })) return;
+      throw new TransferError("locked", `another worker has taken over ${file.path}`, { verdict: "ok" });
+    });
+    if (former !== undefined) failpoint("kept");
+    return former;
+  }
+
+  /** @throws TransferError class `changed` if another file than the kept one would be overwritten. */
+  #checkFormer(former: string | undefined): void {
+    const { name, path } = this.attempt.file;
+    const stat = lstatSync(this.directory.at(baseName(name)), { bigint: true, throwIfNoEntry: false });
+    if (!stat || stat.isDirectory() || statStamp(stat) === former) return;
+    throw new TransferError("changed", `another writer replaced ${path} while it was kept`, {
+      verdict: "ok",
+    });
   }
 
   /**

@@ -6,12 +6,12 @@ import { S3Staging } from "./staging.js";
 import type { S3Target } from "./target.js";
 
 /**
- * Copies an object that is to be removed, with its metadata, to the same name in a backup. The service copies it. It
+ * Copies an object that is to be overwritten or removed, with its metadata, to its name in a backup. The service copies it. It
  * replaces what has that name in the backup, unless that is the same copy already, made by a predecessor that died. The
- * copy stays whatever becomes of the removal, because an extra copy is harmless and a missing one is not. The record of
+ * copy stays whatever becomes of the object, because an extra copy is harmless and a missing one is not. The record of
  * the attempt is updated, so that a successor can continue with a large object.
  *
- * @param stamp ETag of the version to remove.
+ * @param stamp ETag of the version to keep.
  * @throws TransferError class `changed` if there is another version, `not-found` if there is none.
  */
 export async function keepObject(

@@ -5,6 +5,7 @@ import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { WorkFile } from "../../attempt/delivery.js";
+import { encodeResumeRecord } from "../../attempt/resume-record.js";
 import {
   type Before,
   changedMeanwhile,
@@ -24,7 +25,7 @@ const LOOK_MS = 60_000;
 const SWEEP_MS = 600_000;
 
 export interface S3DestinationOptions extends Omit<S3TargetOptions, "backupOf"> {
-  /** Keeps what is removed. */
+  /** Keeps what is overwritten or removed. */
   backup?: S3Tree;
   /** Called with errors that concern no single file. */
   onError(error: Error): void;
@@ -72,7 +73,27 @@ export class S3Destination implements Destination {
   stage(attempt: WriteAttempt): Staging {
     this.#sweep();
     const stamp = decodeCatalog(attempt.admitted.catalog)?.stamp;
-    return new S3Staging(new DestinationObject(this.#target, attempt, stamp));
+    const backup = this.#backup;
+    const keepFormer = backup && ((etag: string) => this.#keepFormer(backup, attempt, etag));
+    return new S3Staging(new DestinationObject(this.#target, attempt, stamp, keepFormer));
+  }
+
+  /** Keeps the version that is to be overwritten. @throws TransferError as {@link keepObject}. */
+  async #keepFormer(backup: S3Target, attempt: WriteAttempt, etag: string): Promise<void> {
+    const { file, expected, lease, record, terms, limiter, watchdog } = attempt;
+    // The upload in the record is that of the new version: none was begun to the backup under another fence.
+    const admitted = { ...attempt.admitted, predecessors: [] };
+    const { upload: _, ...rest } = record;
+    const own = { file, expected, admitted, lease, record: { ...rest }, terms, limiter, watchdog };
+    await keepObject(backup, this.#objectOf(file), own, etag);
+    // An upload to the backup may have taken its place in the record of the lease.
+    if (record.upload) await this.#target.leases.confirm(lease, encodeResumeRecord(record));
+    failpoint("kept");
+  }
+
+  #objectOf({ name }: WorkFile): S3CopySource {
+    const { tree } = this.#target;
+    return new S3CopySource(this.options.client, { bucket: tree.bucket, key: tree.key(name) });
   }
 
   /** Drops abandoned uploads and probes, once per process and run. No file waits for this or fails because of it. */
@@ -112,9 +133,8 @@ export class S3Destination implements Destination {
     };
     const backup = this.#backup;
     if (backup) {
-      const from = new S3CopySource(this.options.client, { bucket: tree.bucket, key });
       try {
-        await keepObject(backup, from, attempt, stamp);
+        await keepObject(backup, this.#objectOf(file), attempt, stamp);
       } catch (error) {
         // Somebody may have removed or replaced it just now.
         const about = error instanceof TransferError && /^(not-found|changed)$/.test(error.class);

@@ -13,11 +13,15 @@ export class DestinationObject {
   /** What it was at the last look; undefined if nothing is known about it. */
   base: Base | undefined;
 
-  /** @param stamp ETag of the object in the catalog, if it is there. */
+  /**
+   * @param stamp ETag of the object in the catalog, if it is there.
+   * @param keepFormer keeps the version with this ETag before another replaces it. Default: it is not kept.
+   */
   constructor(
     readonly target: S3Target,
     readonly attempt: WriteAttempt,
     stamp?: string,
+    readonly keepFormer?: (etag: string) => Promise<void>,
   ) {
     const { name } = attempt.file;
     this.key = target.tree.key(name);

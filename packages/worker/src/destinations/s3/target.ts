@@ -25,7 +25,7 @@ export interface S3TargetOptions {
   bufferPool: BufferPool;
   /** Objects over this size are copied in parts. Defaults to 5 GiB, the most that S3 copies in one request. */
   mostCopyBytes?: number;
-  /** If this tree is a backup: the tree whose removed objects it keeps. */
+  /** If this tree is a backup: the tree whose objects it keeps. */
   backupOf?: S3Tree;
 }
 
@@ -60,7 +60,8 @@ export class S3Target {
    */
   async forget(name: string): Promise<void> {
     const { redis, keys } = this.options;
-    await redis.hdel(catalogKey(keys, this.tree.id, name), name);
+    const known = this.tree.catalogName(name);
+    await redis.hdel(catalogKey(keys, this.tree.id, known), known);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Published, Received } from "../../destination.js";
@@ -27,6 +28,8 @@ export async function publish(
   object.base ??= { is: "absent" };
   const conditional = (await target.conditions.headers(publishing, object.base)) !== undefined;
   const unconditional = conditional ? {} : ({ unconditional: true } as const);
+  let kept = "";
+  let unkept: TransferError | undefined;
   for (let look = 0; look < MOST_LOOKS; look++) {
     if (!conditional || look > 0) {
       const before: Base = object.base;
@@ -37,6 +40,13 @@ export async function publish(
         throw replacedMeanwhile();
       // The object may be our successor's. The clocks alone do not tell, so Redis is asked.
       await target.leases.confirm(lease);
+    }
+    const former = etagOf(object.base);
+    if (object.keepFormer && former !== kept) {
+      unkept = await keepFormer(object.keepFormer, former);
+      if (unkept) continue;
+      kept = former;
+      if (!conditional && !(await isStill(object, former))) continue;
     }
     failpoint("commit");
     lease.check();
@@ -52,7 +62,30 @@ export async function publish(
     const verified = publication.isProvedBy(written) ? ({ verifiedBy: "etag" } as const) : {};
     return { outcome: "copied", stamp: written.etag, ...verified, ...unconditional };
   }
-  throw replacedMeanwhile();
+  throw unkept?.class === "not-found" ? unkept : replacedMeanwhile();
+}
+
+/** @returns the error if the version is not there any more, or the place that is to keep it. */
+async function keepFormer(
+  keep: (etag: string) => Promise<void>,
+  etag: string,
+): Promise<TransferError | undefined> {
+  try {
+    await keep(etag);
+    return undefined;
+  } catch (error) {
+    if (error instanceof TransferError && /^(not-found|changed)$/.test(error.class)) return error;
+    throw error;
+  }
+}
+
+/** Looks again at an object, since keeping it took time. @throws TransferError class `locked` if the lease is lost. */
+async function isStill(object: DestinationObject, etag: string): Promise<boolean> {
+  const { base } = object;
+  const head = await object.look();
+  object.base = base; // it is what the file was compared with
+  await object.target.leases.confirm(object.lease);
+  return head?.etag === etag;
 }
 
 function etagOf(base: Base): string {
