@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
 import { Catalog } from "@drover/shared/protocol/catalog";
+import type { RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { below, destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
 import type { DestinationCheck } from "@drover/shared/storage/storage";
@@ -163,31 +164,48 @@ async function judge(entries: Entry[], { planned, engine, tree, check }: Known):
     engine && tree
       ? await compare({ spec, tree, catalog: new Catalog(engine.redis, engine.keys), check }, entries)
       : [];
-  return entries.map((entry, at): PlannedFile => {
-    const { redacted: source, error } = entry;
-    const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
-    const base = { source, destination };
-    if (error) return refused(base, error);
-    if (known[at]) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
-    let there: EntryKind;
-    try {
-      there = tree?.look(entry.destination) ?? "nothing";
-    } catch (error) {
-      if (!(error instanceof TransferError)) throw error;
-      return refused(base, error);
-    }
-    if (there === "nothing") return { ...base, action: "copy", reason: NEW };
-    if (there === "unknown")
-      return { ...base, action: "copy", reason: "it is not known to be this version there" };
-    if (there === "directory") {
-      const why = `the destination ${destination} is a directory`;
-      return refused(base, new TransferError("path", why, { permanent: true }));
-    }
-    if (entry.version === undefined)
-      return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
-    const reason = `it is there, but not known to be this version of the ${storageOf(source).noun}`;
-    return { ...base, action: "copy", reason };
-  });
+  const files: PlannedFile[] = [];
+  for (const [at, entry] of entries.entries()) {
+    const file = judgeOne(entry, known[at] !== undefined, spec, tree);
+    const mayBeCopied = file.action === "copy" && file.reason !== NEW && entry.version !== undefined;
+    const isCopied = mayBeCopied && (await isCopiedAlready(entry.source, file.destination, spec));
+    files.push(
+      isCopied ? { ...file, action: "unchanged", reason: "it is there, with the same content" } : file,
+    );
+  }
+  return files;
+}
+
+/** Asks the storage that has both the file and its destination, as the run would find out. */
+async function isCopiedAlready(source: string, destination: string, { root }: RunSpec): Promise<boolean> {
+  if (storageOf(source) !== storageOf(root)) return false;
+  return (await destinationOf(root).isCopied?.(source, destination)) ?? false;
+}
+
+function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | undefined): PlannedFile {
+  const { redacted: source, error } = entry;
+  const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
+  const base = { source, destination };
+  if (error) return refused(base, error);
+  if (isKnown) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
+  let there: EntryKind;
+  try {
+    there = tree?.look(entry.destination) ?? "nothing";
+  } catch (error) {
+    if (!(error instanceof TransferError)) throw error;
+    return refused(base, error);
+  }
+  if (there === "nothing") return { ...base, action: "copy", reason: NEW };
+  if (there === "unknown")
+    return { ...base, action: "copy", reason: "it is not known to be this version there" };
+  if (there === "directory") {
+    const why = `the destination ${destination} is a directory`;
+    return refused(base, new TransferError("path", why, { permanent: true }));
+  }
+  if (entry.version === undefined)
+    return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
+  const reason = `it is there, but not known to be this version of the ${storageOf(source).noun}`;
+  return { ...base, action: "copy", reason };
 }
 
 function deletion({ name }: Extraneous, tree: Tree): PlannedFile {

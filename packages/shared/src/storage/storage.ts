@@ -236,6 +236,11 @@ export interface DestinationStorage {
   openTree(root: string, services: Services): Tree;
   /** Whether the root exists, as far as that is known here. */
   mayExist(root: string): boolean;
+  /**
+   * Whether a file of the same storage is at a destination already as a copy of it would be. Absent if only writing it
+   * tells.
+   */
+  isCopied?(source: string, destination: string): Promise<boolean>;
   /** Alternative spellings of the same tree. */
   spellings(text: string): string[];
   /** Opens the check of a tree that cannot check itself; undefined if the tree can. */

@@ -42,6 +42,10 @@ const destination: DestinationStorage = {
   namesOf: (root) => new LocalNames(realAncestor(root)),
   openTree: (root) => new LocalTree(root),
   mayExist: (root) => statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false,
+  async isCopied(source, destination) {
+    const { isSameFile } = await import("./same-file.js");
+    return await isSameFile(source, destination);
+  },
   spellings(text) {
     const path = resolve(text);
     try {
