@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { transferJobSchema } from "@drover/shared/job";
-import { addJobs, batchingBackend, type Events } from "@drover/shared/queue/bullmq";
-import { Queue, Worker } from "bullmq";
+import { addJobs, batchingBackend, type Events, giveBackJob } from "@drover/shared/queue/bullmq";
+import { type Job, Queue, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { describe, expect, onTestFinished } from "vitest";
+import { until } from "../../harness/gate.js";
 import { it } from "../../harness/redis.js";
 
 const OPTIONS = { removeOnComplete: { count: 0 }, removeOnFail: { count: 0 }, lockDuration: 20_000 };
@@ -214,4 +215,26 @@ describe("jobs that are finished at the same time", () => {
       await completed;
     }
   });
+});
+
+it("a job that is given back is taken at once by a worker that waits for one", async ({ redis, keys }) => {
+  const prefix = keys.queuePrefix();
+  const queue = await openQueue(redis, prefix);
+  await addJobs(redis, queue, [{ id: "j0", data: jobOf(0), priority: 1 }], "published");
+  const busy = new Worker("jobs", undefined, { connection: redis, prefix, ...OPTIONS });
+  onTestFinished(() => busy.close());
+  const job = (await busy.getNextJob("token")) as Job;
+  const taken = Promise.withResolvers<string>();
+  const free = new Worker("jobs", async ({ id }) => taken.resolve(id as string), {
+    connection: redis,
+    prefix,
+    drainDelay: 60,
+    ...OPTIONS,
+  });
+  onTestFinished(() => free.close());
+  await until("a worker that waits", async () =>
+    /cmd=bzpopmin/.test(String(await redis.call("CLIENT", "LIST", "TYPE", "normal"))),
+  );
+  await giveBackJob(redis, job, "token");
+  expect(await taken.promise).toBe("j0");
 });

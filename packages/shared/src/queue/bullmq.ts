@@ -1,4 +1,10 @@
-import { type BackendFactory, createRedisBackend, type RedisQueueBackend, raw2NextJobData } from "bullmq";
+import {
+  type BackendFactory,
+  createRedisBackend,
+  type Job,
+  type RedisQueueBackend,
+  raw2NextJobData,
+} from "bullmq";
 import type { Redis } from "ioredis";
 import type { TransferJob } from "../job.js";
 import { Batcher, callsApartMs } from "../redis/batcher.js";
@@ -84,6 +90,17 @@ export async function findLostJobs(redis: Redis, queue: JobQueue, ids: string[])
     lost.push(...answers.map((each) => each === 1));
   }
   return lost;
+}
+
+/**
+ * Gives a job that a worker has taken back to its queue, and wakes another worker that waits for one. BullMQ's own
+ * script wakes nobody where the job has a priority: a free worker would begin it when its wait of five seconds ends.
+ *
+ * @param token of the job's lock.
+ */
+export async function giveBackJob(redis: Redis, job: Job<unknown>, token: string): Promise<void> {
+  await job.moveToWait(token);
+  await redis.zadd(`${job.prefix}:${job.queueName}:marker`, 0, "0");
 }
 
 /** The next job (fields and values) or 0, its id or 0, ms of a rate limit, when the next delayed one is due. */

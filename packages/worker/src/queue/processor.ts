@@ -3,7 +3,7 @@ import { TransferError } from "@drover/shared/errors";
 import { type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol/admission";
-import { batchingBackend, type Events } from "@drover/shared/queue/bullmq";
+import { batchingBackend, type Events, giveBackJob } from "@drover/shared/queue/bullmq";
 import { isLockLost } from "@drover/shared/redis/errors";
 import { hostOf } from "@drover/shared/storage/registry";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
@@ -223,12 +223,12 @@ export class Processor {
     if (!context) throw new UnrecoverableError(`job ${queued.id} is of a run that is forgotten`);
     if (!(await this.#semaphore.take(PATIENCE_MS))) {
       this.#took(2 * QUICK_MS * 16); // a slow file occupies the slots: nothing is fetched ahead for a while
-      await giveBack(queued, token);
+      await giveBack(this.options.redis, queued, token);
     }
     const delivery = this.#deliver(queued, token, job, context);
     let result: AttemptResult;
     try {
-      if (this.#stopping) await giveBack(queued, token);
+      if (this.#stopping) await giveBack(this.options.redis, queued, token);
       this.options.events.started(job, delivery.attempt);
       result = await perform(delivery, context);
     } finally {
@@ -319,7 +319,7 @@ export class Processor {
         return;
       case "returned":
         this.#comesAgain(delivery, 0);
-        return await giveBack(queued, token);
+        return await giveBack(this.options.redis, queued, token);
       case "later":
         this.#comesAgain(delivery, step.delayMs);
         await queued.moveToDelayed(Date.now() + step.delayMs, token);
@@ -363,8 +363,8 @@ function read(queued: Job<unknown>): TransferJob {
 }
 
 /** Returns the job to the queue, for any worker. */
-async function giveBack(queued: Job<unknown>, token: string): Promise<never> {
-  await queued.moveToWait(token);
+async function giveBack(redis: Redis, queued: Job<unknown>, token: string): Promise<never> {
+  await giveBackJob(redis, queued, token);
   throw new WaitingError();
 }
 
