@@ -255,6 +255,22 @@ describe("an object", () => {
     [404, "NoSuchKey", {}, "", { class: "not-found", permanent: true }, /no such object/],
     [404, "NoSuchBucket", {}, "", { class: "not-found", permanent: true }, /no such bucket: bucket/],
     [403, "AccessDenied", {}, "", { class: "forbidden", permanent: true }, /access denied/],
+    [
+      403,
+      "AccessDenied",
+      { "x-amz-request-id": "TX0A-1/b=" },
+      "",
+      { class: "forbidden" },
+      /^access denied \(AccessDenied, HTTP status 403, request TX0A-1\/b=\)$/,
+    ],
+    [
+      500,
+      "InternalError",
+      { "x-amz-request-id": "a b" },
+      "",
+      { class: "server" },
+      /InternalError, HTTP status 500\)$/,
+    ],
     [403, "SignatureDoesNotMatch", {}, "", { class: "credentials", permanent: true }, /not accepted/],
     [
       403,

@@ -52,7 +52,7 @@ async function read(answer: HttpAnswer): Promise<ErrorBody> {
 
 function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket: string): TransferError {
   const { code } = body;
-  const text = code === "" ? `HTTP status ${status}` : `${code}, HTTP status ${status}`;
+  const text = `${code === "" ? "" : `${code}, `}HTTP status ${status}${requestOf(headers)}`;
   const make = (cls: TransferError["class"], message: string, options: TransferErrorOptions = {}) =>
     new TransferError(cls, message, { permanent: true, verdict: "ok", httpStatus: status, ...options });
   const region = headers["x-amz-bucket-region"] ?? body.region;
@@ -127,6 +127,12 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
     httpStatus: status,
     ...(known.retryAfterMs === undefined ? {} : { retryAfterMs: known.retryAfterMs }),
   });
+}
+
+/** What the service calls the request, for its support and its logs. */
+function requestOf(headers: AnswerHeaders): string {
+  const id = headers["x-amz-request-id"];
+  return id !== undefined && /^[\w.+/=-]{1,128}$/.test(id) ? `, request ${id}` : "";
 }
 
 /** The bucket is not at this endpoint or not in this region. */
