@@ -7,6 +7,8 @@ export const runSpecSchema = z.object({
   kind: z.enum(["sync", "fetch"]).optional(),
   /** Root of the destination tree: an absolute path, or `s3://bucket/prefix`. */
   root: z.string(),
+  /** What its user calls it. */
+  label: z.string().optional(),
   /** Absolute path that relative paths of a list start at. */
   directory: z.string(),
   /** Sources of the command line in order, without secrets; paths are absolute. */

@@ -27,6 +27,32 @@ describe("drover runs and drover status", () => {
     expect(await statusOf(box, run.run, own)).toMatchObject({ files: 2, copied: 1, failed: 1 });
   });
 
+  it("say where a run comes from, where it goes and what it is called, and take a part of its id", async ({
+    box,
+    work,
+  }) => {
+    work.write({ "in/a": "a", "too/b": "b" });
+    const own = ["--state-dir", work.at("state")];
+    for (const label of ["nightly", "weekly"])
+      await box.run(["sync", work.at("in"), work.at("too"), ...work.into, ...own, "--label", label]);
+    const [latest, first] = await listRuns(box, own);
+    expect([latest, first]).toMatchObject([{ label: "weekly" }, { label: "nightly" }]);
+    expect(await listRuns(box, [...own, "--label", "nightly"])).toEqual([first]);
+    const line = `[weekly]  ${work.at("in")} and 1 more -> ${work.out}\n`;
+    expect((await box.run(["runs", ...own])).stdout).toContain(line);
+    const { stdout } = await box.run(["status", "latest", ...own]);
+    expect(stdout).toContain(`label weekly\nfrom ${work.at("in")} and 1 more\nto ${work.out}\n`);
+    const unique = (first?.run ?? "").slice(0, -1);
+    expect((await box.run(["status", unique, ...own])).stdout).toContain(`run ${first?.run}:`);
+    const several = await box.run(["status", "r", ...own]);
+    expect([several.code, several.stderr]).toEqual([
+      2,
+      `drover: several runs begin with r: ${latest?.run}, ${first?.run}\n`,
+    ]);
+    const none = await box.run(["resume", "x", ...own]);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining("no such run: x")]);
+  });
+
   it("count unchanged files", async ({ box, work }) => {
     work.write({ "in/a": "a", "in/b": "b", "in/c": "c" });
     await box.run(["sync", work.at("in"), ...work.into]);

@@ -68,6 +68,7 @@ export function addRunOptions(command: Command): string[] {
       "--suffix <SUFFIX>",
       "add this to the names of what is kept; without --backup-dir keep it beside the new file",
     )
+    .option("--label <TEXT>", "what drover runs calls the run")
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
     .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")

@@ -1,7 +1,8 @@
 import type { RunSummary } from "@drover/producer/runs/summary";
 import { SettingsError } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
-import { kindOf } from "@drover/shared/run";
+import { kindOf, type Run } from "@drover/shared/run";
+import { below } from "@drover/shared/storage/registry";
 import { showDuration } from "../display/duration.js";
 import { Report } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
@@ -16,6 +17,7 @@ function toJson({ run, counts }: RunSummary) {
   return {
     run: run.id,
     kind: kindOf(run.spec),
+    label: run.spec.label ?? null,
     state: run.state,
     started: new Date(run.startedMs).toISOString(),
     ended: run.endedMs === undefined ? null : new Date(run.endedMs).toISOString(),
@@ -28,16 +30,34 @@ function toJson({ run, counts }: RunSummary) {
   };
 }
 
+export interface ListFlags extends OutputFlags {
+  limit?: string;
+  label?: string;
+}
+
+/** What is copied, in a few words: the first source, and how many others there are. */
+function sourcesOf({ spec }: Run): string {
+  const named = [...spec.sources, ...(spec.list === undefined ? [] : [`list ${spec.list}`])];
+  if (named.length === 0) return spec.listIsStdin ? "a list" : "nothing";
+  const others = named.length - 1 + (spec.listIsStdin && spec.list === undefined ? 1 : 0);
+  return printable(others === 0 ? String(named[0]) : `${named[0]} and ${others} more`);
+}
+
+/** Where it is copied to. */
+function destinationOf({ spec }: Run): string {
+  return printable(spec.destination === undefined ? spec.root : below(spec.root, spec.destination));
+}
+
 /** Runs that are listed for people. */
 const LISTED_RUNS = 20;
 
 /** `drover runs`: lists the latest runs, newest first. Programs get all, unless they ask for fewer. */
-export async function list(settings: Settings, flags: OutputFlags & { limit?: string }): Promise<number> {
+export async function list(settings: Settings, flags: ListFlags): Promise<number> {
   const limit = flags.limit === undefined ? undefined : parseLimit(flags.limit);
   const { listRuns } = await import("@drover/producer/runs/summary");
   return await withEngine(settings, async (engine) => {
     const most = limit ?? (flags.json ? undefined : LISTED_RUNS);
-    const summaries = await listRuns(engine, most);
+    const summaries = await listRuns(engine, most, flags.label);
     if (flags.json) {
       process.stdout.write(`${JSON.stringify(summaries.map(toJson), null, 2)}\n`);
       return EXIT.ok;
@@ -52,11 +72,13 @@ export async function list(settings: Settings, flags: OutputFlags & { limit?: st
       if (run.deletionRefused !== "") parts.push("nothing deleted");
       const started = new Date(run.startedMs).toISOString();
       process.stdout.write(
-        `${run.id}  ${run.state.padEnd(11)}  ${started}  ${parts.join(", ")}  -> ${run.spec.root}\n`,
+        `${run.id}  ${run.state.padEnd(11)}  ${started}  ${parts.join(", ")}  ` +
+          `${run.spec.label === undefined ? "" : `[${printable(run.spec.label)}]  `}` +
+          `${sourcesOf(run)} -> ${destinationOf(run)}\n`,
       );
     }
     const known = await engine.ledger.count();
-    if (most !== undefined && known > most && limit === undefined) {
+    if (most !== undefined && known > most && limit === undefined && flags.label === undefined) {
       const listed = new Set(summaries.map(({ run }) => run.id));
       const open = (await engine.ledger.unfinished()).filter(({ id }) => !listed.has(id));
       const interrupted = open.filter(({ state }) => state === "interrupted").length;
@@ -74,9 +96,11 @@ function parseLimit(given: string): number {
 }
 
 /** `drover status RUN`: prints its counts and the files that did not succeed. */
-export async function status(id: string, settings: Settings, flags: OutputFlags): Promise<number> {
+export async function status(given: string, resolved: Resolved, flags: OutputFlags): Promise<number> {
   const { summaryOf } = await import("@drover/producer/runs/summary");
-  return await withEngine(settings, async (engine) => {
+  const own = ownOptions(resolved);
+  return await withEngine(resolved.values, async (engine) => {
+    const id = await engine.ledger.find(given);
     const summary = await summaryOf(engine, id);
     const { run, counts } = summary;
     if (flags.json) process.stdout.write(`${JSON.stringify(toJson(summary)).slice(0, -1)},"failures":[`);
@@ -93,9 +117,9 @@ export async function status(id: string, settings: Settings, flags: OutputFlags)
       }
     }
     if (flags.json) process.stdout.write("]}\n");
-    else if (run.state === "interrupted") process.stdout.write(`drover resume ${id} goes on with it\n`);
+    else if (run.state === "interrupted") process.stdout.write(`drover resume ${id}${own} goes on with it\n`);
     else if (counts.settled > successfulFiles(counts))
-      process.stdout.write(`drover retry ${id} tries these again\n`);
+      process.stdout.write(`drover retry ${id}${own} tries these again\n`);
     return EXIT.ok;
   });
 }
@@ -105,7 +129,9 @@ function statusText({ run, counts }: RunSummary): string {
   const { files, copied, unchanged, deleted, failed, blocked, locked, cancelled, settled } = counts;
   return (
     `run ${run.id}: ${run.state}, started ${new Date(run.startedMs).toISOString()}, ${showDuration(took)}\n` +
-    `to ${run.spec.root}\n` +
+    `${run.spec.label === undefined ? "" : `label ${printable(run.spec.label)}\n`}` +
+    `from ${sourcesOf(run)}\n` +
+    `to ${destinationOf(run)}\n` +
     `${files} ${files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${copied} copied, ${unchanged} unchanged, ` +
     `${run.spec.delete ? `${deleted} deleted, ` : ""}${failed} failed, ${blocked} blocked, ${locked} locked, ${cancelled} cancelled, ` +
     `${files - settled} open\n` +
@@ -141,7 +167,7 @@ export async function gc(days: string | undefined, settings: Settings): Promise<
 
 /** `drover resume RUN` continues an interrupted run; `drover retry RUN` also retries failed files. */
 export async function resume(
-  id: string,
+  given: string,
   retry: boolean,
   resolved: Resolved,
   flags: DisplayFlags,
@@ -151,6 +177,7 @@ export async function resume(
   const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
   const { isLive, showRun } = await import("../display/show-run.js");
   return await withEngine(resolved.values, async (engine) => {
+    const id = await engine.ledger.find(given);
     const options = { startPool: startLocalPool, retry, live: isLive(format), warn };
     const resumed = await resumeRun(engine, id, options);
     if (resumed.is === "open") {
@@ -168,11 +195,12 @@ export async function resume(
 }
 
 /** `drover wait RUN`: follows a run of the fleet. */
-export async function wait(id: string, resolved: Resolved, flags: DisplayFlags): Promise<number> {
+export async function wait(given: string, resolved: Resolved, flags: DisplayFlags): Promise<number> {
   const { format, statsMs } = displayOf(flags);
   const { followRun } = await import("@drover/producer/runs/resume");
   const { showRun } = await import("../display/show-run.js");
   return await withEngine(resolved.values, async (engine) => {
+    const id = await engine.ledger.find(given);
     const title = `Waiting for run ${id}...`;
     const own = ownOptions(resolved);
     return await showRun(engine, await followRun(engine, id), { format, statsMs, title, own });
@@ -180,10 +208,11 @@ export async function wait(id: string, resolved: Resolved, flags: DisplayFlags):
 }
 
 /** `drover cancel RUN`: stops the run; unsettled files end as `cancelled`. */
-export async function cancel(id: string, settings: Settings): Promise<number> {
+export async function cancel(given: string, settings: Settings): Promise<number> {
   const { cancelRun } = await import("@drover/producer/runs/cancel");
   const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
   return await withEngine(settings, async (engine) => {
+    const id = await engine.ledger.find(given);
     const cancelled = await cancelRun(engine, id, startLocalPool);
     const text = {
       over: `is ${cancelled.is === "over" ? cancelled.state : ""} already`,

@@ -1,6 +1,9 @@
 import type { Command } from "commander";
 import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import { addDisplayOptions, type DisplayFlags, type Exit, type OutputFlags } from "./options.js";
+import type { ListFlags } from "./runs-actions.js";
+
+const RUN_HELP = "its id, as much of the id's beginning as is unique, or latest";
 
 const actions = () => import("./runs-actions.js");
 
@@ -14,26 +17,27 @@ export function addRuns(program: Command, exit: Exit): void {
 
   listing("runs", "list the latest runs")
     .option("--limit <N>", "so many at most (default: 20; with --json all)")
-    .action(async (flags: OutputFlags & { limit?: string }, command: Command) => {
+    .option("--label <TEXT>", "those that are called so")
+    .action(async (flags: ListFlags, command: Command) => {
       exit(await (await actions()).list((await settingsOf(command)).values, flags));
     });
   listing("status", "counts of a run, and what did not succeed")
-    .argument("<run>")
+    .argument("<run>", RUN_HELP)
     .action(async (run: string, flags: OutputFlags, command: Command) => {
-      exit(await (await actions()).status(run, (await settingsOf(command)).values, flags));
+      exit(await (await actions()).status(run, await settingsOf(command), flags));
     });
   for (const [name, description] of [
     ["resume", "go on with a run that was interrupted"],
     ["retry", "take up again exactly what failed in a run"],
   ] as const) {
     addDisplayOptions(about(program, name, description))
-      .argument("<run>")
+      .argument("<run>", RUN_HELP)
       .action(async (run: string, flags: DisplayFlags, command: Command) => {
         exit(await (await actions()).resume(run, name === "retry", await settingsOf(command), flags));
       });
   }
   addDisplayOptions(about(program, "wait", "follow a fleet's run to its end"))
-    .argument("<run>")
+    .argument("<run>", RUN_HELP)
     .action(async (run: string, flags: DisplayFlags, command: Command) => {
       exit(await (await actions()).wait(run, await settingsOf(command), flags));
     });
@@ -50,7 +54,7 @@ export function addRunEnds(program: Command, exit: Exit): void {
       exit(await (await actions()).gc(flags.olderThan, (await settingsOf(command)).values));
     });
   about(program, "cancel", "stop a run; what is not done ends cancelled")
-    .argument("<run>")
+    .argument("<run>", RUN_HELP)
     .action(async (run: string, _flags: object, command: Command) => {
       exit(await (await actions()).cancel(run, (await settingsOf(command)).values));
     });

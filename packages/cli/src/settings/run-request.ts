@@ -23,6 +23,7 @@ export interface RequestFlags {
   delete?: boolean;
   maxDelete?: string;
   backupDir?: string;
+  label?: string;
   suffix?: string;
 }
 
@@ -32,6 +33,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
   return {
     directory: process.cwd(),
     stateDir: values["state-dir"] as string,
+    ...(flags.label === undefined ? {} : { label: flags.label }),
     carriedBy: values.redis === undefined ? "process" : "fleet",
     selection: {
       sources,

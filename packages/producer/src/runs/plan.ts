@@ -85,6 +85,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     fleet,
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
+  if (request.label !== undefined) spec.label = request.label;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.bytesPerSecond !== undefined) spec.bytesPerSecond = terms.bytesPerSecond;

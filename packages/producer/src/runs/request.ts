@@ -136,6 +136,8 @@ export const runRequestSchema = z.strictObject({
   stateDir: z.string(),
   /** Which command it is of. Each kind has its own share of the runs that are kept. */
   kind: z.enum(["sync", "fetch"]).default("sync"),
+  /** What its user calls the run. */
+  label: z.string().optional(),
   /** Who carries the files: the submitting process, or the workers of a fleet. */
   carriedBy: z.enum(["process", "fleet"]).default("process"),
   selection: selectionSchema,

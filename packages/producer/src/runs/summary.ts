@@ -8,9 +8,17 @@ export interface RunSummary {
   counts: RunCounts;
 }
 
-/** The newest runs that are kept, newest first. @param most default: all. */
-export async function listRuns({ ledger }: Engine, most?: number): Promise<RunSummary[]> {
-  const runs = await ledger.list(most);
+/**
+ * The newest runs that are kept, newest first.
+ *
+ * @param most default: all.
+ * @param label of the runs. Default: any.
+ */
+export async function listRuns({ ledger }: Engine, most?: number, label?: string): Promise<RunSummary[]> {
+  const runs =
+    label === undefined
+      ? await ledger.list(most)
+      : (await ledger.list()).filter(({ spec }) => spec.label === label).slice(0, most);
   const counts = await ledger.countsOf(runs.map(({ id }) => id));
   return runs.map((run, at) => ({ run, counts: counts[at] as RunCounts }));
 }

@@ -133,11 +133,32 @@ export class Ledger {
   /** @throws SettingsError when there is no such run, or another version of Drover made it. */
   async get(id: string): Promise<Run> {
     const hash = await this.redis.hgetall(this.keys.run(id));
-    if (!hash[RUN.spec])
-      throw new SettingsError(`no such run: ${id}${this.whereabouts} (drover runs lists them)`);
+    if (!hash[RUN.spec]) throw this.#unknown(id);
     const run = readRun(id, hash);
     if (!run) throw new SettingsError(`run ${id} was made by another version of Drover: start a new sync`);
     return run;
+  }
+
+  /**
+   * The id of a run as a person names it: the id, as much of its beginning as no other id has, or `latest` for the
+   * newest.
+   *
+   * @throws SettingsError when there is no such run, or several are meant.
+   */
+  async find(given: string): Promise<string> {
+    if ((await this.redis.exists(this.keys.run(given))) === 1) return given;
+    const ids = await this.redis.zrange(this.keys.runs(), "0", "-1", "REV");
+    const [found, ...others] =
+      given === "latest" ? ids.slice(0, 1) : ids.filter((id) => id.startsWith(given));
+    if (found === undefined) throw this.#unknown(given);
+    if (others.length === 0) return found;
+    const shown = [found, ...others].slice(0, 3).join(", ");
+    const more = others.length > 2 ? `, and ${others.length - 2} more` : "";
+    throw new SettingsError(`several runs begin with ${given}: ${shown}${more}`);
+  }
+
+  #unknown(given: string): SettingsError {
+    return new SettingsError(`no such run: ${given}${this.whereabouts} (drover runs lists them)`);
   }
 
   /**
