@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
@@ -381,6 +381,25 @@ describe("a fleet", () => {
     ]);
     expect(code).toBe(0);
     expect(readFileSync(work.at("real/x/resilient-data-sync/a"), "utf8")).toBe("a");
+  });
+
+  it("ends the files of a run whose root cannot be opened any more, with the reason", async ({
+    box,
+    work,
+    fleet,
+  }) => {
+    work.write({ "in/a": "a" });
+    const into = ["--artifact-root", work.to("x"), "--script-name", ""];
+    const { stdout } = await box.run(["sync", work.at("in"), ...into, ...fleet.own, "--detach"]);
+    rmSync(work.to("x"), { recursive: true, force: true });
+    work.write({ "out/x": "a file" });
+    await fleet.worker();
+    const waited = await box.run(["wait", stdout.trim(), ...fleet.own], { timeoutMs: 30_000 });
+    expect([waited.code, waited.stdout]).toEqual([
+      3,
+      expect.stringMatching(/✗ a \(cannot use .*\/x as a destination \(EEXIST\)\)/),
+    ]);
+    expect(readFileSync(work.to("x"), "utf8")).toBe("a file");
   });
 
   it("refuses a worker whose health port is taken, before it sets any limit", async ({
