@@ -402,6 +402,32 @@ describe("a fleet", () => {
     expect(readFileSync(work.to("x"), "utf8")).toBe("a file");
   });
 
+  it("does not spin while a key of its queue has the wrong type", async ({ fleet }) => {
+    const redis = await connect(fleet.redis.address);
+    const keys = new Keys();
+    await redis.set(`${keys.queuePrefix()}:${keys.fleetQueue()}:prioritized`, "text");
+    const errors = async () =>
+      Number(/errorstat_WRONGTYPE:count=(\d+)/.exec(await redis.info("all"))?.[1] ?? 0);
+    const worker = await fleet.worker();
+    await until("an error", async () => (await errors()) > 0);
+    await worker.waitFor("stderr", /WRONGTYPE/);
+    const [before, sinceMs] = [await errors(), performance.now()];
+    await until("more of them", async () => (await errors()) >= before + 8, 30_000);
+    expect(performance.now() - sinceMs).toBeGreaterThan(1_500);
+    redis.disconnect();
+  });
+
+  it("says once who leads it, also while each round of the leader fails", async ({ fleet }) => {
+    const redis = await connect(fleet.redis.address);
+    await redis.set(new Keys().active(), "text");
+    const failed = async () =>
+      Number(/errorstat_WRONGTYPE:count=(\d+)/.exec(await redis.info("all"))?.[1] ?? 0);
+    const worker = await fleet.worker();
+    await until("some failed rounds", async () => (await failed()) >= 4, 30_000);
+    expect(worker.stderr.match(/this worker leads the fleet/g)).toHaveLength(1);
+    redis.disconnect();
+  });
+
   it("refuses a worker whose health port is taken, before it sets any limit", async ({
     box,
     work,
