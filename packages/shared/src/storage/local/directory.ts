@@ -1,4 +1,13 @@
-import { type BigIntStats, closeSync, constants, fstatSync, fsync, openSync, statSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  openSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { errnoCode, TransferError } from "../../errors.js";
@@ -42,8 +51,7 @@ export class Directory {
   /** @throws TransferError class `path` if the directory's path now leads elsewhere. */
   check(): void {
     if (this.#checkedThisTurn) return;
-    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false });
-    if (now?.ino === this.stat.ino && now.dev === this.stat.dev) {
+    if (leadsTo(this.path, this.stat)) {
       this.checkedAt = performance.now();
       this.#checkedThisTurn = true; // one check serves all small files published in this turn of the event loop
       setImmediate(() => {
@@ -73,6 +81,17 @@ export class Directory {
     this.#syncAgain ??= this.#syncing.then(start, start);
     return this.#syncAgain;
   }
+}
+
+/**
+ * Whether a path leads to a directory without any link on the way. A directory that was moved is elsewhere now, although a
+ * link in its old place may lead to it.
+ *
+ * @param path absolute, without links when it was first resolved.
+ */
+export function leadsTo(path: string, { dev, ino }: Pick<BigIntStats, "dev" | "ino">): boolean {
+  const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return now?.ino === ino && now.dev === dev && realpathSync(path) === path;
 }
 
 /**

@@ -142,6 +142,7 @@ export class LocalRemoval {
   async #keep(taken: string, backup: LocalTree, durable: boolean): Promise<void> {
     const directory = backup.directoryOf(this.name);
     try {
+      directory.check();
       try {
         renameSync(taken, directory.at(this.#base));
       } catch (error) {
@@ -163,10 +164,11 @@ export class LocalRemoval {
     const staged = directory.at(stagingName(this.lease, this.fence));
     const stat = lstatSync(taken);
     try {
-      await copyFile(taken, staged, constants.COPYFILE_FICLONE);
+      await copyFile(taken, staged, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
       const fd = openSync(staged, constants.O_RDONLY | constants.O_NOFOLLOW); // the file may be read-only
       try {
         if (durable) await fsyncAsync(fd);
+        directory.check();
         renameSync(staged, directory.at(this.#base));
         // Only now, because a sweep would take a staging file with an old date for abandoned.
         futimesSync(fd, stat.atime, stat.mtime);
