@@ -8,7 +8,7 @@ import { isProcessDead } from "../process-name.js";
 import { pipelined } from "../redis/script.js";
 import type { Run, RunSecrets, RunSpec } from "../run.js";
 import { count } from "../telemetry.js";
-import { RunLostError } from "./backlog.js";
+import { ForgottenError, RunLostError } from "./backlog.js";
 import { RUN, SECRETS } from "./fields.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { finishRunScript } from "./lua/finish.lua.js";
@@ -342,9 +342,11 @@ export class Ledger {
    *
    * @returns `done`, `open` while files have not ended or are not registered, or `lost` when another process has the
    *   run.
+   * @throws ForgottenError when Redis does not know the run any more.
    */
   async finish(id: string): Promise<"done" | "open" | "lost"> {
     const answer = await this.#finish(id, this.owner);
+    if (answer === -2) throw new ForgottenError(id, undefined);
     if (answer === 1) count("runs.ended");
     return answer === 1 ? "done" : answer === 0 ? "open" : "lost";
   }

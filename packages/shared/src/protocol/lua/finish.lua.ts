@@ -7,7 +7,8 @@ import { RUN } from "../fields.js";
  * KEYS: run, done.
  * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms), ms for which a fleet's
  *   producer is thought alive.
- * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's.
+ * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's, -2 when there is no
+ *   such run.
  */
 export const finishRunScript = new Script(
   "finish",
@@ -15,6 +16,7 @@ export const finishRunScript = new Script(
 local run, done = KEYS[1], KEYS[2]
 local process, endedMs, aliveMs = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
+if redis.call('EXISTS', run) == 0 then return -2 end
 if process ~= '*' then
   if owner ~= process then return -1 end
 elseif (owner or '') ~= '' then

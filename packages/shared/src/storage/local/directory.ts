@@ -5,6 +5,7 @@ import {
   fstatSync,
   fsync,
   openSync,
+  readlinkSync,
   realpathSync,
   statSync,
 } from "node:fs";
@@ -51,7 +52,7 @@ export class Directory {
   /** @throws TransferError class `path` if the directory's path now leads elsewhere. */
   check(): void {
     if (this.#checkedThisTurn) return;
-    if (leadsTo(this.path, this.stat)) {
+    if (leadsTo(this.path, this.fd, this.stat)) {
       this.checkedAt = performance.now();
       this.#checkedThisTurn = true; // one check serves all small files published in this turn of the event loop
       setImmediate(() => {
@@ -84,14 +85,16 @@ export class Directory {
 }
 
 /**
- * Whether a path leads to a directory without any link on the way. A directory that was moved is elsewhere now, although a
- * link in its old place may lead to it.
+ * Whether a path leads to an open directory, and not by a link that somebody has put in its way: then what is written
+ * goes to where nobody has allowed it.
  *
  * @param path absolute, without links when it was first resolved.
  */
-export function leadsTo(path: string, { dev, ino }: Pick<BigIntStats, "dev" | "ino">): boolean {
+export function leadsTo(path: string, fd: number, { dev, ino }: Pick<BigIntStats, "dev" | "ino">): boolean {
   const now = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return now?.ino === ino && now.dev === dev && realpathSync(path) === path;
+  if (now?.ino !== ino || now.dev !== dev) return false;
+  // The kernel knows where an open directory is, in one call; elsewhere each part of the path is asked about.
+  return (LINUX ? readlinkSync(`/proc/self/fd/${fd}`) : realpathSync(path)) === path;
 }
 
 /**

@@ -218,7 +218,7 @@ export class LocalTree extends LocalNames implements Tree {
   /** Permanent, because it is unknown whether the user wants the files at the new place. */
   #checkRoot(fd: number): void {
     const stat = fstatSync(fd, { bigint: true });
-    if (stat.ino === this.#ino && stat.dev === this.#dev && leadsTo(this.root, stat)) return;
+    if (stat.ino === this.#ino && stat.dev === this.#dev && leadsTo(this.root, fd, stat)) return;
     throw new TransferError("path", `${this.root} was moved or replaced since it was opened`, {
       permanent: true,
     });
