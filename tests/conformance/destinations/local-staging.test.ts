@@ -300,6 +300,32 @@ describe("what is in the way", () => {
     },
   );
 
+  it.for(["root/dir/sub", "root/dir", "root", "."])(
+    "%s moved elsewhere, with a link to it in its place, gets nothing more, and loses nothing",
+    async (moved, { ground }) => {
+      const elsewhere = mkdtempSync(join(tmpdir(), "drover-elsewhere-"));
+      await ground.put("dir/sub/there", "content");
+      const stamp = statStamp(lstatSync(ground.to("dir/sub/there"), { bigint: true }));
+      const staging = ground.stage("dir/sub/file", "content");
+      const removal = new LocalRemoval(ground.tree, "dir/sub/there", stamp, "lease", "1");
+      const from = join(ground.path, moved);
+      renameSync(from, join(elsewhere, "moved"));
+      symlinkSync(join(elsewhere, "moved"), from);
+      await setImmediate(); // one check of a directory serves all files that are published in one turn
+
+      await expect(staging.commit(ENTRY, false, () => {})).rejects.toMatchObject({ class: "path" });
+      expect(() => removal.take(() => {})).toThrow(expect.objectContaining({ class: "path" }));
+      staging.discard();
+      staging.close();
+      removal.close();
+      expect(() => ground.stage("dir/sub/other", "content")).toThrow(pathError);
+      expect(() => new LocalRemoval(ground.tree, "dir/sub/there", stamp, "lease", "2")).toThrow(pathError);
+      expect(ground.names(ground.to("dir/sub"))).toEqual(["there"]);
+      rmSync(from);
+      rmSync(elsewhere, { recursive: true });
+    },
+  );
+
   it.skipIf(process.getuid?.() === 0)("a directory that may not be written is said so", ({ ground }) => {
     mkdirSync(ground.to("dir"));
     chmodSync(ground.to("dir"), 0o500);

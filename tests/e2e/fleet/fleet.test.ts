@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
@@ -381,6 +381,51 @@ describe("a fleet", () => {
     ]);
     expect(code).toBe(0);
     expect(readFileSync(work.at("real/x/resilient-data-sync/a"), "utf8")).toBe("a");
+  });
+
+  it("ends the files of a run whose root cannot be opened any more, with the reason", async ({
+    box,
+    work,
+    fleet,
+  }) => {
+    work.write({ "in/a": "a" });
+    const into = ["--artifact-root", work.to("x"), "--script-name", ""];
+    const { stdout } = await box.run(["sync", work.at("in"), ...into, ...fleet.own, "--detach"]);
+    rmSync(work.to("x"), { recursive: true, force: true });
+    work.write({ "out/x": "a file" });
+    await fleet.worker();
+    const waited = await box.run(["wait", stdout.trim(), ...fleet.own], { timeoutMs: 30_000 });
+    expect([waited.code, waited.stdout]).toEqual([
+      3,
+      expect.stringMatching(/✗ a \(cannot use .*\/x as a destination \(EEXIST\)\)/),
+    ]);
+    expect(readFileSync(work.to("x"), "utf8")).toBe("a file");
+  });
+
+  it("does not spin while a key of its queue has the wrong type", async ({ fleet }) => {
+    const redis = await connect(fleet.redis.address);
+    const keys = new Keys();
+    await redis.set(`${keys.queuePrefix()}:${keys.fleetQueue()}:prioritized`, "text");
+    const errors = async () =>
+      Number(/errorstat_WRONGTYPE:count=(\d+)/.exec(await redis.info("all"))?.[1] ?? 0);
+    const worker = await fleet.worker();
+    await until("an error", async () => (await errors()) > 0);
+    await worker.waitFor("stderr", /WRONGTYPE/);
+    const [before, sinceMs] = [await errors(), performance.now()];
+    await until("more of them", async () => (await errors()) >= before + 8, 30_000);
+    expect(performance.now() - sinceMs).toBeGreaterThan(1_500);
+    redis.disconnect();
+  });
+
+  it("says once who leads it, also while each round of the leader fails", async ({ fleet }) => {
+    const redis = await connect(fleet.redis.address);
+    await redis.set(new Keys().active(), "text");
+    const failed = async () =>
+      Number(/errorstat_WRONGTYPE:count=(\d+)/.exec(await redis.info("all"))?.[1] ?? 0);
+    const worker = await fleet.worker();
+    await until("some failed rounds", async () => (await failed()) >= 4, 30_000);
+    expect(worker.stderr.match(/this worker leads the fleet/g)).toHaveLength(1);
+    redis.disconnect();
   });
 
   it("refuses a worker whose health port is taken, before it sets any limit", async ({

@@ -54,3 +54,25 @@ describe("a run of one process ends, with all its files, when somebody deletes i
     await box.dispose();
   });
 });
+
+it("a run of one process says that it is gone when somebody deletes all of Redis", async ({
+  origin,
+  work,
+}) => {
+  const box = new Sandbox(); // with a Redis of its own
+  origin.route("/*", does.after(50, does.file("x")));
+  const urls = Array.from({ length: FILES }, (_, nth) => origin.url(`/${nth}`));
+  const list = work.write({ "list.txt": urls.join("\n") });
+  const run = box.start(["sync", "--from-file", list, ...work.into, "--max-workers", "4"]);
+  await origin.waitFor(20);
+  const [socketPath = ""] = globSync(join(box.runtime, "**/r.sock"));
+  const redis = await connect({ socketPath });
+  await redis.flushdb();
+  redis.disconnect();
+  const { code, stderr } = await run.result;
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/drover: Redis forgot a part of run \S+: start the command again/),
+  ]);
+  await box.dispose();
+});

@@ -11,8 +11,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
-import { LocalTree } from "@drover/shared/storage/local/tree";
+import { LocalTree, stagingName } from "@drover/shared/storage/local/tree";
 import { LocalBackup } from "@drover/worker/destinations/local/backup";
 import { LocalRemoval } from "@drover/worker/destinations/local/removal";
 import { test as base, describe, expect } from "vitest";
@@ -111,6 +112,39 @@ describe("a removal", () => {
     renameSync(join(tree.root, "d"), join(tree.root, "aside"));
     expect(() => removal.take(trusted)).toThrow(/was moved or replaced/);
     expect(readdirSync(join(tree.root, "aside"))).toEqual(["a"]);
+  });
+
+  it("keeps nothing in a directory of the backup that was moved meanwhile", async ({ tree }) => {
+    const kept = mkdtempSync("/tmp/dv-");
+    const backup = new LocalTree(join(kept, "backup"));
+    const keep = async (name: string, fence: string) => {
+      const removal = tree.removal(name, tree.write(name, name), fence);
+      removal.take(trusted);
+      await removal.finish(new LocalBackup(backup, ""), false);
+    };
+    await keep("d/a", "1");
+    renameSync(join(kept, "backup/d"), join(kept, "aside"));
+    await setImmediate(); // one check of a directory serves all files of one turn
+    await expect(keep("d/b", "2")).rejects.toThrow(/was moved or replaced/);
+    expect(readdirSync(join(kept, "aside"))).toEqual(["a"]);
+    expect(readdirSync(join(tree.root, "d"))).toEqual(["b"]);
+    backup.close();
+    rmSync(kept, { recursive: true });
+  });
+
+  it("follows no link where it copies to a backup on another file system", async ({ tree }) => {
+    if (!existsSync("/dev/shm") || lstatSync("/dev/shm").dev === lstatSync(tree.root).dev) return;
+    const kept = mkdtempSync("/dev/shm/dv-");
+    const backup = new LocalTree(join(kept, "backup"));
+    writeFileSync(join(kept, "victim"), "precious");
+    symlinkSync(join(kept, "victim"), join(kept, "backup", stagingName(backup.leaseOf("a"), "1")));
+    const removal = tree.removal("a", tree.write("a", "content"), "1");
+    removal.take(trusted);
+    await expect(removal.finish(new LocalBackup(backup, ""), false)).rejects.toThrow(/move a to/);
+    expect(readFileSync(join(kept, "victim"), "utf8")).toBe("precious");
+    expect(readdirSync(tree.root)).toEqual(["a"]);
+    backup.close();
+    rmSync(kept, { recursive: true });
   });
 
   it("puts back what a predecessor had taken wrongly when it died", ({ tree }) => {

@@ -25,6 +25,8 @@ export class Leader {
   readonly #redis: Redis;
   readonly #keys: Keys;
   #stopped = false;
+  /** Whether it was told that this worker leads, and no other has led since, as far as is known. */
+  #told = false;
   #doubtful = false;
   #dispatcher: FleetDispatcher | undefined;
   readonly #running: Promise<void>;
@@ -67,9 +69,9 @@ export class Leader {
         }
         if (askedMs === 0 || performance.now() - askedMs > TERM_MS / 4) {
           askedMs = performance.now();
-          await this.#lead(
-            (await leadScript.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1,
-          );
+          const leads = (await leadScript.run(this.#redis, [this.#keys.leader()], [this.id, TERM_MS])) === 1;
+          if (!leads) this.#told = false;
+          await this.#lead(leads);
         }
         const busy = await this.#dispatcher?.tick();
         if (this.leads && performance.now() - tidiedMs > TIDY_EVERY_MS) {
@@ -93,7 +95,8 @@ export class Leader {
     if (leads === this.leads) return;
     if (leads) {
       this.#dispatcher = new FleetDispatcher(this.options);
-      this.options.log("this worker leads the fleet");
+      if (!this.#told) this.options.log("this worker leads the fleet");
+      this.#told = true;
       return;
     }
     const former = this.#dispatcher;

@@ -9,7 +9,7 @@ import { redactUrl } from "../redact.js";
 import { pipelined } from "../redis/script.js";
 import { kindOf, type Run, type RunSecrets, type RunSpec } from "../run.js";
 import { count } from "../telemetry.js";
-import { RunLostError } from "./backlog.js";
+import { ForgottenError, RunLostError } from "./backlog.js";
 import { RUN, SECRETS } from "./fields.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { cancelScript } from "./lua/cancel.lua.js";
@@ -399,9 +399,11 @@ export class Ledger {
    *
    * @returns `done`, `open` while files have not ended or are not registered, or `lost` when another process has the
    *   run.
+   * @throws ForgottenError when Redis does not know the run any more.
    */
   async finish(id: string): Promise<"done" | "open" | "lost"> {
     const answer = await this.#finish(id, this.owner);
+    if (answer === -2) throw new ForgottenError(id, undefined);
     if (answer === 1) count("runs.ended");
     return answer === 1 ? "done" : answer === 0 ? "open" : "lost";
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type BackendFactory,
   createRedisBackend,
@@ -103,6 +104,9 @@ export async function giveBackJob(redis: Redis, job: Job<unknown>, token: string
   await redis.zadd(`${job.prefix}:${job.queueName}:marker`, 0, "0");
 }
 
+/** Delay in ms after a fetch that failed, although the connection is fine: a key of the queue has the wrong type, say. */
+const FAILED_FETCH_MS = 1_000;
+
 /** The next job (fields and values) or 0, its id or 0, ms of a rate limit, when the next delayed one is due. */
 type Next = [job: string[] | 0, id: string | 0, limitMs: number, nextMs: number];
 /** What became of a finished job: the next one, a negative error code of BullMQ's, or an error of Redis. */
@@ -119,7 +123,7 @@ interface Finish {
 
 /**
  * BullMQ's backend for workers, changed so that jobs that end at about the same time are finished, and the next ones
- * fetched, in one call.
+ * fetched, in one call; and a fetch that fails is not repeated at once.
  *
  * @param filesAtOnce that are copied.
  */
@@ -130,6 +134,15 @@ export function batchingBackend(
 ): BackendFactory<RedisQueueBackend> {
   return (name, options, context) => {
     const backend = createRedisBackend(name, options, context);
+    const fetchOne = backend.moveToActive.bind(backend);
+    backend.moveToActive = async (...args) => {
+      try {
+        return await fetchOne(...args);
+      } catch (error) {
+        await sleep(FAILED_FETCH_MS); // BullMQ would ask again at once
+        throw error;
+      }
+    };
     const moveOne = backend.moveToCompleted.bind(backend);
     const finishes = new Batcher(
       "finish-jobs",

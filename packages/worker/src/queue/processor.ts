@@ -148,6 +148,7 @@ export class Processor {
       batchingBackend(options.redis, options.queueEvents, options.concurrency),
     );
     worker.on("error", (error) => isLockLost(error) || options.onError(error));
+    worker.on("failed", (_job, error) => isPlanned(error) || options.onError(error));
     return worker;
   }
 
@@ -359,7 +360,13 @@ function read(queued: Job<unknown>): TransferJob {
   // Drover counts the attempts: whatever is thrown, the job must return.
   queued.opts.attempts = NEVER;
   queued.opts.backoff = { type: "drover" };
+  queued.opts.stackTraceLimit = 1; // BullMQ would keep those of all attempts in the job
   return parsed.data;
+}
+
+/** Whether a delivery was ended by ourselves, rather than by an error that is not the file's own. */
+function isPlanned(error: Error): boolean {
+  return error instanceof TryAgain || error instanceof UnrecoverableError;
 }
 
 /** Returns the job to the queue, for any worker. */

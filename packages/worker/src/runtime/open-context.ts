@@ -106,13 +106,20 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
  * Opens the tree of a run, unless this worker must not write there: then nothing is opened or made. What was opened is
  * looked at again, because a link may have appeared on the way to it.
  *
- * @returns the tree, or why it is refused.
+ * @returns the tree, or why it is refused or cannot be opened.
+ * @throws TransferError if it cannot be opened for now.
  */
 function openAllowed({ spec, refused, refuse = () => undefined }: RunContextOptions): Tree | TransferError {
   let why = refused;
   for (const root of rootsWritten(spec)) why ??= refuse(root);
   if (why) return why;
-  const tree = openTree(spec);
+  let tree: Tree;
+  try {
+    tree = openTree(spec);
+  } catch (error) {
+    if (error instanceof TransferError && error.permanent) return error;
+    throw error;
+  }
   why = refuse(tree.root);
   if (!why) return tree;
   tree.close();

@@ -8,7 +8,8 @@ import { RUN_INDEX } from "./fragments/run-index.lua.js";
  * KEYS: run, done, failed, indexes of runs.
  * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms), ms for which a fleet's
  *   producer is thought alive, run.
- * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's.
+ * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's, -2 when there is no
+ *   such run.
  */
 export const finishRunScript = new Script(
   "finish",
@@ -17,6 +18,7 @@ ${RUN_INDEX}
 local run, done, failures, indexes = KEYS[1], KEYS[2], KEYS[3], {unpack(KEYS, 4)}
 local process, endedMs, aliveMs, id = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
+if redis.call('EXISTS', run) == 0 then return -2 end
 if process ~= '*' then
   if owner ~= process then return -1 end
 elseif (owner or '') ~= '' then

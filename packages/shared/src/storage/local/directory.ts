@@ -1,4 +1,14 @@
-import { type BigIntStats, closeSync, constants, fstatSync, fsync, openSync, statSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { errnoCode, TransferError } from "../../errors.js";
@@ -42,8 +52,7 @@ export class Directory {
   /** @throws TransferError class `path` if the directory's path now leads elsewhere. */
   check(): void {
     if (this.#checkedThisTurn) return;
-    const now = statSync(this.path, { bigint: true, throwIfNoEntry: false });
-    if (now?.ino === this.stat.ino && now.dev === this.stat.dev) {
+    if (leadsTo(this.path, this.fd, this.stat)) {
       this.checkedAt = performance.now();
       this.#checkedThisTurn = true; // one check serves all small files published in this turn of the event loop
       setImmediate(() => {
@@ -73,6 +82,19 @@ export class Directory {
     this.#syncAgain ??= this.#syncing.then(start, start);
     return this.#syncAgain;
   }
+}
+
+/**
+ * Whether a path leads to an open directory, and not by a link that somebody has put in its way: then what is written
+ * goes to where nobody has allowed it.
+ *
+ * @param path absolute, without links when it was first resolved.
+ */
+export function leadsTo(path: string, fd: number, { dev, ino }: Pick<BigIntStats, "dev" | "ino">): boolean {
+  const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+  if (now?.ino !== ino || now.dev !== dev) return false;
+  // The kernel knows where an open directory is, in one call; elsewhere each part of the path is asked about.
+  return (LINUX ? readlinkSync(`/proc/self/fd/${fd}`) : realpathSync(path)) === path;
 }
 
 /**

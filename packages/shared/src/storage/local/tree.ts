@@ -20,7 +20,7 @@ import { makeDirectory } from "../../make-directory.js";
 import { baseName, STAGING_NAME } from "../../paths.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
 import type { EntryKind, Tree } from "../tree.js";
-import { Directory, LINUX, syncParents } from "./directory.js";
+import { Directory, LINUX, leadsTo, syncParents } from "./directory.js";
 import { LocalNames } from "./names.js";
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
@@ -218,7 +218,7 @@ export class LocalTree extends LocalNames implements Tree {
   /** Permanent, because it is unknown whether the user wants the files at the new place. */
   #checkRoot(fd: number): void {
     const stat = fstatSync(fd, { bigint: true });
-    if (stat.ino === this.#ino && stat.dev === this.#dev) return;
+    if (stat.ino === this.#ino && stat.dev === this.#dev && leadsTo(this.root, fd, stat)) return;
     throw new TransferError("path", `${this.root} was moved or replaced since it was opened`, {
       permanent: true,
     });

@@ -125,6 +125,7 @@ export class LocalBackup {
     const place = this.tree.directoryOf(name);
     const kept = place.at(baseName(name) + this.suffix);
     try {
+      place.check();
       try {
         renameSync(from, kept);
       } catch (error) {
@@ -133,6 +134,7 @@ export class LocalBackup {
         const staged = place.at(this.#staged(name, fence));
         try {
           const finish = await copyKept(from, staged, durable);
+          place.check();
           renameSync(staged, kept);
           await finish(kept);
         } catch (failed) {
