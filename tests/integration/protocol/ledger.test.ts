@@ -1,6 +1,6 @@
 import { SettingsError } from "@drover/shared/errors";
 import { PROCESS_NAME } from "@drover/shared/process-name";
-import { RunLostError } from "@drover/shared/protocol/backlog";
+import { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
 import { Keys } from "@drover/shared/protocol/keys";
 import { PRODUCER_SILENCE_MS } from "@drover/shared/protocol/ledger";
 import { forgetRunsOlderThan, pruneRuns } from "@drover/shared/protocol/run-retention";
@@ -165,7 +165,7 @@ describe("finishing", () => {
     await fleet.ledger.seal(run);
     expect(await new Member(redis, keys, FAR_PROCESS).ledger.finish(run)).toBe("lost");
     expect((await fleet.ledger.get(run)).state).toBe("running");
-    expect(await fleet.ledger.finish("rnone-000000")).toBe("lost");
+    await expect(fleet.ledger.finish("rnone-000000")).rejects.toThrow(ForgottenError);
   });
 });
 
