@@ -53,3 +53,5 @@ case :$PATH: in
   *":$prefix/bin:"*) ;;
   *) echo "$prefix/bin is not on the PATH" ;;
 esac
+# Says what else is missing, such as a Redis server, and how to get it.
+"$link" doctor || true

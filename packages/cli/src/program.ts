@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
+import { addDoctor } from "./commands/doctor.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
@@ -30,6 +31,7 @@ function build(exit: Exit): Command {
   addRunEnds(program, exit);
   addCatalog(program, exit);
   addConfig(program, exit);
+  addDoctor(program, exit);
   return program;
 }
 
