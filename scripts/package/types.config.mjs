@@ -23,10 +23,13 @@ const withoutNode = {
   },
 };
 
-/** The declarations of the library as one file that imports nothing. scripts/package.sh says where to. */
+/**
+ * The declarations of the library as one file that imports nothing. scripts/package.sh says where to. The compiler has
+ * made them, they are only put together: with `oxc` the plugin loads no compiler of its own.
+ */
 export default {
   input: { library: "packages/cli/dist/library.d.ts" },
-  plugins: [standIns, withoutNode, ...dts({ dtsOnly: true })],
+  plugins: [standIns, withoutNode, ...dts({ dtsInput: true, emitDtsOnly: true, tsconfig: false, oxc: true })],
   logLevel: "warn",
   checks: { pluginTimings: false },
   output: { format: "esm" },
