@@ -1,17 +1,28 @@
 # Every target works from a fresh checkout: all but help and clean set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench chaos clean
+.PHONY: help setup build package install uninstall demo test check bench chaos clean
 
 # Runs a command with the repository's own Node first on PATH, if it has one.
 RUN := scripts/with-node.sh
 
+PREFIX ?= /usr/local
+
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing (Node, Redis, npm packages) and build
 	@scripts/setup.sh
 
 build: setup ## Compile the packages (the last step of setup)
+
+package: setup ## Make dist/drover-VERSION.tgz, for npm install -g
+	@$(RUN) scripts/package.sh
+
+install: package ## Put drover into PREFIX (/usr/local), with a Node if there is none
+	@scripts/install.sh install "$(PREFIX)" dist/drover-*.tgz
+
+uninstall: ## Remove what install put there
+	@scripts/install.sh uninstall "$(PREFIX)"
 
 demo: setup ## Move some files and watch it happen
 	@$(RUN) scripts/demo.sh
@@ -29,4 +40,4 @@ chaos: setup ## Play seeds with a fleet under fire (SEED=1 MINUTES=10)
 	@$(RUN) scripts/chaos.sh
 
 clean: ## Remove everything built, keep what was installed
-	@rm -rf packages/*/dist packages/cli/bundle* packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work
+	@rm -rf dist packages/*/dist packages/cli/bundle* packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work

@@ -1,3 +1,5 @@
+import { licenses } from "./scripts/package/licenses.mjs";
+
 /** Modules that every command and the supervisor of Drover's own Redis load. */
 const ERRORS = /packages\/shared\/dist\/(errors|make-directory)\.js$/;
 /** Modules that every command loads. */
@@ -19,10 +21,12 @@ export default {
     "hash-thread": "packages/worker/dist/bytes/hash/hash-thread.js",
     "run-worker-thread": "packages/worker/dist/runtime/run-worker-thread.js",
     supervisor: "packages/shared/dist/redis/embedded/supervisor.js",
+    library: "packages/cli/dist/library.js",
   },
   platform: "node",
   // ES modules instead of CommonJS, which cannot be tree-shaken and makes every start load chunks of the AWS SDK.
   resolve: { alias: { "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js" } },
+  plugins: [licenses],
   logLevel: "warn",
   output: {
     format: "esm",

@@ -4,11 +4,13 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
+import { addDoctor } from "./commands/doctor.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addSync } from "./commands/sync.js";
 import { addWorker } from "./commands/worker.js";
+import { addExamples, HELP } from "./display/help.js";
 import { EXIT, FETCH_EXIT } from "./exit.js";
 import { isOutputWhole, oneLine, reportError, tolerateClosedOutput } from "./output.js";
 
@@ -21,16 +23,38 @@ function build(exit: Exit): Command {
     .enablePositionalOptions()
     .configureOutput(oneLine("drover --help lists commands and options"))
     .exitOverride()
-    .configureHelp({ showGlobalOptions: true });
-  addSync(program, exit);
+    .configureHelp(HELP);
+  program.commandsGroup("Move files:");
   addCp(program, exit);
+  addSync(program, exit);
   addFetch(program, exit, version());
+  program.commandsGroup("Runs:");
   addRuns(program, exit);
-  addWorker(program, exit);
   addRunEnds(program, exit);
+  program.commandsGroup("Fleets:");
+  addWorker(program, exit);
+  program.commandsGroup("What is known and set:");
   addCatalog(program, exit);
   addConfig(program, exit);
+  addDoctor(program, exit);
+  for (const command of program.commands) nameHelp(command, `drover ${command.name()}`);
+  addExamples(program, [
+    [
+      "a URL and the content of a directory into a directory",
+      "drover cp https://example.com/a.csv ./data downloads",
+    ],
+    ["make a directory what a prefix of S3 is", "drover sync s3://bucket/reports/ --to mirror --delete"],
+    ["the latest runs, and try again what failed in one", "drover runs; drover retry RUN"],
+    ["what is missing, and how to get it", "drover doctor"],
+  ]);
   return program;
+}
+
+/** Has usage errors of a command name the help that lists what there is. */
+function nameHelp(command: Command, line: string): void {
+  const what = command.commands.length > 0 ? "commands" : "options";
+  command.configureOutput(oneLine(`${line} --help lists its ${what}`));
+  for (const child of command.commands) nameHelp(child, `${line} ${child.name()}`);
 }
 
 function version(): string {

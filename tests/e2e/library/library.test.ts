@@ -16,7 +16,7 @@ const PROGRAMS = new Map(
 
 const COUNTS = { unchanged: 0, deleted: 0, failed: 0, blocked: 0, locked: 0, cancelled: 0 };
 
-/** Where a program of somebody else's lives, with Drover's packages linked as npm would. */
+/** Where a program of somebody else's lives, with Drover's packages linked as npm would, and one that is called drover. */
 let directory = "";
 
 beforeEach(() => {
@@ -25,6 +25,13 @@ beforeEach(() => {
   mkdirSync(linked, { recursive: true });
   for (const name of ["shared", "producer", "worker"])
     symlinkSync(join(REPOSITORY, "packages", name), join(linked, name));
+  const drover = join(directory, "node_modules/drover");
+  mkdirSync(drover);
+  writeFileSync(join(drover, "package.json"), JSON.stringify({ type: "module", exports: "./index.js" }));
+  writeFileSync(
+    join(drover, "index.js"),
+    'export * from "@drover/producer"; export * from "@drover/worker";',
+  );
   mkdirSync(join(directory, "in/2026"), { recursive: true });
   writeFileSync(join(directory, "in/a.csv"), "first");
   writeFileSync(join(directory, "in/2026/b.csv"), "second");

@@ -255,15 +255,18 @@ describe("an impossible command exits with 2, one clear error, and an empty stdo
 
 it("a typing error is reported in one line, with a suggestion", async ({ box }) => {
   const told = async (line: string) => (await box.run(line.split(" "))).stderr;
-  const where = "(drover --help lists commands and options)";
+  const where = (command: string) => `(drover ${command} --help lists its options)`;
   expect(await told("sync x --retrys 3")).toBe(
-    `drover: unknown option '--retrys' (Did you mean --retries?) ${where}\n`,
+    `drover: unknown option '--retrys' (Did you mean --retries?) ${where("sync")}\n`,
   );
-  expect(await told("synch x")).toBe(`drover: unknown command 'synch' (Did you mean sync?) ${where}\n`);
-  expect(await told("status")).toBe(`drover: missing required argument 'run' ${where}\n`);
+  expect(await told("synch x")).toBe(
+    `drover: unknown command 'synch' (Did you mean sync?) (drover --help lists commands and options)\n`,
+  );
+  expect(await told("status")).toBe(`drover: missing required argument 'run' ${where("status")}\n`);
   expect(await told("catalog exprt")).toBe(
     "drover: unknown command 'exprt' (Did you mean export?) (drover catalog --help lists its commands)\n",
   );
+  expect(await told("catalog export --x")).toBe(`drover: unknown option '--x' ${where("catalog export")}\n`);
 });
 
 it.skipIf(!existsSync("/dev/full"))(

@@ -81,3 +81,27 @@ describe.each(DOCUMENTS)("%s", (document) => {
     expect(broken).toEqual([]);
   });
 });
+
+describe("docs/coming-from.md", () => {
+  /** What the second column says in other words than "the same" are options of Drover, and "the same" means the first. */
+  const rows = [...read("docs/coming-from.md").matchAll(/^\| (.*?) +\| (.*?) +\|$/gm)].filter(([, theirs]) =>
+    theirs?.startsWith("`"),
+  );
+  const sources = ["run-options.ts", "options.ts", "sync.ts", "worker.ts"]
+    .map((name) => read(`packages/cli/src/commands/${name}`))
+    .join("\n");
+  const settings = read("packages/cli/src/settings/settings.ts");
+  const isKnown = (flag: string) =>
+    new RegExp(`"(-\\w, )?${flag}[ "]`).test(sources) ||
+    new RegExp(`^  "?${flag.replace(/^--(no-)?/, "")}"?: setting\\(`, "m").test(settings);
+
+  it("names only options that Drover has", () => {
+    expect(rows.length).toBeGreaterThan(60);
+    const named = rows.flatMap(
+      ([, theirs = "", ours = ""]) =>
+        `${ours.startsWith("the same") ? theirs : ""} ${ours}`.match(/(?<=[`\s])--[a-z][a-z0-9-]+/g) ?? [],
+    );
+    expect(named.length).toBeGreaterThan(60);
+    expect([...new Set(named)].filter((flag) => !isKnown(flag))).toEqual([]);
+  });
+});

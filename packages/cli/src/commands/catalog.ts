@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { oneLine } from "../output.js";
 import { addSettings, S3, STATE, settingsOf } from "../settings/flags.js";
 import type { Exit } from "./options.js";
 
@@ -7,8 +6,7 @@ import type { Exit } from "./options.js";
 export function addCatalog(program: Command, exit: Exit): void {
   const catalog = program
     .command("catalog")
-    .description("what is known of the files of each destination tree")
-    .configureOutput(oneLine("drover catalog --help lists its commands"));
+    .description("what is known of the files of each destination tree");
   const TREE = "its directory or id, as `drover catalog stats` lists them (default: the only one there is)";
   const command = (name: string, description: string) => catalog.command(name).description(description);
   addSettings(

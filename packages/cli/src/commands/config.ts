@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { groupOptions } from "../display/help.js";
 import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER, WORKER } from "../settings/flags.js";
 import { type Resolved, showSettings } from "../settings/settings.js";
 import type { Exit } from "./options.js";
@@ -10,6 +11,7 @@ export function addConfig(program: Command, exit: Exit): void {
     .action(async (flags: { json?: boolean }, command: Command) => {
       exit(config(await settingsOf(command), flags));
     });
+  groupOptions(command);
 }
 
 /** `drover config`: prints every setting with its value and origin; secrets are hidden. */

@@ -1,5 +1,6 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
+import { addExamples, groupOptions } from "../display/help.js";
 import { withDestination } from "../settings/destination.js";
 import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import type { Exit } from "./options.js";
@@ -31,4 +32,10 @@ export function addCp(program: Command, exit: Exit): void {
     const rootMayBeFile = !/\/\.{0,2}$|^\.{1,2}$/.test(destination);
     exit(await makeRun(sources, { ...flags, filters }, resolved, { rootMayBeFile }));
   });
+  groupOptions(command);
+  addExamples(command, [
+    ["a file by its name, into a directory", "drover cp https://example.com/a.csv downloads/"],
+    ["and by another name", "drover cp https://example.com/a.csv today.csv"],
+    ["the content of two directories to S3", "drover cp ./2025 ./2026 s3://bucket/reports"],
+  ]);
 }

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { addExamples, groupOptions } from "../display/help.js";
 import { refuseAmbiguous, withDestination } from "../settings/destination.js";
 import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import type { Exit } from "./options.js";
@@ -29,4 +30,20 @@ export function addSync(program: Command, exit: Exit): void {
       exit(await makeRun(sources, { ...flags, filters }, resolved));
     },
   );
+  groupOptions(command);
+  addExamples(command, [
+    [
+      "make a directory what another one is, after a look",
+      "drover sync photos --to /mnt/photos --delete --dry-run",
+    ],
+    [
+      "the CSV files of a prefix, 32 at once",
+      "drover sync s3://bucket/in/ --pattern '*.csv' --to in --max-workers 32",
+    ],
+    ["what a list names, one source a line", "drover sync --from-file urls.txt --to downloads"],
+    [
+      "to S3, keeping what is overwritten",
+      "drover sync ./site --to s3://bucket/site --backup-dir s3://bucket/old",
+    ],
+  ]);
 }

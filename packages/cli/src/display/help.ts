@@ -1,0 +1,76 @@
+import { type Command, Help, type HelpConfiguration, type Option } from "commander";
+
+/** Headings of options in the order in which the help shows them. What is in none is under the last one. */
+const GROUPS: [heading: string, names: string[]][] = [
+  [
+    "Sources and destination:",
+    ["to", "from-file", "base-url", "artifact-root", "script-name", "layout", "checksum", "header"],
+  ],
+  [
+    "What is taken of directories and prefixes:",
+    [
+      ...["pattern", "include", "exclude", "include-from", "exclude-from", "filter-from"],
+      ...["min-size", "max-size", "min-age", "max-age"],
+    ],
+  ],
+  [
+    "What is overwritten and deleted:",
+    ["dry-run", "delete", "max-delete", "backup-dir", "suffix", "check-destination"],
+  ],
+  [
+    "How files are carried:",
+    [
+      ...["max-workers", "bwlimit", "max-file-size", "retries", "timeout", "backoff-factor", "resume"],
+      ...["circuit-ttl", "breaker-wait", "durability"],
+    ],
+  ],
+  ["What is printed:", ["quiet", "verbose", "stats", "json", "ndjson"]],
+  [
+    "S3:",
+    [
+      ...["s3-profile", "s3-endpoint", "s3-region", "s3-bucket", "s3-anonymous", "s3-requester-pays"],
+      ...["s3-path-style", "s3-checksums", "s3-dest-profile", "s3-dest-endpoint", "s3-dest-region"],
+    ],
+  ],
+  ["A fleet:", ["redis", "detach", "host-limit", "concurrency", "drain-deadline", "health-port"]],
+];
+const REST = "Settings and state:";
+const HEADINGS = [...GROUPS.map(([heading]) => heading), REST];
+
+/** Descriptions begin behind this column; behind a longer term in the next line. */
+const TERM_COLUMNS = 28;
+
+/** Puts the options of a command, which are many, under headings. To be called when it has them all. */
+export function groupOptions(command: Command): void {
+  for (const option of command.options) {
+    const name = (option.long ?? "").replace(/^--(no-)?/, "");
+    option.helpGroup(GROUPS.find(([, names]) => names.includes(name))?.[0] ?? REST);
+  }
+}
+
+/** Adds examples at the end of a command's help: a line that says what for, and the command line. */
+export function addExamples(command: Command, examples: [what: string, line: string][]): void {
+  const shown = examples.map(([what, line]) => `  # ${what}\n  ${line}`);
+  command.addHelpText("after", `\nExamples:\n${shown.join("\n")}`);
+}
+
+const { groupItems, formatItem } = Help.prototype;
+
+/** How every command's help looks: headings in their order, lines no wider than the terminal, or 80 columns. */
+export const HELP: HelpConfiguration = {
+  showGlobalOptions: true,
+  minWidthToWrap: 20,
+  groupItems<T extends Command | Option>(unsorted: T[], visible: T[], getGroup: (item: T) => string) {
+    const grouped = groupItems.call(this, unsorted, visible, getGroup as (item: Command | Option) => string);
+    const groups = [...(grouped as Map<string, T[]>)];
+    const place = (heading: string) => HEADINGS.indexOf(heading);
+    if (groups.some(([heading]) => place(heading) >= 0))
+      groups.sort(([one], [other]) => place(one) - place(other));
+    return new Map(groups);
+  },
+  formatItem(term, termWidth, description, helper) {
+    const width = Math.min(termWidth, TERM_COLUMNS);
+    const format = (text: string) => formatItem.call(this, text, width, description, helper);
+    return helper.displayWidth(term) <= width ? format(term) : `  ${term}\n${format("")}`;
+  },
+};
