@@ -1,11 +1,20 @@
 import type { Command } from "commander";
-import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER, WORKER } from "../settings/flags.js";
+import {
+  addSettings,
+  NETWORK,
+  RETENTION,
+  S3,
+  STATE,
+  settingsOf,
+  TRANSFER,
+  WORKER,
+} from "../settings/flags.js";
 import { type Resolved, showSettings } from "../settings/settings.js";
 import type { Exit } from "./options.js";
 
 export function addConfig(program: Command, exit: Exit): void {
   const command = program.command("config").description("print the settings and where they come from");
-  addSettings(command, [...TRANSFER, ...S3, ...RETENTION, ...WORKER, ...STATE])
+  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...WORKER, ...STATE])
     .option("--json", "as JSON")
     .action(async (flags: { json?: boolean }, command: Command) => {
       exit(config(await settingsOf(command), flags));

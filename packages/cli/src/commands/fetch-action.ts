@@ -57,7 +57,7 @@ function numberFlag(
 }
 
 /** @throws SettingsError for an invalid flag. */
-function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planRun>[0] {
+function requestOf(flags: FetchFlags, settings: Settings, stateDir: string): Parameters<typeof planRun>[0] {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
   const { storage, text } = parseLocation(
     flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
@@ -101,6 +101,7 @@ function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planR
       timeoutMs,
       backoffFactor: 2,
       jitter: "near",
+      ...(settings["user-agent"] === undefined ? {} : { userAgent: settings["user-agent"] }),
       maxWorkers: 1,
       whenBusy: "skip-same-source",
       backlogHighWater: 1,
@@ -117,7 +118,7 @@ export async function fetchFile(flags: FetchFlags, settings: Settings, log: Fetc
   const stateDir = flags.lockDir ? resolve(flags.lockDir) : (settings["state-dir"] as string);
   let planned: PlannedRun;
   try {
-    planned = await planRun(requestOf(flags, stateDir));
+    planned = await planRun(requestOf(flags, settings, stateDir));
     if (flags.lockDir !== undefined) makeLockDirectory(stateDir);
   } catch (error) {
     log.say("error", messageOf(error));

@@ -1,7 +1,7 @@
 import { messageOf } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { FETCH_EXIT } from "../exit.js";
-import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, NETWORK, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import type { Resolved } from "../settings/settings.js";
 import type { FetchFlags } from "./fetch-action.js";
 import type { Exit } from "./options.js";
@@ -24,19 +24,21 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
     )
     .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
     .option("--checksum <SHA256>", "expected checksum");
-  addSettings(command, [...RETENTION, ...STATE]).action(async (flags: FetchFlags, command: Command) => {
-    const { FetchLog } = await import("../display/fetch-log.js");
-    const log = new FetchLog(version);
-    let settings: Resolved;
-    try {
-      settings = await settingsOf(command, (message) => log.say("warn", message));
-    } catch (error) {
-      log.say("error", messageOf(error));
-      return exit(FETCH_EXIT.usage);
-    }
-    const { fetchFile } = await import("./fetch-action.js");
-    exit(await fetchFile(flags, settings.values, log));
-  });
+  addSettings(command, [...NETWORK, ...RETENTION, ...STATE]).action(
+    async (flags: FetchFlags, command: Command) => {
+      const { FetchLog } = await import("../display/fetch-log.js");
+      const log = new FetchLog(version);
+      let settings: Resolved;
+      try {
+        settings = await settingsOf(command, (message) => log.say("warn", message));
+      } catch (error) {
+        log.say("error", messageOf(error));
+        return exit(FETCH_EXIT.usage);
+      }
+      const { fetchFile } = await import("./fetch-action.js");
+      exit(await fetchFile(flags, settings.values, log));
+    },
+  );
 }
 
 /** Logs usage errors of `drover fetch` as JSON lines. */

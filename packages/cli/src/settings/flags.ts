@@ -1,3 +1,4 @@
+import { messageOf, SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { warn } from "../output.js";
 import { type Resolved, resolveSettings, SETTINGS, type SettingName, unknownVariables } from "./settings.js";
@@ -33,6 +34,8 @@ export const S3: SettingName[] = [
   "s3-dest-region",
   "s3-dest-profile",
 ];
+/** Settings of commands that make requests over the network. */
+export const NETWORK: SettingName[] = ["user-agent", "ca-file"];
 /** Settings that locate Redis. */
 export const STATE: SettingName[] = ["state-dir", "redis"];
 /** Settings of commands that forget old runs. */
@@ -46,6 +49,8 @@ const VALUES: Partial<Record<SettingName, string>> = {
   layout: "name|url",
   "max-file-size": "SIZE",
   bwlimit: "RATE",
+  "user-agent": "TEXT",
+  "ca-file": "FILE",
   durability: "fsync|rename",
   "s3-endpoint": "URL",
   "s3-bucket": "NAME",
@@ -95,5 +100,19 @@ export async function settingsOf(
     const key = camel(name);
     if (command.getOptionValueSource(key) === "cli") flags[name] = options[key];
   }
-  return resolveSettings(flags, options.config as string | undefined);
+  const resolved = await resolveSettings(flags, options.config as string | undefined);
+  const caFile = resolved.values["ca-file"];
+  if (caFile !== undefined) await trust(caFile);
+  return resolved;
+}
+
+/** Has this process and its threads trust the authorities of a file. @throws SettingsError if it cannot be used. */
+async function trust(caFile: string): Promise<void> {
+  const { checkCaFile } = await import("@drover/shared/storage/http/trust");
+  try {
+    checkCaFile(caFile);
+  } catch (error) {
+    throw new SettingsError(`--ca-file: ${messageOf(error)}`);
+  }
+  process.env.DROVER_CA_FILE = caFile;
 }

@@ -59,6 +59,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       maxWorkers: origins["max-workers"] === "default" ? undefined : values["max-workers"],
       maxFileSizeBytes: values["max-file-size"],
       bytesPerSecond: values.bwlimit,
+      ...(values["user-agent"] === undefined ? {} : { userAgent: values["user-agent"] }),
       resume: values.resume,
       backlogHighWater: values["backlog-high-water"],
     },

@@ -81,6 +81,14 @@ function oneOf<T extends string>(...words: T[]): Kind<T> {
   };
 }
 
+const userAgent: Kind<string> = {
+  read: (value) => {
+    if (/^[\x20-\x7e]+$/.test(value) && value.trim() !== "") return value.trim();
+    throw new Error("printable ASCII");
+  },
+  show: (value) => value,
+};
+
 const serviceUrl: Kind<string> = {
   read: (value) => {
     const url = URL.canParse(value) ? new URL(value) : undefined;
@@ -149,6 +157,12 @@ export const SETTINGS = {
   ),
   "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
   bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
+  "user-agent": setting(userAgent, undefined, "User-Agent of the requests (default: drover/VERSION)"),
+  "ca-file": setting(
+    path,
+    undefined,
+    "PEM file with authorities that certificates may be signed by, besides Node's and the system's",
+  ),
   "check-destination": setting(
     yesNo,
     undefined,
