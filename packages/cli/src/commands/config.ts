@@ -25,12 +25,13 @@ export function addConfig(program: Command, exit: Exit): void {
 function config(resolved: Resolved, flags: { json?: boolean }): number {
   const rows = showSettings(resolved);
   if (flags.json) {
-    const object = Object.fromEntries(rows.map(({ name, value, origin }) => [name, { value, origin }]));
+    const object = Object.fromEntries(rows.map(({ name, ...shown }) => [name, shown]));
     process.stdout.write(`${JSON.stringify(object, null, 2)}\n`);
     return 0;
   }
-  for (const { name, value, origin } of rows) {
-    process.stdout.write(`${name.padEnd(16)} ${value === "" ? "''" : value}  (${origin})\n`);
+  for (const { name, value, origin, place } of rows) {
+    const from = place === "" ? origin : `${origin} ${place}`;
+    process.stdout.write(`${name.padEnd(16)} ${value === "" ? "''" : value}  (${from})\n`);
   }
   return 0;
 }

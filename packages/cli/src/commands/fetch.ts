@@ -2,9 +2,12 @@ import { messageOf } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { FETCH_EXIT } from "../exit.js";
 import { addSettings, NETWORK, RETENTION, STATE, settingsOf } from "../settings/flags.js";
-import type { Resolved } from "../settings/settings.js";
+import type { Resolved, SettingName } from "../settings/settings.js";
 import type { FetchFlags } from "./fetch-action.js";
-import type { Exit } from "./options.js";
+import { collect, type Exit } from "./options.js";
+
+/** Settings of runs that fetch has flags for, besides its own flags for others. */
+const FETCH: SettingName[] = ["max-file-size", "bwlimit", "resume", "durability"];
 
 /** `drover fetch`: exit codes and JSON logs for scripts. @param version of Drover, for the log. */
 export function addFetch(program: Command, exit: Exit, version: string): void {
@@ -20,11 +23,12 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
     .option("--max-retries <N>", "tries in all (default: 5)")
     .option(
       "--timeout <N>",
-      "seconds for connecting, for the answer, and for 1 KiB of the body (default: 30)",
+      "seconds, or a time such as 5m, for connecting, for the answer, and for 1 KiB of the body (default: 30)",
     )
     .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
-    .option("--checksum <SHA256>", "expected checksum");
-  addSettings(command, [...NETWORK, ...RETENTION, ...STATE]).action(
+    .option("--checksum <SHA256>", "expected checksum")
+    .option("--header <'K: V'>", "request header for the source's own host (repeatable)", collect);
+  addSettings(command, [...FETCH, ...NETWORK, ...RETENTION, ...STATE]).action(
     async (flags: FetchFlags, command: Command) => {
       const { FetchLog } = await import("../display/fetch-log.js");
       const log = new FetchLog(version);
@@ -36,7 +40,7 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
         return exit(FETCH_EXIT.usage);
       }
       const { fetchFile } = await import("./fetch-action.js");
-      exit(await fetchFile(flags, settings.values, log));
+      exit(await fetchFile(flags, settings, log));
     },
   );
 }

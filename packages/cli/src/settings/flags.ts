@@ -65,7 +65,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   redis: "URL",
 };
 
-/** Adds the flags of the settings, and `--config`, to a command. */
+/** Adds the flags of the settings, `--config` and `--profile` to a command. */
 export function addSettings(command: Command, names: SettingName[]): Command {
   for (const name of names) {
     const { help, default: fallback } = SETTINGS[name];
@@ -78,13 +78,15 @@ export function addSettings(command: Command, names: SettingName[]): Command {
       command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
-  return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");
+  return command
+    .option("--config <FILE>", "settings file (default: drover.yaml, where there is one)")
+    .option("--profile <NAME>", "profile of the settings files");
 }
 
 const camel = (name: string) => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
- * Resolves a command's settings: flags, then environment, file and defaults.
+ * Resolves a command's settings: flags, then environment, profile, files and defaults.
  *
  * @param tell called with a message for each unknown variable that looks like a setting.
  * @throws SettingsError as {@link resolveSettings}.
@@ -100,7 +102,10 @@ export async function settingsOf(
     const key = camel(name);
     if (command.getOptionValueSource(key) === "cli") flags[name] = options[key];
   }
-  const resolved = await resolveSettings(flags, options.config as string | undefined);
+  const { config, profile: typedProfile } = options as { config?: string; profile?: string };
+  const profile = typedProfile ?? (process.env.DROVER_PROFILE || undefined);
+  const resolved = await resolveSettings(flags, config, profile);
+  if (typedProfile !== undefined) resolved.typedProfile = typedProfile;
   const caFile = resolved.values["ca-file"];
   if (caFile !== undefined) await trust(caFile);
   return resolved;

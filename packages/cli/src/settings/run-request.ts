@@ -162,7 +162,7 @@ function checksumsOf(given: string[]): { source: string; sha256: string }[] {
 }
 
 /** @throws SettingsError without the header's value. */
-function headersOf(given: string[]): Record<string, string> {
+export function headersOf(given: string[]): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const line of given) {
     const colon = line.indexOf(":");
