@@ -16,18 +16,17 @@ import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";
 import { FETCH_EXIT } from "../exit.js";
 import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
-import { headersOf } from "../settings/run-request.js";
+import { type HeaderFlags, headersOf, netrcOf } from "../settings/run-request.js";
 import type { Resolved, SettingName } from "../settings/settings.js";
 import { parseDecimal } from "../settings/units.js";
 import { onStopSignal } from "../signals.js";
 
-export interface FetchFlags {
+export interface FetchFlags extends HeaderFlags {
   sourceUrl?: string;
   destination?: string;
   lockDir?: string;
   maxRetries?: string;
   checksum?: string;
-  header?: string[];
 }
 
 /** REPO_ROOT of the environment, else the top of the git checkout, else the current directory. */
@@ -65,10 +64,12 @@ function triesOf(text: string | undefined): number | undefined {
 /** @throws SettingsError for an invalid flag. */
 function requestOf(flags: FetchFlags, resolved: Resolved, stateDir: string): Parameters<typeof planRun>[0] {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
-  const { storage, text } = parseLocation(
-    flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
-    { directory: process.cwd() },
-  );
+  const headers = headersOf(flags);
+  const netrc = netrcOf(flags, headers);
+  const sourceUrl = flags.sourceUrl && netrc ? netrc.addTo(flags.sourceUrl) : flags.sourceUrl;
+  const { storage, text } = parseLocation(sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`, {
+    directory: process.cwd(),
+  });
   if (storage.settings !== undefined)
     throw new SettingsError(`--source-url ${text}: fetch takes http(s) URLs and files; use drover sync`);
   const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
@@ -98,7 +99,7 @@ function requestOf(flags: FetchFlags, resolved: Resolved, stateDir: string): Par
     selection: {
       sources: [text],
       checksums: checksum === undefined ? [] : [{ source: text, sha256: checksum }],
-      headers: headersOf(flags.header ?? []),
+      headers,
     },
     destination: {
       root: dirname(destination),

@@ -4,7 +4,7 @@ import { FETCH_EXIT } from "../exit.js";
 import { addSettings, NETWORK, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import type { Resolved, SettingName } from "../settings/settings.js";
 import type { FetchFlags } from "./fetch-action.js";
-import { collect, type Exit } from "./options.js";
+import { addHeaderOptions, type Exit } from "./options.js";
 
 /** Settings of runs that fetch has flags for, besides its own flags for others. */
 const FETCH: SettingName[] = ["max-file-size", "bwlimit", "resume", "durability"];
@@ -26,9 +26,8 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
       "seconds, or a time such as 5m, for connecting, for the answer, and for 1 KiB of the body (default: 30)",
     )
     .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
-    .option("--checksum <SHA256>", "expected checksum")
-    .option("--header <'K: V'>", "request header for the source's own host (repeatable)", collect);
-  addSettings(command, [...FETCH, ...NETWORK, ...RETENTION, ...STATE]).action(
+    .option("--checksum <SHA256>", "expected checksum");
+  addSettings(addHeaderOptions(command), [...FETCH, ...NETWORK, ...RETENTION, ...STATE]).action(
     async (flags: FetchFlags, command: Command) => {
       const { FetchLog } = await import("../display/fetch-log.js");
       const log = new FetchLog(version);
