@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
+import type { TLSSocket } from "node:tls";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
-import { FaultOrigin } from "../../harness/fault-origin.js";
+import { selfSigned } from "../../harness/certificate.js";
+import { type Behaviour, FaultOrigin } from "../../harness/fault-origin.js";
 import { it } from "../../harness/fixtures.js";
 
 const SECRET = "let-me-in";
@@ -84,5 +86,59 @@ describe("--bearer-token-file", () => {
     expect(code).toBe(2);
     expect(stderr).toMatch(says);
     expect(stderr).not.toContain(SECRET);
+  });
+});
+
+describe("--client-cert", () => {
+  it("is presented to hosts that were named and ask for it, and to no other", async ({
+    box,
+    fleet,
+    work,
+  }) => {
+    const certificate = await selfSigned(work.path, "IP:127.0.0.1,DNS:localhost");
+    const asking = { ...certificate, ca: certificate.cert, requestCert: true, rejectUnauthorized: false };
+    const secure = await FaultOrigin.start(asking);
+    const other = await FaultOrigin.start(asking);
+    const presented: [string, boolean][] = [];
+    const seen =
+      (name: string, behaviour: Behaviour): Behaviour =>
+      (exchange) => {
+        const socket = exchange.request.socket as TLSSocket;
+        presented.push([name, socket.getPeerCertificate().fingerprint256 !== undefined]);
+        return behaviour(exchange);
+      };
+    const away = other.route("/away", seen("away", does.file("away"))).replace("127.0.0.1", "localhost");
+    const urls = [
+      secure.route("/a", seen("a", does.file("one"))),
+      secure.route("/b", seen("b", does.redirect(away))),
+    ];
+    const trust = ["--ca-file", certificate.certPath];
+    const own = ["--client-cert", certificate.certPath, "--client-key", certificate.keyPath];
+    const { items } = await box.sync([...urls, ...work.into, ...once, ...trust, ...own]);
+    expect(items.map(({ outcome }) => outcome)).toEqual(["copied", "copied"]);
+    expect(presented.sort()).toEqual([
+      ["a", true],
+      ["away", false],
+      ["b", true],
+    ]);
+    presented.length = 0;
+    await fleet.worker(...trust, ...own);
+    const fleets = await box.sync([urls[0] as string, ...once, "--to", work.to("f"), ...fleet.own]);
+    expect(fleets.items[0]?.outcome).toBe("copied");
+    expect(presented).toEqual([["a", true]]);
+    await Promise.all([secure.stop(), other.stop()]);
+  });
+
+  it.for<[string[], string]>([
+    [["--client-cert", "/none"], "cannot read the client certificate /none (ENOENT)"],
+    [["--client-key", "/none"], "--client-key is the key of a certificate: it needs --client-cert"],
+    [
+      ["--client-cert", "/etc/hostname"],
+      "the client certificate /etc/hostname and the key in /etc/hostname cannot be used (ERR_OSSL_PEM_NO_START_LINE)",
+    ],
+  ])("%j is refused", async ([flags, message], { box, origin, work }) => {
+    const { code, stderr } = await box.run(["sync", origin.url("/a"), ...work.into, ...flags]);
+    expect(stderr).toBe(`drover: ${message}\n`);
+    expect(code).toBe(2);
   });
 });

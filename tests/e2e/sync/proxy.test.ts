@@ -113,6 +113,6 @@ describe("--ca-file", () => {
       "/etc/hostname",
     ]);
     expect(code).toBe(2);
-    expect(stderr).toBe("drover: --ca-file: the CA file /etc/hostname holds no certificate in PEM format\n");
+    expect(stderr).toBe("drover: the CA file /etc/hostname holds no certificate in PEM format\n");
   });
 });

@@ -1,7 +1,14 @@
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { warn } from "../output.js";
-import { type Resolved, resolveSettings, SETTINGS, type SettingName, unknownVariables } from "./settings.js";
+import {
+  type Resolved,
+  resolveSettings,
+  SETTINGS,
+  type SettingName,
+  type Settings,
+  unknownVariables,
+} from "./settings.js";
 
 /** Settings of commands that carry files. */
 export const TRANSFER: SettingName[] = [
@@ -35,7 +42,7 @@ export const S3: SettingName[] = [
   "s3-dest-profile",
 ];
 /** Settings of commands that make requests over the network. */
-export const NETWORK: SettingName[] = ["user-agent", "ca-file"];
+export const NETWORK: SettingName[] = ["user-agent", "ca-file", "client-cert", "client-key"];
 /** Settings that locate Redis. */
 export const STATE: SettingName[] = ["state-dir", "redis"];
 /** Settings of commands that forget old runs. */
@@ -51,6 +58,8 @@ const VALUES: Partial<Record<SettingName, string>> = {
   bwlimit: "RATE",
   "user-agent": "TEXT",
   "ca-file": "FILE",
+  "client-cert": "FILE",
+  "client-key": "FILE",
   durability: "fsync|rename",
   "s3-endpoint": "URL",
   "s3-bucket": "NAME",
@@ -106,18 +115,25 @@ export async function settingsOf(
   const profile = typedProfile ?? (process.env.DROVER_PROFILE || undefined);
   const resolved = await resolveSettings(flags, config, profile);
   if (typedProfile !== undefined) resolved.typedProfile = typedProfile;
-  const caFile = resolved.values["ca-file"];
-  if (caFile !== undefined) await trust(caFile);
+  await useCertificates(resolved.values);
   return resolved;
 }
 
-/** Has this process and its threads trust the authorities of a file. @throws SettingsError if it cannot be used. */
-async function trust(caFile: string): Promise<void> {
-  const { checkCaFile } = await import("@drover/shared/storage/http/trust");
+/** Has this process and its threads use the certificates of the settings. @throws SettingsError if they cannot be used. */
+async function useCertificates(values: Settings): Promise<void> {
+  const { "ca-file": caFile, "client-cert": clientCert, "client-key": clientKey } = values;
+  if (clientKey !== undefined && clientCert === undefined)
+    throw new SettingsError("--client-key is the key of a certificate: it needs --client-cert");
+  if (caFile === undefined && clientCert === undefined) return;
+  const { checkCaFile, checkClientCertificate } = await import("@drover/shared/storage/http/trust");
   try {
-    checkCaFile(caFile);
+    if (caFile !== undefined) checkCaFile(caFile);
+    if (clientCert !== undefined) checkClientCertificate(clientCert, clientKey);
   } catch (error) {
-    throw new SettingsError(`--ca-file: ${messageOf(error)}`);
+    throw new SettingsError(messageOf(error));
   }
-  process.env.DROVER_CA_FILE = caFile;
+  if (caFile !== undefined) process.env.DROVER_CA_FILE = caFile;
+  if (clientCert === undefined) return;
+  process.env.DROVER_CLIENT_CERT = clientCert;
+  process.env.DROVER_CLIENT_KEY = clientKey ?? clientCert;
 }

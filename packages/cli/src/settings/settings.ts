@@ -182,6 +182,12 @@ export const SETTINGS = {
     undefined,
     "PEM file with authorities that certificates may be signed by, besides Node's and the system's",
   ),
+  "client-cert": setting(path, undefined, "PEM file with the certificate for servers that ask for one"),
+  "client-key": setting(
+    path,
+    undefined,
+    "PEM file with its private key (default: the file of --client-cert)",
+  ),
   "check-destination": setting(
     yesNo,
     undefined,

@@ -110,7 +110,7 @@ export class HttpClient {
       keepAliveTimeout: 10_000,
       headersTimeout: timeoutMs,
       bodyTimeout: 0, // StallWatchdog watches slow bodies instead
-      connect: connectorOf({ timeoutMs, proxies: this.#proxies, lookup }),
+      connect: connectorOf({ timeoutMs, proxies: this.#proxies, lookup, named: lookup === undefined }),
     };
   }
 

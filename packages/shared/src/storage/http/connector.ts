@@ -4,7 +4,7 @@ import { TransferError } from "../../errors.js";
 import { socketReader } from "./direct-receive.js";
 import { connectionError } from "./errors.js";
 import { type Proxies, type ProxyServer, proxyRefusal } from "./proxies.js";
-import { trustedContext } from "./trust.js";
+import { type SecureContexts, secureContexts } from "./trust.js";
 
 /** Most bytes of a proxy's answer to CONNECT. */
 const MOST_ANSWER_BYTES = 16 << 10;
@@ -14,6 +14,8 @@ interface ConnectorOptions {
   proxies: Proxies;
   /** DNS lookup of origins; a proxy does its own. */
   lookup?: LookupFunction | undefined;
+  /** Whether the user named the origins: then they get the client certificate, if they ask for one. */
+  named: boolean;
 }
 
 /**
@@ -22,16 +24,21 @@ interface ConnectorOptions {
  * tunnel (CONNECT).
  */
 export function connectorOf(options: ConnectorOptions): buildConnector.connector {
-  const { timeoutMs, proxies, lookup } = options;
-  const connector = (more: object) =>
-    buildConnector({ timeout: timeoutMs, allowH2: false, ...secureOptions(), ...more });
-  const once = (more: object) => {
+  const { timeoutMs, proxies, lookup, named } = options;
+  const once = (of: keyof SecureContexts, more: object) => {
     let made: buildConnector.connector | undefined;
     return (): buildConnector.connector => {
-      made ??= connector(more);
+      const secureContext = made ? undefined : secureContexts()[of];
+      made ??= buildConnector({
+        timeout: timeoutMs,
+        allowH2: false,
+        ...(secureContext ? { secureContext } : {}),
+        ...more,
+      });
       return made;
     };
   };
+  const origins = named ? "named" : "others";
   const plain = buildConnector({
     timeout: timeoutMs,
     allowH2: false,
@@ -39,10 +46,10 @@ export function connectorOf(options: ConnectorOptions): buildConnector.connector
     ...(lookup ? { lookup } : {}),
   });
   // Made when first needed, since the authorities are read for them.
-  const secure = once({ onread: socketReader, ...(lookup ? { lookup } : {}) });
-  const toProxy = once({ onread: socketReader });
-  const toTunnel = once({});
-  const through = once({});
+  const secure = once(origins, { onread: socketReader, ...(lookup ? { lookup } : {}) });
+  const toProxy = once("others", { onread: socketReader });
+  const toTunnel = once("others", {});
+  const through = once(origins, {});
   return (target, callback) => {
     const fail = (error: unknown) => queueMicrotask(() => callback(error as Error, null));
     try {
@@ -63,11 +70,6 @@ export function connectorOf(options: ConnectorOptions): buildConnector.connector
       return fail(error);
     }
   };
-}
-
-function secureOptions(): object {
-  const secureContext = trustedContext();
-  return secureContext ? { secureContext } : {};
 }
 
 function unreachable(proxy: ProxyServer, error: unknown, timeoutMs: number): TransferError {
