@@ -21,6 +21,7 @@ export class TestProxy {
   wants: string | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #server;
+  #onRequest = () => {};
 
   private constructor(tls: TlsFiles | undefined) {
     const answer = (asked: IncomingMessage, response: ServerResponse) => this.#forward(asked, response);
@@ -50,6 +51,13 @@ export class TestProxy {
     await closed;
   }
 
+  /** Resolves at the next request. */
+  asked(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onRequest = resolve;
+    });
+  }
+
   #keep(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on("error", () => {}).on("close", () => this.#sockets.delete(socket));
@@ -59,6 +67,7 @@ export class TestProxy {
   #refusal({ method = "", url: target = "", headers }: IncomingMessage): number {
     const authorization = headers["proxy-authorization"];
     this.requests.push({ method, target, authorization });
+    this.#onRequest();
     return this.wants !== undefined && authorization !== this.wants ? 407 : this.refuses;
   }
 

@@ -92,6 +92,14 @@ describe("through the proxies of the environment", () => {
     expect((await box.sync([url, ...work.into, ...once], { env })).items[0]?.outcome).toBe("copied");
   });
 
+  it("a proxy that never answers delays no interrupt", async ({ box, work }) => {
+    proxy.silent = true;
+    const sync = box.start(["sync", "https://origin.test/a", ...work.into], { env });
+    await proxy.asked();
+    sync.interrupt();
+    expect((await sync.result).code).toBe(130);
+  });
+
   it("a worker of a fleet uses those of its own environment", async ({ box, fleet, origin, work }) => {
     const url = named(origin.route("/a", does.file("one")));
     fleet.env = env;

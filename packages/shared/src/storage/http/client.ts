@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import { Agent, type Dispatcher, errors } from "undici";
 import { TransferError } from "../../errors.js";
@@ -11,7 +11,7 @@ import { Connections } from "./connections.js";
 import { connectorOf } from "./connector.js";
 import { DirectReceive } from "./direct-receive.js";
 import { connectionError } from "./errors.js";
-import { Proxies, proxyRefusal } from "./proxies.js";
+import { Proxies, type ProxyServer, proxyRefusal, proxyUnreachable } from "./proxies.js";
 
 const MOST_REDIRECTS = 10;
 /** Headers of the user that may follow a redirect to another origin; all others could be credentials. */
@@ -71,8 +71,8 @@ interface Target {
   /** Path and query; to an http proxy the whole URL. */
   path: string;
   headers: Headers;
-  /** Whether the connection is a tunnel through a proxy. Default false. */
-  isTunnel?: boolean;
+  /** The proxy that the request goes through, if any. */
+  proxy?: ProxyServer | undefined;
 }
 
 /** Bytes of a body sent at a time; the timeout for the response starts after the last of them. */
@@ -90,6 +90,7 @@ export class HttpClient {
   #guardedLoopback: Agent | undefined;
   #services: Connections | undefined;
   readonly #proxies = new Proxies();
+  readonly #tunnels = new Set<Socket>();
   readonly #userAgent: string;
 
   constructor(private readonly options: HttpOptions) {
@@ -110,13 +111,21 @@ export class HttpClient {
       keepAliveTimeout: 10_000,
       headersTimeout: timeoutMs,
       bodyTimeout: 0, // StallWatchdog watches slow bodies instead
-      connect: connectorOf({ timeoutMs, proxies: this.#proxies, lookup, named: lookup === undefined }),
+      connect: connectorOf({
+        timeoutMs,
+        proxies: this.#proxies,
+        lookup,
+        named: lookup === undefined,
+        tunnels: this.#tunnels,
+      }),
     };
   }
 
   async close(): Promise<void> {
     const all = [this.#direct, this.#guarded, this.#guardedLoopback, this.#services];
-    await Promise.all(all.map((each) => each?.destroy()));
+    const closed = Promise.all(all.map((each) => each?.destroy()));
+    for (const socket of this.#tunnels) socket.destroy();
+    await closed;
   }
 
   /**
@@ -198,12 +207,11 @@ export class HttpClient {
   ): Promise<HttpAnswer> {
     const headers: Headers = { "user-agent": this.#userAgent, ...given };
     const proxy = this.#proxies.for(origin);
-    if (!proxy) return await this.#dispatch(agent, { origin, path, headers }, signal, message);
-    if (origin.startsWith("https:"))
-      return await this.#dispatch(agent, { origin, path, headers, isTunnel: true }, signal, message);
+    if (!proxy || isHttps(origin))
+      return await this.#dispatch(agent, { origin, path, headers, proxy }, signal, message);
     const { authorization } = proxy;
     if (authorization !== undefined) headers["proxy-authorization"] = authorization;
-    const target = { origin, path: origin + path, headers };
+    const target = { origin, path: origin + path, headers, proxy };
     const answer = await this.#dispatch(agent, target, signal, message);
     if (answer.status !== 407) return answer;
     answer.body.discard(Number(answer.headers["content-length"] ?? 0));
@@ -212,7 +220,7 @@ export class HttpClient {
 
   #dispatch(
     agent: Agent | Connections,
-    { origin, path, headers, isTunnel = false }: Target,
+    { origin, path, headers, proxy }: Target,
     signal: AbortSignal,
     { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
@@ -240,7 +248,10 @@ export class HttpClient {
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
       // undici limits the time for a new connection, but not the wait for one that is in use.
-      timer = setTimeout(() => stop(connectionError(new errors.ConnectTimeoutError(), timeoutMs)), timeoutMs);
+      timer = setTimeout(() => {
+        const error = new errors.ConnectTimeoutError();
+        stop(proxy ? proxyUnreachable(proxy, error, timeoutMs) : connectionError(error, timeoutMs));
+      }, timeoutMs);
       agent.dispatch(
         {
           origin,
@@ -276,7 +287,7 @@ export class HttpClient {
             clearTimeout(timer);
             const answerHeaders = joined(received);
             // Sockets of tunnels are read by Node alone.
-            const direct = isTunnel ? undefined : DirectReceive.of(answerHeaders);
+            const direct = proxy && isHttps(origin) ? undefined : DirectReceive.of(answerHeaders);
             body = new HttpBody(control, direct, discardMs);
             resolve({ status, headers: answerHeaders, body });
           },
@@ -299,6 +310,10 @@ export class HttpClient {
       );
     });
   }
+}
+
+function isHttps(origin: string): boolean {
+  return origin.startsWith("https:");
 }
 
 /** Why a request was aborted. */

@@ -2,8 +2,7 @@ import type { LookupFunction, Socket } from "node:net";
 import { buildConnector } from "undici";
 import { TransferError } from "../../errors.js";
 import { socketReader } from "./direct-receive.js";
-import { connectionError } from "./errors.js";
-import { type Proxies, type ProxyServer, proxyRefusal } from "./proxies.js";
+import { type Proxies, type ProxyServer, proxyRefusal, proxyUnreachable } from "./proxies.js";
 import { type SecureContexts, secureContexts } from "./trust.js";
 
 /** Most bytes of a proxy's answer to CONNECT. */
@@ -16,6 +15,8 @@ interface ConnectorOptions {
   lookup?: LookupFunction | undefined;
   /** Whether the user named the origins: then they get the client certificate, if they ask for one. */
   named: boolean;
+  /** Sockets whose proxies have not answered yet. Whoever ends early destroys them. */
+  tunnels: Set<Socket>;
 }
 
 /**
@@ -24,7 +25,7 @@ interface ConnectorOptions {
  * tunnel (CONNECT).
  */
 export function connectorOf(options: ConnectorOptions): buildConnector.connector {
-  const { timeoutMs, proxies, lookup, named } = options;
+  const { timeoutMs, proxies, lookup, named, tunnels } = options;
   const once = (of: keyof SecureContexts, more: object) => {
     let made: buildConnector.connector | undefined;
     return (): buildConnector.connector => {
@@ -59,9 +60,11 @@ export function connectorOf(options: ConnectorOptions): buildConnector.connector
       const { protocol, hostname, port } = proxy;
       const open = isTunnel ? toTunnel() : toProxy();
       return open({ protocol, hostname, host: hostname, port }, (error, socket) => {
-        if (error) return callback(unreachable(proxy, error, timeoutMs), null);
+        if (error) return callback(proxyUnreachable(proxy, error, timeoutMs), null);
         if (!isTunnel) return callback(null, socket);
-        tunnel(socket as Socket, proxy, target, timeoutMs).then(
+        tunnels.add(socket);
+        const opening = tunnel(socket, proxy, target, timeoutMs).finally(() => tunnels.delete(socket));
+        opening.then(
           (httpSocket) => through()({ ...target, httpSocket } as buildConnector.Options, callback),
           (refused) => callback(refused, null),
         );
@@ -70,11 +73,6 @@ export function connectorOf(options: ConnectorOptions): buildConnector.connector
       return fail(error);
     }
   };
-}
-
-function unreachable(proxy: ProxyServer, error: unknown, timeoutMs: number): TransferError {
-  const { message, permanent } = connectionError(error, timeoutMs);
-  return new TransferError("proxy", `the proxy ${proxy.shown}: ${message}`, { permanent, cause: error });
 }
 
 /**
@@ -106,7 +104,7 @@ function tunnel(
       socket.destroy();
       reject(result);
     };
-    const onError = (error: Error) => end(unreachable(proxy, error, timeoutMs));
+    const onError = (error: Error) => end(proxyUnreachable(proxy, error, timeoutMs));
     const onClose = () =>
       end(new TransferError("proxy", `the proxy ${proxy.shown} closed the connection without an answer`));
     const onData = (chunk: Buffer) => {

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from "node:net";
 import { TransferError } from "../../errors.js";
 import { bareHost, isLoopbackAddress } from "./address-guard.js";
+import { connectionError } from "./errors.js";
 
 /** A proxy that requests are sent through. */
 export interface ProxyServer {
@@ -136,6 +137,12 @@ function decoded(text: string): string {
   } catch {
     return text; // not percent-encoded after all
   }
+}
+
+/** The error of a proxy that cannot be connected to, or gives no connection to the host behind it. */
+export function proxyUnreachable(proxy: ProxyServer, error: unknown, timeoutMs: number): TransferError {
+  const { message, permanent } = connectionError(error, timeoutMs);
+  return new TransferError("proxy", `the proxy ${proxy.shown}: ${message}`, { permanent, cause: error });
 }
 
 /** The error of a proxy that answers, but with a refusal. It says nothing about the host behind it. */
