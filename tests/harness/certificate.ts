@@ -10,12 +10,16 @@ export interface Certificate extends TlsFiles {
   readonly keyPath: string;
 }
 
-/** A fresh self-signed certificate for 127.0.0.1, made by openssl below `directory`. */
-export async function selfSigned(directory: string): Promise<Certificate> {
+/**
+ * A fresh self-signed certificate, made by openssl below `directory`.
+ *
+ * @param names as a subjectAltName has them.
+ */
+export async function selfSigned(directory: string, names = "IP:127.0.0.1"): Promise<Certificate> {
   const keyPath = join(directory, "key.pem");
   const certPath = join(directory, "cert.pem");
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", keyPath];
-  const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+  const subject = ["-subj", "/CN=127.0.0.1", "-addext", `subjectAltName=${names}`];
   await promisify(execFile)("openssl", ["req", "-x509", ...key, ...subject, "-days", "2", "-out", certPath]);
   return { key: await readFile(keyPath, "utf8"), cert: await readFile(certPath, "utf8"), certPath, keyPath };
 }

@@ -228,6 +228,7 @@ export class Sandbox {
     Object.assign(env, {
       HOME: this.home,
       XDG_STATE_HOME: this.state,
+      XDG_CONFIG_HOME: undefined,
       XDG_RUNTIME_DIR: this.runtime,
       DROVER_EMBEDDED_IDLE_MS: "1000",
       NODE_ENV: undefined,

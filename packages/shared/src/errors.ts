@@ -7,6 +7,7 @@ export type ErrorClass =
   | "connect"
   | "dns"
   | "tls"
+  | "proxy"
   | "protocol"
   | "server"
   | "throttled"

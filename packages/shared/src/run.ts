@@ -68,6 +68,8 @@ export const runSpecSchema = z.object({
   maxWorkers: z.number(),
   maxFileSizeBytes: z.number().optional(),
   bytesPerSecond: z.number().optional(),
+  /** User-Agent of requests that have none of their own. Default: Drover and its version. */
+  userAgent: z.string().optional(),
   /** How s3:// sources are reached, if there can be any. */
   s3: s3SpecSchema.optional(),
   /** How an s3:// destination is reached, if its service or credentials differ from the sources'. */

@@ -228,6 +228,60 @@ it("exit code 42: a required program is not installed", async ({ box, origin, wo
   expect(origin.requests).toEqual([]);
 });
 
+describe("settings of environment and file", () => {
+  it("count for fetch, and its own flags have precedence", async ({ box, origin, work }) => {
+    const url = origin.route("/a", does.status(503));
+    const env = { DROVER_RETRIES: "2", DROVER_BACKOFF_FACTOR: "1" };
+    const first = ["--lock-dir", work.at("one")];
+    expect((await fetchFile(box, url, work.to("a"), first, { env })).code).toBe(70);
+    expect(origin.requests).toHaveLength(2);
+    const second = ["--lock-dir", work.at("two"), "--max-retries", "1"];
+    expect((await fetchFile(box, url, work.to("a"), second, { env })).code).toBe(70);
+    expect(origin.requests).toHaveLength(3);
+  });
+
+  it("say how long is waited, and how long the breaker stays open", async ({ box, origin, work }) => {
+    work.write({ "drover.yaml": "timeout: 500ms\nretries: 1\ncircuit-ttl: 1h\n" });
+    const url = origin.route("/a", does.silence);
+    const options = { cwd: work.path };
+    const failed = await fetchFile(box, url, work.to("a"), [], options);
+    expect(failed.code).toBe(70);
+    expect(failed.stderr).toContain("no answer within 0.5 s");
+    const blocked = await fetchFile(box, url, work.to("a"), [], options);
+    expect(blocked.code).toBe(75);
+    expect(blocked.lines.at(-1)?.seconds_until_retry).toBeGreaterThan(3_000);
+  });
+
+  it("limit the size", async ({ box, origin, work }) => {
+    const url = origin.route("/a", does.file("content"));
+    const env = { DROVER_MAX_FILE_SIZE: "3" };
+    const { code, stderr } = await fetchFile(box, url, work.to("a"), [], { env });
+    expect(code).toBe(70);
+    expect(stderr).toContain('"error_class":"too-large"');
+    expect((await fetchFile(box, url, work.to("a"), ["--max-file-size", "1k"], { env })).code).toBe(0);
+  });
+
+  it("do not change what it does without them: 30 s", async ({ box }) => {
+    const { stdout } = await box.run(["fetch", "--help"]);
+    expect(stdout).toMatch(/--timeout <N>[^-]*\(default:\s+30\)/);
+  });
+});
+
+describe("--header", () => {
+  it("is sent, and not shown", async ({ box, origin, work }) => {
+    const url = origin.route("/a", does.file("content"));
+    const header = ["--header", "Authorization: Bearer CANARY", "--header", "User-Agent: mine"];
+    const { code, stdout, stderr } = await fetchFile(box, url, work.to("a"), header);
+    expect(code).toBe(0);
+    expect(origin.requests[0]?.headers).toMatchObject({
+      authorization: "Bearer CANARY",
+      "user-agent": "mine",
+    });
+    expect(stdout + stderr).not.toContain("CANARY");
+    expect((await fetchFile(box, url, work.to("b"), ["--header", "nonsense"])).code).toBe(64);
+  });
+});
+
 describe("exit code 70: the file could not be fetched", () => {
   it("after the allowed attempts", async ({ box, origin, work }) => {
     work.write({ "out/a": "old" });

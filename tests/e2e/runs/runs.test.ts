@@ -241,7 +241,9 @@ describe("drover cancel", () => {
     expect(leftovers(work.out)).toEqual([]);
     expect((await onlyRun(box, own)).state).toBe("cancelled");
     expect(await statusOf(box, id, own)).toMatchObject({ files: 2, copied: 1, cancelled: 1 });
-    expect((await box.run(["runs", ...own])).stdout).toMatch(/ {2}1\/2 successful, 1 cancelled {2}http\S* and 1 more -> /);
+    expect((await box.run(["runs", ...own])).stdout).toMatch(
+      / {2}1\/2 successful, 1 cancelled {2}http\S* and 1 more -> /,
+    );
   });
 
   it("changes nothing in a finished run", async ({ box, work }) => {

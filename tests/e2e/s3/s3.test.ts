@@ -27,13 +27,18 @@ describe("drover sync s3://", () => {
     expect(found).toMatchObject({ outcome: "copied", checksum: sha256("a"), verified_by: "etag", bytes: 1 });
   });
 
-  it("takes an object that is called like the prefix, and below it where a / says so", async ({
+  it("takes an object that is called like the prefix in a list, below it where a / says so, and else refuses", async ({
     box,
     work,
     s3,
   }) => {
     await s3.putAll({ "my/path": "object", "my/path/a": "below" });
-    await box.sync([s3.url("my/path"), ...work.into], { env: s3.env });
+    const both = await box.sync([s3.url("my/path"), ...work.into], { env: s3.env });
+    expect(both.items).toMatchObject([
+      { status: "failed", error: { message: expect.stringContaining("write ") } },
+    ]);
+    const list = work.write({ "list.txt": s3.url("my/path") });
+    await box.sync(["--from-file", list, ...work.into], { env: s3.env });
     expect(names(work.out)).toEqual(["path"]);
     await box.sync([s3.url("my/path/"), "--artifact-root", work.at("b"), "--script-name", ""], {
       env: s3.env,

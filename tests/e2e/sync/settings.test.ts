@@ -40,6 +40,20 @@ describe("a setting is read from", () => {
     expect(shown.stdout).toMatch(new RegExp(`^retries +${flags.length > 0 ? 3 : expected} `, "m"));
   });
 
+  it("a profile of the user's file, and drover config says so", async ({ box, origin, work }) => {
+    const user = work.write({ "xdg/drover/config.yaml": "profiles: {few: {retries: 2, timeout: 1m}}\n" });
+    const env = { XDG_CONFIG_HOME: work.at("xdg") };
+    const url = origin.route("/a", does.status(503));
+    const { items } = await box.sync([url, ...work.into, ...quick, "--profile", "few"], { env });
+    expect(items[0]?.attempts).toBe(2);
+    const shown = await box.run(["config"], { env: { ...env, DROVER_PROFILE: "few", DROVER_LAYOUT: "url" } });
+    expect(shown.stdout).toContain(`  2  (file profile few of ${user})\n`);
+    expect(shown.stdout).toContain("  60  (file profile few of");
+    expect(shown.stdout).toContain("  url  (environment DROVER_LAYOUT)\n");
+    const unknown = await box.run(["config", "--profile", "fw"], { env });
+    expect(unknown).toMatchObject({ code: 2, stderr: `drover: there is no profile fw (${user})\n` });
+  });
+
   it("a file given by --config", async ({ box, origin, work }) => {
     const config = work.write({ "elsewhere/my.yaml": `artifact-root: ${work.out}\nscript-name: ''\n` });
     const { items } = await box.sync([origin.route("/a", does.file("a")), "--config", config]);

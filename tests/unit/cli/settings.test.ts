@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { resolveSettings, SETTINGS, showSettings, unknownVariables } from "@drover/cli/settings/settings";
 import { SettingsError } from "@drover/shared/errors";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -9,8 +9,9 @@ let directory: string;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "drover-settings-"));
   for (const name of Object.keys(process.env)) {
-    if (/^(DROVER_|REDIS_URL|XDG_STATE_HOME)/.test(name)) vi.stubEnv(name, undefined);
+    if (/^(DROVER_|REDIS_URL|XDG_STATE_HOME|XDG_CONFIG_HOME)/.test(name)) vi.stubEnv(name, undefined);
   }
+  vi.stubEnv("HOME", directory);
   vi.spyOn(process, "cwd").mockReturnValue(directory);
 });
 afterEach(() => {
@@ -99,6 +100,13 @@ describe("the value of a setting", () => {
     ["resume", "no", false],
     ["resume", "TRUE", true],
     ["timeout", "0.5", 0.5],
+    ["timeout", "30s", 30],
+    ["timeout", "500ms", 0.5],
+    ["timeout", ".5", 0.5],
+    ["circuit-ttl", "1h30m", 5_400],
+    ["breaker-wait", "5m", 300],
+    ["drain-deadline", "1d", 86_400],
+    ["user-agent", " mine/1 (x) ", "mine/1 (x)"],
     ["breaker-wait", "0", 0],
     ["layout", "url", "url"],
   ])("is parsed: --%s %s is %j", async ([name, text, expected]) => {
@@ -121,6 +129,12 @@ describe("the value of a setting", () => {
     ["max-workers", "1025"],
     ["timeout", "0"],
     ["timeout", "1e9"],
+    ["timeout", "1ms"],
+    ["timeout", "2d"],
+    ["timeout", "5 minutes"],
+    ["drain-deadline", "-1s"],
+    ["user-agent", "a\nb"],
+    ["ca-file", ""],
     ["backoff-factor", "0.5"],
     ["circuit-ttl", "null"],
     ["layout", "URL"],
@@ -181,6 +195,7 @@ describe("an environment variable", () => {
     const names = Object.keys(SETTINGS).map((name) => `DROVER_${name.toUpperCase().replaceAll("-", "_")}`);
     const others = [
       "DROVER_REDIS_CA",
+      "DROVER_PROFILE",
       "DROVER_EMBEDDED_IDLE_MS",
       "DROVER_FAULT",
       "DROVER_TEST_S3",
@@ -260,6 +275,84 @@ describe("a configuration file", () => {
   });
 });
 
+describe("the user's own file and profiles", () => {
+  function userFile(text: string): string {
+    const path = join(directory, "xdg/drover/config.yaml");
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+    vi.stubEnv("XDG_CONFIG_HOME", join(directory, "xdg"));
+    return path;
+  }
+
+  test("the user's file counts below the project's, wherever XDG says", async () => {
+    const user = userFile("retries: 2\ntimeout: 20s\n");
+    const project = config("retries: 3\n");
+    const { values, origins, places } = await resolveSettings({}, project);
+    expect(values).toMatchObject({ retries: 3, timeout: 20 });
+    expect(origins).toMatchObject({ retries: "file", timeout: "file", layout: "default" });
+    expect(places).toMatchObject({ retries: project, timeout: user, layout: "" });
+  });
+
+  test("it is ~/.config/drover/config.yaml by default", async () => {
+    mkdirSync(join(directory, ".config/drover"), { recursive: true });
+    writeFileSync(join(directory, ".config/drover/config.yaml"), "retries: 2\n");
+    expect((await resolveSettings({}, undefined)).values.retries).toBe(2);
+  });
+
+  test("a profile has precedence over both files, that of the project over that of the user", async () => {
+    const user = userFile("retries: 2\nprofiles:\n  prod: {retries: 22, timeout: 5m}\n");
+    const project = config(
+      "layout: url\nretries: 3\ntimeout: 1\nprofiles: {prod: {retries: 33}, test: {}}\n",
+    );
+    const { values, places } = await resolveSettings({}, project, "prod");
+    expect(values).toMatchObject({ retries: 33, timeout: 300, layout: "url" });
+    expect(places).toMatchObject({
+      retries: `profile prod of ${project}`,
+      timeout: `profile prod of ${user}`,
+      layout: project,
+    });
+    expect((await resolveSettings({}, project, "test")).values.retries).toBe(3);
+    expect((await resolveSettings({}, project)).values.retries).toBe(3);
+  });
+
+  test("the environment and flags have precedence over a profile", async () => {
+    const project = config("profiles: {prod: {retries: 33, timeout: 44}}\n");
+    vi.stubEnv("DROVER_RETRIES", "4");
+    const { values, places } = await resolveSettings({ timeout: "5" }, project, "prod");
+    expect(values).toMatchObject({ retries: 4, timeout: 5 });
+    expect(places).toMatchObject({ retries: "DROVER_RETRIES", timeout: "" });
+  });
+
+  test.for<[string, string]>([
+    ["profiles: {prods: {}}", "there is no profile prod (FILE): did you mean prods?"],
+    ["retries: 1", "there is no profile prod (FILE)"],
+    [
+      "profiles: {prod: {retrys: 1}}",
+      "unknown setting retrys in profile prod of FILE: did you mean retries?",
+    ],
+    [
+      "profiles: {test: {retrys: 1}}",
+      "unknown setting retrys in profile test of FILE: did you mean retries?",
+    ],
+    [
+      "profiles: {prod: {retries: x}}",
+      'retries in profile prod of FILE must be a whole number from 1 to 1000, not "x"',
+    ],
+    ["profiles: [prod]", 'profiles of FILE must hold "name: value" lines'],
+    ["profiles: {prod: 5}", 'profile prod of FILE must hold "name: value" lines'],
+    ["profiles: {prod: {profiles: {}}}", "unknown setting profiles in profile prod of FILE"],
+  ])("what makes no sense is refused: %s", async ([text, message]) => {
+    const file = config(`${text}\n`);
+    await expect(resolveSettings({}, file, "prod")).rejects.toThrow(message.replace("FILE", file));
+  });
+
+  test("a profile without any file is refused", async () => {
+    await expect(resolveSettings({}, undefined, "prod")).rejects.toThrow(
+      "there is no profile prod (there is no settings file)",
+    );
+  });
+});
+
 describe("drover config", () => {
   test("hides secrets, and shows the origin of each value", async () => {
     vi.stubEnv("REDIS_URL", "rediss://user:CANARY@host:6380/1");
@@ -268,7 +361,8 @@ describe("drover config", () => {
     const by = Object.fromEntries(shown.map((each) => [each.name, each]));
     expect(Object.keys(by).sort()).toEqual(Object.keys(SETTINGS).sort());
     expect(by.redis).toMatchObject({ origin: "environment", value: "rediss://***@host:6380/1" });
-    expect(by.retries).toMatchObject({ origin: "flag", value: "3" });
+    expect(by.redis?.place).toBe("REDIS_URL");
+    expect(by.retries).toMatchObject({ origin: "flag", value: "3", place: "" });
     expect(by.bwlimit).toMatchObject({ value: "2000 bytes" });
     expect(by["max-file-size"]).toMatchObject({ origin: "default", value: "(none)" });
   });

@@ -295,6 +295,7 @@ async function openTree(
       ...services,
       timeoutMs: SETTINGS.timeout.default * 1000,
       retries: SETTINGS.retries.default,
+      userAgent: resolved.values["user-agent"],
     };
     const { signal } = new AbortController(); // never aborted: Ctrl-C ends the process
     return { tree, check: await destination.openCheck?.(tree, { spec, signal, warn }) };

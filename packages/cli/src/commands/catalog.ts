@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { addSettings, S3, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, NETWORK, S3, STATE, settingsOf } from "../settings/flags.js";
 import type { Exit } from "./options.js";
 
 /** `drover catalog …`: the catalog of each destination tree. */
@@ -29,7 +29,7 @@ export function addCatalog(program: Command, exit: Exit): void {
       .argument("<file>")
       .argument("[tree]", TREE)
       .option("--format <csv|ndjson>", "(default: as the file's name ends, else csv)"),
-    [...S3, ...STATE],
+    [...NETWORK, ...S3, ...STATE],
   ).action(async (file: string, tree: string | undefined, flags: { format?: string }, command: Command) => {
     const { importCatalog } = await import("./catalog-actions.js");
     exit(await importCatalog(file, tree, flags, await settingsOf(command)));

@@ -2,7 +2,7 @@ import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../display/help.js";
 import { withDestination } from "../settings/destination.js";
-import { addSettings, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import { addSettings, NETWORK, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
 import type { Exit } from "./options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
 import { makeRun } from "./sync-action.js";
@@ -20,6 +20,7 @@ export function addCp(program: Command, exit: Exit): void {
   const filters = addRunOptions(command);
   addSettings(command, [
     ...TRANSFER.filter((name) => !DESTINATION.includes(name)),
+    ...NETWORK,
     ...S3,
     ...RETENTION,
     ...STATE,

@@ -16,17 +16,16 @@ import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";
 import { FETCH_EXIT } from "../exit.js";
 import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
-import type { Settings } from "../settings/settings.js";
+import { type HeaderFlags, headersOf, netrcOf } from "../settings/run-request.js";
+import type { Resolved, SettingName } from "../settings/settings.js";
 import { parseDecimal } from "../settings/units.js";
 import { onStopSignal } from "../signals.js";
 
-export interface FetchFlags {
+export interface FetchFlags extends HeaderFlags {
   sourceUrl?: string;
   destination?: string;
   lockDir?: string;
   maxRetries?: string;
-  timeout?: string;
-  circuitTtl?: string;
   checksum?: string;
 }
 
@@ -43,26 +42,34 @@ function repoRoot(): string {
   }
 }
 
-function numberFlag(
-  flag: string,
-  text: string | undefined,
-  { fallback, least, whole = false }: { fallback: number; least: number; whole?: boolean },
-): number {
-  if (text === undefined) return fallback;
+/** What counts for fetch where neither a flag nor environment and settings files say anything; times in seconds. */
+const DEFAULTS = { retries: 5, timeout: 30, circuitTtl: 300, backoffFactor: 2 };
+
+/** The value of a setting, unless it is only the default that it has for other commands. */
+function settingOf<Name extends SettingName, T>(
+  { values, origins }: Resolved,
+  name: Name,
+  fallback: T,
+): Resolved["values"][Name] | T {
+  return origins[name] === "default" ? fallback : values[name];
+}
+
+function triesOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
   const value = parseDecimal(text);
-  if (value >= least && value <= 86_400 && (!whole || Number.isInteger(value))) return value;
-  throw new SettingsError(
-    `${flag} must be a ${whole ? "whole " : ""}number of at least ${least}, not ${JSON.stringify(text)}`,
-  );
+  if (value >= 1 && value <= 86_400 && Number.isInteger(value)) return value;
+  throw new SettingsError(`--max-retries must be a whole number of at least 1, not ${JSON.stringify(text)}`);
 }
 
 /** @throws SettingsError for an invalid flag. */
-function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planRun>[0] {
+function requestOf(flags: FetchFlags, resolved: Resolved, stateDir: string): Parameters<typeof planRun>[0] {
   const root = flags.sourceUrl === undefined || flags.destination === undefined ? repoRoot() : "";
-  const { storage, text } = parseLocation(
-    flags.sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`,
-    { directory: process.cwd() },
-  );
+  const headers = headersOf(flags);
+  const netrc = netrcOf(flags, headers);
+  const sourceUrl = flags.sourceUrl && netrc ? netrc.addTo(flags.sourceUrl) : flags.sourceUrl;
+  const { storage, text } = parseLocation(sourceUrl ?? `file://${encodeURI(join(root, "sample.csv"))}`, {
+    directory: process.cwd(),
+  });
   if (storage.settings !== undefined)
     throw new SettingsError(`--source-url ${text}: fetch takes http(s) URLs and files; use drover sync`);
   const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
@@ -84,9 +91,7 @@ function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planR
   if (checksum !== undefined && !/^[0-9a-f]{64}$/.test(checksum)) {
     throw new SettingsError("--checksum must be a SHA-256: 64 hexadecimal digits");
   }
-  const timeoutMs = numberFlag("--timeout", flags.timeout, { fallback: 30, least: 0.1 }) * 1000;
-  const ttlMs = numberFlag("--circuit-ttl", flags.circuitTtl, { fallback: 300, least: 0 }) * 1000;
-  const retries = numberFlag("--max-retries", flags.maxRetries, { fallback: 5, least: 1, whole: true });
+  const { values } = resolved;
   return {
     kind: "fetch",
     directory: process.cwd(),
@@ -94,30 +99,45 @@ function requestOf(flags: FetchFlags, stateDir: string): Parameters<typeof planR
     selection: {
       sources: [text],
       checksums: checksum === undefined ? [] : [{ source: text, sha256: checksum }],
+      headers,
     },
-    destination: { root: dirname(destination), name: basename(destination) },
+    destination: {
+      root: dirname(destination),
+      name: basename(destination),
+      durability: values.durability,
+    },
     terms: {
-      retries,
-      timeoutMs,
-      backoffFactor: 2,
+      retries: triesOf(flags.maxRetries) ?? settingOf(resolved, "retries", DEFAULTS.retries),
+      timeoutMs: settingOf(resolved, "timeout", DEFAULTS.timeout) * 1000,
+      backoffFactor: settingOf(resolved, "backoff-factor", DEFAULTS.backoffFactor),
       jitter: "near",
+      maxFileSizeBytes: values["max-file-size"],
+      bytesPerSecond: values.bwlimit,
+      resume: values.resume,
+      ...(values["user-agent"] === undefined ? {} : { userAgent: values["user-agent"] }),
       maxWorkers: 1,
       whenBusy: "skip-same-source",
       backlogHighWater: 1,
     },
     // The breaker opens when one fetch has used up its attempts, not before.
-    breaker: { threshold: Number.MAX_SAFE_INTEGER, ttlMs, waitMs: 0, openWhenSpent: true },
+    breaker: {
+      threshold: Number.MAX_SAFE_INTEGER,
+      ttlMs: settingOf(resolved, "circuit-ttl", DEFAULTS.circuitTtl) * 1000,
+      waitMs: 0,
+      openWhenSpent: true,
+    },
   };
 }
 
 /**
  * `drover fetch`: copies one file, with the exit codes of {@link FETCH_EXIT} and JSON lines on both streams.
  */
-export async function fetchFile(flags: FetchFlags, settings: Settings, log: FetchLog): Promise<number> {
+export async function fetchFile(flags: FetchFlags, resolved: Resolved, log: FetchLog): Promise<number> {
+  const { values: settings } = resolved;
   const stateDir = flags.lockDir ? resolve(flags.lockDir) : (settings["state-dir"] as string);
   let planned: PlannedRun;
   try {
-    planned = await planRun(requestOf(flags, stateDir));
+    planned = await planRun(requestOf(flags, resolved, stateDir));
     if (flags.lockDir !== undefined) makeLockDirectory(stateDir);
   } catch (error) {
     log.say("error", messageOf(error));

@@ -1,10 +1,13 @@
 import { messageOf } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { FETCH_EXIT } from "../exit.js";
-import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
-import type { Resolved } from "../settings/settings.js";
+import { addSettings, NETWORK, RETENTION, STATE, settingsOf } from "../settings/flags.js";
+import type { Resolved, SettingName } from "../settings/settings.js";
 import type { FetchFlags } from "./fetch-action.js";
-import type { Exit } from "./options.js";
+import { addHeaderOptions, type Exit } from "./options.js";
+
+/** Settings of runs that fetch has flags for, besides its own flags for others. */
+const FETCH: SettingName[] = ["max-file-size", "bwlimit", "resume", "durability"];
 
 /** `drover fetch`: exit codes and JSON logs for scripts. @param version of Drover, for the log. */
 export function addFetch(program: Command, exit: Exit, version: string): void {
@@ -20,23 +23,25 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
     .option("--max-retries <N>", "tries in all (default: 5)")
     .option(
       "--timeout <N>",
-      "seconds for connecting, for the answer, and for 1 KiB of the body (default: 30)",
+      "seconds, or a time such as 5m, for connecting, for the answer, and for 1 KiB of the body (default: 30)",
     )
     .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
     .option("--checksum <SHA256>", "expected checksum");
-  addSettings(command, [...RETENTION, ...STATE]).action(async (flags: FetchFlags, command: Command) => {
-    const { FetchLog } = await import("../display/fetch-log.js");
-    const log = new FetchLog(version);
-    let settings: Resolved;
-    try {
-      settings = await settingsOf(command, (message) => log.say("warn", message));
-    } catch (error) {
-      log.say("error", messageOf(error));
-      return exit(FETCH_EXIT.usage);
-    }
-    const { fetchFile } = await import("./fetch-action.js");
-    exit(await fetchFile(flags, settings.values, log));
-  });
+  addSettings(addHeaderOptions(command), [...FETCH, ...NETWORK, ...RETENTION, ...STATE]).action(
+    async (flags: FetchFlags, command: Command) => {
+      const { FetchLog } = await import("../display/fetch-log.js");
+      const log = new FetchLog(version);
+      let settings: Resolved;
+      try {
+        settings = await settingsOf(command, (message) => log.say("warn", message));
+      } catch (error) {
+        log.say("error", messageOf(error));
+        return exit(FETCH_EXIT.usage);
+      }
+      const { fetchFile } = await import("./fetch-action.js");
+      exit(await fetchFile(flags, settings, log));
+    },
+  );
 }
 
 /** Logs usage errors of `drover fetch` as JSON lines. */

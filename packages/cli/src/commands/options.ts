@@ -14,6 +14,14 @@ export function collect(value: string, before: string[] | undefined): string[] {
 export const HOST_LIMIT_HELP =
   "of the whole fleet, e.g. 'example.com=conn:8,rps:50,bw:20MB', '*=conn:16' or 'example.com=none' (repeatable)";
 
+/** Adds the flags of what is sent along with requests for URLs. */
+export function addHeaderOptions(command: Command): Command {
+  return command
+    .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
+    .option("--bearer-token-file <FILE>", "send the token in this file to the sources' own hosts")
+    .option("--netrc", "send user and password of NETRC, else ~/.netrc, to the hosts of the sources");
+}
+
 /** Flags for the format of the output. */
 export interface OutputFlags {
   json?: boolean;

@@ -1,7 +1,13 @@
 import type { Command } from "commander";
 import { readFilters } from "../settings/filter-files.js";
 import type { RequestFlags } from "../settings/run-request.js";
-import { addDisplayOptions, collect, type DisplayFlags, HOST_LIMIT_HELP } from "./options.js";
+import {
+  addDisplayOptions,
+  addHeaderOptions,
+  collect,
+  type DisplayFlags,
+  HOST_LIMIT_HELP,
+} from "./options.js";
 
 /** Flags of a command that makes a run, as typed. */
 export interface RunFlags extends RequestFlags, DisplayFlags {
@@ -70,10 +76,10 @@ export function addRunOptions(command: Command): string[] {
     )
     .option("--label <TEXT>", "what drover runs calls the run")
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
-    .option("--header <'K: V'>", "request header for the sources' own hosts (repeatable)", collect)
     .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")
     .option("--detach", "with --redis: print the run's id and leave it to the fleet")
     .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect);
+  addHeaderOptions(command);
   addDisplayOptions(command);
   return filters;
 }

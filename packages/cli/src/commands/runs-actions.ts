@@ -9,6 +9,7 @@ import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
 import { ownOptions } from "../settings/own-options.js";
 import type { Resolved, Settings } from "../settings/settings.js";
+import { parseDuration } from "../settings/units.js";
 import { withEngine } from "./engine.js";
 import { type DisplayFlags, displayOf, type OutputFlags } from "./options.js";
 
@@ -139,15 +140,24 @@ function statusText({ run, counts }: RunSummary): string {
   );
 }
 
+/** @throws SettingsError */
+function daysOf(text: string | undefined): number {
+  const days = Number(text);
+  if (text === undefined || (text.trim() !== "" && days >= 0)) return days;
+  try {
+    return parseDuration("--older-than", text) / 86_400_000;
+  } catch {
+    throw new SettingsError("--older-than must be a number of days, or a time such as 12h");
+  }
+}
+
 /**
  * `drover gc`: forgets runs that ended or were interrupted long ago.
  *
  * @param days since then, for all runs. Default: what {@link pruneRuns} forgets, and what was interrupted seven days ago.
  */
 export async function gc(days: string | undefined, settings: Settings): Promise<number> {
-  const age = Number(days);
-  if (days?.trim() === "" || (days !== undefined && !(age >= 0)))
-    throw new SettingsError("--older-than must be a number of days");
+  const age = daysOf(days);
   const retention = await import("@drover/shared/protocol/run-retention");
   const { dropKept } = await import("@drover/producer/runs/piped-list");
   return await withEngine(settings, async (engine) => {

@@ -48,7 +48,7 @@ export function addRunEnds(program: Command, exit: Exit): void {
   about(program, "gc", "forget runs that ended, or were interrupted, long ago", [...RETENTION, ...STATE])
     .option(
       "--older-than <DAYS>",
-      "days since they ended, or began where they were interrupted (default: 7, and 30 where something failed)",
+      "days, or a time such as 12h, since they ended, or began where they were interrupted (default: 7, and 30 where something failed)",
     )
     .action(async (flags: { olderThan?: string }, command: Command) => {
       exit(await (await actions()).gc(flags.olderThan, (await settingsOf(command)).values));

@@ -26,7 +26,17 @@ export function addWorker(program: Command, exit: Exit): void {
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
       .option("--verbose", "a line for every file"),
-    [...WORKER, ...RETENTION, "s3-endpoint", "s3-region", "s3-profile", ...STATE],
+    [
+      ...WORKER,
+      ...RETENTION,
+      "ca-file",
+      "client-cert",
+      "client-key",
+      "s3-endpoint",
+      "s3-region",
+      "s3-profile",
+      ...STATE,
+    ],
   ).action(async (flags: WorkerFlags, command: Command) => {
     const resolved = await settingsOf(command);
     if (resolved.values.redis === undefined)

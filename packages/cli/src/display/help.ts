@@ -24,7 +24,11 @@ const GROUPS: [heading: string, names: string[]][] = [
       ...["circuit-ttl", "breaker-wait", "durability"],
     ],
   ],
-  ["What is printed:", ["quiet", "verbose", "stats", "json", "ndjson"]],
+  ["What is printed:", ["quiet", "verbose", "stats", "label", "json", "ndjson"]],
+  [
+    "Networks and credentials:",
+    ["user-agent", "netrc", "bearer-token-file", "ca-file", "client-cert", "client-key"],
+  ],
   [
     "S3:",
     [

@@ -10,11 +10,8 @@ import { type Resolved, SETTINGS } from "./settings.js";
  * @param option that names it, for messages.
  * @throws SettingsError where artifact root or script name stand there too, or it is none.
  */
-export function withDestination(
-  { values, origins }: Resolved,
-  option: string,
-  destination: string,
-): Resolved {
+export function withDestination(resolved: Resolved, option: string, destination: string): Resolved {
+  const { values, origins } = resolved;
   const other = (["artifact-root", "script-name"] as const).find((name) => origins[name] === "flag");
   if (other !== undefined) throw new SettingsError(`${option} says where the files go: leave --${other} out`);
   let root: string;
@@ -25,6 +22,7 @@ export function withDestination(
     throw new SettingsError(`${option} must be ${(error as Error).message}`);
   }
   return {
+    ...resolved,
     values: { ...values, "artifact-root": root, "script-name": "" },
     origins: { ...origins, "artifact-root": "flag", "script-name": "flag" },
   };

@@ -1,6 +1,14 @@
+import { messageOf, SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { warn } from "../output.js";
-import { type Resolved, resolveSettings, SETTINGS, type SettingName, unknownVariables } from "./settings.js";
+import {
+  type Resolved,
+  resolveSettings,
+  SETTINGS,
+  type SettingName,
+  type Settings,
+  unknownVariables,
+} from "./settings.js";
 
 /** Settings of commands that carry files. */
 export const TRANSFER: SettingName[] = [
@@ -33,6 +41,8 @@ export const S3: SettingName[] = [
   "s3-dest-region",
   "s3-dest-profile",
 ];
+/** Settings of commands that make requests over the network. */
+export const NETWORK: SettingName[] = ["user-agent", "ca-file", "client-cert", "client-key"];
 /** Settings that locate Redis. */
 export const STATE: SettingName[] = ["state-dir", "redis"];
 /** Settings of commands that forget old runs. */
@@ -46,6 +56,10 @@ const VALUES: Partial<Record<SettingName, string>> = {
   layout: "name|url",
   "max-file-size": "SIZE",
   bwlimit: "RATE",
+  "user-agent": "TEXT",
+  "ca-file": "FILE",
+  "client-cert": "FILE",
+  "client-key": "FILE",
   durability: "fsync|rename",
   "s3-endpoint": "URL",
   "s3-bucket": "NAME",
@@ -60,7 +74,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   redis: "URL",
 };
 
-/** Adds the flags of the settings, and `--config`, to a command. */
+/** Adds the flags of the settings, `--config` and `--profile` to a command. */
 export function addSettings(command: Command, names: SettingName[]): Command {
   for (const name of names) {
     const { help, default: fallback } = SETTINGS[name];
@@ -73,13 +87,15 @@ export function addSettings(command: Command, names: SettingName[]): Command {
       command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
-  return command.option("--config <FILE>", "settings file (default: drover.yaml, where there is one)");
+  return command
+    .option("--config <FILE>", "settings file (default: drover.yaml, where there is one)")
+    .option("--profile <NAME>", "profile of the settings files");
 }
 
 const camel = (name: string) => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
- * Resolves a command's settings: flags, then environment, file and defaults.
+ * Resolves a command's settings: flags, then environment, profile, files and defaults.
  *
  * @param tell called with a message for each unknown variable that looks like a setting.
  * @throws SettingsError as {@link resolveSettings}.
@@ -95,5 +111,29 @@ export async function settingsOf(
     const key = camel(name);
     if (command.getOptionValueSource(key) === "cli") flags[name] = options[key];
   }
-  return resolveSettings(flags, options.config as string | undefined);
+  const { config, profile: typedProfile } = options as { config?: string; profile?: string };
+  const profile = typedProfile ?? (process.env.DROVER_PROFILE || undefined);
+  const resolved = await resolveSettings(flags, config, profile);
+  if (typedProfile !== undefined) resolved.typedProfile = typedProfile;
+  await useCertificates(resolved.values);
+  return resolved;
+}
+
+/** Has this process and its threads use the certificates of the settings. @throws SettingsError if they cannot be used. */
+async function useCertificates(values: Settings): Promise<void> {
+  const { "ca-file": caFile, "client-cert": clientCert, "client-key": clientKey } = values;
+  if (clientKey !== undefined && clientCert === undefined)
+    throw new SettingsError("--client-key is the key of a certificate: it needs --client-cert");
+  if (caFile === undefined && clientCert === undefined) return;
+  const { checkCaFile, checkClientCertificate } = await import("@drover/shared/storage/http/trust");
+  try {
+    if (caFile !== undefined) checkCaFile(caFile);
+    if (clientCert !== undefined) checkClientCertificate(clientCert, clientKey);
+  } catch (error) {
+    throw new SettingsError(messageOf(error));
+  }
+  if (caFile !== undefined) process.env.DROVER_CA_FILE = caFile;
+  if (clientCert === undefined) return;
+  process.env.DROVER_CLIENT_CERT = clientCert;
+  process.env.DROVER_CLIENT_KEY = clientKey ?? clientCert;
 }

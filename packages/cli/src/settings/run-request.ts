@@ -1,9 +1,11 @@
+import { readFileSync } from "node:fs";
 import type { RunRequestInput, S3Settings } from "@drover/producer/runs/request";
 import type { ServicesRequest } from "@drover/producer/runs/services";
-import { SettingsError } from "@drover/shared/errors";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import { below } from "@drover/shared/storage/registry";
+import { Netrc } from "./netrc.js";
 import { type Resolved, SETTINGS, type Settings } from "./settings.js";
 import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
 
@@ -20,6 +22,8 @@ export interface RequestFlags {
   maxAge?: string;
   checksum?: string[];
   header?: string[];
+  bearerTokenFile?: string;
+  netrc?: boolean;
   delete?: boolean;
   maxDelete?: string;
   backupDir?: string;
@@ -30,20 +34,26 @@ export interface RequestFlags {
 /** Translates the command line into a request. @throws SettingsError for an invalid value. */
 export function requestOf(sources: string[], flags: RequestFlags, resolved: Resolved): RunRequestInput {
   const { values, origins } = resolved;
+  const headers = headersOf(flags);
+  const netrc = netrcOf(flags, headers);
+  const named = (location: string) => netrc?.addTo(location) ?? location;
   return {
     directory: process.cwd(),
     stateDir: values["state-dir"] as string,
     ...(flags.label === undefined ? {} : { label: flags.label }),
     carriedBy: values.redis === undefined ? "process" : "fleet",
     selection: {
-      sources,
+      sources: sources.map(named),
       ...(flags.fromFile === undefined ? {} : { list: flags.fromFile }),
-      ...(flags.baseUrl === undefined ? {} : { baseUrl: flags.baseUrl }),
+      ...(flags.baseUrl === undefined ? {} : { baseUrl: named(flags.baseUrl) }),
       patterns: flags.pattern ?? ["*"],
       filters: flags.filters ?? [],
       ...limitsOf(flags),
-      checksums: checksumsOf(flags.checksum ?? []),
-      headers: headersOf(flags.header ?? []),
+      checksums: checksumsOf(flags.checksum ?? []).map(({ source, sha256 }) => ({
+        source: named(source),
+        sha256,
+      })),
+      headers,
     },
     destination: {
       root: rootOf(values),
@@ -61,6 +71,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       maxWorkers: origins["max-workers"] === "default" ? undefined : values["max-workers"],
       maxFileSizeBytes: values["max-file-size"],
       bytesPerSecond: values.bwlimit,
+      ...(values["user-agent"] === undefined ? {} : { userAgent: values["user-agent"] }),
       resume: values.resume,
       backlogHighWater: values["backlog-high-water"],
     },
@@ -162,13 +173,43 @@ function checksumsOf(given: string[]): { source: string; sha256: string }[] {
   });
 }
 
-/** @throws SettingsError without the header's value. */
-function headersOf(given: string[]): Record<string, string> {
+/** Flags of what is sent along with requests for URLs. */
+export type HeaderFlags = Pick<RequestFlags, "header" | "bearerTokenFile" | "netrc">;
+
+/** @throws SettingsError without the header's value, or for a token file that cannot be used. */
+export function headersOf({ header = [], bearerTokenFile }: HeaderFlags): Record<string, string> {
   const headers: Record<string, string> = {};
-  for (const line of given) {
+  for (const line of header) {
     const colon = line.indexOf(":");
     if (colon <= 0) throw new SettingsError("--header must be 'Name: value'");
     headers[line.slice(0, colon).trim()] = line.slice(colon + 1).trim();
   }
-  return headers;
+  if (bearerTokenFile === undefined) return headers;
+  if (hasAuthorization(headers))
+    throw new SettingsError("--bearer-token-file and --header Authorization exclude each other");
+  return { ...headers, Authorization: `Bearer ${readToken(bearerTokenFile)}` };
+}
+
+/** @throws SettingsError if the file cannot be read, or holds no token; never with its content. */
+function readToken(path: string): string {
+  let token: string;
+  try {
+    token = readFileSync(path, "utf8").trim();
+  } catch (error) {
+    throw new SettingsError(`--bearer-token-file: cannot read ${path} (${errnoCode(error)})`);
+  }
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new SettingsError(`--bearer-token-file: ${path} must hold one token and nothing else`);
+}
+
+/** The user names and passwords that are added to URLs. @throws SettingsError where a header has others. */
+export function netrcOf({ netrc }: HeaderFlags, headers: Record<string, string>): Netrc | undefined {
+  if (!netrc) return undefined;
+  if (hasAuthorization(headers))
+    throw new SettingsError("--netrc and another Authorization exclude each other");
+  return Netrc.read();
+}
+
+function hasAuthorization(headers: Record<string, string>): boolean {
+  return Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
 }

@@ -1,12 +1,13 @@
-import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { parseSize } from "@drover/shared/size";
 import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
-import { parseDecimal } from "./units.js";
+import { readLayers } from "./config-files.js";
+import { nearest } from "./nearest.js";
+import { parseDecimal, parseDuration } from "./units.js";
 
 /** Origin of a setting's value, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
@@ -53,6 +54,24 @@ function number(least: number, most: number, whole = false): Kind<number> {
   };
 }
 
+/** A time in seconds. */
+function seconds(least: number, most: number): Kind<number> {
+  const expected = `a time from ${least} to ${most} seconds, such as 30s, 5m or 1h30m`;
+  return {
+    read: (value) => {
+      let parsed = parseDecimal(value);
+      try {
+        if (Number.isNaN(parsed)) parsed = parseDuration("", value) / 1000;
+      } catch {
+        // said below
+      }
+      if (parsed >= least && parsed <= most) return parsed;
+      throw new Error(expected);
+    },
+    show: String,
+  };
+}
+
 const size: Kind<number> = {
   read: (value) => {
     const bytes = parseSize(value);
@@ -80,6 +99,14 @@ function oneOf<T extends string>(...words: T[]): Kind<T> {
     show: (value) => value,
   };
 }
+
+const userAgent: Kind<string> = {
+  read: (value) => {
+    if (/^[\x20-\x7e]+$/.test(value) && value.trim() !== "") return value.trim();
+    throw new Error("printable ASCII");
+  },
+  show: (value) => value,
+};
 
 const serviceUrl: Kind<string> = {
   read: (value) => {
@@ -128,9 +155,9 @@ export const SETTINGS = {
   "max-workers": setting(number(1, 1024, true), 8, "files that are carried at once"),
   retries: setting(number(1, 1000, true), 5, "tries per file in all"),
   timeout: setting(
-    number(0.1, 86_400),
+    seconds(0.1, 86_400),
     300,
-    "seconds for connecting, for the answer, and for 1 KiB of the body",
+    "seconds, or a time such as 5m, for connecting, for the answer, and for 1 KiB of the body",
   ),
   "backoff-factor": setting(
     number(1, 10),
@@ -138,17 +165,29 @@ export const SETTINGS = {
     "delay before try n+1: 1 s × factor^(n-1), with jitter, at most 60 s",
   ),
   "circuit-ttl": setting(
-    number(0.1, 86_400),
+    seconds(0.1, 86_400),
     300,
     "seconds that an open circuit breaker keeps a host blocked",
   ),
   "breaker-wait": setting(
-    number(0, 86_400),
+    seconds(0, 86_400),
     undefined,
     "seconds to wait for an open breaker (default: one circuit TTL)",
   ),
   "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
   bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
+  "user-agent": setting(userAgent, undefined, "User-Agent of the requests (default: drover/VERSION)"),
+  "ca-file": setting(
+    path,
+    undefined,
+    "PEM file with authorities that certificates may be signed by, besides Node's and the system's",
+  ),
+  "client-cert": setting(path, undefined, "PEM file with the certificate for servers that ask for one"),
+  "client-key": setting(
+    path,
+    undefined,
+    "PEM file with its private key (default: the file of --client-cert)",
+  ),
   "check-destination": setting(
     yesNo,
     undefined,
@@ -214,7 +253,7 @@ export const SETTINGS = {
   "s3-dest-profile": setting(text, undefined, "profile of the AWS configuration files that writes there"),
   concurrency: setting(number(1, 1024, true), 16, "files that a worker carries at once"),
   "drain-deadline": setting(
-    number(0, 86_400),
+    seconds(0, 86_400),
     30,
     "seconds that files on their way may take to finish when a worker is stopped",
   ),
@@ -239,23 +278,30 @@ export type Settings = { [Name in SettingName]: ValueOf<(typeof SETTINGS)[Name]>
 export interface Resolved {
   values: Settings;
   origins: Record<SettingName, Origin>;
+  /** Variable, file or profile that a value comes from; "" for flags and defaults. */
+  places: Record<SettingName, string>;
+  /** Profile that was chosen on the command line. */
+  typedProfile?: string;
 }
 
 /**
- * Resolves the settings: flags > environment > file > defaults.
+ * Resolves the settings: flags > environment > profile > files > defaults.
  *
  * @param flags values of the command line, as text.
  * @param configFile file given by the user, or undefined for `drover.yaml` in the current directory, if it
- *   exists.
+ *   exists. The user's own file counts below it.
+ * @param profile of these files.
  * @throws SettingsError naming the setting, its origin, and what is expected.
  */
 export async function resolveSettings(
   flags: Record<string, unknown>,
   configFile: string | undefined,
+  profile?: string,
 ): Promise<Resolved> {
-  const file = await readConfig(configFile);
+  const layers = await readLayers(configFile, profile, Object.keys(SETTINGS));
   const values: Record<string, unknown> = {};
-  const origins = {} as Record<SettingName, Origin>;
+  const origins = {} as Resolved["origins"];
+  const places = {} as Resolved["places"];
   for (const [name, entry] of Object.entries(SETTINGS) as [SettingName, Setting<unknown>][]) {
     const read = (value: string, where: string) => {
       try {
@@ -269,6 +315,8 @@ export async function resolveSettings(
       }
     };
     const flag = flags[name];
+    const layer = layers.find((each) => name in each.values);
+    places[name] = "";
     // AWS's switch to ignore the endpoints of its variables.
     const ignored = name === "s3-endpoint" && process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === "true";
     const variable = [variableOf(name), ...(ignored ? [] : entry.environment)].find(
@@ -280,9 +328,11 @@ export async function resolveSettings(
     } else if (variable !== undefined) {
       values[name] = read(process.env[variable] as string, variable);
       origins[name] = "environment";
-    } else if (name in file.values) {
-      values[name] = read(plain(file.values[name], name, file.path), `${name} in ${file.path}`);
+      places[name] = variable;
+    } else if (layer !== undefined) {
+      values[name] = read(plain(layer.values[name], name, layer.place), `${name} in ${layer.place}`);
       origins[name] = "file";
+      places[name] = layer.place;
     } else {
       values[name] = entry.default;
       origins[name] = "default";
@@ -296,7 +346,7 @@ export async function resolveSettings(
   if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
   values["state-dir"] ??= stateDir();
   values["breaker-wait"] ??= values["circuit-ttl"];
-  return { values: values as Settings, origins };
+  return { values: values as Settings, origins, places };
 }
 
 /** A setting's own environment variable. */
@@ -306,7 +356,7 @@ function variableOf(name: string): string {
 
 /** Variables that are not settings: documented ones, and those of Drover's own tests and benchmarks. */
 const OTHER_VARIABLES =
-  /^DROVER_(REDIS_CA|EMBEDDED_IDLE_MS|FAULT|BENCH|OPTS|BIG_OPTS|TEST_.*)$|_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP)/;
+  /^DROVER_(PROFILE|REDIS_CA|EMBEDDED_IDLE_MS|FAULT|BENCH|OPTS|BIG_OPTS|TEST_.*)$|_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP)/;
 
 /**
  * Returns a message for each variable that looks like a setting but is none, so that misspelt ones are
@@ -323,62 +373,28 @@ export function unknownVariables(env: NodeJS.ProcessEnv = process.env): string[]
     });
 }
 
-function plain(value: unknown, name: string, path: string): string {
+function plain(value: unknown, name: string, place: string): string {
   if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
     return String(value);
-  throw new SettingsError(`${name} in ${path} has no plain value: write ${name}: value`);
+  throw new SettingsError(`${name} in ${place} has no plain value: write ${name}: value`);
 }
 
-async function readConfig(
-  named: string | undefined,
-): Promise<{ path: string; values: Record<string, unknown> }> {
-  const file = named ?? "drover.yaml";
-  if (named === undefined && !existsSync(file)) return { path: file, values: {} };
-  const { parse } = await import("yaml");
-  let values: unknown;
-  try {
-    values = parse(readFileSync(file, "utf8"));
-  } catch (error) {
-    const { message } = error as Error;
-    // Only the first line: YAML's further lines quote the file.
-    const why =
-      "errno" in (error as Error)
-        ? ` (${errnoCode(error)})`
-        : `: ${message.split("\n")[0]?.replace(/:$/, "")}`;
-    throw new SettingsError(`cannot read ${file}${why}`);
-  }
-  if (values === null || values === undefined) return { path: file, values: {} };
-  if (typeof values !== "object" || Array.isArray(values))
-    throw new SettingsError(`${file} must hold "name: value" lines`);
-  for (const name of Object.keys(values)) {
-    if (name in SETTINGS) continue;
-    const near = nearest(name, Object.keys(SETTINGS));
-    throw new SettingsError(`unknown setting ${name} in ${file}${near ? `: did you mean ${near}?` : ""}`);
-  }
-  return { path: file, values: values as Record<string, unknown> };
+/** A setting as `drover config` prints it. */
+export interface ShownSetting {
+  name: string;
+  /** Secrets are hidden. */
+  value: string;
+  origin: Origin;
+  /** Variable, file or profile; "" for flags and defaults. */
+  place: string;
 }
 
-/** The word that shares the most letter pairs with a misspelt one, if any is close. */
-function nearest(word: string, words: string[]): string | undefined {
-  const pairs = (text: string) =>
-    new Set(Array.from({ length: text.length - 1 }, (_, at) => text.slice(at, at + 2)));
-  const mine = pairs(word.toLowerCase().replaceAll("_", "-"));
-  const scored = words.map((each) => {
-    const theirs = pairs(each);
-    return {
-      each,
-      score: (2 * [...mine].filter((pair) => theirs.has(pair)).length) / (mine.size + theirs.size || 1),
-    };
-  });
-  const best = scored.sort((a, b) => b.score - a.score)[0];
-  return best && best.score > 0.5 ? best.each : undefined;
-}
-
-/** The settings as `drover config` prints them: value and origin, secrets hidden. */
-export function showSettings(resolved: Resolved): { name: string; value: string; origin: Origin }[] {
+/** The settings as `drover config` prints them. */
+export function showSettings(resolved: Resolved): ShownSetting[] {
   return (Object.keys(SETTINGS) as SettingName[]).map((name) => {
     const value = resolved.values[name];
     const kind = SETTINGS[name].kind as Kind<unknown>;
-    return { name, value: value === undefined ? "(none)" : kind.show(value), origin: resolved.origins[name] };
+    const shown = value === undefined ? "(none)" : kind.show(value);
+    return { name, value: shown, origin: resolved.origins[name], place: resolved.places[name] };
   });
 }

@@ -1,4 +1,5 @@
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
+import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
 import { hostOf } from "@drover/shared/storage/registry";
@@ -18,18 +19,18 @@ export class Revalidator {
   #changed = 0;
 
   /**
-   * @param timeoutMs of a request.
+   * @param terms of a request: its time limit, and the User-Agent where the headers have none.
    * @param headers of the request, sent only to the sources' own origins.
    * @param concurrency requests at once.
    * @param breakers hosts that are blocked or recovering are not asked.
    */
   constructor(
-    timeoutMs: number,
+    { timeoutMs, userAgent }: Pick<RunSpec, "timeoutMs" | "userAgent">,
     private readonly headers: Record<string, string>,
     private readonly concurrency: number,
     private readonly breakers: HostBreakers,
   ) {
-    this.#client = new HttpClient({ timeoutMs, connections: concurrency });
+    this.#client = new HttpClient({ timeoutMs, connections: concurrency, userAgent });
   }
 
   /** @returns for each file whether the server still has the given version. */

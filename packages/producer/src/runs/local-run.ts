@@ -304,7 +304,7 @@ class LocalCarriage {
     const { run, engine, events, breakers, options } = this;
     const { spec } = run;
     const { signal } = this.#stopExpanding;
-    const revalidator = new Revalidator(spec.timeoutMs, options.secrets.headers, spec.maxWorkers, breakers);
+    const revalidator = new Revalidator(spec, options.secrets.headers, spec.maxWorkers, breakers);
     const check = await openCheck(spec, this.#tree, signal, events.warn);
     const expansion = new RunExpansion({
       engine,

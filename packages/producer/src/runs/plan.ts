@@ -88,6 +88,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (request.label !== undefined) spec.label = request.label;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
+  if (terms.userAgent !== undefined) spec.userAgent = terms.userAgent;
   if (terms.bytesPerSecond !== undefined) spec.bytesPerSecond = terms.bytesPerSecond;
   Object.assign(
     spec,

@@ -78,6 +78,11 @@ const termsSchema = z.strictObject({
   maxWorkers: z.number().int().positive().optional(),
   maxFileSizeBytes: bytes.optional(),
   bytesPerSecond: z.number().positive().optional(),
+  /** User-Agent of requests whose headers have none. Default: Drover and its version. */
+  userAgent: z
+    .string()
+    .regex(/^[\x20-\x7e]+$/, "printable ASCII")
+    .optional(),
   /** Whether to continue a file where an earlier attempt stopped. */
   resume: z.boolean().default(true),
   /** What to do while another run writes the same destination. */

@@ -6,10 +6,13 @@ import type { Source } from "./source.js";
 import type { Tree, TreeNames } from "./tree.js";
 
 /** Fields of a run's spec that say how its storages are reached. Each storage knows its own fields. */
-export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination">>;
+export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination" | "userAgent">>;
 
 /** Fields of a run's spec that its listings depend on. */
-export type ListedRun = Pick<RunSpec, "root" | "timeoutMs" | "retries" | "s3" | "s3Destination">;
+export type ListedRun = Pick<
+  RunSpec,
+  "root" | "timeoutMs" | "retries" | "s3" | "s3Destination" | "userAgent"
+>;
 
 /** Context for parsing a location. */
 export interface ParseContext {

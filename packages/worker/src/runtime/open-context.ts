@@ -55,7 +55,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const flights = new Flights(runId, spec);
   const ledger = new Ledger(redis, keys, PROCESS_NAME);
   const connections = options.filesAtOnce * CONNECTIONS_PER_FILE;
-  const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections });
+  const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections, userAgent: spec.userAgent });
   const secretLocation = async (job: TransferJob) => {
     const location = await ledger.secretSource(runId, flights.secretOf(job));
     if (location !== undefined) return location;

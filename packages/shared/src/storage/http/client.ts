@@ -1,14 +1,17 @@
 import { isUtf8 } from "node:buffer";
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
-import { Agent, buildConnector, type Dispatcher, errors } from "undici";
+import { Agent, type Dispatcher, errors } from "undici";
 import { TransferError } from "../../errors.js";
 import { redactUrl } from "../../redact.js";
+import { droverVersion } from "../../version.js";
 import { bareHost, checkLiteral, guardedLookup, isLoopbackAddress } from "./address-guard.js";
 import { HttpBody } from "./body.js";
 import { Connections } from "./connections.js";
-import { DirectReceive, socketReader } from "./direct-receive.js";
+import { connectorOf } from "./connector.js";
+import { DirectReceive } from "./direct-receive.js";
 import { connectionError } from "./errors.js";
+import { Proxies, type ProxyServer, proxyRefusal, proxyUnreachable } from "./proxies.js";
 
 const MOST_REDIRECTS = 10;
 /** Headers of the user that may follow a redirect to another origin; all others could be credentials. */
@@ -34,6 +37,8 @@ export interface HttpOptions {
   connections: number;
   /** Time in ms that the rest of an unwanted body may take; default 1,000. */
   discardMs?: number;
+  /** Value of User-Agent where a request has none of its own; default `drover/VERSION`. */
+  userAgent?: string | undefined;
 }
 
 /**
@@ -61,6 +66,15 @@ export interface HttpMessage {
   short?: true;
 }
 
+interface Target {
+  origin: string;
+  /** Path and query; to an http proxy the whole URL. */
+  path: string;
+  headers: Headers;
+  /** The proxy that the request goes through, if any. */
+  proxy?: ProxyServer | undefined;
+}
+
 /** Bytes of a body sent at a time; the timeout for the response starts after the last of them. */
 const SEND_BYTES = 64 << 10;
 /** Bytes that may then still be in the system's buffers, and the slowest speed at which they are sent. */
@@ -75,8 +89,12 @@ export class HttpClient {
   #guarded: Agent | undefined;
   #guardedLoopback: Agent | undefined;
   #services: Connections | undefined;
+  readonly #proxies = new Proxies();
+  readonly #tunnels = new Set<Socket>();
+  readonly #userAgent: string;
 
   constructor(private readonly options: HttpOptions) {
+    this.#userAgent = options.userAgent ?? `drover/${droverVersion()}`;
     this.#direct = this.#agent();
   }
 
@@ -93,18 +111,21 @@ export class HttpClient {
       keepAliveTimeout: 10_000,
       headersTimeout: timeoutMs,
       bodyTimeout: 0, // StallWatchdog watches slow bodies instead
-      connect: buildConnector({
-        timeout: timeoutMs,
-        allowH2: false,
-        onread: socketReader,
-        ...(lookup ? { lookup } : {}),
+      connect: connectorOf({
+        timeoutMs,
+        proxies: this.#proxies,
+        lookup,
+        named: lookup === undefined,
+        tunnels: this.#tunnels,
       }),
     };
   }
 
   async close(): Promise<void> {
     const all = [this.#direct, this.#guarded, this.#guardedLoopback, this.#services];
-    await Promise.all(all.map((each) => each?.destroy()));
+    const closed = Promise.all(all.map((each) => each?.destroy()));
+    for (const socket of this.#tunnels) socket.destroy();
+    await closed;
   }
 
   /**
@@ -176,10 +197,30 @@ export class HttpClient {
     return this.#guarded;
   }
 
-  #request(
+  /** Sends a request, through the proxy of its origin if it has one. */
+  async #request(
     agent: Agent | Connections,
     { origin, path }: { origin: string; path: string },
-    headers: Headers,
+    given: Headers,
+    signal: AbortSignal,
+    message: HttpMessage,
+  ): Promise<HttpAnswer> {
+    const headers: Headers = { "user-agent": this.#userAgent, ...given };
+    const proxy = this.#proxies.for(origin);
+    if (!proxy || isHttps(origin))
+      return await this.#dispatch(agent, { origin, path, headers, proxy }, signal, message);
+    const { authorization } = proxy;
+    if (authorization !== undefined) headers["proxy-authorization"] = authorization;
+    const target = { origin, path: origin + path, headers, proxy };
+    const answer = await this.#dispatch(agent, target, signal, message);
+    if (answer.status !== 407) return answer;
+    answer.body.discard(Number(answer.headers["content-length"] ?? 0));
+    throw proxyRefusal(proxy, answer.status);
+  }
+
+  #dispatch(
+    agent: Agent | Connections,
+    { origin, path, headers, proxy }: Target,
     signal: AbortSignal,
     { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
@@ -207,7 +248,10 @@ export class HttpClient {
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
       // undici limits the time for a new connection, but not the wait for one that is in use.
-      timer = setTimeout(() => stop(connectionError(new errors.ConnectTimeoutError(), timeoutMs)), timeoutMs);
+      timer = setTimeout(() => {
+        const error = new errors.ConnectTimeoutError();
+        stop(proxy ? proxyUnreachable(proxy, error, timeoutMs) : connectionError(error, timeoutMs));
+      }, timeoutMs);
       agent.dispatch(
         {
           origin,
@@ -242,7 +286,9 @@ export class HttpClient {
             }
             clearTimeout(timer);
             const answerHeaders = joined(received);
-            body = new HttpBody(control, DirectReceive.of(answerHeaders), discardMs);
+            // Sockets of tunnels are read by Node alone.
+            const direct = proxy && isHttps(origin) ? undefined : DirectReceive.of(answerHeaders);
+            body = new HttpBody(control, direct, discardMs);
             resolve({ status, headers: answerHeaders, body });
           },
           onResponseData(_control, chunk) {
@@ -264,6 +310,10 @@ export class HttpClient {
       );
     });
   }
+}
+
+function isHttps(origin: string): boolean {
+  return origin.startsWith("https:");
 }
 
 /** Why a request was aborted. */

@@ -2,6 +2,8 @@ import { errors } from "undici";
 import { errnoCode, messageOf, TransferError } from "../../errors.js";
 
 const TLS = /^(CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/;
+/** The certificate may be good, but nobody that is trusted has signed it. */
+const UNKNOWN_AUTHORITY = /^(DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED|UNABLE_TO_(GET_ISSUER|VERIFY))/;
 
 /** Formats milliseconds as seconds. */
 const seconds = (ms: number) => `${Number((ms / 1000).toFixed(1))} s`;
@@ -40,8 +42,12 @@ export function connectionError(error: unknown, timeoutMs: number): TransferErro
     case "UND_ERR_HEADERS_OVERFLOW":
       return make("protocol", "the answer's headers are too large");
   }
-  if (TLS.test(code))
-    return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}`, code !== "EPROTO");
+  if (TLS.test(code)) {
+    const hint = UNKNOWN_AUTHORITY.test(code)
+      ? "; --ca-file (DROVER_CA_FILE) or SSL_CERT_FILE can name its authority"
+      : "";
+    return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}${hint}`, code !== "EPROTO");
+  }
   if (code.startsWith("HPE_") || error instanceof errors.HTTPParserError) {
     const why = /\(([^()]*)\)\s*$/.exec(messageOf(error))?.[1] ?? code;
     return make("protocol", `the answer is not valid HTTP (${why})`);

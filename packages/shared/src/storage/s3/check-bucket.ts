@@ -13,9 +13,9 @@ const TIMEOUT_MS = 10_000;
  *
  * @throws SettingsError where there is no such bucket, it is elsewhere, or the credentials are missing or refused.
  */
-export async function checkBucket(root: string, spec: S3Spec): Promise<void> {
+export async function checkBucket(root: string, spec: S3Spec, userAgent?: string): Promise<void> {
   const { bucket } = parseS3(root);
-  const http = new HttpClient({ timeoutMs: TIMEOUT_MS, connections: 1 });
+  const http = new HttpClient({ timeoutMs: TIMEOUT_MS, connections: 1, userAgent });
   try {
     const client = new S3Client(http, spec, credentialsOf(spec));
     const query = { "list-type": "2", "max-keys": "1" };

@@ -39,12 +39,17 @@ export class S3Check implements DestinationCheck {
    */
   constructor(
     private readonly tree: S3Tree,
-    private readonly options: { service: S3Spec; timeoutMs: number; retries: number },
+    private readonly options: {
+      service: S3Spec;
+      timeoutMs: number;
+      retries: number;
+      userAgent?: string | undefined;
+    },
     private readonly signal: AbortSignal,
     warn: (message: string) => void,
   ) {
-    const { service, timeoutMs, retries } = options;
-    this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
+    const { service, timeoutMs, retries, userAgent } = options;
+    this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
     const client = new S3Client(this.#client, service, credentialsOf(service));
     this.#bucket = new S3Bucket(client, tree.bucket);
     this.#list = listerOf(client, retries, timeoutMs, warn);

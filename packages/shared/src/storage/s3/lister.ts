@@ -33,11 +33,11 @@ export class S3Lister implements Lister {
 
   get #listPage(): PageLister {
     const { spec, warn, of } = this.options;
-    const { timeoutMs, retries } = spec;
+    const { timeoutMs, retries, userAgent } = spec;
     const service = of === "sources" ? spec.s3 : destinationService(spec);
     if (!service) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     if (!this.#pageLister) {
-      this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS });
+      this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
       this.#pageLister = listerOf(
         new S3Client(this.#client, service, credentialsOf(service)),
         retries,

@@ -14,7 +14,7 @@ function parseRoot(text: string): string {
 
 async function checkRoot(root: string, services: Services): Promise<void> {
   const { checkBucket } = await import("./check-bucket.js");
-  await checkBucket(root, destinationService({ ...services, root }));
+  await checkBucket(root, destinationService({ ...services, root }), services.userAgent);
 }
 
 /** Prefixes of buckets. */
@@ -49,8 +49,9 @@ const destination: DestinationStorage = {
   async openCheck(tree, options) {
     const { S3Check } = await import("./check.js");
     const service = destinationService(options.spec);
-    const { timeoutMs, retries } = options.spec;
-    return new S3Check(tree as S3Tree, { service, timeoutMs, retries }, options.signal, options.warn);
+    const { timeoutMs, retries, userAgent } = options.spec;
+    const terms = { service, timeoutMs, retries, userAgent };
+    return new S3Check(tree as S3Tree, terms, options.signal, options.warn);
   },
   refuse(root, services, allowed) {
     const { endpoint } = destinationService({ ...services, root });
