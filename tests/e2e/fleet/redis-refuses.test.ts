@@ -112,7 +112,7 @@ describe("what waits for a Redis that refuses commands is stopped within seconds
         expect((await each.result).code).toBe(130);
         expect(performance.now() - askedMs).toBeLessThan(SOON_MS);
       }
-      expect(run.stderr).toMatch(/drover wait \S+ follows it/);
+      expect(run.stderr).toMatch(/drover wait \S+ --redis \S+ follows it/);
       await redis.config("SET", "maxmemory", "0");
       redis.disconnect();
       await fleet.worker();
@@ -141,7 +141,7 @@ describe("what waits for a Redis that refuses commands is stopped within seconds
       expect(performance.now() - askedMs).toBeLessThan(SOON_MS);
       await redis.config("SET", "maxmemory", "0");
       redis.disconnect();
-      const id = /drover resume (\S+) goes on/.exec(run.stderr)?.[1] as string;
+      const id = /drover resume (\S+)(?: --state-dir \S+)? goes on/.exec(run.stderr)?.[1] as string;
       expect((await box.run(["resume", id])).code).toBe(0);
       await box.dispose();
     },
