@@ -101,7 +101,7 @@ describe("a sync stopped while it looks for files to delete", () => {
       started.interrupt();
       const { code, stderr } = await started.result;
       gate.open();
-      expect([code, stderr]).toEqual([130, expect.stringMatching(/drover resume \S+ goes on/)]);
+      expect([code, stderr]).toEqual([130, expect.stringMatching(/drover resume \S+ --redis \S+ goes on/)]);
       const [run] = await listRuns(box, fleet.own);
       const resumed = await box.run(["resume", run?.run as string, ...fleet.own], { env: s3.env });
       expect([resumed.code, resumed.stderr]).toEqual([0, ""]);

@@ -380,7 +380,7 @@ describe("names", () => {
     expect(tree(work)).toEqual(Object.fromEntries(expected));
     // A name must not control the terminal or forge a line.
     expect(stdout).not.toContain("\u001b");
-    expect(stdout.trimEnd().split("\n")).toHaveLength(2 * names.length + 2);
+    expect(stdout.trimEnd().split("\n")).toHaveLength(2 * names.length + 4);
   });
 
   it("of any script are read from a URL", async ({ box, origin, work }) => {
