@@ -265,8 +265,8 @@ describe("nothing is deleted", () => {
 
   it.for([
     { options: ["URL"], why: /--delete needs directories or S3 prefixes, which http/ },
-    { options: ["in/a"], why: /--delete needs directories or S3 prefixes: .*in\/a is no directory/ },
-    { options: ["s3://bucket/k"], why: /write s3:\/\/bucket\/k\/ for everything below/ },
+    { options: ["in/a"], why: /--delete needs directories or S3 prefixes, which .*in\/a is not/ },
+    { options: ["s3://bucket/k"], why: /cannot look at s3:\/\/bucket\/k: no AWS credentials/ },
     { options: ["in", "--from-file", "list"], why: /cannot be used with --from-file/ },
     { options: ["out/below"], why: /--delete would remove the source .*below/ },
     { options: ["in", "--backup-dir", "out/kept"], why: /lie in each other/ },

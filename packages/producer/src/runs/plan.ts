@@ -182,23 +182,24 @@ async function resolveTrees(sources: Location[], spec: RunSpec): Promise<Locatio
   const listers = new Listers({ spec, of: "sources", signal, warn: () => {} });
   try {
     const resolved: Location[] = [];
-    for (const source of sources) {
-      const { storage, text } = source;
-      const looked =
-        storage.isTree(text) === undefined
-          ? await (await listers.of(storage)).look(text, "either")
-          : undefined;
-      if (looked?.is === "failed") throw new SettingsError(looked.error.message);
-      if (looked?.is === "nothing") throw new SettingsError(`${redactUrl(text)}: ${looked.why}`);
-      resolved.push(looked?.is === "tree" ? { storage, text: `${text}/` } : source);
-    }
+    for (const source of sources) resolved.push(await resolveTree(source, listers));
     return resolved;
-  } catch (error) {
-    if (!(error instanceof TransferError)) throw error;
-    throw new UnavailableError(error.message);
   } finally {
     await listers.close();
   }
+}
+
+async function resolveTree(source: Location, listers: Listers): Promise<Location> {
+  const { storage, text } = source;
+  if (storage.isTree(text) !== undefined) return source;
+  const lister = await listers.of(storage);
+  const looked = await lister.look(text, "either").catch((error) => {
+    if (!(error instanceof TransferError)) throw error;
+    throw new UnavailableError(`cannot look at ${redactUrl(text)}: ${error.message}`);
+  });
+  if (looked.is === "failed") throw new SettingsError(looked.error.message);
+  if (looked.is === "nothing") throw new SettingsError(`${redactUrl(text)}: ${looked.why}`);
+  return looked.is === "tree" ? { storage, text: `${text}/` } : source;
 }
 
 /** @throws SettingsError if a tree would be synced onto itself. */
