@@ -22,7 +22,8 @@ describe("the help", () => {
       const { stdout } = await box.run([command, "--help"]);
       expect(headings(stdout)).toEqual([
         ...["Arguments", "Options", "Sources and destination", "What is taken of directories and prefixes"],
-        ...["What is overwritten and deleted", "How files are carried", "What is printed", "S3", "A fleet"],
+        ...["What is overwritten and deleted", "How files are carried", "What is printed"],
+        ...["Networks and credentials", "S3", "A fleet"],
         ...["Settings and state", "Global Options", "Examples"],
       ]);
       expect(longest(stdout)).toBeLessThanOrEqual(80);
@@ -32,7 +33,7 @@ describe("the help", () => {
           .split("Global")[0]
           ?.match(/^ {2}--[a-z-]+/gm)
           ?.map((flag) => flag.trim()),
-      ).toEqual([...["--backlog-high-water", "--keep-runs", "--state-dir", "--config"]]);
+      ).toEqual([...["--backlog-high-water", "--keep-runs", "--state-dir", "--config", "--profile"]]);
       const [options = "", examples = ""] = stdout.split("Examples:");
       const lines = examples.match(/^ {2}drover .*/gm) ?? [];
       expect(lines.length).toBeGreaterThanOrEqual(2);
