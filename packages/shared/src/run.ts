@@ -81,6 +81,8 @@ export const runSpecSchema = z.object({
   checkDestination: z.boolean().optional(),
   resume: z.boolean(),
   durable: z.boolean(),
+  /** How many outcomes are kept, the newest, and for how long after the run ended (ms). Default: none. */
+  keepOutcomes: z.object({ most: z.number(), ms: z.number() }).optional(),
   /** Whether a fleet's workers carry the files, rather than one process. */
   fleet: z.boolean().default(false),
   /** Whether the run has its own request headers, so that it must not share files with other runs. */

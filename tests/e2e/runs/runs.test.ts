@@ -53,6 +53,44 @@ describe("drover runs and drover status", () => {
     expect([none.code, none.stderr]).toEqual([2, expect.stringContaining("no such run: x")]);
   });
 
+  it("list what a run did, as far as it is kept", async ({ box, origin, work }) => {
+    const own = ["--state-dir", work.at("state")];
+    work.write({ "in/a": "a", "in/b": "b", "in/c": "c", "out/old": "old" });
+    await box.run(["sync", `${work.at("in")}/`, ...work.into, ...own]);
+    work.write({ "in/a": "anew" });
+    const gone = origin.route("/gone", does.status(404));
+    await box.run(["sync", `${work.at("in")}/`, gone, ...work.into, ...own]);
+    const args = ["status", "latest", ...own];
+    const { stdout } = await box.run([...args, "--files"]);
+    expect(stdout).toMatch(/\n✓ a \(4 B, .*\)\n✗ .*\/gone \(.*404.*\)\n/);
+    expect(stdout).not.toContain("✓ b");
+    expect(stdout).not.toContain("truncated");
+    const listed = JSON.parse((await box.run([...args, "--files", "--json"])).stdout);
+    expect(listed).toMatchObject({
+      files: [{ outcome: "copied", source: work.at("in/a"), destination: work.at("out/a"), bytes: 4 }],
+      truncated: false,
+      failures: [{ source: gone, outcome: "failed" }],
+    });
+    const failed = JSON.parse((await box.run([...args, "--outcome", "failed", "--json"])).stdout);
+    expect(failed).toMatchObject({ files: [], truncated: false, failures: [{ source: gone }] });
+    const copied = JSON.parse((await box.run([...args, "--outcome", "copied", "--json"])).stdout);
+    expect(copied).toMatchObject({ files: [{ source: work.at("in/a") }], failures: [] });
+    const wrong = await box.run([...args, "--outcome", "fine"]);
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining("copied, deleted, failed")]);
+  });
+
+  it("say that what a run did is kept in part, or no more", async ({ box, work }) => {
+    const own = ["--state-dir", work.at("state")];
+    work.write(Object.fromEntries(Array.from({ length: 30 }, (_, at) => [`in/f${at}`, String(at)])));
+    const sync = ["sync", `${work.at("in")}/`, ...own];
+    await box.run([...sync, "--to", work.at("few"), "--keep-outcomes", "20"]);
+    const few = JSON.parse((await box.run(["status", "latest", "--files", "--json", ...own])).stdout);
+    expect([few.files.length, few.truncated, few.copied]).toEqual([20, true, 30]);
+    await box.run([...sync, "--to", work.at("none"), "--keep-outcomes", "0"]);
+    const { stdout } = await box.run(["status", "latest", "--files", ...own]);
+    expect(stdout).toContain("truncated: what it did is not kept");
+  });
+
   it("count unchanged files", async ({ box, work }) => {
     work.write({ "in/a": "a", "in/b": "b", "in/c": "c" });
     await box.run(["sync", work.at("in"), ...work.into]);

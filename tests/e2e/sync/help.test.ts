@@ -33,7 +33,10 @@ describe("the help", () => {
           .split("Global")[0]
           ?.match(/^ {2}--[a-z-]+/gm)
           ?.map((flag) => flag.trim()),
-      ).toEqual([...["--backlog-high-water", "--keep-runs", "--state-dir", "--config", "--profile"]]);
+      ).toEqual([
+        ...["--backlog-high-water", "--keep-runs", "--keep-outcomes", "--keep-outcomes-for"],
+        ...["--state-dir", "--config", "--profile"],
+      ]);
       const [options = "", examples = ""] = stdout.split("Examples:");
       const lines = examples.match(/^ {2}drover .*/gm) ?? [];
       expect(lines.length).toBeGreaterThanOrEqual(2);

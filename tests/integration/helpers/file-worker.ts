@@ -146,6 +146,7 @@ export class FileWorker {
     const id = runId ?? (await member.newRun());
     const context: RunContext & { tree: Tree } = {
       runId: id,
+      keepsOutcomes: false,
       flights: new Flights(id, { ...services, fleet: false } as RunSpec),
       admission: member.admission,
       leases,

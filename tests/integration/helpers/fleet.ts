@@ -159,7 +159,7 @@ export function settling(
     ...file,
     ...(admitted ? { fence: admitted.fence } : {}),
     waiting: String(index),
-    followed: "",
+    told: "",
     outcome: "copied",
     bytes: 0,
     failure: "",

@@ -87,8 +87,28 @@ describe("the outcome of a file", () => {
     await redis.hset(keys.run(runs[1]), "follow", "1"); // until long ago
     const admitted = await fleet.admit(of(runs[0]));
     const { waiting } = admitted;
-    await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting, followed: "{}" }));
+    await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting, told: "{}" }));
     expect(await settled(fleet, runs)).toEqual([1, 1]);
     expect(await Promise.all(runs.map((run) => redis.xlen(keys.outcomes(run))))).toEqual([1, 0]);
   });
+
+  for (const [outcome, kept] of [
+    ["copied", 1],
+    ["unchanged", 0],
+  ] as const)
+    it(`is ${kept ? "kept" : "not kept"} for a run that wants that if it is ${outcome}`, async ({
+      fleet,
+      runs,
+      redis,
+      keys,
+    }) => {
+      for (const run of runs) {
+        await ask(fleet, run);
+        await redis.hset(keys.run(run), { follow: "1", keep: run === runs[0] ? "5" : "0" });
+      }
+      const admitted = await fleet.admit(of(runs[0]));
+      const { waiting } = admitted;
+      await fleet.admission.settle(settling(of(runs[0]), admitted, { waiting, outcome, told: "{}" }));
+      expect(await Promise.all(runs.map((run) => redis.xlen(keys.outcomes(run))))).toEqual([kept, 0]);
+    });
 });

@@ -74,6 +74,8 @@ describe("a setting comes from", () => {
       resume: true,
       durability: "fsync",
       "keep-runs": 20_000,
+      "keep-outcomes": 10_000,
+      "keep-outcomes-for": 86_400,
       "state-dir": "/home/somebody/.local/state/drover",
       redis: undefined,
     });

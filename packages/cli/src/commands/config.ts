@@ -3,6 +3,7 @@ import { groupOptions } from "../display/help.js";
 import {
   addSettings,
   NETWORK,
+  OUTCOMES_KEPT,
   RETENTION,
   S3,
   STATE,
@@ -15,7 +16,7 @@ import type { Exit } from "./options.js";
 
 export function addConfig(program: Command, exit: Exit): void {
   const command = program.command("config").description("print the settings and where they come from");
-  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...WORKER, ...STATE])
+  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...WORKER, ...STATE])
     .option("--json", "as JSON")
     .action(async (flags: { json?: boolean }, command: Command) => {
       exit(config(await settingsOf(command), flags));

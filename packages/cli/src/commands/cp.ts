@@ -2,7 +2,16 @@ import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../display/help.js";
 import { withDestination } from "../settings/destination.js";
-import { addSettings, NETWORK, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import {
+  addSettings,
+  NETWORK,
+  OUTCOMES_KEPT,
+  RETENTION,
+  S3,
+  STATE,
+  settingsOf,
+  TRANSFER,
+} from "../settings/flags.js";
 import type { Exit } from "./options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
 import { makeRun } from "./sync-action.js";
@@ -23,6 +32,7 @@ export function addCp(program: Command, exit: Exit): void {
     ...NETWORK,
     ...S3,
     ...RETENTION,
+    ...OUTCOMES_KEPT,
     ...STATE,
   ]).action(async (paths: string[], flags: RunFlags, command: Command) => {
     const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];

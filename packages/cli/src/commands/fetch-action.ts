@@ -96,6 +96,7 @@ function requestOf(flags: FetchFlags, resolved: Resolved, stateDir: string): Par
     kind: "fetch",
     directory: process.cwd(),
     stateDir,
+    keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },
     selection: {
       sources: [text],
       checksums: checksum === undefined ? [] : [{ source: text, sha256: checksum }],

@@ -1,7 +1,7 @@
 import { messageOf } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { FETCH_EXIT } from "../exit.js";
-import { addSettings, NETWORK, RETENTION, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, NETWORK, OUTCOMES_KEPT, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import type { Resolved, SettingName } from "../settings/settings.js";
 import type { FetchFlags } from "./fetch-action.js";
 import { addHeaderOptions, type Exit } from "./options.js";
@@ -27,21 +27,25 @@ export function addFetch(program: Command, exit: Exit, version: string): void {
     )
     .option("--circuit-ttl <N>", "seconds that an open circuit breaker keeps the host blocked (default: 300)")
     .option("--checksum <SHA256>", "expected checksum");
-  addSettings(addHeaderOptions(command), [...FETCH, ...NETWORK, ...RETENTION, ...STATE]).action(
-    async (flags: FetchFlags, command: Command) => {
-      const { FetchLog } = await import("../display/fetch-log.js");
-      const log = new FetchLog(version);
-      let settings: Resolved;
-      try {
-        settings = await settingsOf(command, (message) => log.say("warn", message));
-      } catch (error) {
-        log.say("error", messageOf(error));
-        return exit(FETCH_EXIT.usage);
-      }
-      const { fetchFile } = await import("./fetch-action.js");
-      exit(await fetchFile(flags, settings, log));
-    },
-  );
+  addSettings(addHeaderOptions(command), [
+    ...FETCH,
+    ...NETWORK,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...STATE,
+  ]).action(async (flags: FetchFlags, command: Command) => {
+    const { FetchLog } = await import("../display/fetch-log.js");
+    const log = new FetchLog(version);
+    let settings: Resolved;
+    try {
+      settings = await settingsOf(command, (message) => log.say("warn", message));
+    } catch (error) {
+      log.say("error", messageOf(error));
+      return exit(FETCH_EXIT.usage);
+    }
+    const { fetchFile } = await import("./fetch-action.js");
+    exit(await fetchFile(flags, settings, log));
+  });
 }
 
 /** Logs usage errors of `drover fetch` as JSON lines. */

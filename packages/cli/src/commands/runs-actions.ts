@@ -1,10 +1,10 @@
 import type { RunSummary } from "@drover/producer/runs/summary";
 import { SettingsError } from "@drover/shared/errors";
-import { successfulFiles } from "@drover/shared/outcome";
+import { type OutcomeName, successfulFiles } from "@drover/shared/outcome";
 import { kindOf, type Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
 import { showDuration } from "../display/duration.js";
-import { Report } from "../display/report.js";
+import { toJson as outcomeToJson, Report, toLine } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
 import { ownOptions } from "../settings/own-options.js";
@@ -96,33 +96,60 @@ function parseLimit(given: string): number {
   throw new SettingsError(`--limit must be a whole number of at least 1, not ${JSON.stringify(given)}`);
 }
 
-/** `drover status RUN`: prints its counts and the files that did not succeed. */
-export async function status(given: string, resolved: Resolved, flags: OutputFlags): Promise<number> {
+export interface StatusFlags extends OutputFlags {
+  files?: boolean;
+  /** Outcomes of the files to list, which asks for `files` too. */
+  outcome?: OutcomeName[];
+}
+
+/** `drover status RUN`: prints its counts and the files that did not succeed; with `files` what else it did. */
+export async function status(given: string, resolved: Resolved, flags: StatusFlags): Promise<number> {
   const { summaryOf } = await import("@drover/producer/runs/summary");
+  const { filesDone, filesFailed } = await import("@drover/producer/runs/run-files");
   const own = ownOptions(resolved);
+  const listsFiles = flags.files === true || flags.outcome !== undefined;
   return await withEngine(resolved.values, async (engine) => {
     const id = await engine.ledger.find(given);
     const summary = await summaryOf(engine, id);
     const { run, counts } = summary;
-    if (flags.json) process.stdout.write(`${JSON.stringify(toJson(summary)).slice(0, -1)},"failures":[`);
-    else process.stdout.write(statusText(summary));
+    const done = listsFiles ? await filesDone(engine, run, counts, flags.outcome) : undefined;
+    const write = (text: string) => process.stdout.write(text);
+    if (flags.json) {
+      write(JSON.stringify(toJson(summary)).slice(0, -1));
+      if (done !== undefined) {
+        const files = done.done.map((outcome) => outcomeToJson(outcome, id)).join(",");
+        write(`,"files":[${files}],"truncated":${done.truncated}`);
+      }
+      write(`,"failures":[`);
+    } else {
+      write(statusText(summary));
+      for (const outcome of done?.done ?? []) write(`${toLine(outcome)}\n`);
+      if (done?.truncated) write(truncatedText(run, done.done.length));
+    }
     let first = true;
-    for await (const page of engine.ledger.failures(id)) {
-      for (const failure of page) {
-        const { error } = failure;
+    for await (const page of filesFailed(engine, run, flags.outcome)) {
+      for (const { job, error, outcome } of page) {
         if (flags.json) {
-          const text = JSON.stringify({ source: failure.job.s, destination: failure.job.d, error });
-          process.stdout.write(`${first ? "" : ","}${text}`);
+          write(
+            `${first ? "" : ","}${JSON.stringify({ source: job.s, destination: job.d, outcome, error })}`,
+          );
           first = false;
-        } else process.stdout.write(`${printable(`✗ ${failure.job.s} (${error.message})`)}\n`);
+        } else write(`${printable(`✗ ${job.s} (${error.message})`)}\n`);
       }
     }
-    if (flags.json) process.stdout.write("]}\n");
+    if (flags.json) write("]}\n");
     else if (run.state === "interrupted") process.stdout.write(`drover resume ${id}${own} goes on with it\n`);
     else if (counts.settled > successfulFiles(counts))
       process.stdout.write(`drover retry ${id}${own} tries these again\n`);
     return EXIT.ok;
   });
+}
+
+function truncatedText({ spec, endedMs }: Run, listed: number): string {
+  const { most = 0, ms = 0 } = spec.keepOutcomes ?? {};
+  const isOver = endedMs !== undefined && endedMs + ms < Date.now();
+  if (most === 0 || isOver) return "truncated: what it did is not kept any more (see --keep-outcomes-for)\n";
+  return `truncated: the last ${listed} that it did are kept (see --keep-outcomes)\n`;
 }
 
 function statusText({ run, counts }: RunSummary): string {

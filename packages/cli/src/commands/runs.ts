@@ -1,7 +1,8 @@
-import type { Command } from "commander";
+import { OUTCOMES } from "@drover/shared/outcome";
+import { type Command, Option } from "commander";
 import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import { addDisplayOptions, type DisplayFlags, type Exit, type OutputFlags } from "./options.js";
-import type { ListFlags } from "./runs-actions.js";
+import type { ListFlags, StatusFlags } from "./runs-actions.js";
 
 const RUN_HELP = "its id, as much of the id's beginning as is unique, or latest";
 
@@ -23,7 +24,13 @@ export function addRuns(program: Command, exit: Exit): void {
     });
   listing("status", "counts of a run, and what did not succeed")
     .argument("<run>", RUN_HELP)
-    .action(async (run: string, flags: OutputFlags, command: Command) => {
+    .option("--files", "also what else it did, as far as that is kept")
+    .addOption(
+      new Option("--outcome <OUTCOME...>", "files that ended so").choices(
+        OUTCOMES.filter((outcome) => outcome !== "unchanged"),
+      ),
+    )
+    .action(async (run: string, flags: StatusFlags, command: Command) => {
       exit(await (await actions()).status(run, await settingsOf(command), flags));
     });
   for (const [name, description] of [

@@ -1,7 +1,16 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../display/help.js";
 import { refuseAmbiguous, withDestination } from "../settings/destination.js";
-import { addSettings, NETWORK, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import {
+  addSettings,
+  NETWORK,
+  OUTCOMES_KEPT,
+  RETENTION,
+  S3,
+  STATE,
+  settingsOf,
+  TRANSFER,
+} from "../settings/flags.js";
 import type { Exit } from "./options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
 import { makeRun } from "./sync-action.js";
@@ -22,7 +31,7 @@ export function addSync(program: Command, exit: Exit): void {
   command
     .option("--delete", "remove at the destination what directories and prefixes do not have")
     .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)");
-  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...STATE]).action(
+  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE]).action(
     async (sources: string[], flags: SyncFlags, command: Command) => {
       const settings = await settingsOf(command);
       if (flags.to === undefined) refuseAmbiguous(sources, settings);

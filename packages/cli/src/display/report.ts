@@ -23,7 +23,8 @@ export function toJson(outcome: Outcome, runId: string): string {
   });
 }
 
-function toLine(outcome: Outcome): string {
+/** The line for people about an outcome. */
+export function toLine(outcome: Outcome): string {
   const name = printable(outcome.name);
   if (outcome.outcome === "deleted") return `✓ ${name} (deleted)`;
   if (outcome.outcome === "unchanged") return `✓ ${name} (unchanged)`;

@@ -47,6 +47,8 @@ export const NETWORK: SettingName[] = ["user-agent", "ca-file", "client-cert", "
 export const STATE: SettingName[] = ["state-dir", "redis"];
 /** Settings of commands that forget old runs. */
 export const RETENTION: SettingName[] = ["keep-runs"];
+/** Settings of what is kept of the files of a run. */
+export const OUTCOMES_KEPT: SettingName[] = ["keep-outcomes", "keep-outcomes-for"];
 export const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
 
 /** Placeholders of the flags' values in the help. */

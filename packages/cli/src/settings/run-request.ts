@@ -42,6 +42,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
     stateDir: values["state-dir"] as string,
     ...(flags.label === undefined ? {} : { label: flags.label }),
     carriedBy: values.redis === undefined ? "process" : "fleet",
+    keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },
     selection: {
       sources: sources.map(named),
       ...(flags.fromFile === undefined ? {} : { list: flags.fromFile }),

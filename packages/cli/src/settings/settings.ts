@@ -209,6 +209,16 @@ export const SETTINGS = {
     20_000,
     "syncs, and as many fetches, that went well and are still known; the oldest beyond that are forgotten",
   ),
+  "keep-outcomes": setting(
+    number(0, 1_000_000, true),
+    10_000,
+    "files of a run, the last ones, that drover status --files can list",
+  ),
+  "keep-outcomes-for": setting(
+    seconds(0, 2_592_000),
+    86_400,
+    "seconds, or a time such as 12h, for which it can after the run ended",
+  ),
   "s3-endpoint": setting(
     serviceUrl,
     undefined,

@@ -151,7 +151,7 @@ export class FleetJobs {
       name: job.d,
       host: "",
       waiting: flights.waiter(job.i),
-      followed: JSON.stringify(ended),
+      told: JSON.stringify(ended),
       outcome,
       bytes: 0,
       failure: JSON.stringify({ job, error: brief, attempts: 0 }),

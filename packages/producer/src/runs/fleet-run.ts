@@ -54,7 +54,7 @@ export class FleetRun implements RunHandle {
     private readonly options: FleetRunOptions,
   ) {
     this.breakers = hostBreakersOf(run.spec);
-    this.#outcomes = new OutcomeStream(engine.redis, engine.keys, run.id, PROCESS_NAME);
+    this.#outcomes = new OutcomeStream(engine.redis, engine.keys, run, PROCESS_NAME);
     this.#expanded = run.sealed;
   }
 

@@ -67,6 +67,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     patternSyntax: "rclone",
     ...limits,
     backlogHighWater: terms.backlogHighWater,
+    keepOutcomes: request.keepOutcomes,
     layout: destination.layout,
     checksums: checkChecksums(request, sources),
     ...(destination.name === undefined ? {} : { destination: destination.name }),

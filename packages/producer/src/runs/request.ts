@@ -145,6 +145,10 @@ export const runRequestSchema = z.strictObject({
   label: z.string().optional(),
   /** Who carries the files: the submitting process, or the workers of a fleet. */
   carriedBy: z.enum(["process", "fleet"]).default("process"),
+  /** Of how many files, the newest, it is kept what became of them, and for how long after the run ended (ms). */
+  keepOutcomes: z
+    .strictObject({ most: z.number().int().nonnegative(), ms: z.number().nonnegative() })
+    .default({ most: 10_000, ms: 86_400_000 }),
   selection: selectionSchema,
   destination: destinationSchema,
   terms: termsSchema.prefault({}),

@@ -93,8 +93,8 @@ export interface SettleRequest extends FileKeys {
   fence?: string;
   /** Who waits for the file, as far as the caller knows, see {@link Flights.waiter}. */
   waiting: string;
-  /** The outcome (JSON) for those who follow a run, or "". */
-  followed: string;
+  /** The outcome (JSON) for those who follow a run or ask later what it did, or "". */
+  told: string;
   outcome: OutcomeName;
   bytes: number;
   /** File and error as JSON, for what did not succeed; else "". */
@@ -271,7 +271,7 @@ export class Admission {
         each.catalog,
         each.keepLease ? "1" : "",
         each.waiting,
-        each.followed,
+        each.told,
         each.forget ?? "",
         waiting.length,
       );

@@ -36,6 +36,9 @@ export const RUN = {
   deletionRefused: "undeleted",
   /** Until when its outcomes are kept for those who follow it. */
   followedUntilMs: "follow",
+  /** How many of its outcomes are kept in any case, the newest; and for how long after it ended (ms). */
+  keepOutcomes: "keep",
+  keepOutcomesMs: "keepFor",
 } as const;
 
 /** Secrets of a run. The other fields are flights: each has the source of its file with its secrets. */
@@ -54,6 +57,8 @@ export const OUTCOME_ENTRY = {
   index: "i",
   /** The outcome (JSON), see outcome.ts. */
   outcome: "o",
+  /** How often the run had been resumed or retried then. Absent in those of earlier versions. */
+  generation: "g",
 } as const;
 
 /** A lease on a destination. The record outlives the lease, for those who come next. */

@@ -33,7 +33,10 @@ export class Keys {
   secrets = (id: string) => `${this.namespace}:run:${id}:secrets`;
   /** Hashes of claims: destination → source, so that two files of a run never share a destination. */
   claims = (id: string, bucket: number) => `${this.namespace}:run:${id}:claim:${bucket}`;
-  /** Stream of a run's outcomes, for those who follow it. What all of them have read is trimmed. */
+  /**
+   * Stream of a run's outcomes. Whatever its followers have not read is kept, and the newest for those who ask later. It
+   * expires.
+   */
   outcomes = (id: string) => `${this.namespace}:run:${id}:outcomes`;
   /** Hash of those who follow a run: name → until when it is thought alive (ms) and the last id that it has read. */
   followers = (id: string) => `${this.namespace}:run:${id}:followers`;

@@ -27,8 +27,8 @@ import { readRun } from "./run-record.js";
 const PAGE = 200;
 /** Secrets of a run are forgotten after this time, in seconds: a retry after that needs them anew. */
 const SECRETS_TTL_SECONDS = 7 * 86_400;
-/** Outcomes of a run that has ended are kept for those who follow it for this time, in seconds. */
-const UNREAD_TTL_SECONDS = 3_600;
+/** Those who follow a run that has ended are forgotten after this time, in seconds. */
+const FOLLOWERS_TTL_SECONDS = 3_600;
 /**
  * The producer of a fleet's run, perhaps on another machine, is thought dead when it was silent for this time, in
  * milliseconds.
@@ -103,6 +103,8 @@ export class Ledger {
           [RUN.files]: 0,
           [RUN.bytes]: 0,
           [RUN.generation]: 0,
+          [RUN.keepOutcomes]: spec.keepOutcomes?.most ?? 0,
+          [RUN.keepOutcomesMs]: spec.keepOutcomes?.ms ?? 0,
           ...(spec.fleet ? { [RUN.followedUntilMs]: startedMs + FOLLOW_MS } : {}),
         })
         .hset(this.keys.secrets(id), {
@@ -295,7 +297,13 @@ export class Ledger {
     const deadOwner = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
     const answer = await takeScript.run(
       this.redis,
-      [this.keys.run(run.id), this.keys.active(), this.keys.failed(run.id), ...this.keys.runIndexes()],
+      [
+        this.keys.run(run.id),
+        this.keys.active(),
+        this.keys.failed(run.id),
+        this.keys.outcomes(run.id),
+        ...this.keys.runIndexes(),
+      ],
       [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS, run.id],
     );
     return answer === "OK" ? undefined : String(answer);
@@ -371,8 +379,7 @@ export class Ledger {
   async finishFleet(id: string): Promise<boolean> {
     if ((await this.#finish(id, ANYBODY)) !== 1) return false;
     await this.redis.unlink(this.keys.inFlight(id), this.keys.joined(id));
-    await this.redis.expire(this.keys.outcomes(id), UNREAD_TTL_SECONDS);
-    await this.redis.expire(this.keys.followers(id), UNREAD_TTL_SECONDS);
+    await this.redis.expire(this.keys.followers(id), FOLLOWERS_TTL_SECONDS);
     if ((await this.redis.srem(this.keys.active(), id)) === 1) count("runs.ended");
     return true;
   }
@@ -380,7 +387,13 @@ export class Ledger {
   #finish(id: string, owner: string): Promise<unknown> {
     return finishRunScript.run(
       this.redis,
-      [this.keys.run(id), this.keys.done(id), this.keys.failed(id), ...this.keys.runIndexes()],
+      [
+        this.keys.run(id),
+        this.keys.done(id),
+        this.keys.failed(id),
+        this.keys.outcomes(id),
+        ...this.keys.runIndexes(),
+      ],
       [owner, Date.now(), PRODUCER_SILENCE_MS, id],
     );
   }

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Outcome } from "../outcome.js";
+import type { Run } from "../run.js";
 import type { Keys } from "./keys.js";
 import { readOutcomesScript } from "./lua/read-outcomes.lua.js";
 
@@ -11,9 +12,12 @@ export const FOLLOW_MS = 180_000;
 /** Outcomes that are read in one call at most. */
 export const MOST_READ = 1_000;
 
+/** An entry of the stream: its id, and fields and values in turn. */
+type Entry = [id: string, fields: string[]];
+
 /**
  * The outcomes of a fleet's run as one follower reads them: all that is still kept when it begins, and every one that
- * comes while it follows, whoever else reads them too.
+ * comes while it follows, whoever else reads them too. Those from before the run was last resumed or retried are left out.
  */
 export class OutcomeStream {
   /** Id of the last outcome that was read. */
@@ -23,7 +27,7 @@ export class OutcomeStream {
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
-    private readonly runId: string,
+    private readonly run: Pick<Run, "id" | "generation">,
     private readonly follower: string,
   ) {}
 
@@ -35,18 +39,53 @@ export class OutcomeStream {
    *   forgotten its last second.
    */
   async read(): Promise<[number, Outcome][]> {
-    const { keys, runId } = this;
-    const entries = (await readOutcomesScript.run(
-      this.redis,
-      [keys.run(runId), keys.outcomes(runId), keys.followers(runId)],
-      [this.follower, this.#lastId, FOLLOW_MS, MOST_READ],
-    )) as [string, string[]][];
-    this.#lastId = entries.at(-1)?.[0] ?? this.#lastId;
-    return entries.map(([, fields]) => [Number(fields[1]), JSON.parse(fields[3] as string) as Outcome]);
+    const { keys, run } = this;
+    for (;;) {
+      const entries = (await readOutcomesScript.run(
+        this.redis,
+        [keys.run(run.id), keys.outcomes(run.id), keys.followers(run.id)],
+        [this.follower, this.#lastId, FOLLOW_MS, MOST_READ],
+      )) as Entry[];
+      this.#lastId = entries.at(-1)?.[0] ?? this.#lastId;
+      const current = entries
+        .map(readEntry)
+        .filter(({ generation = run.generation }) => generation >= run.generation);
+      if (current.length > 0 || entries.length === 0)
+        return current.map(({ index, outcome }) => [index, outcome]);
+    }
   }
 
   /** Ends following: nothing is kept for this follower any more. */
   async leave(): Promise<void> {
-    await this.redis.hdel(this.keys.followers(this.runId), this.follower);
+    await this.redis.hdel(this.keys.followers(this.run.id), this.follower);
   }
+}
+
+/**
+ * The outcomes of a run that are still kept, the newest first, in pages. Of a file that was tried again, the last one.
+ */
+export async function* keptOutcomes(redis: Redis, keys: Keys, runId: string): AsyncGenerator<Outcome[]> {
+  const seen = new Set<number>();
+  for (let before = "+"; ; ) {
+    const entries = (await redis.xrevrange(keys.outcomes(runId), before, "-", "COUNT", MOST_READ)) as Entry[];
+    const page: Outcome[] = [];
+    for (const { index, outcome } of entries.map(readEntry)) {
+      if (seen.has(index)) continue;
+      seen.add(index);
+      page.push({ ...outcome, index });
+    }
+    if (page.length > 0) yield page;
+    const last = entries.at(-1);
+    if (entries.length < MOST_READ || last === undefined) return;
+    before = `(${last[0]}`;
+  }
+}
+
+function readEntry([, fields]: Entry): { index: number; outcome: Outcome; generation: number | undefined } {
+  const [, index, , outcome = "{}", , generation] = fields; // in the order in which the scripts add them
+  return {
+    index: Number(index),
+    outcome: JSON.parse(outcome) as Outcome,
+    generation: generation === undefined ? undefined : Number(generation),
+  };
 }

@@ -28,6 +28,8 @@ export interface RunContext {
   /** How the run's storages are reached. */
   services: Services;
   terms: Terms;
+  /** Whether the run's outcomes are kept for those who ask later. */
+  keepsOutcomes: boolean;
   breakers: HostBreakers;
   /** Why this worker must not carry the run's files; undefined if it may. */
   refused?: TransferError;

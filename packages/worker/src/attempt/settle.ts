@@ -62,7 +62,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   const request: SettleRequest = {
     ...file,
     waiting: admitted?.waiting ?? context.flights.waiter(job.i),
-    followed: context.flights.shared ? JSON.stringify(told) : "",
+    told: isOfInterest(told, context) ? JSON.stringify(told) : "",
     outcome,
     bytes: told.bytes,
     failure: error ? JSON.stringify({ job, error: told.error, attempts: delivery.attempt }) : "",
@@ -83,6 +83,11 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   if (answer.is === "stale") return { is: "retry", error: lost(), blockedUntilMs: 0 };
   if (answer.is === "already") return { is: "done", outcome: told };
   return { is: "settled", blockedUntilMs: answer.blockedUntilMs, outcome: told };
+}
+
+/** A fleet's run may be followed by others; of any other nobody asks later what it left as it was. */
+function isOfInterest({ outcome }: Outcome, { flights, keepsOutcomes }: RunContext): boolean {
+  return flights.shared || (keepsOutcomes && outcome !== "unchanged");
 }
 
 /** The value for the catalog; "" keeps the current entry. */

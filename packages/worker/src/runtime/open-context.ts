@@ -86,6 +86,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
       rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
       maxFileSizeBytes: spec.maxFileSizeBytes,
     },
+    keepsOutcomes: (spec.keepOutcomes?.most ?? 0) > 0,
     breakers: options.breakers,
     ...(keptSuffix === undefined ? {} : { keptSuffix }),
     receiving: options.receiving,

@@ -2,10 +2,13 @@ import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 import { RUN_INDEX } from "./fragments/run-index.lua.js";
 
+/** Outcomes of a run that has ended are kept for those who follow it for this time at least, in milliseconds. */
+const UNREAD_TTL_MS = 3_600_000;
+
 /**
  * Ends a run, if it is this process's and all its files have ended. One that was cancelled stays cancelled.
  *
- * KEYS: run, done, failed, indexes of runs.
+ * KEYS: run, done, failed, outcomes, indexes of runs.
  * ARGV: owner ('*' for a fleet's run, which anybody may end while nobody expands it), now (ms), ms for which a fleet's
  *   producer is thought alive, run.
  * Returns 1 when it is done, 0 while files are open or may be added, -1 when it is somebody else's, -2 when there is no
@@ -15,7 +18,7 @@ export const finishRunScript = new Script(
   "finish",
   `
 ${RUN_INDEX}
-local run, done, failures, indexes = KEYS[1], KEYS[2], KEYS[3], {unpack(KEYS, 4)}
+local run, done, failures, outcomes, indexes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], {unpack(KEYS, 5)}
 local process, endedMs, aliveMs, id = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
 if redis.call('EXISTS', run) == 0 then return -2 end
@@ -36,6 +39,8 @@ if sealed ~= '1' and not isCancelled then return 0 end
 if redis.call('BITCOUNT', done) ~= tonumber(files or '0') then return 0 end
 redis.call('HSET', run, '${RUN.owner}', '', '${RUN.endedMs}', endedMs)
 if not isCancelled then redis.call('HSET', run, '${RUN.state}', 'done') end
+local keepMs = tonumber(redis.call('HGET', run, '${RUN.keepOutcomesMs}') or '0')
+redis.call('PEXPIRE', outcomes, math.max(keepMs, ${UNREAD_TTL_MS}))
 indexRun(id, run, failures, indexes)
 return 1
 `,

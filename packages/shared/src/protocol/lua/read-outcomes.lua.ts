@@ -2,8 +2,8 @@ import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
 
 /**
- * Reads on in the outcomes of a run for one of those who follow it. What all of them have read is trimmed, and those
- * who have not asked for long are forgotten.
+ * Reads on in the outcomes of a run for one of those who follow it. What all of them have read is trimmed, but for the
+ * newest that the run keeps in any case. Those who have not asked for long are forgotten.
  *
  * KEYS: run, outcomes, followers.
  * ARGV: follower, id of the last outcome that it has, ms for which it is thought alive, most outcomes.
@@ -38,7 +38,15 @@ if knownLastId ~= lastId or aliveUntilMs < nowMs + aliveMs * 0.9 or aliveUntilMs
       leastMs, leastSequence = ms, sequence
     end
   end
-  redis.call('XTRIM', outcomes, 'MINID', string.format('%.0f-%.0f', leastMs, leastSequence + 1))
+  local surplus = redis.call('XLEN', outcomes) - tonumber(redis.call('HGET', run, '${RUN.keepOutcomes}') or '0')
+  if surplus > 0 then
+    local least = string.format('%.0f-%.0f', leastMs, leastSequence)
+    local trimmed = redis.call('XRANGE', outcomes, '-', least, 'COUNT', math.min(surplus, most))
+    if #trimmed > 0 then
+      local ms, sequence = trimmed[#trimmed][1]:match('(%d+)-(%d+)')
+      redis.call('XTRIM', outcomes, 'MINID', string.format('%.0f-%.0f', tonumber(ms), tonumber(sequence) + 1))
+    end
+  end
 end
 return redis.call('XRANGE', outcomes, '(' .. lastId, '+', 'COUNT', most)
 `,

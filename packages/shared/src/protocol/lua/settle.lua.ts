@@ -33,7 +33,7 @@ const WAITER_ARGS = 2;
  *   - per file (12): number of its host report, number of its run outcome, fence or '' (it ends without a lease), bytes,
  *     failure (JSON) or '', field in the catalog, catalog entry or '' (stays as it is) or '-' (is dropped), '1' to keep
  *     the record of the lease (what its predecessors staged could not be removed) or '', who waits (the flight's
- *     value), the outcome for those who follow the run (JSON) or '', flight whose secret is not needed any more or '',
+ *     value), the outcome to be kept (JSON) or '', flight whose secret is not needed any more or '',
  *     number of files that wait; and behind them
  *   - per waiting file of it (2): number of its run outcome, its index
  * Returns per file one of:
@@ -53,8 +53,27 @@ local argsBeforeFiles = argsBeforeRunOutcomes + runOutcomes
 
 -- Host reports that this call has read, by number; and the epoch of the last success that a breaker got, by its key.
 local reports, successEpochs = {}, {}
--- By key of the run: bytes to add, and whether somebody follows it.
-local runBytes, runFollowed = {}, {}
+-- By key of the run: bytes to add, and what is to be done with its outcomes.
+local runBytes, runKeeping = {}, {}
+
+-- Keeps an outcome for those who follow the run; without them the newest for those who ask later. What a run left as it
+-- was is of no interest then.
+local function keepOutcome(run, outcomes, outcome, index, told)
+  local keeping = runKeeping[run]
+  if not keeping then
+    local untilMs, most, generation = unpack(redis.call('HMGET', run, '${RUN.followedUntilMs}', '${RUN.keepOutcomes}',
+      '${RUN.generation}'))
+    keeping = {isFollowed = tonumber(untilMs or '0') > nowMs, most = tonumber(most or '0'), generation = generation or '0'}
+    runKeeping[run] = keeping
+  end
+  if keeping.isFollowed then
+    redis.call('XADD', outcomes, '*', '${OUTCOME_ENTRY.index}', index, '${OUTCOME_ENTRY.outcome}', told,
+      '${OUTCOME_ENTRY.generation}', keeping.generation)
+  elseif keeping.most > 0 and outcome ~= 'unchanged' then
+    redis.call('XADD', outcomes, 'MAXLEN', '~', keeping.most, '*', '${OUTCOME_ENTRY.index}', index,
+      '${OUTCOME_ENTRY.outcome}', told, '${OUTCOME_ENTRY.generation}', keeping.generation)
+  end
+end
 
 local function readReport(number)
   local key, arg = ${HEAD_KEYS} + (number - 1) * ${REPORT_KEYS}, ${HEAD_ARGS} + (number - 1) * ${REPORT_ARGS}
@@ -84,7 +103,7 @@ end
 local function settle(key, arg)
   local flight, lease, catalog = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
   local hostReport, runOutcome, fence, bytes, failure, catalogField, catalogEntry, keepsLease, expectedWaiting,
-    followed, secret, waiters = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
+    told, secret, waiters = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
   local firstWaiter = arg + ${FILE_ARGS} + 1
   local lastArg = arg + ${FILE_ARGS} + tonumber(waiters) * ${WAITER_ARGS}
 
@@ -115,14 +134,7 @@ local function settle(key, arg)
     if outcome ~= 'copied' then redis.call('SETBIT', hasOutcome, index, 1) end
     if failure ~= '' then redis.call('HSET', failures, index, failure) end
     runBytes[run] = (runBytes[run] or 0) + bytes
-    if followed ~= '' then
-      if runFollowed[run] == nil then
-        runFollowed[run] = tonumber(redis.call('HGET', run, '${RUN.followedUntilMs}') or '0') > nowMs
-      end
-      if runFollowed[run] then
-        redis.call('XADD', outcomes, '*', '${OUTCOME_ENTRY.index}', index, '${OUTCOME_ENTRY.outcome}', followed)
-      end
-    end
+    if told ~= '' then keepOutcome(run, outcomes, outcome, index, told) end
   end
   if secret ~= '' then
     local secrets = KEYS[keysBeforeRunOutcomes + runOutcome * ${RUN_OUTCOME_KEYS}]

@@ -5,7 +5,7 @@ import { RUN_INDEX } from "./fragments/run-index.lua.js";
 /**
  * Takes a run for a process, unless another one works on it.
  *
- * KEYS: run, active, failed, indexes of runs.
+ * KEYS: run, active, failed, outcomes, indexes of runs.
  * ARGV: new owner, owner that is known to be dead or '', run where it is a fleet's or '', ms for which a fleet's
  *   producer is thought alive, run.
  * Returns 'OK', the owner that has it, or 'NONE' (there is no such run).
@@ -14,7 +14,7 @@ export const takeScript = new Script(
   "take",
   `
 ${RUN_INDEX}
-local run, active, failures, indexes = KEYS[1], KEYS[2], KEYS[3], {unpack(KEYS, 4)}
+local run, active, failures, outcomes, indexes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], {unpack(KEYS, 5)}
 local newOwner, deadOwner, fleetRun, aliveMs, id = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
 local nowMs = tonumber(redis.call('TIME')[1]) * 1000
@@ -32,6 +32,7 @@ if fleetRun ~= '' then
   redis.call('SADD', active, fleetRun)
 end
 redis.call('HDEL', run, '${RUN.endedMs}')
+redis.call('PERSIST', outcomes)
 redis.call('HINCRBY', run, '${RUN.generation}', 1)
 indexRun(id, run, failures, indexes)
 return 'OK'
