@@ -1,7 +1,7 @@
 import { OUTCOMES } from "@drover/shared/outcome";
 import { type Command, Option } from "commander";
 import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
-import { addDisplayOptions, type DisplayFlags, type Exit, type OutputFlags } from "./options.js";
+import { addDisplayOptions, type DisplayFlags, type Exit } from "./options.js";
 import type { ListFlags, StatusFlags } from "./runs-actions.js";
 
 const RUN_HELP = "its id, as much of the id's beginning as is unique, or latest";
