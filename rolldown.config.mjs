@@ -1,3 +1,4 @@
+import { assets } from "./scripts/package/assets.mjs";
 import { licenses } from "./scripts/package/licenses.mjs";
 
 /** Modules that every command and the supervisor of Drover's own Redis load. */
@@ -26,7 +27,7 @@ export default {
   platform: "node",
   // ES modules instead of CommonJS, which cannot be tree-shaken and makes every start load chunks of the AWS SDK.
   resolve: { alias: { "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js" } },
-  plugins: [licenses],
+  plugins: [licenses, assets],
   logLevel: "warn",
   output: {
     format: "esm",

@@ -8,7 +8,9 @@ import { addDoctor } from "./commands/doctor.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
+import { addServe } from "./commands/serve.js";
 import { addSync } from "./commands/sync.js";
+import { addToken } from "./commands/token.js";
 import { addWorker } from "./commands/worker.js";
 import { addExamples, HELP } from "./display/help.js";
 import { EXIT, FETCH_EXIT } from "./exit.js";
@@ -33,6 +35,8 @@ function build(exit: Exit): Command {
   addRunEnds(program, exit);
   program.commandsGroup("Fleets:");
   addWorker(program, exit);
+  addServe(program, exit);
+  addToken(program, exit);
   program.commandsGroup("What is known and set:");
   addCatalog(program, exit);
   addConfig(program, exit);

@@ -19,6 +19,8 @@ export const runSpecSchema = z.object({
   listStamp: z.string().optional(),
   /** Whether the list came through standard input or another pipe. Its copy is in the state directory. */
   listIsStdin: z.boolean().default(false),
+  /** Whether the list came with the request: it is kept in Redis with the secrets until the run has read it. */
+  listIsStored: z.literal(true).optional(),
   /** What a line of the list means; absent from runs of the time before comments, headers and lines of `sha256sum`. */
   listSyntax: z.literal("forms").optional(),
   patterns: z.array(z.string()),
@@ -125,6 +127,8 @@ export interface RunSecrets {
   sources: string[];
   /** URL that names of `sha256sum` in the list are below; undefined for paths. */
   baseUrl?: string | undefined;
+  /** The list, where the run has `listIsStored`. */
+  list?: string | undefined;
 }
 
 export type RunState = "running" | "interrupted" | "done" | "cancelled";

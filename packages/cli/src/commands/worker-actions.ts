@@ -41,7 +41,7 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   return await withEngine(settings, async (engine) => {
     const { concurrency, "health-port": healthPort, "keep-runs": keepRuns } = settings;
     const work = { concurrency, roots, services, healthPort, hostLimits, keepRuns };
-    const running = await serve(engine, work, log);
+    const running = await carryLogged(engine, work, log);
     const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
     log.info({ concurrency, roots, ...health }, "worker ready");
     const deadlineMs = settings["drain-deadline"] * 1000;
@@ -75,7 +75,8 @@ function logger(verbose: boolean): Logger {
   );
 }
 
-interface Work {
+/** What a worker does and may do. */
+export interface Work {
   concurrency: number;
   roots: string[];
   services: Services;
@@ -85,7 +86,11 @@ interface Work {
 }
 
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */
-async function serve(engine: Engine, { keepRuns, ...work }: Work, log: Logger): Promise<RunningWorker> {
+export async function carryLogged(
+  engine: Engine,
+  { keepRuns, ...work }: Work,
+  log: Logger,
+): Promise<RunningWorker> {
   const say = atBoundedRate((error) => log.warn({ error }, "error"));
   const onError = (error: Error) => {
     // It is logged below, once, that Redis is away.

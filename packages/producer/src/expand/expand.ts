@@ -129,7 +129,8 @@ function itemsOf(
   list: string | AsyncIterable<string | Buffer>,
 ): AsyncGenerator<ListItem> {
   if (spec.listSyntax === undefined) return legacyItems(list, from);
-  const name = spec.list === undefined || spec.listIsStdin ? "the list" : basename(spec.list);
+  const name =
+    spec.list === undefined || spec.listIsStdin || spec.listIsStored ? "the list" : basename(spec.list);
   return listItems(list, from, { name, baseUrl });
 }
 

@@ -1,4 +1,5 @@
 import { createReadStream } from "node:fs";
+import { Readable } from "node:stream";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
 import { Catalog } from "@drover/shared/protocol/catalog";
@@ -105,7 +106,13 @@ async function* batches(
   warn: (message: string) => void,
 ): AsyncGenerator<Entry[]> {
   const list =
-    pipe !== undefined ? openPipe(pipe) : spec.list === undefined ? undefined : createReadStream(spec.list);
+    pipe !== undefined
+      ? openPipe(pipe)
+      : secrets.list !== undefined
+        ? Readable.from([Buffer.from(secrets.list)])
+        : spec.list === undefined
+          ? undefined
+          : createReadStream(spec.list);
   const { signal } = new AbortController();
   const { sources, baseUrl } = secrets;
   let entries: Entry[] = [];

@@ -70,7 +70,7 @@ export class FleetRun implements RunHandle {
     this.#stop.abort();
     await watching;
     const { state, deletionRefused } = await this.engine.ledger.get(this.run.id);
-    if (state === "done" || state === "cancelled" || this.#expanded) this.#dropList();
+    if (state === "done" || state === "cancelled" || this.#expanded) await this.#dropList();
     if (!counts) {
       const end: RunEnd = this.#expanded ? "goes-on" : "half-submitted";
       return { counts: await this.engine.ledger.counts(this.run.id), end, deletionRefused: "" };
@@ -87,10 +87,13 @@ export class FleetRun implements RunHandle {
   /**
    * Submits all files of the run and leaves the run to the fleet.
    *
+   * @param stop ends that before all are submitted: the run can be resumed then. Default: nothing does.
    * @returns the batches to confirm with {@link untilDurable}; undefined if the run was cancelled meanwhile.
    * @throws ListingError if a source could not be listed completely.
    */
-  async submitAll(events: RunEvents): Promise<Batches | undefined> {
+  async submitAll(events: RunEvents, stop?: AbortSignal): Promise<Batches | undefined> {
+    stop?.addEventListener("abort", () => this.#stop.abort(), { once: true });
+    if (stop?.aborted) this.#stop.abort();
     return await this.#expand(this.options.secrets as RunSecrets, events);
   }
 
@@ -103,13 +106,15 @@ export class FleetRun implements RunHandle {
     }
     await batches?.confirm();
     await this.engine.ledger.leave(this.run.id); // Redis may have forgotten that it was left
-    if (this.#expanded) this.#dropList();
+    if (this.#expanded) await this.#dropList();
   }
 
-  /** Removes the copy of a piped list, which may hold secrets. Whoever only follows a run has no part in it. */
-  #dropList(): void {
-    const { listIsStdin, list } = this.run.spec;
-    if (this.options.secrets && listIsStdin && list !== undefined) dropKept(list);
+  /** Removes the copy of a list, which may hold secrets. Whoever only follows a run has no part in it. */
+  async #dropList(): Promise<void> {
+    const { listIsStdin, listIsStored, list } = this.run.spec;
+    if (!this.options.secrets) return;
+    if (listIsStored) await this.engine.ledger.dropStoredList(this.run.id);
+    else if (listIsStdin && list !== undefined) dropKept(list);
   }
 
   async #expandIfOurs(events: RunEvents): Promise<{ batches?: Batches | undefined; listing?: ListingError }> {

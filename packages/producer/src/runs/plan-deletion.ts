@@ -18,7 +18,7 @@ export function planDeletion(
 ): RunSpec["delete"] {
   const { delete: deletion } = request.destination;
   if (!deletion) return undefined;
-  if (request.selection.list !== undefined)
+  if (request.selection.list !== undefined || request.selection.listText !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
   const file = sources.find(({ storage, text }) => !storage.isTree(text));
   if (file)

@@ -36,7 +36,10 @@ export interface PlannedRun {
 export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const request = parseRequest(input);
   const { directory, selection, destination, terms, breaker } = request;
-  if (selection.sources.length === 0 && selection.list === undefined) {
+  if (selection.list !== undefined && selection.listText !== undefined)
+    throw new SettingsError("list and listText exclude each other: choose one");
+  const hasList = selection.list !== undefined || selection.listText !== undefined;
+  if (selection.sources.length === 0 && !hasList) {
     throw new SettingsError(
       "nothing to sync: name a URL, an s3:// source, a file or a directory, or a list with --from-file",
     );
@@ -61,7 +64,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     sources: sources.map(({ text }) => redactUrl(text)),
     ...(list && "list" in list ? list : {}),
     listIsStdin: list !== undefined && "pipe" in list,
-    ...(list === undefined ? {} : { listSyntax: "forms" }),
+    ...(selection.listText === undefined ? {} : { list: "of the request", listIsStored: true }),
+    ...(hasList ? { listSyntax: "forms" } : {}),
     patterns: selection.patterns,
     filters: selection.filters,
     patternSyntax: "rclone",
@@ -95,11 +99,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     spec,
     await planServices(request, {
       read: spec.sources,
-      readsAny: list !== undefined,
+      readsAny: hasList,
       written: root,
     }),
   );
-  const [only] = selection.list === undefined && sources.length === 1 ? sources : [];
+  const [only] = !hasList && sources.length === 1 ? sources : [];
   const mayBeFile = destination.rootMayBeFile ? destinationOf(root).asFile(root) : undefined;
   if (destination.delete || (only && mayBeFile)) sources = await resolveTrees(sources, spec);
   spec.sources = sources.map(({ text }) => redactUrl(text));
@@ -116,6 +120,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       headers,
       sources: sources.map(({ text }) => text),
       ...(baseUrl === undefined ? {} : { baseUrl }),
+      ...(selection.listText === undefined ? {} : { list: selection.listText }),
     },
     ...(list && "pipe" in list ? list : {}),
   };
@@ -224,9 +229,10 @@ function checkList(path: string): { list: string; listStamp: string } | { pipe: 
 }
 
 /** @throws SettingsError for a base URL without a list, or that is no http(s) URL; without its secrets. */
-function checkBaseUrl({ selection: { baseUrl, list } }: RunRequest): string | undefined {
+function checkBaseUrl({ selection: { baseUrl, list, listText } }: RunRequest): string | undefined {
   if (baseUrl === undefined) return undefined;
-  if (list === undefined) throw new SettingsError("--base-url is for names in a list: it needs --from-file");
+  if (list === undefined && listText === undefined)
+    throw new SettingsError("--base-url is for names in a list: it needs --from-file");
   if (!/^https?:\/\//i.test(baseUrl) || !URL.canParse(baseUrl))
     throw new SettingsError(`--base-url must be an http(s) URL, not ${redactUrl(baseUrl)}`);
   return parseLocation(baseUrl, { directory: "/" }).text;
@@ -242,7 +248,7 @@ function checkChecksums(
   for (const { source, sha256 } of selection.checksums) {
     const { text } = parseLocation(source, { directory, bucket: s3.bucket });
     const inside = trees.some((tree) => text.startsWith(`${tree.text.replace(/\/$/, "")}/`));
-    if (!texts.has(text) && !inside && selection.list === undefined)
+    if (!texts.has(text) && !inside && selection.list === undefined && selection.listText === undefined)
       throw new SettingsError(`--checksum names ${redactUrl(text)}, which is none of the sources`);
     const redacted = redactUrl(text);
     if (checksums[redacted] !== undefined && checksums[redacted] !== sha256)

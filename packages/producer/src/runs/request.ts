@@ -12,6 +12,8 @@ const selectionSchema = z.strictObject({
   sources: z.array(z.string()).default([]),
   /** List of sources in one of the forms of docs/lists.md: path of a file or pipe, or `-` for this process's standard input. */
   list: z.string().optional(),
+  /** The list itself, instead of where it is. It is kept in Redis until the run has read it. */
+  listText: z.string().optional(),
   /** http(s) URL that names of `sha256sum` in the list are below. Default: they are paths. */
   baseUrl: z.string().optional(),
   /** Globs of files to take from directories and prefixes; `!glob` excludes. */

@@ -9,7 +9,7 @@ import { earlierSyntaxOf } from "./earlier-syntax.js";
 import { FleetRun } from "./fleet-run.js";
 import { openRun } from "./open-run.js";
 import type { RunHandle } from "./run-handle.js";
-import { checkRunList } from "./run-list.js";
+import { checkRunList, openStoredList } from "./run-list.js";
 import { lookForWorkers, type SubmitOptions } from "./submit.js";
 
 export interface ResumeOptions extends Pick<SubmitOptions, "startPool" | "live" | "warn"> {
@@ -37,7 +37,8 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
   if (run.state === "done" && (!retry || clean)) return { is: "over", run, counts };
   checkRunList(run); // before anything is changed
   for (const note of earlierSyntaxOf(run)) warn(note);
-  const secrets = await ledger.secrets(id);
+  const list = run.spec.listIsStored && !run.sealed ? await ledger.storedList(id) : undefined;
+  const secrets = { ...(await ledger.secrets(id)), list };
   await ledger.take(run);
   if (run.deletionRefused !== "") await ledger.reopenDeletion(id);
   const taken = await ledger.get(id);
@@ -45,7 +46,8 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
     await lookForWorkers(engine, run.spec, warn);
     if (retry) await requeueFailed(taken, ledger, new Backlog(engine.redis, engine.keys, PROCESS_NAME));
   }
-  return { is: "open", handle: openRun(engine, taken, { secrets, startPool, retry, live }) };
+  const stdin = list === undefined ? undefined : openStoredList(taken, list);
+  return { is: "open", handle: openRun(engine, taken, { secrets, stdin, startPool, retry, live }) };
 }
 
 /**

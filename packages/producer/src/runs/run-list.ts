@@ -1,4 +1,5 @@
 import { accessSync, constants, createReadStream, existsSync, statSync } from "node:fs";
+import { Readable } from "node:stream";
 import { errnoCode, SettingsError, TransferError } from "@drover/shared/errors";
 import type { Run } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
@@ -25,14 +26,19 @@ export function cursorOf(run: Run): Cursor {
 }
 
 /** @throws SettingsError if the list has changed since the run began, or is not on this machine. */
-export function checkRunList({ id, sealed, spec: { list, listStamp } }: Run): void {
-  if (list === undefined || sealed) return;
+export function checkRunList({ id, sealed, spec: { list, listStamp, listIsStored } }: Run): void {
+  if (list === undefined || listIsStored || sealed) return;
   const stat = statSync(list, { throwIfNoEntry: false });
   if (!stat && existsSync(unfinished(list))) return;
   if (!stat) throw new SettingsError(`the list ${list} is not there any more: start a new sync`);
   if (listStamp !== undefined && stampOf(stat) !== listStamp)
     throw new SettingsError(`the list ${list} has changed since run ${id} began: start a new sync`);
   checkReadable(list);
+}
+
+/** The rest of a list that came with the request of a run, from the saved cursor. */
+export function openStoredList(run: Run, list: string): NodeJS.ReadableStream {
+  return Readable.from([Buffer.from(list).subarray(cursorOf(run).listByte)]);
 }
 
 /**

@@ -10,6 +10,7 @@ import { openRun } from "./open-run.js";
 import { keepPipe } from "./piped-list.js";
 import type { PlannedRun } from "./plan.js";
 import type { RunHandle } from "./run-handle.js";
+import { openStoredList } from "./run-list.js";
 import type { StartWorkerPool } from "./worker-pool.js";
 
 export interface SubmitOptions {
@@ -77,6 +78,7 @@ async function createRun(
     stdin = kept.stream;
   }
   const run = await ledger.get(await ledger.create(spec, planned.secrets));
+  if (planned.secrets.list !== undefined) stdin = openStoredList(run, planned.secrets.list);
   return { run, stdin };
 }
 

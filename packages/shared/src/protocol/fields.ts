@@ -49,6 +49,8 @@ export const SECRETS = {
   sources: "sources",
   /** Base URL of the list with its secrets; absent without one. */
   baseUrl: "base",
+  /** A list that came with the request, until it is read. */
+  list: "list",
 } as const;
 
 /** An outcome in the stream of those that a run's followers read. */

@@ -73,6 +73,13 @@ export class Keys {
   worker = (id: string) => `${this.namespace}:worker:${id}`;
   /** The worker that dispatches and sweeps for the fleet. It expires. */
   leader = () => `${this.namespace}:leader`;
+  /** Hash of the tokens that open the HTTP service: id → name, scopes and SHA-256 (JSON). */
+  tokens = () => `${this.namespace}:tokens`;
+  /** Hash of when they were last used (ms), by id. */
+  tokensUsed = () => `${this.namespace}:tokens:used`;
+  /** Sorted set of runs that a server of the HTTP service expands, by when they were asked for (ms). */
+  expanding = () => `${this.namespace}:service:expanding`;
+
   /** The fleet's queue. */
   fleetQueue = () => "fleet";
   /** BullMQ's prefix of all queues. */

@@ -111,6 +111,7 @@ export class Ledger {
           [SECRETS.headers]: JSON.stringify(secrets.headers),
           [SECRETS.sources]: JSON.stringify(secrets.sources),
           ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
+          ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
         })
         .zadd(this.keys.runs(), startedMs, id)
         .zadd(this.keys.runIndexes()[0] as string, startedMs, id);
@@ -258,6 +259,19 @@ export class Ledger {
       sources: JSON.parse(sources),
       ...(baseUrl == null ? {} : { baseUrl }),
     };
+  }
+
+  /** The list that came with the request of a run. @throws SettingsError when it is not kept any more. */
+  async storedList(id: string): Promise<string> {
+    const list = await this.redis.hget(this.keys.secrets(id), SECRETS.list);
+    if (list === null)
+      throw new SettingsError(`the list of run ${id} is not kept any more: start a new sync`);
+    return list;
+  }
+
+  /** Forgets the list that came with the request of a run. */
+  async dropStoredList(id: string): Promise<void> {
+    await this.redis.hdel(this.keys.secrets(id), SECRETS.list);
   }
 
   /**
@@ -476,7 +490,8 @@ export class Ledger {
 }
 
 /** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */
-function hasSecrets({ headers, sources }: RunSecrets): boolean {
+function hasSecrets({ headers, sources, list }: RunSecrets): boolean {
+  if (list !== undefined) return true;
   return Object.keys(headers).length > 0 || sources.some((source) => redactUrl(source) !== source);
 }
 

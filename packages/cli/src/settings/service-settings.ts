@@ -1,0 +1,170 @@
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { parseEnv } from "node:util";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
+import type { Resolved, SettingName, Settings } from "./settings.js";
+import { parseDecimal } from "./units.js";
+
+/** Settings of the HTTP service that come from the environment alone, or have a flag that is given to this. */
+export interface ServiceSettings {
+  host: string | undefined;
+  port: number;
+  downloadDir: string;
+  bucket: string | undefined;
+  retries: number;
+  timeoutMs: number;
+  maxFileSizeBytes: number;
+  /** Interval of the periodic sync in milliseconds; undefined for none. */
+  periodicMs: number | undefined;
+  skipExisting: boolean;
+  verifyIntegrity: boolean;
+  logLevel: LogLevel;
+  logFile: string;
+  apiToken: string | undefined;
+  corsOrigins: string[];
+  allowedTypes: string[];
+  refusedTypes: string[];
+}
+
+/** Levels as they are written, and as pino calls them. */
+const LOG_LEVELS = {
+  DEBUG: "debug",
+  INFO: "info",
+  WARNING: "warn",
+  ERROR: "error",
+  CRITICAL: "fatal",
+} as const;
+export type LogLevel = (typeof LOG_LEVELS)[keyof typeof LOG_LEVELS];
+
+/** Flags of `drover serve` that go before the environment. */
+export interface ServiceFlags {
+  host?: string;
+  port?: string;
+  downloadDir?: string;
+}
+
+/**
+ * Sets the variables of the file `.env` in the current directory that the environment does not have.
+ *
+ * @throws SettingsError if it cannot be read.
+ */
+export function loadDotEnv(): void {
+  if (!existsSync(".env")) return;
+  try {
+    for (const [name, value] of Object.entries(parseEnv(readFileSync(".env", "utf8"))))
+      process.env[name] ??= value;
+  } catch (error) {
+    throw new SettingsError(`cannot read .env (${errnoCode(error)})`);
+  }
+}
+
+/**
+ * The settings of the service: flags, then Drover's own settings where they are set, then the variables below, then their
+ * defaults. An empty variable is as good as none.
+ *
+ * @throws SettingsError naming the variable.
+ */
+export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Resolved): ServiceSettings {
+  const own = <Name extends SettingName>(name: Name): Settings[Name] | undefined =>
+    origins[name] === "default" ? undefined : values[name];
+  const timeout = own("timeout") ?? number("DOWNLOAD_TIMEOUT_SECONDS", 300, { least: 0.1, most: 86_400 });
+  const hours = number("SYNC_INTERVAL_HOURS", 1, { least: 1 / 3600, most: 8_760 });
+  return {
+    host: flags.host ?? variable("API_HOST"),
+    port: portOf(
+      flags.port ?? variable("API_PORT") ?? "8888",
+      flags.port === undefined ? "API_PORT" : "--port",
+    ),
+    downloadDir: resolve(flags.downloadDir ?? variable("LOCAL_DOWNLOAD_DIR") ?? "downloaded_files"),
+    bucket: own("s3-bucket") ?? variable("S3_BUCKET_NAME"),
+    retries: own("retries") ?? number("RETRY_ATTEMPTS", 3, { least: 1, most: 1_000, whole: true }),
+    timeoutMs: timeout * 1000,
+    maxFileSizeBytes:
+      own("max-file-size") ?? number("MAX_FILE_SIZE_MB", 1_000, { least: 0.001, most: 1e9 }) * 1e6,
+    periodicMs: yes("ENABLE_PERIODIC_SYNC", true) ? hours * 3_600_000 : undefined,
+    skipExisting: yes("SKIP_EXISTING_FILES", true),
+    verifyIntegrity: yes("VERIFY_FILE_INTEGRITY", true),
+    logLevel: levelOf(variable("LOG_LEVEL") ?? "INFO"),
+    logFile: resolve(variable("LOG_FILE") ?? "s3_notifications.log"),
+    apiToken: tokenOf(),
+    corsOrigins: listOf("CORS_ORIGINS"),
+    allowedTypes: listOf("ALLOWED_FILE_TYPES").map(globOf),
+    refusedTypes: listOf("REFUSED_FILE_TYPES").map(globOf),
+  };
+}
+
+function variable(name: string): string | undefined {
+  return process.env[name] || undefined;
+}
+
+function listOf(name: string): string[] {
+  return (variable(name) ?? "")
+    .split(",")
+    .map((each) => each.trim())
+    .filter((each) => each !== "");
+}
+
+/** `.csv` and `csv` mean files whose names end so; anything else is a glob. */
+function globOf(type: string): string {
+  return /^\.?\w+$/.test(type) ? `*.${type.replace(/^\./, "")}` : type;
+}
+
+interface Range {
+  least: number;
+  most: number;
+  whole?: boolean;
+}
+
+function number(name: string, fallback: number, { least, most, whole = false }: Range): number {
+  const given = variable(name);
+  if (given === undefined) return fallback;
+  const parsed = parseDecimal(given);
+  if (parsed >= least && parsed <= most && (!whole || Number.isInteger(parsed))) return parsed;
+  throw new SettingsError(
+    `${name} must be a ${whole ? "whole " : ""}number from ${least} to ${most}, not ${JSON.stringify(given)}`,
+  );
+}
+
+function portOf(given: string, where: string): number {
+  const port = Number(given);
+  if (/^\d+$/.test(given) && port <= 65_535) return port;
+  throw new SettingsError(`${where} must be a port, not ${JSON.stringify(given)}`);
+}
+
+function yes(name: string, fallback: boolean): boolean {
+  const given = variable(name);
+  if (given === undefined) return fallback;
+  if (/^(true|yes|on|1)$/i.test(given)) return true;
+  if (/^(false|no|off|0)$/i.test(given)) return false;
+  throw new SettingsError(`${name} must be true or false, not ${JSON.stringify(given)}`);
+}
+
+function levelOf(given: string): LogLevel {
+  const level = Object.entries(LOG_LEVELS).find(([name]) => name === given.toUpperCase())?.[1];
+  if (level !== undefined) return level;
+  throw new SettingsError(
+    `LOG_LEVEL must be ${Object.keys(LOG_LEVELS).join(", ")}, not ${JSON.stringify(given)}`,
+  );
+}
+
+/** The token of API_TOKEN, or of the file that API_TOKEN_FILE names. */
+function tokenOf(): string | undefined {
+  const file = variable("API_TOKEN_FILE");
+  const given = variable("API_TOKEN");
+  if (file === undefined) return given === undefined ? undefined : checkedToken(given, "API_TOKEN");
+  if (given !== undefined)
+    throw new SettingsError("API_TOKEN and API_TOKEN_FILE exclude each other: set one");
+  try {
+    return checkedToken(readFileSync(file, "utf8").trim(), `API_TOKEN_FILE ${file}`);
+  } catch (error) {
+    if (error instanceof SettingsError) throw error;
+    throw new SettingsError(`API_TOKEN_FILE: cannot read ${file} (${errnoCode(error)})`);
+  }
+}
+
+const LEAST_TOKEN = 16;
+
+function checkedToken(token: string, where: string): string {
+  if (/^[\x21-\x7e]+$/.test(token) && token.length >= LEAST_TOKEN) return token;
+  throw new SettingsError(`${where} must be one token of at least ${LEAST_TOKEN} printable characters`);
+}

@@ -1,0 +1,29 @@
+import type { S3Settings } from "@drover/producer/runs/request";
+
+/** What a server is told by its settings. Nothing of it can be changed by a request. */
+export interface ServiceConfig {
+  /** Directory that objects of the bucket are copied to, and downloaded from: an absolute path. */
+  downloadDir: string;
+  /** Directories, and `s3://bucket/prefix`, that local sources, destinations and backups of requests must lie below. */
+  roots: string[];
+  /** Bucket that `/sync` copies; undefined for none. */
+  bucket: string | undefined;
+  /** How S3 is reached. */
+  s3: S3Settings;
+  /** Tries per file in all. */
+  retries: number;
+  timeoutMs: number;
+  maxFileSizeBytes: number | undefined;
+  /** Globs of keys that `/sync` takes, and of those that it does not. */
+  allowedTypes: string[];
+  refusedTypes: string[];
+  /** Interval of the periodic sync, in milliseconds; undefined for none. */
+  periodicMs: number | undefined;
+  /** Absolute path of Drover's own state. */
+  stateDir: string;
+  /** Runs of each kind that went well and are kept. */
+  keepRuns: number;
+  keepOutcomes: { most: number; ms: number };
+  /** The settings as `/sync/config` shows them, secrets hidden. */
+  shown: Record<string, unknown>;
+}

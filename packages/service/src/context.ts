@@ -1,0 +1,12 @@
+import type { Engine } from "@drover/shared/engine";
+import type { Logger } from "pino";
+import type { ServiceConfig } from "./config.js";
+import type { RunKeeper } from "./runs/keeper.js";
+
+/** What the routes work with. */
+export interface ServiceContext {
+  engine: Engine;
+  config: ServiceConfig;
+  keeper: RunKeeper;
+  log: Logger;
+}

@@ -1,0 +1,28 @@
+import { randomUUID } from "node:crypto";
+import { redactText } from "@drover/shared/redact";
+import type { RequestHandler } from "express";
+import type { Logger } from "pino";
+
+/** Gives each request an id, and logs it and its answer: one line each, without query values that may be secret. */
+export function logRequests(log: Logger): RequestHandler {
+  return (request, response, next) => {
+    const given = request.headers["x-request-id"];
+    const id = typeof given === "string" && /^[\w.-]{1,128}$/.test(given) ? given : randomUUID();
+    response.locals.requestId = id;
+    response.setHeader("X-Request-Id", id);
+    const sinceMs = performance.now();
+    const what = { request_id: id, method: request.method, url: redactText(request.originalUrl) };
+    log.debug({ ...what, from: request.socket.remoteAddress }, "request");
+    response.once("close", () => {
+      const fields = {
+        ...what,
+        status: response.statusCode,
+        duration_ms: Math.round((performance.now() - sinceMs) * 10) / 10,
+        ...(response.locals.caller === undefined ? {} : { caller: response.locals.caller }),
+        ...(response.writableFinished ? {} : { broken_off: true }),
+      };
+      log.info(fields, "answer");
+    });
+    next();
+  };
+}

@@ -1,0 +1,139 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { planServices } from "@drover/producer/runs/services";
+import type { Engine } from "@drover/shared/engine";
+import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { S3Browser } from "@drover/shared/storage/s3/browse";
+import type { Logger } from "pino";
+import type { ServiceConfig } from "./config.js";
+import { createApp } from "./http/app.js";
+import { Availability } from "./http/availability.js";
+import { openApiOf } from "./http/document.js";
+import { documentRoutes } from "./http/pages.js";
+import type { Route } from "./http/route.js";
+import { downloadRoute, filesRoute } from "./reference/files.js";
+import { openRoutes, statusRoutes } from "./reference/status.js";
+import { triggerRoute } from "./reference/sync.js";
+import { RunKeeper } from "./runs/keeper.js";
+import { runRoutes } from "./runs/routes.js";
+import { PeriodicSync } from "./schedule/periodic.js";
+import { Access } from "./security/access.js";
+import { TokenStore } from "./security/tokens.js";
+
+/** A request must have arrived within this time, in milliseconds; its headers within a part of it. */
+const RECEIVE_MS = 60_000;
+const HEADERS_MS = 15_000;
+
+export interface ServiceOptions {
+  engine: Engine;
+  config: ServiceConfig;
+  host: string;
+  /** 0 for any. */
+  port: number;
+  log: Logger;
+  /** The token of the environment; undefined for none. */
+  environmentToken: string | undefined;
+  insecure: boolean;
+  hasSeenToken: boolean;
+  noteTokenSeen(): void;
+  corsOrigins: string[];
+  /** Directory with the scripts of the documentation's pages. */
+  assets: string;
+}
+
+/** A server that runs. */
+export interface RunningService {
+  readonly port: number;
+  /**
+   * Stops in an orderly way: no more requests are taken, those on their way end.
+   *
+   * @param deadlineMs time for that.
+   */
+  stop(deadlineMs: number): Promise<void>;
+}
+
+/**
+ * Starts the HTTP service.
+ *
+ * @throws SettingsError if the port is taken, or the service would be open to other machines without a token.
+ */
+export async function startService(options: ServiceOptions): Promise<RunningService> {
+  const { engine, config, log, host } = options;
+  const { redis, keys } = engine;
+  const access = new Access({ ...options, tokens: new TokenStore(redis, keys) });
+  if (!isLoopbackHost(host) && !options.insecure && !(await access.needsToken()))
+    throw new SettingsError(
+      `there is no token, and ${host} can be reached from other machines: make one (drover token create), set API_TOKEN, listen on 127.0.0.1 (--host), or say --insecure`,
+    );
+  const services = await planServices({ s3: config.s3 }, { read: [`s3://${config.bucket ?? "none"}/`] });
+  if (services.s3 === undefined) throw new Error("no S3 service was planned");
+  const browser = new S3Browser(services.s3);
+  const availability = new Availability(redis, (message) => log.warn(message));
+  const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
+  const context = { engine, config, keeper, log };
+  let stopping = false;
+  let document: unknown;
+  const routes: Route[] = [
+    ...openRoutes(
+      () => !stopping && availability.isThere,
+      () => endpointsOf(routes),
+    ),
+    ...statusRoutes(context, browser),
+    triggerRoute(context),
+    filesRoute(config, browser),
+    downloadRoute(config),
+    ...runRoutes(context),
+    ...documentRoutes(() => {
+      document ??= openApiOf(routes);
+      return document;
+    }, options.assets),
+  ];
+  const app = createApp({ routes, access, availability, log, corsOrigins: options.corsOrigins });
+  const server = createServer({ requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS }, app);
+  try {
+    await listen(server, host, options.port);
+  } catch (error) {
+    availability.close();
+    await browser.close();
+    throw error;
+  }
+  keeper.start();
+  const periodic = await PeriodicSync.start(context);
+  return {
+    port: (server.address() as AddressInfo).port,
+    async stop(deadlineMs) {
+      stopping = true;
+      server.close();
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
+      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop()]);
+      clearTimeout(timer);
+      availability.close();
+      await browser.close();
+    },
+  };
+}
+
+async function listen(server: Server, host: string, port: number): Promise<void> {
+  server.listen(port, host);
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    throw new SettingsError(
+      `cannot listen on ${host}:${port} (${errnoCode(error)}): choose another --port or --host`,
+    );
+  }
+}
+
+function isLoopbackHost(host: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|::1)$/i.test(host);
+}
+
+function endpointsOf(routes: Route[]): Record<string, string> {
+  return Object.fromEntries(
+    routes
+      .filter(({ path }) => !path.includes("assets"))
+      .map(({ method, path, summary }) => [`${method.toUpperCase()} ${path.replace("*", "")}`, summary]),
+  );
+}

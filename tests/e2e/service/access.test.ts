@@ -1,0 +1,138 @@
+import { describe, expect } from "vitest";
+import { it } from "../../harness/service.js";
+
+const QUIET = { ENABLE_PERIODIC_SYNC: "false" };
+const OPEN = ["/", "/ping", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"];
+
+describe("who may call the service", () => {
+  it("is this machine where there is no token, and nobody through a proxy or a page of another origin", async ({
+    serve,
+  }) => {
+    const service = await serve([], QUIET);
+    expect((await service.ask("/sync/config")).status).toBe(200);
+    for (const headers of [
+      { forwarded: "for=192.0.2.1" },
+      { "x-forwarded-for": "192.0.2.1" },
+      { "x-forwarded-proto": "https" },
+      { origin: "https://example.com" },
+      { origin: "null" },
+    ] as Record<string, string>[]) {
+      const { status } = await service.ask("/api/v1/runs", { headers });
+      expect(status, JSON.stringify(headers)).toBe(403);
+    }
+    const elsewhere = await service.ask("/sync/config", { headers: { authorization: "Bearer nonsense" } });
+    expect(elsewhere.status).toBe(401);
+  });
+
+  it("is who has the token of the environment, and then nobody else ever again", async ({ serve, work }) => {
+    const token = "a-token-SECRET-CANARY";
+    const service = await serve(["--host", "127.0.0.1"], { ...QUIET, API_TOKEN: token });
+    for (const path of OPEN) expect((await service.ask(path)).status, path).toBe(200);
+    const refused = await service.ask("/sync/config");
+    expect([refused.status, refused.headers.get("www-authenticate")]).toEqual([401, 'Bearer realm="drover"']);
+    const headers = { authorization: `Bearer ${token}` };
+    expect((await service.ask("/sync/config", { headers })).status).toBe(200);
+    expect(
+      (await service.ask("/sync/config", { headers: { authorization: `Bearer ${token}x` } })).status,
+    ).toBe(401);
+    expect(service.process.output).not.toContain("CANARY");
+    await service.stop();
+    const without = await serve(["--host", "127.0.0.1"], QUIET);
+    expect((await without.ask("/sync/config")).status).toBe(401);
+    expect(work.path).toBeTruthy();
+  });
+
+  it("depends on the scopes of a token, until it expires or is revoked", async ({ serve, box, work }) => {
+    const env = { ...QUIET, XDG_STATE_HOME: work.at("state") };
+    const service = await serve(["--root", work.path], env);
+    const token = async (...args: string[]) => {
+      const { code, stdout, stderr } = await box.run(["token", "create", ...args], { env });
+      expect([code, stderr]).toEqual([0, ""]);
+      return stdout.trim();
+    };
+    const reads = await token("dashboard", "--scopes", "read");
+    const enqueues = await token("ingest", "--scopes", "enqueue");
+    const brief = await token("brief", "--expires", "1s");
+    const status = async (path: string, given: string, json?: object) =>
+      (await service.ask(path, { headers: { authorization: `Bearer ${given}` }, ...(json ? { json } : {}) }))
+        .status;
+    const request = { sources: [work.write({ "in/a": "a" })], to: work.at("out") };
+    expect(await status("/sync/config", reads)).toBe(200);
+    expect((await service.ask("/sync/config")).status).toBe(401); // there is a token now
+    expect(await status("/api/v1/runs", reads, request)).toBe(403);
+    expect(await status("/api/v1/runs", enqueues, request)).toBe(202);
+    expect(await status("/api/v1/runs", enqueues)).toBe(403);
+    const { stdout: json } = await box.run(["token", "list", "--json"], { env });
+    const listed = JSON.parse(json) as { id: string; name: string; last_used: string | null }[];
+    expect(listed.map(({ name }) => name)).toEqual(["dashboard", "ingest", "brief"]);
+    expect(listed[0]?.last_used).toMatch(/^20/);
+    expect(json).not.toContain(reads);
+    await expect.poll(() => status("/sync/config", brief), { timeout: 10_000 }).toBe(401);
+    const { code } = await box.run(["token", "revoke", listed[0]?.id ?? ""], { env });
+    expect(code).toBe(0);
+    expect(await status("/sync/config", reads)).toBe(401);
+    const unknown = await box.run(["token", "revoke", "0123456789ab"], { env });
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining("no such token")]);
+  });
+
+  it("is not left to other machines without a token, unless that is said", async ({ box, work, serve }) => {
+    const env = { ...QUIET, XDG_STATE_HOME: work.at("state") };
+    const args = ["serve", "--port", "0", "--host", "0.0.0.0"];
+    const { code, stderr } = await box.run(args, { cwd: work.path, env });
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/no token.*drover token create.*--insecure/)]);
+    const open = await serve(["--host", "0.0.0.0", "--insecure"], QUIET);
+    expect((await open.ask("/sync/config", { headers: { "x-forwarded-for": "192.0.2.1" } })).status).toBe(
+      200,
+    );
+  });
+});
+
+describe("errors of the service", () => {
+  it("are problems, whatever is asked", async ({ serve }) => {
+    const service = await serve([], QUIET);
+    const json = { "content-type": "application/json" };
+    for (const [path, options, status] of [
+      ["/nothing/here", {}, 404],
+      ["/api/v1/runs", { method: "DELETE" }, 405],
+      ["/api/v1/runs", { body: "{", headers: json }, 400],
+      ["/api/v1/runs", { body: '"\udc00"', headers: json }, 422],
+      ["/api/v1/runs", { method: "POST", headers: json }, 400],
+      [
+        "/api/v1/runs",
+        { body: "a=1", headers: { "content-type": "application/x-www-form-urlencoded" } },
+        415,
+      ],
+      ["/api/v1/runs", { body: "x".repeat(17 << 20), headers: json }, 413],
+      ["/api/v1/runs?limit=abc", {}, 400],
+      [`/api/v1/runs?label=${"x".repeat(9_000)}`, {}, 414],
+    ] as const) {
+      const answered = await service.ask(path, options).catch((error: Error) => error);
+      if (answered instanceof Error) {
+        // The rest of a body that is too large is not waited for.
+        expect([status, answered.message]).toEqual([413, "fetch failed"]);
+        continue;
+      }
+      expect([answered.status, answered.headers.get("content-type")], path).toEqual([
+        status,
+        "application/problem+json",
+      ]);
+      expect(answered.body).toMatchObject({ status, title: expect.any(String), detail: expect.any(String) });
+      expect(answered.body.request_id).toBe(answered.headers.get("x-request-id"));
+    }
+    expect((await service.ask("/api/v1/runs", { method: "DELETE" })).headers.get("allow")).toBe(
+      "POST, GET, HEAD",
+    );
+  });
+
+  it("say that Redis is away, after a moment", async ({ serve, fleet, work }) => {
+    const service = await serve([...fleet.own, "--root", work.path], QUIET);
+    await fleet.redis.stop();
+    const sinceMs = performance.now();
+    const { status, headers, body } = await service.ask("/api/v1/runs");
+    expect([status, headers.get("retry-after")]).toEqual([503, "5"]);
+    expect(body.detail).toContain("Redis is away");
+    expect(performance.now() - sinceMs).toBeLessThan(8_000);
+    expect((await service.ask("/readyz")).status).toBe(503);
+    expect((await service.ask("/healthz")).status).toBe(200);
+  });
+});
