@@ -370,6 +370,7 @@ export function putBack(directory: Directory, staged: string, name: string): voi
 export function publish(directory: Directory, staging: string, name: string): void {
   directory.check();
   const base = name.slice(name.lastIndexOf("/") + 1);
+  refuseSpecial(directory, base);
   try {
     renameSync(directory.at(staging), directory.at(base));
   } catch (error) {
@@ -385,4 +386,17 @@ export function publish(directory: Directory, staging: string, name: string): vo
     }
     throw fileError(error, `write ${join(directory.path, base)}`);
   }
+}
+
+/** A rename would replace a device such as `/dev/null`. @throws TransferError class `path` if one is there. */
+function refuseSpecial(directory: Directory, base: string): void {
+  const stat = lstatSync(directory.at(base), { throwIfNoEntry: false });
+  if (!stat || stat.isFile() || stat.isDirectory() || stat.isSymbolicLink()) return;
+  throw new TransferError(
+    "path",
+    `the destination ${join(directory.path, base)} is a device, pipe or socket`,
+    {
+      permanent: true,
+    },
+  );
 }
