@@ -54,6 +54,8 @@ const COUNTERPARTS: Record<string, string> = {
   "--output-document": "the last argument of drover cp is the file's name",
   "--password": "--netrc, or user and password in the URL, https://user:password@host/…",
   "--user": "--netrc, or user and password in the URL, https://user:password@host/…",
+  "--ca-bundle": "it is --ca-file here",
+  "--ca-certificate": "it is --ca-file here",
   "-k": VERIFIED,
   "--insecure": VERIFIED,
   "--no-check-certificate": VERIFIED,
