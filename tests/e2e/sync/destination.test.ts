@@ -147,6 +147,16 @@ describe("an S3 name without a slash at its end", () => {
     },
   );
 
+  itWithFakeS3(
+    "is told to be no pattern where it has a star and nothing is there",
+    async ({ box, s3, work }) => {
+      s3.put("p/a.csv", "a");
+      const args = ["cp", "s3://bucket/p/*.csv", "dst"];
+      const { code, stderr } = await box.run(args, { cwd: work.path, env: s3.env });
+      expect([code, stderr]).toEqual([2, expect.stringContaining("* is a character in a source: --include")]);
+    },
+  );
+
   itWithFakeS3("is refused where it is both, and names both", async ({ box, s3, work }) => {
     for (const key of ["p", "p/a"]) s3.put(key, key);
     const env = s3.env;
