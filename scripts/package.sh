@@ -23,4 +23,4 @@ quietly node scripts/package/manifest.mjs "$package"
 # Without Node's types, as in a program that has nothing but the package.
 quietly tsc --ignoreConfig --noEmit --strict --module nodenext --types '' --lib es2024,dom "$package/dist/library.d.ts"
 quietly npm pack "$(cd "$package" && pwd)" --pack-destination "$output"
-ls "$output"/drover-*.tgz
+ls "$(cd "$output" && pwd)"/drover-*.tgz # absolute: npm takes dist/name.tgz for a repository of GitHub

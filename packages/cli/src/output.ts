@@ -1,6 +1,7 @@
 import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import type { OutputConfiguration } from "commander";
+import { counterpartOf } from "./display/other-tools.js";
 
 /** How much is said: `quiet` is what went wrong alone. */
 export type Verbosity = "quiet" | "normal" | "verbose";
@@ -81,12 +82,14 @@ export function reportError(error: unknown): void {
 /** Formats usage errors as one line, without secrets. @param where help is found. */
 export function oneLine(where: string): OutputConfiguration {
   return {
-    outputError: (text, write) =>
-      write(
-        `drover: ${redactText(text)
-          .replace(/^error: /, "")
-          .trim()
-          .replace(/\s*\n\s*/g, " ")} (${where})\n`,
-      ),
+    outputError: (text, write) => {
+      const line = redactText(text)
+        .replace(/^error: /, "")
+        .trim()
+        .replace(/\s*\n\s*/g, " ");
+      const [unknown, option = ""] = /^unknown option '([^']*)'/.exec(line) ?? [];
+      const counterpart = counterpartOf(option);
+      write(`drover: ${counterpart === undefined ? line : `${unknown}: ${counterpart}`} (${where})\n`);
+    },
   };
 }

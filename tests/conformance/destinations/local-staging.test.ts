@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
   closeSync,
@@ -15,6 +17,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
@@ -192,6 +195,22 @@ describe("what is in the way", () => {
     }
     expect(ground.names()).toEqual(["empty", "file"]);
     expect(ground.names(ground.to("file"))).toEqual(["inside"]);
+  });
+
+  it("a pipe, a socket or a device in the file's place is refused and stays", async ({ ground }) => {
+    execFileSync("mkfifo", [ground.to("pipe")]);
+    const server = createServer().listen(ground.to("socket"));
+    await once(server, "listening");
+    for (const name of ["pipe", "socket"]) {
+      const staging = ground.stage(name, "content");
+      await expect(staging.commit(ENTRY, false, () => {})).rejects.toEqual(pathError);
+      staging.discard();
+      staging.close();
+    }
+    expect(ground.names()).toEqual(["pipe", "socket"]);
+    expect(lstatSync(ground.to("pipe")).isFIFO()).toBe(true);
+    expect(lstatSync(ground.to("socket")).isSocket()).toBe(true);
+    server.close();
   });
 
   it("a file in a directory's place is refused and stays", async ({ ground }) => {

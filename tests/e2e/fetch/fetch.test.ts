@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
@@ -208,6 +208,8 @@ describe("exit code 64: invalid arguments and settings", () => {
     ["an unsupported scheme", ["--source-url", "gopher://example.org/x"]],
     ["an invalid URL", ["--source-url", "http://[bad/"]],
     ["a URL with one slash", ["--source-url", "http:/host/file"]],
+    ["a remote for the destination", ["--destination", "remote:dir/file"]],
+    ["standard output for the destination", ["--destination", "-"]],
   ];
   it.for(cases)("%s", async ([, args], { box, work }) => {
     work.write({ "sample.csv": "x" });
@@ -215,7 +217,7 @@ describe("exit code 64: invalid arguments and settings", () => {
     expect(result.code).toBe(64);
     const lines = linesOf(result);
     expect(lines.some((line) => line.level === "error")).toBe(true);
-    expect(existsSync(work.at("reports"))).toBe(false);
+    expect(readdirSync(work.path)).toEqual(["sample.csv"]);
   });
 });
 

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect } from "vitest";
 import { REPOSITORY } from "../../harness/drover.js";
@@ -41,7 +41,10 @@ beforeAll(async () => {
     PATH: `${dirname(process.execPath)}:/usr/bin:/bin:/usr/sbin`,
     DROVER_EMBEDDED_IDLE_MS: "1",
   };
-  await run(join(REPOSITORY, "scripts/package.sh"), [join(directory, "made")]);
+  const made = await run(join(REPOSITORY, "scripts/package.sh"), [
+    relative(REPOSITORY, join(directory, "made")),
+  ]);
+  expect(made.stdout).toMatch(/^\/.*\.tgz\n$/); // npm takes dist/name.tgz for a repository of GitHub
   const [name = ""] = readdirSync(join(directory, "made")).filter((each) => each.endsWith(".tgz"));
   tarball = join(directory, "made", name);
   await npm(["install", "--global", "--prefix", prefix, tarball], directory);

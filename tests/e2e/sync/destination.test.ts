@@ -48,6 +48,44 @@ describe("drover cp", () => {
     expect(readFileSync(work.at("dst/one.txt"), "utf8")).toBe("1");
   });
 
+  it.for<[dest: string, says: string]>([
+    ["remote:bucket/x", "./remote:"],
+    ["s3:bucket/x", "s3://"],
+    ["user@host:/srv/x", "./user@host:"],
+    ["-", "./-"],
+  ])("refuses %s, which other tools write for what is no path here", async ([dest, says], { box, work }) => {
+    work.write(TREE);
+    for (const args of [
+      ["cp", "src", dest],
+      ["sync", "src", "--to", dest],
+      ["cp", "one.txt", dest],
+    ]) {
+      const { code, stdout, stderr } = await box.run(args, { cwd: work.path });
+      expect([code, stdout, stderr]).toEqual([2, "", expect.stringMatching(/^drover: .*\n$/)]);
+      expect(stderr).toContain(says);
+    }
+    expect(readdirSync(work.path).sort()).toEqual(["one.txt", "src", "two.txt"]);
+  });
+
+  it.for(["./remote:x", "at-10:30/x", "there:/x", "a b:c"])(
+    "takes %s for a path",
+    async (dest, { box, work }) => {
+      work.write({ ...TREE, "there:/old": "old" });
+      expect((await box.run(["cp", "one.txt", `${dest}/`], { cwd: work.path })).code).toBe(0);
+      expect(readFileSync(work.at(`${dest}/one.txt`), "utf8")).toBe("1");
+    },
+  );
+
+  it("says where a file is in the way of a directory", async ({ box, work }) => {
+    work.write(TREE);
+    for (const dest of ["one.txt/", "one.txt/sub", "one.txt/sub/x/"]) {
+      const { code, stderr } = await box.run(["cp", "src/a", dest], { cwd: work.path });
+      expect([code, stderr]).toEqual([2, expect.stringContaining(": not a directory")]);
+      expect(stderr).not.toContain("--artifact-root");
+    }
+    expect((await box.run(["cp", "src", "src"], { cwd: work.path })).stderr).not.toContain("--artifact-root");
+  });
+
   it("refuses one argument alone", async ({ box, work }) => {
     work.write(TREE);
     const { code, stderr } = await box.run(["cp", "src"], { cwd: work.path });
@@ -77,6 +115,7 @@ describe("drover sync", () => {
       const { code, stdout, stderr } = await box.run(["sync", "src", last], { cwd: work.path });
       expect([code, stdout]).toEqual([2, ""]);
       expect(stderr).toContain(`drover cp src ${last} `);
+      expect(stderr).toContain(`drover sync src --to ${last} --delete `);
       expect(stderr).toContain(`drover sync src ${last} --to DIR`);
       expect(existsSync(work.at("reports"))).toBe(false);
     },
@@ -105,6 +144,16 @@ describe("an S3 name without a slash at its end", () => {
       expect(readdirSync(work.at("dst")).sort()).toEqual(["a", "sub"]);
       expect((await box.run(["cp", "s3://bucket/p", "copy"], { cwd: work.path, env })).code).toBe(0);
       expect(readdirSync(work.at("copy")).sort()).toEqual(["a", "sub"]);
+    },
+  );
+
+  itWithFakeS3(
+    "is told to be no pattern where it has a star and nothing is there",
+    async ({ box, s3, work }) => {
+      s3.put("p/a.csv", "a");
+      const args = ["cp", "s3://bucket/p/*.csv", "dst"];
+      const { code, stderr } = await box.run(args, { cwd: work.path, env: s3.env });
+      expect([code, stderr]).toEqual([2, expect.stringContaining("* is a character in a source: --include")]);
     },
   );
 

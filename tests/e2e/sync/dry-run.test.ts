@@ -1,4 +1,5 @@
-import { cpSync, utimesSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, lstatSync, mkdirSync, readdirSync, utimesSync } from "node:fs";
 import { describe, expect } from "vitest";
 import { it } from "../../harness/fixtures.js";
 
@@ -20,4 +21,20 @@ describe("a dry run without an earlier sync", () => {
     const run = await box.run(args);
     expect(run.stdout).toContain("3 copied, 2 unchanged, 0 failed;");
   });
+});
+
+it("a pipe in a file's place is refused by a dry run and by a run, which keeps nothing either", async ({
+  box,
+  work,
+}) => {
+  work.write({ "in/a": "a" });
+  mkdirSync(work.out);
+  execFileSync("mkfifo", [work.to("a")]);
+  const args = ["sync", work.at("in"), "--to", work.out, "--suffix", ".old"];
+  for (const command of [[...args, "-n"], args]) {
+    const { code, stdout } = await box.run(command);
+    expect([code, stdout]).toEqual([3, expect.stringContaining(" is a device, pipe or socket)")]);
+  }
+  expect(readdirSync(work.out)).toEqual(["a"]);
+  expect(lstatSync(work.to("a")).isFIFO()).toBe(true);
 });

@@ -55,11 +55,13 @@ describe("patterns match at any depth, unless they begin with a slash", () => {
         "",
       ];
       const command = ["sync", source, ...options, ...into];
+      const namesDirectory = source === work.at("in") && options.join(" ") === "--exclude logs";
+      const said = namesDirectory ? expect.stringMatching(/^warning: --exclude "logs" .*\n$/) : "";
       const dry = await box.run([...command, "--dry-run", "--json"], { env: s3.env, cwd: work.path });
       const planned = JSON.parse(dry.stdout) as { destination: string }[];
       expect(planned.map(({ destination }) => relative(into[1] as string, destination))).toEqual(expected);
       const { code, stderr } = await box.run(command, { env: s3.env, cwd: work.path });
-      expect([code, stderr]).toEqual([0, ""]);
+      expect([code, stderr]).toEqual([0, said]);
       expect(filesBelow(into[1] as string).map((path) => relative(into[1] as string, path))).toEqual(
         expected,
       );
@@ -102,6 +104,8 @@ it("refuses what cannot be parsed, and what can never match, before anything is 
     [["--exclude", "a[b"], /invalid pattern "a\[b": \[ without \]/],
     [["--pattern", "{a,b"], /invalid pattern "\{a,b": \{ without \}/],
     [["--pattern", "a", "--pattern", "!a"], /--pattern "a" can never match/],
+    [["--exclude", "./logs/"], /--exclude "\.\/logs\/" can never match.*: write \/logs\//],
+    [["--pattern", "../a"], /--pattern "\.\.\/a" can never match/],
   ] as const) {
     const { code, stdout, stderr } = await box.run(["sync", work.at("in"), ...options, ...work.into, ...own]);
     expect([code, stdout, stderr]).toEqual([2, "", expect.stringMatching(says)]);
@@ -131,4 +135,23 @@ it("a run that began with the old syntax goes on with it, and says so", async ({
     expect.stringMatching(/^warning: run \S+ began before .*keeps its meaning.*\n$/),
   ]);
   expect(here(work)).toEqual(["root.csv", "sub/logs/x/2", "sub/x/a/b.txt", "sub/y.csv"]);
+});
+
+it("warns of a pattern that names a directory, which only a slash at its end leaves out", async ({
+  box,
+  work,
+}) => {
+  work.write({ "in/logs/a": "a", "in/b": "b", "out/uploads/c": "c" });
+  const run = (...args: string[]) => box.run(["sync", work.at("in"), "--to", work.out, "-n", ...args]);
+  const warning = (option: string, at: string, write: string) =>
+    `warning: ${option} is about files of that name; of the directory ${work.at(at)} and all below it, write "${write}"\n`;
+  const logs = await run("--exclude", "logs", "--pattern", "!/logs", "--exclude", "b");
+  expect(logs.stderr).toBe(
+    warning('--pattern "!/logs"', "in/logs", "/logs/") + warning('--exclude "logs"', "in/logs", "logs/"),
+  );
+  const uploads = await run("--exclude", "uploads", "--delete");
+  expect(uploads.stderr).toContain(warning('--exclude "uploads"', "out/uploads", "uploads/"));
+  const meant = await run("--exclude", "uploads/", "--exclude", "logs/", "--delete");
+  expect(meant.stderr).not.toContain("is about files");
+  expect(meant.stdout).toContain(" 0 deleted;");
 });

@@ -269,6 +269,23 @@ it("a typing error is reported in one line, with a suggestion", async ({ box }) 
   expect(await told("catalog export --x")).toBe(`drover: unknown option '--x' ${where("catalog export")}\n`);
 });
 
+it.for([
+  ["cp a b --recursive", "--recursive", "a directory is copied whole anyway"],
+  ["cp a b -r", "-r", "a directory is copied whole anyway"],
+  ["sync a --to b --transfers=8", "--transfers=8", "--max-workers"],
+  ["sync a --to b --size-only", "--size-only", "no option says how to compare"],
+  ["sync a --to b --files-from x", "--files-from", "--from-file"],
+  ["cp a b --delete", "--delete", "drover sync SOURCE… --to DEST --delete"],
+  ["cp a b --endpoint-url http://x", "--endpoint-url", "--s3-endpoint"],
+  ["cp a b --limit-rate=3k", "--limit-rate=3k", "--bwlimit"],
+  ["cp a b --no-check-certificate", "--no-check-certificate", "--ca-file"],
+])("an option of another tool is told the counterpart: %s", async ([line, option, says], { box }) => {
+  const { code, stderr } = await box.run((line as string).split(" "));
+  expect([code, stderr]).toEqual([2, expect.stringMatching(/^drover: [^\n]*\n$/)]);
+  expect(stderr).toContain(`unknown option '${option}': `);
+  expect(stderr).toContain(says);
+});
+
 it.skipIf(!existsSync("/dev/full"))(
   "unwritable results fail the command, not its files",
   async ({ box, origin, work }) => {

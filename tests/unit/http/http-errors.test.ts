@@ -5,6 +5,16 @@ import { describe, expect, test } from "vitest";
 
 const NOW = Date.parse("2026-01-01T00:00:00Z");
 
+test("an unknown authority is told what Drover takes, and not what Node takes", () => {
+  const code = "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
+  const text =
+    "unable to verify the first certificate; if the root CA is installed locally, try running Node.js with --use-system-ca";
+  const { message } = connectionError(Object.assign(new Error(text), { code }), 1_000);
+  expect(message).toBe(
+    `certificate or TLS error (${code}): unable to verify the first certificate; --ca-file (DROVER_CA_FILE) or SSL_CERT_FILE can name its authority`,
+  );
+});
+
 describe("Retry-After", () => {
   test.for<[string | undefined, number | undefined]>([
     ["0", 0],

@@ -72,6 +72,14 @@ describe("the proxy of an origin", () => {
     },
   );
 
+  test.for(["http://me:12#34@proxy.test", "http://me:1/2@proxy.test", "http://me:p@ss?x@proxy.test:3128"])(
+    "with a special character in the password is refused with what to do: %s",
+    (value) => {
+      const find = () => new Proxies({ HTTPS_PROXY: value }).for("https://a.test");
+      expect(find).toThrow(/^HTTPS_PROXY must be .*percent-encoded$/);
+    },
+  );
+
   test("is sent user and password, decoded", () => {
     const found = new Proxies({ HTTPS_PROXY: "http://me:p%40ss@proxy.test" }).for("https://a.test");
     expect(found?.authorization).toBe(`Basic ${Buffer.from("me:p@ss").toString("base64")}`);

@@ -11,7 +11,7 @@ import { makeDirectory } from "@drover/shared/make-directory";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import { findRedisServer } from "@drover/shared/redis/embedded/embedded";
-import { hostOf, openTree, parseLocation, storageOf } from "@drover/shared/storage/registry";
+import { hostOf, openTree, parseLocation, parseRoot, storageOf } from "@drover/shared/storage/registry";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import type { FetchLog } from "../display/fetch-log.js";
 import { FETCH_EXIT } from "../exit.js";
@@ -72,10 +72,13 @@ function requestOf(flags: FetchFlags, resolved: Resolved, stateDir: string): Par
   });
   if (storage.settings !== undefined)
     throw new SettingsError(`--source-url ${text}: fetch takes http(s) URLs and files; use drover sync`);
-  const destination = resolve(flags.destination ?? join(root, "reports/resilient-sync/sample.csv"));
   if (storageOf(flags.destination ?? "").settings !== undefined)
     throw new SettingsError("--destination must be a local file: use drover sync for S3");
   if (flags.destination === "") throw new SettingsError("--destination must be a file's path");
+  const destination = parseRoot(
+    flags.destination ?? join(root, "reports/resilient-sync/sample.csv"),
+    process.cwd(),
+  );
   if (flags.lockDir === "") throw new SettingsError("--lock-dir must be a directory's path");
   if (flags.destination?.endsWith("/") || (existsSync(destination) && statSync(destination).isDirectory())) {
     throw new SettingsError(`--destination ${destination} is a directory: name the file`);

@@ -32,6 +32,8 @@ export async function makeRun(
     throw new SettingsError(
       "--delete needs the command to stay until everything has arrived: leave --detach out",
     );
+  const { directoriesMeant } = await import("@drover/producer/expand/directories-meant");
+  for (const line of directoriesMeant(planned.spec)) warn(line);
   const { checkBackup, prepareDestination } = await import("@drover/producer/runs/destination");
   await checkBackup(planned);
   if (flags.dryRun) {

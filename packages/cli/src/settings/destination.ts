@@ -43,6 +43,7 @@ export function refuseAmbiguous(sources: string[], { values, origins }: Resolved
   const shown = redactUrl(last);
   throw new SettingsError(
     `is ${shown} a source or the destination? drover cp ${others} ${shown} copies into it; ` +
+      `drover sync ${others} --to ${shown} --delete makes it the same; ` +
       `drover sync ${others} ${shown} --to DIR takes it as a source`,
   );
 }

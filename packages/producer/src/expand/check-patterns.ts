@@ -15,7 +15,7 @@ interface Rule {
 
 /**
  * Checks the patterns of a new run: each one's syntax, and that none is there in vain. Only what is certain is refused:
- * a rule behind one of the opposite sign that matches everything, or exactly the same.
+ * a rule behind one of the opposite sign that matches everything, or exactly the same, and one that begins with `./` or `../`.
  *
  * @param selection `+ glob` and `- glob` as filters, in order.
  * @throws SettingsError for an invalid pattern, and for one that can never match.
@@ -27,7 +27,11 @@ export function checkPatterns({
   patterns: readonly string[];
   filters: readonly string[];
 }): void {
-  checkOrder(filters.map((filter) => ruleOf(filter.slice(2), filter[0] === "+")));
+  const filterRules = filters.map((filter) => ruleOf(filter.slice(2), filter[0] === "+"));
+  for (const rule of filterRules) refuseDots(rule.glob, flagOf(rule));
+  for (const pattern of patterns)
+    refuseDots(pattern.replace(/^!/, ""), `--pattern ${JSON.stringify(pattern)}`);
+  checkOrder(filterRules);
   const rules = patterns.map((pattern) =>
     PATTERNS.isNegation(pattern) ? ruleOf(pattern.slice(1), false) : ruleOf(pattern, true),
   );
@@ -36,6 +40,14 @@ export function checkPatterns({
 
 function ruleOf(glob: string, include: boolean): Rule {
   return { glob, include, compiled: compileGlob(glob).source };
+}
+
+/** Patterns are about paths below a source, and those never begin with a dot and a slash. */
+function refuseDots(glob: string, option: string): void {
+  const below = /^\.{1,2}\/(.*)$/s.exec(glob)?.[1];
+  if (below === undefined) return;
+  const remedy = glob.startsWith("./") ? `: write /${below}` : "";
+  throw new SettingsError(`${option} can never match, since paths begin below the source${remedy}`);
 }
 
 /** The first rule that matches a file decides. */

@@ -205,8 +205,9 @@ function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | un
   if (there === "nothing") return { ...base, action: "copy", reason: NEW };
   if (there === "unknown")
     return { ...base, action: "copy", reason: "it is not known to be this version there" };
-  if (there === "directory") {
-    const why = `the destination ${destination} is a directory`;
+  if (there === "directory" || there === "special") {
+    const what = there === "directory" ? "a directory" : "a device, pipe or socket";
+    const why = `the destination ${destination} is ${what}`;
     return refused(base, new TransferError("path", why, { permanent: true }));
   }
   if (entry.version === undefined)

@@ -211,7 +211,7 @@ async function resolveTree(source: Location, listers: Listers): Promise<Location
 /** @throws SettingsError if a tree would be synced onto itself. */
 function refuseSame({ storage, text }: Location, spec: RunSpec): void {
   if (storage !== storageOf(spec.root) || !storage.destination?.isSame(text, spec.root, spec)) return;
-  throw new SettingsError(`${text} is the destination itself: choose another --artifact-root`);
+  throw new SettingsError(`${text} is the destination itself: choose another`);
 }
 
 function resolveList(list: string, directory: string): string {

@@ -1,4 +1,5 @@
-export type EntryKind = "nothing" | "file" | "directory" | "unknown";
+/** `special` is a device, pipe or socket. */
+export type EntryKind = "nothing" | "file" | "directory" | "special" | "unknown";
 
 /** The names in a destination tree. It need not be there, and nothing of it is opened. */
 export interface TreeNames {

@@ -5,6 +5,9 @@ const TLS = /^(CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|HOSTNAME_
 /** The certificate may be good, but nobody that is trusted has signed it. */
 const UNKNOWN_AUTHORITY = /^(DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED|UNABLE_TO_(GET_ISSUER|VERIFY))/;
 
+/** What Node advises itself. The authorities of the system count already. */
+const NODE_ADVICE = /; if the root CA is installed locally, try running Node\.js with --use-system-ca/;
+
 /** Formats milliseconds as seconds. */
 const seconds = (ms: number) => `${Number((ms / 1000).toFixed(1))} s`;
 
@@ -46,7 +49,8 @@ export function connectionError(error: unknown, timeoutMs: number): TransferErro
     const hint = UNKNOWN_AUTHORITY.test(code)
       ? "; --ca-file (DROVER_CA_FILE) or SSL_CERT_FILE can name its authority"
       : "";
-    return make("tls", `certificate or TLS error (${code}): ${messageOf(inner)}${hint}`, code !== "EPROTO");
+    const text = messageOf(inner).replace(NODE_ADVICE, "");
+    return make("tls", `certificate or TLS error (${code}): ${text}${hint}`, code !== "EPROTO");
   }
   if (code.startsWith("HPE_") || error instanceof errors.HTTPParserError) {
     const why = /\(([^()]*)\)\s*$/.exec(messageOf(error))?.[1] ?? code;

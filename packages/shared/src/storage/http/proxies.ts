@@ -118,8 +118,12 @@ function readProxy(name: string, value: string): ProxyServer {
   const text = value.includes("://") ? value : `http://${value}`;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const protocol = url?.protocol;
-  if (!url || url.hostname === "" || (protocol !== "http:" && protocol !== "https:"))
-    throw new TransferError("proxy", `${name} must be the http(s) URL of a proxy`, { permanent: true });
+  if (!url || url.hostname === "" || (protocol !== "http:" && protocol !== "https:") || isCut(url))
+    throw new TransferError(
+      "proxy",
+      `${name} must be the http(s) URL of a proxy, with special characters of user and password percent-encoded`,
+      { permanent: true },
+    );
   const port = url.port || (protocol === "https:" ? "443" : "80");
   const user = [url.username, url.password].map(decoded).join(":");
   return {
@@ -129,6 +133,11 @@ function readProxy(name: string, value: string): ProxyServer {
     authorization: user === ":" ? undefined : `Basic ${Buffer.from(user).toString("base64")}`,
     shown: `${protocol}//${url.hostname}:${port}`,
   };
+}
+
+/** Whether a `/`, `?` or `#` in the password ended the host early, so that a part of the password is taken for the host. */
+function isCut({ pathname, search, hash }: URL): boolean {
+  return `${pathname}${search}${hash}`.includes("@");
 }
 
 function decoded(text: string): string {

@@ -1,4 +1,4 @@
-import { accessSync, constants, opendirSync, realpathSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, opendirSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { errnoCode, SettingsError } from "../../errors.js";
@@ -12,7 +12,7 @@ import { LocalTree } from "./tree.js";
 const destination: DestinationStorage = {
   example: "a directory",
   ownDirectory: true,
-  parseRoot: parsePath,
+  parseRoot,
   join,
   asFile(path) {
     const name = basename(path);
@@ -34,9 +34,9 @@ const destination: DestinationStorage = {
       makeDirectory(root);
       accessSync(root, constants.W_OK);
     } catch (error) {
-      throw new SettingsError(
-        `cannot write to ${root} (${errnoCode(error)}): choose another --artifact-root`,
-      );
+      const code = errnoCode(error) ?? "";
+      const why = /^(EEXIST|ENOTDIR)$/.test(code) ? ": not a directory" : "";
+      throw new SettingsError(`cannot write to ${root} (${code})${why}: choose another destination`);
     }
   },
   namesOf: (root) => new LocalNames(realAncestor(root)),
@@ -103,6 +103,23 @@ export const localStorage: Storage = {
     return new LocalLister(of === "sources" ? spec.root : undefined);
   },
 };
+
+/**
+ * The absolute path of a destination.
+ *
+ * @throws SettingsError for what other tools write for standard output, and for a remote or a host (`NAME:`): it would
+ *   be a file or a directory of that name, which is where nobody looks for it. `./NAME:` names one; `10:30` is a time.
+ */
+function parseRoot(text: string, directory: string): string {
+  if (text === "-")
+    throw new SettingsError("nothing is written to standard output: ./- is a file of that name");
+  const [first = "", remote] = /^([a-z][\w.@+-]*:)(?!\/\/|\d\d)[^/]*/i.exec(text) ?? [];
+  if (remote !== undefined && !existsSync(join(directory, first)))
+    throw new SettingsError(
+      `${remote} is no directory here: write s3://bucket/prefix for S3, or ./${remote}… for a path`,
+    );
+  return parsePath(text, directory);
+}
 
 /** The absolute path of a path or a file URL. @throws SettingsError for an invalid file URL. */
 function parsePath(text: string, directory: string): string {

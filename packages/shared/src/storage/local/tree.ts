@@ -1,4 +1,5 @@
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fstatSync,
@@ -69,7 +70,7 @@ export class LocalTree extends LocalNames implements Tree {
     try {
       const stat = lstatSync(directory.at(baseName(name)), { throwIfNoEntry: false });
       if (!stat) return "nothing";
-      return stat.isDirectory() ? "directory" : "file";
+      return stat.isDirectory() ? "directory" : isSpecial(stat) ? "special" : "file";
     } finally {
       this.release(directory);
     }
@@ -370,6 +371,7 @@ export function putBack(directory: Directory, staged: string, name: string): voi
 export function publish(directory: Directory, staging: string, name: string): void {
   directory.check();
   const base = name.slice(name.lastIndexOf("/") + 1);
+  refuseSpecial(directory, base);
   try {
     renameSync(directory.at(staging), directory.at(base));
   } catch (error) {
@@ -385,4 +387,20 @@ export function publish(directory: Directory, staging: string, name: string): vo
     }
     throw fileError(error, `write ${join(directory.path, base)}`);
   }
+}
+
+/** A rename would replace a device such as `/dev/null`. @throws TransferError class `path` if one is there. */
+function refuseSpecial(directory: Directory, base: string): void {
+  const stat = lstatSync(directory.at(base), { throwIfNoEntry: false });
+  if (stat && isSpecial(stat)) {
+    const path = join(directory.path, base);
+    throw new TransferError("path", `the destination ${path} is a device, pipe or socket`, {
+      permanent: true,
+    });
+  }
+}
+
+/** Whether it is a device, pipe or socket. */
+export function isSpecial(stat: Stats | BigIntStats): boolean {
+  return !stat.isFile() && !stat.isDirectory() && !stat.isSymbolicLink();
 }

@@ -66,7 +66,8 @@ export class S3Lister implements Lister {
       }
       if (object) return { is: "file", version: versionOf(object) };
       if (isPrefix) return { is: "tree" };
-      const why = "no such object, and nothing below that prefix";
+      const hint = key.includes("*") ? " (* is a character in a source: --include chooses files)" : "";
+      const why = `no such object, and nothing below that prefix${hint}`;
       return { is: "nothing", why: expected === "either" ? why : "no such object (a prefix ends in /)" };
     } catch (error) {
       // Who may not list may still be allowed to read: asking for the object will tell.

@@ -20,7 +20,7 @@ import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { Directory } from "@drover/shared/storage/local/directory";
-import { type LocalTree, remove, stagingName } from "@drover/shared/storage/local/tree";
+import { isSpecial, type LocalTree, remove, stagingName } from "@drover/shared/storage/local/tree";
 
 const { COPYFILE_EXCL, COPYFILE_FICLONE, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 const fsyncAsync = promisify(fsync);
@@ -81,7 +81,7 @@ export class LocalBackup {
   async keep({ directory, name, fence, durable }: Former, check: () => void): Promise<string | undefined> {
     const from = directory.at(baseName(name));
     const stat = look(from);
-    if (!stat || stat.isDirectory()) return undefined;
+    if (!stat || stat.isDirectory() || isSpecial(stat)) return undefined;
     let place: Directory | undefined;
     try {
       place = this.tree.directoryOf(name);

@@ -19,7 +19,7 @@ import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { Directory } from "@drover/shared/storage/local/directory";
-import { type LocalTree, publish, remove, stagingName } from "@drover/shared/storage/local/tree";
+import { isSpecial, type LocalTree, publish, remove, stagingName } from "@drover/shared/storage/local/tree";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import { type ResumeRecord, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
@@ -204,7 +204,7 @@ export class LocalStaging implements Staging, StagingFile {
   #checkFormer(former: string | undefined): void {
     const { name, path } = this.attempt.file;
     const stat = lstatSync(this.directory.at(baseName(name)), { bigint: true, throwIfNoEntry: false });
-    if (!stat || stat.isDirectory() || statStamp(stat) === former) return;
+    if (!stat || stat.isDirectory() || isSpecial(stat) || statStamp(stat) === former) return;
     throw new TransferError("changed", `another writer replaced ${path} while it was kept`, {
       verdict: "ok",
     });

@@ -1,0 +1,77 @@
+const COMPARED = "no option says how to compare: what differs is replaced, what is unchanged is left alone";
+const WHOLE = "a directory is copied whole anyway";
+const VERIFIED = "certificates are always verified; --ca-file names an authority of your own";
+const BUCKET = "the bucket's defaults hold";
+
+/** Options of rclone, aws s3, s5cmd, wget, cp and rsync, and what stands for them here. `docs/coming-from.md` has more. */
+const COUNTERPARTS: Record<string, string> = {
+  "-a": WHOLE,
+  "-r": WHOLE,
+  "-R": WHOLE,
+  "--archive": WHOLE,
+  "--recursive": WHOLE,
+  "-c": COMPARED,
+  "-u": COMPARED,
+  "--exact-timestamps": COMPARED,
+  "--ignore-existing": COMPARED,
+  "--ignore-times": COMPARED,
+  "--immutable": COMPARED,
+  "--no-clobber": COMPARED,
+  "--size-only": COMPARED,
+  "--update": COMPARED,
+  "-j": "it is --max-workers here",
+  "--jobs": "it is --max-workers here",
+  "--numworkers": "it is --max-workers here",
+  "--parallel": "it is --max-workers here",
+  "--transfers": "it is --max-workers here",
+  "-i": "it is --from-file here",
+  "--files-from": "it is --from-file here",
+  "--input-file": "it is --from-file here",
+  "--filter": "it is --include or --exclude here, in any order, or --filter-from with a file",
+  "--delete": "drover sync SOURCE… --to DEST --delete has it",
+  "--max-delete": "drover sync SOURCE… --to DEST --delete has it",
+  "--delete-after": "it is --delete of drover sync here, after all has arrived",
+  "--delete-before": "it is --delete of drover sync here, after all has arrived",
+  "--delete-during": "it is --delete of drover sync here, after all has arrived",
+  "--delete-excluded": "what the filters leave out is never deleted",
+  "--remove-source-files": "nothing is moved",
+  "--endpoint-url": "it is --s3-endpoint here",
+  "--no-sign-request": "it is --s3-anonymous here",
+  "--region": "it is --s3-region here",
+  "--request-payer": "it is --s3-requester-pays here",
+  "--acl": BUCKET,
+  "--sse": BUCKET,
+  "--storage-class": BUCKET,
+  "--only-show-errors": "it is --quiet here",
+  "-P": "progress is shown on a terminal anyway; --stats sets how often elsewhere",
+  "--progress": "progress is shown on a terminal anyway; --stats sets how often elsewhere",
+  "--log-file": "redirect what is printed: >>FILE 2>&1",
+  "--limit-rate": "it is --bwlimit here",
+  "-t": "it is --retries here",
+  "--tries": "it is --retries here",
+  "-T": "it is --timeout here",
+  "-O": "the last argument of drover cp is the file's name",
+  "--output-document": "the last argument of drover cp is the file's name",
+  "--password": "--netrc, or user and password in the URL, https://user:password@host/…",
+  "--user": "--netrc, or user and password in the URL, https://user:password@host/…",
+  "--ca-bundle": "it is --ca-file here",
+  "--ca-certificate": "it is --ca-file here",
+  "-k": VERIFIED,
+  "--insecure": VERIFIED,
+  "--no-check-certificate": VERIFIED,
+  "--no-verify-ssl": VERIFIED,
+  "-L": "a link to a file arrives as a file anyway",
+  "--copy-links": "a link to a file arrives as a file anyway",
+  "--follow-symlinks": "a link to a file arrives as a file anyway",
+};
+
+/**
+ * What stands for an option that is unknown here, but known from another tool.
+ *
+ * @param option as it was typed, with its value behind `=` or without.
+ * @returns undefined if it is not known at all.
+ */
+export function counterpartOf(option: string): string | undefined {
+  const name = option.replace(/=.*$/s, "");
+  return Object.hasOwn(COUNTERPARTS, name) ? COUNTERPARTS[name] : undefined;
+}
