@@ -226,6 +226,16 @@ describe("a certificate", () => {
       await rejected((await makeSigner(directory, { name })).certificate).toThrow(SnsCertificateError);
   });
 
+  it.each([
+    "sns.us-east-1.amazonaws.com",
+    "sns-signing.ap-southeast-3.amazonaws.com",
+    "sns-us-gov-west-1.amazonaws.com",
+    "sns-cn-north-1.amazonaws.com.cn",
+  ])("may be of %s", async (name) => {
+    const regional = await makeSigner(directory, { name });
+    await verifier({}, regional.certificate).verify(signed(envelope(), regional));
+  });
+
   it("with another kind of key, or a short one, is refused", async () => {
     const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
     for (const key of [curve, ["-newkey", "rsa:1024"]])

@@ -2,8 +2,8 @@ import { X509Certificate } from "node:crypto";
 import { messageOf } from "@drover/shared/errors";
 import { SnsCertificateError } from "./sns-errors.js";
 
-/** Names that certificates of SNS have, such as sns.amazonaws.com and sns.us-east-1.amazonaws.com. */
-const SNS_NAME = /^sns[a-z0-9.-]*\.amazonaws\.com(\.cn)?$/;
+/** Names of certificates of SNS: sns.amazonaws.com, sns.REGION, sns-REGION and sns-signing.REGION. */
+const SNS_NAME = /^sns(-signing)?([.-][a-z]{2,}(-[a-z]+)+-\d+)?\.amazonaws\.com(\.cn)?$/;
 const MAX_PEM_CHARS = 64 * 1024;
 const MAX_CHAIN = 5;
 const MIN_KEY_BITS = 2048;
