@@ -29,11 +29,12 @@ export interface Budget {
 
 /** Reads a notification of a storage by its shape. Never throws for what it contains. */
 export function readContent(json: unknown, budget: Budget): Content {
-  if (Array.isArray(json)) return readAll(json, budget, (record) => one(readS3Record(record, true)));
+  // Earlier versions of versitygw send records without anything around them.
+  if (Array.isArray(json)) return readAll(json, budget, (record) => one(readS3Record(record)));
   if (!isObject(json)) return { is: "unknown", why: "it is no JSON object" };
   if (json.Event === "s3:TestEvent") return { is: "test" };
   if (Array.isArray(json.Records))
-    return readAll(json.Records, budget, (record) => one(readS3Record(record, false)));
+    return readAll(json.Records, budget, (record) => one(readS3Record(record)));
   if ("detail-type" in json) return readAll([json], budget, (event) => one(readEventBridge(event)));
   if ("event_type" in json && "key" in json) return readAll([json], budget, readSeaweedFs);
   return { is: "unknown", why: "it has the shape of no notification that is known" };

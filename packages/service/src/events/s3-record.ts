@@ -28,15 +28,14 @@ const REMOVED =
 /**
  * Reads a record of the S3 event structure, as AWS, Ceph and versitygw send it.
  *
- * @param isBare whether it came in an array without `Records` around it, as earlier versions of versitygw send it.
  * @returns undefined for an event that neither creates nor removes an object, such as a change of its tags.
  * @throws {MalformedRecordError}
  */
-export function readS3Record(record: unknown, isBare: boolean): StorageEvent | undefined {
+export function readS3Record(record: unknown): StorageEvent | undefined {
   const read = checked(recordSchema, record);
   const type = typeOf(read.eventName.replace(/^s3:/, ""));
   if (type === undefined) return undefined;
-  const origin = originOf(read, isBare);
+  const origin = originOf(read);
   const { bucket, object } = read.s3;
   return {
     origin,
@@ -60,10 +59,10 @@ function typeOf(eventName: string): StorageEvent["type"] | undefined {
  * versitygw stamps its records `aws:s3`, so that nothing tells them apart for certain. What its records have and AWS's
  * do not: `userIdentity.PrincipalId` with a capital P, in all versions.
  */
-function originOf(record: S3Record, isBare: boolean): Origin {
+function originOf(record: S3Record): Origin {
   if (record.eventSource === "ceph:s3") return "ceph";
   if (record.eventSource !== "aws:s3") throw new MalformedRecordError("eventSource: not aws:s3 or ceph:s3");
-  return isBare || record.userIdentity?.PrincipalId !== undefined ? "versitygw" : "aws";
+  return record.userIdentity?.PrincipalId !== undefined ? "versitygw" : "aws";
 }
 
 /** AWS encodes keys like a form: `+` is a space, `%2B` a plus. */
