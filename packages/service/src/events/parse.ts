@@ -5,7 +5,7 @@ import { type SnsEnvelope, snsEnvelopeSchema } from "./sns-envelope.js";
 /** Largest body in bytes that is looked at. */
 export const MAX_NOTIFICATION_BYTES = 16 * 1024 * 1024;
 /** Most records in one body. Services send one to ten; a queue's consumer gets up to 10,000 messages. */
-const MAX_RECORDS = 20_000;
+const MAX_RECORDS = 10_000;
 
 /** A notification, or a message of Amazon SNS. */
 export type Message =

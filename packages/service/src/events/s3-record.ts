@@ -6,7 +6,7 @@ const recordSchema = z.object({
   eventSource: z.string(),
   eventName: z.string().max(200),
   eventTime: textSchema,
-  userIdentity: z.record(z.string(), z.unknown()).optional().catch(undefined),
+  userIdentity: z.object({ PrincipalId: z.unknown() }).optional().catch(undefined),
   s3: z.object({
     bucket: z.object({ name: bucketSchema }),
     object: z.object({
