@@ -1,6 +1,6 @@
 # Every target works from a fresh checkout: all but help and clean set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build package install uninstall demo test check bench chaos clean
+.PHONY: help setup build package lambda install uninstall demo test check bench chaos clean
 
 # Runs a command with the repository's own Node first on PATH, if it has one.
 RUN := scripts/with-node.sh
@@ -17,6 +17,9 @@ build: setup ## Compile the packages (the last step of setup)
 
 package: setup ## Make dist/drover-VERSION.tgz, for npm install -g
 	@$(RUN) scripts/package.sh
+
+lambda: setup ## Make dist/lambda, the AWS Lambda function that posts notifications
+	@npm run --silent build:lambda
 
 install: package ## Put drover into PREFIX (/usr/local), with a Node if there is none
 	@scripts/install.sh install "$(PREFIX)" dist/drover-*.tgz

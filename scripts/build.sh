@@ -2,7 +2,7 @@
 # Compiles the packages and bundles the drover command into a few files, if anything has changed.
 set -eu
 cd "$(dirname -- "$0")/.."
-scripts/with-node.sh tsc -b packages/cli
+scripts/with-node.sh tsc -b packages/cli packages/service
 bundle=packages/cli/bundle
 packed=$bundle/main.js
 if [ ! -f "$packed" ] || [ -n "$(find packages/*/dist rolldown.config.mjs package-lock.json -newer "$packed" -type f | head -n 1)" ]; then
