@@ -4,6 +4,9 @@ import { addSettings, RETENTION, STATE, settingsOf, WORKER } from "../settings/f
 import { collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
 import type { WorkerFlags } from "./worker-actions.js";
 
+const ALLOW_ADDRESS_HELP =
+  "beside public addresses, what guarded runs may fetch from, e.g. 10.1.0.0/16, files.internal:8080, or 'proxy' for the proxies of the environment (repeatable)";
+
 /** `drover worker`, and `drover workers`, which lists them. */
 export function addWorker(program: Command, exit: Exit): void {
   addSettings(program.command("workers").description("list a fleet's workers and what they carry"), STATE)
@@ -25,6 +28,7 @@ export function addWorker(program: Command, exit: Exit): void {
         collect,
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
+      .option("--allow-address <CIDR|HOST>", ALLOW_ADDRESS_HELP, collect)
       .option("--verbose", "a line for every file"),
     [
       ...WORKER,
