@@ -89,6 +89,8 @@ export const runSpecSchema = z.object({
   fleet: z.boolean().default(false),
   /** Whether the run has its own request headers, so that it must not share files with other runs. */
   ownFlights: z.boolean().default(false),
+  /** Whether its URLs came from somebody who must not aim the machine that fetches them at its own network. */
+  guarded: z.boolean().optional(),
 });
 
 export type RunSpec = z.infer<typeof runSpecSchema>;

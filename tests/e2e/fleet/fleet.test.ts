@@ -1,7 +1,10 @@
 import { existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
+import { openEngine, planRun, SILENT, submit } from "@drover/producer";
+import type { Outcome } from "@drover/shared/outcome";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
+import { startLocalPool } from "@drover/worker";
 import { Queue } from "bullmq";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
@@ -445,6 +448,50 @@ describe("a fleet", () => {
       2,
       expect.stringMatching(/^drover: cannot listen on --health-port .*\n$/),
     ]);
+  });
+
+  it("refuses a worker that is to allow what is no address, before it sets any limit", async ({
+    box,
+    work,
+    fleet,
+  }) => {
+    const args = ["worker", "--root", work.out, "--allow-address", "10.0.0.0/64", ...fleet.own];
+    const { code, stderr } = await box.run([...args, "--host-limit", "example.com=conn:1"]);
+    const redis = await connect(fleet.redis.address);
+    expect(await redis.exists(new Keys().limit("example.com:443"))).toBe(0);
+    redis.disconnect();
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/^drover: --allow-address must be .*, not "10\.0\.0\.0\/64"\n$/),
+    ]);
+  });
+
+  it("carries files of guarded runs from addresses that the worker allows", async ({
+    origin,
+    work,
+    fleet,
+  }) => {
+    await fleet.worker("--allow-address", "open.test", "--allow-address", origin.host);
+    const url = origin.route("/a", does.file("a"));
+    const engine = await openEngine({ redis: fleet.url, stateDir: work.path });
+    const planned = await planRun({
+      directory: work.path,
+      stateDir: work.path,
+      carriedBy: "fleet",
+      guarded: true,
+      selection: { sources: [url, "http://127.0.0.1:1/b"] },
+      destination: { root: work.out },
+    });
+    const options = { startPool: startLocalPool, stateDir: work.path, warn: () => {} };
+    const handle = await submit(engine, planned, options);
+    const told: Record<string, string> = {};
+    const settled = ({ name, outcome, error }: Outcome) => {
+      told[name] = error?.class ?? outcome;
+    };
+    await handle.follow({ ...SILENT, settled }, new AbortController().signal);
+    engine.close();
+    expect(told).toEqual({ a: "copied", b: "address" });
+    expect(readFileSync(work.to("a"), "utf8")).toBe("a");
   });
 
   it("tells followers that Redis is away, and that it is back", async ({ box, origin, work, fleet }) => {

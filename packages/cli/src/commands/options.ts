@@ -11,6 +11,9 @@ export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 
+export const ALLOW_ADDRESS_HELP =
+  "beside public addresses, what guarded runs may fetch from, e.g. 10.1.0.0/16, files.internal:8080, or 'proxy' for the proxies of the environment (repeatable)";
+
 export const HOST_LIMIT_HELP =
   "of the whole fleet, e.g. 'example.com=conn:8,rps:50,bw:20MB', '*=conn:16' or 'example.com=none' (repeatable)";
 

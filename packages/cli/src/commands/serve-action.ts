@@ -17,10 +17,11 @@ import { type Resolved, showSettings } from "../settings/settings.js";
 import { onStopSignal } from "../signals.js";
 import { withEngine } from "./engine.js";
 import { serviceLogger } from "./service-log.js";
-import { carryLogged } from "./worker-actions.js";
+import { carryLogged, type Work } from "./worker-actions.js";
 
 export interface ServeFlags extends ServiceFlags {
   root?: string[];
+  allowAddress?: string[];
   insecure?: boolean;
 }
 
@@ -58,7 +59,8 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       },
       ...markerIn(values["state-dir"] as string),
     });
-    const worker = carries ? await startOwnWorker(engine, roots, resolved, log) : undefined;
+    const work = { roots, allowAddresses: flags.allowAddress ?? [] };
+    const worker = carries ? await startOwnWorker(engine, work, resolved, log) : undefined;
     log.info({ port: service.port, concurrency: carries ? values.concurrency : 0, roots }, "service ready");
     return await untilSignal({ engine, service, worker, deadlineMs: values["drain-deadline"] * 1000 }, log);
   });
@@ -132,14 +134,14 @@ function shownOf(settings: ServiceSettings, resolved: Resolved): Record<string, 
 
 async function startOwnWorker(
   engine: Engine,
-  roots: string[],
+  may: Pick<Work, "roots" | "allowAddresses">,
   resolved: Resolved,
   log: Logger,
 ): Promise<RunningWorker> {
-  const { values } = resolved;
-  const services = await planServices(servicesRequestOf(resolved), { read: roots });
-  const work = { roots, services, healthPort: undefined, hostLimits: [], keepRuns: values["keep-runs"] };
-  return await carryLogged(engine, { ...work, concurrency: values.concurrency }, log);
+  const { concurrency, "keep-runs": keepRuns } = resolved.values;
+  const services = await planServices(servicesRequestOf(resolved), { read: may.roots });
+  const work = { ...may, services, concurrency, keepRuns, healthPort: undefined, hostLimits: [] };
+  return await carryLogged(engine, work, log);
 }
 
 interface Running {

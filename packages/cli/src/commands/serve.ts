@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
 import { addSettings, OUTCOMES_KEPT, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import { loadDotEnv } from "../settings/service-settings.js";
-import { collect, type Exit } from "./options.js";
+import { ALLOW_ADDRESS_HELP, collect, type Exit } from "./options.js";
 import type { ServeFlags } from "./serve-action.js";
 
 /** `drover serve`: the HTTP service. */
@@ -24,6 +24,7 @@ export function addServe(program: Command, exit: Exit): void {
       "directory that requests may read and write below, or s3://bucket/prefix to write below (repeatable)",
       collect,
     )
+    .option("--allow-address <CIDR|HOST>", ALLOW_ADDRESS_HELP, collect)
     .option("--insecure", "answer other machines without any token");
   addSettings(command, [
     ...(["concurrency", "drain-deadline", "retries", "timeout", "max-file-size"] as const),

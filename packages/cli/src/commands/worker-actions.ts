@@ -23,6 +23,7 @@ import type { OutputFlags } from "./options.js";
 export interface WorkerFlags {
   root: string[];
   hostLimit?: string[];
+  allowAddress?: string[];
   verbose?: boolean;
 }
 
@@ -40,7 +41,8 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   const log = logger(flags.verbose ?? false);
   return await withEngine(settings, async (engine) => {
     const { concurrency, "health-port": healthPort, "keep-runs": keepRuns } = settings;
-    const work = { concurrency, roots, services, healthPort, hostLimits, keepRuns };
+    const allowAddresses = flags.allowAddress ?? [];
+    const work = { concurrency, roots, services, allowAddresses, healthPort, hostLimits, keepRuns };
     const running = await carryLogged(engine, work, log);
     const health = running.healthPort === undefined ? {} : { health_port: running.healthPort };
     log.info({ concurrency, roots, ...health }, "worker ready");
@@ -80,6 +82,7 @@ export interface Work {
   concurrency: number;
   roots: string[];
   services: Services;
+  allowAddresses: string[];
   healthPort: number | undefined;
   hostLimits: ReturnType<typeof parseHostLimit>[];
   keepRuns: number;

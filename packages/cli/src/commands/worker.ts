@@ -1,7 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addSettings, RETENTION, STATE, settingsOf, WORKER } from "../settings/flags.js";
-import { collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
+import { ALLOW_ADDRESS_HELP, collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
 import type { WorkerFlags } from "./worker-actions.js";
 
 /** `drover worker`, and `drover workers`, which lists them. */
@@ -25,6 +25,7 @@ export function addWorker(program: Command, exit: Exit): void {
         collect,
       )
       .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect)
+      .option("--allow-address <CIDR|HOST>", ALLOW_ADDRESS_HELP, collect)
       .option("--verbose", "a line for every file"),
     [
       ...WORKER,

@@ -27,7 +27,7 @@ const GROUPS: [heading: string, names: string[]][] = [
   ["What is printed:", ["quiet", "verbose", "stats", "label", "json", "ndjson"]],
   [
     "Networks and credentials:",
-    ["user-agent", "netrc", "bearer-token-file", "ca-file", "client-cert", "client-key"],
+    ["user-agent", "netrc", "bearer-token-file", "ca-file", "client-cert", "client-key", "allow-address"],
   ],
   [
     "S3:",

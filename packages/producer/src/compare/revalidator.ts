@@ -1,6 +1,7 @@
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
+import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { HttpSource } from "@drover/shared/storage/http/source";
 import { hostOf } from "@drover/shared/storage/registry";
 
@@ -19,18 +20,19 @@ export class Revalidator {
   #changed = 0;
 
   /**
-   * @param terms of a request: its time limit, and the User-Agent where the headers have none.
+   * @param terms of a request: its time limit, the User-Agent where the headers have none, and whether it is guarded.
    * @param headers of the request, sent only to the sources' own origins.
    * @param concurrency requests at once.
    * @param breakers hosts that are blocked or recovering are not asked.
    */
   constructor(
-    { timeoutMs, userAgent }: Pick<RunSpec, "timeoutMs" | "userAgent">,
+    { timeoutMs, userAgent, guarded }: Pick<RunSpec, "timeoutMs" | "userAgent" | "guarded">,
     private readonly headers: Record<string, string>,
     private readonly concurrency: number,
     private readonly breakers: HostBreakers,
   ) {
-    this.#client = new HttpClient({ timeoutMs, connections: concurrency, userAgent });
+    const guard = guarded ? new AddressGuard() : undefined;
+    this.#client = new HttpClient({ timeoutMs, connections: concurrency, userAgent, guard });
   }
 
   /** @returns for each file whether the server still has the given version. */

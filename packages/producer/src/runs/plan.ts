@@ -91,6 +91,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
   if (request.label !== undefined) spec.label = request.label;
+  if (request.guarded) spec.guarded = true;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.userAgent !== undefined) spec.userAgent = terms.userAgent;

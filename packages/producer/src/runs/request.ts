@@ -147,6 +147,11 @@ export const runRequestSchema = z.strictObject({
   label: z.string().optional(),
   /** Who carries the files: the submitting process, or the workers of a fleet. */
   carriedBy: z.enum(["process", "fleet"]).default("process"),
+  /**
+   * Whether its URLs come from somebody who must not aim the machine that fetches them at its own network: they may then
+   * lead only to public addresses, and to what a worker allows.
+   */
+  guarded: z.boolean().default(false),
   /** Of how many files, the newest, it is kept what became of them, and for how long after the run ended (ms). */
   keepOutcomes: z
     .strictObject({ most: z.number().int().nonnegative(), ms: z.number().nonnegative() })

@@ -125,6 +125,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
     directory: config.downloadDir,
     stateDir: config.stateDir,
     carriedBy: "fleet",
+    guarded: true,
     ...(given.label === undefined ? {} : { label: given.label }),
     keepOutcomes: {
       ...config.keepOutcomes,

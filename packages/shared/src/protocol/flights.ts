@@ -44,6 +44,8 @@ export class Flights {
       spec.durable,
       storageOf(job.s).flightTerms(spec),
       spec.checkDestination,
+      // Nothing for others: producers and workers of earlier versions must come to the same id.
+      ...(spec.guarded ? ["guarded"] : []),
     ]);
     return shortHash("copy", job.s, lease, terms);
   }

@@ -5,6 +5,7 @@ import { Admission } from "@drover/shared/protocol/admission";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
+import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { AllowedRoots, Services } from "@drover/shared/storage/storage";
 import type { Redis } from "ioredis";
@@ -19,6 +20,9 @@ const CANCEL_POLL_MS = 1_000;
 /** Time in ms without files after which a run's context is closed. */
 const IDLE_MS = 60_000;
 
+/** Callbacks for the progress of a fleet's files. */
+export type FleetEvents = Omit<FileEvents, "blocked">;
+
 export interface FleetWorkerOptions {
   redis: Redis;
   keys: Keys;
@@ -27,7 +31,9 @@ export interface FleetWorkerOptions {
   roots: string[];
   /** How the roots are reached. */
   services?: Services;
-  events: Omit<FileEvents, "blocked">;
+  /** Where the URLs of guarded runs may lead. By default to public addresses alone. */
+  guard?: AddressGuard;
+  events: FleetEvents;
   onError(error: Error): void;
 }
 
@@ -148,7 +154,7 @@ export class FleetWorker {
   }
 
   async #open(id: string): Promise<{ context: RunContext; close(): Promise<void> }> {
-    const { redis, keys, concurrency, onError } = this.options;
+    const { redis, keys, concurrency, guard, onError } = this.options;
     const { spec } = await this.#ledger.get(id);
     const secrets = spec.ownFlights
       ? await this.#ledger.secrets(id).catch((error) => {
@@ -172,6 +178,7 @@ export class FleetWorker {
         return why === undefined ? undefined : new TransferError("path", why, { permanent: true });
       },
       bufferPool: this.#bufferPool,
+      ...(guard ? { guard } : {}),
       receiving: (job, record) => {
         const carrying = this.#inProgress.get(keyOf(job));
         if (carrying) carrying.record = record;

@@ -8,6 +8,7 @@ import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { type RunSpec, rootsWritten, suffixBeside } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
+import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
 import type { Source } from "@drover/shared/storage/source";
 import type { Sources, SourcesOptions, Storage } from "@drover/shared/storage/storage";
@@ -44,6 +45,8 @@ export interface RunContextOptions {
   refused?: TransferError | undefined;
   /** Why this worker must not write below a root. By default it may write everywhere. */
   refuse?: Refuse;
+  /** Where the URLs of a guarded run may lead. By default to public addresses alone. */
+  guard?: AddressGuard;
   receiving(job: TransferJob, record: ResumeRecord): void;
   onError(error: Error): void;
 }
@@ -55,7 +58,9 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const flights = new Flights(runId, spec);
   const ledger = new Ledger(redis, keys, PROCESS_NAME);
   const connections = options.filesAtOnce * CONNECTIONS_PER_FILE;
-  const http = new HttpClient({ timeoutMs: spec.timeoutMs, connections, userAgent: spec.userAgent });
+  const { timeoutMs, userAgent } = spec;
+  const guard = spec.guarded ? (options.guard ?? new AddressGuard()) : undefined;
+  const http = new HttpClient({ timeoutMs, connections, userAgent, guard });
   const secretLocation = async (job: TransferJob) => {
     const location = await ledger.secretSource(runId, flights.secretOf(job));
     if (location !== undefined) return location;

@@ -2,9 +2,10 @@ import { hostname } from "node:os";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { setHostLimits } from "@drover/shared/protocol/host-limits";
+import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { STORAGES } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
-import { FleetWorker, type FleetWorkerOptions } from "./fleet-worker.js";
+import { type FleetEvents, FleetWorker } from "./fleet-worker.js";
 import { Health } from "./health.js";
 import { Heartbeat } from "./heartbeat.js";
 
@@ -33,10 +34,15 @@ export interface WorkerOptions {
   services?: Services;
   /** Host limits to set for the whole fleet, as `parseHostLimit` of the producer package has them. Default none. */
   hostLimits?: Parameters<typeof setHostLimits>[2];
+  /**
+   * What the URLs of guarded runs may lead to beside public addresses: `CIDR`, `address`, `host`, the latter two with a
+   * port or without; or `proxy`, for the proxies of the environment. Default none.
+   */
+  allowAddresses?: string[];
   /** Port of `/healthz` and `/readyz`; 0 for any, undefined for none. */
   healthPort?: number | undefined;
   /** Callbacks for the progress of files. Default none. */
-  events?: Partial<FleetWorkerOptions["events"]>;
+  events?: Partial<FleetEvents>;
   /** Called with errors of the queue itself, such as Redis being away. */
   onError(error: Error): void;
   /**
@@ -66,7 +72,7 @@ export interface RunningWorker {
   drain(deadlineMs: number): Promise<Error | undefined>;
 }
 
-const UNWATCHED: FleetWorkerOptions["events"] = {
+const UNWATCHED: FleetEvents = {
   started() {},
   waiting() {},
   retrying() {},
@@ -82,12 +88,13 @@ export function workerId(): string {
 /**
  * Starts a worker of a fleet. It takes no files until its health port is open. One process has one worker.
  *
- * @throws SettingsError if the health port is taken, or a root cannot be written below.
+ * @throws SettingsError if the health port is taken, a root cannot be written below, or an address cannot be allowed.
  */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const { engine, concurrency, roots } = options;
   const { redis, keys } = engine;
   const id = workerId();
+  const guard = new AddressGuard(options.allowAddresses);
   let draining = false;
   let worker: FleetWorker | undefined;
   const health = await listen(options.healthPort, {
@@ -109,6 +116,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       concurrency,
       roots,
       ...(services ? { services } : {}),
+      guard,
       events: { ...UNWATCHED, ...events },
       onError,
     });

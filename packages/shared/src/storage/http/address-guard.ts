@@ -1,58 +1,19 @@
-import { lookup } from "node:dns";
+import { type LookupAddress, lookup } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
 import { TransferError } from "../../errors.js";
-
-/**
- * Addresses that a redirect may not lead to unless the user named them: this machine, private networks,
- * link-local addresses (including cloud metadata), and everything that maps or tunnels to them. From the IANA
- * special-purpose address registries (RFC 6890 and its updates).
- */
-const PRIVATE = new BlockList();
-for (const [net, bits] of [
-  ["0.0.0.0", 8],
-  ["10.0.0.0", 8],
-  ["100.64.0.0", 10],
-  ["127.0.0.0", 8],
-  ["169.254.0.0", 16],
-  ["172.16.0.0", 12],
-  ["192.0.0.0", 24],
-  ["192.0.2.0", 24],
-  ["192.88.99.0", 24],
-  ["192.168.0.0", 16],
-  ["198.18.0.0", 15],
-  ["198.51.100.0", 24],
-  ["203.0.113.0", 24],
-  ["224.0.0.0", 4],
-  ["240.0.0.0", 4],
-] as const)
-  PRIVATE.addSubnet(net, bits, "ipv4");
-for (const [net, bits] of [
-  ["::", 96], // unspecified, loopback, IPv4-compatible
-  ["64:ff9b::", 96],
-  ["64:ff9b:1::", 48],
-  ["100::", 64],
-  ["2001::", 23],
-  ["2001:db8::", 32],
-  ["2002::", 16],
-  ["3fff::", 20],
-  ["5f00::", 16],
-  ["fc00::", 7],
-  ["fe80::", 10],
-  ["fec0::", 10],
-  ["ff00::", 8],
-] as const)
-  PRIVATE.addSubnet(net, bits, "ipv6");
+import { parseAddress, rangeOf } from "./addresses.js";
 
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
 /**
- * Whether an IP literal (without brackets) is outside the public internet. IPv4-mapped IPv6 counts as its
- * IPv4.
+ * Whether an IP literal (without brackets) is outside the public internet: this machine, private networks, link-local
+ * addresses (including cloud metadata), and everything that tunnels to IPv4. IPv4-mapped IPv6 counts as its IPv4. A
+ * redirect may not lead there unless the user named it.
  */
 export function isPrivateAddress(address: string): boolean {
-  return PRIVATE.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
+  return rangeOf(parseAddress(address)) !== "public";
 }
 
 export function isLoopbackAddress(address: string): boolean {
@@ -76,22 +37,39 @@ function refused(host: string): TransferError {
 }
 
 /**
- * Makes a DNS lookup that drops forbidden addresses. It checks the very address that is then connected to,
- * which defeats DNS rebinding.
+ * Makes a DNS lookup that drops addresses. It checks the very address that is then connected to, which defeats DNS
+ * rebinding.
  *
- * @param allowLoopback whether the user named a loopback address.
+ * @param fits whether an address may be connected to.
+ * @param refuse makes the error of a name all of whose addresses are dropped.
+ * @param resolve DNS lookup. Default: the system's.
  */
-export function guardedLookup(allowLoopback: boolean): LookupFunction {
+export function filteredLookup(
+  fits: (address: string) => boolean,
+  refuse: (addresses: string[], hostname: string) => TransferError,
+  resolve: LookupFunction = lookup as LookupFunction,
+): LookupFunction {
   return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+    resolve(hostname, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, []);
-      const fit = addresses.filter((each) => mayConnect(each.address, allowLoopback));
-      if (fit.length === 0) return callback(refused(hostname), []);
-      const first = fit[0] as (typeof fit)[number];
-      if ((options as { all?: boolean }).all) callback(null, fit);
+      const addresses = found as LookupAddress[]; // since all were asked for
+      const [first, ...others] = addresses.filter(({ address }) => fits(address));
+      if (!first) {
+        const dropped = addresses.map(({ address }) => address);
+        return callback(refuse(dropped, hostname), []);
+      }
+      if (options.all) callback(null, [first, ...others]);
       else callback(null, first.address, first.family);
     });
   };
+}
+
+/** Makes the lookup for redirects. @param allowLoopback whether the user named a loopback address. */
+export function guardedLookup(allowLoopback: boolean): LookupFunction {
+  return filteredLookup(
+    (address) => mayConnect(address, allowLoopback),
+    (_addresses, hostname) => refused(hostname),
+  );
 }
 
 /** Whether the guard allows a connection to this IP literal. */

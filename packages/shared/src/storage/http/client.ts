@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
-import { Agent, type Dispatcher, errors } from "undici";
+import { Agent, type Dispatcher, errors, Pool } from "undici";
 import { TransferError } from "../../errors.js";
 import { redactUrl } from "../../redact.js";
 import { droverVersion } from "../../version.js";
@@ -11,6 +11,7 @@ import { Connections } from "./connections.js";
 import { connectorOf } from "./connector.js";
 import { DirectReceive } from "./direct-receive.js";
 import { connectionError } from "./errors.js";
+import type { AddressGuard } from "./guard.js";
 import { Proxies, type ProxyServer, proxyRefusal, proxyUnreachable } from "./proxies.js";
 
 const MOST_REDIRECTS = 10;
@@ -39,6 +40,8 @@ export interface HttpOptions {
   discardMs?: number;
   /** Value of User-Agent where a request has none of its own; default `drover/VERSION`. */
   userAgent?: string | undefined;
+  /** Decides where GETs may lead, redirects included. By default they may lead to every host that is named. */
+  guard?: AddressGuard | undefined;
 }
 
 /**
@@ -88,13 +91,19 @@ export class HttpClient {
   /** For hosts reached by a redirect: public addresses only, plus loopback if the user named it. */
   #guarded: Agent | undefined;
   #guardedLoopback: Agent | undefined;
+  /** For all GETs where the options have a guard. */
+  #checked: Agent | undefined;
   #services: Connections | undefined;
   readonly #proxies = new Proxies();
+  /** The proxies of GETs. */
+  readonly #getProxies: Proxies;
   readonly #tunnels = new Set<Socket>();
   readonly #userAgent: string;
 
   constructor(private readonly options: HttpOptions) {
     this.#userAgent = options.userAgent ?? `drover/${droverVersion()}`;
+    const { guard } = options;
+    this.#getProxies = guard && !guard.usesProxies ? new Proxies({}) : this.#proxies;
     this.#direct = this.#agent();
   }
 
@@ -102,8 +111,22 @@ export class HttpClient {
     return new Agent({ connections: this.options.connections, ...this.#connection(lookup) });
   }
 
+  /**
+   * Connections of guarded URLs. The lookup of each origin has its own rules: a host may be allowed with one port alone.
+   * They never get the client certificate, which is not for whoever wrote the URL.
+   */
+  #agentOf(guard: AddressGuard): Agent {
+    const { connections } = this.options;
+    const factory = (origin: string | URL) =>
+      new Pool(origin, {
+        connections,
+        ...this.#connection(guard.lookup(new URL(origin)), this.#getProxies),
+      });
+    return new Agent({ factory });
+  }
+
   /** Options of a connection. */
-  #connection(lookup?: ReturnType<typeof guardedLookup>) {
+  #connection(lookup?: ReturnType<typeof guardedLookup>, proxies = this.#proxies) {
     const { timeoutMs } = this.options;
     return {
       pipelining: 1,
@@ -113,7 +136,7 @@ export class HttpClient {
       bodyTimeout: 0, // StallWatchdog watches slow bodies instead
       connect: connectorOf({
         timeoutMs,
-        proxies: this.#proxies,
+        proxies,
         lookup,
         named: lookup === undefined,
         tunnels: this.#tunnels,
@@ -122,7 +145,7 @@ export class HttpClient {
   }
 
   async close(): Promise<void> {
-    const all = [this.#direct, this.#guarded, this.#guardedLoopback, this.#services];
+    const all = [this.#direct, this.#guarded, this.#guardedLoopback, this.#checked, this.#services];
     const closed = Promise.all(all.map((each) => each?.destroy()));
     for (const socket of this.#tunnels) socket.destroy();
     await closed;
@@ -133,7 +156,7 @@ export class HttpClient {
    *
    * @param headers the user's headers, which stay with the origin of `url`.
    * @param extra conditions and ranges, sent to every hop.
-   * @throws TransferError if no response was received.
+   * @throws TransferError if no response was received; class `address` where the guard refuses a hop.
    */
   async get(url: string, headers: Headers, extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {
     let target = parseUrl(url);
@@ -185,6 +208,12 @@ export class HttpClient {
   }
 
   #agentFor(asked: URL, target: URL): Agent {
+    const { guard } = this.options;
+    if (guard) {
+      guard.check(target);
+      this.#checked ??= this.#agentOf(guard);
+      return this.#checked;
+    }
     if (target.hostname === asked.hostname) return this.#direct;
     const host = bareHost(asked.hostname);
     const loopback = host === "localhost" || (isIP(host) !== 0 && isLoopbackAddress(host));
@@ -206,7 +235,8 @@ export class HttpClient {
     message: HttpMessage,
   ): Promise<HttpAnswer> {
     const headers: Headers = { "user-agent": this.#userAgent, ...given };
-    const proxy = this.#proxies.for(origin);
+    const proxies = agent === this.#services ? this.#proxies : this.#getProxies;
+    const proxy = proxies.for(origin);
     if (!proxy || isHttps(origin))
       return await this.#dispatch(agent, { origin, path, headers, proxy }, signal, message);
     const { authorization } = proxy;
