@@ -1,8 +1,9 @@
 import { createReadStream } from "node:fs";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
+import { refusedAsKept } from "@drover/shared/kept-name";
 import { Catalog } from "@drover/shared/protocol/catalog";
-import type { RunSpec } from "@drover/shared/run";
+import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { below, destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
 import type { DestinationCheck, Foreseen } from "@drover/shared/storage/storage";
@@ -204,6 +205,8 @@ function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | un
   const base = { source, destination };
   if (error) return refused(base, error);
   if (isKnown) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
+  const asKept = refusedAsKept(entry.destination, suffixBeside(spec));
+  if (asKept) return refused(base, asKept);
   let there: EntryKind;
   try {
     there = tree?.look(entry.destination) ?? "nothing";
