@@ -36,6 +36,7 @@ export class Meter {
   endedBefore(files: number): void {
     this.#files += files;
     this.#settled += files;
+    for (const sample of this.#samples) sample.files += files; // no progress of this process
   }
 
   sealed(): void {
