@@ -53,7 +53,9 @@ describe("--netrc", () => {
       stderr: `drover: --netrc: cannot read ${work.at("none")} (ENOENT)\n`,
     });
     const both = await box.run([...args, "--header", "authorization: x"], { env });
-    expect(both.stderr).toBe("drover: --netrc and another Authorization exclude each other\n");
+    expect(both.stderr).toBe(
+      "drover: --netrc and another Authorization exclude each other (drover sync --help lists its options)\n",
+    );
   });
 });
 
@@ -131,7 +133,10 @@ describe("--client-cert", () => {
 
   it.for<[string[], string]>([
     [["--client-cert", "/none"], "cannot read the client certificate /none (ENOENT)"],
-    [["--client-key", "/none"], "--client-key is the key of a certificate: it needs --client-cert"],
+    [
+      ["--client-key", "/none"],
+      "--client-key is the key of a certificate: it needs --client-cert (drover sync --help lists its options)",
+    ],
     [
       ["--client-cert", "/etc/hostname"],
       "the client certificate /etc/hostname and the key in /etc/hostname cannot be used (ERR_OSSL_PEM_NO_START_LINE)",

@@ -291,6 +291,31 @@ it("a typing error is reported in one line, with a suggestion", async ({ box }) 
   expect(await told("catalog export --x")).toBe(`drover: unknown option '--x' ${where("catalog export")}\n`);
 });
 
+it("a setting that is none names the help of its command, and an error of a file does not", async ({
+  box,
+  work,
+}) => {
+  const told = async (...args: string[]) => (await box.run(args, { cwd: work.path })).stderr;
+  const where = (command: string) => ` (drover ${command} --help lists its options)\n`;
+  for (const [command, ...args] of [
+    ["sync", ".", "--stats", "often"],
+    ["sync", ".", "--header", "x"],
+    ["sync", ".", "--timeout", "soon"],
+    ["cp", "a", "b", "--min-size", "big"],
+    ["resume", "latest", "--json", "--ndjson"],
+    ["runs", "--limit", "all"],
+    ["gc", "--older-than", "long"],
+    ["catalog export", "--format", "xml"],
+    ["worker"],
+  ] as [string, ...string[]][]) {
+    const stderr = await told(...command.split(" "), ...args);
+    expect(stderr).toMatch(/^drover: .*\n$/);
+    expect(stderr.endsWith(where(command)), stderr).toBe(true);
+  }
+  expect(await told("sync", "none", "--to", "out")).not.toContain("--help");
+  expect(await told("sync", ".", "--bearer-token-file", "none")).not.toContain("--help");
+});
+
 it.skipIf(!existsSync("/dev/full"))(
   "unwritable results fail the command, not its files",
   async ({ box, origin, work }) => {
