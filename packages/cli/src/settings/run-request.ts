@@ -55,6 +55,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
         sha256,
       })),
       headers,
+      ...(netrc && flags.fromFile !== undefined ? { logins: [...netrc.all] } : {}),
     },
     destination: {
       root: rootOf(values),

@@ -117,10 +117,10 @@ async function* batches(
   const list =
     pipe !== undefined ? openPipe(pipe) : spec.list === undefined ? undefined : createReadStream(spec.list);
   const { signal } = new AbortController();
-  const { sources, baseUrl } = secrets;
+  const { sources, baseUrl, logins } = secrets;
   let entries: Entry[] = [];
   try {
-    for await (const found of expand({ spec, sources, list, baseUrl, from: START, signal, warn })) {
+    for await (const found of expand({ spec, sources, list, baseUrl, logins, from: START, signal, warn })) {
       if ("passed" in found || entries.push(found) < BATCH) continue;
       yield entries;
       entries = [];

@@ -115,6 +115,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       headers,
       sources: sources.map(({ text }) => text),
       ...(baseUrl === undefined ? {} : { baseUrl }),
+      ...(list === undefined || selection.logins.length === 0 ? {} : { logins: selection.logins }),
     },
     ...(list && "pipe" in list ? list : {}),
   };

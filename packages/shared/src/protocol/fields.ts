@@ -46,6 +46,8 @@ export const SECRETS = {
   sources: "sources",
   /** Base URL of the list with its secrets; absent without one. */
   baseUrl: "base",
+  /** Users and passwords for URLs in the list (JSON); absent without any, and once the list is submitted. */
+  logins: "logins",
 } as const;
 
 /** An outcome in the stream of those that a run's followers read. */
