@@ -3,6 +3,7 @@ import { describe, expect } from "vitest";
 import { file } from "../../harness/behaviours.js";
 import { pattern, toBuffer } from "../../harness/content.js";
 import type { Sandbox } from "../../harness/drover.js";
+import { TestS3 } from "../../harness/s3.js";
 import { it, real } from "../../harness/s3-fixtures.js";
 
 interface Case {
@@ -89,6 +90,25 @@ describe("a dry run where S3 takes part counts what the run that follows does", 
     const fresh = await both({ box, args: [...args, "--state-dir", work.at("fresh")], env });
     expect(fresh.planned).toEqual(fresh.done);
     expect([fresh.perhaps, fresh.done?.copied]).toEqual(["", 2]);
+  });
+
+  it("from S3 to another S3", async ({ box, work }) => {
+    const [from, to] = [await TestS3.start(), await TestS3.start()];
+    const { env } = from;
+    await from.putAll({ "a/same": "1", "a/changed": "2", "a/again": "3", "a/there": "4" });
+    const service = ["--s3-dest-endpoint", to.service.endpoint];
+    const args = [from.url("a/"), "--to", to.url("b"), ...service];
+    await box.run(["sync", ...args], { env });
+    await from.putAll({ "a/changed": "6", "a/again": "3", "a/new": "7" });
+    await to.put("b/there", "x");
+    const known = await both({ box, args, env });
+    expect(known.planned).toEqual(known.done);
+    await from.put("a/same", "y");
+    const fresh = await both({ box, args: [...args, "--state-dir", work.at("fresh")], env });
+    expect(fresh.planned).toEqual(fresh.done);
+    expect([fresh.perhaps, fresh.done?.copied]).toEqual(["", 2]);
+    await from.stop();
+    await to.stop();
   });
 
   it("by the checksums of a list", async ({ box, work, origin, s3 }) => {

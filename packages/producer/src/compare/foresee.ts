@@ -9,6 +9,7 @@ import type {
   Foresight,
   LookOptions,
   Peek,
+  Peeked,
   Storage,
 } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
@@ -52,12 +53,17 @@ export class Foreseer {
   #file(entry: Entry, last: ForeseenFile["last"], spec: RunSpec): ForeseenFile {
     const storage = storageOf(entry.source);
     const isOneService = storage === storageOf(spec.root) && storage.settings !== undefined;
+    let peeked: Promise<Peeked> | undefined;
+    const peek = () => {
+      peeked ??= this.#peekOf(storage).then((opened) => opened.look(entry.source));
+      return peeked;
+    };
     return {
       name: entry.destination,
       sourceId: sourceId(entry.redacted, spec),
       expected: entry.sha256,
       last,
-      peek: storage.openPeek && (async () => await (await this.#peekOf(storage)).look(entry.source)),
+      peek: storage.openPeek && peek,
       isServerCopy: isOneService && spec.s3Destination === undefined && entry.sha256 === undefined,
     };
   }
