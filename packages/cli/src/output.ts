@@ -73,9 +73,9 @@ export function detail(message: string): void {
   if (says("verbose")) line(printable(message));
 }
 
-/** Writes one line to standard error, and the stack with --verbose. */
-export function reportError(error: unknown): void {
-  line(`drover: ${printable(messageOf(error))}`);
+/** Writes one line to standard error, and the stack with --verbose. @param where help is found; default nowhere. */
+export function reportError(error: unknown, where?: string): void {
+  line(`drover: ${printable(messageOf(error))}${where === undefined ? "" : ` (${where})`}`);
   if (says("verbose") && error instanceof Error && error.stack) line(error.stack);
 }
 

@@ -15,6 +15,7 @@ import { addWorker } from "./commands/worker.js";
 import { addExamples, HELP } from "./display/help.js";
 import { EXIT, FETCH_EXIT } from "./exit.js";
 import { isOutputWhole, oneLine, reportError, tolerateClosedOutput } from "./output.js";
+import { OptionError } from "./settings/option-error.js";
 
 /** Builds the command line. Each command declares its own flags and loads its code on demand. */
 function build(exit: Exit): Command {
@@ -41,7 +42,7 @@ function build(exit: Exit): Command {
   addCatalog(program, exit);
   addConfig(program, exit);
   addDoctor(program, exit);
-  for (const command of program.commands) nameHelp(command, `drover ${command.name()}`);
+  for (const command of program.commands) nameHelp(command);
   addExamples(program, [
     [
       "a URL and the content of a directory into a directory",
@@ -55,10 +56,16 @@ function build(exit: Exit): Command {
 }
 
 /** Has usage errors of a command name the help that lists what there is. */
-function nameHelp(command: Command, line: string): void {
-  const what = command.commands.length > 0 ? "commands" : "options";
-  command.configureOutput(oneLine(`${line} --help lists its ${what}`));
-  for (const child of command.commands) nameHelp(child, `${line} ${child.name()}`);
+function nameHelp(command: Command): void {
+  command.configureOutput(oneLine(helpOf(command)));
+  for (const child of command.commands) nameHelp(child);
+}
+
+/** Where a person finds what a command takes. */
+function helpOf(command: Command): string {
+  const names: string[] = [];
+  for (let each: Command | null = command; each; each = each.parent) names.unshift(each.name());
+  return `${names.join(" ")} --help lists its ${command.commands.length > 0 ? "commands" : "options"}`;
 }
 
 function version(): string {
@@ -74,6 +81,10 @@ export async function main(args: string[]): Promise<number> {
   const program = build((value) => {
     code = value;
   });
+  let command = program;
+  program.hook("preAction", (_program, called) => {
+    command = called;
+  });
   const isFetch = args[0] === "fetch";
   if (isFetch) await logUsageErrors(program, version());
   try {
@@ -83,7 +94,7 @@ export async function main(args: string[]): Promise<number> {
       if (error.exitCode === 0) return EXIT.ok;
       return isFetch ? FETCH_EXIT.usage : EXIT.settings;
     }
-    reportError(error);
+    reportError(error, error instanceof OptionError ? helpOf(command) : undefined);
     return isSettings(error) ? EXIT.settings : EXIT.some;
   }
   return (await isOutputWhole()) || code !== 0 ? code : EXIT.some;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Login } from "./logins.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
@@ -131,6 +132,8 @@ export interface RunSecrets {
   baseUrl?: string | undefined;
   /** The list, where the run has `listIsStored`. */
   list?: string | undefined;
+  /** Users and passwords for URLs in the list, until all of it is submitted. Default: none. */
+  logins?: Login[] | undefined;
 }
 
 export type RunState = "running" | "interrupted" | "done" | "cancelled";

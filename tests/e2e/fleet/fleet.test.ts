@@ -86,7 +86,14 @@ describe("a fleet", () => {
     await gate.reached;
     expect(await statusOf(box, id, fleet.own)).toMatchObject({ state: "running", files: 1, copied: 0 });
     const { stdout } = await box.run(["workers", "--json", ...fleet.own]);
-    expect(JSON.parse(stdout)).toMatchObject([{ roots: [work.out] }]);
+    const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    expect(JSON.parse(stdout)).toMatchObject([{ roots: [work.out], started: time }]);
+    const carrying = await until("the worker to tell what it carries", async () => {
+      const [told] = JSON.parse((await box.run(["workers", "--json", ...fleet.own])).stdout);
+      return told.carrying[0];
+    });
+    expect(carrying).toMatchObject({ run: id, since: time });
+    expect(stdout).not.toMatch(/\b\d{13}\b/);
     const waiting = box.start(["wait", id, ...fleet.own, "--json"]);
     gate.open();
     const { code, stdout: json } = await waiting.result;

@@ -42,6 +42,23 @@ describe("following a run", () => {
     expect(await redis.hlen(keys.followers(run))).toBe(0);
   });
 
+  it("begins where the run stands", async ({ box, origin, work, fleet, redis }) => {
+    const gate = new Gate();
+    const quick = ["/a", "/b"].map((path) => origin.route(path, does.file("x")));
+    const last = origin.route("/c", does.gated(gate, does.file("x")));
+    await fleet.worker();
+    const submitted = await box.run(["sync", ...quick, last, ...work.into, ...fleet.own, "--detach"]);
+    const run = submitted.stdout.trim();
+    await until("two files", async () => (await statusOf(box, run, fleet.own)).copied === 2);
+    await redis.del(keys.outcomes(run)); // as if they had ended long ago
+    const waiting = box.start(["wait", run, ...fleet.own, "--stats", "50ms"]);
+    await waiting.waitFor("stderr", /^2\/3 files · /m);
+    gate.open();
+    const { code, stderr } = await waiting.result;
+    expect(code).toBe(0);
+    expect(stderr).not.toMatch(/^0\/|[45]\/3/m);
+  });
+
   it("reports how many files were not shown because Redis lost their outcomes", async ({
     box,
     origin,

@@ -344,6 +344,23 @@ describe("drover gc", () => {
 });
 
 describe("drover resume", () => {
+  it("shows how far the run is from its first line on", async ({ box, origin, work }) => {
+    const own = ["--state-dir", work.at("state")];
+    const gate = new Gate();
+    const quick = ["/a", "/b"].map((path) => origin.route(path, does.file("x")));
+    const last = origin.route("/c", does.silence, does.gated(gate, does.file("x")));
+    const run = box.start(["sync", ...quick, last, ...work.into, ...own]);
+    await run.waitFor("stdout", /✓ a.*✓ b|✓ b.*✓ a/s);
+    await origin.waitFor(3);
+    run.interrupt();
+    await run.result;
+    const { run: id } = await onlyRun(box, own);
+    const resumed = box.start(["resume", id, ...own, "--stats", "50ms"]);
+    await resumed.waitFor("stderr", /^2\/3 files · 0 B · 0 B\/s$/m);
+    gate.open();
+    expect((await resumed.result).code).toBe(0);
+  });
+
   const mute: Behaviour = does.silence;
 
   it("continues after a kill -9, and the run is shown as interrupted before", async ({

@@ -1,10 +1,11 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import type { TLSSocket } from "node:tls";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { selfSigned } from "../../harness/certificate.js";
 import { type Behaviour, FaultOrigin } from "../../harness/fault-origin.js";
 import { it } from "../../harness/fixtures.js";
+import { onlyRun } from "../../harness/runs.js";
 
 const SECRET = "let-me-in";
 const BASIC = `Basic ${Buffer.from(`me:${SECRET}`).toString("base64")}`;
@@ -31,6 +32,43 @@ describe("--netrc", () => {
     await other.stop();
   });
 
+  it("counts for the URLs in a list, also when its run is resumed, and is shown nowhere", async ({
+    box,
+    origin,
+    work,
+  }) => {
+    const own = ["--state-dir", work.at("state")];
+    const urls = [1, 2, 3, 4].map((at) =>
+      origin.route(`/l${at}`, ...(at < 3 ? [does.silence] : []), does.file(`${at}`)),
+    );
+    const taken = origin.route("/own", does.file("own")).replace("://", "://you:own-secret@");
+    const elsewhere = origin.route("/none", does.file("none")).replace("127.0.0.1", "localhost");
+    const netrc = work.write({ netrc: `machine 127.0.0.1 login me password ${SECRET}\n` });
+    const list = work.write({ list: [...urls, taken, elsewhere].join("\n") });
+    const args = ["sync", "--from-file", list, ...work.into, ...own, "--netrc"];
+    const options = ["--backlog-high-water", "2", "--max-workers", "2", "--verbose"];
+    const run = box.start([...args, ...options], { env: { NETRC: netrc } });
+    await origin.waitFor(2);
+    run.interrupt();
+    const stopped = await run.result;
+    const { run: id } = await onlyRun(box, own);
+    rmSync(netrc);
+    const resumed = await box.run(["resume", id, ...own, "--json"]);
+    expect([resumed.code, resumed.stderr]).toEqual([0, ""]);
+    for (const { path, headers } of origin.requests) {
+      const expected = path.startsWith("/l")
+        ? BASIC
+        : path === "/none"
+          ? undefined
+          : expect.stringMatching(/^Basic /);
+      expect([path, headers.authorization]).toEqual([path, expected]);
+    }
+    expect(origin.requests.find(({ path }) => path === "/own")?.headers.authorization).not.toBe(BASIC);
+    const status = await box.run(["status", id, ...own, "--json"]);
+    for (const { stdout, stderr } of [stopped, resumed, status])
+      expect(stdout + stderr).not.toContain(SECRET);
+  });
+
   it("is for fetch, ~/.netrc and a fleet too", async ({ box, fleet, origin, work }) => {
     work.write({ ".netrc": `machine 127.0.0.1 login me password ${SECRET}\n` });
     const env = { HOME: work.path };
@@ -53,7 +91,9 @@ describe("--netrc", () => {
       stderr: `drover: --netrc: cannot read ${work.at("none")} (ENOENT)\n`,
     });
     const both = await box.run([...args, "--header", "authorization: x"], { env });
-    expect(both.stderr).toBe("drover: --netrc and another Authorization exclude each other\n");
+    expect(both.stderr).toBe(
+      "drover: --netrc and another Authorization exclude each other (drover sync --help lists its options)\n",
+    );
   });
 });
 
@@ -131,7 +171,10 @@ describe("--client-cert", () => {
 
   it.for<[string[], string]>([
     [["--client-cert", "/none"], "cannot read the client certificate /none (ENOENT)"],
-    [["--client-key", "/none"], "--client-key is the key of a certificate: it needs --client-cert"],
+    [
+      ["--client-key", "/none"],
+      "--client-key is the key of a certificate: it needs --client-cert (drover sync --help lists its options)",
+    ],
     [
       ["--client-cert", "/etc/hostname"],
       "the client certificate /etc/hostname and the key in /etc/hostname cannot be used (ERR_OSSL_PEM_NO_START_LINE)",

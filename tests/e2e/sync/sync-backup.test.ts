@@ -133,6 +133,19 @@ describe("sync --suffix", () => {
     expect(items.find(({ status }) => status === "failed")).toMatchObject({ error: { class: "path" } });
     expect(here(work.out)).toEqual(["a"]);
   });
+
+  it("refuses that file in a dry run, too", async ({ box, work }) => {
+    work.write({ "in/a": "a", "in/a.bak": "of the source" });
+    const args = ["sync", work.at("in"), ...work.into, "--suffix", ".bak"];
+    const dry = await box.run([...args, "-n"]);
+    expect([dry.code, dry.stdout]).toEqual([
+      1,
+      expect.stringMatching(/a\.bak \(a\.bak ends in \.bak: by such names --suffix keeps former versions\)/),
+    ]);
+    expect(dry.stdout).toContain("1 file would be copied, 0 left unchanged;");
+    const beside = await box.run([...args, "-n", "--backup-dir", work.at("kept")]);
+    expect([beside.code, beside.stdout]).toEqual([0, expect.stringContaining("2 files would be copied")]);
+  });
 });
 
 describe("a sync killed while it overwrites", () => {

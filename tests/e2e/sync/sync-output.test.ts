@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { describe, expect } from "vitest";
-import { file, gated, status } from "../../harness/behaviours.js";
+import { file, gated, pausedAt, status } from "../../harness/behaviours.js";
 import { pattern, sha256 } from "../../harness/content.js";
 import { filesBelow, type Item } from "../../harness/drover.js";
 import { it } from "../../harness/fixtures.js";
@@ -75,6 +76,27 @@ describe("human output", () => {
     await run.waitFor("stderr", /^0\/1 files · 0 B · 0 B\/s$/m);
     gate.open();
     expect((await run.result).code).toBe(0);
+  });
+
+  it("counts what has come of the files of threads, too, where there is no terminal", async ({
+    box,
+    origin,
+    work,
+    skip,
+  }) => {
+    if (availableParallelism() < 2) skip("there is one thread only");
+    const gate = new Gate();
+    origin.route("/*", pausedAt(pattern(2_000_000), 1_000_000, gate));
+    const list = work.write({
+      list: Array.from({ length: 10_100 }, (_, at) => `${origin.url(`/f${at}`)}\n`).join(""),
+    });
+    const options = ["--stats", "100ms", "--max-workers", "16", "--timeout", "60"];
+    const run = box.start(["sync", "--from-file", list, ...work.into, ...options]);
+    // This thread alone carries 16 of them, and later half as many.
+    await run.waitFor("stderr", /^0\/10100 files · (1[7-9]|2\d)(\.\d+)? MB · /m);
+    run.kill("SIGKILL");
+    await run.result;
+    gate.open();
   });
 
   it("refuses a time between lines of progress that is none", async ({ box, work }) => {
@@ -284,6 +306,31 @@ it.for([
   expect([code, stderr]).toEqual([2, expect.stringMatching(/^drover: [^\n]*\n$/)]);
   expect(stderr).toContain(`unknown option '${option}': `);
   expect(stderr).toContain(says);
+});
+
+it("a setting that is none names the help of its command, and an error of a file does not", async ({
+  box,
+  work,
+}) => {
+  const told = async (...args: string[]) => (await box.run(args, { cwd: work.path })).stderr;
+  const where = (command: string) => ` (drover ${command} --help lists its options)\n`;
+  for (const [command, ...args] of [
+    ["sync", ".", "--stats", "often"],
+    ["sync", ".", "--header", "x"],
+    ["sync", ".", "--timeout", "soon"],
+    ["cp", "a", "b", "--min-size", "big"],
+    ["resume", "latest", "--json", "--ndjson"],
+    ["runs", "--limit", "all"],
+    ["gc", "--older-than", "long"],
+    ["catalog export", "--format", "xml"],
+    ["worker"],
+  ] as [string, ...string[]][]) {
+    const stderr = await told(...command.split(" "), ...args);
+    expect(stderr).toMatch(/^drover: .*\n$/);
+    expect(stderr.endsWith(where(command)), stderr).toBe(true);
+  }
+  expect(await told("sync", "none", "--to", "out")).not.toContain("--help");
+  expect(await told("sync", ".", "--bearer-token-file", "none")).not.toContain("--help");
 });
 
 it.skipIf(!existsSync("/dev/full"))(

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { OptionError } from "@drover/cli/settings/option-error";
 import { resolveSettings, SETTINGS, showSettings, unknownVariables } from "@drover/cli/settings/settings";
 import { SettingsError } from "@drover/shared/errors";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -180,9 +181,7 @@ test.for([
     "--artifact-root: s3:/ has one slash too few: write s3://bucket/key, or ./s3:/… for a path",
   ],
 ])("the artifact root %s is refused with one clear line", async ([root, line]) => {
-  await expect(resolveSettings({ "artifact-root": root }, undefined)).rejects.toThrow(
-    new SettingsError(line),
-  );
+  await expect(resolveSettings({ "artifact-root": root }, undefined)).rejects.toThrow(new OptionError(line));
 });
 
 describe("an environment variable", () => {

@@ -11,6 +11,7 @@ import type { DestinationCheck } from "@drover/shared/storage/storage";
 import prettyBytes from "pretty-bytes";
 import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";
+import { OptionError } from "../settings/option-error.js";
 import { servicesRequestOf } from "../settings/run-request.js";
 import { type Resolved, SETTINGS, type Settings } from "../settings/settings.js";
 import { withEngine } from "./engine.js";
@@ -30,12 +31,12 @@ export async function exportCatalog(
 ): Promise<number> {
   const ending = extname(flags.output ?? "").slice(1);
   if (flags.format === undefined && ending !== "" && !isFormat(ending))
-    throw new SettingsError(
+    throw new OptionError(
       `.${ending} at the end of ${flags.output} names no format: use .${FORMATS.join(", .")}, or --format`,
     );
   const format = formatOf(flags.format, flags.output);
   if (format === "sqlite" && flags.output === undefined)
-    throw new SettingsError("--format sqlite needs --output: a database is no text");
+    throw new OptionError("--format sqlite needs --output: a database is no text");
   return await withCatalog(settings, async (catalog) => {
     const tree = await knownTree(catalog, given);
     const files = await exportTree(catalog, tree, format, flags.output);
@@ -238,7 +239,7 @@ function formatOf(given: string | undefined, file: string | undefined): ExportFo
     return isFormat(end) ? end : "csv";
   }
   if (!isFormat(given))
-    throw new SettingsError(`--format must be ${FORMATS.join(", ")}, not ${JSON.stringify(given)}`);
+    throw new OptionError(`--format must be ${FORMATS.join(", ")}, not ${JSON.stringify(given)}`);
   return given;
 }
 

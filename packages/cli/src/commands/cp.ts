@@ -1,4 +1,3 @@
-import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../display/help.js";
 import { withDestination } from "../settings/destination.js";
@@ -12,6 +11,7 @@ import {
   settingsOf,
   TRANSFER,
 } from "../settings/flags.js";
+import { OptionError } from "../settings/option-error.js";
 import type { Exit } from "./options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
 import { makeRun } from "./sync-action.js";
@@ -37,7 +37,7 @@ export function addCp(program: Command, exit: Exit): void {
   ]).action(async (paths: string[], flags: RunFlags, command: Command) => {
     const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
     if (sources.length === 0 && flags.fromFile === undefined)
-      throw new SettingsError(`cp needs a source and a destination: drover cp ${destination} DEST`);
+      throw new OptionError(`cp needs a source and a destination: drover cp ${destination} DEST`);
     const resolved = withDestination(await settingsOf(command), "DEST", destination);
     // As in cp: one file goes into DEST where that is a directory or ends in /, else DEST is its name.
     const rootMayBeFile = !/\/\.{0,2}$|^\.{1,2}$/.test(destination);

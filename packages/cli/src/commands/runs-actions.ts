@@ -1,5 +1,4 @@
 import type { RunSummary } from "@drover/producer/runs/summary";
-import { SettingsError } from "@drover/shared/errors";
 import { type OutcomeName, successfulFiles } from "@drover/shared/outcome";
 import { kindOf, type Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
@@ -7,6 +6,7 @@ import { showDuration } from "../display/duration.js";
 import { toJson as outcomeToJson, Report, toLine } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
+import { OptionError } from "../settings/option-error.js";
 import { ownOptions } from "../settings/own-options.js";
 import type { Resolved, Settings } from "../settings/settings.js";
 import { parseDuration } from "../settings/units.js";
@@ -93,7 +93,7 @@ export async function list(settings: Settings, flags: ListFlags): Promise<number
 function parseLimit(given: string): number {
   const limit = Number(given);
   if (given.trim() !== "" && Number.isSafeInteger(limit) && limit >= 1) return limit;
-  throw new SettingsError(`--limit must be a whole number of at least 1, not ${JSON.stringify(given)}`);
+  throw new OptionError(`--limit must be a whole number of at least 1, not ${JSON.stringify(given)}`);
 }
 
 export interface StatusFlags extends OutputFlags {
@@ -174,7 +174,7 @@ function daysOf(text: string | undefined): number {
   try {
     return parseDuration("--older-than", text) / 86_400_000;
   } catch {
-    throw new SettingsError("--older-than must be a number of days, or a time such as 12h");
+    throw new OptionError("--older-than must be a number of days, or a time such as 12h");
   }
 }
 

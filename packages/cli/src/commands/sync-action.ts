@@ -1,8 +1,8 @@
 import type { FleetRun } from "@drover/producer/runs/fleet-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
-import { SettingsError } from "@drover/shared/errors";
 import { EXIT } from "../exit.js";
 import { detail, reportError, warn } from "../output.js";
+import { OptionError } from "../settings/option-error.js";
 import { ownOptions } from "../settings/own-options.js";
 import { requestOf } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
@@ -29,7 +29,7 @@ export async function makeRun(
   const { planRun } = await import("@drover/producer/runs/plan");
   const planned = await planRun(request);
   if (flags.delete && flags.detach)
-    throw new SettingsError(
+    throw new OptionError(
       "--delete needs the command to stay until everything has arrived: leave --detach out",
     );
   const { directoriesMeant } = await import("@drover/producer/expand/directories-meant");
@@ -42,7 +42,7 @@ export async function makeRun(
   }
   const fleets = flags.detach ? "--detach" : flags.hostLimit ? "--host-limit" : undefined;
   if (fleets && redis === undefined)
-    throw new SettingsError(`${fleets} needs a fleet: name its Redis with --redis`);
+    throw new OptionError(`${fleets} needs a fleet: name its Redis with --redis`);
   const { parseHostLimit } = await import("@drover/shared/protocol/host-limits");
   const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
   await prepareDestination(planned);

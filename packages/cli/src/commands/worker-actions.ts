@@ -3,7 +3,7 @@ import { planServices } from "@drover/producer/runs/services";
 import { atBoundedRate } from "@drover/shared/bounded-rate";
 import type { Engine } from "@drover/shared/engine";
 import { parseHostLimit } from "@drover/shared/protocol/host-limits";
-import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
+import { aliveWorkers, type WorkerPresence } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
@@ -145,12 +145,21 @@ async function drainAtSignal(
   log.info("stopped");
 }
 
+/** The JSON form of a worker: times in UTC. */
+function toJson({ startedMs, carrying, ...rest }: WorkerPresence) {
+  return {
+    ...rest,
+    started: new Date(startedMs).toISOString(),
+    carrying: carrying.map(({ sinceMs, ...file }) => ({ ...file, since: new Date(sinceMs).toISOString() })),
+  };
+}
+
 /** `drover workers`: lists the live workers and the files that each carries. */
 export async function workers(settings: Settings, flags: OutputFlags): Promise<number> {
   return await withEngine(settings, async (engine) => {
     const alive = await aliveWorkers(engine.redis, engine.keys);
     if (flags.json) {
-      process.stdout.write(`${JSON.stringify(alive, null, 2)}\n`);
+      process.stdout.write(`${JSON.stringify(alive.map(toJson), null, 2)}\n`);
       return EXIT.ok;
     }
     if (alive.length === 0) process.stdout.write("no worker is alive\n");

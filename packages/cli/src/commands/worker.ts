@@ -1,6 +1,6 @@
-import { SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { addSettings, RETENTION, STATE, settingsOf, WORKER } from "../settings/flags.js";
+import { OptionError } from "../settings/option-error.js";
 import { ALLOW_ADDRESS_HELP, collect, type Exit, HOST_LIMIT_HELP, type OutputFlags } from "./options.js";
 import type { WorkerFlags } from "./worker-actions.js";
 
@@ -11,7 +11,7 @@ export function addWorker(program: Command, exit: Exit): void {
     .action(async (flags: OutputFlags, command: Command) => {
       const { values } = await settingsOf(command);
       if (values.redis === undefined)
-        throw new SettingsError("only a fleet has workers: name its Redis with --redis or REDIS_URL");
+        throw new OptionError("only a fleet has workers: name its Redis with --redis or REDIS_URL");
       const { workers } = await import("./worker-actions.js");
       exit(await workers(values, flags));
     });
@@ -41,7 +41,7 @@ export function addWorker(program: Command, exit: Exit): void {
   ).action(async (flags: WorkerFlags, command: Command) => {
     const resolved = await settingsOf(command);
     if (resolved.values.redis === undefined)
-      throw new SettingsError("a worker needs the fleet's Redis: name it with --redis or REDIS_URL");
+      throw new OptionError("a worker needs the fleet's Redis: name it with --redis or REDIS_URL");
     const { worker } = await import("./worker-actions.js");
     exit(await worker(flags, resolved));
   });

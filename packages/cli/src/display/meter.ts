@@ -36,6 +36,7 @@ export class Meter {
   endedBefore(files: number): void {
     this.#files += files;
     this.#settled += files;
+    for (const sample of this.#samples) sample.files += files; // no progress of this process
   }
 
   sealed(): void {
@@ -46,9 +47,11 @@ export class Meter {
     this.active.set(job.i, { name: job.d, attempt, transfer: undefined });
   }
 
+  /** Of a file in another thread, the start may not have been told. */
   receiving(index: number, transfer: Active["transfer"]): void {
     const active = this.active.get(index);
     if (active) active.transfer = transfer;
+    else this.active.set(index, { name: "", attempt: 1, transfer });
   }
 
   waiting(job: TransferJob): void {

@@ -23,11 +23,12 @@ export async function showDryRun(planned: PlannedRun, format: Format, state: Eng
   });
   let step = await files.next();
   for (; !step.done; step = await files.next()) output.file(step.value);
-  const { counts, deletionRefused, incomplete } = step.value;
+  const { counts, unclear, deletionRefused, incomplete } = step.value;
   const { root, delete: deletion } = planned.spec;
   const deleted = deletion ? `, ${counts.delete} deleted` : "";
+  const perhaps = unclear === 0 ? "" : ` (${unclear} of them only if what comes is not what is there)`;
   output.end(
-    `${counts.copy} ${counts.copy === 1 ? "file" : "files"} would be copied, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
+    `${counts.copy} ${counts.copy === 1 ? "file" : "files"} would be copied${perhaps}, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
   );
   if (incomplete) throw incomplete;
   const total = counts.copy + counts.unchanged + counts.none;

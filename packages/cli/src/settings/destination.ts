@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { parseLocation } from "@drover/shared/storage/registry";
+import { OptionError } from "./option-error.js";
 import { type Resolved, SETTINGS } from "./settings.js";
 
 /**
@@ -13,13 +14,13 @@ import { type Resolved, SETTINGS } from "./settings.js";
 export function withDestination(resolved: Resolved, option: string, destination: string): Resolved {
   const { values, origins } = resolved;
   const other = (["artifact-root", "script-name"] as const).find((name) => origins[name] === "flag");
-  if (other !== undefined) throw new SettingsError(`${option} says where the files go: leave --${other} out`);
+  if (other !== undefined) throw new OptionError(`${option} says where the files go: leave --${other} out`);
   let root: string;
   try {
     root = SETTINGS["artifact-root"].kind.read(destination);
   } catch (error) {
     if (error instanceof SettingsError) throw error;
-    throw new SettingsError(`${option} must be ${(error as Error).message}`);
+    throw new OptionError(`${option} must be ${(error as Error).message}`);
   }
   return {
     ...resolved,

@@ -1,6 +1,7 @@
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import type { Command } from "commander";
 import { warn } from "../output.js";
+import { OptionError } from "./option-error.js";
 import {
   type Resolved,
   resolveSettings,
@@ -125,7 +126,7 @@ export async function settingsOf(
 async function useCertificates(values: Settings): Promise<void> {
   const { "ca-file": caFile, "client-cert": clientCert, "client-key": clientKey } = values;
   if (clientKey !== undefined && clientCert === undefined)
-    throw new SettingsError("--client-key is the key of a certificate: it needs --client-cert");
+    throw new OptionError("--client-key is the key of a certificate: it needs --client-cert");
   if (caFile === undefined && clientCert === undefined) return;
   const { checkCaFile, checkClientCertificate } = await import("@drover/shared/storage/http/trust");
   try {

@@ -6,6 +6,7 @@ import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import { below } from "@drover/shared/storage/registry";
 import { Netrc } from "./netrc.js";
+import { OptionError } from "./option-error.js";
 import { type Resolved, SETTINGS, type Settings } from "./settings.js";
 import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
 
@@ -55,6 +56,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
         sha256,
       })),
       headers,
+      ...(netrc && flags.fromFile !== undefined ? { logins: [...netrc.all] } : {}),
     },
     destination: {
       root: rootOf(values),
@@ -118,7 +120,7 @@ function rootOf({ "artifact-root": root, "script-name": name }: Settings): strin
   try {
     safeRelative(name);
   } catch (error) {
-    throw new SettingsError(`--script-name: ${(error as Error).message}`);
+    throw new OptionError(`--script-name: ${(error as Error).message}`);
   }
   return below(root, name);
 }
@@ -136,7 +138,7 @@ function limitsOf({ minSize, maxSize, minAge, maxAge }: RequestFlags) {
 function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "delete"> {
   if (!flags.delete) {
     if (flags.maxDelete !== undefined)
-      throw new SettingsError("--max-delete says how to delete: it needs --delete");
+      throw new OptionError("--max-delete says how to delete: it needs --delete");
     return {};
   }
   return { delete: { most: parseMostDeleted(flags.maxDelete ?? "50%") } };
@@ -144,7 +146,7 @@ function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "
 
 function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["destination"], "backup"> {
   if (backupDir === undefined && suffix === undefined) return {};
-  if (backupDir === "") throw new SettingsError("--backup-dir must be a directory, or s3://bucket/prefix");
+  if (backupDir === "") throw new OptionError("--backup-dir must be a directory, or s3://bucket/prefix");
   return {
     backup: {
       ...(backupDir === undefined ? {} : { dir: readBackup(backupDir) }),
@@ -157,7 +159,7 @@ function readBackup(given: string): string {
   try {
     return SETTINGS["artifact-root"].kind.read(given);
   } catch (error) {
-    throw error instanceof SettingsError ? new SettingsError(`--backup-dir: ${error.message}`) : error;
+    throw error instanceof SettingsError ? new OptionError(`--backup-dir: ${error.message}`) : error;
   }
 }
 
@@ -166,7 +168,7 @@ function checksumsOf(given: string[]): { source: string; sha256: string }[] {
     const at = pair.lastIndexOf("=");
     const sha256 = pair.slice(at + 1).toLowerCase();
     if (at <= 0 || !/^[0-9a-f]{64}$/.test(sha256)) {
-      throw new SettingsError(
+      throw new OptionError(
         `--checksum must be SOURCE=SHA256 (64 hexadecimal digits), not ${redactUrl(pair)}`,
       );
     }
@@ -182,12 +184,12 @@ export function headersOf({ header = [], bearerTokenFile }: HeaderFlags): Record
   const headers: Record<string, string> = {};
   for (const line of header) {
     const colon = line.indexOf(":");
-    if (colon <= 0) throw new SettingsError("--header must be 'Name: value'");
+    if (colon <= 0) throw new OptionError("--header must be 'Name: value'");
     headers[line.slice(0, colon).trim()] = line.slice(colon + 1).trim();
   }
   if (bearerTokenFile === undefined) return headers;
   if (hasAuthorization(headers))
-    throw new SettingsError("--bearer-token-file and --header Authorization exclude each other");
+    throw new OptionError("--bearer-token-file and --header Authorization exclude each other");
   return { ...headers, Authorization: `Bearer ${readToken(bearerTokenFile)}` };
 }
 
@@ -207,7 +209,7 @@ function readToken(path: string): string {
 export function netrcOf({ netrc }: HeaderFlags, headers: Record<string, string>): Netrc | undefined {
   if (!netrc) return undefined;
   if (hasAuthorization(headers))
-    throw new SettingsError("--netrc and another Authorization exclude each other");
+    throw new OptionError("--netrc and another Authorization exclude each other");
   return Netrc.read();
 }
 

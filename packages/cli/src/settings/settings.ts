@@ -7,6 +7,7 @@ import { parseSize } from "@drover/shared/size";
 import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
 import { readLayers } from "./config-files.js";
 import { nearest } from "./nearest.js";
+import { OptionError } from "./option-error.js";
 import { parseDecimal, parseDuration } from "./units.js";
 
 /** Origin of a setting's value, strongest first. */
@@ -317,11 +318,11 @@ export async function resolveSettings(
       try {
         return entry.kind.read(value);
       } catch (error) {
-        if (error instanceof SettingsError) throw new SettingsError(`${where}: ${error.message}`);
+        if (error instanceof SettingsError) throw new OptionError(`${where}: ${error.message}`);
         const given = /^(redis|s3-endpoint|s3-dest-endpoint|artifact-root)$/.test(name)
           ? "this"
           : JSON.stringify(value); // the value may contain a password
-        throw new SettingsError(`${where} must be ${(error as Error).message}, not ${given}`);
+        throw new OptionError(`${where} must be ${(error as Error).message}, not ${given}`);
       }
     };
     const flag = flags[name];

@@ -1,4 +1,4 @@
-import { SettingsError } from "@drover/shared/errors";
+import { OptionError } from "./option-error.js";
 
 const SIZES = "BKMGTP";
 /** Milliseconds per unit. A month has 30 days, a year 365. */
@@ -31,7 +31,7 @@ export function parseBinarySize(option: string, text: string): number {
   const unit = (match?.[2] ?? match?.[3] ?? "K").toUpperCase();
   const bytes = Number(match?.[1]) * 1024 ** SIZES.indexOf(unit);
   if (Number.isSafeInteger(Math.round(bytes))) return Math.round(bytes);
-  throw new SettingsError(
+  throw new OptionError(
     `${option} must be a size such as 100B, 10K, 1.5M or 2GiB, not ${JSON.stringify(text)}`,
   );
 }
@@ -50,7 +50,7 @@ export function parseDuration(option: string, text: string): number {
       ms += Number(count) * (TIMES[unit as string] as number);
     return ms;
   }
-  throw new SettingsError(`${option} must be a time such as 30s, 5m or 1h30m, not ${JSON.stringify(text)}`);
+  throw new OptionError(`${option} must be a time such as 30s, 5m or 1h30m, not ${JSON.stringify(text)}`);
 }
 
 /**
@@ -73,7 +73,7 @@ export function parseAge(option: string, text: string, nowMs: number): number {
     const ms = Date.parse(given.length === 10 ? `${given}T00:00:00` : given.replace(" ", "T"));
     if (!Number.isNaN(ms)) return ms;
   }
-  throw new SettingsError(
+  throw new OptionError(
     `${option} must be an age such as 90s, 10m, 2d or 1M (30 days), or a date, not ${JSON.stringify(text)}`,
   );
 }
@@ -84,7 +84,7 @@ export function parseMostDeleted(text: string): { files: number } | { percent: n
   if (match?.[1] !== undefined) return { files: Number(match[1]) };
   const percent = Number(match?.[2]);
   if (percent >= 0 && percent <= 100) return { percent };
-  throw new SettingsError(
+  throw new OptionError(
     `--max-delete must be a number of files or a percentage such as 50%, not ${JSON.stringify(text)}`,
   );
 }

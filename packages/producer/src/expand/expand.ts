@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import { messageOf, TransferError } from "@drover/shared/errors";
+import { type Login, Logins } from "@drover/shared/logins";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
@@ -29,6 +30,8 @@ export interface ExpandInput {
   list: string | AsyncIterable<string | Buffer> | undefined;
   /** URL that the list's names of `sha256sum` are below, including its secrets; undefined for paths. */
   baseUrl: string | undefined;
+  /** Users and passwords for URLs in the list. Default: none. */
+  logins?: Login[] | undefined;
   from: Cursor;
   /** Aborts listings in progress. */
   signal: AbortSignal;
@@ -85,6 +88,7 @@ interface Expandable {
 async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
   const { spec, from } = input;
   const wanted = wantedBy(spec);
+  const logins = input.logins && new Logins(input.logins);
   const several = input.sources.length > 1 || input.list !== undefined;
   let startAfter = from.after;
   for (let at = from.sources; at < input.sources.length; at++) {
@@ -102,7 +106,7 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
       expand: (listers) =>
         expandOne(
           { location, expected: "either", name: spec.destination },
-          { wanted, input, inside, after, listers },
+          { wanted, input, inside, after, listers, logins },
         ),
     };
   }
@@ -118,7 +122,7 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     const after: Cursor = { sources, ...item.next };
     yield {
       cursor: inside,
-      expand: (listers) => expandItem(item, { wanted, input, inside, after, listers }),
+      expand: (listers) => expandItem(item, { wanted, input, inside, after, listers, logins }),
     };
   }
 }
@@ -142,6 +146,8 @@ interface Context {
   /** Cursor after the source. */
   after: Cursor;
   listers: Listers;
+  /** For URLs of the list. */
+  logins: Logins | undefined;
 }
 
 async function* expandItem({ says, where }: ListItem, context: Context): AsyncGenerator<Entry | Passed> {
@@ -152,7 +158,8 @@ async function* expandItem({ says, where }: ListItem, context: Context): AsyncGe
   const { source, destination: name, sha256 } = says;
   let location: Location;
   try {
-    location = parseLocation(source, { directory: context.input.spec.directory });
+    const complete = context.logins?.addTo(source) ?? source;
+    location = parseLocation(complete, { directory: context.input.spec.directory });
   } catch (error) {
     const known = error instanceof TransferError ? error : refusal(messageOf(error));
     yield failure(source, located(known, where), context.after);

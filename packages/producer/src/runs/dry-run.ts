@@ -2,13 +2,15 @@ import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
+import { refusedAsKept } from "@drover/shared/kept-name";
 import { Catalog } from "@drover/shared/protocol/catalog";
-import type { RunSpec } from "@drover/shared/run";
+import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { below, destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
-import type { DestinationCheck } from "@drover/shared/storage/storage";
+import type { DestinationCheck, Foreseen } from "@drover/shared/storage/storage";
 import type { EntryKind, Tree } from "@drover/shared/storage/tree";
 import { compare } from "../compare/compare.js";
+import { Foreseer } from "../compare/foresee.js";
 import { openCheck } from "../compare/open-check.js";
 import { type Extraneous, findExtraneous } from "../delete/remove-extraneous.js";
 import { START } from "../expand/cursor.js";
@@ -27,12 +29,16 @@ export interface PlannedFile {
   destination: string;
   action: "copy" | "unchanged" | "delete" | "none";
   reason: string;
+  /** Whether the run may find it the same: something is there, and only the transfer tells. */
+  unclear?: true;
   error?: { class: string; message: string };
 }
 
 /** Summary of a dry run. */
 export interface DryRunResult {
   counts: Record<PlannedFile["action"], number>;
+  /** How many of those to be copied the run may find the same, and leave as they are. */
+  unclear: number;
   /** Why nothing would be deleted although deletion is requested, or "". */
   deletionRefused: string;
   /** Why not all files were found. */
@@ -47,7 +53,7 @@ export interface DryRunOptions {
 
 /**
  * Yields what a run would do, without writing any file. Directories and prefixes are listed and compared with
- * the catalog of earlier syncs, if there is one; URLs are not requested.
+ * the catalog of earlier syncs, if there is one, and then with what is there, as the run does; URLs are not requested.
  */
 export async function* dryRun(
   planned: PlannedRun,
@@ -58,16 +64,19 @@ export async function* dryRun(
   const tree = destinationOf(spec.root).mayExist(spec.root) ? openTree(spec) : undefined;
   const engine = tree && (await options.openEngine());
   const check = engine && tree ? await openCheck(spec, tree, signal, options.warn) : undefined;
+  const foreseer = tree && (await Foreseer.open(spec, tree, engine, { signal, warn: options.warn }));
   const counts: DryRunResult["counts"] = { copy: 0, unchanged: 0, delete: 0, none: 0 };
   let incomplete: ListingError | undefined;
   let added = 0;
+  let unclear = 0;
   try {
     const claims = new Claims(planned);
     try {
       for await (const found of batches(planned, options.warn)) {
-        for (const file of await judge(claims.of(found), { planned, engine, tree, check })) {
+        for (const file of await judge(claims.of(found), { planned, engine, tree, check, foreseer })) {
           counts[file.action]++;
           if (file.reason === NEW) added++;
+          if (file.unclear) unclear++;
           yield file;
         }
       }
@@ -82,7 +91,7 @@ export async function* dryRun(
       else if (counts.none > 0)
         deletionRefused = `${counts.none} ${counts.none === 1 ? "file" : "files"} cannot be copied`;
       else if (tree) {
-        const besides = { removed: 0, added, coming: destinationOf(spec.root).openCheck ? files : 0 };
+        const besides = { removed: 0, added, coming: destinationOf(spec.root).openCheck ? files - added : 0 };
         const { sources } = planned.secrets;
         const found = await findExtraneous({ spec, sources, tree, signal, warn: options.warn }, besides);
         deletionRefused = found.refused;
@@ -93,8 +102,9 @@ export async function* dryRun(
         found.extraneous.close();
       }
     }
-    return { counts, deletionRefused, ...(incomplete ? { incomplete } : {}) };
+    return { counts, unclear, deletionRefused, ...(incomplete ? { incomplete } : {}) };
   } finally {
+    await foreseer?.close();
     await check?.close();
     tree?.close();
     engine?.close();
@@ -114,10 +124,10 @@ async function* batches(
           ? undefined
           : createReadStream(spec.list);
   const { signal } = new AbortController();
-  const { sources, baseUrl } = secrets;
+  const { sources, baseUrl, logins } = secrets;
   let entries: Entry[] = [];
   try {
-    for await (const found of expand({ spec, sources, list, baseUrl, from: START, signal, warn })) {
+    for await (const found of expand({ spec, sources, list, baseUrl, logins, from: START, signal, warn })) {
       if ("passed" in found || entries.push(found) < BATCH) continue;
       yield entries;
       entries = [];
@@ -157,36 +167,43 @@ const COLLISION = new TransferError("collision", "another source of this run has
 });
 
 const NEW = "it is not there";
+const ASKED = "it is there; the server will be asked whether it changed";
+const ONLY_BYTES = "it is there; only its bytes will tell whether they are the same";
 
 interface Known {
   planned: PlannedRun;
   engine: Engine | undefined;
   tree: Tree | undefined;
   check: DestinationCheck | undefined;
+  foreseer: Foreseer | undefined;
 }
 
-async function judge(entries: Entry[], { planned, engine, tree, check }: Known): Promise<PlannedFile[]> {
+async function judge(
+  entries: Entry[],
+  { planned, engine, tree, check, foreseer }: Known,
+): Promise<PlannedFile[]> {
   const { spec } = planned;
   const known =
     engine && tree
       ? await compare({ spec, tree, catalog: new Catalog(engine.redis, engine.keys), check }, entries)
       : [];
-  const files: PlannedFile[] = [];
-  for (const [at, entry] of entries.entries()) {
-    const file = judgeOne(entry, known[at] !== undefined, spec, tree);
-    const mayBeCopied = file.action === "copy" && file.reason !== NEW && entry.version !== undefined;
-    const isCopied = mayBeCopied && (await isCopiedAlready(entry.source, file.destination, spec));
-    files.push(
-      isCopied ? { ...file, action: "unchanged", reason: "it is there, with the same content" } : file,
-    );
-  }
+  const files = entries.map((entry, at) => judgeOne(entry, known[at] !== undefined, spec, tree));
+  const there = files.flatMap(({ action, reason }, at) => (action === "copy" && reason !== NEW ? [at] : []));
+  if (!foreseer || there.length === 0) return files;
+  const found = await foreseer.foresee(there.map((at) => entries[at] as Entry));
+  there.forEach((at, which) => {
+    files[at] = withForeseen(files[at] as PlannedFile, found[which] as Foreseen | TransferError);
+  });
   return files;
 }
 
-/** Asks the storage that has both the file and its destination, as the run would find out. */
-async function isCopiedAlready(source: string, destination: string, { root }: RunSpec): Promise<boolean> {
-  if (storageOf(source) !== storageOf(root)) return false;
-  return (await destinationOf(root).isCopied?.(source, destination)) ?? false;
+function withForeseen(file: PlannedFile, found: Foreseen | TransferError): PlannedFile {
+  if (found instanceof TransferError) return refused(file, found);
+  if (found === "nothing") return { ...file, reason: NEW };
+  if (found === "same") return { ...file, action: "unchanged", reason: "it is there, with the same content" };
+  if (found === "other") return file;
+  const isAsked = storageOf(file.source ?? "").openPeek === undefined;
+  return { ...file, reason: isAsked ? ASKED : ONLY_BYTES, unclear: true };
 }
 
 function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | undefined): PlannedFile {
@@ -195,6 +212,8 @@ function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | un
   const base = { source, destination };
   if (error) return refused(base, error);
   if (isKnown) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
+  const asKept = refusedAsKept(entry.destination, suffixBeside(spec));
+  if (asKept) return refused(base, asKept);
   let there: EntryKind;
   try {
     there = tree?.look(entry.destination) ?? "nothing";
@@ -210,8 +229,7 @@ function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | un
     const why = `the destination ${destination} is ${what}`;
     return refused(base, new TransferError("path", why, { permanent: true }));
   }
-  if (entry.version === undefined)
-    return { ...base, action: "copy", reason: "it is there; the server will be asked whether it changed" };
+  if (entry.version === undefined) return { ...base, action: "copy", reason: ASKED };
   const reason = `it is there, but not known to be this version of the ${storageOf(source).noun}`;
   return { ...base, action: "copy", reason };
 }

@@ -91,12 +91,13 @@ export class RunExpansion {
    *   is not sealed. RunLostError if the run was cancelled or another process has taken it.
    */
   async run(): Promise<Batches> {
-    const { engine, run, tree, signal } = this.options;
+    const { engine, run, secrets, tree, signal } = this.options;
     const { ledger } = engine;
     await this.#catalog.register(tree);
     const incomplete = await this.#registerAll();
     if (signal.aborted) return this.#batches;
     if (incomplete) throw incomplete;
+    if (secrets.logins) await ledger.forgetLogins(run.id);
     if (this.#claims)
       await ledger.forgetClaims(run.id, run.batch === 0 ? this.#registrar.claimBuckets : undefined);
     if (run.spec.delete) {
@@ -138,6 +139,7 @@ export class RunExpansion {
       sources: secrets.sources,
       list: stdin ?? openRunList(run),
       baseUrl: secrets.baseUrl,
+      logins: secrets.logins,
       from: cursorOf(run),
       signal,
       warn: (message) => host.warn(message),

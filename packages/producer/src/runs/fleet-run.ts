@@ -47,6 +47,9 @@ export class FleetRun implements RunHandle {
   readonly #outcomes: OutcomeStream;
   /** Whether all files are submitted. */
   #expanded: boolean;
+  /** Number of files that were reported to be registered, if another process registers them. */
+  #found = 0;
+  #toldSealed = false;
 
   constructor(
     private readonly engine: Engine,
@@ -61,12 +64,12 @@ export class FleetRun implements RunHandle {
   async follow(events: RunEvents, stop: AbortSignal): Promise<RunResult> {
     stop.addEventListener("abort", () => this.#stop.abort(), { once: true });
     if (stop.aborted) this.#stop.abort();
-    events.queued((await this.engine.ledger.counts(this.run.id)).files);
+    await this.#catchUp(events);
     const watching = this.#watch(events);
     watching.catch(() => {}); // awaited below
     const expansion = await this.#expandIfOurs(events);
-    if (!expansion.listing) events.sealed();
-    const counts = await this.#untilOver(expansion);
+    if (this.options.secrets && !expansion.listing) events.sealed();
+    const counts = await this.#untilOver(expansion, events);
     this.#stop.abort();
     await watching;
     const { state, deletionRefused } = await this.engine.ledger.get(this.run.id);
@@ -133,13 +136,10 @@ export class FleetRun implements RunHandle {
   }
 
   /** @returns the counts of a run that is over; undefined if following was stopped. */
-  async #untilOver({
-    batches,
-    listing,
-  }: {
-    batches?: Batches | undefined;
-    listing?: ListingError;
-  }): Promise<RunCounts | undefined> {
+  async #untilOver(
+    { batches, listing }: { batches?: Batches | undefined; listing?: ListingError },
+    events: RunEvents,
+  ): Promise<RunCounts | undefined> {
     const { ledger } = this.engine;
     const { id } = this.run;
     // Counted by answers: time without Redis makes nothing durable.
@@ -156,6 +156,7 @@ export class FleetRun implements RunHandle {
       }
       if (batches && run.owner === PROCESS_NAME) await ledger.leave(id); // Redis had forgotten that it was left
       const counts = await ledger.counts(id);
+      if (!this.options.secrets) this.#tellFound(run.sealed, counts.files, events);
       const settled = counts.settled === counts.files;
       if (settled && run.sealed && run.state === "running") await ledger.finishFleet(id); // there may be no worker left to do it
       if (settled && (listing !== undefined || run.state === "done" || run.state === "cancelled"))
@@ -233,6 +234,30 @@ export class FleetRun implements RunHandle {
         if (left < files) await sleep(LOOK_MS);
       }
     };
+  }
+
+  /**
+   * Reports how far the run is: the outcomes that are still kept, and how many files had ended beside these. All that
+   * end afterwards are reported one by one.
+   */
+  async #catchUp(events: RunEvents): Promise<void> {
+    const { ledger } = this.engine;
+    await this.#tell(events); // from now on, outcomes are kept for this process
+    const { files, settled } = await ledger.counts(this.run.id);
+    const ended = settled === 0 ? new Uint8Array() : await ledger.settledBytes(this.run.id, 0, files);
+    while ((await this.#tell(events)) > 0);
+    const endedBefore = this.#told.countMissing(ended);
+    events.endedBefore(endedBefore);
+    events.queued(files - endedBefore);
+    this.#found = files;
+  }
+
+  /** Reports what the process that expands the run has found since. */
+  #tellFound(sealed: boolean, files: number, events: RunEvents): void {
+    if (files > this.#found) events.queued(files - this.#found);
+    this.#found = Math.max(files, this.#found);
+    if (sealed && !this.#toldSealed) events.sealed();
+    this.#toldSealed ||= sealed;
   }
 
   /** Reports outcomes as they arrive. */

@@ -18,4 +18,19 @@ export class IndexSet {
     this.size++;
     return true;
   }
+
+  /**
+   * How many of the bits of a bitmap of Redis are not in the set.
+   *
+   * @param bitmap the first bit is the highest of the first byte.
+   */
+  countMissing(bitmap: Uint8Array): number {
+    let missing = 0;
+    for (const [at, byte] of bitmap.entries()) {
+      if (byte === 0) continue;
+      const own = this.#bytes[at] ?? 0;
+      for (let bit = 0; bit < 8; bit++) if (byte & (0x80 >>> bit) && !(own & (1 << bit))) missing++;
+    }
+    return missing;
+  }
 }

@@ -122,6 +122,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       sources: sources.map(({ text }) => text),
       ...(baseUrl === undefined ? {} : { baseUrl }),
       ...(selection.listText === undefined ? {} : { list: selection.listText }),
+      ...(list === undefined || selection.logins.length === 0 ? {} : { logins: selection.logins }),
     },
     ...(list && "pipe" in list ? list : {}),
   };

@@ -29,6 +29,10 @@ const selectionSchema = z.strictObject({
   checksums: z.array(z.strictObject({ source: z.string(), sha256 })).default([]),
   /** Request headers, sent to the sources' own hosts. */
   headers: z.record(z.string(), z.string()).default({}),
+  /** Users and passwords for URLs in the list that have none, by host in lower case; without a host for all others. */
+  logins: z
+    .array(z.strictObject({ host: z.string().optional(), login: z.string(), password: z.string() }))
+    .default([]),
 });
 
 /** Where the files are written. */

@@ -14,7 +14,10 @@ export interface RunEvents {
   sealed(): void;
   /** @param attempt counts the tries of the file, from 1. */
   started(job: TransferJob, attempt: number): void;
-  /** A file's bytes arrive. `progress` is updated in place. */
+  /**
+   * A file's bytes arrive. `progress` is updated in place, or told again at intervals: so for files of other threads,
+   * whose start is told only if each file's progress is to be reported.
+   */
   receiving(index: number, progress: { receivedBytes: number; sizeBytes: number | undefined }): void;
   /** The file is not settled and will be tried again later. */
   waiting(job: TransferJob): void;

@@ -51,6 +51,8 @@ export const SECRETS = {
   baseUrl: "base",
   /** A list that came with the request, until it is read. */
   list: "list",
+  /** Users and passwords for URLs in the list (JSON); absent without any, and once the list is submitted. */
+  logins: "logins",
 } as const;
 
 /** An outcome in the stream of those that a run's followers read. */

@@ -112,6 +112,7 @@ export class Ledger {
           [SECRETS.sources]: JSON.stringify(secrets.sources),
           ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
           ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
+          ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
         })
         .zadd(this.keys.runs(), startedMs, id)
         .zadd(this.keys.runIndexes()[0] as string, startedMs, id);
@@ -245,11 +246,12 @@ export class Ledger {
 
   /** Secrets of the command line. @throws SettingsError when they have expired. */
   async secrets(id: string): Promise<RunSecrets> {
-    const [headers, sources, baseUrl] = await this.redis.hmget(
+    const [headers, sources, baseUrl, logins] = await this.redis.hmget(
       this.keys.secrets(id),
       SECRETS.headers,
       SECRETS.sources,
       SECRETS.baseUrl,
+      SECRETS.logins,
     );
     if (headers == null || sources == null) {
       throw new SettingsError(`the credentials of run ${id} have expired: start a new sync`);
@@ -258,6 +260,7 @@ export class Ledger {
       headers: JSON.parse(headers),
       sources: JSON.parse(sources),
       ...(baseUrl == null ? {} : { baseUrl }),
+      ...(logins == null ? {} : { logins: JSON.parse(logins) }),
     };
   }
 
@@ -272,6 +275,11 @@ export class Ledger {
   /** Forgets the list that came with the request of a run. */
   async dropStoredList(id: string): Promise<void> {
     await this.redis.hdel(this.keys.secrets(id), SECRETS.list);
+  }
+
+  /** Forgets the users and passwords for URLs in the run's list: each file that needs one has its own by now. */
+  async forgetLogins(id: string): Promise<void> {
+    await this.redis.hdel(this.keys.secrets(id), SECRETS.logins);
   }
 
   /**
@@ -490,9 +498,10 @@ export class Ledger {
 }
 
 /** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */
-function hasSecrets({ headers, sources, list }: RunSecrets): boolean {
-  if (list !== undefined) return true;
-  return Object.keys(headers).length > 0 || sources.some((source) => redactUrl(source) !== source);
+function hasSecrets({ headers, sources, baseUrl, list, logins }: RunSecrets): boolean {
+  const locations = baseUrl === undefined ? sources : [...sources, baseUrl];
+  const isSecret = locations.some((location) => redactUrl(location) !== location);
+  return isSecret || Object.keys(headers).length > 0 || list !== undefined || logins !== undefined;
 }
 
 /** Outcomes that have a bitmap. */

@@ -1,8 +1,10 @@
+import type { Engine } from "../engine.js";
 import type { TransferError } from "../errors.js";
 import type { TransferJob } from "../job.js";
+import type { CatalogEntry } from "../protocol/catalog-entry.js";
 import type { RunSpec } from "../run.js";
 import type { HttpClient } from "./http/client.js";
-import type { Source } from "./source.js";
+import type { Source, SourceEntry } from "./source.js";
 import type { Tree, TreeNames } from "./tree.js";
 
 /** Fields of a run's spec that say how its storages are reached. Each storage knows its own fields. */
@@ -75,6 +77,8 @@ export interface Storage {
   loadSources(): Promise<(options: SourcesOptions) => Sources>;
   /** Makes the lister of its files. */
   openLister(options: ListerOptions): Promise<Lister>;
+  /** Opens what tells about single files without reading them. Absent if a dry run must not ask for them. */
+  openPeek?(options: LookOptions): Promise<Peek>;
   /** Its capabilities as a destination; undefined if it is read-only. */
   readonly destination?: DestinationStorage;
 }
@@ -187,6 +191,63 @@ export interface Lister {
   close(): Promise<void>;
 }
 
+/** What is known about a file that is not carried. */
+export interface Peeked {
+  entry: SourceEntry;
+  /** Path of a local file. */
+  path?: string;
+  /** Whether a run that knows this version of the copy at the destination would find the file unchanged. */
+  isVersion(known: string): boolean;
+  /**
+   * A digest of its bytes in hexadecimal; undefined if only a transfer tells.
+   *
+   * @throws TransferError
+   */
+  digest(algorithm: "sha256" | "md5"): Promise<string | undefined>;
+}
+
+/** Looks at single files of a storage. */
+export interface Peek {
+  /** @throws TransferError */
+  look(location: string): Promise<Peeked>;
+  close(): Promise<void>;
+}
+
+/**
+ * What a run would find at a destination. `same`: what it would leave as it is. `unclear`: something is there, and only
+ * the transfer tells whether it is the same.
+ */
+export type Foreseen = "nothing" | "same" | "other" | "unclear";
+
+/** A file that a run would carry. */
+export interface ForeseenFile {
+  /** Relative to the destination's root. */
+  name: string;
+  /** Id of its source in the catalog. */
+  sourceId: string;
+  /** SHA-256 that the user gave, hexadecimal. */
+  expected: string | undefined;
+  /** What the catalog has at its destination. */
+  last: CatalogEntry | undefined;
+  /** Looks at it; undefined if it must not be asked for. */
+  peek: (() => Promise<Peeked>) | undefined;
+  /** Whether the service of the destination copies it. */
+  isServerCopy: boolean;
+}
+
+/** Tells what a run would find at its destination. */
+export interface Foresight {
+  /** @returns for each file what is there, or why the run could not carry it. */
+  foresee(files: ForeseenFile[]): Promise<(Foreseen | TransferError)[]>;
+  close(): Promise<void>;
+}
+
+export interface ForesightOptions extends LookOptions {
+  spec: RunSpec;
+  /** Where the catalog is; undefined if there is none. */
+  engine: Engine | undefined;
+}
+
 /** Checks files at a destination for which a service must be asked. */
 export interface DestinationCheck {
   /** The first error of a check. */
@@ -239,11 +300,8 @@ export interface DestinationStorage {
   openTree(root: string, services: Services): Tree;
   /** Whether the root exists, as far as that is known here. */
   mayExist(root: string): boolean;
-  /**
-   * Whether a file of the same storage is at a destination already as a copy of it would be. Absent if only writing it
-   * tells.
-   */
-  isCopied?(source: string, destination: string): Promise<boolean>;
+  /** Opens what tells, without writing, what a run would find in a tree. */
+  openForesight(tree: Tree, options: ForesightOptions): Promise<Foresight>;
   /** Alternative spellings of the same tree. */
   spellings(text: string): string[];
   /** Opens the check of a tree that cannot check itself; undefined if the tree can. */

@@ -1,5 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
+import { refusedAsKept } from "@drover/shared/kept-name";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { Attempt } from "../attempt/attempt.js";
 import type { RunContext } from "../attempt/context.js";
@@ -32,9 +33,7 @@ export function perform(delivery: Delivery, context: RunContext): Promise<Attemp
 function refusedName({ d }: TransferJob, { tree, keptSuffix }: RunContext): TransferError | undefined {
   try {
     destinationOf(tree.root).checkName(d);
-    if (keptSuffix === undefined || !d.endsWith(keptSuffix)) return undefined;
-    const why = `${d} ends in ${keptSuffix}: by such names --suffix keeps former versions`;
-    return new TransferError("path", why, { permanent: true });
+    return refusedAsKept(d, keptSuffix);
   } catch (error) {
     if (error instanceof TransferError) return error;
     throw error;

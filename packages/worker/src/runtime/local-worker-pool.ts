@@ -38,7 +38,7 @@ export interface ThreadData {
   address: RedisAddress;
   namespace: string;
   work: RunWork;
-  /** Whether to report the progress of each file. */
+  /** Whether to report the start of each file, and its progress often. */
   live: boolean;
 }
 

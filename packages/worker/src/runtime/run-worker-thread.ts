@@ -6,8 +6,10 @@ import { isRedisAway } from "@drover/shared/redis/errors";
 import type { ThreadData, ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
 import { RunWorker } from "./run-worker.js";
 
-/** Interval in ms at which the progress of files is reported. */
+/** Interval in ms at which the progress of files is reported where a display shows them. */
 const PROGRESS_MS = 250;
+/** The same where only lines of progress are printed. */
+const SAMPLE_MS = 1_000;
 
 /** A thread that carries files of a run beside the main thread. */
 async function main(): Promise<void> {
@@ -23,6 +25,8 @@ async function main(): Promise<void> {
     });
   };
   const records = new Map<number, { receivedBytes: number; sizeBytes: number | undefined }>();
+  /** Indexes of files in progress whose bytes were reported. */
+  const reported = new Set<number>();
   const runWorker = new RunWorker({
     redis,
     keys: new Keys(namespace),
@@ -32,24 +36,30 @@ async function main(): Promise<void> {
       started: (job, attempt) => live && tell(["started", job, attempt]),
       waiting: (job) => {
         records.delete(job.i);
-        if (live) tell(["waiting", job]);
+        if (reported.delete(job.i) || live) tell(["waiting", job]);
       },
       retrying: (job, attempt, error, delayMs) =>
         tell(["retrying", job, attempt, { class: error.class, message: error.message }, delayMs]),
       settled: (outcome) => {
         records.delete(outcome.index);
+        reported.delete(outcome.index);
         tell(["settled", outcome]);
       },
       dropped: (job) => tell(["dropped", job]),
       blocked: (host, untilMs) => tell(["blocked", host, untilMs]),
-      receiving: (index, record) => live && records.set(index, record),
+      receiving: (index, record) => void records.set(index, record),
     },
     onError: (error) => isRedisAway(error) || tell(["warn", `queue: ${error.message}`]),
   });
-  const progress = setInterval(() => {
-    for (const [index, record] of records)
-      tell(["receiving", index, { receivedBytes: record.receivedBytes, sizeBytes: record.sizeBytes }]);
-  }, PROGRESS_MS);
+  const progress = setInterval(
+    () => {
+      for (const [index, record] of records) {
+        reported.add(index);
+        tell(["receiving", index, { receivedBytes: record.receivedBytes, sizeBytes: record.sizeBytes }]);
+      }
+    },
+    live ? PROGRESS_MS : SAMPLE_MS,
+  );
   parentPort?.on("message", async (request: ThreadRequest) => {
     if (request === "cancel") return runWorker.cancel();
     clearInterval(progress);

@@ -2,7 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 
 const CHUNK_BYTES = 1 << 20;
 /** Times of two files that differ by no more than this, in milliseconds, are the same: file systems round them. */
-const TIME_MS = 1;
+export const TIME_MS = 1;
 
 /**
  * Whether a file is at its destination as a copy of it would be: of the same size, time and permissions (those of the

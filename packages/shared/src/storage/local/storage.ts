@@ -42,9 +42,9 @@ const destination: DestinationStorage = {
   namesOf: (root) => new LocalNames(realAncestor(root)),
   openTree: (root) => new LocalTree(root),
   mayExist: (root) => statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false,
-  async isCopied(source, destination) {
-    const { isSameFile } = await import("./same-file.js");
-    return await isSameFile(source, destination);
+  async openForesight(tree) {
+    const { LocalForesight } = await import("./foresight.js");
+    return new LocalForesight(tree);
   },
   spellings(text) {
     const path = resolve(text);
@@ -97,6 +97,10 @@ export const localStorage: Storage = {
   async loadSources() {
     const { LocalSource } = await import("./source.js");
     return (): Sources => ({ open: (job) => new LocalSource(job.s) });
+  },
+  async openPeek() {
+    const { LocalPeek } = await import("./peek.js");
+    return new LocalPeek();
   },
   async openLister({ spec, of }) {
     const { LocalLister } = await import("./lister.js");

@@ -2,7 +2,7 @@ import { TransferError } from "../../errors.js";
 import { HttpClient } from "../http/client.js";
 import { compareKeys } from "../key-order.js";
 import type { DestinationCheck } from "../storage.js";
-import { S3Bucket } from "./bucket.js";
+import { type ObjectHead, S3Bucket } from "./bucket.js";
 import { S3Client } from "./client.js";
 import { credentialsOf } from "./credentials.js";
 import { listObjects } from "./listing/listing.js";
@@ -62,15 +62,38 @@ export class S3Check implements DestinationCheck {
   async asLeft(files: { name: string; stamp: string }[]): Promise<boolean[]> {
     const keys = files.map(({ name }) => this.tree.key(name));
     const etags = await this.#listed(keys);
-    let next = etags.length;
+    await this.#each(keys, etags.length, async (key, at) => {
+      etags[at] = (await this.#head(key))?.etag;
+    });
+    return files.map(({ stamp }, at) => stamp !== "" && etags[at] === stamp);
+  }
+
+  /**
+   * What is at names. Those that a listing shows to be free are not asked about.
+   *
+   * @returns for each `nothing`, its head, or the error of looking at it.
+   */
+  async heads(names: string[]): Promise<("nothing" | ObjectHead | TransferError)[]> {
+    const keys = names.map((name) => this.tree.key(name));
+    const etags = await this.#listed(keys);
+    const heads: ("nothing" | ObjectHead | TransferError)[] = [];
+    await this.#each(keys, 0, async (key, at) => {
+      if (at < etags.length && etags[at] === undefined) heads[at] = "nothing";
+      else heads[at] = await this.#headOrError(key);
+    });
+    return heads;
+  }
+
+  /** Does something with each of the keys from one on, several at once. */
+  async #each(keys: string[], from: number, work: (key: string, at: number) => Promise<void>): Promise<void> {
+    let next = from;
     const one = async () => {
       while (next < keys.length && !this.signal.aborted) {
         const at = next++;
-        etags[at] = await this.#head(keys[at] as string);
+        await work(keys[at] as string, at);
       }
     };
     await Promise.all(Array.from({ length: CONNECTIONS }, one));
-    return files.map(({ stamp }, at) => stamp !== "" && etags[at] === stamp);
   }
 
   /** ETags of the first of the keys, as far as a listing tells them. */
@@ -103,15 +126,20 @@ export class S3Check implements DestinationCheck {
     return etags;
   }
 
-  async #head(key: string): Promise<string | undefined> {
+  async #head(key: string): Promise<ObjectHead | undefined> {
+    const head = await this.#headOrError(key);
+    return head === "nothing" || head instanceof TransferError ? undefined : head;
+  }
+
+  async #headOrError(key: string): Promise<"nothing" | ObjectHead | TransferError> {
     try {
       const signal = AbortSignal.any([this.signal, AbortSignal.timeout(this.options.timeoutMs)]);
-      return (await this.#bucket.head(key, signal))?.etag;
+      return (await this.#bucket.head(key, signal)) ?? "nothing";
     } catch (error) {
-      if (!(error instanceof TransferError) && !/^(Timeout|Abort)Error$/.test((error as Error).name))
-        throw error;
+      const isOurs = error instanceof TransferError;
+      if (!isOurs && !/^(Timeout|Abort)Error$/.test((error as Error).name)) throw error;
       this.trouble ??= error as Error;
-      return undefined;
+      return isOurs ? error : new TransferError("timeout", "the service gave no answer in time");
     }
   }
 

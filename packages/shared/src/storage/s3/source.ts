@@ -20,6 +20,11 @@ function partsOf(version: string): { etag: string; sizeBytes: number } | undefin
   return match ? { etag: match[1] as string, sizeBytes: Number(match[2]) } : undefined;
 }
 
+/** The ETag in a version; undefined for any other text. */
+export function etagOfVersion(version: string): string | undefined {
+  return partsOf(version)?.etag;
+}
+
 /**
  * An object to be read. It takes one GET to open it: under If-None-Match if a version is known, and under If-Match for
  * a range.

@@ -53,6 +53,10 @@ const destination: DestinationStorage = {
     const terms = { service, timeoutMs, retries, userAgent };
     return new S3Check(tree as S3Tree, terms, options.signal, options.warn);
   },
+  async openForesight(tree, options) {
+    const { S3Foresight } = await import("./foresight.js");
+    return new S3Foresight(tree as S3Tree, options);
+  },
   refuse(root, services, allowed) {
     const { endpoint } = destinationService({ ...services, root });
     const below = allowed.roots.some((each) => isBelow(root, each));
@@ -106,6 +110,10 @@ export const s3Storage: Storage = {
   async loadSources() {
     const { S3Sources } = await import("./sources.js");
     return (options): Sources => new S3Sources(options);
+  },
+  async openPeek(options) {
+    const { S3Peek } = await import("./peek.js");
+    return new S3Peek(options);
   },
   async openLister(options) {
     const { S3Lister } = await import("./lister.js");

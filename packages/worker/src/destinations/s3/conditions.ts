@@ -6,6 +6,8 @@ import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { S3Bucket, Written } from "@drover/shared/storage/s3/bucket";
+import type { ConditionForm } from "@drover/shared/storage/s3/limits";
+import { isAws } from "@drover/shared/storage/s3/service";
 import { EMPTY_SHA256, encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
@@ -31,17 +33,11 @@ export type Publishing = "put" | "complete" | "copy" | "remove";
 export type Base = { is: "absent" } | { is: "version"; etag: string };
 
 /**
- * How a service reads the ETag of a condition: with quotes as HTTP has it, without them as Ceph 16 has it, or not at
- * all.
- */
-type Form = "quoted" | "bare" | "none";
-
-/**
  * Which conditions on writes a service supports. A probe finds out, once a day for each service and kind of request: it
  * writes an empty object of its own below the prefix of the destination, and removes it.
  */
 export class S3Conditions {
-  readonly #known = new Map<Publishing, Promise<Form>>();
+  readonly #known = new Map<Publishing, Promise<ConditionForm>>();
   #trusted: boolean;
 
   constructor(
@@ -52,7 +48,7 @@ export class S3Conditions {
     private readonly keys: Keys,
   ) {
     // AWS documents that it supports them.
-    this.#trusted = /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
+    this.#trusted = isAws(endpoint);
   }
 
   /**
@@ -68,7 +64,7 @@ export class S3Conditions {
     return { "if-match": form === "bare" ? base.etag.replaceAll('"', "") : base.etag };
   }
 
-  async #form(publishing: Publishing): Promise<Form> {
+  async #form(publishing: Publishing): Promise<ConditionForm> {
     if (this.#trusted) return "quoted";
     let form = this.#known.get(publishing);
     if (!form) {
@@ -79,10 +75,10 @@ export class S3Conditions {
     return form;
   }
 
-  async #recall(publishing: Publishing): Promise<Form> {
+  async #recall(publishing: Publishing): Promise<ConditionForm> {
     const key = this.keys.service(this.endpoint);
     const known = await this.redis.hget(key, publishing);
-    if (known !== null) return known as Form;
+    if (known !== null) return known as ConditionForm;
     const form = await this.#probe(publishing, AbortSignal.timeout(PROBE_MS));
     if (form === undefined) return "none";
     await this.redis.multi().hset(key, publishing, form).pexpire(key, REMEMBERED_MS).exec();
@@ -90,7 +86,7 @@ export class S3Conditions {
   }
 
   /** @returns undefined if this prefix does not allow the probe. */
-  async #probe(publishing: Publishing, signal: AbortSignal): Promise<Form | undefined> {
+  async #probe(publishing: Publishing, signal: AbortSignal): Promise<ConditionForm | undefined> {
     await this.sweep(signal);
     // No file can have such a name, see STAGING_NAME.
     const key = this.tree.key(`.drover-${randomBytes(12).toString("base64url")}`);

@@ -5,6 +5,7 @@ import type { RunSpec } from "@drover/shared/run";
 import { destinationHost } from "@drover/shared/storage/registry";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Client } from "@drover/shared/storage/s3/client";
+import { MOST_COPY_BYTES } from "@drover/shared/storage/s3/limits";
 import { destinationService } from "@drover/shared/storage/s3/service";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
@@ -46,7 +47,7 @@ export class S3Target {
     this.tree = tree;
     this.leases = options.leases;
     this.bufferPool = options.bufferPool;
-    this.mostCopyBytes = options.mostCopyBytes ?? 5 * 2 ** 30;
+    this.mostCopyBytes = options.mostCopyBytes ?? MOST_COPY_BYTES;
     this.bucket = new S3Bucket(client, tree.bucket);
     const service = destinationService(spec);
     this.checksums = service.checksums ?? false;

@@ -4,10 +4,9 @@ import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { UploadedPart, Written } from "@drover/shared/storage/s3/bucket";
+import { LEAST_PART_BYTES } from "@drover/shared/storage/s3/limits";
 import type { DestinationObject } from "./object.js";
 
-/** Least size of a part. */
-const LEAST_PART_BYTES = 16 << 20;
 const MOST_PARTS = 10_000;
 const MIB = 1 << 20;
 /** If the size of a file is not known, its parts grow by the least size after so many parts. */
