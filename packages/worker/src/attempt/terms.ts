@@ -17,6 +17,8 @@ export interface Terms {
   /** What to do while another worker carries the same destination. */
   whenBusy: "wait" | "skip-same-source";
   maxFileSizeBytes: number | undefined;
+  /** Whether to read the file although it is known to be unchanged. Default false. */
+  ignoreTimes?: true | undefined;
   /** Whether to continue where an earlier attempt stopped. */
   resume: boolean;
   /** Whether to fsync file and directory before a file counts as copied. */
