@@ -105,6 +105,8 @@ export const submissionSchema = z
   .meta({ id: "RunRequest" });
 
 export type Submission = z.infer<typeof submissionSchema>;
+/** A request as it is written. */
+export type SubmissionInput = z.input<typeof submissionSchema>;
 
 /**
  * Checks a request and plans its run.
