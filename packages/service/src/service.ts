@@ -71,12 +71,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const browser = new S3Browser(services.s3);
   const availability = new Availability(redis, (message) => log.warn(message));
   const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
-  const context = { engine, config, keeper, log };
-  let stopping = false;
+  const stop = new AbortController();
+  const context = { engine, config, keeper, log, stopping: stop.signal };
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
-      () => !stopping && availability.isThere,
+      () => !stop.signal.aborted && availability.isThere,
       () => endpointsOf(routes),
     ),
     ...statusRoutes(context, browser),
@@ -103,7 +103,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   return {
     port: (server.address() as AddressInfo).port,
     async stop(deadlineMs) {
-      stopping = true;
+      stop.abort();
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
