@@ -15,6 +15,7 @@ import { Availability } from "./http/availability.js";
 import { openApiOf } from "./http/document.js";
 import { documentRoutes } from "./http/pages.js";
 import type { Route } from "./http/route.js";
+import { operateRoutes } from "./operate/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
 import { PeriodicSync } from "./schedule/periodic.js";
@@ -84,6 +85,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     filesRoute(config, browser),
     downloadRoute(config),
     ...runRoutes(context),
+    ...operateRoutes(context),
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;

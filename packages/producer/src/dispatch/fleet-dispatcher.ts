@@ -278,7 +278,8 @@ export class FleetDispatcher {
         if (flow.host !== host) continue;
         const { breakers } = this.#runs.get(flow.runId) as DispatchedRun;
         flow.window.limitTo(limit > 0 ? limit : undefined);
-        breakers.report(host, untilMs, state === null);
+        if (state === null) breakers.closed(host);
+        else breakers.report(host, untilMs, false);
         if (state === null) flow.window.grow();
         else flow.window.probe();
       }

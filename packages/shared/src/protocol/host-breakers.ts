@@ -72,6 +72,12 @@ export class HostBreakers {
     for (const listener of this.#listeners) listener(host);
   }
 
+  /** Takes in that Redis knows the breaker of a host to be closed, be it that somebody closed it by hand. */
+  closed(host: string): void {
+    if (!this.#blocked.delete(host)) return;
+    for (const listener of this.#listeners) listener(host);
+  }
+
   /**
    * Takes in that a file was refused.
    *

@@ -7,12 +7,27 @@ import type { Keys } from "./keys.js";
 /** Name that stands for every host without a limit of its own. */
 export const DEFAULT_LIMIT = "*";
 
+/** How a host was used is forgotten after this time without a limit, in milliseconds. */
+const UNSET_TTL_MS = 3_600_000;
+
 /** What a whole fleet asks of a host at most. What is left out is not limited. */
 export interface HostLimit {
   /** Files that are copied at once. */
   files?: number;
   requestsPerSecond?: number;
   bytesPerSecond?: number;
+}
+
+/**
+ * The hosts that a name means, as limits and breakers name them: `host:port`, both usual ports where it has none, or `*`.
+ *
+ * @returns undefined for what is no host.
+ */
+export function hostsNamed(given: string): string[] | undefined {
+  const host = given.trim().toLowerCase();
+  if (!/^(\*|\[[0-9a-f:]+\](:\d+)?|[^\s/:@]+(:\d+)?)$/.test(host)) return undefined;
+  const hasPort = /:\d+$/.test(host) && !host.endsWith("]");
+  return host === DEFAULT_LIMIT || hasPort ? [host] : [`${host}:443`, `${host}:80`];
 }
 
 /**
@@ -24,14 +39,12 @@ export interface HostLimit {
  */
 export function parseHostLimit(text: string): { hosts: string[]; limit: HostLimit } {
   const at = text.lastIndexOf("=");
-  const host = text.slice(0, at).trim().toLowerCase();
   const bad = (why: string) =>
     new SettingsError(
       `--host-limit must be 'HOST=conn:8,rps:50,bw:20MB' or 'HOST=none', not ${text}: ${why}`,
     );
-  if (at <= 0 || !/^(\*|\[[0-9a-f:]+\](:\d+)?|[^\s/:@]+(:\d+)?)$/.test(host)) throw bad("no host");
-  const hasPort = /:\d+$/.test(host) && !host.endsWith("]");
-  const hosts = host === DEFAULT_LIMIT || hasPort ? [host] : [`${host}:443`, `${host}:80`];
+  const hosts = at <= 0 ? undefined : hostsNamed(text.slice(0, at));
+  if (hosts === undefined) throw bad("no host");
   const limit: HostLimit = {};
   const rest = text.slice(at + 1).trim();
   if (rest === "none") return { hosts, limit };
@@ -71,7 +84,10 @@ export async function setHostLimits(
         ...(requestsPerSecond === undefined ? {} : { [HOST_LIMIT.requestsPerSecond]: requestsPerSecond }),
         ...(bytesPerSecond === undefined ? {} : { [HOST_LIMIT.bytesPerSecond]: bytesPerSecond }),
       };
-      if (Object.keys(fields).length === 0) continue;
+      if (Object.keys(fields).length === 0) {
+        await redis.pexpire(key, UNSET_TTL_MS);
+        continue;
+      }
       await redis.hset(key, { ...fields, [HOST_LIMIT.set]: 1 });
       await redis.persist(key);
     }

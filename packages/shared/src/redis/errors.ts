@@ -68,6 +68,11 @@ export function isLockLost(error: unknown): boolean {
   return /^(could not renew lock|Missing lock) for job /.test(messageOf(error));
 }
 
+/** Whether BullMQ says of a job, which was to be promoted, that it is gone or waits for no time any more. */
+export function isNotDelayed(error: unknown): boolean {
+  return /^(Job .* is not in the delayed state|Missing key for job )/.test(messageOf(error));
+}
+
 /** Why no connection could be made: one line for people, without full stop. */
 export interface ConnectionFailure {
   reason: string;

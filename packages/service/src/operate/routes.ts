@@ -1,0 +1,9 @@
+import type { ServiceContext } from "../context.js";
+import type { Route } from "../http/route.js";
+import { hostRoutes } from "./hosts.js";
+import { workersRoute } from "./workers.js";
+
+/** What operators of a fleet ask and do. */
+export function operateRoutes(context: ServiceContext): Route[] {
+  return [...hostRoutes(context), workersRoute(context)];
+}
