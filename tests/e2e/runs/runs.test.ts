@@ -143,6 +143,24 @@ describe("drover retry", () => {
     expect(after.failed).toBe(0);
   });
 
+  it("retries what failed with one class of error, or at one host, alone", async ({ box, origin, work }) => {
+    const own = ["--state-dir", work.at("state")];
+    const urls = [
+      origin.route("/gone", does.status(404), does.file("back")),
+      origin.route("/broken", does.status(500), does.file("mended")),
+    ];
+    expect((await box.run(["sync", ...urls, ...work.into, ...own, "--retries", "1"])).code).toBe(3);
+    const { run: id } = await onlyRun(box, own);
+    const none = await box.run(["retry", id, ...own, "--class", "timeout"]);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining("is meant by this")]);
+    expect((await box.run(["retry", id, ...own, "--host", "example.com"])).code).toBe(2);
+    expect((await box.run(["retry", id, ...own, "--class", "not-found"])).code).toBe(1);
+    expect(await statusOf(box, id, own)).toMatchObject({ state: "done", files: 2, copied: 1, failed: 1 });
+    expect(origin.requestsTo("/broken")).toHaveLength(1);
+    expect((await box.run(["retry", id, ...own, "--host", origin.host])).code).toBe(0);
+    expect(await statusOf(box, id, own)).toMatchObject({ state: "done", files: 2, copied: 2, failed: 0 });
+  });
+
   it("may fail again, and can be repeated", async ({ box, origin, work }) => {
     const own = ["--state-dir", work.at("state")];
     const url = origin.route("/a", ...does.times(2, does.status(404)), does.file("third time"));

@@ -202,12 +202,17 @@ export async function gc(days: string | undefined, settings: Settings): Promise<
   });
 }
 
+export interface RetryFlags extends DisplayFlags {
+  class?: string;
+  host?: string;
+}
+
 /** `drover resume RUN` continues an interrupted run; `drover retry RUN` also retries failed files. */
 export async function resume(
   given: string,
   retry: boolean,
   resolved: Resolved,
-  flags: DisplayFlags,
+  flags: RetryFlags,
 ): Promise<number> {
   const { format, statsMs } = displayOf(flags);
   const { resumeRun } = await import("@drover/producer/runs/resume");
@@ -215,7 +220,9 @@ export async function resume(
   const { isLive, showRun } = await import("../display/show-run.js");
   return await withEngine(resolved.values, async (engine) => {
     const id = await engine.ledger.find(given);
-    const options = { startPool: startLocalPool, retry, live: isLive(format), warn };
+    const { class: errorClass, host } = flags;
+    const only = errorClass === undefined && host === undefined ? undefined : { class: errorClass, host };
+    const options = { startPool: startLocalPool, retry, only, live: isLive(format), warn };
     const resumed = await resumeRun(engine, id, options);
     if (resumed.is === "open") {
       const title = `${retry ? "Retrying" : "Resuming"} run ${id}...`;

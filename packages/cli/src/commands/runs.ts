@@ -2,7 +2,7 @@ import { OUTCOMES } from "@drover/shared/outcome";
 import { type Command, Option } from "commander";
 import { addSettings, RETENTION, STATE, settingsOf } from "../settings/flags.js";
 import { addDisplayOptions, type DisplayFlags, type Exit } from "./options.js";
-import type { ListFlags, StatusFlags } from "./runs-actions.js";
+import type { ListFlags, RetryFlags, StatusFlags } from "./runs-actions.js";
 
 const RUN_HELP = "its id, as much of the id's beginning as is unique, or latest";
 
@@ -33,16 +33,18 @@ export function addRuns(program: Command, exit: Exit): void {
     .action(async (run: string, flags: StatusFlags, command: Command) => {
       exit(await (await actions()).status(run, await settingsOf(command), flags));
     });
-  for (const [name, description] of [
-    ["resume", "go on with a run that was interrupted"],
-    ["retry", "take up again exactly what failed in a run"],
-  ] as const) {
-    addDisplayOptions(about(program, name, description))
-      .argument("<run>", RUN_HELP)
-      .action(async (run: string, flags: DisplayFlags, command: Command) => {
-        exit(await (await actions()).resume(run, name === "retry", await settingsOf(command), flags));
-      });
-  }
+  addDisplayOptions(about(program, "resume", "go on with a run that was interrupted"))
+    .argument("<run>", RUN_HELP)
+    .action(async (run: string, flags: DisplayFlags, command: Command) => {
+      exit(await (await actions()).resume(run, false, await settingsOf(command), flags));
+    });
+  addDisplayOptions(about(program, "retry", "take up again exactly what failed in a run"))
+    .argument("<run>", RUN_HELP)
+    .option("--class <CLASS>", "what failed with errors of this class alone, such as timeout")
+    .option("--host <HOST>", "what was to come from this host alone: name or name:port")
+    .action(async (run: string, flags: RetryFlags, command: Command) => {
+      exit(await (await actions()).resume(run, true, await settingsOf(command), flags));
+    });
   addDisplayOptions(about(program, "wait", "follow a fleet's run to its end"))
     .argument("<run>", RUN_HELP)
     .action(async (run: string, flags: DisplayFlags, command: Command) => {

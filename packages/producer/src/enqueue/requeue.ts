@@ -1,9 +1,10 @@
 import { type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Backlog } from "@drover/shared/protocol/backlog";
 import { Flights } from "@drover/shared/protocol/flights";
-import type { Ledger } from "@drover/shared/protocol/ledger";
+import type { Failure, Ledger } from "@drover/shared/protocol/ledger";
 import type { Run } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
+import { type FailureFilter, failureMatcher } from "./failure-filter.js";
 
 const PAGE = 500;
 
@@ -16,19 +17,43 @@ export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
   }
 }
 
-/** Requeues every failed file that can succeed: not a collision of two sources, nor one whose name is lost. */
-export async function requeueFailed(run: Run, ledger: Ledger, backlog: Backlog): Promise<void> {
+/**
+ * Requeues every failed file that can succeed: not a collision of two sources, nor one whose name is lost.
+ *
+ * @param filter which of them. Default: all.
+ */
+export async function requeueFailed(
+  run: Run,
+  ledger: Ledger,
+  backlog: Backlog,
+  filter: FailureFilter = {},
+): Promise<void> {
   const all: TransferJob[] = [];
-  for await (const page of ledger.failures(run.id)) {
-    for (const failure of page) {
-      if (failure.error.class === "collision" || failure.error.class === "removed") continue;
-      const parsed = transferJobSchema.safeParse({ ...failure.job, i: failure.index });
-      if (parsed.success) all.push({ ...parsed.data, g: (parsed.data.g ?? 0) + 1 });
-    }
-  }
+  for await (const job of retriable(run, ledger, filter)) all.push({ ...job, g: (job.g ?? 0) + 1 });
   for (let from = 0; from < all.length; from += PAGE) {
     await requeue(all.slice(from, from + PAGE), run, backlog, `f${from}`, true);
   }
+}
+
+/** Whether any file of a run would be requeued. */
+export async function hasRetriable(run: Run, ledger: Ledger, filter: FailureFilter): Promise<boolean> {
+  for await (const _ of retriable(run, ledger, filter)) return true;
+  return false;
+}
+
+async function* retriable(run: Run, ledger: Ledger, filter: FailureFilter): AsyncGenerator<TransferJob> {
+  const matches = failureMatcher(filter, run.spec);
+  for await (const page of ledger.failures(run.id)) {
+    for (const failure of page) {
+      if (isFinal(failure) || !matches(failure)) continue;
+      const parsed = transferJobSchema.safeParse({ ...failure.job, i: failure.index });
+      if (parsed.success) yield parsed.data;
+    }
+  }
+}
+
+function isFinal({ error }: Failure): boolean {
+  return error.class === "collision" || error.class === "removed";
 }
 
 async function requeue(

@@ -13,6 +13,7 @@ import { Queue } from "bullmq";
 import { openCheck } from "../compare/open-check.js";
 import { Revalidator } from "../compare/revalidator.js";
 import { RunDispatcher } from "../dispatch/run-dispatcher.js";
+import type { FailureFilter } from "../enqueue/failure-filter.js";
 import { requeueFailed, requeueLeft } from "../enqueue/requeue.js";
 import { RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
@@ -39,6 +40,8 @@ export interface LocalRunOptions {
   stdin?: NodeJS.ReadableStream | undefined;
   /** Whether to retry failed files. Default false. */
   retry?: boolean;
+  /** Which of them. Default: all. */
+  only?: FailureFilter | undefined;
   /** Whether to report the progress of each file. Default false. */
   live?: boolean;
 }
@@ -229,7 +232,8 @@ class LocalCarriage {
     await requeueLeft(run, this.#backlog);
     await former.obliterate({ force: true });
     await former.close();
-    if (this.options.retry && this.#isFirst) await requeueFailed(run, engine.ledger, this.#backlog);
+    const { retry, only } = this.options;
+    if (retry && this.#isFirst) await requeueFailed(run, engine.ledger, this.#backlog, only);
     const left = [];
     for (const chunk of await this.#backlog.chunkIds(run.id))
       left.push({ chunk, files: (await this.#backlog.chunk(run.id, chunk)).length });

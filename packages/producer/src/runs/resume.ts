@@ -4,7 +4,8 @@ import { type RunCounts, successfulFiles } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import type { Run } from "@drover/shared/run";
-import { requeueFailed } from "../enqueue/requeue.js";
+import type { FailureFilter } from "../enqueue/failure-filter.js";
+import { hasRetriable, requeueFailed } from "../enqueue/requeue.js";
 import { earlierSyntaxOf } from "./earlier-syntax.js";
 import { FleetRun } from "./fleet-run.js";
 import { openRun } from "./open-run.js";
@@ -15,6 +16,8 @@ import { lookForWorkers, type SubmitOptions } from "./submit.js";
 export interface ResumeOptions extends Pick<SubmitOptions, "startPool" | "live" | "warn"> {
   /** Whether to retry failed files. Default false. */
   retry?: boolean;
+  /** Which of the failed files are retried; needs `retry`. Default: all. */
+  only?: FailureFilter | undefined;
 }
 
 /** `over`: nothing is left to do. */
@@ -23,18 +26,20 @@ export type Resumed = { is: "over"; run: Run; counts: RunCounts } | { is: "open"
 /**
  * Resumes an interrupted run with its original settings, or retries its failed files.
  *
- * @throws SettingsError if there is no such run, another process works on it, it was cancelled, or its list
- *   is gone.
+ * @throws SettingsError if there is no such run, another process works on it, it was cancelled, its list is
+ *   gone, or nothing that failed is among `only`.
  */
 export async function resumeRun(engine: Engine, id: string, options: ResumeOptions): Promise<Resumed> {
   const { ledger } = engine;
-  const { retry = false, startPool, live = false, warn } = options;
+  const { retry = false, only, startPool, live = false, warn } = options;
   const run = await ledger.get(id);
   if (run.state === "cancelled" && !retry)
     throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
   const counts = await ledger.counts(id);
   const clean = successfulFiles(counts) === counts.files && run.deletionRefused === "";
   if (run.state === "done" && (!retry || clean)) return { is: "over", run, counts };
+  if (retry && only && !(await hasRetriable(run, ledger, only)))
+    throw new SettingsError(`nothing that failed in run ${id} and can be retried is meant by this`);
   checkRunList(run); // before anything is changed
   for (const note of earlierSyntaxOf(run)) warn(note);
   const list = run.spec.listIsStored && !run.sealed ? await ledger.storedList(id) : undefined;
@@ -44,10 +49,10 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
   const taken = await ledger.get(id);
   if (run.spec.fleet) {
     await lookForWorkers(engine, run.spec, warn);
-    if (retry) await requeueFailed(taken, ledger, new Backlog(engine.redis, engine.keys, PROCESS_NAME));
+    if (retry) await requeueFailed(taken, ledger, new Backlog(engine.redis, engine.keys, PROCESS_NAME), only);
   }
   const stdin = list === undefined ? undefined : openStoredList(taken, list);
-  return { is: "open", handle: openRun(engine, taken, { secrets, stdin, startPool, retry, live }) };
+  return { is: "open", handle: openRun(engine, taken, { secrets, stdin, startPool, retry, only, live }) };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { FleetRun } from "@drover/producer/runs/fleet-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
-import { resumeRun } from "@drover/producer/runs/resume";
+import { type ResumeOptions, resumeRun } from "@drover/producer/runs/resume";
 import { SILENT } from "@drover/producer/runs/run-handle";
 import { submitDetached } from "@drover/producer/runs/submit";
 import type { Engine } from "@drover/shared/engine";
@@ -15,6 +15,9 @@ const LOOK_MS = 3_000;
 const MOST_AT_ONCE = 16;
 /** Time limit of Redis in milliseconds to say that a new run is on its disk. */
 const WAITAOF_MS = 1_000;
+
+/** Whether what failed is retried, and which of it. */
+export type Resumption = Pick<ResumeOptions, "retry" | "only">;
 
 export interface KeeperOptions {
   engine: Engine;
@@ -71,9 +74,9 @@ export class RunKeeper {
    *
    * @returns whether there was anything left to do.
    */
-  async resume(id: string, retry: boolean, warn: (message: string) => void): Promise<boolean> {
+  async resume(id: string, how: Resumption, warn: (message: string) => void): Promise<boolean> {
     const { engine } = this.options;
-    const resumed = await resumeRun(engine, id, { retry, warn, startPool: onlyFleets });
+    const resumed = await resumeRun(engine, id, { ...how, warn, startPool: onlyFleets });
     if (resumed.is === "over") return false;
     if (!(resumed.handle instanceof FleetRun))
       throw new SettingsError(`run ${id} is no fleet's: the command line that began it goes on with it`);
@@ -137,10 +140,12 @@ export class RunKeeper {
       else if (run.state === "cancelled") await engine.redis.zrem(engine.keys.expanding(), id);
       else if (run.state === "interrupted") {
         log.info({ run: id }, "takes over a run whose server has stopped");
-        await this.resume(id, false, (message) => log.warn({ run: id }, message)).catch((error) => {
-          if (!(error instanceof SettingsError)) throw error; // another server was quicker, or its credentials are gone
-          log.warn({ run: id, error: redactText(error.message) }, "cannot take it over");
-        });
+        await this.resume(id, { retry: false }, (message) => log.warn({ run: id }, message)).catch(
+          (error) => {
+            if (!(error instanceof SettingsError)) throw error; // another server was quicker, or its credentials are gone
+            log.warn({ run: id, error: redactText(error.message) }, "cannot take it over");
+          },
+        );
       }
     }
   }

@@ -41,6 +41,19 @@ const outcomesParam = z
   .optional()
   .meta({ description: `Separated by commas: ${OUTCOMES.join(", ")}.`, example: "failed,blocked" });
 
+const retrySchema = z
+  .strictObject({
+    class: z.string().optional().meta({ description: "Class of the error." }),
+    host: z.string().optional().meta({ description: "Host of the source: `name` or `name:port`." }),
+    files: z
+      .array(z.string())
+      .min(1)
+      .max(100_000)
+      .optional()
+      .meta({ description: "Sources, or destinations: whole, or below the run's own." }),
+  })
+  .meta({ id: "Retry", description: "Which of the failed files." });
+
 const RUN = { description: "The run.", schema: runSchema };
 
 /** `/api/v1/runs`: makes runs, tells how they stand, and ends or retries them. */
@@ -222,11 +235,16 @@ export function runRoutes(context: ServiceContext): Route[] {
       scope: "operate",
       tag: TAG,
       summary: "Take up again what failed",
+      description:
+        "All of it, or what the body means of it. A run whose sources were not read to their ends goes on with that too.",
       params: runParam,
+      body: retrySchema,
+      bodyIsOptional: true,
       answers: { 202: RUN },
-      async handle({ params }) {
+      async handle({ params, body }) {
         const { id } = await runOf(params.run);
-        await keeper.resume(id, true, (message) => context.log.warn({ run: id }, message));
+        const only = Object.keys(body).length === 0 ? undefined : body;
+        await keeper.resume(id, { retry: true, only }, (message) => context.log.warn({ run: id }, message));
         return { status: 202, body: showRun(await summaryOf(engine, id)) };
       },
     }),
@@ -240,7 +258,7 @@ export function runRoutes(context: ServiceContext): Route[] {
       answers: { 202: RUN },
       async handle({ params }) {
         const { id } = await runOf(params.run);
-        await keeper.resume(id, false, (message) => context.log.warn({ run: id }, message));
+        await keeper.resume(id, { retry: false }, (message) => context.log.warn({ run: id }, message));
         return { status: 202, body: showRun(await summaryOf(engine, id)) };
       },
     }),

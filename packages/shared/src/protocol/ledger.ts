@@ -223,6 +223,27 @@ export class Ledger {
     return await this.#read(await this.redis.zrange(open, "0", "-1"));
   }
 
+  /**
+   * Runs in which something may have failed, the newest first: those that have not ended, and those that did not end well
+   * since a time. Those that another version of Drover made are left out.
+   *
+   * @param sinceMs Unix ms.
+   */
+  async withFailures(sinceMs: number): Promise<Run[]> {
+    const [open = "", , failedSyncs = "", , failedFetches = ""] = this.keys.runIndexes();
+    const ids = await pipelined(this.redis, (redis) =>
+      redis
+        .pipeline()
+        .zrange(open, "0", "-1")
+        .zrange(failedSyncs, sinceMs, "+inf", "BYSCORE")
+        .zrange(failedFetches, sinceMs, "+inf", "BYSCORE"),
+    );
+    const runs = await this.#read((ids as string[][]).flat());
+    return runs.sort(
+      (one, other) => other.startedMs - one.startedMs || (one.id < other.id ? 1 : one.id > other.id ? -1 : 0),
+    );
+  }
+
   async #read(ids: string[]): Promise<Run[]> {
     const runs: Run[] = [];
     for (let from = 0; from < ids.length; from += PAGE) {

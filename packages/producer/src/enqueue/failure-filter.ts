@@ -1,0 +1,25 @@
+import { hostsNamed } from "@drover/shared/protocol/host-limits";
+import type { Failure } from "@drover/shared/protocol/ledger";
+import type { RunSpec } from "@drover/shared/run";
+import { below, hostOf } from "@drover/shared/storage/registry";
+
+/** Some of what failed in runs. What is left out is not looked at. */
+export interface FailureFilter {
+  /** Class of the error. */
+  class?: string | undefined;
+  /** Host of the source: `name:port`, or a name, which means its ports 443 and 80. */
+  host?: string | undefined;
+  /** Sources, destinations, or names of destinations below the run's root. */
+  files?: readonly string[] | undefined;
+}
+
+/** Tells which failures of a run a filter means. */
+export function failureMatcher(filter: FailureFilter, spec: RunSpec): (failure: Failure) => boolean {
+  const hosts =
+    filter.host === undefined ? undefined : new Set([filter.host, ...(hostsNamed(filter.host) ?? [])]);
+  const files = filter.files === undefined ? undefined : new Set(filter.files);
+  return ({ job, error }) =>
+    (filter.class === undefined || error.class === filter.class) &&
+    (hosts === undefined || hosts.has(hostOf(job.s, spec))) &&
+    (files === undefined || files.has(job.s) || files.has(job.d) || files.has(below(spec.root, job.d)));
+}

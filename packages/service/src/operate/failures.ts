@@ -1,0 +1,182 @@
+import { failuresOfRuns } from "@drover/producer/runs/failures";
+import { SettingsError } from "@drover/shared/errors";
+import type { Run, RunSpec } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
+import { z } from "zod";
+import type { ServiceContext } from "../context.js";
+import { Problem } from "../http/problem.js";
+import { type Route, route } from "../http/route.js";
+import { fileSchema, type ShownFile, showFailed } from "../runs/shown.js";
+
+const TAG = "Operation";
+/** Failures that are looked at for one answer. */
+const MOST_FAILURES = 200_000;
+/** Runs that one call retries. */
+const MOST_RETRIED = 1_000;
+/** What stands for the host of files that come from none. */
+const NO_HOST = "local";
+
+const count = z.int().min(0);
+const filterShape = {
+  since: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .meta({ description: "Leaves out runs that ended before." }),
+  class: z.string().optional().meta({ description: "Class of the error." }),
+  host: z.string().optional().meta({ description: "Host of the source: `name` or `name:port`." }),
+};
+type Filter = z.infer<z.ZodObject<typeof filterShape>>;
+
+const failureSchema = fileSchema
+  .extend({ run: z.string(), label: z.string().nullable(), host: z.string() })
+  .meta({ id: "Failure" });
+
+const pageSchema = z
+  .object({
+    failures: z.array(failureSchema),
+    total: count,
+    by_class: z.record(z.string(), count),
+    by_host: z.record(z.string(), count),
+    truncated: z.boolean().meta({
+      description: `Whether there is more than the newest ${MOST_FAILURES} failures, which these counts are of.`,
+    }),
+    next: z.string().nullable(),
+  })
+  .meta({ id: "FailurePage" });
+
+const retriedSchema = z
+  .object({
+    runs: z.array(z.string()),
+    files: count.meta({ description: "What failed in them and was meant." }),
+    skipped: z.array(z.object({ run: z.string(), why: z.string() })),
+    truncated: z.boolean().meta({
+      description: `Whether more than ${MOST_RETRIED} runs are concerned: call again once these are done.`,
+    }),
+  })
+  .meta({ id: "RetriedFailures" });
+
+/** `/api/v1/failures`: what failed in all runs. */
+export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] {
+  return [
+    route({
+      method: "get",
+      path: "/api/v1/failures",
+      scope: "read",
+      tag: TAG,
+      summary: "What failed, in all runs, the newest run first",
+      description: "What ended `failed`, `blocked`, `locked` or `cancelled`, and was not retried since.",
+      query: z.object({
+        ...filterShape,
+        limit: z.coerce.number().int().min(1).max(10_000).default(1_000),
+        cursor: z
+          .string()
+          .regex(/^\d+\.[^.]+\.\d+$/)
+          .optional()
+          .meta({ description: "`next` of the page before." }),
+      }),
+      answers: { 200: { description: "One page, and counts of all.", schema: pageSchema } },
+      isSlow: true,
+      async handle({ query: { limit, cursor, ...filter } }) {
+        const after = cursor === undefined ? undefined : placeOf(cursor);
+        const [byClass, byHost] = [new Map<string, number>(), new Map<string, number>()];
+        const page: z.infer<typeof failureSchema>[] = [];
+        let [total, next, last]: [number, string | null, string] = [0, null, ""];
+        for await (const { run, files } of failuresOfRuns(engine, meant(filter))) {
+          for (const file of files) {
+            const host = hostIn(file.job.s, run.spec);
+            byClass.set(file.error.class, (byClass.get(file.error.class) ?? 0) + 1);
+            byHost.set(host, (byHost.get(host) ?? 0) + 1);
+            total++;
+            if (after !== undefined && !isBehind(run, file.index, after)) continue;
+            if (page.length === limit) next ??= last;
+            else {
+              last = `${run.startedMs}.${run.id}.${file.index}`;
+              page.push({
+                ...(showFailed(file) as ShownFile),
+                run: run.id,
+                label: run.spec.label ?? null,
+                host,
+              });
+            }
+          }
+          if (total >= MOST_FAILURES) break;
+        }
+        const truncated = total >= MOST_FAILURES;
+        const counts = { by_class: Object.fromEntries(byClass), by_host: Object.fromEntries(byHost) };
+        return { status: 200, body: { failures: page, total, ...counts, truncated, next } };
+      },
+    }),
+    route({
+      method: "post",
+      path: "/api/v1/failures/retry",
+      scope: "operate",
+      tag: TAG,
+      summary: "Take up again what failed in all runs, or some of it",
+      description: "Each run that is concerned goes on with what is meant. Without a body all of it is.",
+      body: z.strictObject(filterShape).meta({ id: "FailureFilter" }),
+      bodyIsOptional: true,
+      answers: { 202: { description: "These runs go on.", schema: retriedSchema } },
+      isSlow: true,
+      async handle({ body }) {
+        const runs: string[] = [];
+        const skipped: { run: string; why: string }[] = [];
+        let files = 0;
+        let truncated = false;
+        for await (const { run, files: failed } of failuresOfRuns(engine, meant(body))) {
+          truncated = runs.length === MOST_RETRIED;
+          if (truncated) break;
+          const why = await whyNot(async () => {
+            if (!run.spec.fleet) throw new SettingsError("a command line carries it: drover retry there");
+            const only = { class: body.class, host: body.host };
+            await keeper.resume(run.id, { retry: true, only }, (message) =>
+              log.warn({ run: run.id }, message),
+            );
+          });
+          if (why !== undefined) skipped.push({ run: run.id, why });
+          else {
+            runs.push(run.id);
+            files += failed.length;
+          }
+        }
+        return { status: 202, body: { runs, files, skipped, truncated } };
+      },
+    }),
+  ];
+}
+
+function meant({ since, ...filter }: Filter) {
+  return { ...filter, sinceMs: since === undefined ? undefined : Date.parse(since) };
+}
+
+function hostIn(source: string, spec: RunSpec): string {
+  const host = hostOf(source, spec);
+  return host === "" ? NO_HOST : host;
+}
+
+/** @returns why something cannot be done, or undefined where it was. */
+async function whyNot(work: () => Promise<void>): Promise<string | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof SettingsError || error instanceof Problem) return error.message;
+    throw error;
+  }
+}
+
+interface Place {
+  startedMs: number;
+  run: string;
+  index: number;
+}
+
+function placeOf(cursor: string): Place {
+  const [startedMs, run, index] = cursor.split(".");
+  return { startedMs: Number(startedMs), run: run as string, index: Number(index) };
+}
+
+/** Whether a file comes behind a place: the newest run is first, and in a run the lowest index. */
+function isBehind({ startedMs, id }: Run, index: number, place: Place): boolean {
+  if (startedMs !== place.startedMs) return startedMs < place.startedMs;
+  return id === place.run ? index > place.index : id < place.run;
+}
