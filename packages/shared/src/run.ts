@@ -88,6 +88,10 @@ export const runSpecSchema = z.object({
   durable: z.boolean(),
   /** How many outcomes are kept, the newest, and for how long after the run ended (ms). Default: none. */
   keepOutcomes: z.object({ most: z.number(), ms: z.number() }).optional(),
+  /** When the run is cancelled unless it has ended (Unix ms). */
+  deadlineMs: z.number().optional(),
+  /** The run is cancelled once so many files failed or were blocked. */
+  stopAfterFailures: z.number().optional(),
   /** Whether a fleet's workers carry the files, rather than one process. */
   fleet: z.boolean().default(false),
   /** Whether the run has its own request headers, so that it must not share files with other runs. */
@@ -159,6 +163,8 @@ export interface Run {
   sealed: boolean;
   /** Why nothing was removed although deletion was requested, or "". */
   deletionRefused: string;
+  /** Why it was cancelled by itself, or "". */
+  stoppedBecause: string;
   bytes: number;
   /** How often the run was resumed or retried. */
   generation: number;

@@ -1,4 +1,10 @@
-import { parseAge, parseBinarySize, parseMostDeleted } from "@drover/cli/settings/units";
+import {
+  parseAge,
+  parseBinarySize,
+  parseCount,
+  parseInstant,
+  parseMostDeleted,
+} from "@drover/cli/settings/units";
 import { SettingsError } from "@drover/shared/errors";
 import { describe, expect, test } from "vitest";
 
@@ -48,4 +54,28 @@ test("--max-delete is parsed as a number of files or a percentage", () => {
   expect(parseMostDeleted("12.5%")).toEqual({ percent: 12.5 });
   for (const text of ["", "-1", "1.5", "120%", "%"])
     expect(() => parseMostDeleted(text)).toThrow(SettingsError);
+});
+
+describe("a point in time to come", () => {
+  const nowMs = Date.parse("2026-11-20T12:00:00Z");
+
+  test.each([
+    ["90s", "2026-11-20T12:01:30Z"],
+    ["1h30m", "2026-11-20T13:30:00Z"],
+    ["60", "2026-11-20T12:01:00Z"],
+    ["2026-11-20T15:04:05Z", "2026-11-20T15:04:05Z"],
+    ["2026-11-20 15:04:05+02:00", "2026-11-20T13:04:05Z"],
+  ])("%s is parsed", (text, time) => expect(parseInstant("--deadline", text, nowMs)).toBe(Date.parse(time)));
+
+  test.each(["", "soon", "-5m", "2026-13-45", "15:00", "1M"])("%j is refused", (text) => {
+    expect(() => parseInstant("--deadline", text, nowMs)).toThrow(SettingsError);
+  });
+});
+
+describe("a count", () => {
+  test("is a whole number of at least 1", () => {
+    expect(parseCount("--limit", "7")).toBe(7);
+    for (const text of ["", "0", "-1", "1.5", "1e3", "x"])
+      expect(() => parseCount("--limit", text)).toThrow(SettingsError);
+  });
 });

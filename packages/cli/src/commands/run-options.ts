@@ -75,6 +75,11 @@ export function addRunOptions(command: Command): string[] {
       "add this to the names of what is kept; without --backup-dir keep it beside the new file",
     )
     .option("--ignore-times", "read every file again, also what is known to be unchanged")
+    .option(
+      "--deadline <TIME>",
+      "cancel what is not done then: a time from now, e.g. 30m or 2h, or a date such as 2026-11-20T15:00:00Z",
+    )
+    .option("--stop-after-failures <N>", "cancel the rest once so many files failed or were blocked")
     .option("--label <TEXT>", "what drover runs calls the run")
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")

@@ -9,7 +9,7 @@ import { printable, warn } from "../output.js";
 import { OptionError } from "../settings/option-error.js";
 import { ownOptions } from "../settings/own-options.js";
 import type { Resolved, Settings } from "../settings/settings.js";
-import { parseDuration } from "../settings/units.js";
+import { parseCount, parseDuration } from "../settings/units.js";
 import { withEngine } from "./engine.js";
 import { type DisplayFlags, displayOf, type OutputFlags } from "./options.js";
 
@@ -28,6 +28,7 @@ function toJson({ run, counts }: RunSummary) {
     ...counts,
     bytes: run.bytes,
     ...(run.deletionRefused === "" ? {} : { undeleted: run.deletionRefused }),
+    ...(run.stoppedBecause === "" ? {} : { stopped: run.stoppedBecause }),
   };
 }
 
@@ -54,7 +55,7 @@ const LISTED_RUNS = 20;
 
 /** `drover runs`: lists the latest runs, newest first. Programs get all, unless they ask for fewer. */
 export async function list(settings: Settings, flags: ListFlags): Promise<number> {
-  const limit = flags.limit === undefined ? undefined : parseLimit(flags.limit);
+  const limit = flags.limit === undefined ? undefined : parseCount("--limit", flags.limit);
   const { listRuns } = await import("@drover/producer/runs/summary");
   return await withEngine(settings, async (engine) => {
     const most = limit ?? (flags.json ? undefined : LISTED_RUNS);
@@ -71,6 +72,7 @@ export async function list(settings: Settings, flags: ListFlags): Promise<number
       const open = counts.files - counts.settled;
       if (open > 0) parts.push(`${open} open`);
       if (run.deletionRefused !== "") parts.push("nothing deleted");
+      if (run.stoppedBecause !== "") parts.push(`cancelled because ${run.stoppedBecause}`);
       const started = new Date(run.startedMs).toISOString();
       process.stdout.write(
         `${run.id}  ${run.state.padEnd(11)}  ${started}  ${parts.join(", ")}  ` +
@@ -88,12 +90,6 @@ export async function list(settings: Settings, flags: ListFlags): Promise<number
     }
     return EXIT.ok;
   });
-}
-
-function parseLimit(given: string): number {
-  const limit = Number(given);
-  if (given.trim() !== "" && Number.isSafeInteger(limit) && limit >= 1) return limit;
-  throw new OptionError(`--limit must be a whole number of at least 1, not ${JSON.stringify(given)}`);
 }
 
 export interface StatusFlags extends OutputFlags {
@@ -163,7 +159,8 @@ function statusText({ run, counts }: RunSummary): string {
     `${files} ${files === 1 ? "file" : "files"}${run.sealed ? "" : " so far"}: ${copied} copied, ${unchanged} unchanged, ` +
     `${run.spec.delete ? `${deleted} deleted, ` : ""}${failed} failed, ${blocked} blocked, ${locked} locked, ${cancelled} cancelled, ` +
     `${files - settled} open\n` +
-    (run.deletionRefused === "" ? "" : `nothing was deleted: ${run.deletionRefused}\n`)
+    (run.deletionRefused === "" ? "" : `nothing was deleted: ${run.deletionRefused}\n`) +
+    (run.stoppedBecause === "" ? "" : `cancelled because ${run.stoppedBecause}\n`)
   );
 }
 

@@ -21,7 +21,7 @@ const GROUPS: [heading: string, names: string[]][] = [
     "How files are carried:",
     [
       ...["max-workers", "bwlimit", "max-file-size", "retries", "timeout", "backoff-factor", "resume"],
-      ...["circuit-ttl", "breaker-wait", "durability"],
+      ...["circuit-ttl", "breaker-wait", "deadline", "stop-after-failures", "durability"],
     ],
   ],
   ["What is printed:", ["quiet", "verbose", "stats", "label", "json", "ndjson"]],

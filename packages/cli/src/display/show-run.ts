@@ -107,7 +107,7 @@ function nextLine({ id }: Run, { counts, end }: RunResult, own: string): string 
 /** Reports how a run ended and what to do about it. @returns the exit code. */
 function conclude(
   { run }: RunHandle,
-  { end, counts, listing, deletionRefused }: RunResult,
+  { end, counts, listing, deletionRefused, stoppedBecause }: RunResult,
   own: string,
 ): number {
   switch (end) {
@@ -127,7 +127,7 @@ function conclude(
       return counts.files === 0 ? EXIT.settings : EXIT.some;
     }
     case "cancelled":
-      warn(`run ${run.id} was cancelled`);
+      warn(`run ${run.id} was cancelled${stoppedBecause === "" ? "" : `: ${stoppedBecause}`}`);
       break;
     case "done":
       if (counts.files === 0 && deletionRefused === "") warn("nothing matched: there is no file to sync");

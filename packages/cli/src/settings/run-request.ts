@@ -8,7 +8,7 @@ import { below } from "@drover/shared/storage/registry";
 import { Netrc } from "./netrc.js";
 import { OptionError } from "./option-error.js";
 import { type Resolved, SETTINGS, type Settings } from "./settings.js";
-import { parseAge, parseBinarySize, parseMostDeleted } from "./units.js";
+import { parseAge, parseBinarySize, parseCount, parseInstant, parseMostDeleted } from "./units.js";
 
 /** Flags of `drover sync` that are not settings, as typed. */
 export interface RequestFlags {
@@ -29,6 +29,9 @@ export interface RequestFlags {
   maxDelete?: string;
   backupDir?: string;
   label?: string;
+  /** When the run is cancelled, and after how many failures. */
+  deadline?: string;
+  stopAfterFailures?: string;
   suffix?: string;
   ignoreTimes?: boolean;
 }
@@ -77,6 +80,12 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       bytesPerSecond: values.bwlimit,
       ...(values["user-agent"] === undefined ? {} : { userAgent: values["user-agent"] }),
       resume: values.resume,
+      ...(flags.deadline === undefined
+        ? {}
+        : { deadlineMs: parseInstant("--deadline", flags.deadline, Date.now()) }),
+      ...(flags.stopAfterFailures === undefined
+        ? {}
+        : { stopAfterFailures: parseCount("--stop-after-failures", flags.stopAfterFailures) }),
       ignoreTimes: flags.ignoreTimes ?? false,
       backlogHighWater: values["backlog-high-water"],
     },

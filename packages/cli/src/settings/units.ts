@@ -70,12 +70,41 @@ export function parseAge(option: string, text: string, nowMs: number): number {
     return nowMs - ageMs;
   }
   if (/^\d{4}-\d{2}-\d{2}/.test(given)) {
-    const ms = Date.parse(given.length === 10 ? `${given}T00:00:00` : given.replace(" ", "T"));
+    const ms = parseDate(given);
     if (!Number.isNaN(ms)) return ms;
   }
   throw new OptionError(
     `${option} must be an age such as 90s, 10m, 2d or 1M (30 days), or a date, not ${JSON.stringify(text)}`,
   );
+}
+
+/**
+ * Parses a point in time: a time from now such as `90s` or `1h30m`, or a date as {@link parseAge} takes it.
+ *
+ * @returns Unix ms.
+ * @throws SettingsError
+ */
+export function parseInstant(option: string, text: string, nowMs: number): number {
+  const given = text.trim();
+  if (/^\d{4}-\d{2}-\d{2}/.test(given)) {
+    const ms = parseDate(given);
+    if (!Number.isNaN(ms)) return ms;
+  } else if (/^(\d+(\.\d+)?(ms|[smhd])?)+$/.test(given)) return nowMs + parseDuration(option, given);
+  throw new OptionError(
+    `${option} must be a time from now such as 30m or 2h, or a date such as 2026-11-20T15:00:00Z, not ${JSON.stringify(text)}`,
+  );
+}
+
+/** Local time where it has no offset; NaN for what is no date. */
+function parseDate(given: string): number {
+  return Date.parse(given.length === 10 ? `${given}T00:00:00` : given.replace(" ", "T"));
+}
+
+/** Parses a whole number of at least 1. @throws SettingsError */
+export function parseCount(option: string, text: string): number {
+  const count = /^\d+$/.test(text.trim()) ? Number(text) : 0;
+  if (Number.isSafeInteger(count) && count >= 1) return count;
+  throw new OptionError(`${option} must be a whole number of at least 1, not ${JSON.stringify(text)}`);
 }
 
 /** Parses `--max-delete`: `N` files, or `P%` of the files at the destination. @throws SettingsError */

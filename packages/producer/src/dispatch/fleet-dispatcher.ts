@@ -6,6 +6,7 @@ import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Ledger } from "@drover/shared/protocol/ledger";
+import { stopIfDue } from "@drover/shared/protocol/run-limits";
 import { fileRuns } from "@drover/shared/protocol/run-retention";
 import { pipelined, resent } from "@drover/shared/redis/script";
 import { destinationOf } from "@drover/shared/storage/registry";
@@ -26,6 +27,8 @@ const MOST_READ = 64;
  * for.
  */
 const LOST_AFTER_MS = 10_000;
+/** Limits of runs are looked at with this interval, in ms. */
+const LIMITS_EVERY_MS = 250;
 /** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
@@ -49,6 +52,7 @@ export class FleetDispatcher {
 
   readonly #backlog: Backlog;
   #started = false;
+  #limitsMs = 0;
 
   constructor(private readonly options: FleetDispatcherOptions) {
     const { redis, keys, ledger, log } = options;
@@ -65,6 +69,7 @@ export class FleetDispatcher {
   async tick(): Promise<boolean> {
     if (!this.#started) await this.#lookForRuns();
     this.#started = true;
+    await this.#lookAtLimits();
     await this.#lookAtRuns();
     await this.#lookAtSettled();
     const busy = await this.#feed();
@@ -84,6 +89,18 @@ export class FleetDispatcher {
       ({ spec, state }) => spec.fleet && (state === "running" || state === "interrupted"),
     );
     await ledger.activate(runs.map((run) => run.id));
+  }
+
+  /** Cancels runs that have reached limits of their own. */
+  async #lookAtLimits(): Promise<void> {
+    const nowMs = Date.now();
+    if (nowMs - this.#limitsMs < LIMITS_EVERY_MS) return;
+    this.#limitsMs = nowMs;
+    for (const { id, spec } of this.#runs.values()) {
+      if (spec.deadlineMs === undefined && spec.stopAfterFailures === undefined) continue;
+      const why = await stopIfDue(this.options, id);
+      if (why !== undefined) this.options.log("run stops by itself", { run: id, why });
+    }
   }
 
   /** Reads new runs and new chunks, and ends finished runs. */

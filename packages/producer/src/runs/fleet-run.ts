@@ -72,19 +72,25 @@ export class FleetRun implements RunHandle {
     const counts = await this.#untilOver(expansion, events);
     this.#stop.abort();
     await watching;
-    const { state, deletionRefused } = await this.engine.ledger.get(this.run.id);
+    const { state, deletionRefused, stoppedBecause } = await this.engine.ledger.get(this.run.id);
     if (state === "done" || state === "cancelled" || this.#expanded) await this.#dropList();
     if (!counts) {
       const end: RunEnd = this.#expanded ? "goes-on" : "half-submitted";
-      return { counts: await this.engine.ledger.counts(this.run.id), end, deletionRefused: "" };
+      return {
+        counts: await this.engine.ledger.counts(this.run.id),
+        end,
+        deletionRefused: "",
+        stoppedBecause,
+      };
     }
     const untold = counts.files - this.#told.size;
     if (this.options.secrets && this.run.batch === 0 && untold > 0)
       events.warn(`${untold} files were not shown, for Redis could not be reached for long; all are counted`);
-    if (state === "cancelled") return { counts, end: "cancelled", deletionRefused };
+    const known = { counts, deletionRefused, stoppedBecause };
+    if (state === "cancelled") return { ...known, end: "cancelled" };
     return expansion.listing
-      ? { counts, end: "incomplete", deletionRefused, listing: expansion.listing }
-      : { counts, end: "done", deletionRefused };
+      ? { ...known, end: "incomplete", listing: expansion.listing }
+      : { ...known, end: "done" };
   }
 
   /**

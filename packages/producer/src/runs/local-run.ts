@@ -5,6 +5,7 @@ import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
 import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
+import { stopIfDue } from "@drover/shared/protocol/run-limits";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { hostOf, openTree } from "@drover/shared/storage/registry";
@@ -173,9 +174,9 @@ class LocalCarriage {
         if (end === "incomplete") await this.#queue.obliterate({ force: true });
         await ledger.leave(run.id);
       }
-      const { deletionRefused } = await ledger.get(run.id);
+      const { deletionRefused, stoppedBecause } = await ledger.get(run.id);
       const listing = this.#listing ? { listing: this.#listing } : {};
-      return { counts: await ledger.counts(run.id), end, deletionRefused, ...listing };
+      return { counts: await ledger.counts(run.id), end, deletionRefused, stoppedBecause, ...listing };
     } catch (error) {
       await this.#stop();
       if (!(error instanceof RunLostError)) await ledger.leave(run.id);
@@ -257,6 +258,7 @@ class LocalCarriage {
 
   #onSettled(outcome: Outcome): void {
     if (this.#told.add(outcome.index)) this.events.settled(outcome); // the first outcome is the right one
+    if (!isSuccess(outcome.outcome) && this.run.spec.stopAfterFailures !== undefined) this.#lookForCancel();
     this.#leave();
   }
 
@@ -278,10 +280,17 @@ class LocalCarriage {
   }
 
   #lookForCancel(): void {
-    this.engine.ledger.isCancelled(this.run.id).then(
+    this.#isCancelled().then(
       (is) => is && this.#cancel(),
       () => {},
     ); // Redis is away: the next poll asks again
+  }
+
+  async #isCancelled(): Promise<boolean> {
+    const { engine, run } = this;
+    const hasLimits = run.spec.deadlineMs !== undefined || run.spec.stopAfterFailures !== undefined;
+    if (hasLimits && (await stopIfDue(engine, run.id)) !== undefined) return true;
+    return await engine.ledger.isCancelled(run.id);
   }
 
   #cancel(): void {

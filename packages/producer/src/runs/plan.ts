@@ -95,6 +95,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (request.guarded) spec.guarded = true;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
+  if (terms.deadlineMs !== undefined) spec.deadlineMs = checkDeadline(terms.deadlineMs);
+  if (terms.stopAfterFailures !== undefined) spec.stopAfterFailures = terms.stopAfterFailures;
   if (terms.userAgent !== undefined) spec.userAgent = terms.userAgent;
   if (terms.bytesPerSecond !== undefined) spec.bytesPerSecond = terms.bytesPerSecond;
   Object.assign(
@@ -131,6 +133,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
 
 /** Default number of files that a process carries at once. */
 const MAX_WORKERS = 8;
+
+function checkDeadline(deadlineMs: number): number {
+  if (deadlineMs > Date.now()) return deadlineMs;
+  throw new SettingsError(`the deadline ${new Date(deadlineMs).toISOString()} has passed already`);
+}
 
 function parseRequest(input: RunRequestInput): RunRequest {
   const parsed = runRequestSchema.safeParse(input, { jitless: true });

@@ -95,6 +95,10 @@ const termsSchema = z.strictObject({
   ignoreTimes: z.boolean().default(false),
   /** What to do while another run writes the same destination. */
   whenBusy: z.enum(["wait", "skip-same-source"]).default("wait"),
+  /** When the run is cancelled unless it has ended (Unix ms). Default: never. A retry goes on without. */
+  deadlineMs: z.number().positive().optional(),
+  /** The run is cancelled once so many files failed or were blocked. Default: never. A retry goes on without. */
+  stopAfterFailures: z.number().int().positive().optional(),
   /** Most files that may be registered but not yet settled; beyond it the listing waits. */
   backlogHighWater: z.number().int().positive().default(200_000),
 });

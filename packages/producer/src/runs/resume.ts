@@ -44,7 +44,7 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
   for (const note of earlierSyntaxOf(run)) warn(note);
   const list = run.spec.listIsStored && !run.sealed ? await ledger.storedList(id) : undefined;
   const secrets = { ...(await ledger.secrets(id)), list };
-  await ledger.take(run);
+  await ledger.take(run, retry);
   if (run.deletionRefused !== "") await ledger.reopenDeletion(id);
   const taken = await ledger.get(id);
   if (run.spec.fleet) {

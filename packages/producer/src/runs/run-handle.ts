@@ -48,6 +48,8 @@ export interface RunResult {
   listing?: ListingError;
   /** Why nothing was removed although deletion was requested, or "". */
   deletionRefused: string;
+  /** Why a cancelled run was cancelled by itself, or "". */
+  stoppedBecause: string;
 }
 
 /** A submitted run, whoever carries its files. */

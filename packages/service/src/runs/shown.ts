@@ -30,6 +30,9 @@ export const runSchema = z
     cancelled: count,
     bytes: count.meta({ description: "Bytes that were copied." }),
     not_deleted_because: z.string().nullable(),
+    stopped_because: z.string().nullable().meta({
+      description: "Why it was cancelled by itself: its deadline, or `stop_after_failures`.",
+    }),
   })
   .meta({ id: "Run" });
 
@@ -53,6 +56,7 @@ export function showRun({ run, counts }: RunSummary): ShownRun {
     ...counts,
     bytes: run.bytes,
     not_deleted_because: run.deletionRefused === "" ? null : run.deletionRefused,
+    stopped_because: run.stoppedBecause === "" ? null : run.stoppedBecause,
   };
 }
 

@@ -100,6 +100,17 @@ export const submissionSchema = z
       .meta({ description: "Reads every file again, also what is known to be unchanged." }),
     circuit_ttl: seconds.optional(),
     breaker_wait: z.number().min(0).max(86_400).optional(),
+    deadline: z
+      .union([instant, z.number().positive().max(315_360_000)])
+      .optional()
+      .meta({
+        description: "When the run is cancelled unless it has ended: an instant, or seconds from now.",
+      }),
+    stop_after_failures: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ description: "Files that may fail or be blocked before the rest is cancelled." }),
     keep_outcomes: z.int().min(0).max(1_000_000).optional(),
   })
   .meta({ id: "RunRequest" });
@@ -168,11 +179,17 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
   };
 }
 
+function deadlineOf(given: string | number): number {
+  return typeof given === "string" ? Date.parse(given) : Date.now() + given * 1000;
+}
+
 function termsOf(given: Submission, config: ServiceConfig) {
   const ttlMs = (given.circuit_ttl ?? 300) * 1000;
   return {
     terms: {
       retries: given.retries ?? config.retries,
+      ...(given.deadline === undefined ? {} : { deadlineMs: deadlineOf(given.deadline) }),
+      ...(given.stop_after_failures === undefined ? {} : { stopAfterFailures: given.stop_after_failures }),
       timeoutMs: given.timeout === undefined ? config.timeoutMs : given.timeout * 1000,
       ...(given.backoff_factor === undefined ? {} : { backoffFactor: given.backoff_factor }),
       ...(given.max_workers === undefined ? {} : { maxWorkers: given.max_workers }),

@@ -34,6 +34,11 @@ export const RUN = {
   sealed: "sealed",
   /** Why nothing was removed at the destination although it was asked for. */
   deletionRefused: "undeleted",
+  /** When it is cancelled unless it has ended, and after how many failures; absent without such limits. */
+  deadlineMs: "deadline",
+  stopAfterFailures: "stopAfter",
+  /** Why it was cancelled by itself. */
+  stoppedBecause: "why",
   /** Until when its outcomes are kept for those who follow it. */
   followedUntilMs: "follow",
   /** How many of its outcomes are kept in any case, the newest; and for how long after it ended (ms). */

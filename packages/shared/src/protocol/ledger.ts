@@ -105,6 +105,10 @@ export class Ledger {
           [RUN.generation]: 0,
           [RUN.keepOutcomes]: spec.keepOutcomes?.most ?? 0,
           [RUN.keepOutcomesMs]: spec.keepOutcomes?.ms ?? 0,
+          ...(spec.deadlineMs === undefined ? {} : { [RUN.deadlineMs]: spec.deadlineMs }),
+          ...(spec.stopAfterFailures === undefined
+            ? {}
+            : { [RUN.stopAfterFailures]: spec.stopAfterFailures }),
           ...(spec.fleet ? { [RUN.followedUntilMs]: startedMs + FOLLOW_MS } : {}),
         })
         .hset(this.keys.secrets(id), {
@@ -362,10 +366,11 @@ export class Ledger {
   /**
    * Makes this process the one that works on the run.
    *
+   * @param lifts whether its deadline and its limit of failures hold no more. Default false.
    * @throws SettingsError when another live process has it.
    */
-  async take(run: Run): Promise<void> {
-    const owner = await this.tryTake(run);
+  async take(run: Run, lifts = false): Promise<void> {
+    const owner = await this.tryTake(run, lifts);
     if (owner === undefined) return;
     throw new SettingsError(
       `run ${run.id} is being worked on by process ${processNumber(owner)}: let it finish`,
@@ -373,7 +378,7 @@ export class Ledger {
   }
 
   /** As {@link take}. @returns undefined where it worked, else the name of the process that has the run. */
-  async tryTake(run: Run): Promise<string | undefined> {
+  async tryTake(run: Run, lifts = false): Promise<string | undefined> {
     const deadOwner = run.owner !== "" && isProcessDead(run.owner) ? run.owner : "";
     const answer = await takeScript.run(
       this.redis,
@@ -384,7 +389,7 @@ export class Ledger {
         this.keys.outcomes(run.id),
         ...this.keys.runIndexes(),
       ],
-      [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS, run.id],
+      [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS, run.id, lifts ? "1" : ""],
     );
     return answer === "OK" ? undefined : String(answer);
   }
@@ -508,8 +513,22 @@ export class Ledger {
 
   /** Asks whoever works on the run to stop. */
   async cancel(id: string): Promise<void> {
+    await this.#cancel(id, "");
+  }
+
+  /**
+   * As {@link cancel}, for a run that has reached a limit of its own.
+   *
+   * @param why one line for people, not "".
+   * @returns false, with nothing done, where it does not go on.
+   */
+  async stop(id: string, why: string): Promise<boolean> {
+    return (await this.#cancel(id, why)) === 1;
+  }
+
+  #cancel(id: string, why: string): Promise<unknown> {
     const names = [this.keys.run(id), this.keys.failed(id), ...this.keys.runIndexes()];
-    await cancelScript.run(this.redis, names, [id, Date.now()]);
+    return cancelScript.run(this.redis, names, [id, Date.now(), why]);
   }
 
   async isCancelled(id: string): Promise<boolean> {

@@ -30,6 +30,7 @@ export function readRun(id: string, hash: Record<string, string>): Run | undefin
     cursor: hash[RUN.cursor] ?? "",
     sealed,
     deletionRefused: hash[RUN.deletionRefused] ?? "",
+    stoppedBecause: hash[RUN.stoppedBecause] ?? "",
     bytes: Number(hash[RUN.bytes] ?? 0),
     generation: Number(hash[RUN.generation] ?? 0),
   };

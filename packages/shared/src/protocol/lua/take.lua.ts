@@ -7,7 +7,7 @@ import { RUN_INDEX } from "./fragments/run-index.lua.js";
  *
  * KEYS: run, active, failed, outcomes, indexes of runs.
  * ARGV: new owner, owner that is known to be dead or '', run where it is a fleet's or '', ms for which a fleet's
- *   producer is thought alive, run.
+ *   producer is thought alive, run, '1' to lift its limits or ''.
  * Returns 'OK', the owner that has it, or 'NONE' (there is no such run).
  */
 export const takeScript = new Script(
@@ -15,7 +15,7 @@ export const takeScript = new Script(
   `
 ${RUN_INDEX}
 local run, active, failures, outcomes, indexes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], {unpack(KEYS, 5)}
-local newOwner, deadOwner, fleetRun, aliveMs, id = unpack(ARGV)
+local newOwner, deadOwner, fleetRun, aliveMs, id, lifts = unpack(ARGV)
 local owner, ownerUntilMs = unpack(redis.call('HMGET', run, '${RUN.owner}', '${RUN.ownerUntilMs}'))
 local nowMs = tonumber(redis.call('TIME')[1]) * 1000
 if not owner then return 'NONE' end
@@ -31,7 +31,8 @@ if fleetRun ~= '' then
   redis.call('HSET', run, '${RUN.ownerUntilMs}', nowMs + tonumber(aliveMs))
   redis.call('SADD', active, fleetRun)
 end
-redis.call('HDEL', run, '${RUN.endedMs}')
+redis.call('HDEL', run, '${RUN.endedMs}', '${RUN.stoppedBecause}')
+if lifts == '1' then redis.call('HDEL', run, '${RUN.deadlineMs}', '${RUN.stopAfterFailures}') end
 redis.call('PERSIST', outcomes)
 redis.call('HINCRBY', run, '${RUN.generation}', 1)
 indexRun(id, run, failures, indexes)
