@@ -3,6 +3,7 @@ import { type OutcomeName, successfulFiles } from "@drover/shared/outcome";
 import { kindOf, type Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
 import { showDuration } from "../display/duration.js";
+import { pausedText } from "../display/paused.js";
 import { toJson as outcomeToJson, Report, toLine } from "../display/report.js";
 import { EXIT, exitCode } from "../exit.js";
 import { printable, warn } from "../output.js";
@@ -102,6 +103,7 @@ export interface StatusFlags extends OutputFlags {
 export async function status(given: string, resolved: Resolved, flags: StatusFlags): Promise<number> {
   const { summaryOf } = await import("@drover/producer/runs/summary");
   const { filesDone, filesFailed } = await import("@drover/producer/runs/run-files");
+  const { dispatchPause } = await import("@drover/shared/protocol/dispatch-pause");
   const own = ownOptions(resolved);
   const listsFiles = flags.files === true || flags.outcome !== undefined;
   return await withEngine(resolved.values, async (engine) => {
@@ -119,6 +121,9 @@ export async function status(given: string, resolved: Resolved, flags: StatusFla
       write(`,"failures":[`);
     } else {
       write(statusText(summary));
+      const waits = run.spec.fleet && run.state === "running";
+      const pause = waits ? await dispatchPause(engine.redis, engine.keys) : undefined;
+      if (pause) write(`${pausedText(pause)}\n`);
       for (const outcome of done?.done ?? []) write(`${toLine(outcome)}\n`);
       if (done?.truncated) write(truncatedText(run, done.done.length));
     }

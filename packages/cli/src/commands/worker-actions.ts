@@ -2,6 +2,7 @@ import { startLeader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
 import { atBoundedRate } from "@drover/shared/bounded-rate";
 import type { Engine } from "@drover/shared/engine";
+import { dispatchPause } from "@drover/shared/protocol/dispatch-pause";
 import { parseHostLimit } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers, type WorkerPresence } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
@@ -12,6 +13,7 @@ import { type RunningWorker, startWorker, workerId } from "@drover/worker/runtim
 import { destination as fileDescriptor, type Logger, pino } from "pino";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "../display/duration.js";
+import { pausedText } from "../display/paused.js";
 import { EXIT } from "../exit.js";
 import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import { servicesRequestOf } from "../settings/run-request.js";
@@ -162,6 +164,8 @@ export async function workers(settings: Settings, flags: OutputFlags): Promise<n
       process.stdout.write(`${JSON.stringify(alive.map(toJson), null, 2)}\n`);
       return EXIT.ok;
     }
+    const pause = await dispatchPause(engine.redis, engine.keys);
+    if (pause) process.stdout.write(`${pausedText(pause)}\n`);
     if (alive.length === 0) process.stdout.write("no worker is alive\n");
     for (const each of alive) {
       const state = [...(each.leads ? ["leads"] : []), ...(each.draining ? ["draining"] : [])].join(", ");

@@ -1,6 +1,7 @@
 import { SettingsError } from "@drover/shared/errors";
 import { Admission } from "@drover/shared/protocol/admission";
 import { Backlog } from "@drover/shared/protocol/backlog";
+import { dispatchPause } from "@drover/shared/protocol/dispatch-pause";
 import { BREAKER, HOST_LIMIT } from "@drover/shared/protocol/fields";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
@@ -53,6 +54,7 @@ export class FleetDispatcher {
   readonly #backlog: Backlog;
   #started = false;
   #limitsMs = 0;
+  #paused = false;
 
   constructor(private readonly options: FleetDispatcherOptions) {
     const { redis, keys, ledger, log } = options;
@@ -235,10 +237,19 @@ export class FleetDispatcher {
     }
   }
 
+  async #isPaused(): Promise<boolean> {
+    const { redis, keys, log } = this.options;
+    const pause = await dispatchPause(redis, keys);
+    const isPaused = pause !== undefined;
+    if (isPaused !== this.#paused) log(isPaused ? "dispatch is paused" : "dispatch goes on", { ...pause });
+    this.#paused = isPaused;
+    return isPaused;
+  }
+
   /** Adds files to BullMQ up to the windows. The flow with the lowest start tag goes first. */
   async #feed(): Promise<boolean> {
     const flows = this.#flows().filter((flow) => flow.hasMore);
-    if (flows.length === 0) return false;
+    if (flows.length === 0 || (await this.#isPaused())) return false;
     const blocked = await this.#lookAtBreakers(flows);
     const oldest = Math.min(...this.#flows().map((flow) => flow.oldestTag));
     const now = Number.isFinite(oldest) ? oldest : 0;
