@@ -15,11 +15,13 @@ import { Availability } from "./http/availability.js";
 import { openApiOf } from "./http/document.js";
 import { documentRoutes } from "./http/pages.js";
 import type { Route } from "./http/route.js";
+import { auditRoute } from "./operate/audit.js";
 import { operateRoutes } from "./operate/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
 import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
+import { AuditLog } from "./security/audit.js";
 import { TokenStore } from "./security/tokens.js";
 
 /** A request must have arrived within this time, in milliseconds; its headers within a part of it. */
@@ -74,6 +76,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
   const stop = new AbortController();
   const context = { engine, config, keeper, log, stopping: stop.signal };
+  const audit = new AuditLog(redis, keys);
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
@@ -86,12 +89,13 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     downloadRoute(config),
     ...runRoutes(context),
     ...operateRoutes(context),
+    auditRoute(audit),
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;
     }, options.assets),
   ];
-  const app = createApp({ routes, access, availability, log, corsOrigins: options.corsOrigins });
+  const app = createApp({ routes, access, availability, audit, log, corsOrigins: options.corsOrigins });
   const server = createServer({ requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS }, app);
   try {
     await listen(server, host, options.port);

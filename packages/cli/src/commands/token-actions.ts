@@ -1,3 +1,4 @@
+import { AuditLog } from "@drover/service/security/audit";
 import { SCOPES, type Scope } from "@drover/service/security/scopes";
 import { type Token, TokenStore } from "@drover/service/security/tokens";
 import { SettingsError } from "@drover/shared/errors";
@@ -13,14 +14,18 @@ export interface CreateFlags {
   expires?: string;
 }
 
+/** What the audit log calls whoever uses this. */
+const WHO = "command line";
+
 type Place = Pick<Settings, "redis" | "state-dir">;
 
 /** `drover token create`: prints the token, which nobody can look up later. */
 export async function create(name: string, flags: CreateFlags, place: Place): Promise<number> {
   const scopes = flags.scopes.split(",").map(scopeOf);
   const lifeMs = flags.expires === undefined ? undefined : parseDuration("--expires", flags.expires);
-  return await withStore(place, async (store) => {
-    const { token } = await store.create(name, [...new Set(scopes)], lifeMs);
+  return await withStore(place, async (store, audit) => {
+    const { id, token } = await store.create(name, [...new Set(scopes)], lifeMs);
+    await audit.record({ who: WHO, what: "token create", on: id, changed: 1 });
     process.stdout.write(`${token}\n`);
     return EXIT.ok;
   });
@@ -44,15 +49,22 @@ export async function list(flags: OutputFlags, place: Place): Promise<number> {
 
 /** `drover token revoke`. */
 export async function revoke(id: string, place: Place): Promise<number> {
-  return await withStore(place, async (store) => {
+  return await withStore(place, async (store, audit) => {
     await store.revoke(id);
+    await audit.record({ who: WHO, what: "token revoke", on: id, changed: 1 });
     process.stdout.write(`token ${id} is revoked\n`);
     return EXIT.ok;
   });
 }
 
-function withStore(place: Place, use: (store: TokenStore) => Promise<number>): Promise<number> {
-  return withEngine(place, async ({ redis, keys }) => await use(new TokenStore(redis, keys)));
+function withStore(
+  place: Place,
+  use: (store: TokenStore, audit: AuditLog) => Promise<number>,
+): Promise<number> {
+  return withEngine(
+    place,
+    async ({ redis, keys }) => await use(new TokenStore(redis, keys), new AuditLog(redis, keys)),
+  );
 }
 
 function scopeOf(text: string): Scope {

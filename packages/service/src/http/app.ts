@@ -5,11 +5,12 @@ import helmet from "helmet";
 import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Access } from "../security/access.js";
+import type { AuditLog } from "../security/audit.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
 import { Problem } from "./problem.js";
 import { logRequests } from "./request-log.js";
-import type { Route } from "./route.js";
+import type { Call, Reply, Route } from "./route.js";
 
 /** Largest body of a request, in bytes. */
 export const MOST_BODY_BYTES = 16 << 20;
@@ -20,13 +21,14 @@ export interface AppOptions {
   routes: Route[];
   access: Access;
   availability: Availability;
+  audit: AuditLog;
   log: Logger;
   /** Origins whose pages may call; `*` for all. Default none. */
   corsOrigins: string[];
 }
 
 /** Makes the Express application of the routes: checks what comes in, and tells every error as a problem. */
-export function createApp({ routes, access, availability, log, corsOrigins }: AppOptions): Express {
+export function createApp({ routes, access, availability, audit, log, corsOrigins }: AppOptions): Express {
   const app = express();
   app.disable("x-powered-by");
   app.set("etag", () => undefined); // files have one of their own; of JSON it costs more than it saves
@@ -48,7 +50,7 @@ export function createApp({ routes, access, availability, log, corsOrigins }: Ap
     );
     for (const [method, route] of methods)
       app[method](expressPath(path), async (request: Request, response: Response) => {
-        await handle(route, request, response, { access, availability });
+        await handle(route, request, response, { access, availability, audit, log });
       });
     app.all(expressPath(path), () => {
       throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
@@ -80,6 +82,8 @@ function expressPath(path: string): string {
 interface Guards {
   access: Access;
   availability: Availability;
+  audit: AuditLog;
+  log: Logger;
 }
 
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
@@ -94,7 +98,7 @@ async function handle(route: Route, request: Request, response: Response, guards
       request,
       response,
     };
-    return await route.handle(call as never);
+    return await audited(route, call, guards);
   })();
   const reply = await (route.scope === "open" ? work : guards.availability.whileThere(work, route.isSlow));
   if (reply === undefined) return;
@@ -102,6 +106,37 @@ async function handle(route: Route, request: Request, response: Response, guards
   response.status(reply.status);
   if (reply.body === undefined) response.end();
   else response.json(reply.body);
+}
+
+/**
+ * Handles a call, and has it noted where it changes something. Nobody waits for that: where Redis is away, it is written once
+ * it is back.
+ */
+async function audited(
+  route: Route,
+  call: Pick<Call<unknown, unknown, unknown>, "caller" | "request" | "response">,
+  { audit, log }: Guards,
+): Promise<Reply | undefined> {
+  if (route.method === "get" || route.scope === "open") return await route.handle(call as never);
+  const note = (status: number, on: string, changed: number) => {
+    const what = `${route.method.toUpperCase()} ${route.path}`;
+    const { requestId } = call.response.locals;
+    audit
+      .record({ who: call.caller.id, what, on: redactText(on), requestId, status, changed })
+      .catch((error) => log.error({ request_id: requestId, error: messageOf(error) }, "cannot be audited"));
+  };
+  try {
+    const reply = await route.handle(call as never);
+    note(
+      reply?.status ?? call.response.statusCode,
+      reply?.headers?.Location ?? call.request.path,
+      reply?.changed ?? 1,
+    );
+    return reply;
+  } catch (error) {
+    note(problemOf(error).status, call.request.path, 0);
+    throw error;
+  }
 }
 
 /** A parameter that takes slashes comes in pieces. */

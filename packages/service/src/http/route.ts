@@ -28,6 +28,8 @@ export interface Reply {
   status: number;
   body?: unknown;
   headers?: Record<string, string>;
+  /** How many things were changed, for the audit log. Default 1 where the status is below 400. */
+  changed?: number;
 }
 
 /** One operation of the service: what is checked, documented and done. */

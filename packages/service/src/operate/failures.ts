@@ -138,7 +138,7 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
             files += failed.length;
           }
         }
-        return { status: 202, body: { runs, files, skipped, truncated } };
+        return { status: 202, body: { runs, files, skipped, truncated }, changed: runs.length };
       },
     }),
   ];

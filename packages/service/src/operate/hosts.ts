@@ -127,7 +127,7 @@ export function hostRoutes({ engine }: ServiceContext): Route[] {
         const closed: string[] = [];
         for (const host of hosts) if (await closeBreaker(redis, keys, host)) closed.push(host);
         const woken = closed.length === 0 ? 0 : await wakeHosts(engine, closed);
-        return { status: 200, body: { closed, files_woken: woken } };
+        return { status: 200, body: { closed, files_woken: woken }, changed: closed.length };
       },
     }),
     route({
@@ -148,7 +148,7 @@ export function hostRoutes({ engine }: ServiceContext): Route[] {
             "name files, requests_per_second or bytes_per_second: DELETE takes a limit away",
           );
         await setHostLimits(redis, keys, [{ hosts, limit: limitOf(body) }]);
-        return { status: 200, body: { hosts, limit: body } };
+        return { status: 200, body: { hosts, limit: body }, changed: hosts.length };
       },
     }),
     route({
@@ -162,7 +162,7 @@ export function hostRoutes({ engine }: ServiceContext): Route[] {
       async handle({ params }) {
         const hosts = hostsOf(params.host);
         await setHostLimits(redis, keys, [{ hosts, limit: {} }]);
-        return { status: 200, body: { hosts, limit: null } };
+        return { status: 200, body: { hosts, limit: null }, changed: hosts.length };
       },
     }),
   ];

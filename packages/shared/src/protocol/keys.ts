@@ -79,6 +79,8 @@ export class Keys {
   tokens = () => `${this.namespace}:tokens`;
   /** Hash of when they were last used (ms), by id. */
   tokensUsed = () => `${this.namespace}:tokens:used`;
+  /** Stream of what was changed over the HTTP service, and by whom. */
+  audit = () => `${this.namespace}:audit`;
   /** Sorted set of runs that a server of the HTTP service expands, by when they were asked for (ms). */
   expanding = () => `${this.namespace}:service:expanding`;
 
