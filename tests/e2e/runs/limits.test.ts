@@ -51,6 +51,29 @@ describe("a run stops by itself", () => {
     expect((await limited(3)).code).toBe(1);
   });
 
+  it("also where a fleet carries it", async ({ box, fleet, origin, work }) => {
+    await fleet.worker();
+    const gate = new Gate();
+    const held = origin.route("/held", does.gated(gate, does.file("held")));
+    const gone = origin.route("/gone", does.status(404));
+    const sync = (...limit: string[]) => box.run(["sync", held, gone, ...work.into, ...fleet.own, ...limit]);
+    const failed = await sync("--stop-after-failures", "1");
+    expect([failed.code, failed.stderr]).toEqual([
+      3,
+      expect.stringContaining("was cancelled: 1 files failed, and it was to stop after 1\n"),
+    ]);
+    const late = await sync("--deadline", "2s", "--json");
+    expect([late.code, late.stderr]).toEqual([
+      3,
+      expect.stringMatching(/was cancelled: its deadline .* has passed\n/),
+    ]);
+    expect((JSON.parse(late.stdout) as { status: string }[]).map(({ status }) => status).sort()).toEqual([
+      "cancelled",
+      "failed",
+    ]);
+    gate.open();
+  });
+
   it("never where the limits make no sense", async ({ box, work }) => {
     const own = ["--state-dir", work.at("state")];
     for (const [flag, value] of [

@@ -3,6 +3,11 @@ import { Admission } from "@drover/shared/protocol/admission";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import { dispatchPause } from "@drover/shared/protocol/dispatch-pause";
 import { BREAKER, HOST_LIMIT } from "@drover/shared/protocol/fields";
+import {
+  type FileCancellation,
+  fileCancellations,
+  forgetCancellation,
+} from "@drover/shared/protocol/file-cancellations";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { DEFAULT_LIMIT } from "@drover/shared/protocol/host-limits";
 import type { Keys } from "@drover/shared/protocol/keys";
@@ -30,6 +35,8 @@ const MOST_READ = 64;
 const LOST_AFTER_MS = 10_000;
 /** Limits of runs are looked at with this interval, in ms. */
 const LIMITS_EVERY_MS = 250;
+/** Files that are to be cancelled are looked for with this interval, in ms. */
+const CANCELLATIONS_EVERY_MS = 250;
 /** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
@@ -54,6 +61,7 @@ export class FleetDispatcher {
   readonly #backlog: Backlog;
   #started = false;
   #limitsMs = 0;
+  #cancellationsMs = 0;
   #paused = false;
 
   constructor(private readonly options: FleetDispatcherOptions) {
@@ -73,6 +81,7 @@ export class FleetDispatcher {
     this.#started = true;
     await this.#lookAtLimits();
     await this.#lookAtRuns();
+    await this.#lookAtCancelledFiles();
     await this.#lookAtSettled();
     const busy = await this.#feed();
     await this.#sweeper.sweep(this.#flows(), (id) => this.#runs.get(id));
@@ -211,6 +220,38 @@ export class FleetDispatcher {
       const flow = this.#flow(run, hostOfChunk(chunk));
       if (!flow.chunks.has(chunk)) flow.waiting.push(chunk);
     }
+  }
+
+  /** Ends files that are to be cancelled and that no worker carries. Workers see to those that they carry. */
+  async #lookAtCancelledFiles(): Promise<void> {
+    const nowMs = Date.now();
+    if (nowMs - this.#cancellationsMs < CANCELLATIONS_EVERY_MS) return;
+    this.#cancellationsMs = nowMs;
+    const { redis, keys } = this.options;
+    for (const file of await fileCancellations(redis, keys)) {
+      const run = this.#runs.get(file.run);
+      if (!run || (await redis.getbit(keys.done(run.id), file.index)) === 1) {
+        await forgetCancellation(redis, keys, file);
+        continue;
+      }
+      const chunk = await this.#chunkOf(run, file);
+      if (!chunk) continue; // it moves: the next look finds it
+      await this.#jobs.giveUp(run, chunk, "cancelled", file.index);
+      if (chunk.rest.length === 0 && !chunk.isInFlight) await this.#markInFlight(run, [chunk]);
+    }
+  }
+
+  async #chunkOf(run: DispatchedRun, file: FileCancellation): Promise<Chunk | undefined> {
+    const flow = this.#flow(run, hostOfChunk(file.chunk));
+    const at = flow.waiting.indexOf(file.chunk);
+    if (at >= 0) {
+      flow.waiting.splice(at, 1);
+      const [files = []] = await this.#backlog.chunks(run.id, [file.chunk]);
+      flow.chunks.set(file.chunk, new Chunk(file.chunk, jobsOf(run.id, files)));
+    }
+    return [...flow.chunks.values()].find(
+      ({ pending, rest }) => pending.has(file.index) || rest.some(({ i }) => i === file.index),
+    );
   }
 
   /** Drops settled files. */

@@ -50,11 +50,21 @@ export class FleetJobs {
   /**
    * Settles the files of a chunk that no worker carries: those not in the queue yet and those waiting in it.
    * A file that other runs wait for is still carried.
+   *
+   * @param only the file with this index. Default: all of them.
    */
-  async giveUp(run: DispatchedRun, chunk: Chunk, outcome: "cancelled" | "blocked"): Promise<void> {
-    const waiting = [...chunk.pending.values()].map(({ job }) => job).filter((job) => !run.shared.has(job.i));
-    const out = [...chunk.rest];
-    chunk.rest = [];
+  async giveUp(
+    run: DispatchedRun,
+    chunk: Chunk,
+    outcome: "cancelled" | "blocked",
+    only?: number,
+  ): Promise<void> {
+    const isMeant = ({ i }: TransferJob) => only === undefined || i === only;
+    const waiting = [...chunk.pending.values()]
+      .map(({ job }) => job)
+      .filter((job) => isMeant(job) && !run.shared.has(job.i));
+    const out = chunk.rest.filter(isMeant);
+    chunk.rest = chunk.rest.filter((job) => !isMeant(job));
     for (let from = 0; from < waiting.length; from += 100) {
       const slice = waiting.slice(from, from + 100);
       const gone = await Promise.all(slice.map((job) => this.#queue.remove(fleetJobId(job))));

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { cancelRun } from "@drover/producer/runs/cancel";
+import { cancelFile } from "@drover/producer/runs/cancel-file";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { runPage, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
@@ -53,6 +54,17 @@ const retrySchema = z
       .meta({ description: "Sources, or destinations: whole, or below the run's own." }),
   })
   .meta({ id: "Retry", description: "Which of the failed files." });
+
+const cancelSchema = z
+  .strictObject({
+    file: z
+      .string()
+      .min(1)
+      .max(8_192)
+      .optional()
+      .meta({ description: "Source or destination of the only file to cancel. Default: the whole run." }),
+  })
+  .meta({ id: "Cancellation" });
 
 const RUN = { description: "The run.", schema: runSchema };
 
@@ -268,13 +280,24 @@ export function runRoutes(context: ServiceContext): Route[] {
       scope: "operate",
       tag: TAG,
       summary: "Stop a run",
-      description: "What is not done ends `cancelled`. Nothing happens to a run that is over.",
+      description:
+        "What is not done ends `cancelled`. Nothing happens to a run that is over. With `file`, that file alone ends so soon after the answer, unless other runs wait for it too: then it is still carried.",
       params: runParam,
+      body: cancelSchema,
+      bodyIsOptional: true,
       answers: { 202: RUN },
-      async handle({ params }) {
+      async handle({ params, body: { file } }) {
         const run = await runOf(params.run);
         if (!run.spec.fleet)
           throw new Problem(409, `run ${run.id} is carried by a command line: cancel it there`);
+        if (file !== undefined) {
+          if ((await cancelFile(engine, run, file)) === 0)
+            throw new Problem(
+              404,
+              `run ${run.id} has no file ${file} that has not ended, or another run carries it`,
+            );
+          return { status: 202, body: showRun(await summaryOf(engine, run.id)) };
+        }
         await cancelRun(engine, run.id, () => {
           throw new Problem(409, `run ${run.id} is no fleet's`);
         });

@@ -207,6 +207,24 @@ export class Backlog {
     return new Map(Object.entries(all).map(([chunk, files]) => [chunk, JSON.parse(files)]));
   }
 
+  /**
+   * Chunks of files that may not have ended, in pages and in no order: those of the backlog, then those in flight. One that
+   * moves meanwhile may come twice.
+   */
+  async *openChunks(id: string): AsyncGenerator<[chunk: string, files: ChunkFile[]][]> {
+    for (const key of [this.keys.backlog(id), this.keys.inFlight(id)]) {
+      let cursor = "0";
+      do {
+        const [next, flat] = await this.redis.hscan(key, cursor, "COUNT", 20);
+        cursor = next;
+        const page: [string, ChunkFile[]][] = [];
+        for (let at = 0; at + 1 < flat.length; at += 2)
+          page.push([flat[at] as string, JSON.parse(flat[at + 1] as string)]);
+        yield page;
+      } while (cursor !== "0");
+    }
+  }
+
   /** Records that chunks of the backlog are in BullMQ now. They are kept until all their files have ended. */
   async markInFlight(id: string, ...chunks: string[]): Promise<void> {
     await markInFlightScript.run(this.redis, [this.keys.backlog(id), this.keys.inFlight(id)], chunks);

@@ -73,6 +73,8 @@ export class Keys {
   worker = (id: string) => `${this.namespace}:worker:${id}`;
   /** The worker that dispatches and sweeps for the fleet. It expires. */
   leader = () => `${this.namespace}:leader`;
+  /** Set of files of the fleet's runs that are to be cancelled (JSON). */
+  fileCancellations = () => `${this.namespace}:cancelling`;
   /** Since when and by whom the fleet's dispatch is paused (JSON); absent while it is not. */
   dispatchPause = () => `${this.namespace}:paused`;
   /** Hash of the tokens that open the HTTP service: id → name, scopes and SHA-256 (JSON). */

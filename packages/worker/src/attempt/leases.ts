@@ -141,10 +141,15 @@ export class Leases {
     for (const lease of this.#held) lease.abort(reason);
   }
 
-  /** Cancels the files of a run that are in progress. */
-  cancelHeld(runId: string): void {
+  /**
+   * Cancels the files of a run that are in progress.
+   *
+   * @param key of the only lease that is meant. Default: all of the run.
+   */
+  cancelHeld(runId: string, key?: string): void {
     const reason = new TransferError("cancelled", "cancelled", { permanent: true });
-    for (const lease of this.#held) if (lease.runId === runId) lease.cancel(reason);
+    for (const lease of this.#held)
+      if (lease.runId === runId && (key === undefined || lease.key === key)) lease.cancel(reason);
   }
 
   close(): void {

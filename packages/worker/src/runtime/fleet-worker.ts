@@ -2,6 +2,7 @@ import { SettingsError, TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Admission } from "@drover/shared/protocol/admission";
+import { fileCancellations } from "@drover/shared/protocol/file-cancellations";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
@@ -187,8 +188,11 @@ export class FleetWorker {
     });
   }
 
-  /** Cancels files of cancelled runs and closes unused contexts. */
+  /** Cancels files of cancelled runs, and single ones that are to be, and closes unused contexts. */
   async #look(): Promise<void> {
+    const { redis, keys } = this.options;
+    if (this.#inProgress.size > 0)
+      for (const { run, lease } of await fileCancellations(redis, keys)) this.#leases.cancelHeld(run, lease);
     for (const [id, run] of this.#runs) {
       if (run.active > 0) {
         if (await this.#ledger.isCancelled(id)) this.#leases.cancelHeld(id);
