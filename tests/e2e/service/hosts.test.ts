@@ -80,7 +80,12 @@ describe("hosts over HTTP", () => {
     });
     expect(busy).toMatchObject({ default_limit: { files: 7 }, truncated: false, next: null });
     expect(busy.hosts).toMatchObject([
-      { host, limit: { files: 1, requests_per_second: 500 }, files_in_progress: 1 },
+      // Those that ask whether they may begin are among these for a moment.
+      {
+        host,
+        limit: { files: 1, requests_per_second: 500 },
+        files_in_progress: expect.toSatisfy((n) => n > 0),
+      },
       { host: "example.com:443", limit: { bytes_per_second: 1e6 } },
       { host: "example.com:80" },
     ]);

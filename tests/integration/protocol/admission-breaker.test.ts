@@ -1,5 +1,7 @@
 import { Admission, type Admitted, type FileKeys } from "@drover/shared/protocol/admission";
 import { MAX_PROBE_MS } from "@drover/shared/protocol/host-breakers";
+import { closeBreaker, findHosts, readHosts } from "@drover/shared/protocol/hosts";
+import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { until } from "../../harness/gate.js";
@@ -31,6 +33,42 @@ async function open(fleet: Member, run: string): Promise<number> {
 async function cool(fleet: Member): Promise<void> {
   await fleet.redis.hset(fleet.keys.breaker(HOST), "until", "1");
 }
+
+describe("a breaker that is closed by hand", () => {
+  it("lets everything through, and takes no notice of what was admitted before", async ({
+    fleet,
+    run,
+    redis,
+    keys,
+  }) => {
+    expect(await closeBreaker(redis, keys, HOST)).toBe(false);
+    const before = await fleet.file(run, "before", "http://host/before");
+    const admitted = (await fleet.admission.admit(request(before))) as Admitted;
+    await open(fleet, run);
+    expect(await ask(fleet, run)).toBeGreaterThan(0);
+    expect(await readHosts(redis, keys, [HOST])).toMatchObject([{ breaker: "open", opens: 1 }]);
+    expect(await closeBreaker(redis, keys, HOST)).toBe(true);
+    expect(await ask(fleet, run)).toBe("through");
+    const settled = await fleet.admission.settle(
+      settling(before, admitted, { outcome: "failed", verdict: "fail", openBreaker: true }),
+    );
+    expect(settled).toMatchObject({ is: "ok", blockedUntilMs: 0 });
+    expect(await readHosts(redis, keys, [HOST])).toMatchObject([
+      { breaker: "closed", openUntilMs: undefined, failures: 0, opens: 1 },
+    ]);
+    expect(await closeBreaker(redis, keys, HOST)).toBe(false);
+    await open(fleet, run);
+    expect(await ask(fleet, run)).toBeGreaterThan(0);
+  });
+
+  it("is found among all keys, whatever the namespace is called", async ({ fleet, run, redis, keys }) => {
+    await open(fleet, run);
+    expect(await findHosts(redis, keys)).toEqual({ hosts: [HOST], isTruncated: false });
+    expect(await findHosts(redis, new Keys("{a*[x]}"))).toEqual({ hosts: [], isTruncated: false });
+    await redis.hset(new Keys("{a*[x]}").limit("other:443"), "c", "1");
+    expect(await findHosts(redis, new Keys("{a*[x]}"))).toEqual({ hosts: ["other:443"], isTruncated: false });
+  });
+});
 
 describe("a closed breaker", () => {
   it("opens after three failures in a row, and answers until when", async ({ fleet, run, redis }) => {

@@ -31,6 +31,21 @@ describe("a host", () => {
     expect(breakers.isRecovering(HOST)).toBe(false);
   });
 
+  test("is blocked no more once its breaker was closed by hand, and is waited for as long as ever after", () => {
+    const breakers = new HostBreakers(10_000, 1_000);
+    const changes: string[] = [];
+    breakers.onChange((host) => changes.push(host));
+    breakers.closed(HOST);
+    expect(changes).toEqual([]);
+    breakers.report(HOST, NOW + 8_000, false);
+    vi.advanceTimersByTime(5_000);
+    breakers.closed(HOST);
+    expect([breakers.blockedUntil(HOST), breakers.isRecovering(HOST)]).toEqual([0, false]);
+    expect(changes).toEqual([HOST, HOST]);
+    breakers.report(HOST, NOW + 15_000, false);
+    expect(breakers.isGivenUp(HOST)).toBe(false);
+  });
+
   test("stays blocked when a file that began before gets through", () => {
     const breakers = new HostBreakers(10_000, 1_000);
     breakers.report(HOST, NOW + 5_000, false);
