@@ -60,7 +60,7 @@ describe("a run stops by itself", () => {
     const failed = await sync("--stop-after-failures", "1");
     expect([failed.code, failed.stderr]).toEqual([
       3,
-      expect.stringContaining("was cancelled: 1 files failed, and it was to stop after 1\n"),
+      expect.stringContaining("was cancelled: 1 file failed, and it was to stop after 1\n"),
     ]);
     const late = await sync("--deadline", "2s", "--json");
     expect([late.code, late.stderr]).toEqual([

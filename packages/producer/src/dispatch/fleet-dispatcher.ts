@@ -34,7 +34,7 @@ const MOST_READ = 64;
  */
 const LOST_AFTER_MS = 10_000;
 /** Limits of runs are looked at with this interval, in ms. */
-const LIMITS_EVERY_MS = 250;
+const LIMITS_EVERY_MS = 500;
 /** Files that are to be cancelled are looked for with this interval, in ms. */
 const CANCELLATIONS_EVERY_MS = 250;
 /** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
@@ -107,11 +107,15 @@ export class FleetDispatcher {
     const nowMs = Date.now();
     if (nowMs - this.#limitsMs < LIMITS_EVERY_MS) return;
     this.#limitsMs = nowMs;
-    for (const { id, spec } of this.#runs.values()) {
-      if (spec.deadlineMs === undefined && spec.stopAfterFailures === undefined) continue;
-      const why = await stopIfDue(this.options, id);
-      if (why !== undefined) this.options.log("run stops by itself", { run: id, why });
-    }
+    const mayBeDue = [...this.#runs.values()].filter(
+      ({ spec }) => (spec.deadlineMs ?? Infinity) <= nowMs || spec.stopAfterFailures !== undefined,
+    );
+    await Promise.all(
+      mayBeDue.map(async ({ id }) => {
+        const why = await stopIfDue(this.options, id);
+        if (why !== undefined) this.options.log("run stops by itself", { run: id, why });
+      }),
+    );
   }
 
   /** Reads new runs and new chunks, and ends finished runs. */

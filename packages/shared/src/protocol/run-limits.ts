@@ -25,7 +25,7 @@ export async function stopIfDue({ redis, keys, ledger }: RunStore, id: string): 
   const failures = failed + blocked;
   const why = isLate
     ? `its deadline ${new Date(Number(deadlineMs)).toISOString()} has passed`
-    : `${failures} files failed, and it was to stop after ${most}`;
+    : `${failures} ${failures === 1 ? "file" : "files"} failed, and it was to stop after ${most}`;
   if (!isLate && failures < Number(most)) return undefined;
   return (await ledger.stop(id, why)) ? why : undefined;
 }
