@@ -5,11 +5,14 @@ import { sha256 } from "../../harness/content.js";
 import { Gate, until } from "../../harness/gate.js";
 import { it } from "../../harness/service.js";
 
+/** Requests may not lead into this network unless the operator says so: the origin of the tests is in it. */
+const ORIGIN = ["--allow-address", "127.0.0.1"];
+
 describe("runs over HTTP", () => {
   it("are taken, carried and told of", async ({ serve, work, origin }) => {
     work.write({ "data/in/a.csv": "a", "data/in/sub/b.csv": "b", "data/in/c.txt": "c" });
     const gone = origin.route("/gone.csv", does.status(404));
-    const service = await serve(["--root", work.at("data")]);
+    const service = await serve([...ORIGIN, "--root", work.at("data")]);
     const run = await service.runToEnd({
       sources: [work.at("data/in/"), gone],
       to: work.at("data/out"),
@@ -42,7 +45,7 @@ describe("runs over HTTP", () => {
   it("take files with names and checksums of their own, and lists", async ({ serve, work, origin }) => {
     const a = origin.route("/a", does.file("a"));
     const b = `${origin.route("/b", does.file("b"))}?token=SECRET-CANARY`;
-    const service = await serve(["--root", work.at("")]);
+    const service = await serve([...ORIGIN, "--root", work.at("")]);
     const named = await service.runToEnd({
       files: [
         { source: a, name: 'odd, "name"', sha256: sha256("a") },
@@ -89,7 +92,7 @@ describe("runs over HTTP", () => {
     const gate = new Gate();
     const quick = origin.route("/quick", does.file("1"));
     const slow = origin.route("/slow", does.gated(gate, does.file("2")));
-    const service = await serve(["--root", work.at("")]);
+    const service = await serve([...ORIGIN, "--root", work.at("")]);
     const { body: run } = await service.ask("/api/v1/runs", {
       json: { sources: [quick, slow], to: work.at("out") },
     });
@@ -112,7 +115,7 @@ describe("runs over HTTP", () => {
     const flaky = origin.route("/flaky", (exchange) =>
       (status === 200 ? does.file("fine") : does.status(404))(exchange),
     );
-    const service = await serve(["--root", work.at("")]);
+    const service = await serve([...ORIGIN, "--root", work.at("")]);
     const { body: run } = await service.ask("/api/v1/runs", {
       json: { sources: [held], to: work.at("out") },
     });
@@ -140,7 +143,7 @@ describe("runs over HTTP", () => {
       origin.route(`/f${at}`, does.gated(gate, does.file(String(at)))),
     );
     writeFileSync(work.at("keep"), "");
-    await fleet.worker();
+    await fleet.worker(...ORIGIN);
     const args = [...fleet.own, "--root", work.out];
     const first = await serve(args);
     const { body: run } = await first.ask("/api/v1/runs", { json: { list: urls.join("\n"), to: work.out } });
