@@ -23,7 +23,9 @@ export type Failpoint =
   | "keep"
   | "kept"
   | "removed"
-  | "settled";
+  | "settled"
+  | "claimed"
+  | "created";
 
 export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;

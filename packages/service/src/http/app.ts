@@ -88,6 +88,7 @@ async function handle(route: Route, request: Request, response: Response, guards
     response.locals.caller = caller.id;
     const call = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
+      headers: checked(route.headers, request.headers, 400, "the headers"),
       query: checked(route.query, request.query, 400, "the query"),
       body: await bodyOf(route, request),
       caller,

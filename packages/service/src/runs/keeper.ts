@@ -5,6 +5,8 @@ import { SILENT } from "@drover/producer/runs/run-handle";
 import { submitDetached } from "@drover/producer/runs/submit";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf, SettingsError } from "@drover/shared/errors";
+import { failpoint } from "@drover/shared/failpoint";
+import type { CreatedAlong } from "@drover/shared/protocol/ledger";
 import { redactText } from "@drover/shared/redact";
 import type { Run } from "@drover/shared/run";
 import type { Logger } from "pino";
@@ -54,16 +56,27 @@ export class RunKeeper {
    * that.
    *
    * @param warn called with messages for people, such as that there is no worker.
+   * @param request that has an idempotency key. Default: none.
+   * @throws ClaimLostError where somebody else answers that request by now.
    */
-  async submit(planned: PlannedRun, warn: (message: string) => void): Promise<Run> {
+  async submit(
+    planned: PlannedRun,
+    warn: (message: string) => void,
+    request?: CreatedAlong["request"],
+  ): Promise<Run> {
     const { engine, stateDir, keepRuns } = this.options;
-    const handle = await submitDetached(engine, planned, { stateDir, keepRuns, warn });
-    const { id } = handle.run;
-    await engine.redis.zadd(engine.keys.expanding(), Date.now(), id);
-    // Redis before 7.2 has no WAITAOF: it writes to its disk every second.
-    await engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => {});
+    const along = { isExpandedByServer: true, request };
+    const handle = await submitDetached(engine, planned, { stateDir, keepRuns, warn, along });
+    failpoint("created");
+    await this.untilOnDisk();
     this.#enqueue(handle);
     return handle.run;
+  }
+
+  /** Resolves when what was written so far is on Redis's disk, as far as Redis can tell. */
+  async untilOnDisk(): Promise<void> {
+    // Redis before 7.2 has no WAITAOF: it writes to its disk every second.
+    await this.options.engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => {});
   }
 
   /**
