@@ -19,6 +19,10 @@ export interface ServiceConfig {
   refusedTypes: string[];
   /** Interval of the periodic sync, in milliseconds; undefined for none. */
   periodicMs: number | undefined;
+  /** Addresses beside the public ones that requests may lead this server to. */
+  allowAddresses: string[];
+  /** How long the delivery of a webhook is tried, in milliseconds. */
+  webhookRetryMs: number;
   /** Absolute path of Drover's own state. */
   stateDir: string;
   /** Runs of each kind that went well and are kept. */

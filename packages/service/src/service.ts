@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import type { Logger } from "pino";
 import type { ServiceConfig } from "./config.js";
@@ -20,6 +21,7 @@ import { runRoutes } from "./runs/routes.js";
 import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
 import { TokenStore } from "./security/tokens.js";
+import { WebhookWatch } from "./webhooks/watch.js";
 
 /** A request must have arrived within this time, in milliseconds; its headers within a part of it. */
 const RECEIVE_MS = 60_000;
@@ -71,7 +73,8 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const browser = new S3Browser(services.s3);
   const availability = new Availability(redis, (message) => log.warn(message));
   const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
-  const context = { engine, config, keeper, log };
+  const guard = new AddressGuard(config.allowAddresses);
+  const context = { engine, config, keeper, guard, log };
   let stopping = false;
   let document: unknown;
   const routes: Route[] = [
@@ -100,6 +103,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   }
   keeper.start();
   const periodic = await PeriodicSync.start(context);
+  const webhooks = new WebhookWatch(context);
   return {
     port: (server.address() as AddressInfo).port,
     async stop(deadlineMs) {
@@ -107,7 +111,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
-      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop()]);
+      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop(), webhooks.stop()]);
       clearTimeout(timer);
       availability.close();
       await browser.close();

@@ -25,7 +25,9 @@ export type Failpoint =
   | "removed"
   | "settled"
   | "claimed"
-  | "created";
+  | "created"
+  | "scheduled"
+  | "posted";
 
 export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;

@@ -52,6 +52,8 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
         allowedTypes: settings.allowedTypes,
         refusedTypes: settings.refusedTypes,
         periodicMs: settings.periodicMs,
+        allowAddresses: flags.allowAddress ?? [],
+        webhookRetryMs: settings.webhookRetryMs,
         stateDir: values["state-dir"] as string,
         keepRuns: values["keep-runs"],
         keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },

@@ -132,7 +132,8 @@ export class RunKeeper {
     } catch (error) {
       // The run says itself that it is interrupted. A source that cannot be listed is tried again at the caller's word.
       log.warn({ run: id, error: redactText(messageOf(error)) }, "run cannot be expanded");
-      await engine.redis.zrem(engine.keys.expanding(), id);
+      // What fails while this server stops is another's to go on with.
+      if (!this.#stop.signal.aborted) await engine.redis.zrem(engine.keys.expanding(), id);
     } finally {
       this.#ours.delete(id);
     }

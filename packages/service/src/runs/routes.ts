@@ -7,14 +7,25 @@ import { SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { isSuccess, OUTCOMES, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
 import { ClaimLostError, type RequestClaim } from "@drover/shared/protocol/idempotency";
+import { Webhooks } from "@drover/shared/protocol/webhooks";
 import type { Run } from "@drover/shared/run";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Reply, type Route, route } from "../http/route.js";
+import { showWebhook, webhookTargetOf } from "../webhooks/schema.js";
 import { streamEvents } from "./events.js";
 import { claimRequest, IDEMPOTENCY_KEY, idempotencyHeaders, underWay } from "./repetition.js";
-import { fileSchema, isOver, runSchema, type ShownFile, showFailed, showOutcome, showRun } from "./shown.js";
+import {
+  fileSchema,
+  isOver,
+  runDetailSchema,
+  runSchema,
+  type ShownFile,
+  showFailed,
+  showOutcome,
+  showRun,
+} from "./shown.js";
 import { planSubmission, type Submission, submissionSchema } from "./submission.js";
 
 const TAG = "Runs";
@@ -63,11 +74,17 @@ const NO_FILES: RunCounts = {
 /** `/api/v1/runs`: makes runs, tells how they stand, and ends or retries them. */
 export function runRoutes(context: ServiceContext): Route[] {
   const { engine, config, keeper } = context;
+  const webhooks = new Webhooks(engine.redis, engine.keys);
   const runOf = async (given: string): Promise<Run> => await known(engine, given);
+  const webhookOf = async (id: string) => {
+    const standing = await webhooks.get(id);
+    return standing === undefined ? null : showWebhook(standing);
+  };
   /** @param claim of a request that can be repeated: the answer to it is recorded with the run. */
   const take = async (body: Submission, claim?: RequestClaim): Promise<Accepted> => {
     await refuseTooMany(engine);
     const planned = await planSubmission(body, config);
+    if (body.webhook !== undefined) planned.secrets.webhook = webhookTargetOf(body.webhook, context.guard);
     const warnings: string[] = [];
     const show = (run: Run) => ({ ...showRun({ run, counts: NO_FILES }), warnings });
     const request = claim && { claim, answer: (run: Run) => JSON.stringify(show(run)) };
@@ -156,7 +173,7 @@ export function runRoutes(context: ServiceContext): Route[] {
           description: "Seconds to wait for its end before answering.",
         }),
       }),
-      answers: { 200: RUN },
+      answers: { 200: { description: "The run.", schema: runDetailSchema } },
       isSlow: true,
       async handle({ params, query, request }) {
         const { id } = await runOf(params.run);
@@ -164,7 +181,7 @@ export function runRoutes(context: ServiceContext): Route[] {
         for (;;) {
           const summary = await summaryOf(engine, id);
           if (isOver(summary.run) || Date.now() >= untilMs || request.destroyed)
-            return { status: 200, body: showRun(summary) };
+            return { status: 200, body: { ...showRun(summary), webhook: await webhookOf(id) } };
           await sleep(Math.min(WAIT_LOOK_MS, Math.max(untilMs - Date.now(), 1)));
         }
       },

@@ -43,6 +43,20 @@ export const RUN = {
   idempotency: "idem",
 } as const;
 
+/** The webhook of a run. */
+export const WEBHOOK = {
+  /** See `WebhookState` of webhooks.ts. */
+  state: "state",
+  /** Where it leads, without secrets. */
+  url: "url",
+  attempts: "attempts",
+  /** Status of the last answer, and why the last try failed; or "". */
+  status: "status",
+  error: "error",
+  /** Where it leads, its secret and its events (JSON); absent once it has ended. */
+  target: "target",
+} as const;
+
 /** A request with an idempotency key. */
 export const IDEMPOTENCY = {
   /** SHA-256 of its body, hexadecimal. */

@@ -7,10 +7,10 @@ import { OUTCOMES } from "../outcome.js";
 import { isProcessDead } from "../process-name.js";
 import { redactUrl } from "../redact.js";
 import { pipelined } from "../redis/script.js";
-import { kindOf, type Run, type RunSecrets, type RunSpec } from "../run.js";
+import { kindOf, type Run, type RunSecrets, type RunSpec, type WebhookTarget } from "../run.js";
 import { count } from "../telemetry.js";
 import { ForgottenError, RunLostError } from "./backlog.js";
-import { RUN, SECRETS } from "./fields.js";
+import { RUN, SECRETS, WEBHOOK } from "./fields.js";
 import { ClaimLostError, type RequestClaim } from "./idempotency.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { cancelScript } from "./lua/cancel.lua.js";
@@ -128,7 +128,11 @@ export class Ledger {
       ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
       ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
     };
-    const [runValues, secretValues] = [ofRun, ofSecrets].map((fields) => Object.entries(fields).flat());
+    const [runValues = [], secretValues = [], webhookValues = []] = [
+      ofRun,
+      ofSecrets,
+      webhookFields(secrets.webhook),
+    ].map((fields) => Object.entries(fields).flat());
     const { keys } = this;
     const created = await createRunScript.run(
       this.redis,
@@ -147,7 +151,7 @@ export class Ledger {
         isExpandedByServer ? 1 : 0,
         request?.claim.token ?? "",
         request === undefined ? "" : request.answer(newRun(id, ofRun)),
-        ...[runValues?.length ?? 0, secretValues?.length ?? 0, ...(runValues ?? []), ...(secretValues ?? [])],
+        ...[runValues.length, secretValues.length, ...runValues, ...secretValues, ...webhookValues],
       ],
     );
     if (created !== 1) throw new ClaimLostError();
@@ -527,6 +531,16 @@ export class Ledger {
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }
+}
+
+function webhookFields(target: WebhookTarget | undefined): Record<string, string> {
+  if (target === undefined) return {};
+  return {
+    [WEBHOOK.state]: "waiting",
+    [WEBHOOK.url]: redactUrl(target.url),
+    [WEBHOOK.attempts]: "0",
+    [WEBHOOK.target]: JSON.stringify(target),
+  };
 }
 
 /** A run as it is in the moment that it is recorded: its producer is alive. */
