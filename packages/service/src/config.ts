@@ -21,6 +21,8 @@ export interface ServiceConfig {
   periodicMs: number | undefined;
   /** Addresses beside the public ones that requests may lead this server to. */
   allowAddresses: string[];
+  /** Requests of one caller, on average; 0 for no limit. */
+  requestsPerSecond: number;
   /** How long the delivery of a webhook is tried, in milliseconds. */
   webhookRetryMs: number;
   /** Absolute path of Drover's own state. */

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { RequestRate } from "@drover/shared/protocol/request-rate";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import type { Logger } from "pino";
@@ -92,7 +93,9 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       return document;
     }, options.assets),
   ];
-  const app = createApp({ routes, access, availability, log, corsOrigins: options.corsOrigins });
+  const { requestsPerSecond } = config;
+  const rate = requestsPerSecond === 0 ? undefined : new RequestRate(redis, keys, requestsPerSecond);
+  const app = createApp({ routes, access, rate, availability, log, corsOrigins: options.corsOrigins });
   const server = createServer({ requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS }, app);
   try {
     await listen(server, host, options.port);

@@ -53,6 +53,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
         refusedTypes: settings.refusedTypes,
         periodicMs: settings.periodicMs,
         allowAddresses: flags.allowAddress ?? [],
+        requestsPerSecond: settings.requestsPerSecond,
         webhookRetryMs: settings.webhookRetryMs,
         stateDir: values["state-dir"] as string,
         keepRuns: values["keep-runs"],
