@@ -1,7 +1,9 @@
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Server } from "node:net";
+import type { TlsFiles } from "./fault-origin.js";
 
 export interface Delivery {
   readonly headers: IncomingHttpHeaders;
@@ -15,20 +17,28 @@ export class Receiver {
   readonly deliveries: Delivery[] = [];
   statuses: readonly number[] = [204];
   url = "";
-  readonly #server = createServer(async (request, response) => {
+  readonly #server: Server & { closeAllConnections(): void };
+
+  private constructor(tls: TlsFiles | undefined) {
+    const answer = (request: IncomingMessage, response: ServerResponse) =>
+      void this.#answer(request, response);
+    this.#server = tls ? createTlsServer(tls, answer) : createServer(answer);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString();
     this.deliveries.push({ headers: request.headers, text, body: JSON.parse(text) });
     const status = this.statuses[Math.min(this.deliveries.length, this.statuses.length) - 1] ?? 204;
     response.writeHead(status, { location: "/elsewhere" }).end();
-  });
+  }
 
-  static async start(): Promise<Receiver> {
-    const receiver = new Receiver();
+  static async start(tls?: TlsFiles): Promise<Receiver> {
+    const receiver = new Receiver(tls);
     receiver.#server.listen(0, "127.0.0.1");
     await once(receiver.#server, "listening");
-    receiver.url = `http://127.0.0.1:${(receiver.#server.address() as AddressInfo).port}/hook`;
+    receiver.url = `${tls ? "https" : "http"}://127.0.0.1:${(receiver.#server.address() as AddressInfo).port}/hook`;
     return receiver;
   }
 

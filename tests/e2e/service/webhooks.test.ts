@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
+import { selfSigned } from "../../harness/certificate.js";
 import { Gate, until } from "../../harness/gate.js";
 import { expectedSignature, Receiver } from "../../harness/receiver.js";
 import { it, type TestService } from "../../harness/service.js";
@@ -135,6 +136,23 @@ describe("a webhook", () => {
       last_error: expect.stringContaining("ECONNREFUSED"),
     });
     expect(service.logged("webhook given up")).toHaveLength(1);
+  });
+
+  it("is told by name and over TLS, to whom the certificate belongs", async ({ serve, work }) => {
+    const certificate = await selfSigned(work.path, "DNS:localhost");
+    await using receiver = await Receiver.start(certificate);
+    const env = { ...QUIET, NODE_EXTRA_CA_CERTS: certificate.certPath, WEBHOOK_RETRY_HOURS: "0" };
+    const service = await serve([...HERE, "--root", work.path], env);
+    const request = { sources: [work.write({ "in/a": "a" })], to: work.at("out") };
+    const url = receiver.url.replace("127.0.0.1", "localhost");
+    const run = await service.runToEnd({ ...request, webhook: { url } });
+    await webhookOf(service, run.id, "delivered");
+    const other = await service.runToEnd({ ...request, webhook: { url: receiver.url } });
+    expect(await webhookOf(service, other.id, "given-up")).toMatchObject({
+      last_status: null,
+      last_error: expect.stringContaining("does not match certificate"),
+    });
+    expect(receiver.deliveries).toHaveLength(1);
   });
 
   it("leads to no private address", async ({ serve, work }) => {
