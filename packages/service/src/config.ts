@@ -24,6 +24,12 @@ export interface ServiceConfig {
   refusedTypes: string[];
   /** When `/sync` copies the whole bucket by itself; undefined for never. */
   schedule: Schedule | undefined;
+  /** Addresses beside the public ones that requests may lead this server to. */
+  allowAddresses: string[];
+  /** Requests of one caller, on average; 0 for no limit. */
+  requestsPerSecond: number;
+  /** How long the delivery of a webhook is tried, in milliseconds. */
+  webhookRetryMs: number;
   /** Absolute path of Drover's own state. */
   stateDir: string;
   /** Runs of each kind that went well and are kept. */

@@ -4,6 +4,8 @@ import type { AddressInfo } from "node:net";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import { RequestRate } from "@drover/shared/protocol/request-rate";
+import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import type { Logger } from "pino";
 import { downloadRoute, filesRoute } from "./bucket/files.js";
@@ -23,6 +25,7 @@ import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
 import { AuditLog } from "./security/audit.js";
 import { TokenStore } from "./security/tokens.js";
+import { WebhookWatch } from "./webhooks/watch.js";
 
 /** A request must have arrived within this time, in milliseconds; its headers within a part of it. */
 const RECEIVE_MS = 60_000;
@@ -75,7 +78,8 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const availability = new Availability(redis, (message) => log.warn(message));
   const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
   const stop = new AbortController();
-  const context = { engine, config, keeper, log, stopping: stop.signal };
+  const guard = new AddressGuard(config.allowAddresses);
+  const context = { engine, config, keeper, guard, log, stopping: stop.signal };
   const audit = new AuditLog(redis, keys);
   let document: unknown;
   const routes: Route[] = [
@@ -95,7 +99,10 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       return document;
     }, options.assets),
   ];
-  const app = createApp({ routes, access, availability, audit, log, corsOrigins: options.corsOrigins });
+  const { requestsPerSecond } = config;
+  const rate = requestsPerSecond === 0 ? undefined : new RequestRate(redis, keys, requestsPerSecond);
+  const { corsOrigins } = options;
+  const app = createApp({ routes, access, rate, availability, audit, log, corsOrigins });
   const server = createServer({ requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS }, app);
   try {
     await listen(server, host, options.port);
@@ -106,6 +113,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   }
   keeper.start();
   const periodic = await PeriodicSync.start(context);
+  const webhooks = new WebhookWatch(context);
   return {
     port: (server.address() as AddressInfo).port,
     async stop(deadlineMs) {
@@ -113,7 +121,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
-      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop()]);
+      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop(), webhooks.stop()]);
       clearTimeout(timer);
       availability.close();
       await browser.close();

@@ -23,7 +23,11 @@ export type Failpoint =
   | "keep"
   | "kept"
   | "removed"
-  | "settled";
+  | "settled"
+  | "claimed"
+  | "created"
+  | "scheduled"
+  | "posted";
 
 export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;

@@ -128,7 +128,20 @@ export function rootsWritten(spec: Pick<RunSpec, "root" | "backup" | "delete">):
   return dir === undefined ? [spec.root] : [spec.root, dir];
 }
 
-/** Secrets of a run, stored in one expiring key. */
+/** Ends of a run that its webhook may be told of. */
+export const WEBHOOK_EVENTS = ["done", "failed", "cancelled"] as const;
+export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
+
+/** Where the end of a run is told of. */
+export const webhookTargetSchema = z.object({
+  url: z.string(),
+  /** The deliveries are signed with it. */
+  secret: z.string().optional(),
+  events: z.array(z.enum(WEBHOOK_EVENTS)),
+});
+export type WebhookTarget = z.infer<typeof webhookTargetSchema>;
+
+/** Secrets of a run, stored in one expiring key; but for the webhook, which has one of its own until it has ended. */
 export interface RunSecrets {
   /** The user's request headers. */
   headers: Record<string, string>;
@@ -140,6 +153,8 @@ export interface RunSecrets {
   list?: string | undefined;
   /** Users and passwords for URLs in the list, until all of it is submitted. Default: none. */
   logins?: Login[] | undefined;
+  /** Where the end of the run is told of. Default: nowhere. */
+  webhook?: WebhookTarget | undefined;
 }
 
 export type RunState = "running" | "interrupted" | "done" | "cancelled";

@@ -24,6 +24,10 @@ export interface ServiceSettings {
   logFile: string;
   apiToken: string | undefined;
   corsOrigins: string[];
+  /** Requests of one caller, on average; 0 for no limit. */
+  requestsPerSecond: number;
+  /** How long the delivery of a webhook is tried, in milliseconds. */
+  webhookRetryMs: number;
   allowedTypes: string[];
   refusedTypes: string[];
 }
@@ -90,6 +94,8 @@ export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Reso
     logFile: resolve(variable("LOG_FILE") ?? "s3_notifications.log"),
     apiToken: tokenOf(),
     corsOrigins: listOf("CORS_ORIGINS"),
+    requestsPerSecond: number("API_RATE_LIMIT", 100, { least: 0, most: 1_000_000 }),
+    webhookRetryMs: number("WEBHOOK_RETRY_HOURS", 24, { least: 0, most: 720 }) * 3_600_000,
     allowedTypes: listOf("ALLOWED_FILE_TYPES").map(globOf),
     refusedTypes: listOf("REFUSED_FILE_TYPES").map(globOf),
   };

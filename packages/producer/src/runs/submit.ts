@@ -2,6 +2,7 @@ import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { isBelow } from "@drover/shared/paths";
 import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
+import type { CreatedAlong } from "@drover/shared/protocol/ledger";
 import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { type Run, type RunSpec, rootsWritten } from "@drover/shared/run";
@@ -24,6 +25,8 @@ export interface SubmitOptions {
   hostLimits?: { hosts: string[]; limit: HostLimit }[];
   /** Whether to report the progress of each file. Default false. */
   live?: boolean;
+  /** What is recorded in the same step as the run. Default nothing. */
+  along?: CreatedAlong;
   /** Called with messages for people, such as that a fleet has no worker. */
   warn(message: string): void;
 }
@@ -77,7 +80,7 @@ async function createRun(
     spec = { ...spec, list: kept.path };
     stdin = kept.stream;
   }
-  const run = await ledger.get(await ledger.create(spec, planned.secrets));
+  const run = await ledger.get(await ledger.create(spec, planned.secrets, undefined, options.along));
   if (planned.secrets.list !== undefined) stdin = openStoredList(run, planned.secrets.list);
   return { run, stdin };
 }

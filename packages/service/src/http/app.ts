@@ -1,4 +1,5 @@
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
+import type { RequestRate } from "@drover/shared/protocol/request-rate";
 import { redactText } from "@drover/shared/redact";
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
 import helmet from "helmet";
@@ -6,6 +7,7 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Access } from "../security/access.js";
 import type { AuditLog } from "../security/audit.js";
+import { limitRate } from "../security/rate.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
 import { Problem } from "./problem.js";
@@ -20,6 +22,8 @@ const MOST_URL = 8_192;
 export interface AppOptions {
   routes: Route[];
   access: Access;
+  /** Limit of each caller; undefined for none. */
+  rate: RequestRate | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -28,7 +32,8 @@ export interface AppOptions {
 }
 
 /** Makes the Express application of the routes: checks what comes in, and tells every error as a problem. */
-export function createApp({ routes, access, availability, audit, log, corsOrigins }: AppOptions): Express {
+export function createApp(options: AppOptions): Express {
+  const { routes, access, rate, availability, audit, log, corsOrigins } = options;
   const app = express();
   app.disable("x-powered-by");
   app.set("etag", () => undefined); // files have one of their own; of JSON it costs more than it saves
@@ -50,7 +55,7 @@ export function createApp({ routes, access, availability, audit, log, corsOrigin
     );
     for (const [method, route] of methods)
       app[method](expressPath(path), async (request: Request, response: Response) => {
-        await handle(route, request, response, { access, availability, audit, log });
+        await handle(route, request, response, { access, rate, availability, audit, log });
       });
     app.all(expressPath(path), () => {
       throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
@@ -81,6 +86,7 @@ function expressPath(path: string): string {
 
 interface Guards {
   access: Access;
+  rate: RequestRate | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -90,8 +96,10 @@ async function handle(route: Route, request: Request, response: Response, guards
   const work = (async () => {
     const caller: Caller = await guards.access.check(request, route.scope);
     response.locals.caller = caller.id;
+    await limitRate(guards.rate, route, caller, request);
     const call = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
+      headers: checked(route.headers, request.headers, 400, "the headers"),
       query: checked(route.query, request.query, 400, "the query"),
       body: await bodyOf(route, request),
       caller,
@@ -206,7 +214,10 @@ function cors(origins: string[]): express.RequestHandler {
     response.vary("Origin");
     if (origin === undefined || !(origins.includes(origin) || origins.includes("*"))) return next();
     response.setHeader("Access-Control-Allow-Origin", origin);
-    response.setHeader("Access-Control-Expose-Headers", "Location, ETag, Retry-After, X-Request-Id");
+    response.setHeader(
+      "Access-Control-Expose-Headers",
+      "Location, ETag, Retry-After, Idempotency-Replayed, X-Request-Id",
+    );
     response.setHeader("Cross-Origin-Resource-Policy", "cross-origin");
     if (request.method !== "OPTIONS" || request.headers["access-control-request-method"] === undefined)
       return next();

@@ -58,16 +58,18 @@ export function openApiOf(routes: Route[]): Record<string, unknown> {
 }
 
 function operationOf(route: Route): ZodOpenApiOperationObject {
-  const { params, query, body, bodyIsOptional, rawBody } = route;
+  const { params, query, headers, body, bodyIsOptional, rawBody } = route;
   return {
     operationId: `${route.method}${route.path.replace(/[^a-z0-9]+(.?)/gi, (_, next: string) => next.toUpperCase())}`,
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     tags: [route.tag],
     ...(route.scope === "open" ? { security: [{}] } : { security: [{ token: [route.scope] }, {}] }),
-    ...(params === undefined && query === undefined
-      ? {}
-      : { requestParams: { ...(params ? { path: params } : {}), ...(query ? { query } : {}) } }),
+    requestParams: {
+      ...(params ? { path: params } : {}),
+      ...(query ? { query } : {}),
+      ...(headers ? { header: headers } : {}),
+    },
     ...(body === undefined
       ? {}
       : { requestBody: { required: !bodyIsOptional, content: { "application/json": { schema: body } } } }),

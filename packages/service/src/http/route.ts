@@ -44,6 +44,8 @@ export interface Route {
   tag: string;
   params?: z.ZodObject;
   query?: z.ZodObject;
+  /** Headers by their names in lower case. The handler reads them from the request. */
+  headers?: z.ZodObject;
   /** Of the JSON body. */
   body?: z.ZodType;
   /** Whether a body may be left out. Default false. */

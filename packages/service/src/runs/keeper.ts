@@ -5,6 +5,8 @@ import { SILENT } from "@drover/producer/runs/run-handle";
 import { submitDetached } from "@drover/producer/runs/submit";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf, SettingsError } from "@drover/shared/errors";
+import { failpoint } from "@drover/shared/failpoint";
+import type { CreatedAlong } from "@drover/shared/protocol/ledger";
 import { redactText } from "@drover/shared/redact";
 import type { Run } from "@drover/shared/run";
 import type { Logger } from "pino";
@@ -57,16 +59,27 @@ export class RunKeeper {
    * that.
    *
    * @param warn called with messages for people, such as that there is no worker.
+   * @param request that has an idempotency key. Default: none.
+   * @throws ClaimLostError where somebody else answers that request by now.
    */
-  async submit(planned: PlannedRun, warn: (message: string) => void): Promise<Run> {
+  async submit(
+    planned: PlannedRun,
+    warn: (message: string) => void,
+    request?: CreatedAlong["request"],
+  ): Promise<Run> {
     const { engine, stateDir, keepRuns } = this.options;
-    const handle = await submitDetached(engine, planned, { stateDir, keepRuns, warn });
-    const { id } = handle.run;
-    await engine.redis.zadd(engine.keys.expanding(), Date.now(), id);
-    // Redis before 7.2 has no WAITAOF: it writes to its disk every second.
-    await engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => {});
+    const along = { isExpandedByServer: true, request };
+    const handle = await submitDetached(engine, planned, { stateDir, keepRuns, warn, along });
+    failpoint("created");
+    await this.untilOnDisk();
     this.#enqueue(handle);
     return handle.run;
+  }
+
+  /** Resolves when what was written so far is on Redis's disk, as far as Redis can tell. */
+  async untilOnDisk(): Promise<void> {
+    // Redis before 7.2 has no WAITAOF: it writes to its disk every second.
+    await this.options.engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => {});
   }
 
   /**
@@ -122,7 +135,8 @@ export class RunKeeper {
     } catch (error) {
       // The run says itself that it is interrupted. A source that cannot be listed is tried again at the caller's word.
       log.warn({ run: id, error: redactText(messageOf(error)) }, "run cannot be expanded");
-      await engine.redis.zrem(engine.keys.expanding(), id);
+      // What fails while this server stops is another's to go on with.
+      if (!this.#stop.signal.aborted) await engine.redis.zrem(engine.keys.expanding(), id);
     } finally {
       this.#ours.delete(id);
     }

@@ -5,15 +5,29 @@ import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { runPage, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
+import { failpoint } from "@drover/shared/failpoint";
 import { isSuccess, OUTCOMES, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
+import { ClaimLostError, type RequestClaim } from "@drover/shared/protocol/idempotency";
+import { Webhooks } from "@drover/shared/protocol/webhooks";
 import type { Run } from "@drover/shared/run";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
-import { type Route, route } from "../http/route.js";
+import { type Reply, type Route, route } from "../http/route.js";
+import { showWebhook, webhookTargetOf } from "../webhooks/schema.js";
 import { streamEvents } from "./events.js";
-import { fileSchema, isOver, runSchema, type ShownFile, showFailed, showOutcome, showRun } from "./shown.js";
-import { planSubmission, submissionSchema } from "./submission.js";
+import { claimRequest, IDEMPOTENCY_KEY, idempotencyHeaders, underWay } from "./repetition.js";
+import {
+  fileSchema,
+  isOver,
+  runDetailSchema,
+  runSchema,
+  type ShownFile,
+  showFailed,
+  showOutcome,
+  showRun,
+} from "./shown.js";
+import { planSubmission, type Submission, submissionSchema } from "./submission.js";
 
 const TAG = "Runs";
 /** Interval in milliseconds at which a run that is waited for is looked at. */
@@ -66,12 +80,41 @@ const cancelSchema = z
   })
   .meta({ id: "Cancellation" });
 
+const acceptedSchema = runSchema.extend({ warnings: z.array(z.string()) }).meta({ id: "AcceptedRun" });
+type Accepted = z.infer<typeof acceptedSchema>;
 const RUN = { description: "The run.", schema: runSchema };
+
+const NO_FILES: RunCounts = {
+  files: 0,
+  settled: 0,
+  copied: 0,
+  unchanged: 0,
+  deleted: 0,
+  failed: 0,
+  blocked: 0,
+  locked: 0,
+  cancelled: 0,
+};
 
 /** `/api/v1/runs`: makes runs, tells how they stand, and ends or retries them. */
 export function runRoutes(context: ServiceContext): Route[] {
   const { engine, config, keeper, stopping } = context;
+  const webhooks = new Webhooks(engine.redis, engine.keys);
   const runOf = async (given: string): Promise<Run> => await known(engine, given);
+  const webhookOf = async (id: string) => {
+    const standing = await webhooks.get(id);
+    return standing === undefined ? null : showWebhook(standing);
+  };
+  /** @param claim of a request that can be repeated: the answer to it is recorded with the run. */
+  const take = async (body: Submission, claim?: RequestClaim): Promise<Accepted> => {
+    await refuseTooMany(engine);
+    const planned = await planSubmission(body, config);
+    if (body.webhook !== undefined) planned.secrets.webhook = webhookTargetOf(body.webhook, context.guard);
+    const warnings: string[] = [];
+    const show = (run: Run) => ({ ...showRun({ run, counts: NO_FILES }), warnings });
+    const request = claim && { claim, answer: (run: Run) => JSON.stringify(show(run)) };
+    return show(await keeper.submit(planned, (message) => warnings.push(message), request));
+  };
   return [
     route({
       method: "post",
@@ -81,22 +124,36 @@ export function runRoutes(context: ServiceContext): Route[] {
       summary: "Start a run",
       description:
         "The answer comes once the run is on Redis's disk. Its files are found and copied after that, whatever becomes of the server that answered.",
+      headers: idempotencyHeaders,
       body: submissionSchema,
       answers: {
         202: {
           description: "The run was taken.",
-          schema: runSchema.extend({ warnings: z.array(z.string()) }).meta({ id: "AcceptedRun" }),
-          headers: { Location: "Where the run is." },
+          schema: acceptedSchema,
+          headers: {
+            Location: "Where the run is.",
+            "Idempotency-Replayed":
+              "`true` where this request was answered before: the answer is the first one.",
+          },
         },
       },
       isSlow: false,
-      async handle({ body }) {
-        await refuseTooMany(engine);
-        const planned = await planSubmission(body, config);
-        const warnings: string[] = [];
-        const run = await keeper.submit(planned, (message) => warnings.push(message));
-        const shown = showRun({ run, counts: await engine.ledger.counts(run.id) });
-        return { status: 202, body: { ...shown, warnings }, headers: { Location: `/api/v1/runs/${run.id}` } };
+      async handle({ body, caller, request }) {
+        const key = request.get(IDEMPOTENCY_KEY);
+        if (key === undefined) return accepted(await take(body));
+        const claimed = await claimRequest({ ...engine, caller, key, body });
+        if ("answer" in claimed) {
+          await keeper.untilOnDisk();
+          return accepted(JSON.parse(claimed.answer), { "Idempotency-Replayed": "true" });
+        }
+        failpoint("claimed");
+        try {
+          return accepted(await take(body, claimed));
+        } catch (error) {
+          throw error instanceof ClaimLostError ? underWay(1_000) : error;
+        } finally {
+          await claimed.release().catch(() => {}); // it expires
+        }
       },
     }),
     route({
@@ -147,7 +204,7 @@ export function runRoutes(context: ServiceContext): Route[] {
           description: "Seconds to wait for its end before answering.",
         }),
       }),
-      answers: { 200: RUN },
+      answers: { 200: { description: "The run.", schema: runDetailSchema } },
       isSlow: true,
       async handle({ params, query, request }) {
         const { id } = await runOf(params.run);
@@ -155,7 +212,7 @@ export function runRoutes(context: ServiceContext): Route[] {
         for (;;) {
           const summary = await summaryOf(engine, id);
           if (isOver(summary.run) || Date.now() >= untilMs || request.destroyed || stopping.aborted)
-            return { status: 200, body: showRun(summary) };
+            return { status: 200, body: { ...showRun(summary), webhook: await webhookOf(id) } };
           await sleep(Math.min(WAIT_LOOK_MS, Math.max(untilMs - Date.now(), 1)));
         }
       },
@@ -305,6 +362,10 @@ export function runRoutes(context: ServiceContext): Route[] {
       },
     }),
   ];
+}
+
+function accepted(body: Accepted, headers: Record<string, string> = {}): Reply {
+  return { status: 202, body, headers: { Location: `/api/v1/runs/${body.id}`, ...headers } };
 }
 
 /** @throws Problem 404. */

@@ -4,6 +4,7 @@ import { isSuccess, OUTCOMES, type Outcome } from "@drover/shared/outcome";
 import { kindOf, type Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
 import { z } from "zod";
+import { webhookSchema } from "../webhooks/schema.js";
 
 const count = z.int().min(0);
 
@@ -35,6 +36,13 @@ export const runSchema = z
     }),
   })
   .meta({ id: "Run" });
+
+/** A run as it is shown by itself. */
+export const runDetailSchema = runSchema
+  .extend({
+    webhook: webhookSchema.nullable().meta({ description: "Where the run's end is told of." }),
+  })
+  .meta({ id: "RunDetail" });
 
 export type ShownRun = z.infer<typeof runSchema>;
 

@@ -8,6 +8,7 @@ import { parseLocation } from "@drover/shared/storage/registry";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import { Problem } from "../http/problem.js";
+import { webhookRequestSchema } from "../webhooks/schema.js";
 
 const seconds = z.number().positive().max(86_400);
 const bytes = z.int().min(0);
@@ -112,6 +113,7 @@ export const submissionSchema = z
       .optional()
       .meta({ description: "Files that may fail or be blocked before the rest is cancelled." }),
     keep_outcomes: z.int().min(0).max(1_000_000).optional(),
+    webhook: webhookRequestSchema.optional().meta({ description: "Told of when the run has ended." }),
   })
   .meta({ id: "RunRequest" });
 

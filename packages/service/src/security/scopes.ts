@@ -2,9 +2,12 @@
 export const SCOPES = ["read", "enqueue", "operate", "notify"] as const;
 export type Scope = (typeof SCOPES)[number];
 
+/** Ids of those who need no token: of nobody in particular on this machine, and on any. */
+export const UNTOKENED = ["loopback", "anybody"];
+
 /** Who asks. */
 export interface Caller {
-  /** Id of the token; `environment` for API_TOKEN, `loopback` for nobody in particular on this machine. */
+  /** Id of the token; `environment` for API_TOKEN, or one of {@link UNTOKENED}. */
   id: string;
   scopes: readonly Scope[];
 }

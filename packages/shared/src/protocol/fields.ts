@@ -44,6 +44,32 @@ export const RUN = {
   /** How many of its outcomes are kept in any case, the newest; and for how long after it ended (ms). */
   keepOutcomes: "keep",
   keepOutcomesMs: "keepFor",
+  /** Name of the record of the request that made it, where that had an idempotency key. */
+  idempotency: "idem",
+} as const;
+
+/** The webhook of a run. */
+export const WEBHOOK = {
+  /** See `WebhookState` of webhooks.ts. */
+  state: "state",
+  /** Where it leads, without secrets. */
+  url: "url",
+  attempts: "attempts",
+  /** Status of the last answer, and why the last try failed; or "". */
+  status: "status",
+  error: "error",
+  /** Where it leads, its secret and its events (JSON); absent once it has ended. */
+  target: "target",
+} as const;
+
+/** A request with an idempotency key. */
+export const IDEMPOTENCY = {
+  /** SHA-256 of its body, hexadecimal. */
+  request: "request",
+  /** Who answers it; absent once it is answered. */
+  claim: "claim",
+  /** Body of the answer (JSON); absent until it is answered. */
+  answer: "answer",
 } as const;
 
 /** Secrets of a run. The other fields are flights: each has the source of its file with its secrets. */

@@ -85,6 +85,14 @@ export class Keys {
   audit = () => `${this.namespace}:audit`;
   /** Sorted set of runs that a server of the HTTP service expands, by when they were asked for (ms). */
   expanding = () => `${this.namespace}:service:expanding`;
+  /** Hash of a request with an idempotency key, by a hash of who asked and the key. It goes with its run. */
+  idempotency = (name: string) => `${this.namespace}:service:idempotency:${name}`;
+  /** When the bucket of requests of a caller of the HTTP service is full again (µs). It expires. */
+  requestRate = (caller: string) => `${this.namespace}:service:rate:${caller}`;
+  /** Hash of the webhook of a run. */
+  webhook = (id: string) => `${this.namespace}:run:${id}:webhook`;
+  /** Sorted set of runs whose webhooks wait for their ends, by when the runs began (ms). */
+  webhooks = () => `${this.namespace}:service:webhooks`;
 
   /** The fleet's queue. */
   fleetQueue = () => "fleet";

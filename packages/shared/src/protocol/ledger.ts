@@ -7,12 +7,14 @@ import { OUTCOMES } from "../outcome.js";
 import { isProcessDead } from "../process-name.js";
 import { redactUrl } from "../redact.js";
 import { pipelined } from "../redis/script.js";
-import { kindOf, type Run, type RunSecrets, type RunSpec } from "../run.js";
+import { kindOf, type Run, type RunSecrets, type RunSpec, type WebhookTarget } from "../run.js";
 import { count } from "../telemetry.js";
 import { ForgottenError, RunLostError } from "./backlog.js";
-import { RUN, SECRETS } from "./fields.js";
+import { RUN, SECRETS, WEBHOOK } from "./fields.js";
+import { ClaimLostError, type RequestClaim } from "./idempotency.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { cancelScript } from "./lua/cancel.lua.js";
+import { createRunScript } from "./lua/create-run.lua.js";
 import { finishRunScript } from "./lua/finish.lua.js";
 import { holdScript } from "./lua/hold.lua.js";
 import { leaveScript } from "./lua/leave.lua.js";
@@ -64,6 +66,14 @@ export interface Standing {
   chunks: number;
 }
 
+/** What is recorded in the same step as a run: all of it is there, or neither it nor the run. */
+export interface CreatedAlong {
+  /** Whether a server of the HTTP service expands the run, and any other if that one dies. Default false. */
+  isExpandedByServer?: boolean;
+  /** The request that makes it, if that has an idempotency key, and what is answered when it is repeated. */
+  request?: { claim: Pick<RequestClaim, "name" | "token">; answer(run: Run): string } | undefined;
+}
+
 /**
  * Runs and what became of their files. The truth about files is in bitmaps; the hash of a run is about the run alone.
  * Who forgets old runs: run-retention.ts.
@@ -85,44 +95,71 @@ export class Ledger {
    * Records a run that this process works on.
    *
    * @param id of a run that Redis has forgotten. Default: a new one.
+   * @param along what is recorded in the same step. Default: nothing.
    * @returns its id.
+   * @throws ClaimLostError, with nothing recorded, where the claim of its request is another's by now.
    */
-  async create(spec: RunSpec, secrets: RunSecrets, id = newRunId()): Promise<string> {
+  async create(
+    spec: RunSpec,
+    secrets: RunSecrets,
+    id = newRunId(),
+    { isExpandedByServer = false, request }: CreatedAlong = {},
+  ): Promise<string> {
     const startedMs = Date.now();
-    const expires = hasSecrets(secrets);
-    await pipelined(this.redis, (redis) => {
-      const transaction = redis
-        .multi()
-        .hset(this.keys.run(id), {
-          [RUN.state]: "running",
-          [RUN.owner]: this.owner,
-          [RUN.startedMs]: startedMs,
-          [RUN.kind]: kindOf(spec),
-          [RUN.spec]: JSON.stringify(spec),
-          [RUN.batch]: 0,
-          [RUN.files]: 0,
-          [RUN.bytes]: 0,
-          [RUN.generation]: 0,
-          [RUN.keepOutcomes]: spec.keepOutcomes?.most ?? 0,
-          [RUN.keepOutcomesMs]: spec.keepOutcomes?.ms ?? 0,
-          ...(spec.deadlineMs === undefined ? {} : { [RUN.deadlineMs]: spec.deadlineMs }),
-          ...(spec.stopAfterFailures === undefined
-            ? {}
-            : { [RUN.stopAfterFailures]: spec.stopAfterFailures }),
-          ...(spec.fleet ? { [RUN.followedUntilMs]: startedMs + FOLLOW_MS } : {}),
-        })
-        .hset(this.keys.secrets(id), {
-          [SECRETS.headers]: JSON.stringify(secrets.headers),
-          [SECRETS.sources]: JSON.stringify(secrets.sources),
-          ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
-          ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
-          ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
-        })
-        .zadd(this.keys.runs(), startedMs, id)
-        .zadd(this.keys.runIndexes()[0] as string, startedMs, id);
-      return expires ? transaction.expire(this.keys.secrets(id), SECRETS_TTL_SECONDS) : transaction;
-    });
-    if (spec.fleet) await this.hold(id);
+    const ofRun = {
+      [RUN.state]: "running",
+      [RUN.owner]: this.owner,
+      [RUN.startedMs]: String(startedMs),
+      [RUN.kind]: kindOf(spec),
+      [RUN.spec]: JSON.stringify(spec),
+      [RUN.batch]: "0",
+      [RUN.files]: "0",
+      [RUN.bytes]: "0",
+      [RUN.generation]: "0",
+      [RUN.keepOutcomes]: String(spec.keepOutcomes?.most ?? 0),
+      [RUN.keepOutcomesMs]: String(spec.keepOutcomes?.ms ?? 0),
+      ...(spec.deadlineMs === undefined ? {} : { [RUN.deadlineMs]: String(spec.deadlineMs) }),
+      ...(spec.stopAfterFailures === undefined
+        ? {}
+        : { [RUN.stopAfterFailures]: String(spec.stopAfterFailures) }),
+      // What nobody is about to follow is not kept in full.
+      ...(spec.fleet && !isExpandedByServer ? { [RUN.followedUntilMs]: String(startedMs + FOLLOW_MS) } : {}),
+      ...(request === undefined ? {} : { [RUN.idempotency]: request.claim.name }),
+    };
+    const ofSecrets = {
+      [SECRETS.headers]: JSON.stringify(secrets.headers),
+      [SECRETS.sources]: JSON.stringify(secrets.sources),
+      ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
+      ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
+      ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
+    };
+    const [runValues = [], secretValues = [], webhookValues = []] = [
+      ofRun,
+      ofSecrets,
+      webhookFields(secrets.webhook),
+    ].map((fields) => Object.entries(fields).flat());
+    const { keys } = this;
+    const created = await createRunScript.run(
+      this.redis,
+      [
+        ...[keys.run(id), keys.secrets(id), keys.runs(), keys.runIndexes()[0] as string, keys.active()],
+        ...[keys.expanding(), keys.webhook(id), keys.webhooks()],
+        request === undefined ? keys.run(id) : keys.idempotency(request.claim.name),
+      ],
+      [
+        ...[
+          id,
+          startedMs,
+          hasSecrets(secrets) ? SECRETS_TTL_SECONDS : 0,
+          spec.fleet ? PRODUCER_SILENCE_MS : 0,
+        ],
+        isExpandedByServer ? 1 : 0,
+        request?.claim.token ?? "",
+        request === undefined ? "" : request.answer(newRun(id, ofRun)),
+        ...[runValues.length, secretValues.length, ...runValues, ...secretValues, ...webhookValues],
+      ],
+    );
+    if (created !== 1) throw new ClaimLostError();
     return id;
   }
 
@@ -572,6 +609,21 @@ export class Ledger {
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }
+}
+
+function webhookFields(target: WebhookTarget | undefined): Record<string, string> {
+  if (target === undefined) return {};
+  return {
+    [WEBHOOK.state]: "waiting",
+    [WEBHOOK.url]: redactUrl(target.url),
+    [WEBHOOK.attempts]: "0",
+    [WEBHOOK.target]: JSON.stringify(target),
+  };
+}
+
+/** A run as it is in the moment that it is recorded: its producer is alive. */
+function newRun(id: string, fields: Record<string, string>): Run {
+  return readRun(id, { ...fields, [RUN.ownerUntilMs]: String(Number.MAX_SAFE_INTEGER) }) as Run;
 }
 
 /** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */

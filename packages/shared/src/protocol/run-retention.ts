@@ -3,6 +3,7 @@ import { OUTCOMES } from "../outcome.js";
 import { isProcessDead } from "../process-name.js";
 import { pipelined } from "../redis/script.js";
 import { RUN } from "./fields.js";
+import { IDEMPOTENCY_KEPT_MS } from "./idempotency.js";
 import type { Keys } from "./keys.js";
 import type { Ledger } from "./ledger.js";
 import { indexRunsScript } from "./lua/index-runs.lua.js";
@@ -161,14 +162,17 @@ async function forgetEnded(store: RunStore, ids: string[]): Promise<number> {
 async function forgetRuns(store: RunStore, ids: string[]): Promise<void> {
   const { redis, keys, ledger } = store;
   const unsettled: string[] = [];
+  const requests = new Map<string, { request: string; untilMs: number }>();
   for (const page of pagesOf(ids)) {
     const states = (await pipelined(redis, () => {
       const pipeline = redis.pipeline();
-      for (const id of page) pipeline.hmget(keys.run(id), RUN.state, RUN.sealed);
+      for (const id of page)
+        pipeline.hmget(keys.run(id), RUN.state, RUN.sealed, RUN.idempotency, RUN.startedMs);
       return pipeline;
     })) as (string | null)[][];
     for (const [at, id] of page.entries()) {
-      const [state, sealed] = states[at] as (string | null)[];
+      const [state, sealed, request, startedMs] = states[at] as (string | null)[];
+      if (request) requests.set(id, { request, untilMs: Number(startedMs) + IDEMPOTENCY_KEPT_MS });
       if (state !== "done") unsettled.push(id);
       if (sealed !== "1") await ledger.forgetClaims(id, undefined); // they are forgotten before it is sealed
     }
@@ -177,8 +181,13 @@ async function forgetRuns(store: RunStore, ids: string[]): Promise<void> {
   for (const page of pagesOf(ids))
     await pipelined(redis, () => {
       const pipeline = redis.pipeline();
-      for (const id of page) pipeline.unlink(...namesOf(keys, id));
-      for (const index of [keys.runs(), ...keys.runIndexes()]) pipeline.zrem(index, ...page);
+      for (const id of page) {
+        pipeline.unlink(...namesOf(keys, id));
+        const made = requests.get(id);
+        if (made) pipeline.pexpireat(keys.idempotency(made.request), made.untilMs); // in the past: gone at once
+      }
+      const indexes = [keys.runs(), ...keys.runIndexes(), keys.webhooks()];
+      for (const index of indexes) pipeline.zrem(index, ...page);
       return pipeline;
     });
 }
@@ -191,6 +200,7 @@ function namesOf(keys: Keys, id: string): string[] {
     keys.failed(id),
     keys.backlog(id),
     keys.secrets(id),
+    keys.webhook(id),
     keys.inFlight(id),
     keys.joined(id),
     keys.outcomes(id),
