@@ -93,7 +93,9 @@ describe("files at once", () => {
     const third = await asked(other, c);
     const fourth = await asked(fleet, d);
     if (third.is !== "wait" || fourth.is !== "wait") throw new Error(`${third.is}, ${fourth.is}`);
-    expect(fourth.waitMs).toBeGreaterThan(third.waitMs); // turns come one after the other
+    const turnMs = async ({ lease }: FileKeys) =>
+      Number(await redis.zscore(keys.turns(HOST), keys.lease(lease)));
+    expect(await turnMs(d)).toBeGreaterThan(await turnMs(c)); // turns come one after the other
     await ended(fleet, a, first, "ok");
     await hurry(fleet, c);
     // A file whose turn has come goes before one that asks for the first time.
