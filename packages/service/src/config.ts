@@ -1,4 +1,5 @@
 import type { S3Settings } from "@drover/producer/runs/request";
+import type { EventSettings } from "./intake/route.js";
 
 /** What a server is told by its settings. Nothing of it can be changed by a request. */
 export interface ServiceConfig {
@@ -24,6 +25,8 @@ export interface ServiceConfig {
   /** Runs of each kind that went well and are kept. */
   keepRuns: number;
   keepOutcomes: { most: number; ms: number };
+  /** Which notifications of storages are acted on. */
+  events: EventSettings;
   /** The settings as `/sync/config` shows them, secrets hidden. */
   shown: Record<string, unknown>;
 }

@@ -1,20 +1,29 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { wantedBy } from "@drover/producer/expand/wanted";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import type { Logger } from "pino";
 import type { ServiceConfig } from "./config.js";
+import { DurableWrites } from "./durable-writes.js";
 import { createApp } from "./http/app.js";
 import { Availability } from "./http/availability.js";
 import { openApiOf } from "./http/document.js";
 import { documentRoutes } from "./http/pages.js";
 import type { Route } from "./http/route.js";
+import { EventDispatcher } from "./intake/dispatcher.js";
+import { eventRoutes } from "./intake/event-routes.js";
+import { notificationRoutes } from "./intake/notification-routes.js";
+import { EventQueue } from "./intake/queue.js";
+import { Reception } from "./intake/reception.js";
+import { SnsEndpoint } from "./intake/sns-endpoint.js";
 import { downloadRoute, filesRoute } from "./reference/files.js";
 import { openRoutes, statusRoutes } from "./reference/status.js";
-import { triggerRoute } from "./reference/sync.js";
+import { triggerRoute, typeFilters } from "./reference/sync.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
 import { PeriodicSync } from "./schedule/periodic.js";
@@ -38,6 +47,8 @@ export interface ServiceOptions {
   hasSeenToken: boolean;
   noteTokenSeen(): void;
   corsOrigins: string[];
+  /** Decides where Amazon SNS may be asked for certificates. */
+  guard: AddressGuard;
   /** Directory with the scripts of the documentation's pages. */
   assets: string;
 }
@@ -70,8 +81,20 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   if (services.s3 === undefined) throw new Error("no S3 service was planned");
   const browser = new S3Browser(services.s3);
   const availability = new Availability(redis, (message) => log.warn(message));
-  const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
+  const durable = await DurableWrites.open(engine);
+  const { stateDir, keepRuns } = config;
+  const keeper = new RunKeeper({ engine, durable, stateDir, keepRuns, log });
   const context = { engine, config, keeper, log };
+  const queue = new EventQueue(engine, durable);
+  const sns = new SnsEndpoint(options.guard);
+  const reception = new Reception({
+    queue,
+    settings: config.events,
+    wanted: wantedBy({ patterns: ["*"], filters: typeFilters(config), patternSyntax: "rclone" }),
+    get: (url) => sns.get(url),
+    log,
+  });
+  const dispatcher = new EventDispatcher(context, queue);
   let stopping = false;
   let document: unknown;
   const routes: Route[] = [
@@ -84,6 +107,8 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     filesRoute(config, browser),
     downloadRoute(config),
     ...runRoutes(context),
+    ...notificationRoutes(config, reception),
+    ...eventRoutes(queue, reception),
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;
@@ -95,10 +120,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     await listen(server, host, options.port);
   } catch (error) {
     availability.close();
-    await browser.close();
+    durable.close();
+    await Promise.all([browser.close(), sns.close()]);
     throw error;
   }
   keeper.start();
+  dispatcher.start();
   const periodic = await PeriodicSync.start(context);
   return {
     port: (server.address() as AddressInfo).port,
@@ -107,10 +134,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
-      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop()]);
+      await Promise.all([once(server, "close"), dispatcher.stop(), periodic.stop()]);
+      await keeper.stop();
       clearTimeout(timer);
       availability.close();
-      await browser.close();
+      durable.close();
+      await Promise.all([browser.close(), sns.close()]);
     },
   };
 }

@@ -92,6 +92,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   };
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
+  if (request.whenGone !== undefined) spec.whenGone = request.whenGone;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.userAgent !== undefined) spec.userAgent = terms.userAgent;

@@ -8,7 +8,7 @@ import type { Access } from "../security/access.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
 import { Problem } from "./problem.js";
-import { logRequests } from "./request-log.js";
+import { logRequests, shownUrl } from "./request-log.js";
 import type { Route } from "./route.js";
 
 /** Largest body of a request, in bytes. */
@@ -84,17 +84,17 @@ interface Guards {
 
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
   const work = (async () => {
-    const caller: Caller = await guards.access.check(request, route.scope);
+    const caller = await callerOf(route, request, guards.access);
     response.locals.caller = caller.id;
-    const call = {
-      params: checked(route.params, paramsOf(request), 404, "the path"),
-      query: checked(route.query, request.query, 400, "the query"),
-      body: await bodyOf(route, request),
-      caller,
-      request,
-      response,
-    };
-    return await route.handle(call as never);
+    const params = checked(route.params, paramsOf(request), 404, "the path");
+    const query = checked(route.query, request.query, 400, "the query");
+    const release = await route.rawBody?.hold(lengthOf(request));
+    try {
+      const call = { params, query, body: await bodyOf(route, request), caller, request, response };
+      return await route.handle(call as never);
+    } finally {
+      release?.();
+    }
   })();
   const reply = await (route.scope === "open" ? work : guards.availability.whileThere(work, route.isSlow));
   if (reply === undefined) return;
@@ -102,6 +102,19 @@ async function handle(route: Route, request: Request, response: Response, guards
   response.status(reply.status);
   if (reply.body === undefined) response.end();
   else response.json(reply.body);
+}
+
+async function callerOf(route: Route, request: Request, access: Access): Promise<Caller> {
+  if (!route.identify) return await access.check(request, route.scope);
+  const caller = route.identify(paramsOf(request));
+  if (caller === undefined) throw new Problem(401, "no route has this secret");
+  return caller;
+}
+
+/** Bytes of a body, as far as they are known before it is read. */
+function lengthOf({ headers }: Request): number {
+  const length = Number(headers["content-length"] ?? MOST_BODY_BYTES);
+  return Math.min(length, MOST_BODY_BYTES) || 0;
 }
 
 /** A parameter that takes slashes comes in pieces. */
@@ -209,7 +222,12 @@ function tellProblem(log: Logger): ErrorRequestHandler {
       const cause = problem.options.cause ?? error;
       const stack = problem.status === 500 && cause instanceof Error ? { stack: cause.stack } : {};
       log.error(
-        { request_id: response.locals.requestId, path: request.path, error: messageOf(cause), ...stack },
+        {
+          request_id: response.locals.requestId,
+          path: shownUrl(request.path),
+          error: messageOf(cause),
+          ...stack,
+        },
         "failed",
       );
     }

@@ -8,16 +8,16 @@ import { messageOf, SettingsError } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import type { Run } from "@drover/shared/run";
 import type { Logger } from "pino";
+import type { DurableWrites } from "../durable-writes.js";
 
 /** Runs of servers that died are looked for at this interval, in milliseconds. */
 const LOOK_MS = 3_000;
 /** Runs that one server expands at once. The others wait for their turn. */
 const MOST_AT_ONCE = 16;
-/** Time limit of Redis in milliseconds to say that a new run is on its disk. */
-const WAITAOF_MS = 1_000;
 
 export interface KeeperOptions {
   engine: Engine;
+  durable: DurableWrites;
   stateDir: string;
   keepRuns: number;
   log: Logger;
@@ -56,12 +56,10 @@ export class RunKeeper {
    * @param warn called with messages for people, such as that there is no worker.
    */
   async submit(planned: PlannedRun, warn: (message: string) => void): Promise<Run> {
-    const { engine, stateDir, keepRuns } = this.options;
+    const { engine, durable, stateDir, keepRuns } = this.options;
     const handle = await submitDetached(engine, planned, { stateDir, keepRuns, warn });
     const { id } = handle.run;
-    await engine.redis.zadd(engine.keys.expanding(), Date.now(), id);
-    // Redis before 7.2 has no WAITAOF: it writes to its disk every second.
-    await engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => {});
+    await durable.write((pipeline) => pipeline.zadd(engine.keys.expanding(), Date.now(), id));
     this.#enqueue(handle);
     return handle.run;
   }

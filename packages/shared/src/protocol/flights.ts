@@ -46,6 +46,7 @@ export class Flights {
       spec.checkDestination,
       // Nothing for others: producers and workers of earlier versions must come to the same id.
       ...(spec.guarded ? ["guarded"] : []),
+      ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
     ]);
     return shortHash("copy", job.s, lease, terms);
   }

@@ -80,6 +80,15 @@ export class Keys {
   /** Sorted set of runs that a server of the HTTP service expands, by when they were asked for (ms). */
   expanding = () => `${this.namespace}:service:expanding`;
 
+  /** Stream of events of storages that no server has made a run of yet. */
+  events = () => `${this.namespace}:service:events`;
+  /** Stream of notifications, or parts of them, that could not be understood or must not be acted on. */
+  deadEvents = () => `${this.namespace}:service:events:dead`;
+  /** Hash of how many events were accepted, ignored and dead so far. */
+  eventCounts = () => `${this.namespace}:service:events:counts`;
+  /** The server that makes runs of events. It expires. */
+  eventsHolder = () => `${this.namespace}:service:events:holder`;
+
   /** The fleet's queue. */
   fleetQueue = () => "fleet";
   /** BullMQ's prefix of all queues. */

@@ -19,6 +19,8 @@ export interface Terms {
   maxFileSizeBytes: number | undefined;
   /** Whether to continue where an earlier attempt stopped. */
   resume: boolean;
+  /** What becomes of the copy of a source that is gone, where that is no failure. Default: it is one. */
+  whenGone?: "leave" | "remove" | undefined;
   /** Whether to fsync file and directory before a file counts as copied. */
   durable: boolean;
 }
