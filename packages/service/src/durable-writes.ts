@@ -19,6 +19,8 @@ interface Write {
 export class DurableWrites {
   #waiting: Write[] = [];
   #isWriting = false;
+  /** Whether Redis is set to leave it to the system when anything comes to the disk. */
+  #leavesToSystem = false;
 
   private constructor(private readonly redis: Redis) {}
 
@@ -61,8 +63,12 @@ export class DurableWrites {
   }
 
   async #untilOnDisk(): Promise<boolean> {
+    if (this.#leavesToSystem) return true;
     const answer = await this.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => undefined);
-    return !Array.isArray(answer) || Number(answer[0]) >= 1;
+    if (!Array.isArray(answer) || Number(answer[0]) >= 1) return true;
+    const [, policy] = (await this.redis.config("GET", "appendfsync").catch(() => [])) as string[];
+    this.#leavesToSystem = policy === "no";
+    return this.#leavesToSystem;
   }
 
   close(): void {

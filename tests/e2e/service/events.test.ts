@@ -330,4 +330,36 @@ describe("notifications of storages", () => {
     const { code } = await box.run(["sync", source, ...work.into], { cwd: work.path });
     expect(code).toBe(0);
   });
+
+  it("are taken over from a server of the fleet that is killed, and refused while Redis is away", async ({
+    serve,
+    s3,
+    work,
+    fleet,
+  }) => {
+    await s3.putAll({ a: "1", b: "2" });
+    const route = { bucket: s3.bucket, destination: work.out };
+    writeFileSync(work.at("drover.yaml"), yaml(route));
+    const args = [...fleet.own, "--root", work.out];
+    const doomed = await serve(args, { ...envOf(s3), DROVER_FAULT: "events" });
+    const other = await serve(args, envOf(s3));
+    fleet.env = s3.env;
+    await fleet.worker();
+    // Whoever of the two holds the events: the one dies at once, the other goes on.
+    await notify(other, { Records: [created(s3.bucket, "a")] });
+    await until("the first object", () => existsSync(work.to("a")));
+
+    await fleet.redis.kill();
+    const sinceMs = performance.now();
+    const refused = await notify(other, { Records: [created(s3.bucket, "b")] });
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "5"]);
+    expect(performance.now() - sinceMs).toBeLessThan(10_000);
+    await fleet.redis.start();
+    await until("the answer", async () => {
+      const { status } = await notify(other, { Records: [created(s3.bucket, "b")] });
+      return status === 200;
+    });
+    await until("the second object", () => existsSync(work.to("b")));
+    doomed.process.kill("SIGKILL");
+  });
 });
