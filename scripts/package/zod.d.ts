@@ -19,11 +19,15 @@ export declare namespace z {
   type Shape = Readonly<Record<string, ZodType>>;
 
   type ZodString = ZodType<string, string>;
+  type ZodURL = ZodType<string, string>;
+  type ZodISODateTime = ZodType<string, string>;
   type ZodNumber = ZodType<number, number>;
+  type ZodInt = ZodType<number, number>;
   type ZodBoolean = ZodType<boolean, boolean>;
   type ZodLiteral<T> = ZodType<T, T>;
   type ZodEnum<T> = ZodType<T[keyof T], T[keyof T]>;
   type ZodArray<T extends ZodType> = ZodType<T["_output"][], T["_input"][]>;
+  type ZodNullable<T extends ZodType> = ZodType<T["_output"] | null, T["_input"] | null>;
   type ZodOptional<T extends ZodType> = ZodType<T["_output"] | undefined, T["_input"] | undefined>;
   type ZodDefault<T extends ZodType> = ZodType<Exclude<T["_output"], undefined>, T["_input"] | undefined>;
   type ZodPrefault<T extends ZodType> = ZodType<T["_output"], T["_input"] | undefined>;

@@ -15,6 +15,8 @@ export interface ServiceConfig {
   retries: number;
   timeoutMs: number;
   maxFileSizeBytes: number | undefined;
+  /** Whether `/sync` leaves out what is known to be unchanged. */
+  skipExisting: boolean;
   /** Globs of keys that `/sync` takes, and of those that it does not. */
   allowedTypes: string[];
   refusedTypes: string[];

@@ -83,6 +83,8 @@ export const runSpecSchema = z.object({
    */
   checkDestination: z.boolean().optional(),
   resume: z.boolean(),
+  /** Whether to read every file again, also what is known to be unchanged. Default false. */
+  ignoreTimes: z.literal(true).optional(),
   durable: z.boolean(),
   /** How many outcomes are kept, the newest, and for how long after the run ended (ms). Default: none. */
   keepOutcomes: z.object({ most: z.number(), ms: z.number() }).optional(),

@@ -23,14 +23,14 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "drover-library-"));
   const linked = join(directory, "node_modules/@drover");
   mkdirSync(linked, { recursive: true });
-  for (const name of ["shared", "producer", "worker"])
+  for (const name of ["shared", "producer", "worker", "service"])
     symlinkSync(join(REPOSITORY, "packages", name), join(linked, name));
   const drover = join(directory, "node_modules/drover");
   mkdirSync(drover);
   writeFileSync(join(drover, "package.json"), JSON.stringify({ type: "module", exports: "./index.js" }));
   writeFileSync(
     join(drover, "index.js"),
-    'export * from "@drover/producer"; export * from "@drover/worker";',
+    'export * from "@drover/producer"; export * from "@drover/worker"; export * from "@drover/service/client/client";',
   );
   mkdirSync(join(directory, "in/2026"), { recursive: true });
   writeFileSync(join(directory, "in/a.csv"), "first");

@@ -5,11 +5,36 @@ import { sha256 } from "../../harness/content.js";
 import { Gate, until } from "../../harness/gate.js";
 import { it } from "../../harness/service.js";
 
+/** URLs of requests may not lead to this machine, where the tests' servers are, unless that is said. */
+const OPEN = ["--allow-address", "127.0.0.1"];
+
 describe("runs over HTTP", () => {
+  it("reach no private network with their URLs, and no metadata of a cloud even where that is allowed", async ({
+    serve,
+    work,
+    origin,
+  }) => {
+    const inside = origin.route("/inside", does.file("secret"));
+    const service = await serve(["--root", work.at(""), "--allow-address", "169.254.169.254"]);
+    const { port } = new URL(inside);
+    const sources = [
+      ...["127.0.0.1", "127.1", "0", "017700000001", "0x7f.0.0.1", "2130706433", "[::1]", "[::]"],
+      ...["[::ffff:127.0.0.1]", "[::ffff:a9fe:a9fe]", "localhost", "169.254.169.254", "10.0.0.1"],
+    ].map((host) => `http://${host}:${port}/inside`);
+    const run = await service.runToEnd({
+      files: sources.map((source, at) => ({ source, name: `f${at}` })),
+      to: work.at("out"),
+    });
+    expect(run).toMatchObject({ state: "done", files: sources.length, failed: sources.length, copied: 0 });
+    const { body } = await service.ask(`/api/v1/runs/${run.id}/files?class=address`);
+    expect(body.files).toHaveLength(sources.length);
+    expect(origin.requests).toEqual([]);
+  });
+
   it("are taken, carried and told of", async ({ serve, work, origin }) => {
     work.write({ "data/in/a.csv": "a", "data/in/sub/b.csv": "b", "data/in/c.txt": "c" });
     const gone = origin.route("/gone.csv", does.status(404));
-    const service = await serve(["--root", work.at("data")]);
+    const service = await serve([...OPEN, "--root", work.at("data")]);
     const run = await service.runToEnd({
       sources: [work.at("data/in/"), gone],
       to: work.at("data/out"),
@@ -42,7 +67,7 @@ describe("runs over HTTP", () => {
   it("take files with names and checksums of their own, and lists", async ({ serve, work, origin }) => {
     const a = origin.route("/a", does.file("a"));
     const b = `${origin.route("/b", does.file("b"))}?token=SECRET-CANARY`;
-    const service = await serve(["--root", work.at("")]);
+    const service = await serve([...OPEN, "--root", work.at("")]);
     const named = await service.runToEnd({
       files: [
         { source: a, name: 'odd, "name"', sha256: sha256("a") },
@@ -63,7 +88,7 @@ describe("runs over HTTP", () => {
 
   it("are refused at once where they cannot be, and nothing changes", async ({ serve, work }) => {
     work.write({ "data/in/a": "a", "outside/secret": "s" });
-    const service = await serve(["--root", work.at("data")]);
+    const service = await serve([...OPEN, "--root", work.at("data")]);
     const to = work.at("data/out");
     for (const [request, status, detail] of [
       [{ sources: [work.at("data/in")] }, 422, "to: "],
@@ -89,7 +114,7 @@ describe("runs over HTTP", () => {
     const gate = new Gate();
     const quick = origin.route("/quick", does.file("1"));
     const slow = origin.route("/slow", does.gated(gate, does.file("2")));
-    const service = await serve(["--root", work.at("")]);
+    const service = await serve([...OPEN, "--root", work.at("")]);
     const { body: run } = await service.ask("/api/v1/runs", {
       json: { sources: [quick, slow], to: work.at("out") },
     });
@@ -112,7 +137,7 @@ describe("runs over HTTP", () => {
     const flaky = origin.route("/flaky", (exchange) =>
       (status === 200 ? does.file("fine") : does.status(404))(exchange),
     );
-    const service = await serve(["--root", work.at("")]);
+    const service = await serve([...OPEN, "--root", work.at("")]);
     const { body: run } = await service.ask("/api/v1/runs", {
       json: { sources: [held], to: work.at("out") },
     });
@@ -140,7 +165,7 @@ describe("runs over HTTP", () => {
       origin.route(`/f${at}`, does.gated(gate, does.file(String(at)))),
     );
     writeFileSync(work.at("keep"), "");
-    await fleet.worker();
+    await fleet.worker(...OPEN);
     const args = [...fleet.own, "--root", work.out];
     const first = await serve(args);
     const { body: run } = await first.ask("/api/v1/runs", { json: { list: urls.join("\n"), to: work.out } });

@@ -38,6 +38,19 @@ describe("an unchanged file is not copied again", () => {
     expect(identity(work.to("a.csv"))).toEqual(before);
   });
 
+  it("but read again with --ignore-times, and replaced where it differs", async ({ box, origin, work }) => {
+    let content = "first.";
+    // A server that says of another content that it is the same.
+    const url = origin.route("/a.csv", (exchange) => file(content, { etag: '"v1"' })(exchange));
+    await box.sync([url, ...work.into]);
+    content = "second";
+    const known = await box.sync([url, ...work.into]);
+    expect(known.items[0]).toMatchObject({ outcome: "unchanged" });
+    const again = await box.sync([url, ...work.into, "--ignore-times"]);
+    expect(again.items[0]).toMatchObject({ outcome: "copied", checksum: sha256("second") });
+    expect(readFileSync(work.to("a.csv"), "utf8")).toBe("second");
+  });
+
   it("if it is at the destination already and its checksum is given", async ({ box, origin, work }) => {
     const url = origin.route("/a.csv", file("content"));
     work.write({ "out/a.csv": "content" });

@@ -10,7 +10,8 @@ const BUNDLE = join(REPOSITORY, "packages/cli/bundle");
 
 /** The files of the built command that hold code of modules whose paths match. */
 function filesWith(modules: RegExp): string[] {
-  return readdirSync(BUNDLE).filter((file) => modules.test(readFileSync(join(BUNDLE, file), "utf8")));
+  const files = readdirSync(BUNDLE).filter((file) => file.endsWith(".js"));
+  return files.filter((file) => modules.test(readFileSync(join(BUNDLE, file), "utf8")));
 }
 
 /** Has every process and thread of a command note the modules that it loads. */

@@ -74,6 +74,7 @@ export function addRunOptions(command: Command): string[] {
       "--suffix <SUFFIX>",
       "add this to the names of what is kept; without --backup-dir keep it beside the new file",
     )
+    .option("--ignore-times", "read every file again, also what is known to be unchanged")
     .option("--label <TEXT>", "what drover runs calls the run")
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")

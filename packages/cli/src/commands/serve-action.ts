@@ -57,6 +57,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
         retries: settings.retries,
         timeoutMs: settings.timeoutMs,
         maxFileSizeBytes: settings.maxFileSizeBytes,
+        skipExisting: settings.skipExisting,
         allowedTypes: settings.allowedTypes,
         refusedTypes: settings.refusedTypes,
         periodicMs: settings.periodicMs,

@@ -15,7 +15,7 @@ const GROUPS: [heading: string, names: string[]][] = [
   ],
   [
     "What is overwritten and deleted:",
-    ["dry-run", "delete", "max-delete", "backup-dir", "suffix", "check-destination"],
+    ["dry-run", "delete", "max-delete", "backup-dir", "suffix", "check-destination", "ignore-times"],
   ],
   [
     "How files are carried:",

@@ -14,7 +14,6 @@ const COUNTERPARTS: Record<string, string> = {
   "-u": COMPARED,
   "--exact-timestamps": COMPARED,
   "--ignore-existing": COMPARED,
-  "--ignore-times": COMPARED,
   "--immutable": COMPARED,
   "--no-clobber": COMPARED,
   "--size-only": COMPARED,

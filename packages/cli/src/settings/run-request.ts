@@ -30,6 +30,7 @@ export interface RequestFlags {
   backupDir?: string;
   label?: string;
   suffix?: string;
+  ignoreTimes?: boolean;
 }
 
 /** Translates the command line into a request. @throws SettingsError for an invalid value. */
@@ -76,6 +77,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       bytesPerSecond: values.bwlimit,
       ...(values["user-agent"] === undefined ? {} : { userAgent: values["user-agent"] }),
       resume: values.resume,
+      ignoreTimes: flags.ignoreTimes ?? false,
       backlogHighWater: values["backlog-high-water"],
     },
     breaker: {

@@ -35,7 +35,7 @@ export async function compare(
       : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
-  if (comparable.length === 0) return known;
+  if (comparable.length === 0 || spec.ignoreTimes) return known;
   const found = await catalog.lookUp(
     tree.id,
     comparable.map(({ entry }) => entry.destination),

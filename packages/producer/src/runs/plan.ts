@@ -90,6 +90,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     fleet,
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
+  if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
   if (request.whenGone !== undefined) spec.whenGone = request.whenGone;

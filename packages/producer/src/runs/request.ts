@@ -91,6 +91,8 @@ const termsSchema = z.strictObject({
     .optional(),
   /** Whether to continue a file where an earlier attempt stopped. */
   resume: z.boolean().default(true),
+  /** Whether to read every file again, also what is known to be unchanged. */
+  ignoreTimes: z.boolean().default(false),
   /** What to do while another run writes the same destination. */
   whenBusy: z.enum(["wait", "skip-same-source"]).default("wait"),
   /** Most files that may be registered but not yet settled; beyond it the listing waits. */

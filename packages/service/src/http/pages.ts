@@ -14,7 +14,7 @@ const ASSETS: Record<string, string> = {
 
 const page = (title: string, head: string, body: string) =>
   `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>${title}</title>` +
-  `<meta name="viewport" content="width=device-width, initial-scale=1">${head}</head><body>${body}</body></html>\n`;
+  `<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">${head}</head><body>${body}</body></html>\n`;
 
 const SWAGGER = page(
   "Drover: API",

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { cancelRun } from "@drover/producer/runs/cancel";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
-import { listRuns, summaryOf } from "@drover/producer/runs/summary";
+import { runPage, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { isSuccess, OUTCOMES, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
@@ -84,7 +84,11 @@ export function runRoutes(context: ServiceContext): Route[] {
         limit: limitOf(1_000, 100),
         label: z.string().optional(),
         state: z.enum(["running", "interrupted", "done", "cancelled"]).optional(),
-        cursor: z.string().optional().meta({ description: "`next` of the page before." }),
+        cursor: z
+          .string()
+          .regex(/^\d{1,15}\..+$/)
+          .optional()
+          .meta({ description: "`next` of the page before." }),
       }),
       answers: {
         200: {
@@ -94,13 +98,15 @@ export function runRoutes(context: ServiceContext): Route[] {
       },
       async handle({ query }) {
         const { limit, label, state, cursor } = query;
-        const all = await listRuns(engine, undefined, label);
-        const wanted = state === undefined ? all : all.filter(({ run }) => run.state === state);
-        const from = cursor === undefined ? 0 : wanted.findIndex(({ run }) => isAfter(run, cursor));
-        const page = from < 0 ? [] : wanted.slice(from, from + limit);
+        const found = await runPage(engine, {
+          place: cursor === undefined ? undefined : placeOf(cursor),
+          most: limit,
+          wanted: (run) =>
+            (label === undefined || run.spec.label === label) && (state === undefined || run.state === state),
+        });
+        const page = found.slice(0, limit);
         const last = page.at(-1);
-        const isMore = from >= 0 && from + limit < wanted.length;
-        const next = isMore && last ? `${last.run.startedMs}.${last.run.id}` : null;
+        const next = found.length > limit && last ? `${last.run.startedMs}.${last.run.id}` : null;
         return { status: 200, body: { runs: page.map(showRun), next } };
       },
     }),
@@ -279,11 +285,10 @@ async function refuseTooMany({ redis, keys }: Engine): Promise<void> {
   });
 }
 
-/** Whether a run comes behind a place in the list of runs, newest first. */
-function isAfter({ startedMs, id }: Run, cursor: string): boolean {
+/** The place that a cursor names. */
+function placeOf(cursor: string): Pick<Run, "id" | "startedMs"> {
   const dot = cursor.indexOf(".");
-  const [cursorMs, cursorId] = [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)];
-  return startedMs < cursorMs || (startedMs === cursorMs && id < cursorId);
+  return { startedMs: Number(cursor.slice(0, dot)), id: cursor.slice(dot + 1) };
 }
 
 function readOutcomes(text: string | undefined): OutcomeName[] {

@@ -94,6 +94,10 @@ export const submissionSchema = z
     bwlimit: bytes.min(1).optional().meta({ description: "Bytes per second." }),
     user_agent: z.string().max(200).optional(),
     resume: z.boolean().optional(),
+    ignore_times: z
+      .boolean()
+      .optional()
+      .meta({ description: "Reads every file again, also what is known to be unchanged." }),
     circuit_ttl: seconds.optional(),
     breaker_wait: z.number().min(0).max(86_400).optional(),
     keep_outcomes: z.int().min(0).max(1_000_000).optional(),
@@ -101,6 +105,8 @@ export const submissionSchema = z
   .meta({ id: "RunRequest" });
 
 export type Submission = z.infer<typeof submissionSchema>;
+/** A request as it is written. */
+export type SubmissionInput = z.input<typeof submissionSchema>;
 
 /**
  * Checks a request and plans its run.
@@ -174,6 +180,7 @@ function termsOf(given: Submission, config: ServiceConfig) {
       ...(given.bwlimit === undefined ? {} : { bytesPerSecond: given.bwlimit }),
       ...(given.user_agent === undefined ? {} : { userAgent: given.user_agent }),
       resume: given.resume ?? true,
+      ignoreTimes: given.ignore_times ?? false,
     },
     breaker: { ttlMs, ...(given.breaker_wait === undefined ? {} : { waitMs: given.breaker_wait * 1000 }) },
   };

@@ -2,8 +2,8 @@ import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { Queue, Worker } from "bullmq";
+import { planSync } from "../bucket/sync.js";
 import type { ServiceContext } from "../context.js";
-import { planSync } from "../reference/sync.js";
 
 /** BullMQ's queue of what the servers do by the clock, and the scheduler's name in it. */
 const QUEUE = "schedule";

@@ -44,6 +44,7 @@ export class Flights {
       spec.durable,
       storageOf(job.s).flightTerms(spec),
       spec.checkDestination,
+      ...(spec.ignoreTimes ? ["ignoreTimes"] : []),
       // Nothing for others: producers and workers of earlier versions must come to the same id.
       ...(spec.guarded ? ["guarded"] : []),
       ...(spec.whenGone === undefined ? [] : [spec.whenGone]),

@@ -175,6 +175,43 @@ export class Ledger {
     return await this.#read(await this.redis.zrange(this.keys.runs(), "0", String(last), "REV"));
   }
 
+  /**
+   * Runs behind a place among all, newest first, in pages. Those that another version of Drover made are left out.
+   *
+   * @param place start (ms) and id of the run before; undefined for the newest.
+   */
+  async *listFrom(place: Pick<Run, "id" | "startedMs"> | undefined): AsyncGenerator<Run[]> {
+    let [most, skipped]: [string, string | undefined] = place
+      ? [String(place.startedMs), place.id]
+      : ["+inf", undefined];
+    for (;;) {
+      const found = await this.redis.zrange(
+        this.keys.runs(),
+        most,
+        "-inf",
+        "BYSCORE",
+        "REV",
+        "LIMIT",
+        "0",
+        String(PAGE),
+        "WITHSCORES",
+      );
+      const pairs = Array.from(
+        { length: found.length / 2 },
+        (_, at) => [found[at * 2], found[at * 2 + 1]] as [string, string],
+      );
+      // Of runs of the same millisecond the greater id comes first.
+      const ids = pairs
+        .filter(([id, ms]) => skipped === undefined || ms !== most || id < skipped)
+        .map(([id]) => id);
+      if (ids.length > 0) yield await this.#read(ids);
+      const last = pairs.at(-1);
+      if (pairs.length < PAGE || last === undefined) return;
+      if (last[1] === most && last[0] === skipped) return; // a page of one millisecond: cannot be
+      [skipped, most] = last;
+    }
+  }
+
   /** How many runs are known. */
   count(): Promise<number> {
     return this.redis.zcard(this.keys.runs());

@@ -17,6 +17,8 @@ export interface Terms {
   /** What to do while another worker carries the same destination. */
   whenBusy: "wait" | "skip-same-source";
   maxFileSizeBytes: number | undefined;
+  /** Whether to read the file although it is known to be unchanged. Default false. */
+  ignoreTimes?: true | undefined;
   /** Whether to continue where an earlier attempt stopped. */
   resume: boolean;
   /** What becomes of the copy of a source that is gone, where that is no failure. Default: it is one. */

@@ -35,14 +35,15 @@ export class CopyFile implements Operation {
     if (context.flights.shared && attempt.admitted.crashes >= MOST_CRASHES)
       throw poison(attempt.admitted.crashes);
     const before = await context.destination.before(attempt);
-    if (before.expected) {
+    const { ignoreTimes } = attempt.terms;
+    if (before.expected && !ignoreTimes) {
       await this.#staging?.discard();
       const entry = before.entry as CatalogEntry;
       return { outcome: "unchanged", entry, verifiedBy: "sha256", verdict: "none" };
     }
 
     const source = await context.source(job);
-    const opened = await open(source, attempt, before.known).catch((error: unknown) => {
+    const opened = await open(source, attempt, ignoreTimes ? "" : before.known).catch((error: unknown) => {
       if (attempt.terms.whenGone !== undefined && error instanceof NoSuchObjectError) return undefined;
       throw error;
     });

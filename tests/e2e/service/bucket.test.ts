@@ -148,6 +148,19 @@ describe("drover serve", () => {
     expect([existsSync(work.at("files/a.csv")), existsSync(work.at("files/b.exe"))]).toEqual([true, false]);
   });
 
+  it("reads everything again where it is not to skip what is there", async ({ serve, fake }) => {
+    fake.put("a", "1");
+    const read = () => fake.requests.filter(({ method, key }) => method === "GET" && key === "a").length;
+    const env = { ...QUIET, ...fake.env, S3_BUCKET_NAME: "bucket" };
+    const skips = await serve([], env);
+    for (let time = 0; time < 2; time++) await skips.ask("/sync/trigger", { method: "POST" });
+    expect(read()).toBe(1);
+    const reads = await serve([], { ...env, SKIP_EXISTING_FILES: "false" });
+    const { body } = await reads.ask("/sync/trigger", { method: "POST" });
+    expect(body).toMatchObject({ status: "success", successful_operations: 1 });
+    expect(read()).toBe(2);
+  });
+
   it("copies the bucket at an interval, first at the start", async ({ serve, s3, work }) => {
     await s3.put("a", "1");
     const service = await serve(

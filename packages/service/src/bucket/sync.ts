@@ -101,6 +101,7 @@ export async function planSync(prefix: string, config: ServiceConfig) {
       retries: config.retries,
       timeoutMs: config.timeoutMs,
       maxFileSizeBytes: config.maxFileSizeBytes,
+      ignoreTimes: !config.skipExisting,
     },
     s3: config.s3,
   });

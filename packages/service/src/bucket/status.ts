@@ -17,7 +17,7 @@ const healthSchema = z
   .object({
     status: z.enum(["healthy", "unhealthy"]),
     message: z.string(),
-    s3_connection: z.boolean(),
+    s3_connection: z.boolean().meta({ description: "False where no bucket is set, too, which is no fault." }),
     redis_connection: z.boolean(),
     download_directory: z.string(),
     directory_writable: z.boolean(),
@@ -88,7 +88,7 @@ async function healthOf(
 ): Promise<z.infer<typeof healthSchema>> {
   const [s3, directory, workers] = await Promise.all([
     problemWith(async () => {
-      if (config.bucket === undefined) throw new Error("no bucket is set (S3_BUCKET_NAME)");
+      if (config.bucket === undefined) return;
       await browser.list({ bucket: config.bucket, prefix: "", after: "", most: 1, timeoutMs: HEALTH_MS });
     }),
     problemWith(async () => {
@@ -105,7 +105,7 @@ async function healthOf(
   return {
     status: wrong.length === 0 ? "healthy" : "unhealthy",
     message: wrong.length === 0 ? "The service is running and all connections are active" : wrong.join("; "),
-    s3_connection: s3 === undefined,
+    s3_connection: config.bucket !== undefined && s3 === undefined,
     redis_connection: true,
     download_directory: config.downloadDir,
     directory_writable: directory === undefined,
