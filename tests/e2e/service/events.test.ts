@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
+import { sendError } from "../../harness/fake-s3.js";
 import { until } from "../../harness/gate.js";
 import type { TestS3 } from "../../harness/s3.js";
 import { it, type TestService } from "../../harness/service.js";
@@ -361,5 +362,57 @@ describe("notifications of storages", () => {
     });
     await until("the second object", () => existsSync(work.to("b")));
     doomed.process.kill("SIGKILL");
+  });
+
+  it("remove objects of another prefix likewise, but never what was written by others", async ({
+    serve,
+    s3,
+    work,
+  }) => {
+    const to = `s3://${s3.bucket}/copies`;
+    const route = { bucket: s3.bucket, prefix: "in/", destination: to, delete: true };
+    writeFileSync(work.at("drover.yaml"), yaml(route));
+    await s3.putAll({ "in/a": "a", "in/b": "b", "in/c": "c" });
+    const service = await serve(["--root", to], envOf(s3));
+    const keys = ["in/a", "in/b", "in/c"];
+    await notify(service, { Records: keys.map((key) => created(s3.bucket, key)) });
+    expect(await settled(service)).toMatchObject([{ copied: 3, failed: 0 }]);
+    await s3.remove("in/a");
+    await s3.remove("in/b");
+    await s3.put("copies/b", "somebody else's");
+    await notify(service, { Records: keys.map((key) => removed(s3.bucket, key)) });
+    expect((await settled(service, 2))[0]).toMatchObject({ files: 3, deleted: 1, unchanged: 2, failed: 0 });
+    expect((await s3.list()).filter((key) => key.startsWith("copies/"))).toEqual(["copies/b", "copies/c"]);
+    expect(await s3.get("copies/b")).toBe("somebody else's");
+  });
+
+  it("remove nothing because a bucket, or a service, is not there", async ({ serve, fake, work }) => {
+    writeFileSync(
+      work.at("drover.yaml"),
+      yaml({ bucket: "bucket", destination: work.at("data"), delete: true }),
+    );
+    mkdirSync(work.at("data"));
+    fake.put("k", "content");
+    const service = await serve(["--root", work.at("data")], {
+      ...fake.env,
+      ENABLE_PERIODIC_SYNC: "false",
+    });
+    await notify(service, { Records: [created("bucket", "k")] });
+    await settled(service);
+    for (const code of ["NoSuchBucket", undefined]) {
+      fake.fault = (_, answer) => {
+        if (code === undefined) answer.writeHead(404).end();
+        else sendError(answer, 404, code);
+        return true;
+      };
+      await notify(service, { Records: [removed("bucket", "k")] });
+      const [run] = await settled(service, code === undefined ? 3 : 2);
+      expect(run).toMatchObject({ files: 1, failed: 1, deleted: 0 });
+      expect(readFileSync(work.at("data/k"), "utf8")).toBe("content");
+    }
+    fake.remove("k");
+    fake.fault = () => false;
+    await notify(service, { Records: [removed("bucket", "k")] });
+    await until("the removal", () => !existsSync(work.at("data/k")));
   });
 });

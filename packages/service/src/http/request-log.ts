@@ -4,7 +4,7 @@ import type { RequestHandler } from "express";
 import type { Logger } from "pino";
 
 /** The secrets of routes are in paths below this. */
-const SECRET_BELOW = /s3-notification\/+[^?]/i;
+const SECRET_BELOW = /notification[^/?]*\/+[^?]/i;
 
 /** A path, or a path with its query, as it may be logged. */
 export function shownUrl(url: string): string {

@@ -9,6 +9,7 @@ import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { s3Text } from "@drover/shared/storage/s3/name";
 import type { ServiceContext } from "../context.js";
+import { isOver } from "../runs/shown.js";
 import { isBelowAny } from "../runs/submission.js";
 import type { EventQueue, QueuedEvent, WaitingEvent } from "./queue.js";
 import { nameOf } from "./route.js";
@@ -24,13 +25,13 @@ const TERM_MS = 5_000;
 const PAGE = 5_000;
 const MOST_PAGES = 20;
 const MOST_KEYS_PER_RUN = 1_000;
-/** Runs of all kinds that have not ended, beyond which events wait, and what came meanwhile goes together. */
-const MOST_OPEN_RUNS = 500;
+/** Runs of events that have not ended, beyond which further events wait: what came meanwhile goes together. */
+const MOST_OPEN_RUNS = 50;
 /** Waits in milliseconds after an error: the first, and the longest. */
 const RETRY_MS = 1_000;
 const MOST_RETRY_MS = 30_000;
-/** A file of an event is tried more often than others, since nobody else asks for it: for a quarter of an hour or more. */
-const RETRIES = 12;
+/** A file of an event is tried more often than others, since nobody else asks for it: for some ten minutes. */
+const RETRIES = 30;
 const BACKOFF_FACTOR = 2;
 /** Time in milliseconds that files wait for a storage whose breaker is open. */
 const BREAKER_WAIT_MS = 86_400_000;
@@ -61,6 +62,8 @@ export class EventDispatcher {
   #running: Promise<void> = Promise.resolve();
   #askedMs = Number.NEGATIVE_INFINITY;
   #leads = false;
+  /** Runs that this server has made, as far as they are not known to be over. */
+  readonly #open = new Set<string>();
   /** Routes that could not go on, and when they are tried again. */
   readonly #held = new Map<string, { untilMs: number; waitMs: number }>();
 
@@ -114,7 +117,7 @@ export class EventDispatcher {
         await this.#dispatch(batch);
         this.#held.delete(nameOfBatch(batch));
       } catch (error) {
-        if (!(error instanceof SettingsError)) throw error;
+        if (isRedisAway(error)) throw error;
         this.#hold(batch, error);
       }
     }
@@ -134,13 +137,13 @@ export class EventDispatcher {
     return [];
   }
 
-  #hold(batch: Batch, error: SettingsError): void {
+  #hold(batch: Batch, error: unknown): void {
     const name = nameOfBatch(batch);
     const waitMs = Math.min((this.#held.get(name)?.waitMs ?? RETRY_MS / 2) * 2, MOST_RETRY_MS);
     this.#held.set(name, { untilMs: performance.now() + waitMs, waitMs });
     const { bucket, route } = batch;
     this.context.log.error(
-      { bucket, destination: route.destination, error: redactText(error.message) },
+      { bucket, destination: route.destination, error: redactText(messageOf(error)) },
       "events wait",
     );
   }
@@ -160,8 +163,8 @@ export class EventDispatcher {
 
   async #submitAll(batch: Batch, all: [string, Hints][], whenGone: "leave" | "remove"): Promise<void> {
     for (let from = 0; from < all.length; from += MOST_KEYS_PER_RUN) {
-      if (this.#isStopped || !(await this.#isOurs())) return;
       await this.#untilRoom();
+      if (this.#isStopped || !(await this.#isOurs())) return;
       const some = all.slice(from, from + MOST_KEYS_PER_RUN);
       await this.#submit(
         batch,
@@ -173,10 +176,19 @@ export class EventDispatcher {
   }
 
   async #untilRoom(): Promise<void> {
-    const { redis, keys } = this.context.engine;
-    const [open = ""] = keys.runIndexes();
-    while (!this.#isStopped && (await this.#isOurs()) && (await redis.zcard(open)) >= MOST_OPEN_RUNS)
-      await sleep(LOOK_MS);
+    while (this.#open.size >= MOST_OPEN_RUNS && !this.#isStopped && (await this.#isOurs())) {
+      for (const id of this.#open) if (await this.#isOver(id)) this.#open.delete(id);
+      if (this.#open.size >= MOST_OPEN_RUNS) await sleep(LOOK_MS);
+    }
+  }
+
+  async #isOver(id: string): Promise<boolean> {
+    try {
+      return isOver(await this.context.engine.ledger.get(id));
+    } catch (error) {
+      if (error instanceof SettingsError) return true; // it is forgotten
+      throw error;
+    }
   }
 
   /** Makes a run of some objects. @throws SettingsError if none can be made now. */
@@ -204,6 +216,7 @@ export class EventDispatcher {
       s3: config.s3,
     });
     const { id } = await keeper.submit(planned, (message) => log.warn(message));
+    this.#open.add(id);
     log.info({ run: id, bucket, objects: objects.length, when_gone: whenGone }, "run of events begun");
   }
 
