@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
+import { sha256 } from "../../harness/content.js";
 import { sendError } from "../../harness/fake-s3.js";
 import { until } from "../../harness/gate.js";
 import type { TestS3 } from "../../harness/s3.js";
@@ -97,20 +98,45 @@ describe("notifications of storages", () => {
     s3,
     work,
   }) => {
-    const keys = Array.from({ length: 20 }, (_, at) => `k${at}`);
+    const route = { bucket: s3.bucket, destination: work.out, delete: true, "max-delete": 1_000 };
+    writeFileSync(work.at("drover.yaml"), yaml(route));
+    const keys = Array.from({ length: 30 }, (_, at) => `k${at}`);
     await s3.putAll(Object.fromEntries(keys.map((key) => [key, "1"])));
-    const service = await serve([], envOf(s3));
-    const shuffled = [...keys, ...keys, ...keys].sort((one, other) => (one + keys.length < other ? 1 : -1));
-    for (const key of shuffled) await notify(service, { Records: [created(s3.bucket, key)] });
-    await notify(service, { Records: [created(s3.bucket, "gone"), removed(s3.bucket, "k1")] });
-    const runs = await settled(service);
+    mkdirSync(work.out);
+    const service = await serve(["--root", work.out], envOf(s3));
+    await notify(service, { Records: keys.map((key) => created(s3.bucket, key)) });
+    await settled(service);
+    const [gone, changed] = [keys.filter((_, at) => at % 3 === 0), keys.filter((_, at) => at % 3 === 1)];
+    await Promise.all(gone.map((key) => s3.remove(key)));
+    await s3.putAll(Object.fromEntries(changed.map((key) => [key, "2"])));
+    // Each key's events come in any order, up to three times; of what was changed some are lost, but not all.
+    const events = [
+      ...keys.flatMap((key) => [removed(s3.bucket, key), created(s3.bucket, key)]),
+      ...gone.flatMap((key) => [created(s3.bucket, key), removed(s3.bucket, key)]),
+      ...changed.map((key) => created(s3.bucket, key)),
+      created(s3.bucket, "never there"),
+    ];
+    const shuffled = events
+      .map((event, at) => ({ event, order: sha256(`${at}`) }))
+      .sort((one, other) => (one.order < other.order ? -1 : 1))
+      .filter((_, at) => at % 11 !== 0)
+      .map(({ event }) => event);
+    const named = (of: Named & { eventName: string }) =>
+      `${of.eventName} ${(of.s3 as unknown as { object: { key: string } }).object.key}`;
+    const said = new Set(shuffled.map(named));
+    for (const key of gone) expect(said).toContain(`ObjectRemoved:Delete ${key}`);
+    for (const key of changed) expect(said).toContain(`ObjectCreated:Put ${key}`);
+    await Promise.all(shuffled.map((event) => notify(service, { Records: [event] })));
+    const runs = await settled(service, 2);
     expect(runs.reduce((sum, run) => sum + (run.failed as number), 0)).toBe(0);
-    for (const key of keys) expect(readFileSync(work.at("files", key), "utf8")).toBe("1");
-    expect(existsSync(work.at("files/gone"))).toBe(false);
+    const expected = keys.filter((key) => !gone.includes(key));
+    expect(readdirSync(work.out).sort()).toEqual(expected.sort());
+    for (const key of expected)
+      expect(readFileSync(work.to(key), "utf8"), key).toBe(changed.includes(key) ? "2" : "1");
     // An event for the same key that comes after the last one was looked at is looked at again.
-    await s3.put("k1", "2");
+    await s3.put("k1", "3");
     await notify(service, { Records: [created(s3.bucket, "k1")] });
-    await until("the new version", () => readFileSync(work.at("files/k1"), "utf8") === "2");
+    await until("the new version", () => readFileSync(work.to("k1"), "utf8") === "3");
   });
 
   it("of one object that wait together are one file of one run", async ({ serve, s3, work }) => {
@@ -122,19 +148,23 @@ describe("notifications of storages", () => {
     expect(readFileSync(work.at("files/same"), "utf8")).toBe("content");
   });
 
-  it("are not lost with a server that is killed before it acts on them", async ({ serve, s3, work }) => {
-    await s3.putAll({ a: "1", b: "2" });
-    const doomed = await serve([], { ...envOf(s3), DROVER_FAULT: "events" });
-    const answers = await Promise.all(
-      ["a", "b"].map((key) => notify(doomed, { Records: [created(s3.bucket, key)] })),
-    );
-    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
-    expect((await doomed.process.result).signal).toBe("SIGKILL");
-    expect(existsSync(work.at("files/a"))).toBe(false);
-    const service = await serve([], envOf(s3));
-    await until("both objects", () => existsSync(work.at("files/a")) && existsSync(work.at("files/b")));
-    expect((await settled(service)).reduce((sum, run) => sum + (run.failed as number), 0)).toBe(0);
-  });
+  for (const [step, fault] of [
+    ["it acts on them", "events"],
+    ["their run is whole", "enqueue"],
+  ] as const)
+    it(`are not lost with a server that is killed before ${step}`, async ({ serve, s3, work }) => {
+      await s3.putAll({ a: "1", b: "2" });
+      const doomed = await serve([], { ...envOf(s3), DROVER_FAULT: fault });
+      const answers = await Promise.all(
+        ["a", "b"].map((key) => notify(doomed, { Records: [created(s3.bucket, key)] })),
+      );
+      expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+      expect((await doomed.process.result).signal).toBe("SIGKILL");
+      expect(existsSync(work.at("files/a"))).toBe(false);
+      const service = await serve([], envOf(s3));
+      await until("both objects", () => existsSync(work.at("files/a")) && existsSync(work.at("files/b")));
+      expect((await settled(service)).reduce((sum, run) => sum + (run.failed as number), 0)).toBe(0);
+    });
 
   it("go by routes, and remove what is gone where a route says so", async ({ serve, s3, work }) => {
     writeFileSync(
@@ -146,13 +176,13 @@ describe("notifications of storages", () => {
     );
     work.write({ "data/in/own": "never brought by Drover" });
     await s3.putAll({ "in/sub/a": "a", "in/b": "b", "in/c": "c", "keep/k": "k", "other/o": "o" });
-    const service = await serve(["--root", work.at("data")], envOf(s3));
+    const service = await serve(["--root", work.at("data")], { ...envOf(s3), REFUSED_FILE_TYPES: "exe" });
     const all = ["in/sub/a", "in/b", "in/c", "keep/k"];
-    const Records = [...all, "other/o", "in/dir/"].map((key) => created(s3.bucket, key));
+    const Records = [...all, "other/o", "in/dir/", "in/x.exe"].map((key) => created(s3.bucket, key));
     const strange = created("another-bucket", "in/b");
     expect((await notify(service, { Records: [...Records, strange] })).body).toMatchObject({
       accepted: 4,
-      ignored: 3,
+      ignored: 4,
     });
     await settled(service, 2);
     for (const key of all) expect(existsSync(work.at("data", key)), key).toBe(true);
