@@ -1,6 +1,9 @@
 import type { S3Settings } from "@drover/producer/runs/request";
 import type { EventSettings } from "./intake/route.js";
 
+/** Times of something that is done by the clock: an interval in milliseconds, or a cron expression and its IANA time zone. */
+export type Schedule = { everyMs: number } | { cron: string; timeZone: string };
+
 /** What a server is told by its settings. Nothing of it can be changed by a request. */
 export interface ServiceConfig {
   /** Directory that objects of the bucket are copied to, and downloaded from: an absolute path. */
@@ -20,8 +23,8 @@ export interface ServiceConfig {
   /** Globs of keys that `/sync` takes, and of those that it does not. */
   allowedTypes: string[];
   refusedTypes: string[];
-  /** Interval of the periodic sync, in milliseconds; undefined for none. */
-  periodicMs: number | undefined;
+  /** When `/sync` copies the whole bucket by itself; undefined for never. */
+  schedule: Schedule | undefined;
   /** Absolute path of Drover's own state. */
   stateDir: string;
   /** Runs of each kind that went well and are kept. */

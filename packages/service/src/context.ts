@@ -9,4 +9,6 @@ export interface ServiceContext {
   config: ServiceConfig;
   keeper: RunKeeper;
   log: Logger;
+  /** Aborted when the server stops: whoever is made to wait gets an answer then. */
+  stopping: AbortSignal;
 }

@@ -84,7 +84,8 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const durable = await DurableWrites.open(engine);
   const { stateDir, keepRuns } = config;
   const keeper = new RunKeeper({ engine, durable, stateDir, keepRuns, log });
-  const context = { engine, config, keeper, log };
+  const stop = new AbortController();
+  const context = { engine, config, keeper, log, stopping: stop.signal };
   const queue = new EventQueue(engine, durable);
   const sns = new SnsEndpoint(options.guard);
   const reception = new Reception({
@@ -95,11 +96,10 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     log,
   });
   const dispatcher = new EventDispatcher(context, queue);
-  let stopping = false;
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
-      () => !stopping && availability.isThere,
+      () => !stop.signal.aborted && availability.isThere,
       () => endpointsOf(routes),
     ),
     ...statusRoutes(context, browser),
@@ -130,7 +130,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   return {
     port: (server.address() as AddressInfo).port,
     async stop(deadlineMs) {
-      stopping = true;
+      stop.abort();
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);

@@ -1,4 +1,6 @@
 import { describe, expect } from "vitest";
+import * as does from "../../harness/behaviours.js";
+import { Gate, until } from "../../harness/gate.js";
 import { it } from "../../harness/service.js";
 
 const QUIET = { ENABLE_PERIODIC_SYNC: "false" };
@@ -122,6 +124,30 @@ describe("errors of the service", () => {
     expect((await service.ask("/api/v1/runs", { method: "DELETE" })).headers.get("allow")).toBe(
       "POST, GET, HEAD",
     );
+  });
+
+  it("do not keep a server that is told to stop", async ({ serve, work, origin }) => {
+    const gate = new Gate();
+    const held = origin.route("/held", does.gated(gate, does.file("x")));
+    const service = await serve(
+      ["--root", work.path, "--allow-address", "127.0.0.1", "--drain-deadline", "30"],
+      { ...QUIET, LOG_LEVEL: "DEBUG" },
+    );
+    const { body } = await service.ask("/api/v1/runs", { json: { sources: [held], to: work.at("out") } });
+    await gate.reached;
+    const waiting = service.ask(`/api/v1/runs/${body.id}?wait=60`);
+    const following = fetch(`${service.url}/api/v1/runs/${body.id}/events`).then((response) =>
+      response.text(),
+    );
+    const asked = () => service.logged("request").filter(({ url }) => /wait=60|events$/.test(String(url)));
+    await until("both", () => asked().length === 2);
+    const sinceMs = performance.now();
+    const stopped = service.stop();
+    expect((await waiting).body.state).toBe("running");
+    expect(await following).not.toContain("event: end");
+    gate.open();
+    expect((await stopped).code).toBe(0);
+    expect(performance.now() - sinceMs).toBeLessThan(15_000);
   });
 
   it("say that Redis is away, after a moment", async ({ serve, fleet, work }) => {

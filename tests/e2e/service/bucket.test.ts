@@ -174,6 +174,16 @@ describe("drover serve", () => {
     expect(body.runs.length).toBeGreaterThanOrEqual(2);
   });
 
+  it("copies the bucket at the times of a cron expression", async ({ serve, s3, work }) => {
+    await s3.put("a", "1");
+    const service = await serve([], envOf(s3, { ENABLE_PERIODIC_SYNC: "true", SYNC_CRON: "*/2 * * * * *" }));
+    expect((await service.ask("/sync/config")).body).toMatchObject({
+      sync_cron: "*/2 * * * * *",
+      sync_time_zone: "UTC",
+    });
+    await until("the sync", () => existsSync(work.at("files/a")));
+  });
+
   it("reads .env, tells what is wrong with a variable, and logs to a file too", async ({
     serve,
     box,
@@ -195,6 +205,8 @@ describe("drover serve", () => {
       ["API_PORT", "x"],
       ["LOG_LEVEL", "LOUD"],
       ["SYNC_INTERVAL_HOURS", "soon"],
+      ["SYNC_CRON", "now and then"],
+      ["SYNC_TIME_ZONE", "Elsewhere/Nowhere"],
       ["ENABLE_PERIODIC_SYNC", "maybe"],
       ["API_TOKEN", "short"],
     ] as const) {

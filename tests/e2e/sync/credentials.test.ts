@@ -11,6 +11,11 @@ const SECRET = "let-me-in";
 const BASIC = `Basic ${Buffer.from(`me:${SECRET}`).toString("base64")}`;
 const once = ["--retries", "1", "--timeout", "5"];
 
+it("a server that wants a login is told of with what can send one", async ({ box, origin, work }) => {
+  const { items } = await box.sync([origin.route("/a", does.status(401)), ...work.into, ...once]);
+  expect(items[0]?.error).toMatchObject({ class: "forbidden", message: expect.stringContaining("--netrc") });
+});
+
 describe("--netrc", () => {
   it("sends user and password to the host that it names, and nowhere else", async ({ box, origin, work }) => {
     const other = await FaultOrigin.start();

@@ -1,4 +1,6 @@
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { selfSigned } from "../../harness/certificate.js";
@@ -56,6 +58,33 @@ describe("through the proxies of the environment", () => {
     expect(up.items[0]).toMatchObject({ outcome: "copied" });
     expect(proxy.requests.length).toBe(fake.requests.length);
     for (const { headers } of fake.requests) expect(headers["user-agent"]).toBe("mine/1");
+  });
+
+  it("the services of credentials are asked, too", async ({ box, fake, work }) => {
+    fake.put("in/a.txt", "content");
+    const sts = createServer((_request, answer) => {
+      answer.writeHead(200, { "content-type": "text/xml" });
+      answer.end(
+        `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>AKIDOFSTS</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+      );
+    });
+    await new Promise<void>((resolve) => sts.listen(0, "127.0.0.1", resolve));
+    const { port } = sts.address() as AddressInfo;
+    const down = await box.sync(["s3://bucket/in/", ...work.into, ...once], {
+      env: {
+        ...env,
+        AWS_ENDPOINT_URL_S3: named(fake.endpoint, "s3.test"),
+        AWS_ENDPOINT_URL_STS: `http://sts.test:${port}`,
+        AWS_REGION: "us-east-1",
+        AWS_EC2_METADATA_DISABLED: "true",
+        AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/reader",
+        AWS_WEB_IDENTITY_TOKEN_FILE: work.write({ token: "a token" }),
+      },
+    });
+    expect(down.items).toMatchObject([{ outcome: "copied" }]);
+    expect(proxy.requests.some(({ target }) => target.includes("sts.test"))).toBe(true);
+    expect(fake.requests[0]?.headers.authorization).toContain("AKIDOFSTS");
+    await new Promise((resolve) => sts.close(resolve));
   });
 
   it("fetch goes as well, and the password is nowhere", async ({ box, origin, work }) => {

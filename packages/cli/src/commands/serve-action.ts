@@ -60,7 +60,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
         skipExisting: settings.skipExisting,
         allowedTypes: settings.allowedTypes,
         refusedTypes: settings.refusedTypes,
-        periodicMs: settings.periodicMs,
+        schedule: settings.schedule,
         events,
         stateDir: values["state-dir"] as string,
         keepRuns: values["keep-runs"],
@@ -116,6 +116,17 @@ function markerIn(stateDir: string) {
   };
 }
 
+function shownSchedule(schedule: ServiceSettings["schedule"]): Record<string, unknown> {
+  const every = schedule !== undefined && "everyMs" in schedule ? schedule.everyMs / 3_600_000 : null;
+  const cron = schedule !== undefined && "cron" in schedule ? schedule : { cron: null, timeZone: null };
+  return {
+    enable_periodic_sync: schedule !== undefined,
+    sync_interval_hours: every,
+    sync_cron: cron.cron,
+    sync_time_zone: cron.timeZone,
+  };
+}
+
 /** The settings that the service shows. */
 function shownOf(settings: ServiceSettings, resolved: Resolved): Record<string, unknown> {
   const own = Object.fromEntries(
@@ -126,8 +137,7 @@ function shownOf(settings: ServiceSettings, resolved: Resolved): Record<string, 
   return {
     s3_bucket_name: settings.bucket ?? null,
     local_download_dir: settings.downloadDir,
-    sync_interval_hours: settings.periodicMs === undefined ? null : settings.periodicMs / 3_600_000,
-    enable_periodic_sync: settings.periodicMs !== undefined,
+    ...shownSchedule(settings.schedule),
     max_file_size_mb: settings.maxFileSizeBytes / 1e6,
     skip_existing_files: settings.skipExisting,
     verify_file_integrity: settings.verifyIntegrity,

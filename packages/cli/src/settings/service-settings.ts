@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseEnv } from "node:util";
-import { errnoCode, SettingsError } from "@drover/shared/errors";
+import type { Schedule } from "@drover/service/config";
+import { errnoCode, messageOf, SettingsError } from "@drover/shared/errors";
+import { CronExpressionParser } from "cron-parser";
 import type { Resolved, SettingName, Settings } from "./settings.js";
 import { parseDecimal } from "./units.js";
 
@@ -14,8 +16,8 @@ export interface ServiceSettings {
   retries: number;
   timeoutMs: number;
   maxFileSizeBytes: number;
-  /** Interval of the periodic sync in milliseconds; undefined for none. */
-  periodicMs: number | undefined;
+  /** When the bucket is copied by itself; undefined for never. */
+  schedule: Schedule | undefined;
   skipExisting: boolean;
   verifyIntegrity: boolean;
   logLevel: LogLevel;
@@ -81,7 +83,7 @@ export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Reso
     timeoutMs: timeout * 1000,
     maxFileSizeBytes:
       own("max-file-size") ?? number("MAX_FILE_SIZE_MB", 1_000, { least: 0.001, most: 1e9 }) * 1e6,
-    periodicMs: yes("ENABLE_PERIODIC_SYNC", true) ? hours * 3_600_000 : undefined,
+    schedule: yes("ENABLE_PERIODIC_SYNC", true) ? (cronOf() ?? { everyMs: hours * 3_600_000 }) : undefined,
     skipExisting: yes("SKIP_EXISTING_FILES", true),
     verifyIntegrity: yes("VERIFY_FILE_INTEGRITY", true),
     logLevel: levelOf(variable("LOG_LEVEL") ?? "INFO"),
@@ -91,6 +93,28 @@ export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Reso
     allowedTypes: listOf("ALLOWED_FILE_TYPES").map(globOf),
     refusedTypes: listOf("REFUSED_FILE_TYPES").map(globOf),
   };
+}
+
+/** The times of SYNC_CRON in SYNC_TIME_ZONE; undefined where there is none. */
+function cronOf(): Schedule | undefined {
+  const cron = variable("SYNC_CRON");
+  const timeZone = variable("SYNC_TIME_ZONE") ?? "UTC";
+  try {
+    new Intl.DateTimeFormat("en", { timeZone });
+  } catch {
+    throw new SettingsError(
+      `SYNC_TIME_ZONE must be a zone such as Europe/Berlin, not ${JSON.stringify(timeZone)}`,
+    );
+  }
+  if (cron === undefined) return undefined;
+  if (variable("SYNC_INTERVAL_HOURS") !== undefined)
+    throw new SettingsError("SYNC_CRON and SYNC_INTERVAL_HOURS exclude each other: set one");
+  try {
+    CronExpressionParser.parse(cron, { tz: timeZone });
+  } catch (error) {
+    throw new SettingsError(`SYNC_CRON must be a cron expression such as '0 2 * * *': ${messageOf(error)}`);
+  }
+  return { cron, timeZone };
 }
 
 function variable(name: string): string | undefined {

@@ -4,6 +4,7 @@ import { summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import type { Outcome } from "@drover/shared/outcome";
 import type { Request, Response } from "express";
+import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { isOver, showOutcome, showRun } from "./shown.js";
 
@@ -19,12 +20,13 @@ const MOST_CONNECTIONS = 500;
 let connections = 0;
 
 /**
- * Streams what becomes of the files of a run, as server-sent events, until the run has ended or the client has gone.
+ * Streams what becomes of the files of a run, as server-sent events, until the run has ended, the client has gone, or the
+ * server stops: another one goes on from the last id.
  *
  * @throws Problem 429 where too many follow.
  */
 export async function streamEvents(
-  engine: Engine,
+  { engine, stopping }: Pick<ServiceContext, "engine" | "stopping">,
   id: string,
   request: Request,
   response: Response,
@@ -41,7 +43,7 @@ export async function streamEvents(
       "X-Accel-Buffering": "no",
     });
     response.flushHeaders();
-    await new EventStream(engine, id, response).run(request.headers["last-event-id"]);
+    await new EventStream(engine, id, response, stopping).run(request.headers["last-event-id"]);
   } finally {
     connections--;
     response.end();
@@ -58,11 +60,12 @@ class EventStream {
     private readonly engine: Engine,
     private readonly id: string,
     private readonly response: Response,
+    private readonly stopping: AbortSignal,
   ) {}
 
   async run(lastEventId: string | string[] | undefined): Promise<void> {
     await this.#begin(typeof lastEventId === "string" ? lastEventId : undefined);
-    while (!this.response.destroyed) {
+    while (!this.response.destroyed && !this.stopping.aborted) {
       const summary = await summaryOf(this.engine, this.id); // before the files: what ended until then is read below
       const read = await this.#files();
       if (read === MOST_READ) continue;

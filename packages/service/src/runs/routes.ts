@@ -45,7 +45,7 @@ const RUN = { description: "The run.", schema: runSchema };
 
 /** `/api/v1/runs`: makes runs, tells how they stand, and ends or retries them. */
 export function runRoutes(context: ServiceContext): Route[] {
-  const { engine, config, keeper } = context;
+  const { engine, config, keeper, stopping } = context;
   const runOf = async (given: string): Promise<Run> => await known(engine, given);
   return [
     route({
@@ -129,7 +129,7 @@ export function runRoutes(context: ServiceContext): Route[] {
         const untilMs = Date.now() + query.wait * 1000;
         for (;;) {
           const summary = await summaryOf(engine, id);
-          if (isOver(summary.run) || Date.now() >= untilMs || request.destroyed)
+          if (isOver(summary.run) || Date.now() >= untilMs || request.destroyed || stopping.aborted)
             return { status: 200, body: showRun(summary) };
           await sleep(Math.min(WAIT_LOOK_MS, Math.max(untilMs - Date.now(), 1)));
         }
@@ -212,7 +212,7 @@ export function runRoutes(context: ServiceContext): Route[] {
       answers: { 200: { description: "Events until the run ends.", contentType: "text/event-stream" } },
       isSlow: true,
       async handle({ params, request, response }) {
-        await streamEvents(engine, (await runOf(params.run)).id, request, response);
+        await streamEvents(context, (await runOf(params.run)).id, request, response);
         return undefined;
       },
     }),

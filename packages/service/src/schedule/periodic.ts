@@ -3,6 +3,7 @@ import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { Queue, Worker } from "bullmq";
 import { planSync } from "../bucket/sync.js";
+import type { Schedule } from "../config.js";
 import type { ServiceContext } from "../context.js";
 
 /** BullMQ's queue of what the servers do by the clock, and the scheduler's name in it. */
@@ -10,7 +11,7 @@ const QUEUE = "schedule";
 const SCHEDULER = "periodic-sync";
 
 /**
- * Copies the whole bucket at an interval, first at the start: once for all servers of a Redis, however many there are.
+ * Copies the whole bucket by the clock, where it is an interval first at the start: once for all servers of a Redis, however many there are.
  * BullMQ's job scheduler makes the job, and one of the servers takes it.
  */
 export class PeriodicSync {
@@ -31,18 +32,20 @@ export class PeriodicSync {
 
   /**
    * Starts it, or takes the schedule away where there is no interval. A schedule that is there already stays, unless its
-   * interval is another.
+   * times are others.
    */
   static async start(context: ServiceContext): Promise<PeriodicSync> {
-    const { periodicMs, bucket } = context.config;
+    const { schedule, bucket } = context.config;
     const periodic = new PeriodicSync(context);
     const known = await periodic.#queue.getJobScheduler(SCHEDULER);
-    if (periodicMs === undefined || bucket === undefined) {
+    if (schedule === undefined || bucket === undefined) {
       if (known) await periodic.#queue.removeJobScheduler(SCHEDULER);
-    } else if (known?.every !== periodicMs)
+    } else if (!known || !isSame(known, schedule))
       await periodic.#queue.upsertJobScheduler(
         SCHEDULER,
-        { every: periodicMs },
+        "everyMs" in schedule
+          ? { every: schedule.everyMs }
+          : { pattern: schedule.cron, tz: schedule.timeZone },
         { name: SCHEDULER, opts: { removeOnComplete: true, removeOnFail: true } },
       );
     return periodic;
@@ -50,12 +53,12 @@ export class PeriodicSync {
 
   async #sync(): Promise<void> {
     const { config, keeper, log } = this.context;
-    if (config.periodicMs === undefined || config.bucket === undefined) return;
+    if (config.schedule === undefined || config.bucket === undefined) return;
     try {
       const planned = await planSync("", config);
       planned.spec.label = SCHEDULER;
       const { id } = await keeper.submit(planned, (message) => log.warn(message));
-      log.info({ run: id, every_s: config.periodicMs / 1000 }, "periodic sync begun");
+      log.info({ run: id }, "periodic sync begun");
     } catch (error) {
       log.error({ error: redactText(messageOf(error)) }, "periodic sync cannot begin");
     }
@@ -65,4 +68,10 @@ export class PeriodicSync {
     await this.#worker.close();
     await this.#queue.close();
   }
+}
+
+/** Whether a scheduler that is there has these times. */
+function isSame(known: { every?: number; pattern?: string; tz?: string }, schedule: Schedule): boolean {
+  if ("everyMs" in schedule) return known.every === schedule.everyMs;
+  return known.pattern === schedule.cron && known.tz === schedule.timeZone;
 }

@@ -109,7 +109,11 @@ function whole({ body }: HttpAnswer, entry: SourceEntry): Opened {
 
 function refuse(answer: HttpAnswer): TransferError {
   discard(answer);
-  return statusError(answer.status, answer.headers);
+  const error = statusError(answer.status, answer.headers);
+  if (answer.status !== 401) return error;
+  const { class: cls, message, permanent, verdict } = error;
+  const remedy = "--netrc, --bearer-token-file or --header can send a login";
+  return new TransferError(cls, `${message}: ${remedy}`, { permanent, verdict });
 }
 
 /** Any transfer coding but chunked would have to be undone. None was requested (TE), so none is supported. */

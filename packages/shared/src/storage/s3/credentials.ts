@@ -93,11 +93,12 @@ export function isSameIdentity(one: AwsIdentity, other: AwsIdentity | undefined)
 
 async function load(spec: S3Spec) {
   const { defaultProvider } = await import("@aws-sdk/credential-provider-node");
+  const { credentialRequests } = await import("./credential-requests.js");
   const quiet = () => {};
   return defaultProvider({
     ...(spec.profile === undefined ? {} : { profile: spec.profile }),
     ignoreCache: true, // the files may change while a worker runs
-    clientConfig: { region: spec.region },
+    clientConfig: { region: spec.region, requestHandler: credentialRequests as never },
     // Else it writes to the console if the environment has both a profile and keys.
     logger: { trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet },
   });
