@@ -1,4 +1,5 @@
 import type { S3Settings } from "@drover/producer/runs/request";
+import type { EventSettings } from "./intake/route.js";
 
 /** Times of something that is done by the clock: an interval in milliseconds, or a cron expression and its IANA time zone. */
 export type Schedule = { everyMs: number } | { cron: string; timeZone: string };
@@ -24,8 +25,6 @@ export interface ServiceConfig {
   refusedTypes: string[];
   /** When `/sync` copies the whole bucket by itself; undefined for never. */
   schedule: Schedule | undefined;
-  /** Addresses beside the public ones that requests may lead this server to. */
-  allowAddresses: string[];
   /** Requests of one caller, on average; 0 for no limit. */
   requestsPerSecond: number;
   /** How long the delivery of a webhook is tried, in milliseconds. */
@@ -35,6 +34,8 @@ export interface ServiceConfig {
   /** Runs of each kind that went well and are kept. */
   keepRuns: number;
   keepOutcomes: { most: number; ms: number };
+  /** Which notifications of storages are acted on. */
+  events: EventSettings;
   /** The settings as `/sync/config` shows them, secrets hidden. */
   shown: Record<string, unknown>;
 }

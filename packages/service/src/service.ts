@@ -1,22 +1,30 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { wantedBy } from "@drover/producer/expand/wanted";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { RequestRate } from "@drover/shared/protocol/request-rate";
-import { AddressGuard } from "@drover/shared/storage/http/guard";
+import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import type { Logger } from "pino";
 import { downloadRoute, filesRoute } from "./bucket/files.js";
 import { openRoutes, statusRoutes } from "./bucket/status.js";
-import { triggerRoute } from "./bucket/sync.js";
+import { triggerRoute, typeFilters } from "./bucket/sync.js";
 import type { ServiceConfig } from "./config.js";
+import { DurableWrites } from "./durable-writes.js";
 import { createApp } from "./http/app.js";
 import { Availability } from "./http/availability.js";
 import { openApiOf } from "./http/document.js";
 import { documentRoutes } from "./http/pages.js";
 import type { Route } from "./http/route.js";
+import { EventDispatcher } from "./intake/dispatcher.js";
+import { eventRoutes } from "./intake/event-routes.js";
+import { notificationRoutes } from "./intake/notification-routes.js";
+import { EventQueue } from "./intake/queue.js";
+import { Reception } from "./intake/reception.js";
+import { SnsEndpoint } from "./intake/sns-endpoint.js";
 import { auditRoute } from "./operate/audit.js";
 import { operateRoutes } from "./operate/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
@@ -44,6 +52,8 @@ export interface ServiceOptions {
   hasSeenToken: boolean;
   noteTokenSeen(): void;
   corsOrigins: string[];
+  /** Decides where Amazon SNS may be asked for certificates. */
+  guard: AddressGuard;
   /** Directory with the scripts of the documentation's pages. */
   assets: string;
 }
@@ -76,11 +86,23 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   if (services.s3 === undefined) throw new Error("no S3 service was planned");
   const browser = new S3Browser(services.s3);
   const availability = new Availability(redis, (message) => log.warn(message));
-  const keeper = new RunKeeper({ engine, stateDir: config.stateDir, keepRuns: config.keepRuns, log });
+  const durable = await DurableWrites.open(engine);
+  const { stateDir, keepRuns } = config;
+  const keeper = new RunKeeper({ engine, durable, stateDir, keepRuns, log });
   const stop = new AbortController();
-  const guard = new AddressGuard(config.allowAddresses);
+  const { guard } = options;
   const context = { engine, config, keeper, guard, log, stopping: stop.signal };
   const audit = new AuditLog(redis, keys);
+  const queue = new EventQueue(engine, durable);
+  const sns = new SnsEndpoint(guard);
+  const reception = new Reception({
+    queue,
+    settings: config.events,
+    wanted: wantedBy({ patterns: ["*"], filters: typeFilters(config), patternSyntax: "rclone" }),
+    get: (url) => sns.get(url),
+    log,
+  });
+  const dispatcher = new EventDispatcher(context, queue);
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
@@ -94,6 +116,8 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     ...runRoutes(context),
     ...operateRoutes(context),
     auditRoute(audit),
+    ...notificationRoutes(config, reception),
+    ...eventRoutes(queue, reception),
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;
@@ -108,10 +132,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     await listen(server, host, options.port);
   } catch (error) {
     availability.close();
-    await browser.close();
+    durable.close();
+    await Promise.all([browser.close(), sns.close()]);
     throw error;
   }
   keeper.start();
+  dispatcher.start();
   const periodic = await PeriodicSync.start(context);
   const webhooks = new WebhookWatch(context);
   return {
@@ -121,10 +147,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
-      await Promise.all([once(server, "close"), keeper.stop(), periodic.stop(), webhooks.stop()]);
+      await Promise.all([once(server, "close"), dispatcher.stop(), periodic.stop(), webhooks.stop()]);
+      await keeper.stop();
       clearTimeout(timer);
       availability.close();
-      await browser.close();
+      durable.close();
+      await Promise.all([browser.close(), sns.close()]);
     },
   };
 }

@@ -6,6 +6,7 @@ const [point, nth] = (process.env.DROVER_FAULT ?? "").split(":");
 let left = Number(nth ?? "1");
 
 export type Failpoint =
+  | "events"
   | "expand"
   | "enqueue"
   | "dispatch"

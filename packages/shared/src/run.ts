@@ -96,6 +96,12 @@ export const runSpecSchema = z.object({
   fleet: z.boolean().default(false),
   /** Whether the run has its own request headers, so that it must not share files with other runs. */
   ownFlights: z.boolean().default(false),
+  /**
+   * What becomes of the copy of an object that an item of the list names and that is gone: it stays, or is removed if the
+   * catalog says that it came from that object. Neither is a failure, and such items are not looked at before they are
+   * queued. Default: an item that is not there is a failure.
+   */
+  whenGone: z.enum(["leave", "remove"]).optional(),
   /** Whether its URLs came from somebody who must not aim the machine that fetches them at its own network. */
   guarded: z.boolean().optional(),
 });

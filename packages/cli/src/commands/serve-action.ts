@@ -2,10 +2,12 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { planServices } from "@drover/producer/runs/services";
+import { eventSettingsOf } from "@drover/service/intake/settings";
 import { type RunningService, startService } from "@drover/service/service";
 import type { Engine } from "@drover/shared/engine";
 import { makeDirectory } from "@drover/shared/make-directory";
 import { redactUrl } from "@drover/shared/redact";
+import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { RunningWorker } from "@drover/worker/runtime/start-worker";
 import type { Logger } from "pino";
@@ -30,6 +32,11 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
   const settings = serviceSettingsOf(flags, resolved);
   const { values, origins } = resolved;
   const roots = rootsOf(flags.root ?? [], settings.downloadDir);
+  const { value: section, place = "drover.yaml" } = resolved.events ?? {};
+  const { bucket } = settings;
+  const downloadDir = roots[0] ?? settings.downloadDir;
+  const events = eventSettingsOf(section, place, { roots, bucket, downloadDir });
+  const guard = new AddressGuard(flags.allowAddress);
   const log = serviceLogger(settings);
   const carries = values.redis === undefined || origins.concurrency !== "default";
   return await withEngine(values, async (engine) => {
@@ -38,6 +45,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       ...addressOf(settings, resolved),
       log,
       environmentToken: settings.apiToken,
+      guard,
       insecure: flags.insecure ?? false,
       corsOrigins: settings.corsOrigins,
       assets: fileURLToPath(new URL("./assets", import.meta.url)),
@@ -53,9 +61,9 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
         allowedTypes: settings.allowedTypes,
         refusedTypes: settings.refusedTypes,
         schedule: settings.schedule,
-        allowAddresses: flags.allowAddress ?? [],
         requestsPerSecond: settings.requestsPerSecond,
         webhookRetryMs: settings.webhookRetryMs,
+        events,
         stateDir: values["state-dir"] as string,
         keepRuns: values["keep-runs"],
         keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },

@@ -9,6 +9,8 @@ export interface Layer {
   /** Where they are, for people: `drover.yaml`, or `profile prod of drover.yaml`. */
   place: string;
   values: Record<string, unknown>;
+  /** The section `events`, which `drover serve` reads; undefined where there is none. */
+  events?: unknown;
 }
 
 /** The settings file of the user, for all directories. It need not exist. */
@@ -32,7 +34,7 @@ export async function readLayers(
   const project = await readFile(config ?? "drover.yaml", config !== undefined, known);
   const user = await readFile(userFile(), false, known);
   const files = [project, user].filter((each) => each !== undefined);
-  const layers = files.map(({ path, values }) => ({ place: path, values }));
+  const layers = files.map(({ path, values, events }) => ({ place: path, values, events }));
   if (profile === undefined) return layers;
   const chosen = files.flatMap(({ path, profiles }) => {
     const values = Object.hasOwn(profiles, profile) ? profiles[profile] : undefined;
@@ -50,6 +52,7 @@ export async function readLayers(
 interface SettingsFile {
   path: string;
   values: Record<string, unknown>;
+  events: unknown;
   profiles: Record<string, Record<string, unknown>>;
 }
 
@@ -59,14 +62,14 @@ async function readFile(
   known: string[],
 ): Promise<SettingsFile | undefined> {
   if (!mustExist && !existsSync(path)) return undefined;
-  const { profiles = null, ...values } = lines(await parse(path), path);
+  const { profiles = null, events, ...values } = lines(await parse(path), path);
   check(values, path, known);
   const read: SettingsFile["profiles"] = {};
   for (const [name, content] of Object.entries(lines(profiles, `profiles of ${path}`))) {
     read[name] = lines(content, `profile ${name} of ${path}`);
     check(read[name], `profile ${name} of ${path}`, known);
   }
-  return { path, values, profiles: read };
+  return { path, values, events, profiles: read };
 }
 
 async function parse(path: string): Promise<unknown> {

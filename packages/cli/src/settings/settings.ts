@@ -293,6 +293,8 @@ export interface Resolved {
   places: Record<SettingName, string>;
   /** Profile that was chosen on the command line. */
   typedProfile?: string;
+  /** The section `events` of the settings files, and in which file it is; absent where there is none. */
+  events?: { place: string; value: unknown };
 }
 
 /**
@@ -357,7 +359,9 @@ export async function resolveSettings(
   if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
   values["state-dir"] ??= stateDir();
   values["breaker-wait"] ??= values["circuit-ttl"];
-  return { values: values as Settings, origins, places };
+  const events = layers.find((each) => each.events !== undefined && each.events !== null);
+  const section = events && { place: events.place, value: events.events };
+  return { values: values as Settings, origins, places, ...(section ? { events: section } : {}) };
 }
 
 /** A setting's own environment variable. */

@@ -199,6 +199,15 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
     return;
   }
   const redacted = redactUrl(text);
+  if (spec.whenGone !== undefined && named.expected === "file") {
+    const destination = named.name ?? storage.fileName(text, spec.layout);
+    yield entry(
+      spec,
+      { source: text, redacted, destination, sha256: named.sha256, version: undefined },
+      after,
+    );
+    return;
+  }
   const lister = await listers.of(storage);
   const looked = await listing(
     redacted,

@@ -93,6 +93,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
+  if (request.whenGone !== undefined) spec.whenGone = request.whenGone;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.deadlineMs !== undefined) spec.deadlineMs = checkDeadline(terms.deadlineMs);

@@ -166,6 +166,11 @@ export const runRequestSchema = z.strictObject({
   keepOutcomes: z
     .strictObject({ most: z.number().int().nonnegative(), ms: z.number().nonnegative() })
     .default({ most: 10_000, ms: 86_400_000 }),
+  /**
+   * What becomes of the copy of an object that `listText` names and that is gone, which is no failure then: see the run's
+   * spec. Default: it is a failure.
+   */
+  whenGone: z.enum(["leave", "remove"]).optional(),
   selection: selectionSchema,
   destination: destinationSchema,
   terms: termsSchema.prefault({}),

@@ -86,10 +86,6 @@ export async function planSync(prefix: string, config: ServiceConfig) {
   const bucket = bucketOf(config);
   const slash = prefix.lastIndexOf("/") + 1;
   const [parent, begin] = [prefix.slice(0, slash), globQuoted(prefix.slice(slash))];
-  const types = [
-    ...config.refusedTypes.map((glob) => `- ${glob}`),
-    ...(config.allowedTypes.length === 0 ? [] : [...config.allowedTypes.map((glob) => `+ ${glob}`), "- *"]),
-  ];
   return await planRun({
     directory: config.downloadDir,
     stateDir: config.stateDir,
@@ -98,7 +94,7 @@ export async function planSync(prefix: string, config: ServiceConfig) {
     selection: {
       sources: [s3Text({ bucket, key: parent })],
       patterns: begin === "" ? ["*"] : [`/${begin}*`, `/${begin}*/**`],
-      filters: types,
+      filters: typeFilters(config),
     },
     destination: { root: parent === "" ? config.downloadDir : join(config.downloadDir, parent) },
     terms: {
@@ -109,6 +105,12 @@ export async function planSync(prefix: string, config: ServiceConfig) {
     },
     s3: config.s3,
   });
+}
+
+/** Filters of the types of files that are taken. */
+export function typeFilters({ allowedTypes, refusedTypes }: ServiceConfig): string[] {
+  const allowed = allowedTypes.length === 0 ? [] : [...allowedTypes.map((glob) => `+ ${glob}`), "- *"];
+  return [...refusedTypes.map((glob) => `- ${glob}`), ...allowed];
 }
 
 /** @throws Problem 409 where no bucket is set. */

@@ -11,7 +11,7 @@ import { limitRate } from "../security/rate.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
 import { Problem } from "./problem.js";
-import { logRequests } from "./request-log.js";
+import { logRequests, shownUrl } from "./request-log.js";
 import type { Call, Reply, Route } from "./route.js";
 
 /** Largest body of a request, in bytes. */
@@ -94,19 +94,21 @@ interface Guards {
 
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
   const work = (async () => {
-    const caller: Caller = await guards.access.check(request, route.scope);
+    const caller = await callerOf(route, request, guards.access);
     response.locals.caller = caller.id;
     await limitRate(guards.rate, route, caller, request);
-    const call = {
+    const checkedCall = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
       headers: checked(route.headers, request.headers, 400, "the headers"),
       query: checked(route.query, request.query, 400, "the query"),
-      body: await bodyOf(route, request),
-      caller,
-      request,
-      response,
     };
-    return await audited(route, call, guards);
+    const release = await route.rawBody?.hold(lengthOf(request));
+    try {
+      const call = { ...checkedCall, body: await bodyOf(route, request), caller, request, response };
+      return await audited(route, call, guards);
+    } finally {
+      release?.();
+    }
   })();
   const reply = await (route.scope === "open" ? work : guards.availability.whileThere(work, route.isSlow));
   if (reply === undefined) return;
@@ -145,6 +147,19 @@ async function audited(
     note(problemOf(error).status, call.request.path, 0);
     throw error;
   }
+}
+
+async function callerOf(route: Route, request: Request, access: Access): Promise<Caller> {
+  if (!route.identify) return await access.check(request, route.scope);
+  const caller = route.identify(paramsOf(request));
+  if (caller === undefined) throw new Problem(401, "no route has this secret");
+  return caller;
+}
+
+/** Bytes of a body, as far as they are known before it is read. */
+function lengthOf({ headers }: Request): number {
+  const length = Number(headers["content-length"] ?? MOST_BODY_BYTES);
+  return Math.min(length, MOST_BODY_BYTES) || 0;
 }
 
 /** A parameter that takes slashes comes in pieces. */
@@ -255,7 +270,12 @@ function tellProblem(log: Logger): ErrorRequestHandler {
       const cause = problem.options.cause ?? error;
       const stack = problem.status === 500 && cause instanceof Error ? { stack: cause.stack } : {};
       log.error(
-        { request_id: response.locals.requestId, path: request.path, error: messageOf(cause), ...stack },
+        {
+          request_id: response.locals.requestId,
+          path: shownUrl(request.path),
+          error: messageOf(cause),
+          ...stack,
+        },
         "failed",
       );
     }

@@ -64,7 +64,9 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     tags: [route.tag],
-    ...(route.scope === "open" ? { security: [{}] } : { security: [{ token: [route.scope] }, {}] }),
+    ...(route.scope === "open" || route.identify
+      ? { security: [{}] }
+      : { security: [{ token: [route.scope] }, {}] }),
     requestParams: {
       ...(params ? { path: params } : {}),
       ...(query ? { query } : {}),

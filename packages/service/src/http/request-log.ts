@@ -3,6 +3,20 @@ import { redactText } from "@drover/shared/redact";
 import type { RequestHandler } from "express";
 import type { Logger } from "pino";
 
+/** The secrets of routes are in paths below this. */
+const SECRET_BELOW = /notification[^/?]*\/+[^?]/i;
+
+/** A path, or a path with its query, as it may be logged. */
+export function shownUrl(url: string): string {
+  let decoded = url;
+  try {
+    decoded = decodeURIComponent(url);
+  } catch {
+    // as it is
+  }
+  return SECRET_BELOW.test(url) || SECRET_BELOW.test(decoded) ? "/sync/s3-notification/***" : redactText(url);
+}
+
 /** Gives each request an id, and logs it and its answer: one line each, without query values that may be secret. */
 export function logRequests(log: Logger): RequestHandler {
   return (request, response, next) => {
@@ -11,7 +25,7 @@ export function logRequests(log: Logger): RequestHandler {
     response.locals.requestId = id;
     response.setHeader("X-Request-Id", id);
     const sinceMs = performance.now();
-    const what = { request_id: id, method: request.method, url: redactText(request.originalUrl) };
+    const what = { request_id: id, method: request.method, url: shownUrl(request.originalUrl) };
     log.debug({ ...what, from: request.socket.remoteAddress }, "request");
     response.once("close", () => {
       const fields = {

@@ -50,8 +50,14 @@ export interface Route {
   body?: z.ZodType;
   /** Whether a body may be left out. Default false. */
   bodyIsOptional?: boolean;
-  /** Instead of `body`: the handler reads the bytes, whatever their type. */
-  rawBody?: { description: string };
+  /** Instead of `body`: the handler gets the bytes, whatever their type. */
+  rawBody?: {
+    description: string;
+    /** Waits until a body of so many bytes may be in memory. @returns what is called when it is not any more. */
+    hold(bytes: number): Promise<() => void>;
+  };
+  /** Instead of a token: who asks, by the parameters of the path; undefined for nobody. */
+  identify?(params: Record<string, string>): Caller | undefined;
   /** Answers by status. Errors that every route can give are documented by themselves. */
   answers: Record<number, Answer>;
   /** Whether it may take as long as it wants. Default false. */
@@ -60,18 +66,21 @@ export interface Route {
 }
 
 type Infer<S> = S extends z.ZodType ? z.infer<S> : Record<string, never>;
+type BodyOf<Body, Raw> = Raw extends object ? Buffer : Infer<Body>;
 
 /** Makes a route whose handler knows the types of what it gets. */
 export function route<
   Params extends z.ZodObject | undefined = undefined,
   Query extends z.ZodObject | undefined = undefined,
   Body extends z.ZodType | undefined = undefined,
+  Raw extends Route["rawBody"] = undefined,
 >(
-  definition: Omit<Route, "handle" | "params" | "query" | "body"> & {
+  definition: Omit<Route, "handle" | "params" | "query" | "body" | "rawBody"> & {
     params?: Params;
     query?: Query;
     body?: Body;
-    handle(call: Call<Infer<Params>, Infer<Query>, Infer<Body>>): Promise<Reply | undefined>;
+    rawBody?: Raw;
+    handle(call: Call<Infer<Params>, Infer<Query>, BodyOf<Body, Raw>>): Promise<Reply | undefined>;
   },
 ): Route {
   return definition as unknown as Route;

@@ -10,19 +10,19 @@ import type { CreatedAlong } from "@drover/shared/protocol/ledger";
 import { redactText } from "@drover/shared/redact";
 import type { Run } from "@drover/shared/run";
 import type { Logger } from "pino";
+import type { DurableWrites } from "../durable-writes.js";
 
 /** Runs of servers that died are looked for at this interval, in milliseconds. */
 const LOOK_MS = 3_000;
 /** Runs that one server expands at once. The others wait for their turn. */
 const MOST_AT_ONCE = 16;
-/** Time limit of Redis in milliseconds to say that a new run is on its disk. */
-const WAITAOF_MS = 1_000;
 
 /** Whether what failed is retried, and which of it. */
 export type Resumption = Pick<ResumeOptions, "retry" | "only">;
 
 export interface KeeperOptions {
   engine: Engine;
+  durable: DurableWrites;
   stateDir: string;
   keepRuns: number;
   log: Logger;
@@ -78,8 +78,8 @@ export class RunKeeper {
 
   /** Resolves when what was written so far is on Redis's disk, as far as Redis can tell. */
   async untilOnDisk(): Promise<void> {
-    // Redis before 7.2 has no WAITAOF: it writes to its disk every second.
-    await this.options.engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS).catch(() => {});
+    const { durable, engine } = this.options;
+    await durable.write((pipeline) => pipeline.set(engine.keys.mark(), 1));
   }
 
   /**

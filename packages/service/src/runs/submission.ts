@@ -271,12 +271,16 @@ async function* bytesOf(list: string): AsyncGenerator<Buffer> {
 /** @throws Problem 403 for a path that is not below a root of the server. */
 function refuseOutside(location: string, { roots }: ServiceConfig, what: "source" | "destination"): void {
   if (/^https?:/i.test(location) || (what === "source" && /^s3:/i.test(location))) return;
-  const allowed = roots.some((root) =>
-    location.startsWith("/") ? root.startsWith("/") && liesWithin(location, root) : isBelow(location, root),
-  );
-  if (!allowed)
+  if (!isBelowAny(location, roots))
     throw new Problem(
       403,
       `the ${what} ${location} is not below ${roots.join(" or ")}: the server's --root says what is`,
     );
+}
+
+/** Whether a path, or `s3://bucket/key`, lies below one of the roots; of paths, with links resolved. */
+export function isBelowAny(location: string, roots: readonly string[]): boolean {
+  return roots.some((root) =>
+    location.startsWith("/") ? root.startsWith("/") && liesWithin(location, root) : isBelow(location, root),
+  );
 }

@@ -47,6 +47,7 @@ export class Flights {
       ...(spec.ignoreTimes ? ["ignoreTimes"] : []),
       // Nothing for others: producers and workers of earlier versions must come to the same id.
       ...(spec.guarded ? ["guarded"] : []),
+      ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
     ]);
     return shortHash("copy", job.s, lease, terms);
   }

@@ -83,6 +83,8 @@ export class Keys {
   tokensUsed = () => `${this.namespace}:tokens:used`;
   /** Stream of what was changed over the HTTP service, and by whom. */
   audit = () => `${this.namespace}:audit`;
+  /** Is written so as to learn that all that was written before it is on disk. */
+  mark = () => `${this.namespace}:service:mark`;
   /** Sorted set of runs that a server of the HTTP service expands, by when they were asked for (ms). */
   expanding = () => `${this.namespace}:service:expanding`;
   /** Hash of a request with an idempotency key, by a hash of who asked and the key. It goes with its run. */
@@ -93,6 +95,15 @@ export class Keys {
   webhook = (id: string) => `${this.namespace}:run:${id}:webhook`;
   /** Sorted set of runs whose webhooks wait for their ends, by when the runs began (ms). */
   webhooks = () => `${this.namespace}:service:webhooks`;
+
+  /** Stream of events of storages that no server has made a run of yet. */
+  events = () => `${this.namespace}:service:events`;
+  /** Stream of notifications, or parts of them, that could not be understood or must not be acted on. */
+  deadEvents = () => `${this.namespace}:service:events:dead`;
+  /** Hash of how many events were accepted, ignored and dead so far. */
+  eventCounts = () => `${this.namespace}:service:events:counts`;
+  /** The server that makes runs of events. It expires. */
+  eventsHolder = () => `${this.namespace}:service:events:holder`;
 
   /** The fleet's queue. */
   fleetQueue = () => "fleet";

@@ -21,6 +21,8 @@ export interface Terms {
   ignoreTimes?: true | undefined;
   /** Whether to continue where an earlier attempt stopped. */
   resume: boolean;
+  /** What becomes of the copy of a source that is gone, where that is no failure. Default: it is one. */
+  whenGone?: "leave" | "remove" | undefined;
   /** Whether to fsync file and directory before a file counts as copied. */
   durable: boolean;
 }

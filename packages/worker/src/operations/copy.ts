@@ -1,6 +1,8 @@
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import { NO_ENTRY } from "@drover/shared/protocol/admission";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
+import { NoSuchObjectError } from "@drover/shared/storage/s3/errors";
 import type { Body, Opened, Source } from "@drover/shared/storage/source";
 import type { Attempt } from "../attempt/attempt.js";
 import { dropBytes, encodeResumeRecord } from "../attempt/resume-record.js";
@@ -9,7 +11,7 @@ import { StoppingError } from "../attempt/stopping.js";
 import type { Operation } from "../attempt/under-lease.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
-import { mayRun, type Staging } from "../destinations/destination.js";
+import { type Before, mayRun, type Staging } from "../destinations/destination.js";
 
 /** Number of crashed attempts after which a fleet's file is not retried. */
 const MOST_CRASHES = 8;
@@ -41,8 +43,12 @@ export class CopyFile implements Operation {
     }
 
     const source = await context.source(job);
-    const opened = await open(source, attempt, ignoreTimes ? "" : before.known);
+    const opened = await open(source, attempt, ignoreTimes ? "" : before.known).catch((error: unknown) => {
+      if (attempt.terms.whenGone !== undefined && error instanceof NoSuchObjectError) return undefined;
+      throw error;
+    });
     failpoint("open");
+    if (!opened) return await this.#gone(before);
     if (opened.is === "unchanged") {
       await this.#staging?.discard();
       const { version, mode } = opened.entry;
@@ -74,6 +80,25 @@ export class CopyFile implements Operation {
     const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
     const { outcome, unconditional } = published;
     return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional };
+  }
+
+  /** Ends a file whose source is gone, where that is no failure. */
+  async #gone({ entry }: Before): Promise<FileEnd> {
+    const { attempt } = this;
+    const { context, file, terms } = attempt;
+    await this.#staging?.discard();
+    const isOurs = entry !== undefined && entry.source === file.sourceHash;
+    if (terms.whenGone !== "remove" || !isOurs) return { outcome: "unchanged", verdict: "ok" };
+    attempt.fencedOff = false; // a removal that breaks off may leave something behind
+    try {
+      await context.destination.remove(attempt, entry.stamp);
+    } catch (error) {
+      // Somebody else has written it meanwhile: it is not what was copied any more.
+      if (error instanceof TransferError && error.class === "changed")
+        return { outcome: "unchanged", verdict: "ok" };
+      throw error;
+    }
+    return { outcome: "deleted", entry: NO_ENTRY, verdict: "ok" };
   }
 
   /** Fences off the predecessors first: none may publish after this attempt has read anything. */

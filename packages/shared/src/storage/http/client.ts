@@ -42,6 +42,8 @@ export interface HttpOptions {
   userAgent?: string | undefined;
   /** Decides where GETs may lead, redirects included. By default they may lead to every host that is named. */
   guard?: AddressGuard | undefined;
+  /** Whether GETs follow redirects. Default true. */
+  followsRedirects?: boolean;
 }
 
 /**
@@ -176,7 +178,8 @@ export class HttpClient {
         { method: "GET" },
       );
       const location = answer.headers.location;
-      if (!isRedirect(answer.status) || location === undefined) return answer;
+      const follows = this.options.followsRedirects ?? true;
+      if (!follows || !isRedirect(answer.status) || location === undefined) return answer;
       answer.body.discard(Number(answer.headers["content-length"] ?? 0));
       seen.add(target.href);
       const next = redirectTarget(target, location);

@@ -1,4 +1,5 @@
 import { TransferError } from "../../errors.js";
+import type { Headers, HttpAnswer } from "../http/client.js";
 import { changedWhileRead } from "../http/range.js";
 import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
 import type { S3Client } from "./client.js";
@@ -17,7 +18,7 @@ export class S3CopySource implements Source {
   async open(known: string, signal: AbortSignal): Promise<Opened> {
     const { bucket, key } = this.name;
     const headers = { "x-amz-checksum-mode": "ENABLED" };
-    const answer = await this.client.request({ method: "HEAD", bucket, key, headers }, signal);
+    const answer = await this.#head(headers, signal);
     answer.body.discard(0);
     const length = answer.headers["content-length"];
     const told = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
@@ -43,6 +44,19 @@ export class S3CopySource implements Source {
       },
     };
     return { is: "body", entry, body: NO_BODY, offset: 0, copy };
+  }
+
+  /** An answer to HEAD has no body, so that a 404 does not tell what is missing: a GET asks for that. */
+  async #head(headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    const { bucket, key } = this.name;
+    try {
+      return await this.client.request({ method: "HEAD", bucket, key, headers }, signal);
+    } catch (error) {
+      if (!(error instanceof TransferError) || error.class !== "not-found") throw error;
+      const found = await this.client.get(bucket, key, {}, { range: "bytes=0-0" }, signal);
+      found.body.abort(error);
+      throw changedWhileRead(); // it came into being meanwhile
+    }
   }
 
   openRange({ version }: VersionRef, _range: ByteRange, signal: AbortSignal): Promise<Opened> {

@@ -11,6 +11,9 @@ const READ_MS = 5_000;
 /** The bucket itself is missing, not an object or an upload in it. Its class is `not-found`. */
 export class NoSuchBucketError extends TransferError {}
 
+/** The bucket is there and the object is not: its service says so itself. Its class is `not-found`. */
+export class NoSuchObjectError extends TransferError {}
+
 /** The body of an error answer. */
 interface ErrorBody {
   /** "" if there is none. */
@@ -77,6 +80,11 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
     case "QuotaExceeded":
       return make("disk", `no space left (${text})`);
     case "NoSuchKey":
+      return new NoSuchObjectError("not-found", `no such object (${text})`, {
+        permanent: true,
+        verdict: "ok",
+        httpStatus: status,
+      });
     case "NoSuchVersion":
       return make("not-found", `no such object (${text})`);
     case "AccessDenied":

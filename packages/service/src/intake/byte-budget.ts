@@ -1,0 +1,26 @@
+/** Lets callers hold some memory at once, in the order in which they ask for it; the others wait. */
+export class ByteBudget {
+  #left: number;
+  readonly #waiting: { bytes: number; begin(): void }[] = [];
+
+  /** @param mostBytes of all holders together. One that asks for more gets all of it. */
+  constructor(private readonly mostBytes: number) {
+    this.#left = mostBytes;
+  }
+
+  /** @returns what gives them back; to be called once. */
+  async hold(bytes: number): Promise<() => void> {
+    const taken = Math.min(bytes, this.mostBytes);
+    if (this.#waiting.length > 0 || taken > this.#left)
+      await new Promise<void>((begin) => this.#waiting.push({ bytes: taken, begin }));
+    else this.#left -= taken;
+    return () => {
+      this.#left += taken;
+      for (let next = this.#waiting[0]; next && next.bytes <= this.#left; next = this.#waiting[0]) {
+        this.#waiting.shift();
+        this.#left -= next.bytes;
+        next.begin();
+      }
+    };
+  }
+}

@@ -1,0 +1,199 @@
+import { messageOf, TransferError } from "@drover/shared/errors";
+import { destinationOf } from "@drover/shared/storage/registry";
+import type { Logger } from "pino";
+import type { StorageEvent } from "../events/event.js";
+import { type Message, type Parsed, parseNotification } from "../events/parse.js";
+import { SnsVerifier } from "../events/sns.js";
+import type { FetchCertificate } from "../events/sns-certificate.js";
+import type { SnsEnvelope } from "../events/sns-envelope.js";
+import { SnsError } from "../events/sns-errors.js";
+import { subscribeUrl } from "../events/sns-url.js";
+import { type DeadLetter, type EventQueue, msOfId, type Tally, type WaitingEvent } from "./queue.js";
+import { type EventRoute, type EventSettings, isNoFile, nameOf, takes } from "./route.js";
+
+/** Reasons that a dead letter lists. */
+const MOST_REASONS = 5;
+
+export interface ReceptionOptions {
+  queue: EventQueue;
+  settings: EventSettings;
+  /** Whether a name is of a type that the service copies. */
+  wanted(name: string): boolean;
+  /** Gets what Amazon SNS serves, without following redirects. */
+  get: FetchCertificate;
+  /** Hosts of SNS, see SnsVerifier. Default: AWS's. */
+  snsHosts?: readonly string[];
+  log: Logger;
+}
+
+/** Who sent a notification, and what for. */
+export interface Sender {
+  id: string;
+  /** The routes that it may use. */
+  routes: readonly EventRoute[];
+}
+
+/** Sorts notifications into events that wait for a run, what is ignored, and dead letters, and keeps all in Redis. */
+export class Reception {
+  readonly #verifier: SnsVerifier;
+
+  constructor(private readonly options: ReceptionOptions) {
+    this.#verifier = this.#verifierAt(undefined);
+  }
+
+  /** @param nowMs time that messages are judged at. Default: the clock's. */
+  #verifierAt(nowMs: number | undefined): SnsVerifier {
+    const { settings, get, snsHosts } = this.options;
+    return new SnsVerifier({
+      fetchCertificate: get,
+      topics: settings.topics,
+      ...(snsHosts ? { hosts: snsHosts } : {}),
+      ...(nowMs === undefined ? {} : { now: () => nowMs }),
+    });
+  }
+
+  /**
+   * Takes a notification.
+   *
+   * @returns once all of it is durable in Redis.
+   * @throws UnavailableError if it may not be.
+   */
+  async receive(body: Buffer, sender: Sender): Promise<Tally> {
+    const sorted = await this.#sort(body, sender.routes, this.#verifier);
+    const { waiting, tally } = sorted;
+    const letters = tally.dead === 0 ? [] : [{ why: sorted.why, from: sender.id, body }];
+    if (tally.dead > 0)
+      this.options.log.warn({ caller: sender.id, why: sorted.why }, "notification to dead letters");
+    await this.options.queue.keep({ waiting, letters, tally });
+    return tally;
+  }
+
+  /**
+   * Takes a dead letter again, as if it came now; its signature and limits are judged as when it came. It is one no more,
+   * unless something in it still cannot be understood.
+   */
+  async replay({ id, body }: DeadLetter): Promise<Tally> {
+    const { settings, queue } = this.options;
+    const sorted = await this.#sort(body, settings.routes, this.#verifierAt(msOfId(id)));
+    const waiting = sorted.waiting.map((event) => ({ ...event, approved: true as const }));
+    const isDead = sorted.tally.dead > 0;
+    // What stays dead has been counted.
+    await queue.keep(
+      { waiting, letters: [], tally: { ...sorted.tally, dead: 0 } },
+      isDead ? {} : { letter: id },
+    );
+    return sorted.tally;
+  }
+
+  async #sort(body: Buffer, routes: readonly EventRoute[], verifier: SnsVerifier): Promise<Sorted> {
+    const sorted = new Sorting(routes, this.options.wanted);
+    const parsed: Parsed = parseNotification(body);
+    const messages = parsed.is === "batch" ? parsed.messages.map(({ message }) => message) : [parsed];
+    for (const message of messages) await this.#sortMessage(message, sorted, verifier);
+    return sorted.end();
+  }
+
+  async #sortMessage(message: Message, sorting: Sorting, verifier: SnsVerifier): Promise<void> {
+    switch (message.is) {
+      case "events":
+        for (const event of message.events) sorting.event(event);
+        for (const { index, why } of message.problems) sorting.dead(`record ${index}: ${why}`);
+        sorting.ignored(message.ignored);
+        return;
+      case "test":
+        return sorting.ignored(1);
+      case "unknown":
+        return sorting.dead(message.why);
+      case "sns":
+      case "confirmation": {
+        const why = await this.#disbelief(message.envelope, verifier);
+        if (why !== undefined) return sorting.dead(why);
+        if (message.is === "sns") return await this.#sortMessage(message.inner, sorting, verifier);
+        return sorting.ignored(1);
+      }
+    }
+  }
+
+  /** Why a message of SNS is not believed; undefined if it is. A subscription that it asks to confirm is confirmed. */
+  async #disbelief(envelope: SnsEnvelope, verifier: SnsVerifier): Promise<string | undefined> {
+    const { settings, get, snsHosts, log } = this.options;
+    if (settings.topics.length === 0)
+      return "it is a message of Amazon SNS: name the topics that may send as events.sns.topics in drover.yaml";
+    try {
+      await verifier.verify(envelope);
+      if (envelope.Type === "SubscriptionConfirmation") {
+        await get(subscribeUrl(envelope, snsHosts));
+        log.info({ topic: envelope.TopicArn }, "subscription of SNS confirmed");
+      } else if (envelope.Type === "UnsubscribeConfirmation")
+        log.warn({ topic: envelope.TopicArn }, "SNS tells no more of this topic");
+      return undefined;
+    } catch (error) {
+      if (error instanceof SnsError) return error.message;
+      if (error instanceof TransferError) return `the subscription cannot be confirmed: ${messageOf(error)}`;
+      throw error;
+    }
+  }
+}
+
+interface Sorted {
+  waiting: WaitingEvent[];
+  tally: Tally;
+  /** Why something is dead; "" if nothing is. */
+  why: string;
+}
+
+/** What becomes of the parts of one notification. */
+class Sorting {
+  readonly #waiting: WaitingEvent[] = [];
+  readonly #tally: Tally = { accepted: 0, ignored: 0, dead: 0 };
+  readonly #reasons: string[] = [];
+
+  constructor(
+    private readonly routes: readonly EventRoute[],
+    private readonly wanted: (name: string) => boolean,
+  ) {}
+
+  event(event: StorageEvent): void {
+    const { type, bucket, key } = event;
+    const routes = this.routes.filter(
+      (route) =>
+        takes(route, event) &&
+        (type === "created" || route.deletes) &&
+        !isNoFile(key) &&
+        this.wanted(nameOf(route, key)),
+    );
+    const wrong = routes.map((route) => wrongName(route, key)).find((each) => each !== undefined);
+    if (routes.length === 0) this.ignored(1);
+    else if (wrong !== undefined) this.dead(wrong);
+    else {
+      for (const { prefix, destination, deletes, maxDelete } of routes)
+        this.#waiting.push({ type, bucket, key, route: { prefix, destination, deletes, maxDelete } });
+      this.#tally.accepted++;
+    }
+  }
+
+  ignored(count: number): void {
+    this.#tally.ignored += count;
+  }
+
+  dead(why: string): void {
+    this.#tally.dead++;
+    if (this.#reasons.length < MOST_REASONS) this.#reasons.push(why);
+  }
+
+  end(): Sorted {
+    return { waiting: this.#waiting, tally: this.#tally, why: this.#reasons.join("; ") };
+  }
+}
+
+/** Why no file of the destination can have the name of an object; undefined if one can. */
+function wrongName(route: EventRoute, key: string): string | undefined {
+  if (!key.isWellFormed()) return "the key is not valid Unicode";
+  try {
+    destinationOf(route.destination).checkName(nameOf(route, key));
+    return undefined;
+  } catch (error) {
+    if (error instanceof TransferError) return error.message;
+    throw error;
+  }
+}
