@@ -9,6 +9,7 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
        bench/run.sh fleet                         the four of a fleet, or by name:
        bench/run.sh [delay] [hundred-thousand] [cores] [blocked-host]
        bench/run.sh listing                       a listing of 1,000,000 keys
+       bench/run.sh service                       requests per second of the HTTP service
        bench/run.sh catalog                       what the catalog costs
        bench/run.sh s3                            at an S3 service: against rclone and the AWS CLI
 
@@ -22,6 +23,7 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
   blocked-host      1,000 files of healthy hosts beside 100,000 of one that is down
 
   listing  a prefix of an S3 endpoint that takes 30 ms for a page: one request after the other, and as Drover lists
+  service  GET of a run, POST of one file, POST of 10,000; BENCH_SECONDS=10, ROUNDS=3
   s3                10,000 objects of 10 KB down, again, and up, and one of 1 GiB both ways; needs the AWS CLI, and
                     Ceph where DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET name no other service
   catalog           bytes of Redis per file, files compared per second, and two exports told apart
@@ -52,6 +54,7 @@ die() {
 parts=()
 fleet=()
 listing=()
+service=()
 catalog=()
 s3=()
 for arg in "$@"; do
@@ -60,6 +63,7 @@ for arg in "$@"; do
     fleet) fleet=(delay hundred-thousand cores blocked-host) ;;
     delay | hundred-thousand | cores | blocked-host) fleet+=("$arg") ;;
     listing) listing=(listing) ;;
+    service) service=(service) ;;
     catalog) catalog=(catalog) ;;
     s3) s3=(s3) ;;
     -h | --help) usage; exit 0 ;;
@@ -69,6 +73,12 @@ done
 [ "$#" -gt 0 ] || parts=(small big unchanged)
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+if [ "${#service[@]}" -gt 0 ]; then
+  "$root/scripts/build.sh"
+  "$root/scripts/with-node.sh" node "$root/bench/service.mjs"
+  [ "${#listing[@]}" -gt 0 ] || [ "${#parts[@]}" -gt 0 ] || [ "${#fleet[@]}" -gt 0 ] || exit 0
+fi
 
 if [ "${#listing[@]}" -gt 0 ]; then
   "$root/scripts/build.sh"
