@@ -59,4 +59,13 @@ describe("the audit log", () => {
     const [last] = (await service.ask("/api/v1/audit?limit=1", { headers })).body.entries;
     expect(last).toMatchObject({ who: "command line", what: "token revoke", on: reader.split("_")[1] });
   });
+
+  it("does not count the answer to a repeated request as a change", async ({ serve, work }) => {
+    const service = await serve(["--root", work.at("")]);
+    const request = { sources: [work.write({ "in/a": "a" })], to: work.at("out") };
+    for (let time = 0; time < 2; time++)
+      await service.ask("/api/v1/runs", { json: request, headers: { "idempotency-key": "k" } });
+    const { body } = await service.ask("/api/v1/audit");
+    expect(body.entries.map(({ changed }: { changed: number }) => changed)).toEqual([0, 1]);
+  });
 });

@@ -144,7 +144,8 @@ export function runRoutes(context: ServiceContext): Route[] {
         const claimed = await claimRequest({ ...engine, caller, key, body });
         if ("answer" in claimed) {
           await keeper.untilOnDisk();
-          return accepted(JSON.parse(claimed.answer), { "Idempotency-Replayed": "true" });
+          const replayed = accepted(JSON.parse(claimed.answer), { "Idempotency-Replayed": "true" });
+          return { ...replayed, changed: 0 };
         }
         failpoint("claimed");
         try {
