@@ -106,16 +106,25 @@ export class FleetRun implements RunHandle {
     return await this.#expand(this.options.secrets as RunSecrets, events);
   }
 
-  /** Resolves when all submitted files are on Redis's disk, as far as Redis can tell. */
-  async untilDurable(batches: Batches | undefined): Promise<void> {
+  /**
+   * Resolves when all submitted files are on Redis's disk, as far as Redis can tell.
+   *
+   * @param untilOnDisk resolves when what was written until now is. Default: asks Redis, whose connection answers nothing
+   *   else meanwhile.
+   */
+  async untilDurable(batches: Batches | undefined, untilOnDisk = () => this.#untilOnDisk()): Promise<void> {
+    await untilOnDisk();
+    await batches?.confirm();
+    await this.engine.ledger.leave(this.run.id); // Redis may have forgotten that it was left
+    if (this.#expanded) await this.#dropList();
+  }
+
+  async #untilOnDisk(): Promise<void> {
     try {
       await this.engine.redis.call("WAITAOF", 1, 0, WAITAOF_MS);
     } catch {
       await sleep(EVERYSEC_MS); // Redis before 7.2 has no WAITAOF
     }
-    await batches?.confirm();
-    await this.engine.ledger.leave(this.run.id); // Redis may have forgotten that it was left
-    if (this.#expanded) await this.#dropList();
   }
 
   /** Removes the copy of a list, which may hold secrets. Whoever only follows a run has no part in it. */

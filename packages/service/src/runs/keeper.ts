@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { FleetRun } from "@drover/producer/runs/fleet-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
 import { type ResumeOptions, resumeRun } from "@drover/producer/runs/resume";
@@ -16,6 +17,8 @@ import type { DurableWrites } from "../durable-writes.js";
 const LOOK_MS = 3_000;
 /** Runs that one server expands at once. The others wait for their turn. */
 const MOST_AT_ONCE = 16;
+/** Redis before 7.2 does not tell what is on its disk: it writes there every second. */
+const EVERYSEC_MS = 1_200;
 
 /** Whether what failed is retried, and which of it. */
 export type Resumption = Pick<ResumeOptions, "retry" | "only">;
@@ -37,6 +40,7 @@ export class RunKeeper {
   readonly #waiting: (() => Promise<void>)[] = [];
   readonly #ours = new Set<string>();
   readonly #working = new Set<Promise<void>>();
+  readonly #confirming = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: KeeperOptions) {}
@@ -104,6 +108,7 @@ export class RunKeeper {
     clearTimeout(this.#timer);
     this.#waiting.length = 0;
     await Promise.allSettled(this.#working);
+    await Promise.allSettled(this.#confirming);
   }
 
   #enqueue(handle: FleetRun): void {
@@ -129,14 +134,34 @@ export class RunKeeper {
     const warn = (message: string) => log.warn({ run: id }, message);
     try {
       const batches = await handle.submitAll({ ...SILENT, warn }, this.#stop.signal);
-      if (this.#stop.signal.aborted) return;
-      await handle.untilDurable(batches);
-      await engine.redis.zrem(engine.keys.expanding(), id);
+      if (this.#stop.signal.aborted) this.#ours.delete(id);
+      else {
+        // Others have their turn while this one waits for the disk.
+        const work = this.#confirm(handle, batches).finally(() => this.#confirming.delete(work));
+        this.#confirming.add(work);
+      }
     } catch (error) {
       // The run says itself that it is interrupted. A source that cannot be listed is tried again at the caller's word.
       log.warn({ run: id, error: redactText(messageOf(error)) }, "run cannot be expanded");
       // What fails while this server stops is another's to go on with.
       if (!this.#stop.signal.aborted) await engine.redis.zrem(engine.keys.expanding(), id);
+      this.#ours.delete(id);
+    }
+  }
+
+  /** Sees to it that what was submitted is on Redis's disk. Until then the run stays among those to be taken over. */
+  async #confirm(handle: FleetRun, batches: Awaited<ReturnType<FleetRun["submitAll"]>>): Promise<void> {
+    const { engine, log } = this.options;
+    const { id } = handle.run;
+    const untilOnDisk = async () => {
+      await this.untilOnDisk();
+      await sleep(EVERYSEC_MS, undefined, { ref: false });
+    };
+    try {
+      await handle.untilDurable(batches, untilOnDisk);
+      await engine.redis.zrem(engine.keys.expanding(), id);
+    } catch (error) {
+      log.warn({ run: id, error: redactText(messageOf(error)) }, "run cannot be confirmed");
     } finally {
       this.#ours.delete(id);
     }
