@@ -126,6 +126,25 @@ describe("errors of the service", () => {
     );
   });
 
+  it("are not the service's own, whatever place a list is to go on at", async ({ serve }) => {
+    const service = await serve([], QUIET);
+    for (const list of ["runs", "audit", "events/dead-letters", "failures", "hosts"])
+      for (const cursor of [
+        "0-0",
+        "1-1",
+        "0.a.0",
+        "1.a",
+        "99999999999999999999-1",
+        "-",
+        "1",
+        "%00",
+        "\u{1f600}",
+      ]) {
+        const { status } = await service.ask(`/api/v1/${list}?cursor=${encodeURIComponent(cursor)}`);
+        expect([200, 400], `${list} ${cursor}`).toContain(status);
+      }
+  });
+
   it("do not keep a server that is told to stop", async ({ serve, work, origin }) => {
     const gate = new Gate();
     const held = origin.route("/held", does.gated(gate, does.file("x")));

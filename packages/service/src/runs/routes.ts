@@ -53,6 +53,10 @@ const limitOf = (most: number, usual: number) =>
     .meta({ description: `At most ${most}.` });
 const outcomesParam = z
   .string()
+  .regex(
+    new RegExp(`^(${OUTCOMES.join("|")})(,(${OUTCOMES.join("|")}))*$`),
+    "must be outcomes, separated by commas",
+  )
   .optional()
   .meta({ description: `Separated by commas: ${OUTCOMES.join(", ")}.`, example: "failed,blocked" });
 
@@ -232,7 +236,11 @@ export function runRoutes(context: ServiceContext): Route[] {
         class: z.string().optional().meta({ description: "Class of the error." }),
         host: z.string().optional().meta({ description: "Host of the source." }),
         limit: limitOf(10_000, 1_000),
-        cursor: z.string().regex(/^\d+$/).optional().meta({ description: "`next` of the page before." }),
+        cursor: z
+          .string()
+          .regex(/^\d{1,15}$/)
+          .optional()
+          .meta({ description: "`next` of the page before." }),
       }),
       answers: {
         200: {
