@@ -36,6 +36,7 @@ function build(exit: Exit): Command {
   addRunEnds(program, exit);
   program.commandsGroup("Fleets:");
   addWorker(program, exit);
+  program.commandsGroup("Over HTTP:");
   addServe(program, exit);
   addToken(program, exit);
   program.commandsGroup("What is known and set:");
