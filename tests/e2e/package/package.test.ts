@@ -148,9 +148,10 @@ describe("the library of the package", () => {
     writeFileSync(join(cwd, "in/a.csv"), "first");
     const document = readFileSync(join(REPOSITORY, "docs/library.md"), "utf8");
     const programs = [...document.matchAll(/^```js file=(\S+)\n(.*?)^```$/gms)];
-    expect(programs.length).toBe(2);
+    expect(programs.map(([, name]) => name)).toEqual(["sync.mjs", "fleet.mjs", "client.mjs"]);
     for (const [, name = "", text = ""] of programs) {
       writeFileSync(join(cwd, name), text);
+      if (name === "client.mjs") continue; // it needs a service, see below
       const env = { ...bare, REDIS_URL: urlOf(server) };
       const { stdout } = await run(process.execPath, [name, "in", `out-${name}`, "state"], { cwd, env });
       expect(JSON.parse(stdout.trimEnd().split("\n").pop() ?? "").counts).toMatchObject({
@@ -158,6 +159,50 @@ describe("the library of the package", () => {
         copied: 1,
       });
       expect(readFileSync(join(cwd, `out-${name}`, "a.csv"), "utf8")).toBe("first");
+    }
+  });
+
+  it("speaks to the service of the package", async () => {
+    const cwd = empty("client");
+    writeFileSync(join(cwd, "package.json"), "{}");
+    await npm(["install", tarball], cwd);
+    mkdirSync(join(cwd, "in"));
+    writeFileSync(join(cwd, "in/a.csv"), "first");
+    const document = readFileSync(join(REPOSITORY, "docs/library.md"), "utf8");
+    const [, text = ""] = /^```js file=client\.mjs\n(.*?)^```$/ms.exec(document) ?? [];
+    writeFileSync(join(cwd, "client.mjs"), text);
+    const service = spawn(
+      process.execPath,
+      [join(cwd, "node_modules/drover/dist/main.js"), "serve", "--port", "0", "--root", cwd],
+      {
+        cwd,
+        env: { ...bare, ENABLE_PERIODIC_SYNC: "false" },
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    try {
+      const port = await new Promise<string>((resolve, reject) => {
+        let log = "";
+        service.once("exit", () => reject(new Error(log)));
+        service.stdout.on("data", (chunk: Buffer) => {
+          log += chunk;
+          const ready = /"port":(\d+).*"service ready"/.exec(log);
+          if (ready) resolve(ready[1] as string);
+        });
+      });
+      const args = ["client.mjs", join(cwd, "in"), join(cwd, "out"), `http://127.0.0.1:${port}`];
+      const { stdout } = await run(process.execPath, args, { cwd, env: bare });
+      expect(JSON.parse(stdout.trimEnd().split("\n").pop() ?? "")).toEqual({
+        state: "done",
+        files: 1,
+        copied: 1,
+      });
+      expect(readFileSync(join(cwd, "out/a.csv"), "utf8")).toBe("first");
+      const page = await fetch(`http://127.0.0.1:${port}/docs/assets/swagger-ui-bundle.js`);
+      expect(page.status).toBe(200);
+    } finally {
+      service.kill();
+      await once(service, "exit");
     }
   });
 
