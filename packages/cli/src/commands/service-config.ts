@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import type { ServiceConfig } from "@drover/service/config";
 import { eventSettingsOf } from "@drover/service/intake/settings";
+import { windowText } from "@drover/service/schedule/window";
 import { redactUrl } from "@drover/shared/redact";
 import { destinationOf } from "@drover/shared/storage/registry";
 import { servicesRequestOf } from "../settings/run-request.js";
@@ -36,6 +37,7 @@ export function serviceConfigOf(
     allowedTypes: settings.allowedTypes,
     refusedTypes: settings.refusedTypes,
     schedule: settings.schedule,
+    window: settings.window,
     requestsPerSecond: settings.requestsPerSecond,
     webhookRetryMs: settings.webhookRetryMs,
     events,
@@ -57,14 +59,15 @@ function rootsOf(given: string[], downloadDir: string): string[] {
   return [...new Set(roots)];
 }
 
-function shownSchedule(schedule: ServiceSettings["schedule"]): Record<string, unknown> {
+function shownSchedule({ schedule, window }: ServiceSettings): Record<string, unknown> {
   const every = schedule !== undefined && "everyMs" in schedule ? schedule.everyMs / 3_600_000 : null;
   const cron = schedule !== undefined && "cron" in schedule ? schedule : { cron: null, timeZone: null };
   return {
     enable_periodic_sync: schedule !== undefined,
     sync_interval_hours: every,
     sync_cron: cron.cron,
-    sync_time_zone: cron.timeZone,
+    sync_window: window === undefined ? null : windowText(window),
+    sync_time_zone: cron.timeZone ?? window?.timeZone ?? null,
   };
 }
 
@@ -78,7 +81,7 @@ function shownOf(settings: ServiceSettings, resolved: Resolved): Record<string, 
   return {
     s3_bucket_name: settings.bucket ?? null,
     local_download_dir: settings.downloadDir,
-    ...shownSchedule(settings.schedule),
+    ...shownSchedule(settings),
     max_file_size_mb: settings.maxFileSizeBytes / 1e6,
     skip_existing_files: settings.skipExisting,
     verify_file_integrity: settings.verifyIntegrity,
