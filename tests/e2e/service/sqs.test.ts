@@ -21,6 +21,11 @@ class TestQueue {
     return new TestQueue(server, `http://127.0.0.1:${server.port}/000000000000/${NAME}`);
   }
 
+  /** URL of the service, without the queue. */
+  get endpoint(): string {
+    return new URL(this.url).origin;
+  }
+
   send(...bodies: unknown[]): void {
     for (const body of bodies)
       this.server.sendMessage(NAME, typeof body === "string" ? body : JSON.stringify(body));
@@ -129,6 +134,31 @@ describe("drover events", () => {
     process.kill("SIGTERM");
     const { code, stdout } = await process.result;
     expect([code, stdout.includes('"stopped"')]).toEqual([0, true]);
+  });
+
+  it("takes the region from the URL of the queue, and the endpoint from the environment", async ({
+    box,
+    queue,
+    s3,
+    work,
+  }) => {
+    // The service has the queue in the region of the tests, and tells regions apart by the signature.
+    const env = {
+      ...s3.env,
+      S3_BUCKET_NAME: s3.bucket,
+      LOCAL_DOWNLOAD_DIR: "files",
+      XDG_STATE_HOME: work.at("state"),
+      AWS_ENDPOINT_URL_SQS: queue.endpoint,
+    };
+    const urlIn = (region: string) => `https://sqs.${region}.amazonaws.com/000000000000/uploads`;
+    const { code, stderr } = await start(box, ["--sqs", urlIn("eu-west-1")], work.path, env).result;
+    expect([code, stderr]).toEqual([2, expect.stringContaining("SQS refuses")]);
+    await s3.put("a", "1");
+    queue.send(created(s3.bucket, "a"));
+    const process = start(box, ["--sqs", urlIn("us-east-1")], work.path, { ...env, AWS_REGION: "eu-west-1" });
+    await until("the file", () => existsSync(work.at("files", "a")));
+    process.kill("SIGTERM");
+    expect((await process.result).code).toBe(0);
   });
 
   it("leaves what it cannot understand to the queue, and says so once", async ({
