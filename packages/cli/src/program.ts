@@ -37,6 +37,7 @@ function build(exit: Exit): Command {
   addRunEnds(program, exit);
   program.commandsGroup("Fleets:");
   addWorker(program, exit);
+  program.commandsGroup("Over HTTP:");
   addServe(program, exit);
   addEvents(program, exit);
   addToken(program, exit);

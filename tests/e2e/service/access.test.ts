@@ -89,6 +89,45 @@ describe("who may call the service", () => {
   });
 });
 
+describe("pages of other origins", () => {
+  it("may call where the settings name them, with a token, and no others", async ({ serve }) => {
+    const token = "a-token-for-pages-too";
+    const env = { ...QUIET, API_TOKEN: token, CORS_ORIGINS: "https://app.example.com" };
+    const service = await serve(["--host", "127.0.0.1"], env);
+    const ask = async (origin: string, init: RequestInit = {}) =>
+      await fetch(`${service.url}/api/v1/runs`, { ...init, headers: { ...init.headers, origin } });
+    const preflight = { method: "OPTIONS", headers: { "access-control-request-method": "POST" } };
+    const allowed = await ask("https://app.example.com", preflight);
+    expect(allowed.status).toBe(204);
+    expect(allowed.headers.get("access-control-allow-origin")).toBe("https://app.example.com");
+    expect(allowed.headers.get("access-control-allow-headers")).toContain("Authorization");
+    const refused = await ask("https://example.com", preflight);
+    expect(refused.headers.get("access-control-allow-origin")).toBeNull();
+    const authorization = `Bearer ${token}`;
+    const answer = await ask("https://app.example.com", { headers: { authorization } });
+    expect([answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([
+      200,
+      "https://app.example.com",
+    ]);
+    expect(answer.headers.get("vary")).toContain("Origin");
+  });
+});
+
+describe("several servers of one Redis", () => {
+  it("act as one", async ({ serve, fleet, work }) => {
+    work.write({ "out/in/a": "a" });
+    await fleet.worker();
+    const args = [...fleet.own, "--root", work.out];
+    const [one, other] = [await serve(args, QUIET), await serve(args, QUIET)];
+    const { body } = await one.ask("/api/v1/runs", {
+      json: { sources: [work.to("in/a")], to: work.to("copy") },
+    });
+    const { body: ended } = await other.ask(`/api/v1/runs/${body.id}?wait=30`);
+    expect(ended).toMatchObject({ id: body.id, state: "done", copied: 1 });
+    expect((await other.ask("/api/v1/runs")).body).toEqual((await one.ask("/api/v1/runs")).body);
+  });
+});
+
 describe("errors of the service", () => {
   it("are problems, whatever is asked", async ({ serve }) => {
     const service = await serve([], QUIET);
@@ -124,6 +163,25 @@ describe("errors of the service", () => {
     expect((await service.ask("/api/v1/runs", { method: "DELETE" })).headers.get("allow")).toBe(
       "POST, GET, HEAD",
     );
+  });
+
+  it("are not the service's own, whatever place a list is to go on at", async ({ serve }) => {
+    const service = await serve([], QUIET);
+    for (const list of ["runs", "audit", "events/dead-letters", "failures", "hosts"])
+      for (const cursor of [
+        "0-0",
+        "1-1",
+        "0.a.0",
+        "1.a",
+        "99999999999999999999-1",
+        "-",
+        "1",
+        "%00",
+        "\u{1f600}",
+      ]) {
+        const { status } = await service.ask(`/api/v1/${list}?cursor=${encodeURIComponent(cursor)}`);
+        expect([200, 400], `${list} ${cursor}`).toContain(status);
+      }
   });
 
   it("do not keep a server that is told to stop", async ({ serve, work, origin }) => {

@@ -172,6 +172,15 @@ describe("drover serve", () => {
     await until("the next sync", () => existsSync(work.at("files/b")));
     const { body } = await service.ask("/api/v1/runs?label=periodic-sync");
     expect(body.runs.length).toBeGreaterThanOrEqual(2);
+    const ended = await until("a report", () =>
+      service
+        .logged("periodic sync ended")
+        .find(({ repaired, run }) => repaired === 1 && run !== body.runs.at(-1).id),
+    );
+    expect(ended.convergence_lag_s).toBeGreaterThanOrEqual(0);
+    expect(ended.convergence_lag_s).toBeLessThan(60);
+    const { body: stats } = await service.ask("/sync/stats");
+    expect(stats.last_periodic_sync).toMatchObject({ repaired: expect.any(Number), run: expect.any(String) });
   });
 
   it("copies the bucket at the times of a cron expression", async ({ serve, s3, work }) => {

@@ -9,6 +9,7 @@ import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import type { ServiceContext } from "../context.js";
 import { type Route, route } from "../http/route.js";
+import { lastRepairs, type Repairs } from "../schedule/repairs.js";
 
 /** How long a service has to answer to a health check, in milliseconds. */
 const HEALTH_MS = 5_000;
@@ -40,6 +41,16 @@ const statsSchema = z
     failed: z.int(),
     bytes: z.int(),
     workers: z.int(),
+    last_periodic_sync: z
+      .object({
+        run: z.string(),
+        ended_at: z.iso.datetime(),
+        repaired: z.int().meta({ description: "Files that it copied: no notification had brought them." }),
+        convergence_lag_seconds: z.number().nullable().meta({
+          description: "How long the oldest of them had been different; null where it copied none.",
+        }),
+      })
+      .nullable(),
     uptime_seconds: z.number(),
   })
   .meta({ id: "Stats" });
@@ -124,10 +135,11 @@ async function problemWith(check: () => Promise<void>): Promise<string | undefin
 }
 
 async function statsOf(engine: Engine): Promise<z.infer<typeof statsSchema>> {
-  const [summaries, runs, workers] = await Promise.all([
+  const [summaries, runs, workers, repairs] = await Promise.all([
     listRuns(engine, COUNTED_RUNS),
     engine.ledger.count(),
     aliveWorkers(engine.redis, engine.keys),
+    lastRepairs(engine),
   ]);
   const sum = (of: (each: (typeof summaries)[number]) => number) =>
     summaries.reduce((all, each) => all + of(each), 0);
@@ -145,7 +157,17 @@ async function statsOf(engine: Engine): Promise<z.infer<typeof statsSchema>> {
     failed: sum(({ counts }) => counts.failed + counts.blocked + counts.locked + counts.cancelled),
     bytes: sum(({ run }) => run.bytes),
     workers: workers.length,
+    last_periodic_sync: repairs === undefined ? null : shownRepairs(repairs),
     uptime_seconds: Math.round(process.uptime()),
+  };
+}
+
+function shownRepairs({ run, endedMs, files, lagMs }: Repairs) {
+  return {
+    run,
+    ended_at: new Date(endedMs).toISOString(),
+    repaired: files,
+    convergence_lag_seconds: lagMs === undefined ? null : lagMs / 1000,
   };
 }
 

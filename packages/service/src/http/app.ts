@@ -127,7 +127,9 @@ async function audited(
   call: Pick<Call<unknown, unknown, unknown>, "caller" | "request" | "response">,
   { audit, log }: Guards,
 ): Promise<Reply | undefined> {
-  if (route.method === "get" || route.scope === "open") return await route.handle(call as never);
+  // Notifications are hints, and many: they are counted by the intake.
+  if (route.method === "get" || route.scope === "open" || route.scope === "notify")
+    return await route.handle(call as never);
   const note = (status: number, on: string, changed: number) => {
     const what = `${route.method.toUpperCase()} ${route.path}`;
     const { requestId } = call.response.locals;
@@ -139,12 +141,12 @@ async function audited(
     const reply = await route.handle(call as never);
     note(
       reply?.status ?? call.response.statusCode,
-      reply?.headers?.Location ?? call.request.path,
+      reply?.headers?.Location ?? shownUrl(call.request.path),
       reply?.changed ?? 1,
     );
     return reply;
   } catch (error) {
-    note(problemOf(error).status, call.request.path, 0);
+    note(problemOf(error).status, shownUrl(call.request.path), 0);
     throw error;
   }
 }

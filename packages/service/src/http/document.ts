@@ -99,7 +99,10 @@ function responseOf({ description, schema, contentType, headers = {} }: Answer) 
       : {
           headers: z.object(
             Object.fromEntries(
-              Object.entries(headers).map(([name, about]) => [name, z.string().meta({ description: about })]),
+              Object.entries(headers).map(([name, about]) => [
+                name,
+                z.string().optional().meta({ description: about }),
+              ]),
             ),
           ),
         }),

@@ -1,5 +1,6 @@
 import { redactText } from "@drover/shared/redact";
 import { z } from "zod";
+import { ENTRY_ID, entryCursor } from "../http/entry-id.js";
 import { Problem } from "../http/problem.js";
 import { type Route, route } from "../http/route.js";
 import { receiptSchema } from "./notification-routes.js";
@@ -42,7 +43,7 @@ const replaySchema = z
     ignored: z.int(),
   })
   .meta({ id: "ReplayReceipt" });
-const idSchema = z.string().regex(/^\d{1,20}-\d{1,20}$/, "must be an id as the list has it");
+const idSchema = z.string().regex(ENTRY_ID, "must be an id as the list has it");
 
 /** `/api/v1/events`: how the intake of notifications stands, and its dead letters. */
 export function eventRoutes(queue: EventQueue, reception: Reception): Route[] {
@@ -74,7 +75,7 @@ export function eventRoutes(queue: EventQueue, reception: Reception): Route[] {
       summary: "What could not be understood or must not be acted on, the newest first",
       query: z.object({
         limit: z.coerce.number().int().min(1).max(MOST_LETTERS).default(20),
-        cursor: idSchema.optional().meta({ description: "`next` of the page before." }),
+        cursor: entryCursor,
       }),
       answers: {
         200: {

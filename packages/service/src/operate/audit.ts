@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { entryCursor } from "../http/entry-id.js";
 import { type Route, route } from "../http/route.js";
 import type { AuditLog, KeptEntry } from "../security/audit.js";
 
@@ -27,11 +28,7 @@ export function auditRoute(audit: AuditLog): Route {
       "Every request that changes something, and `drover token`. The newest 100,000 entries are kept.",
     query: z.object({
       limit: z.coerce.number().int().min(1).max(1_000).default(100),
-      cursor: z
-        .string()
-        .regex(/^\d+-\d+$/)
-        .optional()
-        .meta({ description: "`next` of the page before." }),
+      cursor: entryCursor,
     }),
     answers: {
       200: {

@@ -70,7 +70,7 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
         limit: z.coerce.number().int().min(1).max(10_000).default(1_000),
         cursor: z
           .string()
-          .regex(/^\d+\.[^.]+\.\d+$/)
+          .regex(/^\d{1,15}\.[^.]{1,200}\.\d{1,15}$/)
           .optional()
           .meta({ description: "`next` of the page before." }),
       }),

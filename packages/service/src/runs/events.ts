@@ -5,6 +5,7 @@ import type { Engine } from "@drover/shared/engine";
 import type { Outcome } from "@drover/shared/outcome";
 import type { Request, Response } from "express";
 import type { ServiceContext } from "../context.js";
+import { ENTRY_ID } from "../http/entry-id.js";
 import { Problem } from "../http/problem.js";
 import { isOver, showOutcome, showRun } from "./shown.js";
 
@@ -89,7 +90,7 @@ class EventStream {
       const kept = await redis.xlen(stream);
       if (first !== undefined && kept >= counts.settled - counts.unchanged) return;
       if (counts.settled === counts.unchanged) return;
-    } else if (/^\d+-\d+$/.test(lastEventId)) {
+    } else if (ENTRY_ID.test(lastEventId)) {
       this.#lastId = lastEventId;
       if ((await redis.xrange(stream, lastEventId, lastEventId)).length === 1) return;
     }

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { summaryOf } from "@drover/producer/runs/summary";
 import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
@@ -5,10 +7,14 @@ import { Queue, Worker } from "bullmq";
 import { planSync } from "../bucket/sync.js";
 import type { Schedule } from "../config.js";
 import type { ServiceContext } from "../context.js";
+import { isOver } from "../runs/shown.js";
+import { keepRepairs, repairsOf } from "./repairs.js";
 
 /** BullMQ's queue of what the servers do by the clock, and the scheduler's name in it. */
 const QUEUE = "schedule";
 const SCHEDULER = "periodic-sync";
+/** Interval in milliseconds at which a run is looked at. */
+const LOOK_MS = 500;
 
 /**
  * Copies the whole bucket by the clock, where it is an interval first at the start: once for all servers of a Redis, however many there are.
@@ -59,8 +65,25 @@ export class PeriodicSync {
       planned.spec.label = SCHEDULER;
       const { id } = await keeper.submit(planned, (message) => log.warn(message));
       log.info({ run: id }, "periodic sync begun");
+      await this.#report(id);
     } catch (error) {
-      log.error({ error: redactText(messageOf(error)) }, "periodic sync cannot begin");
+      log.error({ error: redactText(messageOf(error)) }, "periodic sync failed");
+    }
+  }
+
+  /** Waits for the end of a run, so that the next one does not overlap it, and tells what it had to repair. */
+  async #report(id: string): Promise<void> {
+    const { engine, log, stopping } = this.context;
+    while (!stopping.aborted) {
+      const summary = await summaryOf(engine, id);
+      if (isOver(summary.run)) {
+        const repairs = await repairsOf(engine, summary);
+        await keepRepairs(engine, repairs);
+        const lag = repairs.lagMs === undefined ? {} : { convergence_lag_s: repairs.lagMs / 1000 };
+        log.info({ run: id, repaired: repairs.files, ...lag }, "periodic sync ended");
+        return;
+      }
+      await sleep(LOOK_MS, undefined, { signal: stopping }).catch(() => {});
     }
   }
 

@@ -85,6 +85,8 @@ export class Keys {
   tokensUsed = () => `${this.namespace}:tokens:used`;
   /** Stream of what was changed over the HTTP service, and by whom. */
   audit = () => `${this.namespace}:audit`;
+  /** Hash of what the last periodic sync had to repair: run, when it ended (ms), files, and the lag (ms). */
+  repairs = () => `${this.namespace}:service:repairs`;
   /** Is written so as to learn that all that was written before it is on disk. */
   mark = () => `${this.namespace}:service:mark`;
   /** Sorted set of runs that a server of the HTTP service expands, by when they were asked for (ms). */

@@ -15,9 +15,16 @@ export function s3Version(etag: string, sizeBytes: number, mtimeMs: number): str
 }
 
 /** Takes apart what {@link s3Version} made; undefined for any other text. */
-function partsOf(version: string): { etag: string; sizeBytes: number } | undefined {
-  const match = /^s(.+);(\d+);-?\d+$/.exec(version);
-  return match ? { etag: match[1] as string, sizeBytes: Number(match[2]) } : undefined;
+function partsOf(version: string): { etag: string; sizeBytes: number; seconds: number } | undefined {
+  const match = /^s(.+);(\d+);(-?\d+)$/.exec(version);
+  if (!match) return undefined;
+  return { etag: match[1] as string, sizeBytes: Number(match[2]), seconds: Number(match[3]) };
+}
+
+/** When the object of a version was written (Unix ms, whole seconds); undefined for any other text. */
+export function writtenMsOf(version: string): number | undefined {
+  const parts = partsOf(version);
+  return parts && parts.seconds * 1000;
 }
 
 /** The ETag in a version; undefined for any other text. */

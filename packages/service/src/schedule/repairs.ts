@@ -1,0 +1,61 @@
+import { filesDone } from "@drover/producer/runs/run-files";
+import type { RunSummary } from "@drover/producer/runs/summary";
+import type { Engine } from "@drover/shared/engine";
+import { Catalog } from "@drover/shared/protocol/catalog";
+import { destinationOf } from "@drover/shared/storage/registry";
+import { writtenMsOf } from "@drover/shared/storage/s3/source";
+import { z } from "zod";
+
+/** Names that are looked up in one call. */
+const NAMES_AT_ONCE = 1_000;
+
+const keptSchema = z.object({
+  run: z.string(),
+  ended: z.coerce.number(),
+  files: z.coerce.number(),
+  lag: z.union([z.literal("").transform(() => undefined), z.coerce.number()]),
+});
+
+/** What a sync of everything found to do, which no notification had told of. */
+export interface Repairs {
+  run: string;
+  endedMs: number;
+  /** Files that it copied. */
+  files: number;
+  /** How long the oldest of them had been different (ms); undefined where it copied none, or no time is known. */
+  lagMs: number | undefined;
+}
+
+/** Works out what a run repaired, as far as its files are still kept. */
+export async function repairsOf(engine: Engine, { run, counts }: RunSummary): Promise<Repairs> {
+  const endedMs = run.endedMs ?? Date.now();
+  const { done } = await filesDone(engine, run, counts, ["copied"]);
+  const tree = destinationOf(run.spec.root).namesOf(run.spec.root, run.spec);
+  const catalog = new Catalog(engine.redis, engine.keys);
+  let oldestMs: number | undefined;
+  for (let from = 0; from < done.length; from += NAMES_AT_ONCE) {
+    const names = done.slice(from, from + NAMES_AT_ONCE).map(({ name }) => name);
+    for (const entry of await catalog.lookUp(tree.id, names)) {
+      const writtenMs = entry && writtenMsOf(entry.version);
+      if (writtenMs !== undefined && writtenMs < (oldestMs ?? Number.POSITIVE_INFINITY)) oldestMs = writtenMs;
+    }
+  }
+  const lagMs = oldestMs === undefined ? undefined : Math.max(endedMs - oldestMs, 0);
+  return { run: run.id, endedMs, files: counts.copied, lagMs };
+}
+
+/** Keeps what the last periodic sync repaired. */
+export async function keepRepairs(
+  { redis, keys }: Engine,
+  { run, endedMs, files, lagMs }: Repairs,
+): Promise<void> {
+  await redis.hset(keys.repairs(), { run, ended: endedMs, files, lag: lagMs ?? "" });
+}
+
+/** What the last periodic sync repaired; undefined before there was one. */
+export async function lastRepairs({ redis, keys }: Engine): Promise<Repairs | undefined> {
+  const hash = await redis.hgetall(keys.repairs());
+  if (hash.run === undefined) return undefined;
+  const { run, ended, files, lag } = keptSchema.parse(hash);
+  return { run, endedMs: ended, files, lagMs: lag };
+}
