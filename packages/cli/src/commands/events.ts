@@ -1,9 +1,10 @@
 import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
-import { addSettings, OUTCOMES_KEPT, RETENTION, STATE, settingsOf } from "../settings/flags.js";
+import { settingsOf } from "../settings/flags.js";
 import { loadDotEnv } from "../settings/service-settings.js";
 import type { EventsFlags } from "./events-action.js";
 import { ALLOW_ADDRESS_HELP, collect, type Exit } from "./options.js";
+import { addServiceSettings } from "./service-options.js";
 
 /** `drover events`: acts on what a storage tells a queue. */
 export function addEvents(program: Command, exit: Exit): void {
@@ -22,14 +23,8 @@ export function addEvents(program: Command, exit: Exit): void {
       collect,
     )
     .option("--allow-address <CIDR|HOST>", ALLOW_ADDRESS_HELP, collect);
-  addSettings(command, [
-    ...(["concurrency", "drain-deadline", "retries", "timeout", "max-file-size"] as const),
-    ...(["s3-bucket", "s3-endpoint", "s3-region", "s3-path-style", "s3-anonymous", "s3-profile"] as const),
-    ...(["ca-file", "client-cert", "client-key"] as const),
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...STATE,
-  ]).action(async (flags: EventsFlags, command: Command) => {
+  addServiceSettings(command);
+  command.action(async (flags: EventsFlags, command: Command) => {
     loadDotEnv();
     const resolved = await settingsOf(command);
     const { events } = await import("./events-action.js");
