@@ -26,7 +26,12 @@ export default {
   },
   platform: "node",
   // ES modules instead of CommonJS, which cannot be tree-shaken and makes every start load chunks of the AWS SDK.
-  resolve: { alias: { "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js" } },
+  resolve: {
+    alias: {
+      "@aws-sdk/client-s3$": "@aws-sdk/client-s3/dist-es/index.js",
+      "@aws-sdk/client-sqs$": "@aws-sdk/client-sqs/dist-es/index.js",
+    },
+  },
   plugins: [licenses, assets],
   logLevel: "warn",
   output: {

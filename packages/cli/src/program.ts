@@ -5,6 +5,7 @@ import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
 import { addDoctor } from "./commands/doctor.js";
+import { addEvents } from "./commands/events.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
@@ -38,6 +39,7 @@ function build(exit: Exit): Command {
   addWorker(program, exit);
   program.commandsGroup("Over HTTP:");
   addServe(program, exit);
+  addEvents(program, exit);
   addToken(program, exit);
   program.commandsGroup("What is known and set:");
   addCatalog(program, exit);

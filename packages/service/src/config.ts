@@ -1,5 +1,6 @@
 import type { S3Settings } from "@drover/producer/runs/request";
 import type { EventSettings } from "./intake/route.js";
+import type { DailyWindow } from "./schedule/window.js";
 
 /** Times of something that is done by the clock: an interval in milliseconds, or a cron expression and its IANA time zone. */
 export type Schedule = { everyMs: number } | { cron: string; timeZone: string };
@@ -25,6 +26,8 @@ export interface ServiceConfig {
   refusedTypes: string[];
   /** When `/sync` copies the whole bucket by itself; undefined for never. */
   schedule: Schedule | undefined;
+  /** When the fleet's files are dispatched; undefined for always. */
+  window: DailyWindow | undefined;
   /** Requests of one caller, on average; 0 for no limit. */
   requestsPerSecond: number;
   /** How long the delivery of a webhook is tried, in milliseconds. */

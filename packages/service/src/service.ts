@@ -29,6 +29,7 @@ import { auditRoute } from "./operate/audit.js";
 import { operateRoutes } from "./operate/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
+import { DispatchWindow } from "./schedule/dispatch-window.js";
 import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
 import { AuditLog } from "./security/audit.js";
@@ -139,11 +140,14 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   keeper.start();
   dispatcher.start();
   const periodic = await PeriodicSync.start(context);
+  const window = new DispatchWindow({ redis, keys, window: config.window, log });
+  window.start();
   const webhooks = new WebhookWatch(context);
   return {
     port: (server.address() as AddressInfo).port,
     async stop(deadlineMs) {
       stop.abort();
+      window.stop();
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);

@@ -28,7 +28,9 @@ export type Failpoint =
   | "claimed"
   | "created"
   | "scheduled"
-  | "posted";
+  | "posted"
+  | "received"
+  | "accepted";
 
 export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;

@@ -216,6 +216,9 @@ describe("drover serve", () => {
       ["SYNC_INTERVAL_HOURS", "soon"],
       ["SYNC_CRON", "now and then"],
       ["SYNC_TIME_ZONE", "Elsewhere/Nowhere"],
+      ["SYNC_WINDOW", "22-6"],
+      ["SYNC_WINDOW", "06:00-06:00"],
+      ["SYNC_WINDOW", "22:00-24:00"],
       ["ENABLE_PERIODIC_SYNC", "maybe"],
       ["API_TOKEN", "short"],
     ] as const) {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 import type { Schedule } from "@drover/service/config";
+import type { DailyWindow } from "@drover/service/schedule/window";
 import { errnoCode, messageOf, SettingsError } from "@drover/shared/errors";
 import { CronExpressionParser } from "cron-parser";
 import type { Resolved, SettingName, Settings } from "./settings.js";
@@ -18,6 +19,8 @@ export interface ServiceSettings {
   maxFileSizeBytes: number;
   /** When the bucket is copied by itself; undefined for never. */
   schedule: Schedule | undefined;
+  /** When the fleet's files are dispatched; undefined for always. */
+  window: DailyWindow | undefined;
   skipExisting: boolean;
   verifyIntegrity: boolean;
   logLevel: LogLevel;
@@ -88,6 +91,7 @@ export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Reso
     maxFileSizeBytes:
       own("max-file-size") ?? number("MAX_FILE_SIZE_MB", 1_000, { least: 0.001, most: 1e9 }) * 1e6,
     schedule: yes("ENABLE_PERIODIC_SYNC", true) ? (cronOf() ?? { everyMs: hours * 3_600_000 }) : undefined,
+    window: windowOf(),
     skipExisting: yes("SKIP_EXISTING_FILES", true),
     verifyIntegrity: yes("VERIFY_FILE_INTEGRITY", true),
     logLevel: levelOf(variable("LOG_LEVEL") ?? "INFO"),
@@ -104,14 +108,7 @@ export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Reso
 /** The times of SYNC_CRON in SYNC_TIME_ZONE; undefined where there is none. */
 function cronOf(): Schedule | undefined {
   const cron = variable("SYNC_CRON");
-  const timeZone = variable("SYNC_TIME_ZONE") ?? "UTC";
-  try {
-    new Intl.DateTimeFormat("en", { timeZone });
-  } catch {
-    throw new SettingsError(
-      `SYNC_TIME_ZONE must be a zone such as Europe/Berlin, not ${JSON.stringify(timeZone)}`,
-    );
-  }
+  const timeZone = timeZoneOf();
   if (cron === undefined) return undefined;
   if (variable("SYNC_INTERVAL_HOURS") !== undefined)
     throw new SettingsError("SYNC_CRON and SYNC_INTERVAL_HOURS exclude each other: set one");
@@ -121,6 +118,32 @@ function cronOf(): Schedule | undefined {
     throw new SettingsError(`SYNC_CRON must be a cron expression such as '0 2 * * *': ${messageOf(error)}`);
   }
   return { cron, timeZone };
+}
+
+/** The times of SYNC_WINDOW in SYNC_TIME_ZONE; undefined where there is none. */
+function windowOf(): DailyWindow | undefined {
+  const given = variable("SYNC_WINDOW");
+  if (given === undefined) return undefined;
+  const times = /^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$/.exec(given)?.slice(1).map(Number);
+  const [fromHour = 0, fromMinute = 0, toHour = 0, toMinute = 0] = times ?? [];
+  const window = { fromMinute: fromHour * 60 + fromMinute, toMinute: toHour * 60 + toMinute };
+  if (window.fromMinute === window.toMinute)
+    throw new SettingsError(
+      `SYNC_WINDOW must be two times of the day such as 22:00-06:00, not ${JSON.stringify(given)}`,
+    );
+  return { ...window, timeZone: timeZoneOf() };
+}
+
+function timeZoneOf(): string {
+  const timeZone = variable("SYNC_TIME_ZONE") ?? "UTC";
+  try {
+    new Intl.DateTimeFormat("en", { timeZone });
+    return timeZone;
+  } catch {
+    throw new SettingsError(
+      `SYNC_TIME_ZONE must be a zone such as Europe/Berlin, not ${JSON.stringify(timeZone)}`,
+    );
+  }
 }
 
 function variable(name: string): string | undefined {

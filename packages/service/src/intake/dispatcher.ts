@@ -68,7 +68,7 @@ export class EventDispatcher {
   readonly #held = new Map<string, { untilMs: number; waitMs: number }>();
 
   constructor(
-    private readonly context: ServiceContext,
+    private readonly context: Pick<ServiceContext, "engine" | "config" | "keeper" | "log">,
     private readonly queue: EventQueue,
   ) {}
 

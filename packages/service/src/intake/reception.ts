@@ -31,6 +31,8 @@ export interface Sender {
   id: string;
   /** The routes that it may use. */
   routes: readonly EventRoute[];
+  /** Whether notifications of SNS are believed because it has them, whatever their topic and signature. Default: false. */
+  vouchesForSns?: boolean;
 }
 
 /** Sorts notifications into events that wait for a run, what is ignored, and dead letters, and keeps all in Redis. */
@@ -59,7 +61,7 @@ export class Reception {
    * @throws UnavailableError if it may not be.
    */
   async receive(body: Buffer, sender: Sender): Promise<Tally> {
-    const sorted = await this.#sort(body, sender.routes, this.#verifier);
+    const sorted = await this.#sort(body, sender);
     const { waiting, tally } = sorted;
     const letters = tally.dead === 0 ? [] : [{ why: sorted.why, from: sender.id, body }];
     if (tally.dead > 0)
@@ -69,12 +71,24 @@ export class Reception {
   }
 
   /**
+   * Takes a message of a queue, which keeps by itself what is dead.
+   *
+   * @returns once all the rest is durable in Redis: why something is dead; "" if nothing is.
+   * @throws UnavailableError if it may not be.
+   */
+  async receiveQueued(body: Buffer, sender: Sender): Promise<string> {
+    const { waiting, tally, why } = await this.#sort(body, sender);
+    await this.options.queue.keep({ waiting, letters: [], tally: { ...tally, dead: 0 } });
+    return why;
+  }
+
+  /**
    * Takes a dead letter again, as if it came now; its signature and limits are judged as when it came. It is one no more,
    * unless something in it still cannot be understood.
    */
   async replay({ id, body }: DeadLetter): Promise<Tally> {
     const { settings, queue } = this.options;
-    const sorted = await this.#sort(body, settings.routes, this.#verifierAt(msOfId(id)));
+    const sorted = await this.#sort(body, settings, this.#verifierAt(msOfId(id)));
     const waiting = sorted.waiting.map((event) => ({ ...event, approved: true as const }));
     const isDead = sorted.tally.dead > 0;
     // What stays dead has been counted.
@@ -85,12 +99,16 @@ export class Reception {
     return sorted.tally;
   }
 
-  async #sort(body: Buffer, routes: readonly EventRoute[], verifier: SnsVerifier): Promise<Sorted> {
-    const sorted = new Sorting(routes, this.options.wanted);
+  async #sort(body: Buffer, from: Omit<Sender, "id">, verifier = this.#verifier): Promise<Sorted> {
+    const sorting = new Sorting(from.routes, this.options.wanted);
     const parsed: Parsed = parseNotification(body);
     const messages = parsed.is === "batch" ? parsed.messages.map(({ message }) => message) : [parsed];
-    for (const message of messages) await this.#sortMessage(message, sorted, verifier);
-    return sorted.end();
+    for (const message of messages) {
+      if (message.is === "sns" && from.vouchesForSns)
+        await this.#sortMessage(message.inner, sorting, verifier);
+      else await this.#sortMessage(message, sorting, verifier);
+    }
+    return sorting.end();
   }
 
   async #sortMessage(message: Message, sorting: Sorting, verifier: SnsVerifier): Promise<void> {

@@ -2,9 +2,12 @@ import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { Keys } from "./keys.js";
 
-const pauseSchema = z.object({ sinceMs: z.number(), by: z.string() });
-/** Since when (Unix ms) and by whom a fleet's dispatch is paused. */
+const pauseSchema = z.object({ sinceMs: z.number(), by: z.string(), untilMs: z.number().optional() });
+/** Since when (Unix ms) and by whom a fleet's dispatch is paused; if that is the clock, also until when. */
 export type DispatchPause = z.infer<typeof pauseSchema>;
+
+/** Who pauses outside of the window of dispatch. */
+const CLOCK = "clock";
 
 /**
  * Pauses the dispatch of a fleet: its leader puts no more files into the queue, until {@link resumeDispatch}. Where it is
@@ -18,12 +21,35 @@ export async function pauseDispatch(redis: Redis, keys: Keys, by: string): Promi
   return (await dispatchPause(redis, keys)) ?? pause;
 }
 
+/** Ends the pause by a person. That by the clock stays. */
 export async function resumeDispatch(redis: Redis, keys: Keys): Promise<void> {
   await redis.del(keys.dispatchPause());
 }
 
-/** @returns undefined where dispatch is not paused. */
+/**
+ * Pauses the dispatch of a fleet because its window is closed. The pause ends by itself, or by {@link openDispatch}.
+ *
+ * @param closed since when, and until when (Unix ms).
+ * @param nowMs the time by the same clock.
+ */
+export async function closeDispatch(
+  redis: Redis,
+  keys: Keys,
+  { sinceMs, untilMs }: { sinceMs: number; untilMs: number },
+  nowMs: number,
+): Promise<void> {
+  const pause: DispatchPause = { sinceMs, by: CLOCK, untilMs };
+  await redis.set(keys.dispatchWindow(), JSON.stringify(pause), "PX", Math.max(untilMs - nowMs, 1));
+}
+
+/** Ends the pause by the clock. That by a person stays. */
+export async function openDispatch(redis: Redis, keys: Keys): Promise<void> {
+  await redis.del(keys.dispatchWindow());
+}
+
+/** @returns undefined where dispatch is not paused; where both have paused it, the pause by a person. */
 export async function dispatchPause(redis: Redis, keys: Keys): Promise<DispatchPause | undefined> {
-  const text = await redis.get(keys.dispatchPause());
-  return text === null ? undefined : pauseSchema.parse(JSON.parse(text));
+  const [byPerson, byClock] = await redis.mget(keys.dispatchPause(), keys.dispatchWindow());
+  const text = byPerson ?? byClock ?? undefined;
+  return text === undefined ? undefined : pauseSchema.parse(JSON.parse(text));
 }

@@ -77,6 +77,8 @@ export class Keys {
   fileCancellations = () => `${this.namespace}:cancelling`;
   /** Since when and by whom the fleet's dispatch is paused (JSON); absent while it is not. */
   dispatchPause = () => `${this.namespace}:paused`;
+  /** The same for a pause by the clock. It expires when the window of dispatch opens. */
+  dispatchWindow = () => `${this.namespace}:paused:clock`;
   /** Hash of the tokens that open the HTTP service: id → name, scopes and SHA-256 (JSON). */
   tokens = () => `${this.namespace}:tokens`;
   /** Hash of when they were last used (ms), by id. */
