@@ -46,6 +46,7 @@ done
 
 # Not fuzzed: what waits for a run, and what streams until one ends.
 status=0
+cd "$work" # it leaves a cache behind
 "$fuzzer" run "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer $token" \
   --phases examples,coverage,fuzzing --max-examples 30 --request-timeout 70 --continue-on-failure --no-color \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
