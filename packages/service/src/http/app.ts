@@ -1,4 +1,5 @@
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
+import { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
 import type { RequestRate } from "@drover/shared/protocol/request-rate";
 import { redactText } from "@drover/shared/redact";
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
@@ -254,6 +255,8 @@ function problemOf(error: unknown): Problem {
   if (error instanceof SettingsError) return new Problem(422, redactText(error.message), { cause: error });
   if (error instanceof UnavailableError)
     return new Problem(503, redactText(error.message), { headers: { "Retry-After": "5" }, cause: error });
+  if (error instanceof RunLostError) return new Problem(409, error.message, { cause: error });
+  if (error instanceof ForgottenError) return new Problem(404, error.message, { cause: error });
   if (error instanceof TransferError)
     return new Problem(error.class === "not-found" ? 404 : 502, redactText(error.message), {
       extra: { class: error.class },

@@ -40,7 +40,8 @@ export class RunKeeper {
   readonly #waiting: (() => Promise<void>)[] = [];
   readonly #ours = new Set<string>();
   readonly #working = new Set<Promise<void>>();
-  readonly #confirming = new Set<Promise<void>>();
+  /** Runs that are confirmed, by id. */
+  readonly #confirming = new Map<string, Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: KeeperOptions) {}
@@ -93,6 +94,7 @@ export class RunKeeper {
    */
   async resume(id: string, how: Resumption, warn: (message: string) => void): Promise<boolean> {
     const { engine } = this.options;
+    await this.#confirming.get(id); // which leaves the run at its end, and must not leave it for those who go on with it
     const resumed = await resumeRun(engine, id, { ...how, warn, startPool: onlyFleets });
     if (resumed.is === "over") return false;
     if (!(resumed.handle instanceof FleetRun))
@@ -108,7 +110,7 @@ export class RunKeeper {
     clearTimeout(this.#timer);
     this.#waiting.length = 0;
     await Promise.allSettled(this.#working);
-    await Promise.allSettled(this.#confirming);
+    await Promise.allSettled(this.#confirming.values());
   }
 
   #enqueue(handle: FleetRun): void {
@@ -137,8 +139,10 @@ export class RunKeeper {
       if (this.#stop.signal.aborted) this.#ours.delete(id);
       else {
         // Others have their turn while this one waits for the disk.
-        const work = this.#confirm(handle, batches).finally(() => this.#confirming.delete(work));
-        this.#confirming.add(work);
+        this.#confirming.set(
+          id,
+          this.#confirm(handle, batches).finally(() => this.#confirming.delete(id)),
+        );
       }
     } catch (error) {
       // The run says itself that it is interrupted. A source that cannot be listed is tried again at the caller's word.
