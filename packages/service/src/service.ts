@@ -16,6 +16,7 @@ import type { ServiceConfig } from "./config.js";
 import { DurableWrites } from "./durable-writes.js";
 import { createApp } from "./http/app.js";
 import { Availability } from "./http/availability.js";
+import { tellClientErrors } from "./http/client-errors.js";
 import { openApiOf } from "./http/document.js";
 import { documentRoutes } from "./http/pages.js";
 import type { Route } from "./http/route.js";
@@ -39,6 +40,8 @@ import { WebhookWatch } from "./webhooks/watch.js";
 /** A request must have arrived within this time, in milliseconds; its headers within a part of it. */
 const RECEIVE_MS = 60_000;
 const HEADERS_MS = 15_000;
+/** Largest URL and headers together, in bytes. */
+const MOST_HEADER_BYTES = 32 << 10;
 
 export interface ServiceOptions {
   engine: Engine;
@@ -128,7 +131,11 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const rate = requestsPerSecond === 0 ? undefined : new RequestRate(redis, keys, requestsPerSecond);
   const { corsOrigins } = options;
   const app = createApp({ routes, access, rate, availability, audit, log, corsOrigins });
-  const server = createServer({ requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS }, app);
+  const server = createServer(
+    { requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS, maxHeaderSize: MOST_HEADER_BYTES },
+    app,
+  );
+  tellClientErrors(server);
   try {
     await listen(server, host, options.port);
   } catch (error) {
