@@ -1,7 +1,9 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { TokenStore } from "@drover/service/security/tokens";
 import { startService } from "@drover/service/service";
+import type { Engine } from "@drover/shared/engine";
 import { makeDirectory } from "@drover/shared/make-directory";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { type ServiceFlags, type ServiceSettings, serviceSettingsOf } from "../settings/service-settings.js";
@@ -27,7 +29,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
   return await withEngine(values, async (engine) => {
     const service = await startService({
       engine,
-      ...addressOf(settings, resolved),
+      ...(await addressOf(engine, settings, values["state-dir"] as string)),
       log,
       environmentToken: settings.apiToken,
       guard,
@@ -54,12 +56,15 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
 }
 
 /** With tokens the service is for other machines too. */
-function addressOf(
+async function addressOf(
+  { redis, keys }: Engine,
   { host, port, apiToken }: ServiceSettings,
-  { values }: Resolved,
-): { host: string; port: number } {
-  const hasToken = apiToken !== undefined || existsSync(marker(values["state-dir"] as string));
-  return { host: host ?? (hasToken ? "0.0.0.0" : "127.0.0.1"), port };
+  stateDir: string,
+): Promise<{ host: string; port: number }> {
+  if (host !== undefined) return { host, port };
+  const isKnown = apiToken !== undefined || existsSync(marker(stateDir));
+  const hasToken = isKnown || (await new TokenStore(redis, keys).exist());
+  return { host: hasToken ? "0.0.0.0" : "127.0.0.1", port };
 }
 
 function marker(stateDir: string): string {
