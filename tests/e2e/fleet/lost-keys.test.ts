@@ -1,3 +1,4 @@
+import { RUN } from "@drover/shared/protocol/fields";
 import { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { connect } from "@drover/shared/redis/connect";
@@ -90,7 +91,8 @@ async function endWithout(
   const ledger = new Ledger(redis, keys, "");
   await until(
     `the end of a run without ${lost.slice(0, 3)}`,
-    async () => !(await redis.exists(keys.run(id))) || (await ledger.get(id)).state === "done",
+    // What settles a file of a lost run can leave a hash without its spec behind for a moment.
+    async () => !(await redis.hexists(keys.run(id), RUN.spec)) || (await ledger.get(id)).state === "done",
     90_000,
   );
   return await box.run(["wait", id, ...fleet.own]);
