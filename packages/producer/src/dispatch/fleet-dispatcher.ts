@@ -16,7 +16,9 @@ import { stopIfDue } from "@drover/shared/protocol/run-limits";
 import { fileRuns } from "@drover/shared/protocol/run-retention";
 import { pipelined, resent } from "@drover/shared/redis/script";
 import { destinationOf } from "@drover/shared/storage/registry";
+import { observe } from "@drover/shared/telemetry";
 import type { Redis } from "ioredis";
+import { Census } from "./census.js";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type DispatchedRun, Flow, hostOfChunk, jobsOf, type Pending, spansOf } from "./flow.js";
 import { Sweeper } from "./sweeper.js";
@@ -57,6 +59,7 @@ export class FleetDispatcher {
   readonly #runs = new Map<string, DispatchedRun>();
   readonly #jobs: FleetJobs;
   readonly #sweeper: Sweeper;
+  readonly #census: Census;
 
   readonly #backlog: Backlog;
   #started = false;
@@ -68,6 +71,7 @@ export class FleetDispatcher {
     const { redis, keys, ledger, log } = options;
     this.#backlog = new Backlog(redis, keys, options.owner);
     this.#jobs = new FleetJobs(redis, keys, this.#backlog);
+    this.#census = new Census(redis, keys);
     this.#sweeper = new Sweeper({ redis, keys, ledger, backlog: this.#backlog, jobs: this.#jobs, log });
   }
 
@@ -85,6 +89,7 @@ export class FleetDispatcher {
     await this.#lookAtSettled();
     const busy = await this.#feed();
     await this.#sweeper.sweep(this.#flows(), (id) => this.#runs.get(id));
+    await this.#census.take(this.#runs.values(), this.#paused);
     return busy || this.#flows().some((flow) => flow.inQueue > 0);
   }
 
@@ -138,6 +143,7 @@ export class FleetDispatcher {
       const rests = [...run.flows.values()].some((flow) => flow.hasMore || flow.inQueue > 0);
       if (!rests && (standing.sealed || standing.cancelled) && (await ledger.finishFleet(id))) {
         this.options.log("run ended", { run: id });
+        observe("runs.seconds", Math.max(Date.now() - run.startedMs, 0) / 1_000);
         this.#forget(id);
       } else await this.#lookForLost(run, rests || standing.chunks > 0);
     }
@@ -167,16 +173,15 @@ export class FleetDispatcher {
 
   async #open(id: string): Promise<DispatchedRun | undefined> {
     const { redis, keys, ledger, owner } = this.options;
-    const spec = await ledger.get(id).then(
-      (run) => run.spec,
-      (error) => {
-        if (!(error instanceof SettingsError)) throw error; // otherwise the run is gone or of another version
-      },
-    );
-    if (!spec) return undefined;
+    const found = await ledger.get(id).catch((error) => {
+      if (!(error instanceof SettingsError)) throw error; // otherwise the run is gone or of another version
+    });
+    if (!found) return undefined;
+    const { spec, startedMs } = found;
     const run: DispatchedRun = {
       id,
       spec,
+      startedMs,
       admission: new Admission(redis, keys, owner, 0),
       breakers: hostBreakersOf(spec),
       tree: destinationOf(spec.root).namesOf(spec.root, spec),

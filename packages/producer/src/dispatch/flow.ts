@@ -18,6 +18,8 @@ export interface Pending {
 export interface DispatchedRun {
   id: string;
   spec: RunSpec;
+  /** Unix time in ms. */
+  startedMs: number;
   admission: Admission;
   breakers: HostBreakers;
   tree: TreeNames;

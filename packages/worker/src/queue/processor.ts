@@ -6,6 +6,7 @@ import { LEASE_MS } from "@drover/shared/protocol/admission";
 import { batchingBackend, type Events, giveBackJob } from "@drover/shared/queue/bullmq";
 import { isLockLost } from "@drover/shared/redis/errors";
 import { hostOf } from "@drover/shared/storage/registry";
+import { count, observe } from "@drover/shared/telemetry";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
@@ -147,6 +148,7 @@ export class Processor {
       },
       batchingBackend(options.redis, options.queueEvents, options.concurrency),
     );
+    worker.on("stalled", () => count("queue.jobs_stalled"));
     worker.on("error", (error) => isLockLost(error) || options.onError(error));
     worker.on("failed", (_job, error) => isPlanned(error) || options.onError(error));
     return worker;
@@ -311,6 +313,7 @@ export class Processor {
       case "settled":
         this.#forget(delivery);
         this.#report(context, job, step.blockedUntilMs, step.outcome.outcome !== "blocked");
+        tellEnd(job, step.outcome);
         events.settled(step.outcome, job);
         return;
       case "done":
@@ -329,6 +332,7 @@ export class Processor {
         const delayMs = backoff(context, attempt, step.error);
         this.#comesAgain(delivery, delayMs);
         this.#report(context, job, step.blockedUntilMs, false);
+        tellAttempt(job, "retried", step.error.class);
         events.retrying(job, attempt, step.error, delayMs);
         throw new TryAgain(step.error.message, delayMs);
       }
@@ -351,6 +355,17 @@ export class Processor {
     context.breakers.report(host, blockedUntilMs, passed);
     if (blockedUntilMs > 0) this.options.events.blocked?.(host, blockedUntilMs);
   }
+}
+
+/** Tells telemetry how a file ended. */
+function tellEnd(job: TransferJob, { outcome, bytes, durationMs, error }: Outcome): void {
+  tellAttempt(job, outcome, error?.class);
+  observe("files.seconds", durationMs / 1_000, () => ({ operation: job.op ?? "copy", outcome }));
+  if (outcome === "copied") count("files.copied_bytes", bytes);
+}
+
+function tellAttempt(job: TransferJob, outcome: string, errorClass = "none"): void {
+  count("attempts.ended", 1, () => ({ operation: job.op ?? "copy", outcome, class: errorClass }));
 }
 
 /** @throws UnrecoverableError if it is not a transfer job. */
