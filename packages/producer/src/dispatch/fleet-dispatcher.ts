@@ -19,6 +19,7 @@ import { destinationOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type DispatchedRun, Flow, hostOfChunk, jobsOf, type Pending, spansOf } from "./flow.js";
+import { Scaling } from "./scaling.js";
 import { Sweeper } from "./sweeper.js";
 import { WINDOW_FILES } from "./window.js";
 
@@ -37,6 +38,8 @@ const LOST_AFTER_MS = 10_000;
 const LIMITS_EVERY_MS = 500;
 /** Files that are to be cancelled are looked for with this interval, in ms. */
 const CANCELLATIONS_EVERY_MS = 250;
+/** How many files workers could carry is told with this interval, in ms. */
+const SCALING_EVERY_MS = 1_000;
 /** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
@@ -57,17 +60,20 @@ export class FleetDispatcher {
   readonly #runs = new Map<string, DispatchedRun>();
   readonly #jobs: FleetJobs;
   readonly #sweeper: Sweeper;
+  readonly #scaling: Scaling;
 
   readonly #backlog: Backlog;
   #started = false;
   #limitsMs = 0;
   #cancellationsMs = 0;
+  #scalingMs = 0;
   #paused = false;
 
   constructor(private readonly options: FleetDispatcherOptions) {
     const { redis, keys, ledger, log } = options;
     this.#backlog = new Backlog(redis, keys, options.owner);
     this.#jobs = new FleetJobs(redis, keys, this.#backlog);
+    this.#scaling = new Scaling({ redis, keys, ledger, backlog: this.#backlog });
     this.#sweeper = new Sweeper({ redis, keys, ledger, backlog: this.#backlog, jobs: this.#jobs, log });
   }
 
@@ -84,6 +90,7 @@ export class FleetDispatcher {
     await this.#lookAtCancelledFiles();
     await this.#lookAtSettled();
     const busy = await this.#feed();
+    await this.#tellScaling();
     await this.#sweeper.sweep(this.#flows(), (id) => this.#runs.get(id));
     return busy || this.#flows().some((flow) => flow.inQueue > 0);
   }
@@ -282,6 +289,17 @@ export class FleetDispatcher {
     }
   }
 
+  /** Tells those who scale the fleet how many files workers could carry. */
+  async #tellScaling(): Promise<void> {
+    const nowMs = performance.now();
+    if (this.#scalingMs > 0 && nowMs - this.#scalingMs < SCALING_EVERY_MS) return;
+    this.#scalingMs = nowMs;
+    const hosts = hostsOf(this.#flows());
+    const standing = await this.#standingOf(hosts);
+    const blocked = new Set(hosts.filter((_, at) => (standing[at]?.untilMs ?? 0) > Date.now()));
+    await this.#scaling.tell([...this.#runs.values()], blocked, this.#paused);
+  }
+
   async #isPaused(): Promise<boolean> {
     const { redis, keys, log } = this.options;
     const pause = await dispatchPause(redis, keys);
@@ -326,10 +344,11 @@ export class FleetDispatcher {
     return [...run.flows.values()].reduce((sum, flow) => sum + flow.inQueue, 0);
   }
 
-  /** @returns hosts whose breaker is open. */
-  async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
+  /** Reads how hosts stand: their breakers, and how many files they may serve at once; 0 for no limit. */
+  async #standingOf(
+    hosts: string[],
+  ): Promise<{ state: string | null; untilMs: number; filesAtOnce: number }[]> {
     const { redis, keys } = this.options;
-    const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
     const answers = await pipelined(redis, () => {
       const pipeline = redis.pipeline();
       for (const host of hosts)
@@ -338,19 +357,28 @@ export class FleetDispatcher {
           .hmget(keys.limit(host), HOST_LIMIT.files, HOST_LIMIT.adaptedFiles);
       return pipeline.hget(keys.limit(DEFAULT_LIMIT), HOST_LIMIT.files);
     });
-    const open = new Set<string>();
     const nowMs = Date.now();
-    for (const [at, host] of hosts.entries()) {
-      const [state, until, opened] = answers[at * 2] as (string | null)[];
+    return hosts.map((_, at) => {
+      const [state = null, until, opened] = answers[at * 2] as (string | null)[];
       const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
-      const limit = Number(adapted ?? files ?? answers.at(-1) ?? 0);
       // One that opens in the future was open before the clock was set back: a file that asks for the host puts it right.
       const untilMs = state === "o" && Number(opened ?? 0) <= nowMs + CLOCKS_APART_MS ? Number(until) : 0;
+      return { state, untilMs, filesAtOnce: Number(adapted ?? files ?? answers.at(-1) ?? 0) };
+    });
+  }
+
+  /** @returns hosts whose breaker is open. */
+  async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
+    const hosts = hostsOf(flows);
+    const open = new Set<string>();
+    const nowMs = Date.now();
+    for (const [at, { state, untilMs, filesAtOnce }] of (await this.#standingOf(hosts)).entries()) {
+      const host = hosts[at] as string;
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;
         const { breakers } = this.#runs.get(flow.runId) as DispatchedRun;
-        flow.window.limitTo(limit > 0 ? limit : undefined);
+        flow.window.limitTo(filesAtOnce > 0 ? filesAtOnce : undefined);
         if (state === null) breakers.closed(host);
         else breakers.report(host, untilMs, false);
         if (state === null) flow.window.grow();
@@ -428,4 +456,8 @@ export class FleetDispatcher {
       }
     }
   }
+}
+
+function hostsOf(flows: Flow[]): string[] {
+  return [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
 }
