@@ -17,7 +17,7 @@ async function ask(path, body) {
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
     ...(body ? { body: JSON.stringify(body) } : {}),
   });
-  ok(answer.ok, `${path}: ${answer.status}`);
+  ok(answer.ok, `${path}: ${answer.status} ${answer.ok ? "" : await answer.text()}`);
   return await answer.json();
 }
 
@@ -46,7 +46,7 @@ inApi(`const {mkdirSync, writeFileSync} = require("fs"), {randomBytes} = require
   mkdirSync("/data/in", {recursive: true});
   for (let at = 0; at < ${FILES}; at++) writeFileSync("/data/in/" + at + ".bin", randomBytes(1_000_000));
   console.log("1")`);
-const { id } = await ask("/api/v1/runs", { sources: ["/data/in/"], to: "/data/out", bwlimit: "4MB" });
+const { id } = await ask("/api/v1/runs", { sources: ["/data/in/"], to: "/data/out", bwlimit: 2_000_000 });
 await until("some files have arrived", async () => (await ask(`/api/v1/runs/${id}`)).copied >= 5);
 const carries = (await ask("/api/v1/workers")).workers.find((each) => each.carrying.length > 0);
 ok(carries, "a worker carries files");
