@@ -1,6 +1,6 @@
 # Every target works from a fresh checkout: all but help and clean set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build package lambda install uninstall demo test check bench chaos clean
+.PHONY: help setup build package lambda install uninstall demo test check bench chaos up down logs status clean
 
 # Runs a command with the repository's own Node first on PATH, if it has one.
 RUN := scripts/with-node.sh
@@ -41,6 +41,18 @@ bench: setup ## Measure throughput
 
 chaos: setup ## Play seeds with a fleet under fire (SEED=1 MINUTES=10)
 	@$(RUN) scripts/chaos.sh
+
+up: ## Start a fleet in containers with all around it (ALERTS=alertmanager)
+	@scripts/compose.sh up
+
+down: ## Stop it; its volumes stay
+	@scripts/compose.sh down
+
+logs: ## Show what its containers log (SERVICE=worker)
+	@scripts/compose.sh logs $(SERVICE)
+
+status: ## Show how its containers are
+	@scripts/compose.sh status
 
 clean: ## Remove everything built, keep what was installed
 	@rm -rf dist packages/*/dist packages/cli/bundle* packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work

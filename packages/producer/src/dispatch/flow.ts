@@ -101,6 +101,13 @@ export class Flow {
     return sum;
   }
 
+  /** Files of chunks that were read and that are not in BullMQ yet. */
+  get unfed(): number {
+    let sum = 0;
+    for (const chunk of this.chunks.values()) sum += chunk.rest.length;
+    return sum;
+  }
+
   /** Lowest start tag in BullMQ, or Infinity if there is none. */
   get oldestTag(): number {
     let oldest = Number.POSITIVE_INFINITY;

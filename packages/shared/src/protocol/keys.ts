@@ -73,6 +73,11 @@ export class Keys {
   worker = (id: string) => `${this.namespace}:worker:${id}`;
   /** The worker that dispatches and sweeps for the fleet. It expires. */
   leader = () => `${this.namespace}:leader`;
+  /**
+   * List for those who scale the fleet: as long as there are units of files that workers could carry, see scaling.ts. Its
+   * name is in the manifests of k8s/ too.
+   */
+  scaling = () => `${this.namespace}:scaling`;
   /** Set of files of the fleet's runs that are to be cancelled (JSON). */
   fileCancellations = () => `${this.namespace}:cancelling`;
   /** What waits in the fleet, as its leader counts it (JSON). It expires. */

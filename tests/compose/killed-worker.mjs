@@ -1,0 +1,75 @@
+/** Drives the stack that run.sh has started: a run with a worker killed in its middle; and a bucket, with WITH_S3. */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const FILES = 60;
+const WAIT_MS = 180_000;
+const token = /^API_TOKEN=(.+)$/m.exec(readFileSync("compose/env/api-token.env", "utf8"))?.[1];
+const compose = (...command) => execFileSync("scripts/compose.sh", ["do", ...command], { encoding: "utf8" });
+const inApi = (script) => JSON.parse(compose("exec", "-T", "api", "node", "-e", script));
+const api = `http://${compose("port", "api", "8888").trim()}`;
+
+async function ask(path, body) {
+  const answer = await fetch(`${api}${path}`, {
+    method: body ? "POST" : "GET",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  });
+  ok(answer.ok, `${path}: ${answer.status} ${answer.ok ? "" : await answer.text()}`);
+  return await answer.json();
+}
+
+/** Asks until the answer is truthy. */
+async function until(what, question) {
+  const endsMs = Date.now() + WAIT_MS;
+  for (;;) {
+    const answer = await question();
+    if (answer) return answer;
+    ok(Date.now() < endsMs, `in vain: ${what}`);
+    await sleep(250);
+  }
+}
+
+/** SHA-256 of the files of a directory of the shared volume, by name. */
+const digests = (directory) =>
+  inApi(`const {createHash} = require("crypto"), {readdirSync, readFileSync} = require("fs");
+    console.log(JSON.stringify(Object.fromEntries(readdirSync("${directory}", {recursive: true, withFileTypes: true})
+      .filter((each) => each.isFile()).map((each) => [(each.parentPath + "/" + each.name).slice("${directory}/".length),
+        createHash("sha256").update(readFileSync(each.parentPath + "/" + each.name)).digest("hex")]).sort())))`);
+
+equal((await fetch(`${api}/api/v1/runs`)).status, 401, "without the token nothing is told");
+await until("two workers", async () => (await ask("/api/v1/workers")).workers.length === 2);
+
+inApi(`const {mkdirSync, writeFileSync} = require("fs"), {randomBytes} = require("crypto");
+  mkdirSync("/data/in", {recursive: true});
+  for (let at = 0; at < ${FILES}; at++) writeFileSync("/data/in/" + at + ".bin", randomBytes(1_000_000));
+  console.log("1")`);
+const { id } = await ask("/api/v1/runs", { sources: ["/data/in/"], to: "/data/out", bwlimit: 2_000_000 });
+await until("some files have arrived", async () => (await ask(`/api/v1/runs/${id}`)).copied >= 5);
+const carries = (await ask("/api/v1/workers")).workers.find((each) => each.carrying.length > 0);
+ok(carries, "a worker carries files");
+const container = carries.id.slice(0, carries.id.lastIndexOf("-"));
+execFileSync("docker", ["kill", "--signal", "KILL", container]);
+console.log(`killed worker ${carries.id} with ${carries.carrying.length} files on their way`);
+const ended = await until("the run ends", async () => {
+  const run = await ask(`/api/v1/runs/${id}`);
+  return run.state !== "running" && run;
+});
+deepEqual([ended.state, ended.files, ended.copied, ended.failed], ["done", FILES, FILES, 0]);
+deepEqual(digests("/data/out"), digests("/data/in"));
+console.log(`${FILES} files are right`);
+
+if (process.env.WITH_S3) {
+  await until("the samples have arrived", () => Object.keys(digests("/data/incoming")).length >= 4);
+  compose(
+    ...["run", "--rm", "-T", "--no-deps", "--entrypoint", "node", "samples", "-e"],
+    `const body = new FormData(); body.set("file", new Blob(["told by the storage"]), "told.txt");
+    fetch(process.env.FILER + "/buckets/incoming/told.txt", {method: "POST", body}).then((it) => process.exit(it.ok ? 0 : 1))`,
+  );
+  await until("what the storage tells of arrives", () => "told.txt" in digests("/data/incoming"));
+  const { accepted } = await ask("/api/v1/events");
+  ok(accepted >= 1, "the storage has told of it");
+  console.log("the bucket's files are right");
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Starts the stack of docker-compose.yml with two workers, kills one of them in the middle of a run, and looks at every file.
+# It needs a Docker engine with Compose, and the images of Node and Valkey; exits with 69 where they are not there. With
+# that of SeaweedFS, what is put into the bucket has to arrive as well.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+docker info >/dev/null 2>&1 || exit 69
+docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || exit 69
+has() { docker image inspect "$1" >/dev/null 2>&1; }
+has "${BASE:-node:24-bookworm-slim}" && has "${VALKEY_IMAGE:-valkey/valkey:9.0-alpine}" || exit 69
+
+export COMPOSE_PROJECT_NAME=drover-test-$$ DROVER_IMAGE=drover:test-$$
+export API_PORT=0 S3_PORT=0 DASHBOARD_PORT=0 PROMETHEUS_PORT=0 GRAFANA_PORT=0
+ends() {
+  local status=$?
+  [ "$status" -eq 0 ] || scripts/compose.sh logs --no-color valkey api worker || true
+  scripts/compose.sh down --volumes --timeout 5 >/dev/null 2>&1 || true
+  docker image rm -f "$DROVER_IMAGE" >/dev/null 2>&1 || true
+}
+trap ends EXIT
+
+if has "${SEAWEEDFS_IMAGE:-chrislusf/seaweedfs:4.47}"; then
+  scripts/compose.sh up valkey seaweedfs samples api worker
+  export WITH_S3=yes
+else
+  echo "without SeaweedFS, whose image is not there"
+  scripts/compose.sh up --no-deps valkey api worker
+fi
+scripts/with-node.sh node tests/compose/killed-worker.mjs

@@ -1,0 +1,91 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { SETTINGS } from "@drover/cli/settings/settings";
+import { Keys } from "@drover/shared/protocol/keys";
+import { FILES_PER_SCALING_UNIT } from "@drover/shared/protocol/scaling";
+import { describe, expect, it } from "vitest";
+import { parse, parseAllDocuments } from "yaml";
+
+/** Time in seconds that a process needs beside its drain deadline: to hear of the signal, and to say good-bye to Redis. */
+const MARGIN_SECONDS = 15;
+
+const read = (path: string) => parseAllDocuments(readFileSync(path, "utf8")).map((each) => each.toJS());
+// biome-ignore lint/suspicious/noExplicitAny: manifests of any kind
+const objects: any[] = readdirSync("k8s", { recursive: true, encoding: "utf8" })
+  .filter((path) => path.endsWith(".yaml"))
+  .flatMap((path) => read(`k8s/${path}`));
+const triggers = objects.filter(({ kind }) => kind === "ScaledObject").flatMap(({ spec }) => spec.triggers);
+const deadline = SETTINGS["drain-deadline"].default;
+
+/** The deadline that a command line sets, else the default. */
+function deadlineOf(args: string[]): number {
+  const at = args.indexOf("--drain-deadline");
+  return at < 0 ? deadline : Number(args[at + 1]);
+}
+
+describe("what the manifests and the code both name", () => {
+  it("is one list of KEDA's Redis trigger", () => {
+    const lists = triggers.filter(({ type }) => type === "redis").map(({ metadata }) => metadata.listName);
+    expect(lists).toEqual([new Keys().scaling()]);
+  });
+
+  it("is how many files an element of that list stands for", () => {
+    const scaled = objects.find(
+      ({ kind, spec }) => kind === "ScaledObject" && spec.advanced.scalingModifiers,
+    );
+    expect(scaled.spec.advanced.scalingModifiers.formula).toBe(`units * ${FILES_PER_SCALING_UNIT}`);
+  });
+});
+
+describe("drain deadline and the time until the kill", () => {
+  it("agree in every Deployment", () => {
+    const pods = objects.filter(({ kind }) => kind === "Deployment").map(({ spec }) => spec.template.spec);
+    expect(pods.length).toBe(3);
+    for (const { terminationGracePeriodSeconds, containers } of pods)
+      for (const { args, lifecycle } of containers) {
+        const before = lifecycle?.preStop.sleep.seconds ?? 0;
+        expect(terminationGracePeriodSeconds).toBeGreaterThanOrEqual(
+          before + deadlineOf(args) + MARGIN_SECONDS,
+        );
+      }
+  });
+
+  it("agree in Compose", () => {
+    const { services } = parse(readFileSync("docker-compose.yml", "utf8"), { merge: true });
+    for (const name of ["api", "worker", "dashboard"]) {
+      const { stop_grace_period: grace, command } = services[name];
+      expect(Number.parseInt(grace, 10)).toBeGreaterThanOrEqual(deadlineOf(command) + MARGIN_SECONDS);
+    }
+  });
+
+  it("agree in systemd", () => {
+    const units = readdirSync("packaging/systemd").filter((name) => name.endsWith(".service"));
+    expect(units.length).toBeGreaterThan(0);
+    for (const name of units) {
+      const unit = readFileSync(`packaging/systemd/${name}`, "utf8");
+      const seconds = Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)?.[1]);
+      expect(seconds).toBeGreaterThanOrEqual(deadlineOf(unit.split(/\s+/)) + MARGIN_SECONDS);
+    }
+  });
+});
+
+describe("every pod", () => {
+  const pods = objects
+    .filter(({ kind }) => kind === "Deployment" || kind === "StatefulSet")
+    .map(({ metadata, spec }) => ({ name: metadata.name, ...spec.template.spec }));
+
+  it.for(pods)("$name has no right that it does not need", (pod) => {
+    expect(pod).toMatchObject({
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
+    });
+    for (const container of pod.containers) {
+      expect(container.securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ["ALL"] },
+      });
+      expect(container.livenessProbe?.exec).toBeUndefined(); // never asks Redis
+    }
+  });
+});
