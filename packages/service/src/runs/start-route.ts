@@ -66,7 +66,7 @@ export function startRoute({ engine, config, keeper, guard }: ServiceContext): R
     },
     isSlow: false,
     async handle({ body, caller, request }) {
-      const key = request.get(IDEMPOTENCY_KEY);
+      const key = request.headers[IDEMPOTENCY_KEY] as string | undefined;
       if (key === undefined) return accepted(await take(body));
       const claimed = await claimRequest({ ...engine, caller, key, body });
       if ("answer" in claimed) {
