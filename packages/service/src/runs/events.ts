@@ -4,10 +4,11 @@ import { summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import type { Outcome } from "@drover/shared/outcome";
 import { gauge } from "@drover/shared/telemetry";
-import type { Request, Response } from "express";
+import type { Response } from "express";
 import type { ServiceContext } from "../context.js";
 import { ENTRY_ID } from "../http/entry-id.js";
 import { Problem } from "../http/problem.js";
+import type { Asked } from "../http/route.js";
 import { isOver, showOutcome, showRun } from "./shown.js";
 
 /** Interval in milliseconds at which new outcomes are looked for, and at which the counts are told. */
@@ -31,7 +32,7 @@ gauge("http.event_streams", () => connections);
 export async function streamEvents(
   { engine, stopping }: Pick<ServiceContext, "engine" | "stopping">,
   id: string,
-  request: Request,
+  request: Asked,
   response: Response,
 ): Promise<void> {
   if (connections >= MOST_CONNECTIONS)

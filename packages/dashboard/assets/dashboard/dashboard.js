@@ -1,0 +1,142 @@
+// @ts-check
+/**
+ * Keeps the page fresh: asks for its content again every few seconds and changes what has changed, so that focus, what is
+ * unfolded and what is selected stay. While that fails, the page keeps what it has and says how old it is.
+ */
+
+/** Most time between two tries, in milliseconds. */
+const MOST_BETWEEN_MS = 30_000;
+/** A server that does not answer for so long, in milliseconds, is not waited for any longer. */
+const PATIENCE_MS = 15_000;
+
+const main = /** @type {HTMLElement} */ (document.querySelector("main"));
+const freshness = /** @type {HTMLElement} */ (document.querySelector("#freshness"));
+const everyMs = Number(main.dataset.refreshMs);
+
+let freshAtMs = Date.now();
+let failures = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
+/** @type {string | undefined} Why the last try failed. */
+let wrong;
+
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    const response = await fetch(location.href, {
+      headers: { "X-Fragment": "1" },
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      cache: "no-store",
+    });
+    if (response.status === 401) throw new Error("you are logged out: load the page again to log in");
+    const text = await response.text();
+    if (!response.ok) throw new Error(detailOf(text) ?? `the server answered ${response.status}`);
+    morph(main, new DOMParser().parseFromString(`<main>${text}</main>`, "text/html").querySelector("main"));
+    freshAtMs = Date.now();
+    failures = 0;
+    wrong = undefined;
+  } catch (error) {
+    failures++;
+    wrong = error instanceof Error && error.name === "Error" ? error.message : "the server does not answer";
+  }
+  tellFreshness();
+  schedule();
+}
+
+/** @param {string} text of an error @returns {string | undefined} */
+function detailOf(text) {
+  try {
+    return JSON.parse(text).detail;
+  } catch {
+    return undefined;
+  }
+}
+
+function schedule() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  timer = setTimeout(refresh, Math.min(everyMs * 2 ** failures, MOST_BETWEEN_MS));
+}
+
+function tellFreshness() {
+  document.body.classList.toggle("stale", wrong !== undefined);
+  if (wrong === undefined) {
+    if (freshness.textContent !== "") freshness.textContent = "";
+    return;
+  }
+  const time = new Date(freshAtMs).toLocaleTimeString();
+  const seconds = Math.round((Date.now() - freshAtMs) / 1000);
+  freshness.textContent = `This is as of ${time}, ${seconds} s ago: ${wrong}.`;
+}
+
+/**
+ * Makes an element like another one, touching nothing that is alike already.
+ *
+ * @param {Element} from
+ * @param {Element | null} to
+ */
+function morph(from, to) {
+  if (to === null || from.isEqualNode(to)) return;
+  morphAttributes(from, to);
+  /** @type {Map<string, Element>} */
+  const keyed = new Map();
+  for (const child of from.children) {
+    const key = keyOf(child);
+    if (key !== undefined) keyed.set(key, child);
+  }
+  let at = from.firstChild;
+  for (const wanted of [...to.childNodes]) {
+    const key = keyOf(wanted);
+    const known = key === undefined ? undefined : keyed.get(key);
+    if (known !== undefined) {
+      if (known === at) at = at.nextSibling;
+      else from.insertBefore(known, at);
+      morph(known, /** @type {Element} */ (wanted));
+    } else if (at !== null && key === undefined && isAlike(at, wanted)) {
+      if (at instanceof Element) morph(at, /** @type {Element} */ (wanted));
+      else if (at.nodeValue !== wanted.nodeValue) at.nodeValue = wanted.nodeValue;
+      at = at.nextSibling;
+    } else from.insertBefore(document.importNode(wanted, true), at);
+  }
+  while (at !== null) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+/**
+ * What somebody unfolded, typed or ticked is theirs.
+ *
+ * @param {Element} from
+ * @param {Element} to
+ */
+function morphAttributes(from, to) {
+  if (from === main) return;
+  const own = from instanceof HTMLDetailsElement ? ["open"] : ["value", "checked", "selected"];
+  const isOwn = (/** @type {string} */ name) =>
+    own.includes(name) && /^(details|input|option|select|textarea)$/i.test(from.tagName);
+  for (const { name, value } of to.attributes)
+    if (!isOwn(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
+  for (const { name } of [...from.attributes])
+    if (!isOwn(name) && !to.hasAttribute(name)) from.removeAttribute(name);
+}
+
+/** @param {Node} node @returns {string | undefined} */
+function keyOf(node) {
+  return node instanceof Element ? (node.getAttribute("data-key") ?? (node.id || undefined)) : undefined;
+}
+
+/** @param {Node} one @param {Node} other */
+function isAlike(one, other) {
+  return one.nodeType === other.nodeType && one.nodeName === other.nodeName && keyOf(one) === undefined;
+}
+
+if (everyMs > 0) {
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) clearTimeout(timer);
+    else refresh();
+  });
+  setInterval(() => wrong !== undefined && !document.hidden && tellFreshness(), 5_000);
+  schedule();
+}
