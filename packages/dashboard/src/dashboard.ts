@@ -124,8 +124,8 @@ function show(request: Request, response: Response, page: Page, content: Html): 
     response.type("html").send(content.text);
     return;
   }
-  const { title, path } = page;
-  response.send(document({ title, content, pages: PAGES, path, caller: callerOf(response), isLive: true }));
+  const { title, path, isLive = true } = page;
+  response.send(document({ title, content, pages: PAGES, path, caller: callerOf(response), isLive }));
 }
 
 function callerOf(response: Response): Caller | undefined {

@@ -28,6 +28,8 @@ export interface Page {
   title: string;
   /** Whether it is in the navigation. */
   isInNavigation: boolean;
+  /** Whether it looks for news. Default true: false where what it shows is dear to ask for. */
+  isLive?: boolean;
   /** What stands in `<main>`, with a heading of the first level. */
   render(asked: Asked): Promise<Html>;
   /** What its forms do. Default: nothing. */
