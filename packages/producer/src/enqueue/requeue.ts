@@ -52,7 +52,8 @@ async function* retriable(run: Run, ledger: Ledger, filter: FailureFilter): Asyn
   }
 }
 
-function isFinal({ error }: Failure): boolean {
+/** Whether a file cannot succeed, however often it is tried. */
+export function isFinal({ error }: Pick<Failure, "error">): boolean {
   return error.class === "collision" || error.class === "removed";
 }
 

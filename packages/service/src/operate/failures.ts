@@ -1,3 +1,5 @@
+import { NO_HOST } from "@drover/producer/enqueue/failure-filter";
+import { isFinal } from "@drover/producer/enqueue/requeue";
 import { failuresOfRuns } from "@drover/producer/runs/failures";
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunSpec } from "@drover/shared/run";
@@ -13,8 +15,6 @@ const TAG = "Operation";
 const MOST_FAILURES = 200_000;
 /** Runs that one call retries. */
 const MOST_RETRIED = 1_000;
-/** What stands for the host of files that come from none. */
-const NO_HOST = "local";
 
 const count = z.int().min(0);
 const filterShape = {
@@ -47,7 +47,7 @@ const pageSchema = z
 const retriedSchema = z
   .object({
     runs: z.array(z.string()),
-    files: count.meta({ description: "What failed in them and was meant." }),
+    files: count.meta({ description: "What is tried again in them." }),
     skipped: z.array(z.object({ run: z.string(), why: z.string() })),
     truncated: z.boolean().meta({
       description: `Whether more than ${MOST_RETRIED} runs are concerned: call again once these are done.`,
@@ -135,7 +135,7 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
           if (why !== undefined) skipped.push({ run: run.id, why });
           else {
             runs.push(run.id);
-            files += failed.length;
+            files += failed.filter((file) => !isFinal(file)).length;
           }
         }
         return { status: 202, body: { runs, files, skipped, truncated }, changed: runs.length };

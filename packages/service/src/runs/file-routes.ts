@@ -1,8 +1,10 @@
+import { failureMatcher, hostMatcher } from "@drover/producer/enqueue/failure-filter";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import { isSuccess, OUTCOMES, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
 import type { Run } from "@drover/shared/run";
+import { hostOf } from "@drover/shared/storage/registry";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { type Route, route } from "../http/route.js";
@@ -54,15 +56,12 @@ export function fileRoutes(context: ServiceContext): Route[] {
       },
       async handle({ params, query }) {
         const summary = await summaryOf(engine, (await runOf(engine, params.run)).id);
-        const { files, truncated } = await allFiles(engine, summary, outcomesOf(query.outcome));
-        const wanted = files.filter(
-          ({ source, error }) =>
-            (query.class === undefined || error?.class === query.class) &&
-            (query.host === undefined || hostIn(source) === query.host),
-        );
+        const { class: errorClass, host } = query;
+        const wanted = { outcomes: outcomesOf(query.outcome), class: errorClass, host };
+        const { files, truncated } = await allFiles(engine, summary, wanted);
         const from = Number(query.cursor ?? 0);
-        const page = wanted.slice(from, from + query.limit);
-        const next = from + query.limit < wanted.length ? String(from + query.limit) : null;
+        const page = files.slice(from, from + query.limit);
+        const next = from + query.limit < files.length ? String(from + query.limit) : null;
         return { status: 200, body: { files: page, truncated, next } };
       },
     }),
@@ -83,8 +82,8 @@ export function fileRoutes(context: ServiceContext): Route[] {
       isSlow: true,
       async handle({ params, query, response }) {
         const summary = await summaryOf(engine, (await runOf(engine, params.run)).id);
-        const wanted = OUTCOMES.filter((outcome) => query.successes === "true" || !isSuccess(outcome));
-        const { files } = await allFiles(engine, summary, wanted);
+        const outcomes = OUTCOMES.filter((outcome) => query.successes === "true" || !isSuccess(outcome));
+        const { files } = await allFiles(engine, summary, { outcomes });
         const csv = query.format === "csv";
         response.setHeader("Content-Type", csv ? "text/csv; charset=utf-8" : "application/x-ndjson");
         response.setHeader("Content-Disposition", `attachment; filename="${summary.run.id}.${query.format}"`);
@@ -101,10 +100,17 @@ export function fileRoutes(context: ServiceContext): Route[] {
       description:
         "Server-sent events: `file` for each file that ends (with an id: send the last one as Last-Event-ID to go on there), `progress` with the counts, `reset` with the counts where the place to go on at is not kept any more, and `end`. Unchanged files are counted only.",
       params: runParam,
+      query: z.object({
+        from: z.enum(["start", "now"]).default("start").meta({
+          description: "Where to begin without a Last-Event-ID: with all that is kept, or with what comes.",
+        }),
+      }),
       answers: { 200: { description: "Events until the run ends.", contentType: "text/event-stream" } },
       isSlow: true,
-      async handle({ params, request, response }) {
-        await streamEvents(context, (await runOf(engine, params.run)).id, request, response);
+      async handle({ params, query, request, response }) {
+        const last = request.headers["last-event-id"];
+        const from = typeof last === "string" ? last : query.from;
+        await streamEvents(context, (await runOf(engine, params.run)).id, from, response);
         return undefined;
       },
     }),
@@ -117,19 +123,32 @@ function outcomesOf(text: string | undefined): OutcomeName[] {
   return OUTCOMES.filter((outcome) => named === undefined || named.includes(outcome));
 }
 
+interface WantedFiles {
+  outcomes: OutcomeName[];
+  /** Class of the error. Default: any, and none. */
+  class?: string | undefined;
+  /** Host of the source. Default: any. */
+  host?: string | undefined;
+}
+
 async function allFiles(
   engine: Engine,
   { run, counts }: { run: Run; counts: RunCounts },
-  wanted: OutcomeName[],
+  { outcomes, ...filter }: WantedFiles,
 ): Promise<{ files: ShownFile[]; truncated: boolean }> {
-  const { done, truncated } = await filesDone(engine, run, counts, wanted);
+  const isHost = hostMatcher(filter.host);
+  const { done, truncated } = await filesDone(engine, run, counts, outcomes);
+  const succeeded = filter.class === undefined ? done : []; // without an error, so of no class
+  const matches = failureMatcher(filter, run.spec);
   const failed: { index: number; shown: ShownFile }[] = [];
-  for await (const page of filesFailed(engine, run, wanted))
-    for (const each of page) failed.push({ index: each.index, shown: showFailed(each) });
+  for await (const page of filesFailed(engine, run, outcomes))
+    for (const each of page) if (matches(each)) failed.push({ index: each.index, shown: showFailed(each) });
   failed.sort((one, other) => one.index - other.index);
-  return { files: [...done.map(showOutcome), ...failed.map(({ shown }) => shown)], truncated };
-}
-
-function hostIn(source: string | null): string | undefined {
-  return source !== null && URL.canParse(source) ? new URL(source).host : undefined;
+  return {
+    files: [
+      ...succeeded.filter(({ source }) => isHost(hostOf(source, run.spec))).map(showOutcome),
+      ...failed.map(({ shown }) => shown),
+    ],
+    truncated,
+  };
 }

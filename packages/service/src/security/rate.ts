@@ -27,7 +27,7 @@ export async function limitRate(
 }
 
 /** An IPv4 address, or the /64 network of an IPv6 address, which is one machine's. */
-function networkOf(address: string): string {
+export function networkOf(address: string): string {
   if (!ipaddr.isValid(address)) return "unknown";
   const parsed = ipaddr.process(address);
   return parsed instanceof ipaddr.IPv6

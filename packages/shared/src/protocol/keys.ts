@@ -90,6 +90,8 @@ export class Keys {
   tokens = () => `${this.namespace}:tokens`;
   /** Hash of when they were last used (ms), by id. */
   tokensUsed = () => `${this.namespace}:tokens:used`;
+  /** Login of a browser (JSON), by the hash of its id. It expires. */
+  session = (hash: string) => `${this.namespace}:service:session:${hash}`;
   /** Stream of what was changed over the HTTP service, and by whom. */
   audit = () => `${this.namespace}:audit`;
   /** Hash of what the last periodic sync had to repair: run, when it ended (ms), files, and the lag (ms). */
