@@ -19,6 +19,8 @@ import { boardWrites, problem } from "./writes.js";
 
 /** Jobs of the fleet's queue are looked at with this interval, in seconds, by each tab. */
 const POLL_SECONDS = 10;
+/** Jobs of each state in one answer. */
+const MOST_JOBS = 100;
 
 export interface BoardOptions {
   /** Directory with Bull Board's page below `bull-board`. */
@@ -102,9 +104,16 @@ function untilAnswered({ availability }: ServiceParts): RequestHandler {
   };
 }
 
+/** The fleet's queue, of which no more jobs are shown at once than a page can have, whatever is asked for. */
+class FleetQueue extends BullMQAdapter {
+  override async getJobs(...[statuses, start = 0, end = start]: Parameters<BullMQAdapter["getJobs"]>) {
+    return await super.getJobs(statuses, start, Math.min(end, start + MOST_JOBS - 1));
+  }
+}
+
 /** What the board sees of the queue: jobs are called by their files, and lead to their runs. */
 function adapterOf(queue: Queue, readOnlyMode: boolean): BullMQAdapter {
-  const adapter = new BullMQAdapter(queue, {
+  const adapter = new FleetQueue(queue, {
     readOnlyMode,
     description:
       "What workers have, or take next. What waits for its turn is in the backlog, which the runs show.",
@@ -114,5 +123,11 @@ function adapterOf(queue: Queue, readOnlyMode: boolean): BullMQAdapter {
     },
   });
   adapter.setFormatter("name", ({ data }) => transferJobSchema.safeParse(data).data?.d ?? "");
+  adapter.setFormatter("data", (data) => {
+    const job = transferJobSchema.safeParse(data).data;
+    if (job === undefined) return data;
+    const { r: run, i: index, g: retries = 0, op: operation = "copy", s: source, d: destination } = job;
+    return { run, index, retries, operation, source, destination, version: job.v, sha256: job.x };
+  });
   return adapter;
 }
