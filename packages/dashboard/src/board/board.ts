@@ -1,9 +1,7 @@
-import { once } from "node:events";
 import { join } from "node:path";
 import { createBullBoard } from "@bull-board/api";
 import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import { ExpressAdapter } from "@bull-board/express";
-import { Problem } from "@drover/service/http/problem";
 import { requireScope } from "@drover/service/security/access";
 import { isWrite } from "@drover/service/security/same-origin";
 import type { Caller } from "@drover/service/security/scopes";
@@ -66,7 +64,10 @@ export function openBoard(parts: ServiceParts, { assets, boardWrites: mayWrite }
     response.setHeader("Content-Security-Policy", BOARD_POLICY);
     next();
   });
-  router.use(guard(mayWrite), untilAnswered(parts));
+  router.use(guard(mayWrite), async (_request, _response, next) => {
+    await parts.availability.whileThere(redis.ping());
+    next();
+  });
   if (mayWrite) router.use(boardWrites(parts, queue));
   router.use((request, _response, next) => {
     if (isWrite(request)) throw problem(403, REFUSED);
@@ -90,16 +91,6 @@ function guard(mayWrite: boolean): RequestHandler {
         throw problem(403, "the board is read-only: --board-writes lets it retry and remove jobs");
       requireScope(response.locals.who as Caller, "operate");
     }
-    next();
-  };
-}
-
-/** Gives up a request while Redis is away, as the routes of the service do. */
-function untilAnswered({ availability }: ServiceParts): RequestHandler {
-  return (_request, response, next) => {
-    availability.whileThere(once(response, "close")).catch((error: unknown) => {
-      if (!response.headersSent && error instanceof Problem) next(error);
-    });
     next();
   };
 }
