@@ -33,7 +33,7 @@ export function mountDashboard(parts: ServiceParts, options: DashboardOptions): 
   const board = openBoard(parts, options);
   const router = Router();
   router.get("/", (request, response, next) => {
-    if (request.accepts(["json", "html"]) === "html") response.redirect(302, `${BASE}/`);
+    if (isForPeople(request)) response.redirect(302, `${BASE}/`);
     else next();
   });
   router.use(BASE, dashboard(parts, options, board));
@@ -65,7 +65,7 @@ function authenticate({ access, availability, rate }: ServiceParts): RequestHand
   return async (request, response, next) => {
     const caller = await availability.whileThere(access.identify(request));
     if (caller === undefined) {
-      if (!isNavigation(request)) throw new Problem(401, "log in first");
+      if (isWrite(request) || !isForPeople(request)) throw new Problem(401, "log in first");
       if (comesFromElsewhere(request)) response.send(again(request));
       else response.redirect(303, `${BASE}/login?next=${encodeURIComponent(request.originalUrl)}`);
       return;
@@ -79,11 +79,9 @@ function authenticate({ access, availability, rate }: ServiceParts): RequestHand
   };
 }
 
-/** Whether a browser goes to a page, rather than a script asking for something. */
-function isNavigation(request: Request): boolean {
-  return (
-    !isWrite(request) && request.accepts("html") !== false && request.headers["x-fragment"] === undefined
-  );
+/** Whether a whole page is asked for, as browsers do, rather than what a script or a program wants. */
+function isForPeople(request: Request): boolean {
+  return request.accepts(["json", "html"]) === "html" && request.headers["x-fragment"] === undefined;
 }
 
 /** Whether a link of another site led here: a browser sends no cookie of a session then. */
@@ -157,8 +155,7 @@ function askedOf(request: Request, response: Response, { callApi }: ServiceParts
 function tellError(): ErrorRequestHandler {
   return (error, request, response, next) => {
     const problem = error instanceof ApiError ? new Problem(error.status, error.detail) : problemOf(error);
-    const isPage = request.accepts("html") !== false && request.headers["x-fragment"] === undefined;
-    if (response.headersSent || !isPage || problem.status === 500)
+    if (response.headersSent || !isForPeople(request) || problem.status === 500)
       return next(problem.status === 500 ? error : problem);
     for (const [name, value] of Object.entries(problem.options.headers ?? {}))
       response.setHeader(name, value);
