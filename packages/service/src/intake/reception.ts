@@ -184,8 +184,8 @@ class Sorting {
     if (routes.length === 0) this.ignored(1);
     else if (wrong !== undefined) this.dead(wrong);
     else {
-      for (const { prefix, destination, deletes, maxDelete } of routes)
-        this.#waiting.push({ type, bucket, key, route: { prefix, destination, deletes, maxDelete } });
+      for (const { bucket: _, secret: __, ...route } of routes)
+        this.#waiting.push({ type, bucket, key, route });
       this.#tally.accepted++;
     }
   }
