@@ -5,7 +5,6 @@ import { wantedBy } from "@drover/producer/expand/wanted";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
-import { RequestRate } from "@drover/shared/protocol/request-rate";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import type { Logger } from "pino";
@@ -34,6 +33,7 @@ import { DispatchWindow } from "./schedule/dispatch-window.js";
 import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
 import { AuditLog } from "./security/audit.js";
+import { RateLimits } from "./security/rate.js";
 import { TokenStore } from "./security/tokens.js";
 import { WebhookWatch } from "./webhooks/watch.js";
 
@@ -128,9 +128,9 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     }, options.assets),
   ];
   const { requestsPerSecond } = config;
-  const rate = requestsPerSecond === 0 ? undefined : new RequestRate(redis, keys, requestsPerSecond);
+  const rates = requestsPerSecond === 0 ? undefined : new RateLimits(redis, keys, requestsPerSecond);
   const { corsOrigins } = options;
-  const app = createApp({ routes, access, rate, availability, audit, log, corsOrigins });
+  const app = createApp({ routes, access, rates, availability, audit, log, corsOrigins });
   const server = createServer(
     { requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS, maxHeaderSize: MOST_HEADER_BYTES },
     app,

@@ -1,6 +1,5 @@
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
 import { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
-import type { RequestRate } from "@drover/shared/protocol/request-rate";
 import { redactText } from "@drover/shared/redact";
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
 import helmet from "helmet";
@@ -8,7 +7,7 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import type { Access } from "../security/access.js";
 import type { AuditLog } from "../security/audit.js";
-import { limitRate } from "../security/rate.js";
+import type { RateLimits } from "../security/rate.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
 import { Problem } from "./problem.js";
@@ -23,8 +22,8 @@ const MOST_URL = 8_192;
 export interface AppOptions {
   routes: Route[];
   access: Access;
-  /** Limit of each caller; undefined for none. */
-  rate: RequestRate | undefined;
+  /** undefined for none. */
+  rates: RateLimits | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -34,7 +33,7 @@ export interface AppOptions {
 
 /** Makes the Express application of the routes: checks what comes in, and tells every error as a problem. */
 export function createApp(options: AppOptions): Express {
-  const { routes, access, rate, availability, audit, log, corsOrigins } = options;
+  const { routes, access, rates, availability, audit, log, corsOrigins } = options;
   const app = express();
   app.disable("x-powered-by");
   app.set("etag", () => undefined); // files have one of their own; of JSON it costs more than it saves
@@ -56,7 +55,7 @@ export function createApp(options: AppOptions): Express {
     );
     for (const [method, route] of methods)
       app[method](expressPath(path), async (request: Request, response: Response) => {
-        await handle(route, request, response, { access, rate, availability, audit, log });
+        await handle(route, request, response, { access, rates, availability, audit, log });
       });
     app.all(expressPath(path), () => {
       throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
@@ -87,7 +86,7 @@ function expressPath(path: string): string {
 
 interface Guards {
   access: Access;
-  rate: RequestRate | undefined;
+  rates: RateLimits | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -95,9 +94,9 @@ interface Guards {
 
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
   const work = (async () => {
-    const caller = await callerOf(route, request, guards.access);
+    const caller = await callerOf(route, request, guards);
     response.locals.caller = caller.id;
-    await limitRate(guards.rate, route, caller, request);
+    await guards.rates?.check(route, caller, request);
     const checkedCall = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
       headers: checked(route.headers, request.headers, 400, "the headers"),
@@ -152,11 +151,16 @@ async function audited(
   }
 }
 
-async function callerOf(route: Route, request: Request, access: Access): Promise<Caller> {
-  if (!route.identify) return await access.check(request, route.scope);
-  const caller = route.identify(paramsOf(request));
-  if (caller === undefined) throw new Problem(401, "no route has this secret");
-  return caller;
+async function callerOf(route: Route, request: Request, { access, rates }: Guards): Promise<Caller> {
+  try {
+    if (!route.identify) return await access.check(request, route.scope);
+    const caller = route.identify(paramsOf(request));
+    if (caller === undefined) throw new Problem(401, "no route has this secret");
+    return caller;
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401) await rates?.unauthorized(request);
+    throw error;
+  }
 }
 
 /** Bytes of a body, as far as they are known before it is read. */

@@ -424,6 +424,7 @@ export class Ledger {
         this.keys.active(),
         this.keys.failed(run.id),
         this.keys.outcomes(run.id),
+        ...[this.keys.webhook(run.id), this.keys.webhookTarget(run.id), this.keys.webhooks()],
         ...this.keys.runIndexes(),
       ],
       [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS, run.id, lifts ? "1" : ""],
