@@ -1,3 +1,4 @@
+import { recordRun } from "@drover/shared/protocol/record-run";
 import { Webhooks } from "@drover/shared/protocol/webhooks";
 import type { Redis } from "ioredis";
 import { describe, expect } from "vitest";
@@ -16,7 +17,7 @@ const noted = { attempts: 1, lastStatus: 204, lastError: undefined };
 const MOST_LOOKS = 25;
 
 function newRun(fleet: Member, isExpandedByServer = false): Promise<string> {
-  return fleet.ledger.create(specOf({ fleet: true }), SECRETS, undefined, { isExpandedByServer });
+  return recordRun(fleet.ledger, specOf({ fleet: true }), SECRETS, undefined, { isExpandedByServer });
 }
 
 async function commandsOf(redis: Redis): Promise<number> {

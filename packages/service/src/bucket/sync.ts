@@ -163,8 +163,8 @@ async function synced(
   const { done, truncated } = await filesDone(engine, run, counts);
   const details: z.infer<typeof triggerSchema>["sync_details"] = [];
   for await (const page of filesFailed(engine, run)) {
-    for (const { job, error } of page) {
-      if (details.length >= MOST_DETAILS) break;
+    if (details.length >= MOST_DETAILS) break;
+    for (const { job, error } of page.slice(0, MOST_DETAILS - details.length)) {
       details.push({
         operation: "download",
         file_key: keyOf(job.s),
