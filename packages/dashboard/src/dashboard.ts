@@ -1,7 +1,6 @@
 import { problemOf } from "@drover/service/http/perform";
 import { Problem } from "@drover/service/http/problem";
 import { requireScope } from "@drover/service/security/access";
-import { limitRate } from "@drover/service/security/rate";
 import { isWrite } from "@drover/service/security/same-origin";
 import type { Caller } from "@drover/service/security/scopes";
 import type { Mounted, ServiceParts } from "@drover/service/service";
@@ -61,7 +60,7 @@ function dashboard(parts: ServiceParts, { assets }: DashboardOptions, board: Boa
 }
 
 /** Lets those in who may read, and sends the others to the login. */
-function authenticate({ access, availability, rate }: ServiceParts): RequestHandler {
+function authenticate({ access, availability, rates }: ServiceParts): RequestHandler {
   return async (request, response, next) => {
     const caller = await availability.whileThere(access.identify(request));
     if (caller === undefined) {
@@ -74,7 +73,7 @@ function authenticate({ access, availability, rate }: ServiceParts): RequestHand
     response.locals.who = caller;
     if (isWrite(request)) access.requireSameOrigin(request);
     requireScope(caller, "read");
-    await availability.whileThere(limitRate(rate, { scope: "read" }, caller, request));
+    if (rates) await availability.whileThere(rates.check({ scope: "read" }, caller, request));
     next();
   };
 }

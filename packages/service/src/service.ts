@@ -6,7 +6,6 @@ import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import type { MetricsExporter } from "@drover/shared/metrics/exporter";
-import { RequestRate } from "@drover/shared/protocol/request-rate";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import { Queue } from "bullmq";
@@ -39,6 +38,7 @@ import { DispatchWindow } from "./schedule/dispatch-window.js";
 import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
 import { AuditLog } from "./security/audit.js";
+import { RateLimits } from "./security/rate.js";
 import { SessionStore } from "./security/sessions.js";
 import { TokenStore } from "./security/tokens.js";
 import type { TrustedProxy } from "./security/trusted-proxy.js";
@@ -83,7 +83,7 @@ export interface ServiceParts {
   callApi: CallApi;
   availability: Availability;
   /** Limit of each caller; undefined for none. */
-  rate: RequestRate | undefined;
+  rates: RateLimits | undefined;
   log: Logger;
 }
 
@@ -165,12 +165,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     }, options.assets),
   ];
   const { requestsPerSecond } = config;
-  const rate = requestsPerSecond === 0 ? undefined : new RequestRate(redis, keys, requestsPerSecond);
+  const rates = requestsPerSecond === 0 ? undefined : new RateLimits(redis, keys, requestsPerSecond);
   const { corsOrigins } = options;
   const callApi = callerOfRoutes(routes, { availability, audit, log });
-  const mounted = options.mount?.({ engine, access, callApi, availability, rate, log });
+  const mounted = options.mount?.({ engine, access, callApi, availability, rates, log });
   const before = mounted?.handler;
-  const app = createApp({ routes, access, rate, availability, audit, log, corsOrigins, before });
+  const app = createApp({ routes, access, rates, availability, audit, log, corsOrigins, before });
   const server = createServer(
     { requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS, maxHeaderSize: MOST_HEADER_BYTES },
     app,

@@ -1,5 +1,5 @@
 import { hostsNamed } from "@drover/shared/protocol/host-limits";
-import type { Failure } from "@drover/shared/protocol/ledger";
+import type { Failure } from "@drover/shared/protocol/run-failures";
 import type { RunSpec } from "@drover/shared/run";
 import { below, hostOf } from "@drover/shared/storage/registry";
 

@@ -1,5 +1,4 @@
 import { messageOf } from "@drover/shared/errors";
-import type { RequestRate } from "@drover/shared/protocol/request-rate";
 import express, {
   type ErrorRequestHandler,
   type Express,
@@ -11,7 +10,7 @@ import helmet from "helmet";
 import type { Logger } from "pino";
 import type { Access } from "../security/access.js";
 import type { AuditLog } from "../security/audit.js";
-import { limitRate } from "../security/rate.js";
+import type { RateLimits } from "../security/rate.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
 import { audited, checked, problemOf } from "./perform.js";
@@ -27,8 +26,8 @@ const MOST_URL = 8_192;
 export interface AppOptions {
   routes: Route[];
   access: Access;
-  /** Limit of each caller; undefined for none. */
-  rate: RequestRate | undefined;
+  /** undefined for none. */
+  rates: RateLimits | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -40,7 +39,7 @@ export interface AppOptions {
 
 /** Makes the Express application of the routes: checks what comes in, and tells every error as a problem. */
 export function createApp(options: AppOptions): Express {
-  const { routes, access, rate, availability, audit, log, corsOrigins, before } = options;
+  const { routes, access, rates, availability, audit, log, corsOrigins, before } = options;
   const app = express();
   app.disable("x-powered-by");
   app.set("etag", () => undefined); // files have one of their own; of JSON it costs more than it saves
@@ -63,7 +62,7 @@ export function createApp(options: AppOptions): Express {
     );
     for (const [method, route] of methods)
       app[method](expressPath(path), async (request: Request, response: Response) => {
-        await handle(route, request, response, { access, rate, availability, audit, log });
+        await handle(route, request, response, { access, rates, availability, audit, log });
       });
     app.all(expressPath(path), () => {
       throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
@@ -94,7 +93,7 @@ function expressPath(path: string): string {
 
 interface Guards {
   access: Access;
-  rate: RequestRate | undefined;
+  rates: RateLimits | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -103,10 +102,10 @@ interface Guards {
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
   response.locals.route = route.path;
   const work = (async () => {
-    const checking = callerOf(route, request, guards.access);
+    const checking = callerOf(route, request, guards);
     const caller = await (route.needsNoRedis ? guards.availability.whileThere(checking) : checking);
     response.locals.caller = caller.id;
-    if (!route.needsNoRedis) await limitRate(guards.rate, route, caller, request);
+    if (!route.needsNoRedis) await guards.rates?.check(route, caller, request);
     const checkedCall = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
       headers: checked(route.headers, request.headers, 400, "the headers"),
@@ -135,11 +134,17 @@ async function handle(route: Route, request: Request, response: Response, guards
   else response.json(reply.body);
 }
 
-async function callerOf(route: Route, request: Request, access: Access): Promise<Caller> {
-  if (!route.identify) return await access.check(request, route.scope);
-  const caller = route.identify(paramsOf(request));
-  if (caller === undefined) throw new Problem(401, "no route has this secret");
-  return caller;
+async function callerOf(route: Route, request: Request, { access, rates }: Guards): Promise<Caller> {
+  try {
+    if (!route.identify) return await access.check(request, route.scope);
+    const caller = route.identify(paramsOf(request));
+    if (caller === undefined) throw new Problem(401, "no route has this secret");
+    return caller;
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401)
+      await rates?.unauthorized(access.addressOf(request));
+    throw error;
+  }
 }
 
 /** Bytes of a body, as far as they are known before it is read. */

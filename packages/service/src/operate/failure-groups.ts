@@ -3,6 +3,7 @@ import { isFinal } from "@drover/producer/enqueue/requeue";
 import type { RunSummary } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import type { RunCounts } from "@drover/shared/outcome";
+import { scanFailures } from "@drover/shared/protocol/run-failures";
 import { hostOf } from "@drover/shared/storage/registry";
 
 /** Failures that are counted for one answer. */
@@ -39,7 +40,7 @@ interface Kept {
 export class FailureCounts {
   readonly #kept = new Map<string, Kept>();
 
-  constructor(private readonly engine: Pick<Engine, "ledger">) {}
+  constructor(private readonly engine: Pick<Engine, "redis" | "keys" | "ledger">) {}
 
   /** The failures of one run. While many fail, the answer may be some seconds old. */
   async ofRun(summary: RunSummary): Promise<CountedFailures> {
@@ -88,7 +89,8 @@ export class FailureCounts {
   async #count({ run }: RunSummary): Promise<CountedFailures> {
     const groups = new Map<string, FailureGroup>();
     let [total, truncated] = [0, false];
-    for await (const page of this.engine.ledger.failures(run.id)) {
+    const { redis, keys } = this.engine;
+    for await (const page of scanFailures(redis, keys, run.id)) {
       for (const failure of page) {
         const host = hostOf(failure.job.s, run.spec) || NO_HOST;
         const isRetriable = run.spec.fleet && !isFinal(failure);

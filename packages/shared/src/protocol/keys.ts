@@ -106,6 +106,8 @@ export class Keys {
   requestRate = (caller: string) => `${this.namespace}:service:rate:${caller}`;
   /** Hash of the webhook of a run. */
   webhook = (id: string) => `${this.namespace}:run:${id}:webhook`;
+  /** Where the webhook of a run leads, with its secret, once it has ended. It expires. */
+  webhookTarget = (id: string) => `${this.namespace}:run:${id}:webhook:target`;
   /** Sorted set of runs whose webhooks wait for their ends, by when the runs began (ms). */
   webhooks = () => `${this.namespace}:service:webhooks`;
 
