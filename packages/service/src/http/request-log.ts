@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { redactText } from "@drover/shared/redact";
+import { redactUrl } from "@drover/shared/redact";
 import type { RequestHandler } from "express";
 import type { Logger } from "pino";
 
 /** The secrets of routes are in paths below this. */
 const SECRET_BELOW = /notification[^/?]*\/+[^?]/i;
+
+const ORIGIN = "http://drover";
 
 /** A path, or a path with its query, as it may be logged. */
 export function shownUrl(url: string): string {
@@ -14,7 +16,9 @@ export function shownUrl(url: string): string {
   } catch {
     // as it is
   }
-  return SECRET_BELOW.test(url) || SECRET_BELOW.test(decoded) ? "/sync/s3-notification/***" : redactText(url);
+  if (SECRET_BELOW.test(url) || SECRET_BELOW.test(decoded)) return "/sync/s3-notification/***";
+  // Only with a scheme and a host it is a URL. A path may be one itself, where the caller takes this for a proxy.
+  return url.startsWith("/") ? redactUrl(`${ORIGIN}${url}`).slice(ORIGIN.length) : redactUrl(url);
 }
 
 /** Gives each request an id, and logs it and its answer: one line each, without query values that may be secret. */
