@@ -4,9 +4,11 @@ import { planRun } from "@drover/producer/runs/plan";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { type RunSummary, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
+import { TransferError } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
+import { safeRelative } from "@drover/shared/paths";
 import type { Run } from "@drover/shared/run";
-import { s3Text } from "@drover/shared/storage/s3/name";
+import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import type { ServiceContext } from "../context.js";
@@ -80,12 +82,13 @@ export function triggerRoute({ engine, config, keeper, log }: ServiceContext): R
 /**
  * Plans the copy of the keys with a prefix to the download directory, each to its own key.
  *
- * @throws Problem 409 where no bucket is set.
+ * @throws Problem 409 where no bucket is set, 422 where keys with the prefix would lie outside of the directory.
  */
 export async function planSync(prefix: string, config: ServiceConfig) {
   const bucket = bucketOf(config);
   const slash = prefix.lastIndexOf("/") + 1;
   const [parent, begin] = [prefix.slice(0, slash), globQuoted(prefix.slice(slash))];
+  if (parent !== "") refuseUnsafe(parent.slice(0, -1));
   return await planRun({
     directory: config.downloadDir,
     stateDir: config.stateDir,
@@ -105,6 +108,15 @@ export async function planSync(prefix: string, config: ServiceConfig) {
     },
     s3: config.s3,
   });
+}
+
+/** A file below the name would be refused for its name, if the whole bucket were copied. @throws Problem 422. */
+function refuseUnsafe(name: string): void {
+  try {
+    safeRelative(name);
+  } catch (error) {
+    throw error instanceof TransferError ? new Problem(422, `prefix: ${error.message}`) : error;
+  }
 }
 
 /** Filters of the types of files that are taken. */
@@ -175,5 +187,5 @@ async function synced(
 }
 
 function keyOf(source: string): string {
-  return source.replace(/^s3:\/\/[^/]*\//, "");
+  return parseS3(source).key;
 }
