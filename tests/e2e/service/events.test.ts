@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { describe, expect } from "vitest";
 import { sha256 } from "../../harness/content.js";
 import { sendError } from "../../harness/fake-s3.js";
@@ -49,6 +50,13 @@ async function settled(service: TestService, least = 1) {
     const over = runs.every(({ state }) => state === "done");
     return state.waiting === 0 && runs.length >= least && over && runs;
   });
+}
+
+/** Begins a request that does not go on. */
+function begin(port: number, host: string, head: string) {
+  const socket = connect(port, host).on("error", () => {});
+  socket.write(head);
+  return socket;
 }
 
 const yaml = (...routes: object[]) => JSON.stringify({ events: { routes } });
@@ -255,6 +263,23 @@ describe("notifications of storages", () => {
     await until("the new objects", () => read("a") === "new" && read("b") === "new");
     expect(read("c")).toBe("old");
     expect((await service.ask("/api/v1/events")).body).toMatchObject({ dead_letters: 1, dead: 3 });
+  });
+
+  it("are taken while large ones are slow to come", async ({ serve, s3, work }) => {
+    await s3.put("a", "1");
+    const service = await serve([], { ...envOf(s3), LOG_LEVEL: "DEBUG" });
+    const { hostname, port } = new URL(service.url);
+    const head = `POST ${NOTIFY} HTTP/1.1\r\nHost: ${hostname}:${port}\r\n`;
+    const heads = ["Content-Length: 16000000", "Transfer-Encoding: chunked"];
+    const slow = Array.from({ length: 8 }, (_, at) =>
+      begin(Number(port), hostname, `${head}${heads[at % 2]}\r\n\r\n`),
+    );
+    await until("the slow ones", () => service.logged("request").length >= slow.length);
+    expect((await notify(service, { Records: [created(s3.bucket, "a")] })).body).toMatchObject({
+      accepted: 1,
+    });
+    await until("the object", () => existsSync(work.at("files/a")));
+    for (const each of slow) each.destroy();
   });
 
   it("go by no other routes when they are replayed than their sender may use", async ({

@@ -105,7 +105,9 @@ async function handle(route: Route, request: Request, response: Response, guards
     };
     const release = await route.rawBody?.hold(lengthOf(request));
     try {
-      const call = { ...checkedCall, body: await bodyOf(route, request), caller, request, response };
+      const body = await bodyOf(route, request);
+      if (Buffer.isBuffer(body)) release?.(body.length);
+      const call = { ...checkedCall, body, caller, request, response };
       return await audited(route, call, guards);
     } finally {
       release?.();
