@@ -47,6 +47,8 @@ export function createApp(options: AppOptions): Express {
   app.use((request, _response, next) => {
     if (request.url.length > MOST_URL)
       throw new Problem(414, `the URL is longer than ${MOST_URL} characters`);
+    if (request.headers.host === undefined && request.httpVersion !== "1.0")
+      throw new Problem(400, "the request has no Host");
     next();
   });
   if (corsOrigins.length > 0) app.use(cors(corsOrigins));
@@ -58,10 +60,9 @@ export function createApp(options: AppOptions): Express {
       app[method](expressPath(path), async (request: Request, response: Response) => {
         await handle(route, request, response, { access, rate, availability, audit, log });
       });
-    app.all(expressPath(path), () => {
-      throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
-        headers: { Allow: allow.join(", ") },
-      });
+    app.all(expressPath(path), ({ method }) => {
+      const only = allow.join(", ");
+      throw new Problem(405, `there is no ${method} here, only ${only}`, { headers: { Allow: only } });
     });
   }
   app.use((request) => {

@@ -9,7 +9,8 @@ const NOBODY: Caller = { id: "nobody", scopes: [] };
 /** A store without a token is looked at again after this time, in milliseconds. */
 const LOOK_MS = 5_000;
 /** Headers that a proxy adds: behind one, whoever asks looks like this machine. */
-const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip)$/;
+const FORWARDED =
+  /^(forwarded|via|x-forwarded-.*|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|cf-connecting-ip)$/;
 /** Names of this machine that a browser can only have typed itself. */
 const OWN_HOSTS = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 
