@@ -172,9 +172,15 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const before = mounted?.handler;
   const app = createApp({ routes, access, rates, availability, audit, log, corsOrigins, before });
   const server = createServer(
-    { requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS, maxHeaderSize: MOST_HEADER_BYTES },
+    {
+      requestTimeout: RECEIVE_MS,
+      headersTimeout: HEADERS_MS,
+      maxHeaderSize: MOST_HEADER_BYTES,
+      requireHostHeader: false, // the application does, and answers with a problem
+    },
     app,
   );
+  server.on("checkExpectation", app); // what is expected beside 100-continue may be passed over
   tellClientErrors(server);
   try {
     await listen(server, host, options.port);

@@ -106,6 +106,8 @@ export const runSpecSchema = z.object({
   traceparent: z.string().optional(),
   /** Whether its URLs came from somebody who must not aim the machine that fetches them at its own network. */
   guarded: z.boolean().optional(),
+  /** Directories, with links resolved, that its local files must lie in when they are read. Default: anywhere. */
+  readsBelow: z.array(z.string()).optional(),
 });
 
 export type RunSpec = z.infer<typeof runSpecSchema>;

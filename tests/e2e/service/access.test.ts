@@ -1,3 +1,5 @@
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { Gate, until } from "../../harness/gate.js";
@@ -16,6 +18,8 @@ describe("who may call the service", () => {
       { forwarded: "for=192.0.2.1" },
       { "x-forwarded-for": "192.0.2.1" },
       { "x-forwarded-proto": "https" },
+      { via: "1.1 proxy" },
+      { "cf-connecting-ip": "192.0.2.1" },
       { origin: "https://example.com" },
       { origin: "null" },
     ] as Record<string, string>[]) {
@@ -24,6 +28,24 @@ describe("who may call the service", () => {
     }
     const elsewhere = await service.ask("/sync/config", { headers: { authorization: "Bearer nonsense" } });
     expect(elsewhere.status).toBe(401);
+  });
+
+  it("gets a problem for what Node would answer without one", async ({ serve }) => {
+    const service = await serve([], QUIET);
+    const { port } = new URL(service.url);
+    const answerTo = async (request: string) => {
+      const socket = connect(Number(port), "127.0.0.1");
+      socket.write(request.replaceAll("\n", "\r\n"));
+      return await text(socket);
+    };
+    const close = "Connection: close\n";
+    const noHost = await answerTo(`GET /ping HTTP/1.1\n${close}\n`);
+    expect(noHost).toMatch(/^HTTP\/1\.1 400 .*application\/problem\+json.*no Host/s);
+    const expecting = `POST /api/v1/runs HTTP/1.1\nHost: localhost\nExpect: luck\nContent-Length: 0\n${close}\n`;
+    expect(await answerTo(expecting)).toMatch(/^HTTP\/1\.1 400 .*needs a JSON body/s);
+    const { status, body, headers } = await service.ask("/sync/trigger");
+    expect([status, headers.get("allow")]).toEqual([405, "POST"]);
+    expect(body.detail).toBe("there is no GET here, only POST");
   });
 
   it("is who has the token of the environment, and then nobody else ever again", async ({ serve, work }) => {

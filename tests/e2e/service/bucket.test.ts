@@ -117,6 +117,41 @@ describe("drover serve", () => {
     }
   });
 
+  it("tells of keys as they are in the bucket", async ({ serve, s3 }) => {
+    const keys = ["100%", "%2B", "ü?#", "a b/c+d"];
+    await s3.putAll(Object.fromEntries([...keys, "50%.big"].map((key) => [key, key])));
+    await s3.put("50%.big", "x".repeat(2_000));
+    const service = await serve([], envOf(s3, { MAX_FILE_SIZE_MB: "0.001" }));
+    const { body } = await service.ask("/sync/trigger", { method: "POST" });
+    const told = body.sync_details.map(({ file_key: key, status }: Record<string, string>) => [key, status]);
+    expect(told.sort()).toEqual([...keys.map((key) => [key, "success"]), ["50%.big", "error"]].sort());
+  });
+
+  it("copies no prefix to outside of the download directory", async ({ serve, s3, work }) => {
+    const names = ["../escape/", "a/../../escape/", "/abs/", "a//b/", "./", "../", "a\u0000/"];
+    await s3.put("../escape/x", "x");
+    await s3.put("..two", "2");
+    const service = await serve(["--root", work.path], envOf(s3));
+    for (const name of names) {
+      const path = `/sync/trigger?prefix=${encodeURIComponent(name)}`;
+      const { status, body } = await service.ask(path, { method: "POST" });
+      expect([status, body.detail], name).toEqual([422, expect.stringContaining("refused name")]);
+    }
+    expect(existsSync(work.at("escape"))).toBe(false);
+    const { body } = await service.ask("/sync/trigger?prefix=..", { method: "POST" });
+    expect(body.sync_details).toMatchObject([
+      { file_key: "../escape/x", status: "error" },
+      { file_key: "..two", status: "success" },
+    ]);
+  });
+
+  it("says that there is no such bucket", async ({ serve, s3 }) => {
+    const service = await serve([], envOf(s3, { S3_BUCKET_NAME: "nonesuch" }));
+    const { status, body } = await service.ask("/sync/files");
+    expect([status, body.detail]).toEqual([404, expect.stringContaining("no such bucket: nonesuch")]);
+    expect((await service.ask("/sync/health")).body).toMatchObject({ s3_connection: false });
+  });
+
   it("lists the bucket and the download directory in pages", async ({ serve, s3, work }) => {
     await s3.putAll({ "p/a": "1", "p/b": "22", "p/c": "333", q: "4" });
     work.write({

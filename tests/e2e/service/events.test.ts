@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { describe, expect } from "vitest";
 import { sha256 } from "../../harness/content.js";
 import { sendError } from "../../harness/fake-s3.js";
@@ -49,6 +50,13 @@ async function settled(service: TestService, least = 1) {
     const over = runs.every(({ state }) => state === "done");
     return state.waiting === 0 && runs.length >= least && over && runs;
   });
+}
+
+/** Begins a request that does not go on. */
+function begin(port: number, host: string, head: string) {
+  const socket = connect(port, host).on("error", () => {});
+  socket.write(head);
+  return socket;
 }
 
 const yaml = (...routes: object[]) => JSON.stringify({ events: { routes } });
@@ -229,6 +237,77 @@ describe("notifications of storages", () => {
     expect(replayed.body).toEqual({ status: "accepted", accepted: 3, ignored: 0, dead: 0 });
     await until("the removals", () => keys.every((key) => !existsSync(work.at("data", key))));
     expect((await service.ask("/api/v1/events")).body).toMatchObject({ dead_letters: 0, dead: 3 });
+  });
+
+  it("bring what replaced an object, also where so many were removed that a person has to let it pass", async ({
+    serve,
+    s3,
+    work,
+  }) => {
+    const route = { bucket: s3.bucket, destination: work.at("data"), delete: true, "max-delete": 2 };
+    mkdirSync(work.at("data"));
+    writeFileSync(work.at("drover.yaml"), yaml(route));
+    const keys = ["a", "b", "c"];
+    await s3.putAll(Object.fromEntries(keys.map((key) => [key, "old"])));
+    const service = await serve(["--root", work.at("data")], envOf(s3));
+    await notify(service, { Records: keys.map((key) => created(s3.bucket, key)) });
+    await settled(service);
+    await Promise.all(keys.map((key) => s3.remove(key)));
+    await s3.putAll({ a: "new", b: "new" });
+    const Records = [
+      ...keys.map((key) => removed(s3.bucket, key)),
+      ...["a", "b"].map((key) => created(s3.bucket, key)),
+    ];
+    expect((await notify(service, { Records })).body).toMatchObject({ accepted: 5 });
+    const read = (key: string) => readFileSync(work.at("data", key), "utf8");
+    await until("the new objects", () => read("a") === "new" && read("b") === "new");
+    expect(read("c")).toBe("old");
+    expect((await service.ask("/api/v1/events")).body).toMatchObject({ dead_letters: 1, dead: 3 });
+  });
+
+  it("are taken while large ones are slow to come", async ({ serve, s3, work }) => {
+    await s3.put("a", "1");
+    const service = await serve([], { ...envOf(s3), LOG_LEVEL: "DEBUG" });
+    const { hostname, port } = new URL(service.url);
+    const head = `POST ${NOTIFY} HTTP/1.1\r\nHost: ${hostname}:${port}\r\n`;
+    const heads = ["Content-Length: 16000000", "Transfer-Encoding: chunked"];
+    const slow = Array.from({ length: 8 }, (_, at) =>
+      begin(Number(port), hostname, `${head}${heads[at % 2]}\r\n\r\n`),
+    );
+    await until("the slow ones", () => service.logged("request").length >= slow.length);
+    expect((await notify(service, { Records: [created(s3.bucket, "a")] })).body).toMatchObject({
+      accepted: 1,
+    });
+    await until("the object", () => existsSync(work.at("files/a")));
+    for (const each of slow) each.destroy();
+  });
+
+  it("go by no other routes when they are replayed than their sender may use", async ({
+    serve,
+    s3,
+    work,
+  }) => {
+    const secret = "a-secret-of-one-route";
+    mkdirSync(work.at("data"));
+    writeFileSync(
+      work.at("drover.yaml"),
+      yaml(
+        { bucket: s3.bucket, prefix: "own/", destination: work.at("data/own"), secret },
+        { bucket: s3.bucket, prefix: "others/", destination: work.at("data/others") },
+      ),
+    );
+    await s3.putAll({ "own/a": "a", "others/b": "b" });
+    const service = await serve(["--root", work.at("data")], envOf(s3));
+    const Records = [created(s3.bucket, "own/a"), created(s3.bucket, "others/b"), { eventSource: "aws:s3" }];
+    const path = `/sync/s3-notification/${secret}`;
+    const tally = { accepted: 1, ignored: 1, dead: 1 };
+    expect((await service.ask(path, { json: { Records } })).body).toMatchObject(tally);
+    const { body } = await service.ask("/api/v1/events/dead-letters");
+    const replay = `/api/v1/events/dead-letters/${body.dead_letters[0].id}/replay`;
+    expect((await service.ask(replay, { method: "POST" })).body).toMatchObject(tally);
+    await until("the object", () => existsSync(work.at("data/own/a")));
+    await settled(service);
+    expect(existsSync(work.at("data/others"))).toBe(false);
   });
 
   it("that mean nothing are dead letters, which are listed and replayed", async ({ serve, s3, work }) => {

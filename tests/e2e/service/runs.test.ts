@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { sha256 } from "../../harness/content.js";
@@ -96,6 +96,8 @@ describe("runs over HTTP", () => {
       [{ to }, 422, "nothing to sync"],
       [{ sources: [work.at("outside")], to }, 403, "is not below"],
       [{ sources: [work.at("data/in")], to: work.at("outside") }, 403, "is not below"],
+      [{ sources: [work.at("data/in")], to: `${to}/a\u0000b` }, 422, "contains a NUL"],
+      [{ sources: [`${work.at("data/in")}\u0000`], to }, 422, "contains a NUL"],
       [{ sources: [work.at("data/in")], to: `${to}/../../outside` }, 403, "is not below"],
       [{ sources: [work.at("data/in")], to, backup_dir: work.at("outside") }, 403, "is not below"],
       [{ list: `${work.at("data/in/a")}\n${work.at("outside/secret")}\n`, to }, 403, "outside/secret"],
@@ -108,6 +110,28 @@ describe("runs over HTTP", () => {
       expect([got, body.detail], JSON.stringify(request)).toEqual([status, expect.stringContaining(detail)]);
     }
     expect((await service.ask("/api/v1/runs")).body.runs).toEqual([]);
+  });
+
+  it("read nothing outside of the roots, also where a directory became a link after it was checked", async ({
+    serve,
+    work,
+  }) => {
+    work.write({ "data/in/a": "mine", "data/kept/b": "kept", "outside/a": "secret" });
+    symlinkSync(work.at("data/kept"), work.at("data/inner"));
+    const service = await serve([...OPEN, "--root", work.at("data")]);
+    expect((await service.ask("/api/v1/dispatch/pause", { method: "POST" })).status).toBe(200);
+    const sources = [work.at("data/in/a"), work.at("data/inner/b")];
+    const { body: run } = await service.ask("/api/v1/runs", { json: { sources, to: work.at("data/out") } });
+    await until("its files", async () => (await service.ask(`/api/v1/runs/${run.id}`)).body.sealed);
+    renameSync(work.at("data/in"), work.at("data/away"));
+    symlinkSync(work.at("outside"), work.at("data/in"));
+    await service.ask("/api/v1/dispatch/resume", { method: "POST" });
+    const { body: ended } = await service.ask(`/api/v1/runs/${run.id}?wait=30`);
+    expect(ended).toMatchObject({ state: "done", copied: 1, failed: 1 });
+    const { body: failed } = await service.ask(`/api/v1/runs/${run.id}/files?outcome=failed`);
+    expect(failed.files).toMatchObject([{ source: sources[0], attempts: 1, error: { class: "path" } }]);
+    expect(existsSync(work.at("data/out/a"))).toBe(false);
+    expect(readFileSync(work.at("data/out/b"), "utf8")).toBe("kept");
   });
 
   it("can be followed, also from where a client was", async ({ serve, work, origin }) => {

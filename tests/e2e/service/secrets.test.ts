@@ -59,6 +59,10 @@ describe("secrets that come over HTTP", () => {
     expect(run).toMatchObject({ files: 3, failed: 1 });
     await ask("/api/v1/runs", { list: `${bad}\tagain\n`, to: work.out });
     await ask("/api/v1/runs", { sources: [`ftp://me:${CANARY}-ftp@127.0.0.1/a`], to: work.out });
+    for (const name of ["token", "access_token", "api_key", "sig", "%74oken"])
+      await ask(`/api/v1/runs?limit=1&${name}=${CANARY}-in-a-query`);
+    await ask(`/sync/s3-notification?token=${CANARY}-in-a-query`, { Records: [] });
+    await ask(`/nothing?password=${CANARY}-in-a-query`);
     await ask(`/sync/s3-notification/${CANARY}-of-a-route-0123456789`, { Records: [] });
     await ask(`/sync/s3-notification/${CANARY}-wrong`, { Records: [] });
     await until("the webhook's first try", () =>

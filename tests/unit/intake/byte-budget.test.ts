@@ -23,6 +23,29 @@ describe("memory for bodies", () => {
     expect(begun).toEqual(["first", "second", "third", "fourth"]);
   });
 
+  it("is given back in part by who needs less than was asked for", async () => {
+    const budget = new ByteBudget(100);
+    const release = await budget.hold(100);
+    const begun: string[] = [];
+    const ask = async (name: string, bytes: number) => {
+      await budget.hold(bytes);
+      begun.push(name);
+    };
+    const second = ask("second", 70);
+    const third = ask("third", 30);
+    release(30);
+    await second;
+    await Promise.resolve();
+    expect(begun).toEqual(["second"]);
+    release();
+    release();
+    await third;
+    const fourth = ask("fourth", 1);
+    await Promise.resolve();
+    expect(begun).toEqual(["second", "third"]);
+    void fourth;
+  });
+
   it("is given whole to who asks for more than there is", async () => {
     const budget = new ByteBudget(100);
     const release = await budget.hold(1_000);

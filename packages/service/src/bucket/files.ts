@@ -6,6 +6,7 @@ import { walk } from "@drover/shared/storage/local/walk";
 import type { S3Browser } from "@drover/shared/storage/s3/browse";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
+import { problemSchema } from "../http/document.js";
 import { Problem } from "../http/problem.js";
 import { type Route, route } from "../http/route.js";
 import { bucketOf } from "./sync.js";
@@ -43,7 +44,14 @@ export function filesRoute(config: ServiceConfig, browser: S3Browser): Route {
       limit: z.coerce.number().int().min(1).max(1_000).default(1_000),
       cursor: z.string().max(4_096).optional().meta({ description: "`next` of the page before." }),
     }),
-    answers: { 200: { description: "One page, in the order of the keys.", schema: pageSchema } },
+    answers: {
+      200: { description: "One page, in the order of the keys.", schema: pageSchema },
+      404: {
+        description: "There is no such bucket.",
+        contentType: "application/problem+json",
+        schema: problemSchema,
+      },
+    },
     isSlow: true,
     async handle({ query }) {
       const { source, prefix, limit, cursor = "" } = query;

@@ -3,9 +3,11 @@ import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { type RunSummary, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
+import { TransferError } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
+import { safeRelative } from "@drover/shared/paths";
 import type { Run } from "@drover/shared/run";
-import { s3Text } from "@drover/shared/storage/s3/name";
+import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import type { ServiceContext } from "../context.js";
@@ -92,9 +94,11 @@ export interface BucketPart {
 /**
  * Plans the copy of the keys with a prefix to the download directory, each to its own key.
  *
- * @throws Problem 409 where no bucket is set.
+ * @throws Problem 409 where no bucket is set, 422 where keys with the prefix would lie outside of the directory.
  */
 export async function planSync(prefix: string, config: ServiceConfig): Promise<PlannedRun> {
+  const slash = prefix.lastIndexOf("/");
+  if (slash >= 0) refuseUnsafe(prefix.slice(0, slash));
   const part = { bucket: bucketOf(config), parent: "", beginning: prefix, root: config.downloadDir };
   return await planCopy(part, config);
 }
@@ -124,6 +128,15 @@ export async function planCopy(
     },
     s3: config.s3,
   });
+}
+
+/** A file below the name would be refused for its name, if the whole bucket were copied. @throws Problem 422. */
+function refuseUnsafe(name: string): void {
+  try {
+    safeRelative(name);
+  } catch (error) {
+    throw error instanceof TransferError ? new Problem(422, `prefix: ${error.message}`) : error;
+  }
 }
 
 /** Filters of the types of files that are taken. */
@@ -194,5 +207,5 @@ async function synced(
 }
 
 function keyOf(source: string): string {
-  return source.replace(/^s3:\/\/[^/]*\//, "");
+  return parseS3(source).key;
 }

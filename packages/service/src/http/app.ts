@@ -52,6 +52,8 @@ export function createApp(options: AppOptions): Express {
   app.use((request, _response, next) => {
     if (request.url.length > MOST_URL)
       throw new Problem(414, `the URL is longer than ${MOST_URL} characters`);
+    if (request.headers.host === undefined && request.httpVersion !== "1.0")
+      throw new Problem(400, "the request has no Host");
     next();
   });
   if (before !== undefined) app.use(before);
@@ -64,10 +66,9 @@ export function createApp(options: AppOptions): Express {
       app[method](expressPath(path), async (request: Request, response: Response) => {
         await handle(route, request, response, { access, rates, availability, audit, log });
       });
-    app.all(expressPath(path), () => {
-      throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
-        headers: { Allow: allow.join(", ") },
-      });
+    app.all(expressPath(path), ({ method }) => {
+      const only = allow.join(", ");
+      throw new Problem(405, `there is no ${method} here, only ${only}`, { headers: { Allow: only } });
     });
   }
   app.use((request) => {
@@ -113,14 +114,12 @@ async function handle(route: Route, request: Request, response: Response, guards
     };
     const release = await route.rawBody?.hold(lengthOf(request));
     try {
-      const call = { ...checkedCall, body: await bodyOf(route, request), caller, request, response };
+      const body = await bodyOf(route, request);
+      if (Buffer.isBuffer(body)) release?.(body.length);
+      const call = { ...checkedCall, body, caller, request, response };
       const { audit, log } = guards;
-      return await audited(route, call, {
-        audit,
-        log,
-        path: request.path,
-        requestId: response.locals.requestId,
-      });
+      const { requestId } = response.locals;
+      return await audited(route, call, { audit, log, path: request.path, requestId });
     } finally {
       release?.();
     }

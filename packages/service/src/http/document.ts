@@ -3,7 +3,8 @@ import { z } from "zod";
 import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject } from "zod-openapi";
 import type { Answer, Route } from "./route.js";
 
-const problemSchema = z
+/** Every error's body. */
+export const problemSchema = z
   .object({
     type: z.string(),
     title: z.string(),

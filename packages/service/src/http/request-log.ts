@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { redactText } from "@drover/shared/redact";
+import { redactUrl } from "@drover/shared/redact";
 import { observe } from "@drover/shared/telemetry";
 import type { RequestHandler } from "express";
 import type { Logger } from "pino";
@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 const SECRET_BELOW = /notification[^/?]*\/+[^?]/i;
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]);
+const ORIGIN = "http://drover";
 
 /** A path, or a path with its query, as it may be logged. */
 export function shownUrl(url: string): string {
@@ -17,7 +18,9 @@ export function shownUrl(url: string): string {
   } catch {
     // as it is
   }
-  return SECRET_BELOW.test(url) || SECRET_BELOW.test(decoded) ? "/sync/s3-notification/***" : redactText(url);
+  if (SECRET_BELOW.test(url) || SECRET_BELOW.test(decoded)) return "/sync/s3-notification/***";
+  // Only with a scheme and a host it is a URL. A path may be one itself, where the caller takes this for a proxy.
+  return url.startsWith("/") ? redactUrl(`${ORIGIN}${url}`).slice(ORIGIN.length) : redactUrl(url);
 }
 
 /** Gives each request an id, and logs it and its answer: one line each, without query values that may be secret. */

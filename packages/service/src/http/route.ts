@@ -57,8 +57,12 @@ export interface Route {
   /** Instead of `body`: the handler gets the bytes, whatever their type. */
   rawBody?: {
     description: string;
-    /** Waits until a body of so many bytes may be in memory. @returns what is called when it is not any more. */
-    hold(bytes: number): Promise<() => void>;
+    /**
+     * Waits until a body of so many bytes may be in memory.
+     *
+     * @returns what is called when it is there, with the bytes that it has, and without when it is not any more.
+     */
+    hold(bytes: number): Promise<(bytes?: number) => void>;
   };
   /** Instead of a token: who asks, by the parameters of the path; undefined for nobody. */
   identify?(params: Record<string, string>): Caller | undefined;

@@ -35,13 +35,16 @@ const BREAKER_WAIT_MS = 86_400_000;
 /** Keys in one dead letter, which is at most 64 KiB large. */
 const KEYS_PER_LETTER = 15;
 
-/** The waiting events of one object. */
+/** The waiting events of one object, by their ids. */
 interface Hints {
-  ids: string[];
-  /** Whether one of them says that it was removed. */
-  isRemoved: boolean;
+  created: string[];
+  removed: string[];
+  /** Whether a person has let a removal pass. */
   isApproved: boolean;
 }
+
+/** A key and its events. */
+type Named = [string, Hints];
 
 /** The waiting events of one route and bucket. */
 interface Batch {
@@ -147,18 +150,21 @@ export class EventDispatcher {
 
   async #dispatch(batch: Batch): Promise<void> {
     const { route } = batch;
-    const created = [...batch.byKey].filter(([, { isRemoved }]) => !isRemoved);
-    let removed = [...batch.byKey].filter(([, { isRemoved }]) => isRemoved);
+    let created = [...batch.byKey].filter(([, hints]) => hints.removed.length === 0);
+    let removed = [...batch.byKey].filter(([, hints]) => hints.removed.length > 0);
     const counted = removed.filter(([, { isApproved }]) => !isApproved);
     if (counted.length > route.maxDelete) {
       await this.#refuse(batch, counted);
       removed = removed.filter(([, { isApproved }]) => isApproved);
+      // What was also created may be there again.
+      const replaced = counted.filter(([, hints]) => hints.created.length > 0);
+      created = [...created, ...replaced.map(([key, hints]): Named => [key, { ...hints, removed: [] }])];
     }
     await this.#submitAll(batch, created, "leave");
     await this.#submitAll(batch, removed, "remove");
   }
 
-  async #submitAll(batch: Batch, all: [string, Hints][], whenGone: "leave" | "remove"): Promise<void> {
+  async #submitAll(batch: Batch, all: Named[], whenGone: "leave" | "remove"): Promise<void> {
     for (let from = 0; from < all.length; from += MOST_KEYS_PER_RUN) {
       await this.#untilRoom();
       if (this.#isStopped || !(await this.#isOurs())) return;
@@ -168,7 +174,7 @@ export class EventDispatcher {
         some.map(([key]) => key),
         whenGone,
       );
-      const ids = some.flatMap((each) => each[1].ids);
+      const ids = some.flatMap((each) => [...each[1].created, ...each[1].removed]);
       await this.queue.done(ids);
       for (const id of ids) observe("events.wait_seconds", Math.max(Date.now() - msOfId(id), 0) / 1_000);
     }
@@ -225,7 +231,7 @@ export class EventDispatcher {
           letters: [{ why, from: LABEL, body }],
           tally: { accepted: 0, ignored: 0, dead: some.length },
         },
-        { events: some.flatMap(([, { ids }]) => ids) },
+        { events: some.flatMap(([, hints]) => hints.removed) },
       );
     }
   }
@@ -239,11 +245,10 @@ function batchesOf(events: QueuedEvent[]): Batch[] {
     const name = nameOfBatch(event);
     const batch: Batch = batches.get(name) ?? { bucket, route, byKey: new Map() };
     batches.set(name, batch);
-    const hints = batch.byKey.get(key) ?? { ids: [], isRemoved: false, isApproved: false };
+    const hints = batch.byKey.get(key) ?? { created: [], removed: [], isApproved: false };
     batch.byKey.set(key, hints);
-    hints.ids.push(id);
-    hints.isRemoved ||= event.type === "removed";
-    hints.isApproved ||= event.approved === true;
+    hints[event.type].push(id);
+    hints.isApproved ||= event.type === "removed" && event.approved === true;
   }
   return [...batches.values()];
 }

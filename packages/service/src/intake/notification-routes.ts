@@ -9,6 +9,9 @@ import { routesOfSecret } from "./route.js";
 const TAG = "Notifications";
 /** Bodies in memory at once, in bytes; what comes beyond them waits. */
 const MOST_BYTES_AT_ONCE = 64 << 20;
+/** Nearly all notifications are no larger, in bytes. A part of the memory is for them alone: large ones may come slowly. */
+const SMALL_BYTES = 256 << 10;
+const SMALL_BYTES_AT_ONCE = 16 << 20;
 
 export const receiptSchema = z
   .object({
@@ -27,7 +30,8 @@ const DESCRIPTION =
 
 /** `POST /sync/s3-notification`, with a token or with the secret of a route. */
 export function notificationRoutes({ events: { routes } }: ServiceConfig, reception: Reception): Route[] {
-  const budget = new ByteBudget(MOST_BYTES_AT_ONCE);
+  const small = new ByteBudget(SMALL_BYTES_AT_ONCE);
+  const large = new ByteBudget(MOST_BYTES_AT_ONCE - SMALL_BYTES_AT_ONCE);
   const common = {
     method: "post",
     scope: "notify",
@@ -35,7 +39,7 @@ export function notificationRoutes({ events: { routes } }: ServiceConfig, recept
     description: DESCRIPTION,
     rawBody: {
       description: "JSON in UTF-8, as the storage sends it.",
-      hold: (bytes: number) => budget.hold(bytes),
+      hold: (bytes: number) => (bytes <= SMALL_BYTES ? small : large).hold(bytes),
     },
     answers: { 200: { description: "It was taken.", schema: receiptSchema } },
   } as const;

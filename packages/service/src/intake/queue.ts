@@ -37,7 +37,12 @@ export interface QueuedEvent {
   event: WaitingEvent;
 }
 
-const letterInfoSchema = z.object({ why: z.string(), from: z.string(), bytes: z.number() });
+const letterInfoSchema = z.object({
+  why: z.string(),
+  from: z.string(),
+  bytes: z.number(),
+  routes: z.array(z.string()).optional(),
+});
 
 /** What could not be understood, or must not be acted on. */
 export interface DeadLetter {
@@ -46,6 +51,8 @@ export interface DeadLetter {
   why: string;
   /** Id of who sent it. */
   from: string;
+  /** Names of the routes that its sender may use. Default: all. */
+  routes?: readonly string[] | undefined;
   /** Size of the body as it came. */
   bytes: number;
   /** The body, or what is kept of its beginning. */
@@ -105,9 +112,9 @@ export class EventQueue {
       throw new UnavailableError("Redis does not say that it has the events on its disk: send them again");
   }
 
-  #addLetter(pipeline: ChainableCommander, { why, from, body }: Omit<DeadLetter, "id" | "bytes">): void {
+  #addLetter(pipeline: ChainableCommander, { body, ...about }: Omit<DeadLetter, "id" | "bytes">): void {
     const { keys } = this.engine;
-    const info = JSON.stringify({ why, from, bytes: body.length });
+    const info = JSON.stringify({ ...about, bytes: body.length });
     pipeline.xtrim(keys.deadEvents(), "MINID", Date.now() - LETTER_LIFE_MS);
     pipeline.xadd(
       keys.deadEvents(),

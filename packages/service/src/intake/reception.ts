@@ -10,7 +10,7 @@ import type { SnsEnvelope } from "../events/sns-envelope.js";
 import { SnsError } from "../events/sns-errors.js";
 import { subscribeUrl } from "../events/sns-url.js";
 import { type DeadLetter, type EventQueue, msOfId, type Tally, type WaitingEvent } from "./queue.js";
-import { type EventRoute, type EventSettings, isNoFile, nameOf, takes } from "./route.js";
+import { type EventRoute, type EventSettings, isNoFile, nameOf, nameOfRoute, takes } from "./route.js";
 
 /** Reasons that a dead letter lists. */
 const MOST_REASONS = 5;
@@ -64,7 +64,9 @@ export class Reception {
   async receive(body: Buffer, sender: Sender): Promise<Tally> {
     const sorted = await this.#sort(body, sender);
     const { waiting, tally } = sorted;
-    const letters = tally.dead === 0 ? [] : [{ why: sorted.why, from: sender.id, body }];
+    const isRestricted = sender.routes.length < this.options.settings.routes.length;
+    const routes = isRestricted ? sender.routes.map(nameOfRoute) : undefined;
+    const letters = tally.dead === 0 ? [] : [{ why: sorted.why, from: sender.id, routes, body }];
     if (tally.dead > 0)
       this.options.log.warn({ caller: sender.id, why: sorted.why }, "notification to dead letters");
     await this.options.queue.keep({ waiting, letters, tally });
@@ -86,12 +88,13 @@ export class Reception {
   }
 
   /**
-   * Takes a dead letter again, as if it came now; its signature and limits are judged as when it came. It is one no more,
-   * unless something in it still cannot be understood.
+   * Takes a dead letter again, as if it came now, by the routes that its sender may use; its signature and limits are judged
+   * as when it came. It is one no more, unless something in it still cannot be understood.
    */
-  async replay({ id, body }: DeadLetter): Promise<Tally> {
+  async replay({ id, body, routes: allowed }: DeadLetter): Promise<Tally> {
     const { settings, queue } = this.options;
-    const sorted = await this.#sort(body, settings, this.#verifierAt(msOfId(id)));
+    const routes = settings.routes.filter((each) => allowed?.includes(nameOfRoute(each)) ?? true);
+    const sorted = await this.#sort(body, { routes }, this.#verifierAt(msOfId(id)));
     const waiting = sorted.waiting.map((event) => ({ ...event, approved: true as const }));
     const isDead = sorted.tally.dead > 0;
     // What stays dead has been counted.

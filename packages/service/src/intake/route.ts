@@ -34,6 +34,11 @@ export function routesOfSecret(routes: readonly EventRoute[], given: string): Ev
   return routes.filter(({ secret }) => secret !== undefined && isSame(secret, given));
 }
 
+/** Tells a route from the others, also after its other settings were changed. */
+export function nameOfRoute({ bucket, prefix, destination }: EventRoute): string {
+  return JSON.stringify([bucket, prefix, destination]);
+}
+
 /** Whether a route takes an object. */
 export function takes({ bucket, prefix }: EventRoute, event: { bucket: string; key: string }): boolean {
   return bucket === event.bucket && event.key.startsWith(prefix);

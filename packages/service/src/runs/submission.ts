@@ -2,7 +2,7 @@ import { listItems } from "@drover/producer/expand/list-items";
 import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
 import type { RunRequestInput } from "@drover/producer/runs/request";
 import { messageOf } from "@drover/shared/errors";
-import { isBelow, liesWithin } from "@drover/shared/paths";
+import { isBelow, liesWithin, realAncestor } from "@drover/shared/paths";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { parseLocation } from "@drover/shared/storage/registry";
 import { z } from "zod";
@@ -130,6 +130,7 @@ export async function planSubmission(given: Submission, config: ServiceConfig): 
   const request = requestOf(given, config);
   const planned = await planRun(request);
   const { spec } = planned;
+  spec.readsBelow = config.roots.filter((root) => root.startsWith("/")).map(realAncestor);
   const written = [spec.root, ...(spec.backup?.dir === undefined ? [] : [spec.backup.dir])];
   for (const root of written) refuseOutside(root, config, "destination");
   for (const source of spec.sources) refuseOutside(source, config, "source");

@@ -1,7 +1,8 @@
 import type { Request } from "express";
 
 /** Headers that a proxy adds: behind one, whoever asks looks like this machine. */
-const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip)$/;
+const FORWARDED =
+  /^(forwarded|via|x-forwarded-.*|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|cf-connecting-ip)$/;
 /** Names of this machine that a browser can only have typed itself. */
 const OWN_HOSTS = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 

@@ -1,7 +1,17 @@
-import { closeSync, constants, fstatSync, openSync, read, readSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  read,
+  readSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { promisify } from "node:util";
 import { fileError, TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
+import { isBelow } from "../../paths.js";
 import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
 
 const readAsync = promisify(read);
@@ -27,7 +37,11 @@ export function localVersion({ size, mtimeNs, ctimeNs, ino, dev }: Stat): string
 
 /** A local file to read. Symbolic links are followed. */
 export class LocalSource implements Source {
-  constructor(private readonly path: string) {}
+  /** @param within directories, with links resolved, that the file must lie in. Default: anywhere. */
+  constructor(
+    private readonly path: string,
+    private readonly within?: readonly string[],
+  ) {}
 
   async open(known: string): Promise<Opened> {
     return this.#openAt(0, known);
@@ -55,6 +69,7 @@ export class LocalSource implements Source {
       closeSync(fd);
       throw new TransferError("unsupported", `${this.path} is not a regular file`, { permanent: true });
     }
+    this.#refuseOutside(fd, stat);
     const sized = stat.size > 0n || !this.#hasContent(fd);
     // The stat of a file of unknown size may stay the same when its content changes.
     const version = sized ? localVersion(stat) : "";
@@ -85,6 +100,23 @@ export class LocalSource implements Source {
     const opened: Opened = { is: "body", entry, body, offset, confirm };
     // A file of unknown size is not read in advance: whoever does that goes by its size.
     return sized ? { ...opened, path: this.path } : opened;
+  }
+
+  /** Looks where the opened file is: a directory above it may have become a link since its name was checked. */
+  #refuseOutside(fd: number, { dev, ino }: Stat): void {
+    if (this.within === undefined) return;
+    let isWithin = false;
+    try {
+      const real = realpathSync(this.path);
+      const there = statSync(real, { bigint: true });
+      isWithin = there.dev === dev && there.ino === ino && this.within.some((each) => isBelow(real, each));
+    } catch {
+      // it is gone, or something else is there
+    }
+    if (isWithin) return;
+    closeSync(fd);
+    const why = `${this.path} leads out of the directories that may be read`;
+    throw new TransferError("path", why, { permanent: true });
   }
 
   /** Whether a file of 0 bytes, as its stat has it, has bytes: those of /proc and some of FUSE do. */

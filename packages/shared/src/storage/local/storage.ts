@@ -96,7 +96,7 @@ export const localStorage: Storage = {
   },
   async loadSources() {
     const { LocalSource } = await import("./source.js");
-    return (): Sources => ({ open: (job) => new LocalSource(job.s) });
+    return ({ spec }): Sources => ({ open: (job) => new LocalSource(job.s, spec.readsBelow) });
   },
   async openPeek() {
     const { LocalPeek } = await import("./peek.js");
@@ -125,8 +125,9 @@ function parseRoot(text: string, directory: string): string {
   return parsePath(text, directory);
 }
 
-/** The absolute path of a path or a file URL. @throws SettingsError for an invalid file URL. */
+/** The absolute path of a path or a file URL. @throws SettingsError for an invalid file URL, and for a NUL. */
 function parsePath(text: string, directory: string): string {
+  if (text.includes("\0")) throw new SettingsError(`the path ${JSON.stringify(text)} contains a NUL`);
   if (!/^file:\/\//i.test(text)) return resolve(directory, text);
   try {
     return fileURLToPath(text);
