@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { SettingsError, UnavailableError } from "@drover/shared/errors";
+import { startTracing } from "@drover/shared/start-tracing";
+import { endTracing } from "@drover/shared/tracing";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
@@ -91,6 +93,7 @@ export async function main(args: string[]): Promise<number> {
   const isFetch = args[0] === "fetch";
   if (isFetch) await logUsageErrors(program, version());
   try {
+    await startTracing();
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError) {
@@ -99,6 +102,8 @@ export async function main(args: string[]): Promise<number> {
     }
     reportError(error, error instanceof OptionError ? helpOf(command) : undefined);
     return isSettings(error) ? EXIT.settings : EXIT.some;
+  } finally {
+    await endTracing();
   }
   return (await isOutputWhole()) || code !== 0 ? code : EXIT.some;
 }

@@ -5,9 +5,11 @@ import { wantedBy } from "@drover/producer/expand/wanted";
 import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import type { MetricsExporter } from "@drover/shared/metrics/exporter";
 import { RequestRate } from "@drover/shared/protocol/request-rate";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
+import { Queue } from "bullmq";
 import type { Logger } from "pino";
 import { downloadRoute, filesRoute } from "./bucket/files.js";
 import { openRoutes, statusRoutes } from "./bucket/status.js";
@@ -27,6 +29,7 @@ import { EventQueue } from "./intake/queue.js";
 import { Reception } from "./intake/reception.js";
 import { SnsEndpoint } from "./intake/sns-endpoint.js";
 import { auditRoute } from "./operate/audit.js";
+import { FleetMetrics, metricsRoute } from "./operate/metrics.js";
 import { operateRoutes } from "./operate/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
@@ -58,6 +61,8 @@ export interface ServiceOptions {
   corsOrigins: string[];
   /** Decides where Amazon SNS may be asked for certificates. */
   guard: AddressGuard;
+  /** Tells the telemetry of this process. */
+  metrics: MetricsExporter;
   /** Directory with the scripts of the documentation's pages. */
   assets: string;
 }
@@ -107,6 +112,9 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     log,
   });
   const dispatcher = new EventDispatcher(context, queue);
+  const fleetQueue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
+  fleetQueue.on("error", () => {}); // availability tells that Redis is away
+  new FleetMetrics(options.metrics, context, { queue: fleetQueue, events: queue });
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
@@ -118,7 +126,8 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     filesRoute(config, browser),
     downloadRoute(config),
     ...runRoutes(context),
-    ...operateRoutes(context),
+    ...operateRoutes(context, fleetQueue),
+    metricsRoute(options.metrics),
     auditRoute(audit),
     ...notificationRoutes(config, reception),
     ...eventRoutes(queue, reception),
@@ -141,7 +150,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   } catch (error) {
     availability.close();
     durable.close();
-    await Promise.all([browser.close(), sns.close()]);
+    await Promise.all([browser.close(), sns.close(), fleetQueue.close()]);
     throw error;
   }
   keeper.start();
@@ -163,7 +172,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       clearTimeout(timer);
       availability.close();
       durable.close();
-      await Promise.all([browser.close(), sns.close()]);
+      await Promise.all([browser.close(), sns.close(), fleetQueue.close()]);
     },
   };
 }

@@ -28,6 +28,17 @@ export interface Counters {
   "queue.jobs_added": undefined;
   /** Jobs finished by batched calls. */
   "queue.jobs_finished": undefined;
+  /** Jobs whose worker was silent for too long, and that went back to the queue. */
+  "queue.jobs_stalled": undefined;
+  /**
+   * Attempts at files that ended, by their outcome, or `retried` for what will be tried again; and by the class of the
+   * error, `none` without one.
+   */
+  "attempts.ended": { operation: "copy" | "remove"; outcome: string; class: string };
+  /** Bytes of the files that this process copied. */
+  "files.copied_bytes": undefined;
+  /** Events of storages, by who sent them and what became of them. */
+  "events.received": { origin: string; result: "accepted" | "ignored" | "dead" };
   /** Runs that this process ended. */
   "runs.ended": undefined;
   /** Broken (`away`) and restored (`back`) connections to Redis. */
@@ -42,12 +53,24 @@ export interface Histograms {
   "backlog.batch_files": undefined;
   /** Requests that shared a call to Redis. */
   "redis.requests_per_call": { operation: string };
+  /** Time from the first attempt at a file to its end, in seconds. */
+  "files.seconds": { operation: "copy" | "remove"; outcome: string };
+  /** Time from the start of a run to its end, in seconds. */
+  "runs.seconds": undefined;
+  /** Time from a change in a storage, by its clock, to the arrival of its notification, in seconds. */
+  "events.lag_seconds": undefined;
+  /** Time from the arrival of an event to the run that acts on it, in seconds. */
+  "events.wait_seconds": undefined;
+  /** Time of a request to the HTTP service, in seconds. `route` is the path with its parameters unnamed. */
+  "http.request_seconds": { method: string; route: string; status: string };
 }
 
 /** Gauges: current values. */
 export interface Gauges {
   /** Connections to Redis that are being restored. */
   "redis.connections_away": undefined;
+  /** Followers of runs by server-sent events. */
+  "http.event_streams": undefined;
 }
 
 /** Spans: operations with a duration and a result. An exporter may also turn durations into histograms. */

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { SETTINGS } from "@drover/cli/settings/settings";
+import { COUNTER_METRICS, FLEET_METRICS, GAUGE_METRICS } from "@drover/shared/metrics/names";
 import { Keys } from "@drover/shared/protocol/keys";
 import { FILES_PER_SCALING_UNIT } from "@drover/shared/protocol/scaling";
 import { describe, expect, it } from "vitest";
@@ -26,6 +27,22 @@ describe("what the manifests and the code both name", () => {
   it("is one list of KEDA's Redis trigger", () => {
     const lists = triggers.filter(({ type }) => type === "redis").map(({ metadata }) => metadata.listName);
     expect(lists).toEqual([new Keys().scaling()]);
+  });
+
+  it("are metrics", () => {
+    const queries = triggers
+      .filter(({ type }) => type === "prometheus")
+      .map(({ metadata }) => metadata.query);
+    expect(queries).toEqual([`max(${FLEET_METRICS.scalingFiles.name}{namespace="drover"})`]);
+    const known = new Set(
+      [COUNTER_METRICS, GAUGE_METRICS, FLEET_METRICS].flatMap((all) =>
+        Object.values(all).map(({ name }) => name),
+      ),
+    );
+    const rules = objects.filter(({ kind }) => kind === "PrometheusRule").flatMap(({ spec }) => spec.groups);
+    const named = rules.flatMap((group) => JSON.stringify(group).match(/\bdrover_\w+/g) ?? []);
+    expect(named.length).toBeGreaterThan(0);
+    for (const name of named) expect(known).toContain(name);
   });
 
   it("is how many files an element of that list stands for", () => {

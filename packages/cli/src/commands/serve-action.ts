@@ -5,6 +5,7 @@ import { TokenStore } from "@drover/service/security/tokens";
 import { startService } from "@drover/service/service";
 import type { Engine } from "@drover/shared/engine";
 import { makeDirectory } from "@drover/shared/make-directory";
+import { MetricsExporter } from "@drover/shared/metrics/exporter";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { type ServiceFlags, type ServiceSettings, serviceSettingsOf } from "../settings/service-settings.js";
 import type { Resolved } from "../settings/settings.js";
@@ -33,6 +34,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       log,
       environmentToken: settings.apiToken,
       guard,
+      metrics: new MetricsExporter(),
       insecure: flags.insecure ?? false,
       corsOrigins: settings.corsOrigins,
       assets: fileURLToPath(new URL("./assets", import.meta.url)),

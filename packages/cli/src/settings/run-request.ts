@@ -46,6 +46,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
     directory: process.cwd(),
     stateDir: values["state-dir"] as string,
     ...(flags.label === undefined ? {} : { label: flags.label }),
+    ...(process.env.TRACEPARENT === undefined ? {} : { traceparent: process.env.TRACEPARENT }),
     carriedBy: values.redis === undefined ? "process" : "fleet",
     keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },
     selection: {

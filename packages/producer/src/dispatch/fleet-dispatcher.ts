@@ -16,10 +16,11 @@ import { stopIfDue } from "@drover/shared/protocol/run-limits";
 import { fileRuns } from "@drover/shared/protocol/run-retention";
 import { pipelined, resent } from "@drover/shared/redis/script";
 import { destinationOf } from "@drover/shared/storage/registry";
+import { observe } from "@drover/shared/telemetry";
 import type { Redis } from "ioredis";
+import { Census } from "./census.js";
 import { FleetJobs } from "./fleet-jobs.js";
 import { Chunk, type DispatchedRun, Flow, hostOfChunk, jobsOf, type Pending, spansOf } from "./flow.js";
-import { Scaling } from "./scaling.js";
 import { Sweeper } from "./sweeper.js";
 import { WINDOW_FILES } from "./window.js";
 
@@ -38,8 +39,6 @@ const LOST_AFTER_MS = 10_000;
 const LIMITS_EVERY_MS = 500;
 /** Files that are to be cancelled are looked for with this interval, in ms. */
 const CANCELLATIONS_EVERY_MS = 250;
-/** How many files workers could carry is told with this interval, in ms. */
-const SCALING_EVERY_MS = 1_000;
 /** Priority at which tags are reset. BullMQ's limit is 2^21 - 1. */
 const HIGHEST_PRIORITY = 2_000_000;
 
@@ -60,20 +59,19 @@ export class FleetDispatcher {
   readonly #runs = new Map<string, DispatchedRun>();
   readonly #jobs: FleetJobs;
   readonly #sweeper: Sweeper;
-  readonly #scaling: Scaling;
+  readonly #census: Census;
 
   readonly #backlog: Backlog;
   #started = false;
   #limitsMs = 0;
   #cancellationsMs = 0;
-  #scalingMs = 0;
   #paused = false;
 
   constructor(private readonly options: FleetDispatcherOptions) {
     const { redis, keys, ledger, log } = options;
     this.#backlog = new Backlog(redis, keys, options.owner);
     this.#jobs = new FleetJobs(redis, keys, this.#backlog);
-    this.#scaling = new Scaling({ redis, keys, ledger, backlog: this.#backlog });
+    this.#census = new Census(redis, keys);
     this.#sweeper = new Sweeper({ redis, keys, ledger, backlog: this.#backlog, jobs: this.#jobs, log });
   }
 
@@ -90,8 +88,8 @@ export class FleetDispatcher {
     await this.#lookAtCancelledFiles();
     await this.#lookAtSettled();
     const busy = await this.#feed();
-    await this.#tellScaling();
     await this.#sweeper.sweep(this.#flows(), (id) => this.#runs.get(id));
+    await this.#census.take(this.#runs.values(), this.#paused);
     return busy || this.#flows().some((flow) => flow.inQueue > 0);
   }
 
@@ -145,6 +143,7 @@ export class FleetDispatcher {
       const rests = [...run.flows.values()].some((flow) => flow.hasMore || flow.inQueue > 0);
       if (!rests && (standing.sealed || standing.cancelled) && (await ledger.finishFleet(id))) {
         this.options.log("run ended", { run: id });
+        observe("runs.seconds", Math.max(Date.now() - run.startedMs, 0) / 1_000);
         this.#forget(id);
       } else await this.#lookForLost(run, rests || standing.chunks > 0);
     }
@@ -174,16 +173,15 @@ export class FleetDispatcher {
 
   async #open(id: string): Promise<DispatchedRun | undefined> {
     const { redis, keys, ledger, owner } = this.options;
-    const spec = await ledger.get(id).then(
-      (run) => run.spec,
-      (error) => {
-        if (!(error instanceof SettingsError)) throw error; // otherwise the run is gone or of another version
-      },
-    );
-    if (!spec) return undefined;
+    const found = await ledger.get(id).catch((error) => {
+      if (!(error instanceof SettingsError)) throw error; // otherwise the run is gone or of another version
+    });
+    if (!found) return undefined;
+    const { spec, startedMs } = found;
     const run: DispatchedRun = {
       id,
       spec,
+      startedMs,
       admission: new Admission(redis, keys, owner, 0),
       breakers: hostBreakersOf(spec),
       tree: destinationOf(spec.root).namesOf(spec.root, spec),
@@ -289,17 +287,6 @@ export class FleetDispatcher {
     }
   }
 
-  /** Tells those who scale the fleet how many files workers could carry. */
-  async #tellScaling(): Promise<void> {
-    const nowMs = performance.now();
-    if (this.#scalingMs > 0 && nowMs - this.#scalingMs < SCALING_EVERY_MS) return;
-    this.#scalingMs = nowMs;
-    const hosts = hostsOf(this.#flows());
-    const standing = await this.#standingOf(hosts);
-    const blocked = new Set(hosts.filter((_, at) => (standing[at]?.untilMs ?? 0) > Date.now()));
-    await this.#scaling.tell([...this.#runs.values()], blocked, this.#paused);
-  }
-
   async #isPaused(): Promise<boolean> {
     const { redis, keys, log } = this.options;
     const pause = await dispatchPause(redis, keys);
@@ -344,11 +331,10 @@ export class FleetDispatcher {
     return [...run.flows.values()].reduce((sum, flow) => sum + flow.inQueue, 0);
   }
 
-  /** Reads how hosts stand: their breakers, and how many files they may serve at once; 0 for no limit. */
-  async #standingOf(
-    hosts: string[],
-  ): Promise<{ state: string | null; untilMs: number; filesAtOnce: number }[]> {
+  /** @returns hosts whose breaker is open. */
+  async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
     const { redis, keys } = this.options;
+    const hosts = [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
     const answers = await pipelined(redis, () => {
       const pipeline = redis.pipeline();
       for (const host of hosts)
@@ -357,28 +343,19 @@ export class FleetDispatcher {
           .hmget(keys.limit(host), HOST_LIMIT.files, HOST_LIMIT.adaptedFiles);
       return pipeline.hget(keys.limit(DEFAULT_LIMIT), HOST_LIMIT.files);
     });
-    const nowMs = Date.now();
-    return hosts.map((_, at) => {
-      const [state = null, until, opened] = answers[at * 2] as (string | null)[];
-      const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
-      // One that opens in the future was open before the clock was set back: a file that asks for the host puts it right.
-      const untilMs = state === "o" && Number(opened ?? 0) <= nowMs + CLOCKS_APART_MS ? Number(until) : 0;
-      return { state, untilMs, filesAtOnce: Number(adapted ?? files ?? answers.at(-1) ?? 0) };
-    });
-  }
-
-  /** @returns hosts whose breaker is open. */
-  async #lookAtBreakers(flows: Flow[]): Promise<Set<string>> {
-    const hosts = hostsOf(flows);
     const open = new Set<string>();
     const nowMs = Date.now();
-    for (const [at, { state, untilMs, filesAtOnce }] of (await this.#standingOf(hosts)).entries()) {
-      const host = hosts[at] as string;
+    for (const [at, host] of hosts.entries()) {
+      const [state, until, opened] = answers[at * 2] as (string | null)[];
+      const [files, adapted] = answers[at * 2 + 1] as (string | null)[];
+      const limit = Number(adapted ?? files ?? answers.at(-1) ?? 0);
+      // One that opens in the future was open before the clock was set back: a file that asks for the host puts it right.
+      const untilMs = state === "o" && Number(opened ?? 0) <= nowMs + CLOCKS_APART_MS ? Number(until) : 0;
       if (untilMs > nowMs) open.add(host);
       for (const flow of flows) {
         if (flow.host !== host) continue;
         const { breakers } = this.#runs.get(flow.runId) as DispatchedRun;
-        flow.window.limitTo(filesAtOnce > 0 ? filesAtOnce : undefined);
+        flow.window.limitTo(limit > 0 ? limit : undefined);
         if (state === null) breakers.closed(host);
         else breakers.report(host, untilMs, false);
         if (state === null) flow.window.grow();
@@ -456,8 +433,4 @@ export class FleetDispatcher {
       }
     }
   }
-}
-
-function hostsOf(flows: Flow[]): string[] {
-  return [...new Set(flows.map((flow) => flow.host))].filter((host) => host !== "");
 }

@@ -18,6 +18,8 @@ export interface Pending {
 export interface DispatchedRun {
   id: string;
   spec: RunSpec;
+  /** Unix time in ms. */
+  startedMs: number;
   admission: Admission;
   breakers: HostBreakers;
   tree: TreeNames;
@@ -99,8 +101,8 @@ export class Flow {
     return sum;
   }
 
-  /** Files of chunks that were read and that are not in BullMQ yet. */
-  get unread(): number {
+  /** Files of the chunks that were read which are not in BullMQ yet. */
+  get unqueued(): number {
     let sum = 0;
     for (const chunk of this.chunks.values()) sum += chunk.rest.length;
     return sum;

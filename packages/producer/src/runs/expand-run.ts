@@ -1,13 +1,16 @@
 import type { Engine } from "@drover/shared/engine";
+import { messageOf } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { RunCounts } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import { Catalog } from "@drover/shared/protocol/catalog";
+import { redactText } from "@drover/shared/redact";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import type { DestinationCheck } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
+import { trace } from "@drover/shared/tracing";
 import type { Revalidator } from "../compare/revalidator.js";
 import { removeExtraneous } from "../delete/remove-extraneous.js";
 import { Batches } from "../enqueue/batches.js";
@@ -91,6 +94,19 @@ export class RunExpansion {
    *   is not sealed. RunLostError if the run was cancelled or another process has taken it.
    */
   async run(): Promise<Batches> {
+    const { run } = this.options;
+    const expanding = trace("find files", run.spec.traceparent);
+    try {
+      const batches = await this.#run();
+      expanding.end(() => ({ "drover.run": run.id }));
+      return batches;
+    } catch (error) {
+      expanding.end(() => ({ "drover.run": run.id }), redactText(messageOf(error)));
+      throw error;
+    }
+  }
+
+  async #run(): Promise<Batches> {
     const { engine, run, secrets, tree, signal } = this.options;
     const { ledger } = engine;
     await this.#catalog.register(tree);

@@ -11,6 +11,7 @@ import {
   parseRoot,
   storageOf,
 } from "@drover/shared/storage/registry";
+import { TRACEPARENT } from "@drover/shared/tracing";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { Listers } from "../expand/listers.js";
@@ -93,6 +94,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
+  if (request.traceparent !== undefined && TRACEPARENT.test(request.traceparent))
+    spec.traceparent = request.traceparent;
   if (request.whenGone !== undefined) spec.whenGone = request.whenGone;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;

@@ -5,7 +5,9 @@ import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limi
 import type { CreatedAlong } from "@drover/shared/protocol/ledger";
 import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
+import { redactText } from "@drover/shared/redact";
 import { type Run, type RunSpec, rootsWritten } from "@drover/shared/run";
+import { trace } from "@drover/shared/tracing";
 import { FleetRun } from "./fleet-run.js";
 import { openRun } from "./open-run.js";
 import { keepPipe } from "./piped-list.js";
@@ -69,6 +71,7 @@ async function createRun(
 ): Promise<{ run: Run; stdin: NodeJS.ReadableStream | undefined }> {
   const { ledger } = engine;
   let { spec } = planned;
+  const submitting = trace("submit run", spec.traceparent);
   if (spec.fleet) {
     await lookForWorkers(engine, spec, options.warn);
     await setHostLimits(engine.redis, engine.keys, options.hostLimits ?? []);
@@ -80,6 +83,8 @@ async function createRun(
     spec = { ...spec, list: kept.path };
     stdin = kept.stream;
   }
+  const traceparent = submitting.end(() => ({ "drover.destination": redactText(spec.root) }));
+  if (traceparent !== undefined) spec = { ...spec, traceparent };
   const run = await ledger.get(await ledger.create(spec, planned.secrets, undefined, options.along));
   if (planned.secrets.list !== undefined) stdin = openStoredList(run, planned.secrets.list);
   return { run, stdin };

@@ -94,10 +94,12 @@ interface Guards {
 }
 
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
+  response.locals.route = route.path;
   const work = (async () => {
-    const caller = await callerOf(route, request, guards.access);
+    const checking = callerOf(route, request, guards.access);
+    const caller = await (route.needsNoRedis ? guards.availability.whileThere(checking) : checking);
     response.locals.caller = caller.id;
-    await limitRate(guards.rate, route, caller, request);
+    if (!route.needsNoRedis) await limitRate(guards.rate, route, caller, request);
     const checkedCall = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
       headers: checked(route.headers, request.headers, 400, "the headers"),
@@ -111,7 +113,8 @@ async function handle(route: Route, request: Request, response: Response, guards
       release?.();
     }
   })();
-  const reply = await (route.scope === "open" ? work : guards.availability.whileThere(work, route.isSlow));
+  const isPatient = route.isSlow || route.needsNoRedis;
+  const reply = await (route.scope === "open" ? work : guards.availability.whileThere(work, isPatient));
   if (reply === undefined) return;
   for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
   response.status(reply.status);

@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { redactText } from "@drover/shared/redact";
+import { observe } from "@drover/shared/telemetry";
 import type { RequestHandler } from "express";
 import type { Logger } from "pino";
 
 /** The secrets of routes are in paths below this. */
 const SECRET_BELOW = /notification[^/?]*\/+[^?]/i;
+
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]);
 
 /** A path, or a path with its query, as it may be logged. */
 export function shownUrl(url: string): string {
@@ -36,6 +39,11 @@ export function logRequests(log: Logger): RequestHandler {
         ...(response.writableFinished ? {} : { broken_off: true }),
       };
       log.info(fields, "answer");
+      observe("http.request_seconds", (performance.now() - sinceMs) / 1_000, () => ({
+        method: METHODS.has(request.method) ? request.method : "other",
+        route: response.locals.route ?? "none",
+        status: `${Math.floor(response.statusCode / 100)}xx`,
+      }));
     });
     next();
   };

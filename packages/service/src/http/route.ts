@@ -60,6 +60,8 @@ export interface Route {
   identify?(params: Record<string, string>): Caller | undefined;
   /** Answers by status. Errors that every route can give are documented by themselves. */
   answers: Record<number, Answer>;
+  /** Whether it answers while Redis is away, to callers whose token can be checked without it. Default false. */
+  needsNoRedis?: boolean;
   /** Whether it may take as long as it wants. Default false. */
   isSlow?: boolean;
   handle(call: Call<never, never, never>): Promise<Reply | undefined>;

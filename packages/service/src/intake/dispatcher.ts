@@ -8,10 +8,11 @@ import { resignScript } from "@drover/shared/protocol/lua/resign.lua";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { s3Text } from "@drover/shared/storage/s3/name";
+import { observe } from "@drover/shared/telemetry";
 import type { ServiceContext } from "../context.js";
 import { isOver } from "../runs/shown.js";
 import { isBelowAny } from "../runs/submission.js";
-import type { EventQueue, QueuedEvent, WaitingEvent } from "./queue.js";
+import { type EventQueue, msOfId, type QueuedEvent, type WaitingEvent } from "./queue.js";
 import { nameOf } from "./route.js";
 
 /** Label of the runs. */
@@ -171,7 +172,9 @@ export class EventDispatcher {
         some.map(([key]) => key),
         whenGone,
       );
-      await this.queue.done(some.flatMap(([, { ids }]) => ids));
+      const ids = some.flatMap((each) => each[1].ids);
+      await this.queue.done(ids);
+      for (const id of ids) observe("events.wait_seconds", Math.max(Date.now() - msOfId(id), 0) / 1_000);
     }
   }
 

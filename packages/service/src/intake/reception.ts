@@ -1,5 +1,6 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
+import { count, observe } from "@drover/shared/telemetry";
 import type { Logger } from "pino";
 import type { StorageEvent } from "../events/event.js";
 import { type Message, type Parsed, parseNotification } from "../events/parse.js";
@@ -67,6 +68,7 @@ export class Reception {
     if (tally.dead > 0)
       this.options.log.warn({ caller: sender.id, why: sorted.why }, "notification to dead letters");
     await this.options.queue.keep({ waiting, letters, tally });
+    tellOrigins(sorted.origins);
     return tally;
   }
 
@@ -77,8 +79,9 @@ export class Reception {
    * @throws UnavailableError if it may not be.
    */
   async receiveQueued(body: Buffer, sender: Sender): Promise<string> {
-    const { waiting, tally, why } = await this.#sort(body, sender);
+    const { waiting, tally, why, origins } = await this.#sort(body, sender);
     await this.options.queue.keep({ waiting, letters: [], tally: { ...tally, dead: 0 } });
+    tellOrigins(origins);
     return why;
   }
 
@@ -158,6 +161,15 @@ interface Sorted {
   tally: Tally;
   /** Why something is dead; "" if nothing is. */
   why: string;
+  /** What became of each event, and who sent it. */
+  origins: { origin: string; result: keyof Tally; timeMs?: number | undefined }[];
+}
+
+function tellOrigins(origins: Sorted["origins"]): void {
+  for (const { origin, result, timeMs } of origins) {
+    count("events.received", 1, () => ({ origin, result }));
+    if (timeMs !== undefined) observe("events.lag_seconds", Math.max(Date.now() - timeMs, 0) / 1_000);
+  }
 }
 
 /** What becomes of the parts of one notification. */
@@ -165,6 +177,7 @@ class Sorting {
   readonly #waiting: WaitingEvent[] = [];
   readonly #tally: Tally = { accepted: 0, ignored: 0, dead: 0 };
   readonly #reasons: string[] = [];
+  readonly #origins: Sorted["origins"] = [];
 
   constructor(
     private readonly routes: readonly EventRoute[],
@@ -181,26 +194,36 @@ class Sorting {
         this.wanted(nameOf(route, key)),
     );
     const wrong = routes.map((route) => wrongName(route, key)).find((each) => each !== undefined);
-    if (routes.length === 0) this.ignored(1);
-    else if (wrong !== undefined) this.dead(wrong);
+    const { origin, timeMs } = event;
+    if (routes.length === 0) this.ignored(1, origin);
+    else if (wrong !== undefined) this.dead(wrong, origin);
     else {
       for (const { prefix, destination, deletes, maxDelete } of routes)
         this.#waiting.push({ type, bucket, key, route: { prefix, destination, deletes, maxDelete } });
       this.#tally.accepted++;
+      this.#origins.push({ origin, result: "accepted", timeMs });
     }
   }
 
-  ignored(count: number): void {
+  /** @param origin default: it is not known. */
+  ignored(count: number, origin = "unknown"): void {
     this.#tally.ignored += count;
+    for (let nth = 0; nth < count; nth++) this.#origins.push({ origin, result: "ignored" });
   }
 
-  dead(why: string): void {
+  dead(why: string, origin = "unknown"): void {
     this.#tally.dead++;
+    this.#origins.push({ origin, result: "dead" });
     if (this.#reasons.length < MOST_REASONS) this.#reasons.push(why);
   }
 
   end(): Sorted {
-    return { waiting: this.#waiting, tally: this.#tally, why: this.#reasons.join("; ") };
+    return {
+      waiting: this.#waiting,
+      tally: this.#tally,
+      why: this.#reasons.join("; "),
+      origins: this.#origins,
+    };
   }
 }
 

@@ -1,13 +1,16 @@
+import type { Queue } from "bullmq";
 import type { ServiceContext } from "../context.js";
 import type { Route } from "../http/route.js";
 import { dispatchRoutes } from "./dispatch.js";
 import { failureRoutes } from "./failures.js";
 import { hostRoutes } from "./hosts.js";
+import { overviewRoute } from "./overview-route.js";
 import { workersRoute } from "./workers.js";
 
-/** What operators of a fleet ask and do. */
-export function operateRoutes(context: ServiceContext): Route[] {
+/** What operators of a fleet ask and do. @param queue the fleet's. */
+export function operateRoutes(context: ServiceContext, queue: Queue): Route[] {
   return [
+    overviewRoute(context.engine, queue),
     ...hostRoutes(context),
     workersRoute(context),
     ...failureRoutes(context),

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import type { Outcome } from "@drover/shared/outcome";
+import { gauge } from "@drover/shared/telemetry";
 import type { Request, Response } from "express";
 import type { ServiceContext } from "../context.js";
 import { ENTRY_ID } from "../http/entry-id.js";
@@ -19,6 +20,7 @@ const MOST_READ = 500;
 const MOST_CONNECTIONS = 500;
 
 let connections = 0;
+gauge("http.event_streams", () => connections);
 
 /**
  * Streams what becomes of the files of a run, as server-sent events, until the run has ended, the client has gone, or the

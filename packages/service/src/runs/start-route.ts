@@ -3,6 +3,8 @@ import { failpoint } from "@drover/shared/failpoint";
 import type { RunCounts } from "@drover/shared/outcome";
 import { ClaimLostError, type RequestClaim } from "@drover/shared/protocol/idempotency";
 import type { Run } from "@drover/shared/run";
+import { TRACEPARENT } from "@drover/shared/tracing";
+import type { Request } from "express";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
@@ -34,14 +36,16 @@ const NO_FILES: RunCounts = {
 /** `POST /api/v1/runs`: makes a run. */
 export function startRoute({ engine, config, keeper, guard }: ServiceContext): Route {
   /** @param claim of a request that can be repeated: the answer to it is recorded with the run. */
-  const take = async (body: Submission, claim?: RequestClaim): Promise<Accepted> => {
+  const take = async (body: Submission, request: Request, claim?: RequestClaim): Promise<Accepted> => {
     await refuseTooMany(engine);
     const planned = await planSubmission(body, config);
+    const traceparent = request.get("traceparent");
+    if (traceparent !== undefined && TRACEPARENT.test(traceparent)) planned.spec.traceparent = traceparent;
     if (body.webhook !== undefined) planned.secrets.webhook = webhookTargetOf(body.webhook, guard);
     const warnings: string[] = [];
     const show = (run: Run) => ({ ...showRun({ run, counts: NO_FILES }), warnings });
-    const request = claim && { claim, answer: (run: Run) => JSON.stringify(show(run)) };
-    return show(await keeper.submit(planned, (message) => warnings.push(message), request));
+    const repeatable = claim && { claim, answer: (run: Run) => JSON.stringify(show(run)) };
+    return show(await keeper.submit(planned, (message) => warnings.push(message), repeatable));
   };
   return route({
     method: "post",
@@ -67,7 +71,7 @@ export function startRoute({ engine, config, keeper, guard }: ServiceContext): R
     isSlow: false,
     async handle({ body, caller, request }) {
       const key = request.get(IDEMPOTENCY_KEY);
-      if (key === undefined) return accepted(await take(body));
+      if (key === undefined) return accepted(await take(body, request));
       const claimed = await claimRequest({ ...engine, caller, key, body });
       if ("answer" in claimed) {
         await keeper.untilOnDisk();
@@ -76,7 +80,7 @@ export function startRoute({ engine, config, keeper, guard }: ServiceContext): R
       }
       failpoint("claimed");
       try {
-        return accepted(await take(body, claimed));
+        return accepted(await take(body, request, claimed));
       } catch (error) {
         throw error instanceof ClaimLostError ? underWay(1_000) : error;
       } finally {

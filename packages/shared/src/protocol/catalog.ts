@@ -137,6 +137,20 @@ export class Catalog {
     return entries;
   }
 
+  /** How many files the catalog of a tree has. */
+  async count(tree: string): Promise<number> {
+    let entries = 0;
+    for (const keys of this.#buckets(tree)) {
+      const lengths = await pipelined(this.redis, () => {
+        const pipeline = this.redis.pipeline();
+        for (const key of keys) pipeline.hlen(key);
+        return pipeline;
+      });
+      for (const length of lengths) entries += length as number;
+    }
+    return entries;
+  }
+
   /** Measures the catalog of a tree, for which it reads all of it. */
   async size(tree: string): Promise<CatalogSize> {
     const size: CatalogSize = { entries: 0, fileBytes: 0, memoryBytes: 0 };

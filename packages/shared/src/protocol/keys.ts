@@ -80,6 +80,8 @@ export class Keys {
   scaling = () => `${this.namespace}:scaling`;
   /** Set of files of the fleet's runs that are to be cancelled (JSON). */
   fileCancellations = () => `${this.namespace}:cancelling`;
+  /** What waits in the fleet, as its leader counts it (JSON). It expires. */
+  fleetState = () => `${this.namespace}:state`;
   /** Since when and by whom the fleet's dispatch is paused (JSON); absent while it is not. */
   dispatchPause = () => `${this.namespace}:paused`;
   /** The same for a pause by the clock. It expires when the window of dispatch opens. */

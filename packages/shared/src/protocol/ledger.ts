@@ -258,10 +258,14 @@ export class Ledger {
     return this.redis.zcard(this.keys.runs());
   }
 
-  /** Runs that have not ended, the oldest first. Those that another version of Drover made are left out. */
-  async unfinished(): Promise<Run[]> {
+  /**
+   * Runs that have not ended, the oldest first. Those that another version of Drover made are left out.
+   *
+   * @param most default: all.
+   */
+  async unfinished(most = 0): Promise<Run[]> {
     const [open = ""] = this.keys.runIndexes();
-    return await this.#read(await this.redis.zrange(open, "0", "-1"));
+    return await this.#read(await this.redis.zrange(open, "0", String(most - 1)));
   }
 
   /**

@@ -17,6 +17,10 @@ const presenceSchema = z.object({
   leads: z.boolean(),
   /** It ends what it has, and takes nothing more. */
   draining: z.boolean(),
+  /** Number of files that it carries. A worker of an earlier version does not tell it, nor the rates. */
+  files: z.number().optional(),
+  /** Files that ended, and bytes that were copied, in a second: on average of the last half minute. */
+  perSecond: z.object({ files: z.number(), bytes: z.number() }).default({ files: 0, bytes: 0 }),
   /** Files that it copies now. */
   carrying: z.array(
     z.object({

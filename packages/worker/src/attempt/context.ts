@@ -18,6 +18,8 @@ import type { Terms } from "./terms.js";
 /** Everything that the files of a run share; created once per run and process. */
 export interface RunContext {
   runId: string;
+  /** Trace that the run belongs to; undefined for none. */
+  traceparent?: string | undefined;
   flights: Flights;
   admission: Admission;
   leases: Leases;

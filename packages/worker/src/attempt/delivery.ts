@@ -2,6 +2,7 @@ import type { TransferError } from "@drover/shared/errors";
 import type { TransferJob } from "@drover/shared/job";
 import type { Outcome } from "@drover/shared/outcome";
 import type { FileKeys } from "@drover/shared/protocol/admission";
+import type { Trace } from "@drover/shared/tracing";
 
 /** One delivery of a job by the queue. */
 export interface Delivery {
@@ -12,6 +13,8 @@ export interface Delivery {
   sinceMs: number;
   /** Frees the concurrency slot when only settling is left. May be called more than once. */
   releaseSlot(): void;
+  /** Notes the steps of the attempt. Absent where nobody traces. */
+  trace?: Trace;
 }
 
 /** Result of one delivery. */

@@ -55,6 +55,7 @@ export async function underLease(
   }
   if (answer.is !== "admitted") return answer;
   failpoint("admit");
+  delivery.trace?.step("admitted");
 
   const alone = answer.waiting.includes(",") ? undefined : context.runId;
   const lease = context.leases.hold(file.lease, answer.fence, askedAt, file.host, alone);

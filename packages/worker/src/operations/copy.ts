@@ -48,6 +48,8 @@ export class CopyFile implements Operation {
       throw error;
     });
     failpoint("open");
+    const { trace } = attempt.delivery;
+    trace?.step("opened");
     if (!opened) return await this.#gone(before);
     if (opened.is === "unchanged") {
       await this.#staging?.discard();
@@ -63,12 +65,15 @@ export class CopyFile implements Operation {
     context.receiving?.(job, record);
     const received = await receive(attempt, source, opened, this.#staging);
     failpoint("stage");
+    trace?.step("staged");
 
     const verifiedBy = verify(received, opened.entry, received.lengthBytes, job.x);
     failpoint("verify");
+    trace?.step("verified");
 
     const published = await this.#staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
+    trace?.step("committed");
     const entry: CatalogEntry = {
       source: attempt.file.sourceHash,
       version,

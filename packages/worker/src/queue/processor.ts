@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { type TransferJob, transferJobSchema } from "@drover/shared/job";
-import type { Outcome } from "@drover/shared/outcome";
+import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { LEASE_MS } from "@drover/shared/protocol/admission";
 import { batchingBackend, type Events, giveBackJob } from "@drover/shared/queue/bullmq";
 import { isLockLost } from "@drover/shared/redis/errors";
 import { hostOf } from "@drover/shared/storage/registry";
+import { count, observe } from "@drover/shared/telemetry";
+import { trace } from "@drover/shared/tracing";
 import { DelayedError, type Job, UnrecoverableError, WaitingError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
@@ -147,6 +149,7 @@ export class Processor {
       },
       batchingBackend(options.redis, options.queueEvents, options.concurrency),
     );
+    worker.on("stalled", () => count("queue.jobs_stalled"));
     worker.on("error", (error) => isLockLost(error) || options.onError(error));
     worker.on("failed", (_job, error) => isPlanned(error) || options.onError(error));
     return worker;
@@ -248,6 +251,7 @@ export class Processor {
       job,
       context,
       attempt: queued.attemptsMade + 1,
+      trace: trace(job.op ?? "copy", context.traceparent),
       sinceMs: this.#since.get(queued.id as string),
       releaseSlot: () => {
         if (released) return;
@@ -311,6 +315,7 @@ export class Processor {
       case "settled":
         this.#forget(delivery);
         this.#report(context, job, step.blockedUntilMs, step.outcome.outcome !== "blocked");
+        tellEnd(delivery, step.outcome);
         events.settled(step.outcome, job);
         return;
       case "done":
@@ -329,6 +334,7 @@ export class Processor {
         const delayMs = backoff(context, attempt, step.error);
         this.#comesAgain(delivery, delayMs);
         this.#report(context, job, step.blockedUntilMs, false);
+        tellAttempt(delivery, "retried", step.error);
         events.retrying(job, attempt, step.error, delayMs);
         throw new TryAgain(step.error.message, delayMs);
       }
@@ -351,6 +357,34 @@ export class Processor {
     context.breakers.report(host, blockedUntilMs, passed);
     if (blockedUntilMs > 0) this.options.events.blocked?.(host, blockedUntilMs);
   }
+}
+
+/** Tells telemetry how a file ended. */
+function tellEnd(delivery: QueuedDelivery, { outcome, bytes, durationMs, error }: Outcome): void {
+  const { job } = delivery;
+  tellAttempt(delivery, outcome, error, bytes);
+  observe("files.seconds", durationMs / 1_000, () => ({ operation: job.op ?? "copy", outcome }));
+  if (outcome === "copied") count("files.copied_bytes", bytes);
+}
+
+function tellAttempt(
+  { job, attempt, context, trace }: QueuedDelivery,
+  outcome: string,
+  error: BriefError | undefined,
+  bytes = 0,
+): void {
+  const operation = job.op ?? "copy";
+  count("attempts.ended", 1, () => ({ operation, outcome, class: error?.class ?? "none" }));
+  const attributes = () => ({
+    "drover.run": context.runId,
+    "drover.source": job.s,
+    "drover.destination": job.d,
+    "drover.attempt": attempt,
+    "drover.outcome": outcome,
+    "drover.bytes": bytes,
+    ...(error ? { "error.type": error.class } : {}),
+  });
+  trace?.end(attributes, error?.message);
 }
 
 /** @throws UnrecoverableError if it is not a transfer job. */

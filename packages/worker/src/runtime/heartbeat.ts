@@ -24,6 +24,7 @@ export class Heartbeat {
       roots: string[];
       leads: boolean;
       draining: boolean;
+      perSecond: { files: number; bytes: number };
       carrying: FileInProgress[];
     },
   ) {
@@ -35,6 +36,7 @@ export class Heartbeat {
     const presence: WorkerPresence = {
       ...now,
       carrying: now.carrying.slice(0, LISTED) as WorkerPresence["carrying"],
+      files: now.carrying.length,
       id: this.id,
       host: hostname(),
       pid: process.pid,

@@ -79,6 +79,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const keptSuffix = suffixBeside(spec);
   const context: RunContext = {
     runId,
+    traceparent: spec.traceparent,
     flights,
     admission: new Admission(redis, keys, PROCESS_NAME, probeMs, options.filesAtOnce),
     leases: options.leases,

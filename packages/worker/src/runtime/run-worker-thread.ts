@@ -3,6 +3,8 @@ import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
 import { isRedisAway } from "@drover/shared/redis/errors";
+import { startTracing } from "@drover/shared/start-tracing";
+import { endTracing } from "@drover/shared/tracing";
 import type { ThreadData, ThreadEvent, ThreadRequest } from "./local-worker-pool.js";
 import { RunWorker } from "./run-worker.js";
 
@@ -14,6 +16,7 @@ const SAMPLE_MS = 1_000;
 /** A thread that carries files of a run beside the main thread. */
 async function main(): Promise<void> {
   const { address, namespace, work, live } = workerData as ThreadData;
+  await startTracing();
   const redis = await connect(address);
   let events: ThreadEvent[] = [];
   const tell = (event: ThreadEvent) => {
@@ -64,6 +67,7 @@ async function main(): Promise<void> {
     if (request === "cancel") return runWorker.cancel();
     clearInterval(progress);
     await runWorker.stop();
+    await endTracing();
     redis.disconnect();
     parentPort?.postMessage(events);
     events = [];

@@ -8,6 +8,8 @@ import type { Services } from "@drover/shared/storage/storage";
 import { type FleetEvents, FleetWorker } from "./fleet-worker.js";
 import { Health } from "./health.js";
 import { Heartbeat } from "./heartbeat.js";
+import { Rate } from "./rate.js";
+import { tellRoots } from "./worker-metrics.js";
 
 /** Time in ms without progress after which a worker counts as stuck; longer than any stall timeout in use. */
 const STUCK_MS = 15 * 60_000;
@@ -39,7 +41,7 @@ export interface WorkerOptions {
    * port or without; or `proxy`, for the proxies of the environment. Default none.
    */
   allowAddresses?: string[];
-  /** Port of `/healthz` and `/readyz`; 0 for any, undefined for none. */
+  /** Port of `/healthz`, `/readyz` and `/metrics`; 0 for any, undefined for none. With it, this process's telemetry is taken. */
   healthPort?: number | undefined;
   /** Callbacks for the progress of files. Default none. */
   events?: Partial<FleetEvents>;
@@ -97,8 +99,10 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const guard = new AddressGuard(options.allowAddresses);
   let draining = false;
   let worker: FleetWorker | undefined;
-  const health = await listen(options.healthPort, {
+  const rate = new Rate();
+  const health = await listen(options.healthPort, roots, {
     progress: () => worker?.carrying.map((each) => each.receivedBytes) ?? [],
+    waitsForRedis: () => redis.status !== "ready",
     stuckMs: STUCK_MS,
     ready: () => worker !== undefined && redis.status === "ready" && worker.running && !draining,
   });
@@ -117,7 +121,14 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       roots,
       ...(services ? { services } : {}),
       guard,
-      events: { ...UNWATCHED, ...events },
+      events: {
+        ...UNWATCHED,
+        ...events,
+        settled(outcome, job) {
+          rate.add(outcome.outcome === "copied" ? outcome.bytes : 0);
+          events?.settled?.(outcome, job);
+        },
+      },
       onError,
     });
     worker = started;
@@ -127,6 +138,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       roots,
       leads: leader?.leads ?? false,
       draining,
+      perSecond: rate.perSecond,
       carrying: started.carrying,
     }));
     await heartbeat.tell();
@@ -161,12 +173,17 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
 
 async function listen(
   port: number | undefined,
-  checks: Parameters<typeof Health.listen>[1],
+  roots: string[],
+  checks: Omit<Parameters<typeof Health.listen>[1], "metrics">,
 ): Promise<Health | undefined> {
   if (port === undefined) return undefined;
+  const { MetricsExporter } = await import("@drover/shared/metrics/exporter");
+  const metrics = new MetricsExporter();
+  tellRoots(metrics, roots);
   try {
-    return await Health.listen(port, checks);
+    return await Health.listen(port, { ...checks, metrics });
   } catch (error) {
+    metrics.close();
     throw new SettingsError(`cannot listen on --health-port ${port} (${errnoCode(error)}): choose another`);
   }
 }
