@@ -8,7 +8,6 @@
 # ALERTS=alertmanager starts Alertmanager in place of Grafana's alerts. Services after `up` are the only ones started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck disable=SC2012
 wait_seconds=${WAIT_SECONDS:-240}
 
 compose() {
