@@ -1,7 +1,6 @@
 import { FleetDispatcher } from "@drover/producer/dispatch/fleet-dispatcher";
 import { pauseDispatch } from "@drover/shared/protocol/dispatch-pause";
-import { fleetState } from "@drover/shared/protocol/fleet-state";
-import { FILES_PER_SCALING_UNIT, tellScaling } from "@drover/shared/protocol/scaling";
+import { FILES_PER_SCALING_UNIT, scalingFiles, tellScaling } from "@drover/shared/protocol/scaling";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import { Member, queued, specOf } from "../helpers/fleet.js";
@@ -53,11 +52,11 @@ describe("what those who scale the fleet are told", () => {
   }) => {
     await submit({ one: 2_700 });
     await lead();
-    expect((await fleetState(redis, keys))?.scalingFiles).toBe(2_700);
+    expect(await scalingFiles(redis, keys)).toBe(2_700);
     expect(await redis.llen(keys.scaling())).toBe(27);
     await submit({ two: 1 });
     await lead();
-    expect((await fleetState(redis, keys))?.scalingFiles).toBe(2_701);
+    expect(await scalingFiles(redis, keys)).toBe(2_701);
     expect(await redis.llen(keys.scaling())).toBe(28);
   });
 
@@ -65,8 +64,7 @@ describe("what those who scale the fleet are told", () => {
     await redis.hset(keys.breaker("bad:80"), { st: "o", at: Date.now(), until: Date.now() + 300_000, ep: 1 });
     await submit({ bad: 9_900, good: 600 });
     await lead();
-    const files = (await fleetState(redis, keys))?.scalingFiles;
-    expect(await redis.llen(keys.scaling())).toBe(Math.ceil((files as number) / FILES_PER_SCALING_UNIT));
+    const files = await scalingFiles(redis, keys);
     expect(files).toBeGreaterThan(550); // what is in the backlog is shared out by bytes
     expect(files).toBeLessThan(650);
   });
@@ -76,28 +74,28 @@ describe("what those who scale the fleet are told", () => {
     await submit({ bad: 900 });
     await lead();
     expect(await redis.exists(keys.scaling())).toBe(0);
-    expect((await fleetState(redis, keys))?.scalingFiles).toBe(0);
+    expect(await scalingFiles(redis, keys)).toBe(0);
   });
 
   it("leaves the backlog out while dispatch is paused", async ({ redis, keys, lead, submit }) => {
     await pauseDispatch(redis, keys, "somebody");
     await submit({ one: 900 });
     await lead();
-    expect((await fleetState(redis, keys))?.scalingFiles).toBe(0);
+    expect(await scalingFiles(redis, keys)).toBe(0);
   });
 
   it("is nothing once the run has ended", async ({ redis, keys, fleet, lead, submit }) => {
     const run = await submit({ one: 900 });
     await lead();
-    expect((await fleetState(redis, keys))?.scalingFiles).toBe(900);
+    expect(await scalingFiles(redis, keys)).toBe(900);
     await fleet.ledger.cancel(run);
     await lead();
-    expect((await fleetState(redis, keys))?.scalingFiles).toBe(0);
+    expect(await scalingFiles(redis, keys)).toBe(0);
   });
 });
 
 describe("the list for KEDA", () => {
-  it("grows and shrinks with the files, up to a bound", async ({ redis, keys }) => {
+  it("grows and shrinks with the files, up to a bound, and keeps their number", async ({ redis, keys }) => {
     for (const [files, units] of [
       [1, 1],
       [FILES_PER_SCALING_UNIT, 1],
@@ -108,6 +106,7 @@ describe("the list for KEDA", () => {
     ] as const) {
       await tellScaling(redis, keys, files);
       expect(await redis.llen(keys.scaling())).toBe(units);
+      expect(await scalingFiles(redis, keys)).toBe(files);
     }
   });
 });

@@ -71,7 +71,7 @@ export class FleetDispatcher {
     const { redis, keys, ledger, log } = options;
     this.#backlog = new Backlog(redis, keys, options.owner);
     this.#jobs = new FleetJobs(redis, keys, this.#backlog);
-    this.#census = new Census(redis, keys);
+    this.#census = new Census({ redis, keys, ledger, backlog: this.#backlog });
     this.#sweeper = new Sweeper({ redis, keys, ledger, backlog: this.#backlog, jobs: this.#jobs, log });
   }
 

@@ -101,8 +101,8 @@ export class Flow {
     return sum;
   }
 
-  /** Files of the chunks that were read which are not in BullMQ yet. */
-  get unqueued(): number {
+  /** Files of chunks that were read and that are not in BullMQ yet. */
+  get unfed(): number {
     let sum = 0;
     for (const chunk of this.chunks.values()) sum += chunk.rest.length;
     return sum;

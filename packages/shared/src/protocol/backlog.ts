@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { OutcomeName } from "../outcome.js";
+import { pipelined } from "../redis/script.js";
 import { count, observe } from "../telemetry.js";
 import { bucketOf, CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { dropInFlightScript } from "./lua/drop-in-flight.lua.js";
@@ -199,6 +200,17 @@ export class Backlog {
   async chunks(id: string, chunks: string[]): Promise<ChunkFile[][]> {
     const found = await this.redis.hmget(this.keys.backlog(id), ...chunks);
     return found.map((files) => JSON.parse(files ?? "[]"));
+  }
+
+  /** Sizes of chunks as they are stored, in bytes; 0 for one that is not there. */
+  async chunkBytes(id: string, chunks: string[]): Promise<number[]> {
+    const key = this.keys.backlog(id);
+    const sizes = await pipelined(this.redis, () => {
+      const pipeline = this.redis.pipeline();
+      for (const chunk of chunks) pipeline.hstrlen(key, chunk);
+      return pipeline;
+    });
+    return sizes as number[];
   }
 
   /** Chunks that are in BullMQ, by id. */
