@@ -103,3 +103,51 @@ describe("every pod", () => {
     }
   });
 });
+
+describe("the manifests", () => {
+  const ofKind = (kind: string) => objects.filter((each) => each.kind === kind);
+
+  it("spread the pods of every Deployment, and bound its disruptions", () => {
+    const bounded = ofKind("PodDisruptionBudget").map(({ spec }) => spec.selector.matchLabels);
+    for (const { spec } of ofKind("Deployment")) {
+      const labels = spec.selector.matchLabels;
+      expect(bounded).toContainEqual(labels);
+      const constraints = spec.template.spec.topologySpreadConstraints;
+      // biome-ignore lint/suspicious/noExplicitAny: a manifest
+      expect(constraints.map((each: any) => [each.topologyKey, each.labelSelector.matchLabels])).toEqual([
+        ["kubernetes.io/hostname", labels],
+        ["topology.kubernetes.io/zone", labels],
+      ]);
+    }
+  });
+
+  it("let nothing in or out that no policy allows, and nothing out to private networks", () => {
+    const policies = ofKind("NetworkPolicy").map(({ spec }) => spec);
+    expect(policies).toContainEqual({ podSelector: {}, policyTypes: ["Ingress", "Egress"] });
+    // biome-ignore lint/suspicious/noExplicitAny: a manifest
+    const blocks = policies.flatMap(({ egress = [] }) => egress.flatMap((rule: any) => rule.to));
+    const outside = blocks.filter(({ ipBlock }) => ipBlock).map(({ ipBlock }) => ipBlock);
+    expect(outside.map(({ cidr }) => cidr)).toEqual(["0.0.0.0/0", "::/0"]);
+    expect(outside.flatMap(({ except }) => except)).toEqual(
+      expect.arrayContaining([
+        ...["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16"],
+        ...["fc00::/7", "fe80::/10"],
+      ]),
+    );
+  });
+
+  it("never scale to none, and know what to do where the number is not to be had", () => {
+    for (const { spec } of ofKind("ScaledObject")) {
+      expect(spec.minReplicaCount).toBeGreaterThanOrEqual(1);
+      expect(spec.fallback.replicas).toBeGreaterThanOrEqual(spec.minReplicaCount);
+      for (const { type, metadata } of spec.triggers)
+        if (type === "prometheus") expect(metadata.ignoreNullValues).toBe("false");
+    }
+  });
+
+  it("keep all of Valkey's writes and evict nothing", () => {
+    const conf = readFileSync("k8s/base/valkey.conf", "utf8");
+    for (const line of ["appendonly yes", "maxmemory-policy noeviction", "hash-max-listpack-value 1024"])
+      expect(conf.split("\n")).toContain(line);
+  });
+});
