@@ -56,7 +56,7 @@ not_ready() {
 
 up() {
   make_env
-  compose build --quiet api 2>/dev/null || compose build api
+  compose build samples
   compose up -d --remove-orphans "$@"
   local ends=$((SECONDS + wait_seconds)) missing
   while missing=$(not_ready) && [ -n "$missing" ]; do
