@@ -113,10 +113,10 @@ try {
   console.log(`upgrade: ${carried(before)} files by the former, ${carried(after)} by this one`);
 
   // The other way: whoever goes back finds what the newer one left.
-  const back = await submit(now, "of-a-way-back");
-  await until("a part by this one", () => carried(after) > FILES * 1.5);
   const again = await worker(former);
-  await until("a part by the former", () => carried(again) > FILES / 10);
+  const sofar = carried(after);
+  const back = await submit(now, "of-a-way-back");
+  await until("a part by both", () => carried(again) > FILES / 10 && carried(after) > sofar + FILES / 10);
   await stop(after);
   await check(back, "of-a-way-back");
   console.log(`way back: ${carried(again)} files by the former`);
