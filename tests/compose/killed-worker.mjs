@@ -61,6 +61,21 @@ deepEqual([ended.state, ended.files, ended.copied, ended.failed], ["done", FILES
 deepEqual(digests("/data/out"), digests("/data/in"));
 console.log(`${FILES} files are right`);
 
+if (process.env.WITH_PROMETHEUS) {
+  const prometheus = `http://${compose("port", "prometheus", "9090").trim()}`;
+  const query = async (text) => {
+    const answer = await fetch(`${prometheus}/api/v1/query?query=${encodeURIComponent(text)}`);
+    return (await answer.json()).data.result;
+  };
+  for (const job of ["drover-api", "drover-worker"])
+    await until(`metrics of ${job}`, async () => (await query(`up{job="${job}"} == 1`)).length > 0);
+  await until(
+    "the number that fleets are scaled by",
+    async () => (await query("max(drover_scaling_files)")).length === 1,
+  );
+  console.log("all tell their metrics");
+}
+
 if (process.env.WITH_S3) {
   await until("the samples have arrived", () => Object.keys(digests("/data/incoming")).length >= 4);
   compose(
