@@ -1,4 +1,4 @@
-import { assets } from "./scripts/package/assets.mjs";
+import { assets, withoutEval } from "./scripts/package/assets.mjs";
 import { licenses } from "./scripts/package/licenses.mjs";
 
 /** Modules that every command and the supervisor of Drover's own Redis load. */
@@ -32,7 +32,7 @@ export default {
       "@aws-sdk/client-sqs$": "@aws-sdk/client-sqs/dist-es/index.js",
     },
   },
-  plugins: [licenses, assets],
+  plugins: [licenses, assets, withoutEval],
   logLevel: "warn",
   output: {
     format: "esm",

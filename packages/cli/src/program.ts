@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
+import { addDashboard } from "./commands/dashboard.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addEvents } from "./commands/events.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
@@ -41,6 +42,7 @@ function build(exit: Exit): Command {
   addWorker(program, exit);
   program.commandsGroup("Over HTTP:");
   addServe(program, exit);
+  addDashboard(program, exit);
   addEvents(program, exit);
   addToken(program, exit);
   program.commandsGroup("What is known and set:");

@@ -6,10 +6,10 @@ import { planServices } from "@drover/producer/runs/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import type { MetricsExporter } from "@drover/shared/metrics/exporter";
-import { RequestRate } from "@drover/shared/protocol/request-rate";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { S3Browser } from "@drover/shared/storage/s3/browse";
 import { Queue } from "bullmq";
+import type { RequestHandler } from "express";
 import type { Logger } from "pino";
 import { downloadRoute, filesRoute } from "./bucket/files.js";
 import { openRoutes, statusRoutes } from "./bucket/status.js";
@@ -20,6 +20,7 @@ import { createApp } from "./http/app.js";
 import { Availability } from "./http/availability.js";
 import { tellClientErrors } from "./http/client-errors.js";
 import { openApiOf } from "./http/document.js";
+import { type CallApi, callerOfRoutes } from "./http/in-process.js";
 import { documentRoutes } from "./http/pages.js";
 import type { Route } from "./http/route.js";
 import { EventDispatcher } from "./intake/dispatcher.js";
@@ -37,7 +38,10 @@ import { DispatchWindow } from "./schedule/dispatch-window.js";
 import { PeriodicSync } from "./schedule/periodic.js";
 import { Access } from "./security/access.js";
 import { AuditLog } from "./security/audit.js";
+import { RateLimits } from "./security/rate.js";
+import { SessionStore } from "./security/sessions.js";
 import { TokenStore } from "./security/tokens.js";
+import type { TrustedProxy } from "./security/trusted-proxy.js";
 import { WebhookWatch } from "./webhooks/watch.js";
 
 /** A request must have arrived within this time, in milliseconds; its headers within a part of it. */
@@ -65,6 +69,29 @@ export interface ServiceOptions {
   metrics: MetricsExporter;
   /** Directory with the scripts of the documentation's pages. */
   assets: string;
+  /** Has users log in, and names them; undefined for none. */
+  proxy: TrustedProxy | undefined;
+  /** Makes what answers beside the routes, such as pages; undefined for nothing. */
+  mount: ((parts: ServiceParts) => Mounted) | undefined;
+}
+
+/** What is mounted beside the routes can work with this. */
+export interface ServiceParts {
+  engine: Engine;
+  access: Access;
+  /** Calls the routes without HTTP. */
+  callApi: CallApi;
+  availability: Availability;
+  /** Limit of each caller; undefined for none. */
+  rates: RateLimits | undefined;
+  log: Logger;
+}
+
+/** What answers beside the routes. It sees every request before they do. */
+export interface Mounted {
+  handler: RequestHandler;
+  /** Gives back what it holds. */
+  close(): Promise<void>;
 }
 
 /** A server that runs. */
@@ -86,7 +113,8 @@ export interface RunningService {
 export async function startService(options: ServiceOptions): Promise<RunningService> {
   const { engine, config, log, host } = options;
   const { redis, keys } = engine;
-  const access = new Access({ ...options, tokens: new TokenStore(redis, keys) });
+  const [tokens, sessions] = [new TokenStore(redis, keys), new SessionStore(redis, keys)];
+  const access = new Access({ ...options, tokens, sessions });
   if (!isLoopbackHost(host) && !options.insecure && !(await access.needsToken()))
     throw new SettingsError(
       `there is no token, and ${host} can be reached from other machines: make one (drover token create), set API_TOKEN, listen on 127.0.0.1 (--host), or say --insecure`,
@@ -137,9 +165,12 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     }, options.assets),
   ];
   const { requestsPerSecond } = config;
-  const rate = requestsPerSecond === 0 ? undefined : new RequestRate(redis, keys, requestsPerSecond);
+  const rates = requestsPerSecond === 0 ? undefined : new RateLimits(redis, keys, requestsPerSecond);
   const { corsOrigins } = options;
-  const app = createApp({ routes, access, rate, availability, audit, log, corsOrigins });
+  const callApi = callerOfRoutes(routes, { availability, audit, log });
+  const mounted = options.mount?.({ engine, access, callApi, availability, rates, log });
+  const before = mounted?.handler;
+  const app = createApp({ routes, access, rates, availability, audit, log, corsOrigins, before });
   const server = createServer(
     { requestTimeout: RECEIVE_MS, headersTimeout: HEADERS_MS, maxHeaderSize: MOST_HEADER_BYTES },
     app,
@@ -150,7 +181,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   } catch (error) {
     availability.close();
     durable.close();
-    await Promise.all([browser.close(), sns.close(), fleetQueue.close()]);
+    await Promise.all([browser.close(), sns.close(), fleetQueue.close(), mounted?.close()]);
     throw error;
   }
   keeper.start();
@@ -172,7 +203,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       clearTimeout(timer);
       availability.close();
       durable.close();
-      await Promise.all([browser.close(), sns.close(), fleetQueue.close()]);
+      await Promise.all([browser.close(), sns.close(), fleetQueue.close(), mounted?.close()]);
     },
   };
 }

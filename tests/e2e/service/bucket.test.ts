@@ -78,6 +78,45 @@ describe("drover serve", () => {
     expect(ended).toMatchObject({ state: "done", files: 5, copied: 2, unchanged: 3 });
   });
 
+  it("lists at S3 what begins with the prefix, and nothing beside it", async ({ serve, fake, work }) => {
+    for (const key of ["a/b", "a/b[1]/c", "a/b[1]d", "a/b1/e", "a/c", "b"]) fake.put(key, key);
+    const service = await serve([], { ...fake.env, ...QUIET, S3_BUCKET_NAME: "bucket" });
+    fake.requests.length = 0;
+    const { body } = await service.ask(`/sync/trigger?prefix=${encodeURIComponent("a/b[")}`, {
+      method: "POST",
+    });
+    expect(body).toMatchObject({ status: "success", processed_files: 2 });
+    for (const key of ["a/b[1]/c", "a/b[1]d"])
+      expect(readFileSync(work.at("downloaded_files", key), "utf8")).toBe(key);
+    const listings = fake.requests.filter(({ query }) => query.has("list-type"));
+    expect(listings.length).toBeGreaterThan(0);
+    for (const { query } of listings) expect(query.get("prefix")).toMatch(/^a\/b\[/);
+    const { body: none } = await service.ask("/sync/trigger?prefix=nothing", { method: "POST" });
+    expect(none).toMatchObject({ status: "success", processed_files: 0 });
+  });
+
+  it("always holds an object against its length and the digest that S3 gives", async ({
+    serve,
+    fake,
+    work,
+  }) => {
+    fake.put("right", "content");
+    fake.put("wrong", "content", { "x-amz-checksum-sha256": Buffer.alloc(32).toString("base64") });
+    for (const VERIFY_FILE_INTEGRITY of ["true", "false"]) {
+      const env = { ...fake.env, ...QUIET, S3_BUCKET_NAME: "bucket", RETRY_ATTEMPTS: "1" };
+      const service = await serve([], { ...env, VERIFY_FILE_INTEGRITY });
+      expect((await service.ask("/sync/config")).body.verify_file_integrity).toBe(
+        VERIFY_FILE_INTEGRITY === "true",
+      );
+      const { body } = await service.ask("/sync/trigger", { method: "POST" });
+      expect(body).toMatchObject({ status: "partial", failed_operations: 1 });
+      const { body: files } = await service.ask(`/api/v1/runs/${body.run_id}/files?outcome=failed`);
+      expect(files.files).toMatchObject([{ source: "s3://bucket/wrong", error: { class: "checksum" } }]);
+      expect(existsSync(work.at("downloaded_files/wrong"))).toBe(false);
+      await service.stop();
+    }
+  });
+
   it("lists the bucket and the download directory in pages", async ({ serve, s3, work }) => {
     await s3.putAll({ "p/a": "1", "p/b": "22", "p/c": "333", q: "4" });
     work.write({

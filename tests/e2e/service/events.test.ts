@@ -344,6 +344,7 @@ describe("notifications of storages", () => {
       [yaml({ ...route, secret: "CANARY-0123456789", "secret-file": "x" }), "exclude each other"],
       [yaml({ ...route, "secret-file": work.at("nothing") }), "secret-file"],
       [yaml({ ...route, destination: "/elsewhere" }), "is not below"],
+      [yaml({ ...route, "backup-dir": "/elsewhere" }), "is not below"],
       [JSON.stringify({ events: { sns: { topics: ["mine"] } } }), "events.sns.topics.0"],
       [JSON.stringify({ events: { routs: [] } }), "routs"],
       [JSON.stringify({ profiles: { p: { events: {} } } }), "events"],

@@ -44,6 +44,29 @@ it("each caller may ask so often, at all servers of a fleet together, and again 
   );
 });
 
+it("what ends in 401 is limited by address, whatever token it comes with, and holds up no right token", async ({
+  serve,
+}) => {
+  const API_TOKEN = "a-token-of-the-operator";
+  const service = await serve(["--host", "127.0.0.1"], { ...QUIET, API_TOKEN });
+  const forged = await Promise.all(
+    Array.from({ length: 60 }, async (_, at) => {
+      const [path, method] = at % 3 === 0 ? ["/sync/s3-notification/wrong-secret", "POST"] : ["/api/v1/runs"];
+      const headers = at % 3 === 1 ? {} : { authorization: `Bearer drv_${at}_forged` };
+      const answer = await service.ask(path as string, { headers, ...(method ? { method } : {}) });
+      if (answer.status === 429) expect(Number(answer.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
+      return answer.status;
+    }),
+  );
+  const unauthorized = forged.filter((status) => status === 401).length;
+  expect(new Set(forged)).toEqual(new Set([401, 429]));
+  expect(unauthorized).toBeGreaterThanOrEqual(20);
+  expect(unauthorized).toBeLessThan(50); // some come back meanwhile
+  const headers = { authorization: `Bearer ${API_TOKEN}` };
+  expect((await service.ask("/api/v1/runs", { headers })).status).toBe(200);
+  await until("another answer", async () => (await service.ask("/api/v1/runs")).status === 401);
+});
+
 it("there is no limit where that is said", async ({ serve }) => {
   const service = await serve([], { ...QUIET, API_RATE_LIMIT: "0" });
   const answers = await Promise.all(

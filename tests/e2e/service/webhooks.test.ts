@@ -3,6 +3,7 @@ import { describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";
 import { selfSigned } from "../../harness/certificate.js";
 import { Gate, until } from "../../harness/gate.js";
+import { TestProxy } from "../../harness/proxy.js";
 import { expectedSignature, Receiver } from "../../harness/receiver.js";
 import { it, type TestService } from "../../harness/service.js";
 
@@ -153,6 +154,69 @@ describe("a webhook", () => {
       last_error: expect.stringContaining("does not match certificate"),
     });
     expect(receiver.deliveries).toHaveLength(1);
+  });
+
+  it("is told again when its run is retried and ends anew, with another id", async ({
+    serve,
+    work,
+    origin,
+  }) => {
+    await using receiver = await Receiver.start();
+    origin.route("/a", does.status(404));
+    const service = await serve([...HERE, "--root", work.path], QUIET);
+    const request = { sources: [origin.url("/a")], to: work.at("out") };
+    const done = { url: receiver.url, secret: SECRET, events: ["done"] };
+    const run = await service.runToEnd({ ...request, webhook: { url: receiver.url, secret: SECRET } });
+    const quiet = await service.runToEnd({ ...request, to: work.at("other"), webhook: done });
+    await webhookOf(service, run.id, "delivered");
+    await webhookOf(service, quiet.id, "skipped");
+    origin.route("/a", does.file("here by now"));
+    for (const { id } of [run, quiet])
+      expect((await service.ask(`/api/v1/runs/${id}/retry`, { json: {} })).status).toBe(202);
+    for (const { id } of [run, quiet])
+      expect(await webhookOf(service, id, "delivered")).toMatchObject({ attempts: 1, last_status: 204 });
+    const told = receiver.deliveries.map(({ headers, body }) => [headers["webhook-id"], body.type]);
+    expect(told.sort()).toEqual(
+      [
+        [`msg_${run.id}`, "run.failed"],
+        [`msg_${run.id}_1`, "run.done"],
+        [`msg_${quiet.id}_1`, "run.done"],
+      ].sort(),
+    );
+    for (const each of receiver.deliveries)
+      expect(each.headers["webhook-signature"]).toBe(expectedSignature(SECRET, each));
+  });
+
+  it("goes through the proxy and trusts the authorities of the settings, where guarded URLs may", async ({
+    serve,
+    work,
+  }) => {
+    const proxy = await TestProxy.start();
+    const certificate = await selfSigned(work.path, "DNS:hooks.test");
+    await using plain = await Receiver.start();
+    await using secure = await Receiver.start(certificate);
+    const env = {
+      ...QUIET,
+      ...{ http_proxy: proxy.url("me:PASSWORD-CANARY"), https_proxy: proxy.url("me:PASSWORD-CANARY") },
+      WEBHOOK_RETRY_HOURS: "0",
+    };
+    const args = ["--root", work.path, "--ca-file", certificate.certPath];
+    const request = { sources: [work.write({ "in/a": "a" })], to: work.at("out") };
+    const named = (url: string) => url.replace("127.0.0.1", "hooks.test");
+    const direct = await serve(args, env);
+    const refused = await direct.runToEnd({ ...request, webhook: { url: named(plain.url) } });
+    await webhookOf(direct, refused.id, "given-up");
+    expect(proxy.requests).toEqual([]);
+    await direct.stop();
+    const service = await serve([...args, "--allow-address", "proxy"], env);
+    for (const receiver of [plain, secure]) {
+      const run = await service.runToEnd({ ...request, webhook: { url: named(receiver.url) } });
+      await webhookOf(service, run.id, "delivered");
+      expect(receiver.deliveries).toHaveLength(1);
+    }
+    expect(proxy.requests.map(({ method }) => method)).toEqual(["POST", "CONNECT"]);
+    expect(service.process.output).not.toContain("CANARY");
+    await proxy.stop();
   });
 
   it("leads to no private address", async ({ serve, work }) => {

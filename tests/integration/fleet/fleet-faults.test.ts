@@ -10,6 +10,7 @@ import {
 import { join } from "node:path";
 import { FleetDispatcher } from "@drover/producer/dispatch/fleet-dispatcher";
 import type { Outcome } from "@drover/shared/outcome";
+import { recordRun } from "@drover/shared/protocol/record-run";
 import { destinationOf } from "@drover/shared/storage/registry";
 import { FleetWorker } from "@drover/worker/runtime/fleet-worker";
 import { describe, expect, vi } from "vitest";
@@ -58,7 +59,7 @@ const it = base.extend<Fixtures>({
 async function submit(fleet: Member, dir: string, root = join(dir, "out")): Promise<string> {
   writeFileSync(join(dir, "source"), "content");
   const spec = specOf({ root, fleet: true, ownFlights: true });
-  const run = await fleet.ledger.create(spec, { headers: { a: "b" }, sources: [] });
+  const run = await recordRun(fleet.ledger, spec, { headers: { a: "b" }, sources: [] });
   await fleet.backlog.enqueue(run, 1, "", [queued(run, join(dir, "source"), "f")], { shared: true });
   return run;
 }
@@ -138,7 +139,7 @@ describe("a host whose breaker is open", () => {
     { when: "before the clock of Redis was set back by an hour", aheadMs: 3_600_000, files: 1 },
   ])("since $when gets $files files", async ({ aheadMs, files }, { dir, fleet, redis, keys, dispatcher }) => {
     const spec = specOf({ root: join(dir, "out"), fleet: true, ownFlights: true, breakerWaitMs: 86_400_000 });
-    const run = await fleet.ledger.create(spec, { headers: {}, sources: [] });
+    const run = await recordRun(fleet.ledger, spec, { headers: {}, sources: [] });
     await fleet.backlog.enqueue(run, 1, "", [queued(run, "http://host/f", "f")], { shared: true });
     const openedMs = Date.now() + aheadMs;
     await redis.hset(keys.breaker("host:80"), { st: "o", at: openedMs, until: openedMs + 300_000, ep: 1 });

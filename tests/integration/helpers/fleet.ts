@@ -13,6 +13,8 @@ import { Backlog, type EnqueueFile } from "@drover/shared/protocol/backlog";
 import { flightHash } from "@drover/shared/protocol/flights";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
+import { recordRun } from "@drover/shared/protocol/record-run";
+import { SecretStore } from "@drover/shared/protocol/secret-store";
 import type { RunSpec } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
 import type { Redis } from "ioredis";
@@ -57,6 +59,7 @@ export function specOf(over: Partial<RunSpec> = {}): RunSpec {
 export class Member {
   readonly admission: Admission;
   readonly ledger: Ledger;
+  readonly secrets: SecretStore;
   readonly backlog: Backlog;
   #batches = new Map<string, number>();
 
@@ -68,11 +71,12 @@ export class Member {
   ) {
     this.admission = new Admission(redis, keys, owner, probeMs);
     this.ledger = new Ledger(redis, keys, owner);
+    this.secrets = new SecretStore(redis, keys);
     this.backlog = new Backlog(redis, keys, owner);
   }
 
   newRun(over: Partial<RunSpec> = {}): Promise<string> {
-    return this.ledger.create(specOf(over), { headers: {}, sources: [] });
+    return recordRun(this.ledger, specOf(over), { headers: {}, sources: [] });
   }
 
   /** Registers queued files of a run, by destination and source. @returns their keys. */

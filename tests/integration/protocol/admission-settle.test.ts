@@ -2,6 +2,7 @@ import { isSuccess, OUTCOMES } from "@drover/shared/outcome";
 import { NO_ENTRY } from "@drover/shared/protocol/admission";
 import { Catalog, catalogKey } from "@drover/shared/protocol/catalog";
 import { encodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import { scanFailures } from "@drover/shared/protocol/run-failures";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import { collect, dump, expireLease, failureOf, Member, RULES, request, settling } from "../helpers/fleet.js";
@@ -60,15 +61,15 @@ describe("settling", () => {
   it("drops the secret of the file, and of no other file", async ({ fleet, run }) => {
     const [file, other] = await fleet.files(run, { a: "http://host/a", b: "http://host/b" });
     if (!file || !other) throw new Error("two files");
-    await fleet.ledger.keepSecretSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
+    await fleet.secrets.keepSources(run, new Map([file, other].map((each) => [each.flight, "secret"])));
     const stale = await fleet.admit(file, "d:1");
     await expireLease(fleet, file);
     const holder = await fleet.admit(file, "d:2");
     await fleet.admission.settle(settling(file, stale, { forget: file.flight }));
-    expect(await fleet.ledger.secretSource(run, file.flight)).toBe("secret");
+    expect(await fleet.secrets.source(run, file.flight)).toBe("secret");
     await fleet.admission.settle(settling(file, holder, { forget: file.flight }));
-    expect(await fleet.ledger.secretSource(run, file.flight)).toBeUndefined();
-    expect(await fleet.ledger.secretSource(run, other.flight)).toBe("secret");
+    expect(await fleet.secrets.source(run, file.flight)).toBeUndefined();
+    expect(await fleet.secrets.source(run, other.flight)).toBe("secret");
   });
 
   it("records every outcome", async ({ fleet, run }) => {
@@ -84,7 +85,7 @@ describe("settling", () => {
     );
     const ones = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 1]));
     expect(await fleet.ledger.counts(run)).toEqual({ files: 7, settled: 7, ...ones });
-    const failures = (await collect(fleet.ledger.failures(run))).flat();
+    const failures = (await collect(scanFailures(fleet.redis, fleet.keys, run))).flat();
     expect(failures.map((each) => [each.index, each.job.d]).sort()).toEqual([
       [3, "failed"],
       [4, "blocked"],

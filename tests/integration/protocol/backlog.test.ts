@@ -1,6 +1,7 @@
 import { shortHash } from "@drover/shared/ids";
 import { type EnqueueFile, RunLostError } from "@drover/shared/protocol/backlog";
 import { flightHash } from "@drover/shared/protocol/flights";
+import { scanFailures } from "@drover/shared/protocol/run-failures";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import {
@@ -72,7 +73,7 @@ describe("a batch", () => {
     expect(answers).toHaveLength(4);
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 4, settled: 3, unchanged: 2, failed: 1 });
     expect((await fleet.ledger.get(run)).bytes).toBe(7);
-    const [failures] = await collect(fleet.ledger.failures(run));
+    const [failures] = await collect(scanFailures(fleet.redis, fleet.keys, run));
     expect(failures).toEqual([{ ...JSON.parse(failure), index: 2 }]);
     expect(Object.keys(await backlog(fleet, run))).toEqual(["1|h:80"]);
     // Only queued files have flights.
@@ -210,7 +211,7 @@ describe("destinations of a run", () => {
       { is: "collision", index: 2 },
     ]);
     expect(await fleet.ledger.counts(run)).toMatchObject({ files: 3, settled: 2, failed: 2 });
-    const failures = (await collect(fleet.ledger.failures(run))).flat();
+    const failures = (await collect(scanFailures(fleet.redis, fleet.keys, run))).flat();
     expect(failures.map((each) => [each.index, each.error.class, each.job.s]).sort()).toEqual([
       [1, "collision", "http://other/a"],
       [2, "collision", "http://third/a"],
@@ -285,7 +286,7 @@ describe("requeuing files", () => {
       locked: 0,
       cancelled: 0,
     });
-    expect(await collect(fleet.ledger.failures(run))).toEqual([]);
+    expect(await collect(scanFailures(fleet.redis, fleet.keys, run))).toEqual([]);
     const [chunk] = Object.values(await backlog(fleet, run));
     expect(chunk?.map(([index]) => index)).toEqual([2, 3, 4, 5]);
   });

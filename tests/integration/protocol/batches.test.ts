@@ -1,6 +1,7 @@
 import { Batches } from "@drover/producer/enqueue/batches";
 import { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
 import type { Keys } from "@drover/shared/protocol/keys";
+import { recordRun } from "@drover/shared/protocol/record-run";
 import type { Redis } from "ioredis";
 import { afterEach, describe, expect, vi } from "vitest";
 import { it as base } from "../../harness/redis.js";
@@ -10,9 +11,9 @@ const it = base.extend<{ fleet: Member; run: string; batches: Batches }>({
   fleet: async ({ redis, keys }, use) => use(new Member(redis, keys)),
   run: async ({ fleet }, use) => use(await fleet.newRun()),
   batches: async ({ fleet, run }, use) => {
-    const { backlog, ledger } = fleet;
-    const recreate = () => ledger.create(specOf(), { headers: {}, sources: [] }, run);
-    await use(new Batches({ backlog, ledger, run: await ledger.get(run), claims: true, recreate }));
+    const { backlog, ledger, secrets } = fleet;
+    const recreate = () => recordRun(ledger, specOf(), { headers: {}, sources: [] }, run);
+    await use(new Batches({ backlog, ledger, secrets, run: await ledger.get(run), claims: true, recreate }));
   },
 });
 
@@ -126,10 +127,17 @@ describe("batches that Redis has forgotten", () => {
     const forget = await remember(redis, keys);
     await send(batches, run, "a");
     await fleet.ledger.leave(run);
-    const { backlog, ledger } = fleet;
-    const recreate = () => ledger.create(specOf(), { headers: {}, sources: [] }, run);
+    const { backlog, ledger, secrets } = fleet;
+    const recreate = () => recordRun(ledger, specOf(), { headers: {}, sources: [] }, run);
     await ledger.take(await ledger.get(run));
-    const next = new Batches({ backlog, ledger, run: await ledger.get(run), claims: true, recreate });
+    const next = new Batches({
+      backlog,
+      ledger,
+      secrets,
+      run: await ledger.get(run),
+      claims: true,
+      recreate,
+    });
     await forget();
     await expect(next.seal()).rejects.toThrow(ForgottenError);
     await redis.unlink(...Object.keys(await dump(redis, keys)));

@@ -1,4 +1,5 @@
 import { type Claimed, ClaimLostError, Idempotency } from "@drover/shared/protocol/idempotency";
+import { recordRun } from "@drover/shared/protocol/record-run";
 import { forgetRunsOlderThan } from "@drover/shared/protocol/run-retention";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
@@ -29,13 +30,13 @@ describe("an idempotency key", () => {
   it("is answered in the step that makes the run", async ({ fleet, requests, redis, keys }) => {
     const claim = taken(await requests.claim("name", "body"));
     const along = { isExpandedByServer: true, request: { claim, answer: () => "the answer" } };
-    const id = await fleet.ledger.create(specOf({ fleet: true }), NONE, undefined, along);
+    const id = await recordRun(fleet.ledger, specOf({ fleet: true }), NONE, undefined, along);
     await claim.release();
     expect(await requests.claim("name", "body")).toEqual({ is: "answered", answer: "the answer" });
     expect(await redis.zrange(keys.expanding(), "0", "-1")).toEqual([id]);
     expect(await redis.pttl(keys.idempotency("name"))).toBe(-1);
     // The same call is harmless: it is what is sent again when the connection breaks before the answer.
-    await fleet.ledger.create(specOf({ fleet: true }), NONE, id, along);
+    await recordRun(fleet.ledger, specOf({ fleet: true }), NONE, id, along);
     expect(await fleet.ledger.count()).toBe(1);
   });
 
@@ -43,7 +44,9 @@ describe("an idempotency key", () => {
     const claim = taken(await requests.claim("name", "body"));
     await redis.del(keys.idempotency("name"));
     const next = taken(await requests.claim("name", "body"));
-    const creating = fleet.ledger.create(specOf(), NONE, undefined, { request: { claim, answer: () => "" } });
+    const creating = recordRun(fleet.ledger, specOf(), NONE, undefined, {
+      request: { claim, answer: () => "" },
+    });
     await expect(creating).rejects.toThrow(ClaimLostError);
     expect(await fleet.ledger.count()).toBe(0);
     await claim.release(); // which is not the other's
@@ -57,7 +60,7 @@ describe("an idempotency key", () => {
       ["old", 2 * DAY_MS],
     ] as const) {
       const claim = taken(await requests.claim(name, "body"));
-      const id = await fleet.ledger.create(specOf(), NONE, undefined, {
+      const id = await recordRun(fleet.ledger, specOf(), NONE, undefined, {
         request: { claim, answer: () => "the answer" },
       });
       await claim.release();

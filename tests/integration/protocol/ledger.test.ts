@@ -3,6 +3,8 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
 import { Keys } from "@drover/shared/protocol/keys";
 import { PRODUCER_SILENCE_MS } from "@drover/shared/protocol/ledger";
+import { recordRun } from "@drover/shared/protocol/record-run";
+import { scanFailures } from "@drover/shared/protocol/run-failures";
 import { fileRuns, forgetRunsOlderThan, pruneRuns } from "@drover/shared/protocol/run-retention";
 import type { Redis } from "ioredis";
 import { describe, expect } from "vitest";
@@ -28,7 +30,7 @@ const it = base.extend<{ fleet: Member; run: string }>({
 describe("a run", () => {
   it("is read as it was written", async ({ fleet }) => {
     const spec = specOf({ root: "/über/all", sources: ["http://h/a?token=***"], retries: 7 });
-    const id = await fleet.ledger.create(spec, {
+    const id = await recordRun(fleet.ledger, spec, {
       headers: { "x-key": "v" },
       sources: ["http://h/a?token=s"],
     });
@@ -43,7 +45,7 @@ describe("a run", () => {
     });
     expect(run.spec).toEqual(spec);
     expect(run.startedMs).toBeGreaterThan(Date.now() - 60_000);
-    expect(await fleet.ledger.secrets(id)).toEqual({
+    expect(await fleet.secrets.get(id)).toEqual({
       headers: { "x-key": "v" },
       sources: ["http://h/a?token=s"],
     });
@@ -51,16 +53,16 @@ describe("a run", () => {
 
   it("keeps its secrets in one key, which expires", async ({ fleet, redis, keys }) => {
     const secrets = { headers: { authorization: "CANARY-1" }, sources: ["http://u:CANARY-2@h/a"] };
-    const id = await fleet.ledger.create(specOf(), secrets);
-    await fleet.ledger.keepSecretSources(id, new Map([["flight", "http://h/a?sig=CANARY-3"]]));
+    const id = await recordRun(fleet.ledger, specOf(), secrets);
+    await fleet.secrets.keepSources(id, new Map([["flight", "http://h/a?sig=CANARY-3"]]));
     const ttl = await redis.ttl(keys.secrets(id));
     expect(ttl).toBeGreaterThan(0);
     expect(ttl).toBeLessThanOrEqual(7 * 86_400);
-    expect(await fleet.ledger.secretSource(id, "flight")).toBe("http://h/a?sig=CANARY-3");
+    expect(await fleet.secrets.source(id, "flight")).toBe("http://h/a?sig=CANARY-3");
     await redis.del(keys.secrets(id));
     expect(JSON.stringify(await dump(redis, keys))).not.toContain("CANARY");
-    await expect(fleet.ledger.secrets(id)).rejects.toThrow(SettingsError);
-    expect(await fleet.ledger.secretSource(id, "flight")).toBeUndefined();
+    await expect(fleet.secrets.get(id)).rejects.toThrow(SettingsError);
+    expect(await fleet.secrets.source(id, "flight")).toBeUndefined();
   });
 
   it("keeps what is no secret as long as the run, which can be resumed until then", async ({
@@ -68,9 +70,9 @@ describe("a run", () => {
     redis,
     keys,
   }) => {
-    const id = await fleet.ledger.create(specOf(), { headers: {}, sources: ["http://h/a"] });
+    const id = await recordRun(fleet.ledger, specOf(), { headers: {}, sources: ["http://h/a"] });
     expect(await redis.ttl(keys.secrets(id))).toBe(-1);
-    await fleet.ledger.keepSecretSources(id, new Map([["flight", "http://h/a?sig=CANARY"]]));
+    await fleet.secrets.keepSources(id, new Map([["flight", "http://h/a?sig=CANARY"]]));
     expect(await redis.ttl(keys.secrets(id))).toBeGreaterThan(0);
   });
 
@@ -81,7 +83,7 @@ describe("a run", () => {
     keys,
   }) => {
     await redis.del(keys.secrets(run));
-    await fleet.ledger.keepSecretSources(run, new Map([["flight", "http://h/a?sig=CANARY"]]));
+    await fleet.secrets.keepSources(run, new Map([["flight", "http://h/a?sig=CANARY"]]));
     expect(await redis.ttl(keys.secrets(run))).not.toBe(-1);
   });
 
@@ -109,7 +111,7 @@ describe("a run", () => {
       [FAR_PROCESS, "running"],
     ] as const) {
       const { ledger } = new Member(redis, keys, owner);
-      const id = await ledger.create(specOf(), { headers: {}, sources: [] });
+      const id = await recordRun(ledger, specOf(), { headers: {}, sources: [] });
       expect((await ledger.get(id)).state).toBe(state);
       await ledger.leave(id);
       expect((await ledger.get(id)).state).toBe("interrupted");
@@ -310,7 +312,7 @@ describe("failures", () => {
       }),
     );
     await fleet.backlog.enqueue(run, 1, "", files);
-    const pages = await collect(fleet.ledger.failures(run));
+    const pages = await collect(scanFailures(fleet.redis, fleet.keys, run));
     expect(pages.length).toBeGreaterThan(1);
     const indexes = new Set(pages.flat().map((failure) => failure.index));
     expect(indexes.size).toBe(1_500);
@@ -471,7 +473,7 @@ describe("pruning", () => {
   }) => {
     const { ledger } = fleet;
     const began = async (spec: Parameters<typeof specOf>[0], owner: string, hoursAgo: number) => {
-      const id = await ledger.create(specOf({ fleet: false, ...spec }), { headers: {}, sources: [] });
+      const id = await recordRun(ledger, specOf({ fleet: false, ...spec }), { headers: {}, sources: [] });
       await redis.hset(keys.run(id), "owner", owner, "started", Date.now() - hoursAgo * 3_600_000);
       return id;
     };

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { UnavailableError } from "@drover/shared/errors";
 import { Keys } from "@drover/shared/protocol/keys";
+import { recordRun } from "@drover/shared/protocol/record-run";
 import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { connect } from "@drover/shared/redis/connect";
 import { isRedisAway } from "@drover/shared/redis/errors";
@@ -368,7 +369,7 @@ describe("a Cluster", () => {
       // One is found by its name, more among all queues.
       for (const most of [2, 1]) {
         for (let made = 0; made < 3; made++) {
-          const id = await ledger.create(specOf(), { headers: {}, sources: [] });
+          const id = await recordRun(ledger, specOf(), { headers: {}, sources: [] });
           await ledger.cancel(id);
           await ledger.finish(id);
           await redis.hset(keys.run(id), { ended: 1 });

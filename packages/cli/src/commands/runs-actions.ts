@@ -128,7 +128,7 @@ export async function status(given: string, resolved: Resolved, flags: StatusFla
       if (done?.truncated) write(truncatedText(run, done.done.length));
     }
     let first = true;
-    for await (const page of filesFailed(engine, run, flags.outcome)) {
+    for await (const page of filesFailed(engine, run, flags.outcome && { wanted: flags.outcome })) {
       for (const { job, error, outcome } of page) {
         if (flags.json) {
           write(

@@ -2,8 +2,10 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { TokenStore } from "@drover/service/security/tokens";
+import { TrustedProxy } from "@drover/service/security/trusted-proxy";
 import { startService } from "@drover/service/service";
 import type { Engine } from "@drover/shared/engine";
+import { SettingsError } from "@drover/shared/errors";
 import { makeDirectory } from "@drover/shared/make-directory";
 import { MetricsExporter } from "@drover/shared/metrics/exporter";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
@@ -18,6 +20,13 @@ export interface ServeFlags extends ServiceFlags {
   root?: string[];
   allowAddress?: string[];
   insecure?: boolean;
+  dashboard?: boolean;
+  boardWrites?: boolean;
+  trustedProxy?: string[];
+  proxyUserHeader?: string;
+  proxyScope?: string[];
+  /** Whether it leaves the files to others, whatever Redis it has. Default false. */
+  carriesNothing?: boolean;
 }
 
 /** `drover serve`: answers HTTP requests until a signal. Without a fleet's Redis it carries the files itself. */
@@ -26,6 +35,8 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
   const { values } = resolved;
   const config = serviceConfigOf(flags.root ?? [], settings, resolved);
   const guard = new AddressGuard(flags.allowAddress);
+  const assets = fileURLToPath(new URL("./assets", import.meta.url));
+  const pages = await pagesOf(flags, assets);
   const log = serviceLogger(settings);
   return await withEngine(values, async (engine) => {
     const service = await startService({
@@ -37,12 +48,13 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       metrics: new MetricsExporter(),
       insecure: flags.insecure ?? false,
       corsOrigins: settings.corsOrigins,
-      assets: fileURLToPath(new URL("./assets", import.meta.url)),
+      assets,
+      ...pages,
       config,
       ...markerIn(values["state-dir"] as string),
     });
     const may = { roots: config.roots, allowAddresses: flags.allowAddress ?? [] };
-    const worker = await startOwnWorker(engine, may, resolved, log);
+    const worker = flags.carriesNothing ? undefined : await startOwnWorker(engine, may, resolved, log);
     const concurrency = worker === undefined ? 0 : values.concurrency;
     log.info({ port: service.port, concurrency, roots: config.roots }, "service ready");
     const deadlineMs = values["drain-deadline"] * 1000;
@@ -55,6 +67,32 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       log,
     );
   });
+}
+
+/**
+ * The dashboard, where it is wanted, and who logs in its users.
+ *
+ * @throws SettingsError for a setting of the dashboard without one.
+ */
+async function pagesOf(
+  flags: ServeFlags,
+  assets: string,
+): Promise<Pick<Parameters<typeof startService>[0], "mount" | "proxy">> {
+  const { dashboard = false, boardWrites = false, trustedProxy: addresses = [], proxyUserHeader } = flags;
+  const scopes = flags.proxyScope ?? [];
+  if (!dashboard && (boardWrites || addresses.length > 0))
+    throw new SettingsError("--board-writes and --trusted-proxy are of the dashboard: add --dashboard");
+  if (addresses.length === 0 && (proxyUserHeader !== undefined || scopes.length > 0))
+    throw new SettingsError(
+      "--proxy-user-header and --proxy-scope are of a proxy: name its address (--trusted-proxy)",
+    );
+  if (!dashboard) return { mount: undefined, proxy: undefined };
+  const { mountDashboard } = await import("@drover/dashboard/dashboard");
+  const userHeader = proxyUserHeader ?? "X-Forwarded-User";
+  return {
+    mount: (parts) => mountDashboard(parts, { assets, boardWrites }),
+    proxy: addresses.length === 0 ? undefined : new TrustedProxy({ addresses, userHeader, scopes }),
+  };
 }
 
 /** With tokens the service is for other machines too. */

@@ -13,7 +13,7 @@ export function serviceLogger({ logLevel, logFile }: Pick<ServiceSettings, "logL
   ];
   let refused: string | undefined;
   try {
-    streams.push({ stream: rotated(logFile) });
+    streams.push({ stream: new RotatedFile(logFile) });
   } catch (error) {
     refused = messageOf(error);
   }
@@ -34,23 +34,46 @@ export function serviceLogger({ logLevel, logFile }: Pick<ServiceSettings, "logL
   return log;
 }
 
-/** @throws Error if the file cannot be opened. */
-function rotated(path: string): { write(line: string): void } {
-  const open = () => destination({ fd: openSync(path, "a", 0o640), sync: true });
-  let file = open();
-  let bytes = statSync(path).size;
-  file.on("error", () => {}); // a full disk must not end the service: standard output has the line too
-  return {
-    write(line) {
-      if (bytes > ROTATE_BYTES) {
-        file.end();
-        renameSync(path, `${path}.1`);
-        file = open();
-        file.on("error", () => {});
-        bytes = 0;
-      }
-      bytes += Buffer.byteLength(line);
-      file.write(line);
-    },
-  };
+/** A file of lines that becomes `FILE.1`, instead of the one before it, once it has grown too large. */
+export class RotatedFile {
+  #file: ReturnType<typeof destination>;
+  #sizeBytes: number;
+
+  /**
+   * @param mostBytes size that a write may grow it beyond; the next line goes to a new file. Default 100 MB.
+   * @throws Error if the file cannot be opened.
+   */
+  constructor(
+    private readonly path: string,
+    private readonly mostBytes = ROTATE_BYTES,
+  ) {
+    this.#file = this.#open();
+    this.#sizeBytes = statSync(path).size;
+  }
+
+  #open(): ReturnType<typeof destination> {
+    const file = destination({ fd: openSync(this.path, "a", 0o640), sync: true });
+    file.on("error", () => {}); // a full disk must not end the service: standard output has the line too
+    return file;
+  }
+
+  /** Writes a line, with its end. */
+  write(line: string): void {
+    if (this.#sizeBytes > this.mostBytes) this.#rotate();
+    this.#sizeBytes += Buffer.byteLength(line);
+    this.#file.write(line);
+  }
+
+  /** Where the file cannot be renamed, or no new one be opened, it grows on: the log must not end the service. */
+  #rotate(): void {
+    this.#sizeBytes = 0;
+    try {
+      renameSync(this.path, `${this.path}.1`);
+      const full = this.#file;
+      this.#file = this.#open();
+      full.end();
+    } catch {
+      // the next try is as many bytes later
+    }
+  }
 }

@@ -1,6 +1,45 @@
 import type { Command } from "commander";
 import { groupOptions } from "../display/help.js";
 import { addSettings, OUTCOMES_KEPT, RETENTION, STATE } from "../settings/flags.js";
+import { ALLOW_ADDRESS_HELP, collect } from "./options.js";
+
+/** Adds where `drover serve` and `drover dashboard` listen, and what requests may reach. */
+export function addServiceOptions(command: Command): Command {
+  return command
+    .option(
+      "--host <ADDRESS>",
+      "address to listen on (default: API_HOST, else 127.0.0.1, with tokens 0.0.0.0)",
+    )
+    .option("--port <N>", "port to listen on (default: API_PORT, else 8888)")
+    .option(
+      "--download-dir <DIR>",
+      "where /sync puts objects (default: LOCAL_DOWNLOAD_DIR, else downloaded_files)",
+    )
+    .option(
+      "--root <DIR|S3>",
+      "directory that requests may read and write below, or s3://bucket/prefix to write below (repeatable)",
+      collect,
+    )
+    .option("--allow-address <CIDR|HOST>", ALLOW_ADDRESS_HELP, collect)
+    .option("--insecure", "answer other machines without any token");
+}
+
+/** Adds what the pages of the dashboard may do, and who logs in their users. */
+export function addDashboardOptions(command: Command): Command {
+  return command
+    .option("--board-writes", "let Bull Board retry and remove jobs, for who has the scope operate")
+    .option(
+      "--trusted-proxy <CIDR>",
+      "address of a proxy that logs in users and names them in a header (repeatable)",
+      collect,
+    )
+    .option("--proxy-user-header <NAME>", "header that names the user (default: X-Forwarded-User)")
+    .option(
+      "--proxy-scope <USER=SCOPES>",
+      "what a user of the proxy may do beside read (repeatable)",
+      collect,
+    );
+}
 
 /** Adds the settings that `drover serve` and `drover events` share. To be called behind the command's own options. */
 export function addServiceSettings(command: Command): void {

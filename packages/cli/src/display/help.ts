@@ -3,6 +3,7 @@ import { type Command, Help, type HelpConfiguration, type Option } from "command
 /** Headings of options in the order in which the help shows them. What is in none is under the last one. */
 const GROUPS: [heading: string, names: string[]][] = [
   ["The service:", ["host", "port", "sqs", "visibility", "download-dir", "root", "insecure"]],
+  ["The dashboard:", ["dashboard", "board-writes", "trusted-proxy", "proxy-user-header", "proxy-scope"]],
   [
     "Sources and destination:",
     ["to", "from-file", "base-url", "artifact-root", "script-name", "layout", "checksum", "header"],

@@ -7,8 +7,9 @@ import { flightHash } from "@drover/shared/protocol/flights";
 import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { destinationHost } from "@drover/shared/storage/registry";
-import type { Tree } from "@drover/shared/storage/tree";
+import type { TreeNames } from "@drover/shared/storage/tree";
 import type { Batches } from "../enqueue/batches.js";
+import { beginningOf } from "../expand/beginning.js";
 import type { Cursor } from "../expand/cursor.js";
 import { Listers } from "../expand/listers.js";
 import { wantedBy } from "../expand/wanted.js";
@@ -40,7 +41,7 @@ export interface ListedTrees {
   /** URLs include their secrets. */
   sources: readonly string[];
   /** The destination. */
-  tree: Tree;
+  tree: TreeNames;
   signal: AbortSignal;
   /** Called with what a listing waits for. */
   warn(message: string): void;
@@ -62,18 +63,19 @@ export async function findExtraneous(
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = wantedBy(spec);
+  const beginning = beginningOf(spec);
   const suffix = suffixBeside(spec);
   const listers = new Listers({ spec, signal, warn, of: "sources" });
   const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({
     source,
-    names: new SortedSource(namesOfSource(source, listers), wanted),
+    names: new SortedSource(namesOfSource(source, listers, beginning), wanted),
   }));
   const before = besides.removed + besides.added;
   let files = before;
   let coming = besides.coming ?? 0;
   try {
-    for await (const { name, stamp } of filesOf(tree, there)) {
+    for await (const { name, stamp } of filesOf(tree, there, beginning)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
       if (!wanted(name)) continue;
       if (suffix !== undefined && name.endsWith(suffix)) continue; // kept by this run or one before
@@ -128,7 +130,7 @@ export interface RemoveOptions {
   spec: RunSpec;
   /** URLs include their secrets. */
   sources: readonly string[];
-  tree: Tree;
+  tree: TreeNames;
   batches: Batches;
   /** Of the run, with all files settled. */
   counts: RunCounts;

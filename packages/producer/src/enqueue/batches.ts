@@ -5,6 +5,7 @@ import {
   ForgottenError,
 } from "@drover/shared/protocol/backlog";
 import type { Ledger } from "@drover/shared/protocol/ledger";
+import type { SecretStore } from "@drover/shared/protocol/secret-store";
 import type { Run } from "@drover/shared/run";
 
 /**
@@ -28,6 +29,7 @@ interface Batch {
 export interface BatchesOptions {
   backlog: Backlog;
   ledger: Ledger;
+  secrets: SecretStore;
   /** State when this process took the run: new batches continue after its last one. */
   run: Run;
   /** Whether two files of the run could have the same destination. */
@@ -89,8 +91,8 @@ export class Batches {
     for (;;) {
       const batch = this.#recent.find((each) => each.number === number) as Batch;
       try {
-        const { backlog, ledger, run, claims } = this.options;
-        await ledger.keepSecretSources(run.id, batch.secrets); // before any file that needs them
+        const { backlog, secrets, run, claims } = this.options;
+        await secrets.keepSources(run.id, batch.secrets); // before any file that needs them
         const files = given ?? (JSON.parse(batch.packed.toString()) as EnqueueFile[]);
         const options = { shared: run.spec.fleet, claims, leftGeneration: run.generation };
         const answers = await backlog.enqueue(run.id, number, batch.cursor, files, options);

@@ -1,12 +1,16 @@
+import type { Engine } from "@drover/shared/engine";
 import { type TransferJob, transferJobSchema } from "@drover/shared/job";
 import type { Backlog } from "@drover/shared/protocol/backlog";
 import { Flights } from "@drover/shared/protocol/flights";
-import type { Failure, Ledger } from "@drover/shared/protocol/ledger";
+import { type Failure, scanFailures } from "@drover/shared/protocol/run-failures";
 import type { Run } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
 import { type FailureFilter, failureMatcher } from "./failure-filter.js";
 
 const PAGE = 500;
+
+/** Where runs are kept. */
+type Stored = Pick<Engine, "redis" | "keys">;
 
 /** Returns the files that a dead process had in its queue to the backlog. Settled files are left alone. */
 export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
@@ -24,26 +28,26 @@ export async function requeueLeft(run: Run, backlog: Backlog): Promise<void> {
  */
 export async function requeueFailed(
   run: Run,
-  ledger: Ledger,
+  engine: Stored,
   backlog: Backlog,
   filter: FailureFilter = {},
 ): Promise<void> {
   const all: TransferJob[] = [];
-  for await (const job of retriable(run, ledger, filter)) all.push({ ...job, g: (job.g ?? 0) + 1 });
+  for await (const job of retriable(run, engine, filter)) all.push({ ...job, g: (job.g ?? 0) + 1 });
   for (let from = 0; from < all.length; from += PAGE) {
     await requeue(all.slice(from, from + PAGE), run, backlog, `f${from}`, true);
   }
 }
 
 /** Whether any file of a run would be requeued. */
-export async function hasRetriable(run: Run, ledger: Ledger, filter: FailureFilter): Promise<boolean> {
-  for await (const _ of retriable(run, ledger, filter)) return true;
+export async function hasRetriable(run: Run, engine: Stored, filter: FailureFilter): Promise<boolean> {
+  for await (const _ of retriable(run, engine, filter)) return true;
   return false;
 }
 
-async function* retriable(run: Run, ledger: Ledger, filter: FailureFilter): AsyncGenerator<TransferJob> {
+async function* retriable(run: Run, engine: Stored, filter: FailureFilter): AsyncGenerator<TransferJob> {
   const matches = failureMatcher(filter, run.spec);
-  for await (const page of ledger.failures(run.id)) {
+  for await (const page of scanFailures(engine.redis, engine.keys, run.id)) {
     for (const failure of page) {
       if (isFinal(failure) || !matches(failure)) continue;
       const parsed = transferJobSchema.safeParse({ ...failure.job, i: failure.index });
@@ -52,7 +56,8 @@ async function* retriable(run: Run, ledger: Ledger, filter: FailureFilter): Asyn
   }
 }
 
-function isFinal({ error }: Failure): boolean {
+/** Whether a file cannot succeed, however often it is tried. */
+export function isFinal({ error }: Pick<Failure, "error">): boolean {
   return error.class === "collision" || error.class === "removed";
 }
 

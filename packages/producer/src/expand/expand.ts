@@ -6,6 +6,7 @@ import type { RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { destinationOf, type Location, parseLocation } from "@drover/shared/storage/registry";
 import type { Expected, Lister } from "@drover/shared/storage/storage";
+import { beginningOf } from "./beginning.js";
 import type { Cursor } from "./cursor.js";
 import type { Entry } from "./entry.js";
 import { legacyItems } from "./legacy-list.js";
@@ -238,7 +239,7 @@ async function* expandTree(
 ): AsyncGenerator<Entry | Passed> {
   const { spec } = input;
   const checksums = new Map(Object.entries(spec.checksums)); // not an object: V8 would intern every name that is looked up in it
-  const found = lister.list(location, { wanted, after: inside.after });
+  const found = lister.list(location, { wanted, beginning: beginningOf(spec), after: inside.after });
   let cursor = inside;
   try {
     for (

@@ -5,6 +5,8 @@ import type { RunCounts } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
 import { Catalog } from "@drover/shared/protocol/catalog";
+import { recordRun } from "@drover/shared/protocol/record-run";
+import { SecretStore } from "@drover/shared/protocol/secret-store";
 import { redactText } from "@drover/shared/redact";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
@@ -59,6 +61,7 @@ export interface ExpansionHost extends RegistrationEvents {
  */
 export class RunExpansion {
   readonly #catalog: Catalog;
+  readonly #secrets: SecretStore;
   readonly #batches: Batches;
   readonly #registrar: Registrar;
   /** Whether two files of the run could have the same destination. Files of a single listing cannot. */
@@ -77,12 +80,14 @@ export class RunExpansion {
     this.#claims = spec.sources.length > 1 || spec.list !== undefined;
     this.#batchFiles = Math.min(BATCH_FILES, spec.backlogHighWater);
     this.#catalog = new Catalog(redis, keys);
+    this.#secrets = new SecretStore(redis, keys);
     this.#batches = new Batches({
       backlog: new Backlog(redis, keys, PROCESS_NAME),
       ledger,
+      secrets: this.#secrets,
       run,
       claims: this.#claims,
-      recreate: () => ledger.create(spec, secrets, run.id),
+      recreate: () => recordRun(ledger, spec, secrets, run.id),
     });
     const comparison = { spec, tree, catalog: this.#catalog, revalidator, check };
     this.#registrar = new Registrar(run.id, comparison, this.#batches, host);
@@ -113,7 +118,7 @@ export class RunExpansion {
     const incomplete = await this.#registerAll();
     if (signal.aborted) return this.#batches;
     if (incomplete) throw incomplete;
-    if (secrets.logins) await ledger.forgetLogins(run.id);
+    if (secrets.logins) await this.#secrets.dropLogins(run.id);
     if (this.#claims)
       await ledger.forgetClaims(run.id, run.batch === 0 ? this.#registrar.claimBuckets : undefined);
     if (run.spec.delete) {

@@ -6,6 +6,7 @@ import { PROCESS_NAME } from "@drover/shared/process-name";
 import { RunLostError } from "@drover/shared/protocol/backlog";
 import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { MOST_READ, OutcomeStream } from "@drover/shared/protocol/outcome-stream";
+import { SecretStore } from "@drover/shared/protocol/secret-store";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { openTree } from "@drover/shared/storage/registry";
@@ -131,7 +132,8 @@ export class FleetRun implements RunHandle {
   async #dropList(): Promise<void> {
     const { listIsStdin, listIsStored, list } = this.run.spec;
     if (!this.options.secrets) return;
-    if (listIsStored) await this.engine.ledger.dropStoredList(this.run.id);
+    const { redis, keys } = this.engine;
+    if (listIsStored) await new SecretStore(redis, keys).dropList(this.run.id);
     else if (listIsStdin && list !== undefined) dropKept(list);
   }
 

@@ -234,7 +234,7 @@ class LocalCarriage {
     await former.obliterate({ force: true });
     await former.close();
     const { retry, only } = this.options;
-    if (retry && this.#isFirst) await requeueFailed(run, engine.ledger, this.#backlog, only);
+    if (retry && this.#isFirst) await requeueFailed(run, engine, this.#backlog, only);
     const left = [];
     for (const chunk of await this.#backlog.chunkIds(run.id))
       left.push({ chunk, files: (await this.#backlog.chunk(run.id, chunk)).length });

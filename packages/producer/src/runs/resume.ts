@@ -3,6 +3,7 @@ import { SettingsError } from "@drover/shared/errors";
 import { type RunCounts, successfulFiles } from "@drover/shared/outcome";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Backlog } from "@drover/shared/protocol/backlog";
+import { SecretStore } from "@drover/shared/protocol/secret-store";
 import type { Run } from "@drover/shared/run";
 import type { FailureFilter } from "../enqueue/failure-filter.js";
 import { hasRetriable, requeueFailed } from "../enqueue/requeue.js";
@@ -38,18 +39,19 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
   const counts = await ledger.counts(id);
   const clean = successfulFiles(counts) === counts.files && run.deletionRefused === "";
   if (run.state === "done" && (!retry || clean)) return { is: "over", run, counts };
-  if (retry && only && !(await hasRetriable(run, ledger, only)))
+  if (retry && only && !(await hasRetriable(run, engine, only)))
     throw new SettingsError(`nothing that failed in run ${id} and can be retried is meant by this`);
   checkRunList(run); // before anything is changed
   for (const note of earlierSyntaxOf(run)) warn(note);
-  const list = run.spec.listIsStored && !run.sealed ? await ledger.storedList(id) : undefined;
-  const secrets = { ...(await ledger.secrets(id)), list };
+  const stored = new SecretStore(engine.redis, engine.keys);
+  const list = run.spec.listIsStored && !run.sealed ? await stored.list(id) : undefined;
+  const secrets = { ...(await stored.get(id)), list };
   await ledger.take(run, retry);
   if (run.deletionRefused !== "") await ledger.reopenDeletion(id);
   const taken = await ledger.get(id);
   if (run.spec.fleet) {
     await lookForWorkers(engine, run.spec, warn);
-    if (retry) await requeueFailed(taken, ledger, new Backlog(engine.redis, engine.keys, PROCESS_NAME), only);
+    if (retry) await requeueFailed(taken, engine, new Backlog(engine.redis, engine.keys, PROCESS_NAME), only);
   }
   const stdin = list === undefined ? undefined : openStoredList(taken, list);
   return { is: "open", handle: openRun(engine, taken, { secrets, stdin, startPool, retry, only, live }) };

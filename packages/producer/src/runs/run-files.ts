@@ -1,12 +1,9 @@
 import type { Engine } from "@drover/shared/engine";
-import { isSuccess, OUTCOMES, type Outcome, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
-import type { Failure } from "@drover/shared/protocol/ledger";
+import { OUTCOMES, type Outcome, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
 import { keptOutcomes } from "@drover/shared/protocol/outcome-stream";
-import { pipelined } from "@drover/shared/redis/script";
+import { type EndedFailure, failuresInOrder } from "@drover/shared/protocol/run-failures";
 import type { Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
-
-const FAILURES = OUTCOMES.filter((outcome) => !isSuccess(outcome));
 
 /** What a run did, as far as it is kept. */
 export interface RunFiles {
@@ -42,42 +39,21 @@ export async function filesDone(
 }
 
 /** A file that did not succeed, and how it ended. */
-export interface FailedFile extends Failure {
-  outcome: OutcomeName;
+export interface FailedFile extends EndedFailure {
   /** Where it was to be: absolute path, or `s3://bucket/key`. */
   path: string;
 }
 
 /**
- * The files of a run that did not succeed, all of them, in pages and in no order.
+ * The files of a run that did not succeed, in pages and in the order of its files, in bounded memory.
  *
- * @param wanted outcomes. Default: all.
+ * @param which `from`: index of the first that counts. `wanted`: outcomes. Default: all.
  */
 export async function* filesFailed(
-  engine: Engine,
+  { redis, keys }: Engine,
   run: Run,
-  wanted: readonly OutcomeName[] = OUTCOMES,
+  which: { from?: number; wanted?: readonly OutcomeName[] } = {},
 ): AsyncGenerator<FailedFile[]> {
-  for await (const page of engine.ledger.failures(run.id)) {
-    const outcomes = await outcomesOf(engine, run.id, page);
-    yield page
-      .map((each, at) => ({
-        ...each,
-        outcome: outcomes[at] as OutcomeName,
-        path: below(run.spec.root, each.job.d),
-      }))
-      .filter(({ outcome }) => wanted.includes(outcome));
-  }
-}
-
-async function outcomesOf({ redis, keys }: Engine, id: string, files: Failure[]): Promise<OutcomeName[]> {
-  const bits = await pipelined(redis, () => {
-    const pipeline = redis.pipeline();
-    for (const { index } of files)
-      for (const outcome of FAILURES) pipeline.getbit(keys.outcome(id, outcome), index);
-    return pipeline;
-  });
-  return files.map(
-    (_, at) => FAILURES.find((_outcome, nth) => bits[at * FAILURES.length + nth] === 1) ?? "failed",
-  );
+  for await (const page of failuresInOrder(redis, keys, run.id, which))
+    yield page.map((each) => ({ ...each, path: below(run.spec.root, each.job.d) }));
 }

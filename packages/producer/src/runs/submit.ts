@@ -2,7 +2,7 @@ import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { isBelow } from "@drover/shared/paths";
 import { type HostLimit, setHostLimits } from "@drover/shared/protocol/host-limits";
-import type { CreatedAlong } from "@drover/shared/protocol/ledger";
+import { type CreatedAlong, recordRun } from "@drover/shared/protocol/record-run";
 import { pruneRuns } from "@drover/shared/protocol/run-retention";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
@@ -85,7 +85,7 @@ async function createRun(
   }
   const traceparent = submitting.end(() => ({ "drover.destination": redactText(spec.root) }));
   if (traceparent !== undefined) spec = { ...spec, traceparent };
-  const run = await ledger.get(await ledger.create(spec, planned.secrets, undefined, options.along));
+  const run = await ledger.get(await recordRun(ledger, spec, planned.secrets, undefined, options.along));
   if (planned.secrets.list !== undefined) stdin = openStoredList(run, planned.secrets.list);
   return { run, stdin };
 }

@@ -45,7 +45,14 @@ const statsSchema = z
       .object({
         run: z.string(),
         ended_at: z.iso.datetime(),
-        repaired: z.int().meta({ description: "Files that it copied: no notification had brought them." }),
+        repaired: z
+          .int()
+          .meta({ description: "Files that it copied or removed: no notification had led to that." }),
+        removed: z.int().meta({ description: "Those of them that it removed." }),
+        not_removed: z
+          .string()
+          .nullable()
+          .meta({ description: "Why nothing was removed although a route has `delete`." }),
         convergence_lag_seconds: z.number().nullable().meta({
           description: "How long the oldest of them had been different; null where it copied none.",
         }),
@@ -162,11 +169,13 @@ async function statsOf(engine: Engine): Promise<z.infer<typeof statsSchema>> {
   };
 }
 
-function shownRepairs({ run, endedMs, files, lagMs }: Repairs) {
+function shownRepairs({ run, endedMs, copied, removed, notRemoved, lagMs }: Repairs) {
   return {
     run,
     ended_at: new Date(endedMs).toISOString(),
-    repaired: files,
+    repaired: copied + removed,
+    removed,
+    not_removed: notRemoved === "" ? null : notRemoved,
     convergence_lag_seconds: lagMs === undefined ? null : lagMs / 1000,
   };
 }

@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { planRun } from "@drover/producer/runs/plan";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { type RunSummary, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
@@ -12,6 +11,7 @@ import type { ServiceConfig } from "../config.js";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Route, route } from "../http/route.js";
+import type { RouteTarget } from "../intake/route.js";
 import { isOver } from "../runs/shown.js";
 
 /** Files that are told one by one in an answer. */
@@ -77,15 +77,34 @@ export function triggerRoute({ engine, config, keeper, log }: ServiceContext): R
   });
 }
 
+/** What a copy takes, and where to. */
+export interface BucketPart {
+  bucket: string;
+  /** Directories of the keys, which they lose: "" or with a `/` at the end. */
+  parent: string;
+  /** What the rest of the keys begins with; "" for all. */
+  beginning: string;
+  /** Root of the destination. */
+  root: string;
+  backup?: RouteTarget["backup"];
+}
+
 /**
  * Plans the copy of the keys with a prefix to the download directory, each to its own key.
  *
  * @throws Problem 409 where no bucket is set.
  */
-export async function planSync(prefix: string, config: ServiceConfig) {
-  const bucket = bucketOf(config);
-  const slash = prefix.lastIndexOf("/") + 1;
-  const [parent, begin] = [prefix.slice(0, slash), globQuoted(prefix.slice(slash))];
+export async function planSync(prefix: string, config: ServiceConfig): Promise<PlannedRun> {
+  const part = { bucket: bucketOf(config), parent: "", beginning: prefix, root: config.downloadDir };
+  return await planCopy(part, config);
+}
+
+/** Plans the copy of what is new or changed in a part of a bucket. */
+export async function planCopy(
+  { bucket, parent, beginning, root, backup }: BucketPart,
+  config: ServiceConfig,
+): Promise<PlannedRun> {
+  const begin = globQuoted(beginning);
   return await planRun({
     directory: config.downloadDir,
     stateDir: config.stateDir,
@@ -96,7 +115,7 @@ export async function planSync(prefix: string, config: ServiceConfig) {
       patterns: begin === "" ? ["*"] : [`/${begin}*`, `/${begin}*/**`],
       filters: typeFilters(config),
     },
-    destination: { root: parent === "" ? config.downloadDir : join(config.downloadDir, parent) },
+    destination: { root, ...(backup === undefined ? {} : { backup }) },
     terms: {
       retries: config.retries,
       timeoutMs: config.timeoutMs,
@@ -144,8 +163,8 @@ async function synced(
   const { done, truncated } = await filesDone(engine, run, counts);
   const details: z.infer<typeof triggerSchema>["sync_details"] = [];
   for await (const page of filesFailed(engine, run)) {
-    for (const { job, error } of page) {
-      if (details.length >= MOST_DETAILS) break;
+    if (details.length >= MOST_DETAILS) break;
+    for (const { job, error } of page.slice(0, MOST_DETAILS - details.length)) {
       details.push({
         operation: "download",
         file_key: keyOf(job.s),

@@ -1,19 +1,22 @@
-import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
-import { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
-import type { RequestRate } from "@drover/shared/protocol/request-rate";
-import { redactText } from "@drover/shared/redact";
-import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
+import { messageOf } from "@drover/shared/errors";
+import express, {
+  type ErrorRequestHandler,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from "express";
 import helmet from "helmet";
 import type { Logger } from "pino";
-import type { z } from "zod";
 import type { Access } from "../security/access.js";
 import type { AuditLog } from "../security/audit.js";
-import { limitRate } from "../security/rate.js";
+import type { RateLimits } from "../security/rate.js";
 import type { Caller } from "../security/scopes.js";
 import type { Availability } from "./availability.js";
+import { audited, checked, problemOf } from "./perform.js";
 import { Problem } from "./problem.js";
 import { logRequests, shownUrl } from "./request-log.js";
-import type { Call, Reply, Route } from "./route.js";
+import type { Route } from "./route.js";
 
 /** Largest body of a request, in bytes. */
 export const MOST_BODY_BYTES = 16 << 20;
@@ -23,18 +26,20 @@ const MOST_URL = 8_192;
 export interface AppOptions {
   routes: Route[];
   access: Access;
-  /** Limit of each caller; undefined for none. */
-  rate: RequestRate | undefined;
+  /** undefined for none. */
+  rates: RateLimits | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
   /** Origins whose pages may call; `*` for all. Default none. */
   corsOrigins: string[];
+  /** Sees every request before the routes do; undefined for nothing. */
+  before: RequestHandler | undefined;
 }
 
 /** Makes the Express application of the routes: checks what comes in, and tells every error as a problem. */
 export function createApp(options: AppOptions): Express {
-  const { routes, access, rate, availability, audit, log, corsOrigins } = options;
+  const { routes, access, rates, availability, audit, log, corsOrigins, before } = options;
   const app = express();
   app.disable("x-powered-by");
   app.set("etag", () => undefined); // files have one of their own; of JSON it costs more than it saves
@@ -49,6 +54,7 @@ export function createApp(options: AppOptions): Express {
       throw new Problem(414, `the URL is longer than ${MOST_URL} characters`);
     next();
   });
+  if (before !== undefined) app.use(before);
   if (corsOrigins.length > 0) app.use(cors(corsOrigins));
   for (const [path, methods] of byPath(routes)) {
     const allow = [...methods.keys()].flatMap((method) =>
@@ -56,7 +62,7 @@ export function createApp(options: AppOptions): Express {
     );
     for (const [method, route] of methods)
       app[method](expressPath(path), async (request: Request, response: Response) => {
-        await handle(route, request, response, { access, rate, availability, audit, log });
+        await handle(route, request, response, { access, rates, availability, audit, log });
       });
     app.all(expressPath(path), () => {
       throw new Problem(405, `this has no such method: ${allow.join(", ")}`, {
@@ -87,7 +93,7 @@ function expressPath(path: string): string {
 
 interface Guards {
   access: Access;
-  rate: RequestRate | undefined;
+  rates: RateLimits | undefined;
   availability: Availability;
   audit: AuditLog;
   log: Logger;
@@ -96,10 +102,10 @@ interface Guards {
 async function handle(route: Route, request: Request, response: Response, guards: Guards): Promise<void> {
   response.locals.route = route.path;
   const work = (async () => {
-    const checking = callerOf(route, request, guards.access);
+    const checking = callerOf(route, request, guards);
     const caller = await (route.needsNoRedis ? guards.availability.whileThere(checking) : checking);
     response.locals.caller = caller.id;
-    if (!route.needsNoRedis) await limitRate(guards.rate, route, caller, request);
+    if (!route.needsNoRedis) await guards.rates?.check(route, caller, request);
     const checkedCall = {
       params: checked(route.params, paramsOf(request), 404, "the path"),
       headers: checked(route.headers, request.headers, 400, "the headers"),
@@ -108,7 +114,13 @@ async function handle(route: Route, request: Request, response: Response, guards
     const release = await route.rawBody?.hold(lengthOf(request));
     try {
       const call = { ...checkedCall, body: await bodyOf(route, request), caller, request, response };
-      return await audited(route, call, guards);
+      const { audit, log } = guards;
+      return await audited(route, call, {
+        audit,
+        log,
+        path: request.path,
+        requestId: response.locals.requestId,
+      });
     } finally {
       release?.();
     }
@@ -122,44 +134,17 @@ async function handle(route: Route, request: Request, response: Response, guards
   else response.json(reply.body);
 }
 
-/**
- * Handles a call, and has it noted where it changes something. Nobody waits for that: where Redis is away, it is written once
- * it is back.
- */
-async function audited(
-  route: Route,
-  call: Pick<Call<unknown, unknown, unknown>, "caller" | "request" | "response">,
-  { audit, log }: Guards,
-): Promise<Reply | undefined> {
-  // Notifications are hints, and many: they are counted by the intake.
-  if (route.method === "get" || route.scope === "open" || route.scope === "notify")
-    return await route.handle(call as never);
-  const note = (status: number, on: string, changed: number) => {
-    const what = `${route.method.toUpperCase()} ${route.path}`;
-    const { requestId } = call.response.locals;
-    audit
-      .record({ who: call.caller.id, what, on: redactText(on), requestId, status, changed })
-      .catch((error) => log.error({ request_id: requestId, error: messageOf(error) }, "cannot be audited"));
-  };
+async function callerOf(route: Route, request: Request, { access, rates }: Guards): Promise<Caller> {
   try {
-    const reply = await route.handle(call as never);
-    note(
-      reply?.status ?? call.response.statusCode,
-      reply?.headers?.Location ?? shownUrl(call.request.path),
-      reply?.changed ?? 1,
-    );
-    return reply;
+    if (!route.identify) return await access.check(request, route.scope);
+    const caller = route.identify(paramsOf(request));
+    if (caller === undefined) throw new Problem(401, "no route has this secret");
+    return caller;
   } catch (error) {
-    note(problemOf(error).status, shownUrl(call.request.path), 0);
+    if (error instanceof Problem && error.status === 401)
+      await rates?.unauthorized(access.addressOf(request));
     throw error;
   }
-}
-
-async function callerOf(route: Route, request: Request, access: Access): Promise<Caller> {
-  if (!route.identify) return await access.check(request, route.scope);
-  const caller = route.identify(paramsOf(request));
-  if (caller === undefined) throw new Problem(401, "no route has this secret");
-  return caller;
 }
 
 /** Bytes of a body, as far as they are known before it is read. */
@@ -174,19 +159,6 @@ function paramsOf(request: Request): Record<string, string> {
   return Object.fromEntries(
     entries.map(([name, value]) => [name, Array.isArray(value) ? value.join("/") : value]),
   );
-}
-
-function checked(schema: z.ZodType | undefined, given: unknown, status: number, what: string): unknown {
-  if (schema === undefined) return {};
-  const parsed = schema.safeParse(given, { jitless: true });
-  if (parsed.success) return parsed.data;
-  throw invalid(parsed.error, status, what);
-}
-
-function invalid(error: z.ZodError, status: number, what: string): Problem {
-  const errors = error.issues.slice(0, 20).map(({ path, message }) => ({ at: path.join("."), message }));
-  const [first] = errors;
-  return new Problem(status, `${first?.at || what}: ${first?.message}`, { extra: { errors } });
 }
 
 async function bodyOf(route: Route, request: Request): Promise<unknown> {
@@ -229,7 +201,7 @@ async function readBody(request: Request): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function cors(origins: string[]): express.RequestHandler {
+function cors(origins: string[]): RequestHandler {
   return (request, response, next) => {
     const { origin } = request.headers;
     response.vary("Origin");
@@ -250,24 +222,6 @@ function cors(origins: string[]): express.RequestHandler {
     response.setHeader("Access-Control-Max-Age", "600");
     response.status(204).end();
   };
-}
-
-/** What an error means to a caller. Only a defect is a 500, and its message stays in the log. */
-function problemOf(error: unknown): Problem {
-  if (error instanceof Problem) return error;
-  if (error instanceof SettingsError) return new Problem(422, redactText(error.message), { cause: error });
-  if (error instanceof UnavailableError)
-    return new Problem(503, redactText(error.message), { headers: { "Retry-After": "5" }, cause: error });
-  if (error instanceof RunLostError) return new Problem(409, error.message, { cause: error });
-  if (error instanceof ForgottenError) return new Problem(404, error.message, { cause: error });
-  if (error instanceof TransferError)
-    return new Problem(error.class === "not-found" ? 404 : 502, redactText(error.message), {
-      extra: { class: error.class },
-      cause: error,
-    });
-  const status = (error as { status?: unknown } | null)?.status;
-  if (error instanceof URIError || status === 400) return new Problem(400, "the URL cannot be decoded");
-  return new Problem(500, "something went wrong here: the log of the service says what", { cause: error });
 }
 
 function tellProblem(log: Logger): ErrorRequestHandler {

@@ -19,9 +19,13 @@ export interface Call<Params, Query, Body> {
   query: Query;
   body: Body;
   caller: Caller;
-  request: Request;
+  request: Asked;
+  /** Only for routes that answer with something else than JSON: they cannot be called without HTTP. */
   response: Response;
 }
+
+/** What a handler may look at of a request beyond what is checked. */
+export type Asked = Pick<Request, "headers" | "destroyed">;
 
 /** The answer that a handler gives. Without it, the handler has written to the response itself. */
 export interface Reply {

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { planRun } from "@drover/producer/runs/plan";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { PROCESS_NAME } from "@drover/shared/process-name";
@@ -7,13 +6,11 @@ import { leadScript } from "@drover/shared/protocol/lua/lead.lua";
 import { resignScript } from "@drover/shared/protocol/lua/resign.lua";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
-import { s3Text } from "@drover/shared/storage/s3/name";
 import { observe } from "@drover/shared/telemetry";
 import type { ServiceContext } from "../context.js";
 import { isOver } from "../runs/shown.js";
-import { isBelowAny } from "../runs/submission.js";
+import { MOST_KEYS_PER_RUN, planObjects } from "./object-run.js";
 import { type EventQueue, msOfId, type QueuedEvent, type WaitingEvent } from "./queue.js";
-import { nameOf } from "./route.js";
 
 /** Label of the runs. */
 const LABEL = "events";
@@ -25,7 +22,6 @@ const TERM_MS = 5_000;
 /** Events that are looked at together, in pages: those of routes that cannot go on stay where they are. */
 const PAGE = 5_000;
 const MOST_PAGES = 20;
-const MOST_KEYS_PER_RUN = 1_000;
 /** Runs of events that have not ended, beyond which further events wait: what came meanwhile goes together. */
 const MOST_OPEN_RUNS = 50;
 /** Waits in milliseconds after an error: the first, and the longest. */
@@ -197,27 +193,17 @@ export class EventDispatcher {
   /** Makes a run of some objects. @throws SettingsError if none can be made now. */
   async #submit({ bucket, route }: Batch, objects: string[], whenGone: "leave" | "remove"): Promise<void> {
     const { config, keeper, log } = this.context;
-    if (!isBelowAny(route.destination, config.roots))
-      throw new SettingsError(`the destination is not below ${config.roots.join(" or ")}`);
-    const rows = objects.map((key) => [s3Text({ bucket, key }), nameOf(route, key)].map(quoted).join(","));
-    const planned = await planRun({
-      directory: config.downloadDir,
-      stateDir: config.stateDir,
-      carriedBy: "fleet",
-      label: LABEL,
-      keepOutcomes: config.keepOutcomes,
-      whenGone,
-      selection: { listText: `${["source,destination", ...rows].join("\n")}\n` },
-      destination: { root: route.destination },
-      terms: {
+    const planned = await planObjects(
+      { bucket, route, keys: objects },
+      {
+        label: LABEL,
+        whenGone,
         retries: Math.max(config.retries, RETRIES),
         backoffFactor: BACKOFF_FACTOR,
-        timeoutMs: config.timeoutMs,
-        maxFileSizeBytes: config.maxFileSizeBytes,
+        breaker: { waitMs: BREAKER_WAIT_MS },
       },
-      breaker: { waitMs: BREAKER_WAIT_MS },
-      s3: config.s3,
-    });
+      config,
+    );
     const { id } = await keeper.submit(planned, (message) => log.warn(message));
     this.#open.add(id);
     log.info({ run: id, bucket, objects: objects.length, when_gone: whenGone }, "run of events begun");
@@ -263,7 +249,14 @@ function batchesOf(events: QueuedEvent[]): Batch[] {
 }
 
 function nameOfBatch({ bucket, route }: Pick<Batch, "bucket" | "route">): string {
-  return JSON.stringify([bucket, route.prefix, route.destination, route.deletes, route.maxDelete]);
+  return JSON.stringify([
+    bucket,
+    route.prefix,
+    route.destination,
+    route.deletes,
+    route.maxDelete,
+    route.backup,
+  ]);
 }
 
 /** A notification of removals, as parseNotification reads it. */
@@ -274,8 +267,4 @@ function removalsOf(bucket: string, keys: string[]): Buffer {
     s3: { bucket: { name: bucket }, object: { key: encodeURIComponent(key) } },
   }));
   return Buffer.from(JSON.stringify({ Records }));
-}
-
-function quoted(field: string): string {
-  return `"${field.replaceAll('"', '""')}"`;
 }

@@ -22,6 +22,7 @@ const waitingSchema = z.object({
     destination: z.string(),
     deletes: z.boolean(),
     maxDelete: z.number(),
+    backup: z.object({ dir: z.string().optional(), suffix: z.string().optional() }).optional(),
   }),
   /** Whether a person has let it pass: no limit stops it. */
   approved: z.literal(true).optional(),

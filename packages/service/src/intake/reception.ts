@@ -198,8 +198,8 @@ class Sorting {
     if (routes.length === 0) this.ignored(1, origin);
     else if (wrong !== undefined) this.dead(wrong, origin);
     else {
-      for (const { prefix, destination, deletes, maxDelete } of routes)
-        this.#waiting.push({ type, bucket, key, route: { prefix, destination, deletes, maxDelete } });
+      for (const { bucket: _, secret: __, ...route } of routes)
+        this.#waiting.push({ type, bucket, key, route });
       this.#tally.accepted++;
       this.#origins.push({ origin, result: "accepted", timeMs });
     }

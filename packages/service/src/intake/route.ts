@@ -1,9 +1,8 @@
 import { STAGING_NAME } from "@drover/shared/paths";
 import { isSame } from "../security/access.js";
 
-/** Where objects of a bucket go when a storage tells of them. */
-export interface EventRoute {
-  bucket: string;
+/** What a route does with objects of a bucket. */
+export interface RouteTarget {
   /** Beginning of the keys; "" for all. */
   prefix: string;
   /** Root of the destination: an absolute path, or `s3://bucket/prefix`. */
@@ -12,6 +11,13 @@ export interface EventRoute {
   deletes: boolean;
   /** Most removals of one batch; a batch with more removes nothing. */
   maxDelete: number;
+  /** Where what is overwritten or removed is kept: see a run's request. Default: nowhere. */
+  backup?: { dir?: string | undefined; suffix?: string | undefined } | undefined;
+}
+
+/** Where objects of a bucket go when a storage tells of them. */
+export interface EventRoute extends RouteTarget {
+  bucket: string;
   /** What opens the route to senders without a bearer; undefined for none. */
   secret: string | undefined;
 }
@@ -33,9 +39,14 @@ export function takes({ bucket, prefix }: EventRoute, event: { bucket: string; k
   return bucket === event.bucket && event.key.startsWith(prefix);
 }
 
+/** The directories of a route's prefix, with a `/` at the end: keys lose them. "" for none. */
+export function parentOf({ prefix }: Pick<RouteTarget, "prefix">): string {
+  return prefix.slice(0, prefix.lastIndexOf("/") + 1);
+}
+
 /** The name of an object below the destination of its route: its key without the directories of the prefix. */
-export function nameOf({ prefix }: Pick<EventRoute, "prefix">, key: string): string {
-  return key.slice(prefix.lastIndexOf("/") + 1);
+export function nameOf(route: Pick<RouteTarget, "prefix">, key: string): string {
+  return key.slice(parentOf(route).length);
 }
 
 /** Whether a key stands for no file: a directory's, or that of an upload of Drover's own. */

@@ -18,6 +18,8 @@ const routeSchema = z.strictObject({
   destination: z.string().min(1).max(4_096),
   delete: z.boolean().default(false),
   "max-delete": z.int().min(0).max(1_000_000).default(MAX_DELETE),
+  "backup-dir": z.string().min(1).max(4_096).optional(),
+  suffix: z.string().min(1).max(200).optional(),
   secret: z.string().regex(SECRET, SECRET_RULE).optional(),
   "secret-file": z.string().min(1).optional(),
 });
@@ -72,14 +74,19 @@ export function eventSettingsOf(
 function routeOf(given: z.infer<typeof routeSchema>, where: string, roots: string[]): EventRoute {
   const { bucket, prefix, destination } = given;
   parseS3(`s3://${bucket}/`);
-  const root = destinationOf(destination).parseRoot(destination, process.cwd());
-  if (!isBelowAny(root, roots))
+  const rootOf = (text: string, what: string) => {
+    const root = destinationOf(text).parseRoot(text, process.cwd());
+    if (isBelowAny(root, roots)) return root;
     throw new SettingsError(
-      `${where}: the destination ${root} is not below ${roots.join(" or ")}: --root says what is`,
+      `${where}: the ${what} ${root} is not below ${roots.join(" or ")}: --root says what is`,
     );
+  };
+  const root = rootOf(destination, "destination");
   const secret = secretOf(given, where);
-  const { delete: deletes, "max-delete": maxDelete } = given;
-  return { bucket, prefix, destination: root, deletes, maxDelete, secret };
+  const { delete: deletes, "max-delete": maxDelete, "backup-dir": backupDir, suffix } = given;
+  const dir = backupDir === undefined ? undefined : rootOf(backupDir, "backup-dir");
+  const backup = dir === undefined && suffix === undefined ? {} : { backup: { dir, suffix } };
+  return { bucket, prefix, destination: root, deletes, maxDelete, ...backup, secret };
 }
 
 function secretOf(

@@ -1,4 +1,7 @@
-import { failuresOfRuns } from "@drover/producer/runs/failures";
+import { NO_HOST } from "@drover/producer/enqueue/failure-filter";
+import { isFinal } from "@drover/producer/enqueue/requeue";
+import { type FailurePlace, failuresOfRuns, type RunFailures } from "@drover/producer/runs/failures";
+import type { FailedFile } from "@drover/producer/runs/run-files";
 import { SettingsError } from "@drover/shared/errors";
 import type { Run, RunSpec } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
@@ -6,15 +9,13 @@ import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Route, route } from "../http/route.js";
-import { fileSchema, type ShownFile, showFailed } from "../runs/shown.js";
+import { fileSchema, showFailed } from "../runs/shown.js";
 
 const TAG = "Operation";
 /** Failures that are looked at for one answer. */
 const MOST_FAILURES = 200_000;
 /** Runs that one call retries. */
 const MOST_RETRIED = 1_000;
-/** What stands for the host of files that come from none. */
-const NO_HOST = "local";
 
 const count = z.int().min(0);
 const filterShape = {
@@ -47,7 +48,7 @@ const pageSchema = z
 const retriedSchema = z
   .object({
     runs: z.array(z.string()),
-    files: count.meta({ description: "What failed in them and was meant." }),
+    files: count.meta({ description: "What is tried again in them." }),
     skipped: z.array(z.object({ run: z.string(), why: z.string() })),
     truncated: z.boolean().meta({
       description: `Whether more than ${MOST_RETRIED} runs are concerned: call again once these are done.`,
@@ -77,31 +78,20 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
       answers: { 200: { description: "One page, and counts of all.", schema: pageSchema } },
       isSlow: true,
       async handle({ query: { limit, cursor, ...filter } }) {
-        const after = cursor === undefined ? undefined : placeOf(cursor);
-        const [byClass, byHost] = [new Map<string, number>(), new Map<string, number>()];
+        const wanted = meant(filter);
+        const from = cursor === undefined ? undefined : placeOf(cursor);
         const page: z.infer<typeof failureSchema>[] = [];
-        let [total, next, last]: [number, string | null, string] = [0, null, ""];
-        for await (const { run, files } of failuresOfRuns(engine, meant(filter))) {
-          for (const file of files) {
-            const host = hostIn(file.job.s, run.spec);
-            byClass.set(file.error.class, (byClass.get(file.error.class) ?? 0) + 1);
-            byHost.set(host, (byHost.get(host) ?? 0) + 1);
-            total++;
-            if (after !== undefined && !isBehind(run, file.index, after)) continue;
-            if (page.length === limit) next ??= last;
-            else {
-              last = `${run.startedMs}.${run.id}.${file.index}`;
-              page.push({
-                ...(showFailed(file) as ShownFile),
-                run: run.id,
-                label: run.spec.label ?? null,
-                host,
-              });
-            }
-          }
-          if (total >= MOST_FAILURES) break;
+        const next = await fill(page, limit, failuresOfRuns(engine, wanted, from));
+        const [byClass, byHost] = [new Map<string, number>(), new Map<string, number>()];
+        let total = 0;
+        for await (const { file, run } of each(failuresOfRuns(engine, wanted))) {
+          if (++total > MOST_FAILURES) break;
+          const host = hostIn(file.job.s, run.spec);
+          byClass.set(file.error.class, (byClass.get(file.error.class) ?? 0) + 1);
+          byHost.set(host, (byHost.get(host) ?? 0) + 1);
         }
-        const truncated = total >= MOST_FAILURES;
+        const truncated = total > MOST_FAILURES;
+        total = Math.min(total, MOST_FAILURES);
         const counts = { by_class: Object.fromEntries(byClass), by_host: Object.fromEntries(byHost) };
         return { status: 200, body: { failures: page, total, ...counts, truncated, next } };
       },
@@ -122,7 +112,13 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
         const skipped: { run: string; why: string }[] = [];
         let files = 0;
         let truncated = false;
-        for await (const { run, files: failed } of failuresOfRuns(engine, meant(body))) {
+        for await (const { run, pages } of failuresOfRuns(engine, meant(body))) {
+          let [failed, meantFiles] = [0, 0];
+          for await (const page of pages) {
+            meantFiles += page.length;
+            failed += page.filter((file) => !isFinal(file)).length;
+          }
+          if (meantFiles === 0) continue;
           truncated = runs.length === MOST_RETRIED;
           if (truncated) break;
           const why = await whyNot(async () => {
@@ -135,7 +131,7 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
           if (why !== undefined) skipped.push({ run: run.id, why });
           else {
             runs.push(run.id);
-            files += failed.length;
+            files += failed;
           }
         }
         return { status: 202, body: { runs, files, skipped, truncated }, changed: runs.length };
@@ -164,19 +160,27 @@ async function whyNot(work: () => Promise<void>): Promise<string | undefined> {
   }
 }
 
-interface Place {
-  startedMs: number;
-  run: string;
-  index: number;
-}
-
-function placeOf(cursor: string): Place {
+/** The place that {@link fill} has answered with: a run's start, its id, and the index of a file. */
+function placeOf(cursor: string): FailurePlace {
   const [startedMs, run, index] = cursor.split(".");
   return { startedMs: Number(startedMs), run: run as string, index: Number(index) };
 }
 
-/** Whether a file comes behind a place: the newest run is first, and in a run the lowest index. */
-function isBehind({ startedMs, id }: Run, index: number, place: Place): boolean {
-  if (startedMs !== place.startedMs) return startedMs < place.startedMs;
-  return id === place.run ? index > place.index : id < place.run;
+/** Fills a page. @returns the cursor of the next one; null where there is none. */
+async function fill(
+  page: z.infer<typeof failureSchema>[],
+  limit: number,
+  failures: AsyncGenerator<RunFailures>,
+): Promise<string | null> {
+  for await (const { file, run } of each(failures)) {
+    if (page.length === limit) return `${run.startedMs}.${run.id}.${file.index}`;
+    const label = run.spec.label ?? null;
+    page.push({ ...showFailed(file), run: run.id, label, host: hostIn(file.job.s, run.spec) });
+  }
+  return null;
+}
+
+async function* each(failures: AsyncGenerator<RunFailures>): AsyncGenerator<{ run: Run; file: FailedFile }> {
+  for await (const { run, pages } of failures)
+    for await (const page of pages) for (const file of page) yield { run, file };
 }

@@ -74,7 +74,7 @@ export class FleetMetrics {
       this.#gauges.oldestEventSeconds.set(oldestMs === undefined ? 0 : secondsSince(oldestMs));
       this.#gauges.deadLetters.set(intake.deadLetters);
       if (repairs) {
-        this.#gauges.reconciledFiles.set(repairs.files);
+        this.#gauges.reconciledFiles.set(repairs.copied + repairs.removed);
         this.#gauges.convergenceLagSeconds.set((repairs.lagMs ?? 0) / 1_000);
         this.#gauges.reconciledAt.set(repairs.endedMs / 1_000);
       }

@@ -43,8 +43,67 @@ const overviewSchema = z
   })
   .meta({ id: "Overview" });
 
-/** `/api/v1/overview`: how the fleet stands. */
-export function overviewRoute(engine: Engine, queue: Queue): Route {
+const NUMBERS = ["files_per_second", "bytes_per_second", "oldest_waiting_seconds", "waiting_files"] as const;
+const sampleSchema = z
+  .object({
+    at: z.iso.datetime(),
+    ...overviewSchema.pick({
+      files_per_second: true,
+      bytes_per_second: true,
+      oldest_waiting_seconds: true,
+      waiting_files: true,
+    }).shape,
+    carrying: count,
+  })
+  .meta({ id: "OverviewSample" });
+type Sample = z.infer<typeof sampleSchema>;
+
+/** Samples are kept for this time, and are so far apart at least, in milliseconds. */
+const RECENT_MS = 600_000;
+const SPACING_MS = 4_000;
+
+/** `/api/v1/overview`: how the fleet stands, and stood while somebody asked for that. */
+export function overviewRoutes(engine: Engine, queue: Queue): Route[] {
+  let recent: Sample[] = [];
+  const note = (overview: z.infer<typeof overviewSchema>) => {
+    const atMs = Date.parse(overview.at);
+    recent = recent.filter(({ at }) => Date.parse(at) > atMs - RECENT_MS);
+    const last = recent.at(-1);
+    if (last === undefined || atMs - Date.parse(last.at) >= SPACING_MS) recent.push(sampleOf(overview));
+  };
+  return [
+    overviewRoute(engine, queue, note),
+    route({
+      method: "get",
+      path: "/api/v1/overview/recent",
+      scope: "read",
+      tag: "Operation",
+      summary: "How the fleet stood in the last ten minutes",
+      description:
+        "As this server saw it: at most every four seconds, and only while somebody asked for the overview.",
+      answers: {
+        200: {
+          description: "The oldest first.",
+          schema: z.object({ samples: z.array(sampleSchema) }).meta({ id: "RecentOverviews" }),
+        },
+      },
+      async handle() {
+        return { status: 200, body: { samples: recent } };
+      },
+    }),
+  ];
+}
+
+function sampleOf(overview: z.infer<typeof overviewSchema>): Sample {
+  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, overview[name]]));
+  return { at: overview.at, carrying: overview.workers.carrying, ...numbers } as Sample;
+}
+
+function overviewRoute(
+  engine: Engine,
+  queue: Queue,
+  note: (overview: z.infer<typeof overviewSchema>) => void,
+): Route {
   return route({
     method: "get",
     path: "/api/v1/overview",
@@ -53,7 +112,9 @@ export function overviewRoute(engine: Engine, queue: Queue): Route {
     summary: "How the fleet stands, in one sentence and some numbers",
     answers: { 200: { description: "At this moment.", schema: overviewSchema } },
     async handle() {
-      return { status: 200, body: show(await overviewOf(engine, queue)) };
+      const body = show(await overviewOf(engine, queue));
+      note(body);
+      return { status: 200, body };
     },
   });
 }

@@ -2,18 +2,20 @@ import type { Queue } from "bullmq";
 import type { ServiceContext } from "../context.js";
 import type { Route } from "../http/route.js";
 import { dispatchRoutes } from "./dispatch.js";
+import { failureGroupRoutes } from "./failure-group-routes.js";
 import { failureRoutes } from "./failures.js";
 import { hostRoutes } from "./hosts.js";
-import { overviewRoute } from "./overview-route.js";
+import { overviewRoutes } from "./overview-route.js";
 import { workersRoute } from "./workers.js";
 
 /** What operators of a fleet ask and do. @param queue the fleet's. */
 export function operateRoutes(context: ServiceContext, queue: Queue): Route[] {
   return [
-    overviewRoute(context.engine, queue),
+    ...overviewRoutes(context.engine, queue),
     ...hostRoutes(context),
     workersRoute(context),
     ...failureRoutes(context),
+    ...failureGroupRoutes(context),
     ...dispatchRoutes(context),
   ];
 }

@@ -12,12 +12,11 @@ const CSV_COLUMNS = [
   "error",
 ] as const;
 
-/** Files as CSV with a header. */
-export function csvText(files: ShownFile[]): string {
-  return [CSV_COLUMNS.join(","), ...files.map(csvLine), ""].join("\n");
-}
+/** The first line of a CSV. */
+export const CSV_HEADER = CSV_COLUMNS.join(",");
 
-function csvLine({ error, ...file }: ShownFile): string {
+/** A file as a line of a CSV, without its end. */
+export function csvLine({ error, ...file }: ShownFile): string {
   const row: Record<string, unknown> = { ...file, error_class: error?.class, error: error?.message };
   return CSV_COLUMNS.map((column) => csvField(row[column])).join(",");
 }

@@ -4,7 +4,7 @@ import { summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import type { Outcome } from "@drover/shared/outcome";
 import { gauge } from "@drover/shared/telemetry";
-import type { Request, Response } from "express";
+import type { Response } from "express";
 import type { ServiceContext } from "../context.js";
 import { ENTRY_ID } from "../http/entry-id.js";
 import { Problem } from "../http/problem.js";
@@ -26,12 +26,13 @@ gauge("http.event_streams", () => connections);
  * Streams what becomes of the files of a run, as server-sent events, until the run has ended, the client has gone, or the
  * server stops: another one goes on from the last id.
  *
+ * @param from id of the event that the client had last, `start` for all that is kept, `now` for what comes.
  * @throws Problem 429 where too many follow.
  */
 export async function streamEvents(
   { engine, stopping }: Pick<ServiceContext, "engine" | "stopping">,
   id: string,
-  request: Request,
+  from: string,
   response: Response,
 ): Promise<void> {
   if (connections >= MOST_CONNECTIONS)
@@ -46,7 +47,7 @@ export async function streamEvents(
       "X-Accel-Buffering": "no",
     });
     response.flushHeaders();
-    await new EventStream(engine, id, response, stopping).run(request.headers["last-event-id"]);
+    await new EventStream(engine, id, response, stopping).run(from);
   } finally {
     connections--;
     response.end();
@@ -66,8 +67,8 @@ class EventStream {
     private readonly stopping: AbortSignal,
   ) {}
 
-  async run(lastEventId: string | string[] | undefined): Promise<void> {
-    await this.#begin(typeof lastEventId === "string" ? lastEventId : undefined);
+  async run(from: string): Promise<void> {
+    await this.#begin(from);
     while (!this.response.destroyed && !this.stopping.aborted) {
       const summary = await summaryOf(this.engine, this.id); // before the files: what ended until then is read below
       const read = await this.#files();
@@ -82,19 +83,24 @@ class EventStream {
     }
   }
 
-  /** Begins where the client was, or tells it that this place is not kept any more. */
-  async #begin(lastEventId: string | undefined): Promise<void> {
+  /** Begins where the client wants to, or tells it that this place is not kept any more. */
+  async #begin(from: string): Promise<void> {
     const { redis, keys } = this.engine;
     const stream = keys.outcomes(this.id);
-    if (lastEventId === undefined) {
+    if (from === "now") {
+      const [newest] = await redis.xrevrange(stream, "+", "-", "COUNT", 1);
+      this.#lastId = newest?.[0] ?? this.#lastId;
+      return;
+    }
+    if (from === "start") {
       const [first] = await redis.xrange(stream, "-", "+", "COUNT", 1);
       const { counts } = await summaryOf(this.engine, this.id);
       const kept = await redis.xlen(stream);
       if (first !== undefined && kept >= counts.settled - counts.unchanged) return;
       if (counts.settled === counts.unchanged) return;
-    } else if (ENTRY_ID.test(lastEventId)) {
-      this.#lastId = lastEventId;
-      if ((await redis.xrange(stream, lastEventId, lastEventId)).length === 1) return;
+    } else if (ENTRY_ID.test(from)) {
+      this.#lastId = from;
+      if ((await redis.xrange(stream, from, from)).length === 1) return;
     }
     const [newest] = await redis.xrevrange(stream, "+", "-", "COUNT", 1);
     const summary = await summaryOf(this.engine, this.id);

@@ -1,12 +1,15 @@
-import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
-import { summaryOf } from "@drover/producer/runs/summary";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { failureMatcher, hostMatcher } from "@drover/producer/enqueue/failure-filter";
+import { type FailedFile, filesDone, filesFailed } from "@drover/producer/runs/run-files";
+import { type RunSummary, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
-import { isSuccess, OUTCOMES, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
-import type { Run } from "@drover/shared/run";
+import { isSuccess, OUTCOMES, type OutcomeName } from "@drover/shared/outcome";
+import { hostOf } from "@drover/shared/storage/registry";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { type Route, route } from "../http/route.js";
-import { csvText } from "./csv.js";
+import { CSV_HEADER, csvLine } from "./csv.js";
 import { streamEvents } from "./events.js";
 import { limitOf, runOf, runParam, TAG } from "./run-param.js";
 import { fileSchema, type ShownFile, showFailed, showOutcome } from "./shown.js";
@@ -40,7 +43,7 @@ export function fileRoutes(context: ServiceContext): Route[] {
         limit: limitOf(10_000, 1_000),
         cursor: z
           .string()
-          .regex(/^\d{1,15}$/)
+          .regex(/^f?\d{1,15}$/)
           .optional()
           .meta({ description: "`next` of the page before." }),
       }),
@@ -54,15 +57,23 @@ export function fileRoutes(context: ServiceContext): Route[] {
       },
       async handle({ params, query }) {
         const summary = await summaryOf(engine, (await runOf(engine, params.run)).id);
-        const { files, truncated } = await allFiles(engine, summary, outcomesOf(query.outcome));
-        const wanted = files.filter(
-          ({ source, error }) =>
-            (query.class === undefined || error?.class === query.class) &&
-            (query.host === undefined || hostIn(source) === query.host),
-        );
-        const from = Number(query.cursor ?? 0);
-        const page = wanted.slice(from, from + query.limit);
-        const next = from + query.limit < wanted.length ? String(from + query.limit) : null;
+        const { run, counts } = summary;
+        const { limit, cursor = "0", class: errorClass, host } = query;
+        const wanted = outcomesOf(query.outcome);
+        const { done, truncated } = await filesDone(engine, run, counts, wanted);
+        const isInFailures = cursor.startsWith("f");
+        const isHost = hostMatcher(host);
+        // What succeeded has no error, so it is of no class.
+        const succeeded = isInFailures || errorClass !== undefined ? [] : done;
+        const files = succeeded.filter(({ source }) => isHost(hostOf(source, run.spec))).map(showOutcome);
+        const from = Number(cursor.replace("f", ""));
+        const page = files.slice(from, from + limit);
+        let next = from + limit < files.length ? String(from + limit) : null;
+        if (next === null) {
+          const failed = filesFailed(engine, run, { from: isInFailures ? from : 0, wanted });
+          const isWanted = failureMatcher({ class: errorClass, host }, run.spec);
+          next = await fill(page, limit, isWanted, failed);
+        }
         return { status: 200, body: { files: page, truncated, next } };
       },
     }),
@@ -84,11 +95,15 @@ export function fileRoutes(context: ServiceContext): Route[] {
       async handle({ params, query, response }) {
         const summary = await summaryOf(engine, (await runOf(engine, params.run)).id);
         const wanted = OUTCOMES.filter((outcome) => query.successes === "true" || !isSuccess(outcome));
-        const { files } = await allFiles(engine, summary, wanted);
         const csv = query.format === "csv";
         response.setHeader("Content-Type", csv ? "text/csv; charset=utf-8" : "application/x-ndjson");
         response.setHeader("Content-Disposition", `attachment; filename="${summary.run.id}.${query.format}"`);
-        response.end(csv ? csvText(files) : files.map((file) => `${JSON.stringify(file)}\n`).join(""));
+        const lines = Readable.from(
+          csv ? csvLines(engine, summary, wanted) : jsonLines(engine, summary, wanted),
+        );
+        await pipeline(lines, response).catch((error) => {
+          if (!response.destroyed) throw error; // else whoever asked is gone
+        });
         return undefined;
       },
     }),
@@ -101,10 +116,17 @@ export function fileRoutes(context: ServiceContext): Route[] {
       description:
         "Server-sent events: `file` for each file that ends (with an id: send the last one as Last-Event-ID to go on there), `progress` with the counts, `reset` with the counts where the place to go on at is not kept any more, and `end`. Unchanged files are counted only.",
       params: runParam,
+      query: z.object({
+        from: z.enum(["start", "now"]).default("start").meta({
+          description: "Where to begin without a Last-Event-ID: with all that is kept, or with what comes.",
+        }),
+      }),
       answers: { 200: { description: "Events until the run ends.", contentType: "text/event-stream" } },
       isSlow: true,
-      async handle({ params, request, response }) {
-        await streamEvents(context, (await runOf(engine, params.run)).id, request, response);
+      async handle({ params, query, request, response }) {
+        const last = request.headers["last-event-id"];
+        const from = typeof last === "string" ? last : query.from;
+        await streamEvents(context, (await runOf(engine, params.run)).id, from, response);
         return undefined;
       },
     }),
@@ -117,19 +139,41 @@ function outcomesOf(text: string | undefined): OutcomeName[] {
   return OUTCOMES.filter((outcome) => named === undefined || named.includes(outcome));
 }
 
-async function allFiles(
-  engine: Engine,
-  { run, counts }: { run: Run; counts: RunCounts },
-  wanted: OutcomeName[],
-): Promise<{ files: ShownFile[]; truncated: boolean }> {
-  const { done, truncated } = await filesDone(engine, run, counts, wanted);
-  const failed: { index: number; shown: ShownFile }[] = [];
-  for await (const page of filesFailed(engine, run, wanted))
-    for (const each of page) failed.push({ index: each.index, shown: showFailed(each) });
-  failed.sort((one, other) => one.index - other.index);
-  return { files: [...done.map(showOutcome), ...failed.map(({ shown }) => shown)], truncated };
+/**
+ * Fills a page with files that failed.
+ *
+ * @returns the cursor of the next page; null where there is none.
+ */
+async function fill(
+  page: ShownFile[],
+  limit: number,
+  isWanted: (file: FailedFile) => boolean,
+  failed: AsyncGenerator<FailedFile[]>,
+): Promise<string | null> {
+  for await (const files of failed)
+    for (const file of files) {
+      if (!isWanted(file)) continue;
+      if (page.length === limit) return `f${file.index}`;
+      page.push(showFailed(file));
+    }
+  return null;
 }
 
-function hostIn(source: string | null): string | undefined {
-  return source !== null && URL.canParse(source) ? new URL(source).host : undefined;
+/** Files of a run, those that were copied or deleted first, in pages. */
+async function* filesOf(
+  engine: Engine,
+  { run, counts }: RunSummary,
+  wanted: OutcomeName[],
+): AsyncGenerator<ShownFile[]> {
+  yield (await filesDone(engine, run, counts, wanted)).done.map(showOutcome);
+  for await (const page of filesFailed(engine, run, { wanted })) yield page.map(showFailed);
+}
+
+async function* jsonLines(...of: Parameters<typeof filesOf>): AsyncGenerator<string> {
+  for await (const page of filesOf(...of)) yield page.map((file) => `${JSON.stringify(file)}\n`).join("");
+}
+
+async function* csvLines(...of: Parameters<typeof filesOf>): AsyncGenerator<string> {
+  yield `${CSV_HEADER}\n`;
+  for await (const page of filesOf(...of)) yield page.map((file) => `${csvLine(file)}\n`).join("");
 }

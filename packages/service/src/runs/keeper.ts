@@ -7,7 +7,7 @@ import { submitDetached } from "@drover/producer/runs/submit";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
-import type { CreatedAlong } from "@drover/shared/protocol/ledger";
+import type { CreatedAlong } from "@drover/shared/protocol/record-run";
 import { redactText } from "@drover/shared/redact";
 import type { Run } from "@drover/shared/run";
 import type { Logger } from "pino";

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { runPage, summaryOf } from "@drover/producer/runs/summary";
+import { type RunSummary, runPage, summaryOf } from "@drover/producer/runs/summary";
 import { Webhooks } from "@drover/shared/protocol/webhooks";
 import type { Run } from "@drover/shared/run";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { type Route, route } from "../http/route.js";
 import { showWebhook } from "../webhooks/schema.js";
+import { RunRates, rateShape } from "./rates.js";
 import { limitOf, runOf, runParam, TAG } from "./run-param.js";
 import { isOver, runDetailSchema, runSchema, showRun } from "./shown.js";
 
@@ -13,8 +14,12 @@ import { isOver, runDetailSchema, runSchema, showRun } from "./shown.js";
 const WAIT_LOOK_MS = 200;
 const MOST_WAIT_SECONDS = 60;
 
+const listedSchema = runSchema.extend(rateShape).meta({ id: "ListedRun" });
+
 /** `GET /api/v1/runs` and one of them: how runs stand. */
 export function showRoutes({ engine, stopping }: ServiceContext): Route[] {
+  const rates = new RunRates();
+  const show = (summary: RunSummary) => ({ ...showRun(summary), ...rates.of(summary) });
   const webhooks = new Webhooks(engine.redis, engine.keys);
   const webhookOf = async (id: string) => {
     const standing = await webhooks.get(id);
@@ -40,7 +45,9 @@ export function showRoutes({ engine, stopping }: ServiceContext): Route[] {
       answers: {
         200: {
           description: "One page.",
-          schema: z.object({ runs: z.array(runSchema), next: z.string().nullable() }).meta({ id: "RunPage" }),
+          schema: z
+            .object({ runs: z.array(listedSchema), next: z.string().nullable() })
+            .meta({ id: "RunPage" }),
         },
       },
       async handle({ query }) {
@@ -54,7 +61,7 @@ export function showRoutes({ engine, stopping }: ServiceContext): Route[] {
         const page = found.slice(0, limit);
         const last = page.at(-1);
         const next = found.length > limit && last ? `${last.run.startedMs}.${last.run.id}` : null;
-        return { status: 200, body: { runs: page.map(showRun), next } };
+        return { status: 200, body: { runs: page.map(show), next } };
       },
     }),
     route({
@@ -69,7 +76,7 @@ export function showRoutes({ engine, stopping }: ServiceContext): Route[] {
           description: "Seconds to wait for its end before answering.",
         }),
       }),
-      answers: { 200: { description: "The run.", schema: runDetailSchema } },
+      answers: { 200: { description: "The run.", schema: runDetailSchema.extend(rateShape) } },
       isSlow: true,
       async handle({ params, query, request }) {
         const { id } = await runOf(engine, params.run);
@@ -77,7 +84,7 @@ export function showRoutes({ engine, stopping }: ServiceContext): Route[] {
         for (;;) {
           const summary = await summaryOf(engine, id);
           if (isOver(summary.run) || Date.now() >= untilMs || request.destroyed || stopping.aborted)
-            return { status: 200, body: { ...showRun(summary), webhook: await webhookOf(id) } };
+            return { status: 200, body: { ...show(summary), webhook: await webhookOf(id) } };
           await sleep(Math.min(WAIT_LOOK_MS, Math.max(untilMs - Date.now(), 1)));
         }
       },

@@ -4,11 +4,10 @@ import type { RunCounts } from "@drover/shared/outcome";
 import { ClaimLostError, type RequestClaim } from "@drover/shared/protocol/idempotency";
 import type { Run } from "@drover/shared/run";
 import { TRACEPARENT } from "@drover/shared/tracing";
-import type { Request } from "express";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
-import { type Reply, type Route, route } from "../http/route.js";
+import { type Asked, type Reply, type Route, route } from "../http/route.js";
 import { webhookTargetOf } from "../webhooks/schema.js";
 import { claimRequest, IDEMPOTENCY_KEY, idempotencyHeaders, underWay } from "./repetition.js";
 import { TAG } from "./run-param.js";
@@ -36,11 +35,12 @@ const NO_FILES: RunCounts = {
 /** `POST /api/v1/runs`: makes a run. */
 export function startRoute({ engine, config, keeper, guard }: ServiceContext): Route {
   /** @param claim of a request that can be repeated: the answer to it is recorded with the run. */
-  const take = async (body: Submission, request: Request, claim?: RequestClaim): Promise<Accepted> => {
+  const take = async (body: Submission, { headers }: Asked, claim?: RequestClaim): Promise<Accepted> => {
     await refuseTooMany(engine);
     const planned = await planSubmission(body, config);
-    const traceparent = request.get("traceparent");
-    if (traceparent !== undefined && TRACEPARENT.test(traceparent)) planned.spec.traceparent = traceparent;
+    const { traceparent } = headers;
+    if (typeof traceparent === "string" && TRACEPARENT.test(traceparent))
+      planned.spec.traceparent = traceparent;
     if (body.webhook !== undefined) planned.secrets.webhook = webhookTargetOf(body.webhook, guard);
     const warnings: string[] = [];
     const show = (run: Run) => ({ ...showRun({ run, counts: NO_FILES }), warnings });
@@ -70,7 +70,7 @@ export function startRoute({ engine, config, keeper, guard }: ServiceContext): R
     },
     isSlow: false,
     async handle({ body, caller, request }) {
-      const key = request.get(IDEMPOTENCY_KEY);
+      const key = request.headers[IDEMPOTENCY_KEY] as string | undefined;
       if (key === undefined) return accepted(await take(body, request));
       const claimed = await claimRequest({ ...engine, caller, key, body });
       if ("answer" in claimed) {

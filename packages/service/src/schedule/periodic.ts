@@ -1,23 +1,18 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { summaryOf } from "@drover/producer/runs/summary";
 import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import { Queue, Worker } from "bullmq";
-import { planSync } from "../bucket/sync.js";
 import type { Schedule } from "../config.js";
 import type { ServiceContext } from "../context.js";
-import { isOver } from "../runs/shown.js";
-import { keepRepairs, repairsOf } from "./repairs.js";
+import { keepRepairs, type Repairs } from "./repairs.js";
+import { PERIODIC, routesOf, syncRoute } from "./route-sync.js";
 
 /** BullMQ's queue of what the servers do by the clock, and the scheduler's name in it. */
 const QUEUE = "schedule";
-const SCHEDULER = "periodic-sync";
-/** Interval in milliseconds at which a run is looked at. */
-const LOOK_MS = 500;
+const SCHEDULER = PERIODIC;
 
 /**
- * Copies the whole bucket by the clock, where it is an interval first at the start: once for all servers of a Redis, however many there are.
+ * Keeps the destinations like their buckets by the clock, where it is an interval first at the start: once for all servers of a Redis, however many there are.
  * BullMQ's job scheduler makes the job, and one of the servers takes it.
  */
 export class PeriodicSync {
@@ -41,10 +36,11 @@ export class PeriodicSync {
    * times are others.
    */
   static async start(context: ServiceContext): Promise<PeriodicSync> {
-    const { schedule, bucket } = context.config;
+    const { config } = context;
+    const { schedule } = config;
     const periodic = new PeriodicSync(context);
     const known = await periodic.#queue.getJobScheduler(SCHEDULER);
-    if (schedule === undefined || bucket === undefined) {
+    if (schedule === undefined || routesOf(config).length === 0) {
       if (known) await periodic.#queue.removeJobScheduler(SCHEDULER);
     } else if (!known || !isSame(known, schedule))
       await periodic.#queue.upsertJobScheduler(
@@ -58,33 +54,26 @@ export class PeriodicSync {
   }
 
   async #sync(): Promise<void> {
-    const { config, keeper, log } = this.context;
-    if (config.schedule === undefined || config.bucket === undefined) return;
-    try {
-      const planned = await planSync("", config);
-      planned.spec.label = SCHEDULER;
-      const { id } = await keeper.submit(planned, (message) => log.warn(message));
-      log.info({ run: id }, "periodic sync begun");
-      await this.#report(id);
-    } catch (error) {
-      log.error({ error: redactText(messageOf(error)) }, "periodic sync failed");
-    }
-  }
-
-  /** Waits for the end of a run, so that the next one does not overlap it, and tells what it had to repair. */
-  async #report(id: string): Promise<void> {
-    const { engine, log, stopping } = this.context;
-    while (!stopping.aborted) {
-      const summary = await summaryOf(engine, id);
-      if (isOver(summary.run)) {
-        const repairs = await repairsOf(engine, summary);
-        await keepRepairs(engine, repairs);
-        const lag = repairs.lagMs === undefined ? {} : { convergence_lag_s: repairs.lagMs / 1000 };
-        log.info({ run: id, repaired: repairs.files, ...lag }, "periodic sync ended");
-        return;
+    const { engine, config, log } = this.context;
+    if (config.schedule === undefined) return;
+    let all: Repairs | undefined;
+    for (const route of routesOf(config)) {
+      const { bucket, destination } = route;
+      try {
+        const repairs = await syncRoute(this.context, route);
+        if (repairs === undefined) return;
+        const { run, copied, removed, lagMs } = repairs;
+        const lag = lagMs === undefined ? {} : { convergence_lag_s: lagMs / 1000 };
+        log.info(
+          { run, bucket, destination, repaired: copied + removed, removed, ...lag },
+          "periodic sync ended",
+        );
+        all = all === undefined ? repairs : together(all, repairs);
+      } catch (error) {
+        log.error({ bucket, destination, error: redactText(messageOf(error)) }, "periodic sync failed");
       }
-      await sleep(LOOK_MS, undefined, { signal: stopping }).catch(() => {});
     }
+    if (all !== undefined) await keepRepairs(engine, all);
   }
 
   async stop(): Promise<void> {
@@ -97,4 +86,17 @@ export class PeriodicSync {
 function isSame(known: { every?: number; pattern?: string; tz?: string }, schedule: Schedule): boolean {
   if ("everyMs" in schedule) return known.every === schedule.everyMs;
   return known.pattern === schedule.cron && known.tz === schedule.timeZone;
+}
+
+/** What was to do for two routes, one after the other. */
+function together(before: Repairs, after: Repairs): Repairs {
+  const lags = [before.lagMs, after.lagMs].filter((lag) => lag !== undefined);
+  return {
+    run: after.run,
+    endedMs: after.endedMs,
+    copied: before.copied + after.copied,
+    removed: before.removed + after.removed,
+    lagMs: lags.length === 0 ? undefined : Math.max(...lags),
+    notRemoved: [before.notRemoved, after.notRemoved].filter((why) => why !== "").join("; "),
+  };
 }

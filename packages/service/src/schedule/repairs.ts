@@ -13,20 +13,27 @@ const keptSchema = z.object({
   run: z.string(),
   ended: z.coerce.number(),
   files: z.coerce.number(),
+  removed: z.coerce.number().default(0),
+  why: z.string().default(""),
   lag: z.union([z.literal("").transform(() => undefined), z.coerce.number()]),
 });
 
 /** What a sync of everything found to do, which no notification had told of. */
 export interface Repairs {
+  /** The run that copied; of several routes the last one's. */
   run: string;
   endedMs: number;
   /** Files that it copied. */
-  files: number;
+  copied: number;
+  /** Files that it removed. */
+  removed: number;
+  /** Why nothing was removed although a route deletes, or "". */
+  notRemoved: string;
   /** How long the oldest of them had been different (ms); undefined where it copied none, or no time is known. */
   lagMs: number | undefined;
 }
 
-/** Works out what a run repaired, as far as its files are still kept. */
+/** Works out what a run that copies repaired, as far as its files are still kept. */
 export async function repairsOf(engine: Engine, { run, counts }: RunSummary): Promise<Repairs> {
   const endedMs = run.endedMs ?? Date.now();
   const { done } = await filesDone(engine, run, counts, ["copied"]);
@@ -41,21 +48,22 @@ export async function repairsOf(engine: Engine, { run, counts }: RunSummary): Pr
     }
   }
   const lagMs = oldestMs === undefined ? undefined : Math.max(endedMs - oldestMs, 0);
-  return { run: run.id, endedMs, files: counts.copied, lagMs };
+  return { run: run.id, endedMs, copied: counts.copied, removed: 0, notRemoved: "", lagMs };
 }
 
 /** Keeps what the last periodic sync repaired. */
 export async function keepRepairs(
   { redis, keys }: Engine,
-  { run, endedMs, files, lagMs }: Repairs,
+  { run, endedMs, copied, removed, notRemoved, lagMs }: Repairs,
 ): Promise<void> {
-  await redis.hset(keys.repairs(), { run, ended: endedMs, files, lag: lagMs ?? "" });
+  const kept = { run, ended: endedMs, files: copied, removed, why: notRemoved, lag: lagMs ?? "" };
+  await redis.hset(keys.repairs(), kept);
 }
 
 /** What the last periodic sync repaired; undefined before there was one. */
 export async function lastRepairs({ redis, keys }: Engine): Promise<Repairs | undefined> {
   const hash = await redis.hgetall(keys.repairs());
   if (hash.run === undefined) return undefined;
-  const { run, ended, files, lag } = keptSchema.parse(hash);
-  return { run, endedMs: ended, files, lagMs: lag };
+  const { run, ended, files, removed, why, lag } = keptSchema.parse(hash);
+  return { run, endedMs: ended, copied: files, removed, notRemoved: why, lagMs: lag };
 }

@@ -7,7 +7,9 @@ export const UNTOKENED = ["loopback", "anybody"];
 
 /** Who asks. */
 export interface Caller {
-  /** Id of the token; `environment` for API_TOKEN, or one of {@link UNTOKENED}. */
+  /** Id of the token; `environment` for API_TOKEN, `proxy:` and the user that a proxy named, or one of {@link UNTOKENED}. */
   id: string;
   scopes: readonly Scope[];
+  /** Whether browsers send by themselves what says so, for pages of other origins too. Default false. */
+  isAmbient?: boolean;
 }

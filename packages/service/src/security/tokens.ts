@@ -94,10 +94,21 @@ export class TokenStore {
   async verify(given: string): Promise<Caller | undefined> {
     const [prefix, id = ""] = given.split("_");
     if (prefix !== PREFIX || !/^[0-9a-f]{12}$/.test(id)) return undefined;
+    return await this.callerOf(id, hashOf(given));
+  }
+
+  /**
+   * Whose token it is that somebody has shown before.
+   *
+   * @param sha256 of the token.
+   * @returns undefined for one that is not known any more or has expired.
+   */
+  async callerOf(id: string, sha256: Buffer): Promise<Caller | undefined> {
     const text = await this.redis.hget(this.keys.tokens(), id);
     if (text === null) return undefined;
     const stored = storedSchema.parse(JSON.parse(text));
-    if (!timingSafeEqual(hashOf(given), Buffer.from(stored.sha256, "hex"))) return undefined;
+    const wanted = Buffer.from(stored.sha256, "hex");
+    if (sha256.length !== wanted.length || !timingSafeEqual(sha256, wanted)) return undefined;
     const nowMs = Date.now();
     if (stored.expiresMs !== undefined && stored.expiresMs <= nowMs) return undefined;
     if (nowMs >= (this.#usedMs.get(id) ?? 0) + USED_EVERY_MS) {
@@ -108,6 +119,7 @@ export class TokenStore {
   }
 }
 
-function hashOf(token: string): Buffer {
+/** The SHA-256 of a token. */
+export function hashOf(token: string): Buffer {
   return createHash("sha256").update(token).digest();
 }

@@ -25,8 +25,15 @@ const NO_LIMIT = 1_000_000;
 /** One message, the same at each try. */
 interface Message {
   run: string;
+  /** How often the run had been taken up again after an end. Default 0. */
+  round?: number;
   /** JSON. */
   body: string;
+}
+
+/** The name of a message: its run, and which end of it. */
+function nameOf({ run, round = 0 }: Message, separator: string): string {
+  return round === 0 ? run : `${run}${separator}${round}`;
 }
 
 /** The try failed, and another follows. */
@@ -66,7 +73,7 @@ export class Deliveries {
   /** Schedules a delivery. Nothing happens where it is scheduled already. */
   async schedule(message: Message): Promise<void> {
     await this.#queue.add(QUEUE, message, {
-      jobId: message.run,
+      jobId: nameOf(message, "-"),
       attempts: NO_LIMIT,
       backoff: { type: "growing" },
       removeOnComplete: true,
@@ -76,15 +83,16 @@ export class Deliveries {
 
   async #deliver(job: Job<Message>): Promise<void> {
     const { config, log } = this.context;
-    const { run, body } = job.data;
+    const { run, round = 0 } = job.data;
     const standing = await this.#webhooks.get(run);
-    if (standing?.target === undefined) return; // delivered before, or its run is forgotten
+    // Delivered before, or its run is forgotten or was taken up again: its next end is told of.
+    if (standing?.target === undefined || standing.round !== round) return;
     const attempts = standing.attempts + 1;
-    const { status, error } = await this.#post(standing.target, run, body);
+    const { status, error } = await this.#post(standing.target, job.data);
     failpoint("posted");
     const isDelivered = status !== undefined && status >= 200 && status < 300;
     const lastError = isDelivered ? undefined : (error ?? `answered ${status}`);
-    const noted = { attempts, lastStatus: status, lastError };
+    const noted = { round, attempts, lastStatus: status, lastError };
     const about = { run, attempts, url: standing.url, ...(isDelivered ? {} : { error: lastError }) };
     if (isDelivered) {
       await this.#webhooks.note(run, { ...noted, state: "delivered" });
@@ -104,10 +112,10 @@ export class Deliveries {
 
   async #post(
     { url, secret }: WebhookTarget,
-    run: string,
-    body: string,
+    message: Message,
   ): Promise<{ status?: number; error?: string }> {
-    const id = `msg_${run}`;
+    const { body } = message;
+    const id = `msg_${nameOf(message, "_")}`;
     const timestamp = Math.floor(Date.now() / 1000);
     const headers = {
       "webhook-id": id,
@@ -115,7 +123,7 @@ export class Deliveries {
       ...(secret === undefined ? {} : { "webhook-signature": signatureOf(secret, id, timestamp, body) }),
     };
     try {
-      return { status: await postJson(new URL(url), body, headers, this.context.guard) };
+      return { status: await postJson(url, body, headers, this.context.guard) };
     } catch (error) {
       return { error: redactText(messageOf(error)) };
     }

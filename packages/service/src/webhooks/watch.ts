@@ -57,16 +57,17 @@ export class WebhookWatch {
     if (standing.target.events.includes(event)) {
       const timestamp = new Date(summary.run.endedMs ?? Date.now()).toISOString();
       const body = JSON.stringify({ type: `run.${event}`, timestamp, data: showRun(summary) });
-      await this.#deliveries.schedule({ run: id, body });
+      await this.#deliveries.schedule({ run: id, round: standing.round, body });
       failpoint("scheduled");
     } else
       await this.#webhooks.note(id, {
+        round: standing.round,
         state: "skipped",
         attempts: 0,
         lastStatus: undefined,
         lastError: undefined,
       });
-    await this.#webhooks.settle(id);
+    await this.#webhooks.settle(id, summary.run.generation);
   }
 
   /** @returns undefined where the run is forgotten. */

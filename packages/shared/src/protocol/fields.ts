@@ -58,8 +58,10 @@ export const WEBHOOK = {
   /** Status of the last answer, and why the last try failed; or "". */
   status: "status",
   error: "error",
-  /** Where it leads, its secret and its events (JSON); absent once it has ended. */
+  /** Where it leads, its secret and its events (JSON); absent once it has ended: then it is kept apart for a while. */
   target: "target",
+  /** How often the run was taken up again after an end that was noted; absent for never. */
+  round: "round",
 } as const;
 
 /** A request with an idempotency key. */

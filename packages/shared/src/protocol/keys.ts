@@ -90,6 +90,8 @@ export class Keys {
   tokens = () => `${this.namespace}:tokens`;
   /** Hash of when they were last used (ms), by id. */
   tokensUsed = () => `${this.namespace}:tokens:used`;
+  /** Login of a browser (JSON), by the hash of its id. It expires. */
+  session = (hash: string) => `${this.namespace}:service:session:${hash}`;
   /** Stream of what was changed over the HTTP service, and by whom. */
   audit = () => `${this.namespace}:audit`;
   /** Hash of what the last periodic sync had to repair: run, when it ended (ms), files, and the lag (ms). */
@@ -104,6 +106,8 @@ export class Keys {
   requestRate = (caller: string) => `${this.namespace}:service:rate:${caller}`;
   /** Hash of the webhook of a run. */
   webhook = (id: string) => `${this.namespace}:run:${id}:webhook`;
+  /** Where the webhook of a run leads, with its secret, once it has ended. It expires. */
+  webhookTarget = (id: string) => `${this.namespace}:run:${id}:webhook:target`;
   /** Sorted set of runs whose webhooks wait for their ends, by when the runs began (ms). */
   webhooks = () => `${this.namespace}:service:webhooks`;
 

@@ -1,20 +1,15 @@
 import type { Redis } from "ioredis";
-import { z } from "zod";
 import { SettingsError } from "../errors.js";
-import { newRunId } from "../ids.js";
 import type { RunCounts } from "../outcome.js";
 import { OUTCOMES } from "../outcome.js";
 import { isProcessDead } from "../process-name.js";
-import { redactUrl } from "../redact.js";
 import { pipelined } from "../redis/script.js";
-import { kindOf, type Run, type RunSecrets, type RunSpec, type WebhookTarget } from "../run.js";
+import type { Run } from "../run.js";
 import { count } from "../telemetry.js";
 import { ForgottenError, RunLostError } from "./backlog.js";
-import { RUN, SECRETS, WEBHOOK } from "./fields.js";
-import { ClaimLostError, type RequestClaim } from "./idempotency.js";
+import { RUN } from "./fields.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { cancelScript } from "./lua/cancel.lua.js";
-import { createRunScript } from "./lua/create-run.lua.js";
 import { finishRunScript } from "./lua/finish.lua.js";
 import { holdScript } from "./lua/hold.lua.js";
 import { leaveScript } from "./lua/leave.lua.js";
@@ -22,13 +17,10 @@ import { noteFieldScript } from "./lua/note-field.lua.js";
 import { sealScript } from "./lua/seal.lua.js";
 import { settleLostScript } from "./lua/settle-lost.lua.js";
 import { takeScript } from "./lua/take.lua.js";
-import { FOLLOW_MS } from "./outcome-stream.js";
 import { readRun } from "./run-record.js";
 
 /** Runs that are read in one call. */
 const PAGE = 200;
-/** Secrets of a run are forgotten after this time, in seconds: a retry after that needs them anew. */
-const SECRETS_TTL_SECONDS = 7 * 86_400;
 /** Those who follow a run that has ended are forgotten after this time, in seconds. */
 const FOLLOWERS_TTL_SECONDS = 3_600;
 /**
@@ -47,14 +39,6 @@ const LOST = JSON.stringify({
 /** Owner to the script that ends runs: anybody's. */
 const ANYBODY = "*";
 
-/** A file that did not succeed, as it is stored. */
-const failureSchema = z.object({
-  job: z.object({ s: z.string(), d: z.string() }).loose(),
-  error: z.object({ class: z.string(), message: z.string() }),
-  attempts: z.number().default(0),
-});
-export type Failure = z.infer<typeof failureSchema> & { index: number };
-
 /** What a dispatcher needs to know of a fleet's run. */
 export interface Standing {
   /** All its files have ended, and whoever saw that has said so. */
@@ -66,17 +50,10 @@ export interface Standing {
   chunks: number;
 }
 
-/** What is recorded in the same step as a run: all of it is there, or neither it nor the run. */
-export interface CreatedAlong {
-  /** Whether a server of the HTTP service expands the run, and any other if that one dies. Default false. */
-  isExpandedByServer?: boolean;
-  /** The request that makes it, if that has an idempotency key, and what is answered when it is repeated. */
-  request?: { claim: Pick<RequestClaim, "name" | "token">; answer(run: Run): string } | undefined;
-}
-
 /**
  * Runs and what became of their files. The truth about files is in bitmaps; the hash of a run is about the run alone.
- * Who forgets old runs: run-retention.ts.
+ * Who records a run: record-run.ts; its secrets: secret-store.ts; what failed: run-failures.ts; who forgets old runs:
+ * run-retention.ts.
  */
 export class Ledger {
   /**
@@ -85,83 +62,11 @@ export class Ledger {
    *   said.
    */
   constructor(
-    private readonly redis: Redis,
-    private readonly keys: Keys,
-    private readonly owner: string,
+    readonly redis: Redis,
+    readonly keys: Keys,
+    readonly owner: string,
     private readonly whereabouts = "",
   ) {}
-
-  /**
-   * Records a run that this process works on.
-   *
-   * @param id of a run that Redis has forgotten. Default: a new one.
-   * @param along what is recorded in the same step. Default: nothing.
-   * @returns its id.
-   * @throws ClaimLostError, with nothing recorded, where the claim of its request is another's by now.
-   */
-  async create(
-    spec: RunSpec,
-    secrets: RunSecrets,
-    id = newRunId(),
-    { isExpandedByServer = false, request }: CreatedAlong = {},
-  ): Promise<string> {
-    const startedMs = Date.now();
-    const ofRun = {
-      [RUN.state]: "running",
-      [RUN.owner]: this.owner,
-      [RUN.startedMs]: String(startedMs),
-      [RUN.kind]: kindOf(spec),
-      [RUN.spec]: JSON.stringify(spec),
-      [RUN.batch]: "0",
-      [RUN.files]: "0",
-      [RUN.bytes]: "0",
-      [RUN.generation]: "0",
-      [RUN.keepOutcomes]: String(spec.keepOutcomes?.most ?? 0),
-      [RUN.keepOutcomesMs]: String(spec.keepOutcomes?.ms ?? 0),
-      ...(spec.deadlineMs === undefined ? {} : { [RUN.deadlineMs]: String(spec.deadlineMs) }),
-      ...(spec.stopAfterFailures === undefined
-        ? {}
-        : { [RUN.stopAfterFailures]: String(spec.stopAfterFailures) }),
-      // What nobody is about to follow is not kept in full.
-      ...(spec.fleet && !isExpandedByServer ? { [RUN.followedUntilMs]: String(startedMs + FOLLOW_MS) } : {}),
-      ...(request === undefined ? {} : { [RUN.idempotency]: request.claim.name }),
-    };
-    const ofSecrets = {
-      [SECRETS.headers]: JSON.stringify(secrets.headers),
-      [SECRETS.sources]: JSON.stringify(secrets.sources),
-      ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
-      ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
-      ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
-    };
-    const [runValues = [], secretValues = [], webhookValues = []] = [
-      ofRun,
-      ofSecrets,
-      webhookFields(secrets.webhook),
-    ].map((fields) => Object.entries(fields).flat());
-    const { keys } = this;
-    const created = await createRunScript.run(
-      this.redis,
-      [
-        ...[keys.run(id), keys.secrets(id), keys.runs(), keys.runIndexes()[0] as string, keys.active()],
-        ...[keys.expanding(), keys.webhook(id), keys.webhooks()],
-        request === undefined ? keys.run(id) : keys.idempotency(request.claim.name),
-      ],
-      [
-        ...[
-          id,
-          startedMs,
-          hasSecrets(secrets) ? SECRETS_TTL_SECONDS : 0,
-          spec.fleet ? PRODUCER_SILENCE_MS : 0,
-        ],
-        isExpandedByServer ? 1 : 0,
-        request?.claim.token ?? "",
-        request === undefined ? "" : request.answer(newRun(id, ofRun)),
-        ...[runValues.length, secretValues.length, ...runValues, ...secretValues, ...webhookValues],
-      ],
-    );
-    if (created !== 1) throw new ClaimLostError();
-    return id;
-  }
 
   /**
    * Forgets the claims of a run, which serve to find duplicates while it is expanded.
@@ -332,78 +237,6 @@ export class Ledger {
     return counts;
   }
 
-  /** Files that did not succeed, in pages and in no order. */
-  async *failures(id: string): AsyncGenerator<Failure[]> {
-    let cursor = "0";
-    do {
-      const [next, flat] = await this.redis.hscan(this.keys.failed(id), cursor, "COUNT", 500);
-      cursor = next;
-      const page: Failure[] = [];
-      for (let at = 0; at + 1 < flat.length; at += 2) {
-        const parsed = failureSchema.parse(JSON.parse(flat[at + 1] as string));
-        page.push({ ...parsed, index: Number(flat[at]) });
-      }
-      if (page.length > 0) yield page;
-    } while (cursor !== "0");
-  }
-
-  /** Secrets of the command line. @throws SettingsError when they have expired. */
-  async secrets(id: string): Promise<RunSecrets> {
-    const [headers, sources, baseUrl, logins] = await this.redis.hmget(
-      this.keys.secrets(id),
-      SECRETS.headers,
-      SECRETS.sources,
-      SECRETS.baseUrl,
-      SECRETS.logins,
-    );
-    if (headers == null || sources == null) {
-      throw new SettingsError(`the credentials of run ${id} have expired: start a new sync`);
-    }
-    return {
-      headers: JSON.parse(headers),
-      sources: JSON.parse(sources),
-      ...(baseUrl == null ? {} : { baseUrl }),
-      ...(logins == null ? {} : { logins: JSON.parse(logins) }),
-    };
-  }
-
-  /** The list that came with the request of a run. @throws SettingsError when it is not kept any more. */
-  async storedList(id: string): Promise<string> {
-    const list = await this.redis.hget(this.keys.secrets(id), SECRETS.list);
-    if (list === null)
-      throw new SettingsError(`the list of run ${id} is not kept any more: start a new sync`);
-    return list;
-  }
-
-  /** Forgets the list that came with the request of a run. */
-  async dropStoredList(id: string): Promise<void> {
-    await this.redis.hdel(this.keys.secrets(id), SECRETS.list);
-  }
-
-  /** Forgets the users and passwords for URLs in the run's list: each file that needs one has its own by now. */
-  async forgetLogins(id: string): Promise<void> {
-    await this.redis.hdel(this.keys.secrets(id), SECRETS.logins);
-  }
-
-  /**
-   * Stores sources with their secrets, by flight. What a flight has stays: sources that differ in a secret alone have the
-   * same one where they have the same destination, which is the first one's.
-   */
-  async keepSecretSources(id: string, sources: Map<string, string>): Promise<void> {
-    if (sources.size === 0) return;
-    const key = this.keys.secrets(id);
-    await pipelined(this.redis, (redis) => {
-      const pipeline = redis.pipeline();
-      for (const [flight, source] of sources) pipeline.hsetnx(key, flight, source);
-      return pipeline.expire(key, SECRETS_TTL_SECONDS);
-    });
-  }
-
-  /** The source of a file with its secrets; undefined where none is stored. */
-  async secretSource(id: string, flight: string): Promise<string | undefined> {
-    return (await this.redis.hget(this.keys.secrets(id), flight)) ?? undefined;
-  }
-
   /**
    * Makes this process the one that works on the run.
    *
@@ -428,6 +261,7 @@ export class Ledger {
         this.keys.active(),
         this.keys.failed(run.id),
         this.keys.outcomes(run.id),
+        ...[this.keys.webhook(run.id), this.keys.webhookTarget(run.id), this.keys.webhooks()],
         ...this.keys.runIndexes(),
       ],
       [this.owner, deadOwner, run.spec.fleet ? run.id : "", PRODUCER_SILENCE_MS, run.id, lifts ? "1" : ""],
@@ -613,28 +447,6 @@ export class Ledger {
   async settledBytes(id: string, firstIndex: number, lastIndex: number): Promise<Buffer> {
     return await this.redis.getrangeBuffer(this.keys.done(id), firstIndex >> 3, lastIndex >> 3);
   }
-}
-
-function webhookFields(target: WebhookTarget | undefined): Record<string, string> {
-  if (target === undefined) return {};
-  return {
-    [WEBHOOK.state]: "waiting",
-    [WEBHOOK.url]: redactUrl(target.url),
-    [WEBHOOK.attempts]: "0",
-    [WEBHOOK.target]: JSON.stringify(target),
-  };
-}
-
-/** A run as it is in the moment that it is recorded: its producer is alive. */
-function newRun(id: string, fields: Record<string, string>): Run {
-  return readRun(id, { ...fields, [RUN.ownerUntilMs]: String(Number.MAX_SAFE_INTEGER) }) as Run;
-}
-
-/** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */
-function hasSecrets({ headers, sources, baseUrl, list, logins }: RunSecrets): boolean {
-  const locations = baseUrl === undefined ? sources : [...sources, baseUrl];
-  const isSecret = locations.some((location) => redactUrl(location) !== location);
-  return isSecret || Object.keys(headers).length > 0 || list !== undefined || logins !== undefined;
 }
 
 /** Outcomes that have a bitmap. */

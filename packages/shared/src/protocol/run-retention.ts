@@ -201,6 +201,7 @@ function namesOf(keys: Keys, id: string): string[] {
     keys.backlog(id),
     keys.secrets(id),
     keys.webhook(id),
+    keys.webhookTarget(id),
     keys.inFlight(id),
     keys.joined(id),
     keys.outcomes(id),

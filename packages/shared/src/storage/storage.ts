@@ -162,6 +162,8 @@ export interface ListedName {
 export interface ListOptions {
   /** Called with names before anything is opened. */
   wanted(name: string): boolean;
+  /** What all wanted names begin with: others may be left out without being asked about. Default: anything. */
+  beginning?: string | undefined;
   /** Mark after which the listing starts; undefined for the beginning. */
   after: string | undefined;
 }
@@ -185,9 +187,10 @@ export interface Lister {
   /**
    * Yields all names below a tree in byte order.
    *
+   * @param beginning of the names that matter: others may be left out. Default: all matter.
    * @throws ListingError, TransferError if it cannot be listed completely.
    */
-  names(location: string): AsyncGenerator<ListedName>;
+  names(location: string, beginning?: string): AsyncGenerator<ListedName>;
   close(): Promise<void>;
 }
 

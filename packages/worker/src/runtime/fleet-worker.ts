@@ -6,6 +6,7 @@ import { fileCancellations } from "@drover/shared/protocol/file-cancellations";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
+import { SecretStore } from "@drover/shared/protocol/secret-store";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { AllowedRoots, Services } from "@drover/shared/storage/storage";
@@ -158,7 +159,7 @@ export class FleetWorker {
     const { redis, keys, concurrency, guard, onError } = this.options;
     const { spec } = await this.#ledger.get(id);
     const secrets = spec.ownFlights
-      ? await this.#ledger.secrets(id).catch((error) => {
+      ? await new SecretStore(redis, keys).get(id).catch((error) => {
           if (!(error instanceof SettingsError)) throw error; // otherwise they have expired
         })
       : { headers: {} };

@@ -5,7 +5,7 @@ import { Admission } from "@drover/shared/protocol/admission";
 import { Flights } from "@drover/shared/protocol/flights";
 import { type HostBreakers, probeMsOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
-import { Ledger } from "@drover/shared/protocol/ledger";
+import { SecretStore } from "@drover/shared/protocol/secret-store";
 import { type RunSpec, rootsWritten, suffixBeside } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
@@ -56,13 +56,13 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const { redis, keys, runId, spec, headers } = options;
   const probeMs = probeMsOf(spec);
   const flights = new Flights(runId, spec);
-  const ledger = new Ledger(redis, keys, PROCESS_NAME);
+  const secrets = new SecretStore(redis, keys);
   const connections = options.filesAtOnce * CONNECTIONS_PER_FILE;
   const { timeoutMs, userAgent } = spec;
   const guard = spec.guarded ? (options.guard ?? new AddressGuard()) : undefined;
   const http = new HttpClient({ timeoutMs, connections, userAgent, guard });
   const secretLocation = async (job: TransferJob) => {
-    const location = await ledger.secretSource(runId, flights.secretOf(job));
+    const location = await secrets.source(runId, flights.secretOf(job));
     if (location !== undefined) return location;
     const why = "the credentials of this run have expired: start a new sync";
     throw new TransferError("credentials", why, { permanent: true });

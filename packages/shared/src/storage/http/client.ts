@@ -40,7 +40,7 @@ export interface HttpOptions {
   discardMs?: number;
   /** Value of User-Agent where a request has none of its own; default `drover/VERSION`. */
   userAgent?: string | undefined;
-  /** Decides where GETs may lead, redirects included. By default they may lead to every host that is named. */
+  /** Decides where GETs and posts may lead, redirects included. By default they may lead to every host that is named. */
   guard?: AddressGuard | undefined;
   /** Whether GETs follow redirects. Default true. */
   followsRedirects?: boolean;
@@ -93,11 +93,11 @@ export class HttpClient {
   /** For hosts reached by a redirect: public addresses only, plus loopback if the user named it. */
   #guarded: Agent | undefined;
   #guardedLoopback: Agent | undefined;
-  /** For all GETs where the options have a guard. */
+  /** For all GETs and posts where the options have a guard. */
   #checked: Agent | undefined;
   #services: Connections | undefined;
   readonly #proxies = new Proxies();
-  /** The proxies of GETs. */
+  /** The proxies of GETs and posts. */
   readonly #getProxies: Proxies;
   readonly #tunnels = new Set<Socket>();
   readonly #userAgent: string;
@@ -190,6 +190,27 @@ export class HttpClient {
       }
       target = next;
     }
+  }
+
+  /**
+   * Posts a body to where a URL leads, as far as the guard lets it. Redirects are returned, not followed.
+   *
+   * @throws TransferError if no response was received; class `address` where the guard refuses the URL.
+   */
+  async post(url: string, body: Uint8Array, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    const target = parseUrl(url);
+    const hasLogin = target.username !== "" || target.password !== "";
+    return await this.#request(
+      this.#agentFor(target, target),
+      { origin: target.origin, path: target.pathname + target.search },
+      {
+        ...headers,
+        ...(hasLogin ? { authorization: basicAuth(target) } : {}),
+        "content-length": String(body.length),
+      },
+      signal,
+      { method: "POST", body, short: true },
+    );
   }
 
   /**

@@ -91,13 +91,13 @@ export class S3Lister implements Lister {
     return page.objects.keys.length > 0 ? objectsOf(page, 1)[0] : undefined;
   }
 
-  async *list(location: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
+  async *list(location: string, { wanted, beginning = "", after }: ListOptions): AsyncGenerator<Listed> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
     const written = this.#writtenIn(bucket);
     const own = below(written, prefix);
     const isDestination = written !== undefined && prefix.startsWith(written);
-    for await (const objects of this.#below(bucket, prefix, after ?? "")) {
+    for await (const objects of this.#below(bucket, prefix + beginning, after ?? "")) {
       let last: string | undefined;
       for (const object of objects) {
         const { key } = object;
@@ -132,11 +132,11 @@ export class S3Lister implements Lister {
     }
   }
 
-  async *names(location: string): AsyncGenerator<ListedName> {
+  async *names(location: string, beginning = ""): AsyncGenerator<ListedName> {
     const { bucket, key } = parseS3(location);
     const prefix = asPrefix(key);
     const own = below(this.#writtenIn(bucket), prefix);
-    for await (const objects of this.#toItsEnd(bucket, prefix)) {
+    for await (const objects of this.#toItsEnd(bucket, prefix + beginning)) {
       for (const { key, etag, unreadable } of objects) {
         if (own !== undefined && key.startsWith(own)) continue;
         if (unreadable && this.options.of === "destination") continue; // no sync has written it
@@ -150,7 +150,7 @@ export class S3Lister implements Lister {
     }
   }
 
-  /** Pages of everything below a prefix, in the order of keys. */
+  /** Pages of everything whose key begins with a prefix, in the order of keys. */
   async *#below(bucket: string, prefix: string, startAfter: string): AsyncGenerator<ListedObject[]> {
     yield* listObjects(this.#listPage, bucket, prefix, startAfter, this.options.signal);
   }

@@ -1,0 +1,23 @@
+import type { Page } from "../page.js";
+import { auditPage } from "./audit.js";
+import { eventsPage } from "./events.js";
+import { failuresPage } from "./failures.js";
+import { filesPage } from "./files.js";
+import { hostsPage } from "./hosts.js";
+import { overviewPage } from "./overview.js";
+import { runPage } from "./run.js";
+import { runsPage } from "./runs.js";
+import { workersPage } from "./workers.js";
+
+/** All pages, in the order of the navigation. What is asked for without a path is the first one. */
+export const PAGES: readonly Page[] = [
+  overviewPage,
+  runsPage,
+  hostsPage,
+  workersPage,
+  eventsPage,
+  auditPage,
+  runPage,
+  filesPage,
+  failuresPage,
+];
