@@ -8,7 +8,6 @@
 # ALERTS=alertmanager starts Alertmanager in place of Grafana's alerts. Services after `up` are the only ones started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck disable=SC2012
 wait_seconds=${WAIT_SECONDS:-240}
 
 compose() {
@@ -57,7 +56,7 @@ not_ready() {
 
 up() {
   make_env
-  compose build --quiet api 2>/dev/null || compose build api
+  compose build samples
   compose up -d --remove-orphans "$@"
   local ends=$((SECONDS + wait_seconds)) missing
   while missing=$(not_ready) && [ -n "$missing" ]; do

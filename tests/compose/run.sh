@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts the stack of docker-compose.yml with two workers, kills one of them in the middle of a run, and looks at every file.
 # It needs a Docker engine with Compose, and the images of Node and Valkey; exits with 69 where they are not there. With
-# that of SeaweedFS, what is put into the bucket has to arrive as well.
+# that of SeaweedFS, what is put into the bucket has to arrive as well; with that of Prometheus, all have to tell their metrics.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -20,11 +20,18 @@ ends() {
 }
 trap ends EXIT
 
+more=()
+if has "${PROMETHEUS_IMAGE:-prom/prometheus:v3.13.1}"; then
+  more=(prometheus)
+  export WITH_PROMETHEUS=yes
+else
+  echo "without Prometheus, whose image is not there"
+fi
 if has "${SEAWEEDFS_IMAGE:-chrislusf/seaweedfs:4.47}"; then
-  scripts/compose.sh up valkey seaweedfs samples api worker
+  scripts/compose.sh up valkey seaweedfs samples api worker "${more[@]}"
   export WITH_S3=yes
 else
   echo "without SeaweedFS, whose image is not there"
-  scripts/compose.sh up --no-deps valkey api worker
+  scripts/compose.sh up --no-deps valkey api worker "${more[@]}"
 fi
 scripts/with-node.sh node tests/compose/killed-worker.mjs

@@ -1,5 +1,7 @@
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { SETTINGS } from "@drover/cli/settings/settings";
+import { FLEET_METRICS } from "@drover/shared/metrics/names";
 import { Keys } from "@drover/shared/protocol/keys";
 import { FILES_PER_SCALING_UNIT } from "@drover/shared/protocol/scaling";
 import { describe, expect, it } from "vitest";
@@ -28,12 +30,24 @@ describe("what the manifests and the code both name", () => {
     expect(lists).toEqual([new Keys().scaling()]);
   });
 
+  it("is one metric of KEDA's Prometheus trigger", () => {
+    const queries = triggers
+      .filter(({ type }) => type === "prometheus")
+      .map(({ metadata }) => metadata.query);
+    expect(queries).toEqual([`max(${FLEET_METRICS.scalingFiles.name}{namespace="drover"})`]);
+  });
+
   it("is how many files an element of that list stands for", () => {
     const scaled = objects.find(
       ({ kind, spec }) => kind === "ScaledObject" && spec.advanced.scalingModifiers,
     );
     expect(scaled.spec.advanced.scalingModifiers.formula).toBe(`units * ${FILES_PER_SCALING_UNIT}`);
   });
+});
+
+it("has the rules of Prometheus for its operator, too", () => {
+  const made = execFileSync("node", ["scripts/k8s/rules.mjs"], { encoding: "utf8" });
+  expect(readFileSync("k8s/overlays/monitoring-operator/rules.yaml", "utf8")).toBe(made);
 });
 
 describe("drain deadline and the time until the kill", () => {
@@ -87,5 +101,53 @@ describe("every pod", () => {
       });
       expect(container.livenessProbe?.exec).toBeUndefined(); // never asks Redis
     }
+  });
+});
+
+describe("the manifests", () => {
+  const ofKind = (kind: string) => objects.filter((each) => each.kind === kind);
+
+  it("spread the pods of every Deployment, and bound its disruptions", () => {
+    const bounded = ofKind("PodDisruptionBudget").map(({ spec }) => spec.selector.matchLabels);
+    for (const { spec } of ofKind("Deployment")) {
+      const labels = spec.selector.matchLabels;
+      expect(bounded).toContainEqual(labels);
+      const constraints = spec.template.spec.topologySpreadConstraints;
+      // biome-ignore lint/suspicious/noExplicitAny: a manifest
+      expect(constraints.map((each: any) => [each.topologyKey, each.labelSelector.matchLabels])).toEqual([
+        ["kubernetes.io/hostname", labels],
+        ["topology.kubernetes.io/zone", labels],
+      ]);
+    }
+  });
+
+  it("let nothing in or out that no policy allows, and nothing out to private networks", () => {
+    const policies = ofKind("NetworkPolicy").map(({ spec }) => spec);
+    expect(policies).toContainEqual({ podSelector: {}, policyTypes: ["Ingress", "Egress"] });
+    // biome-ignore lint/suspicious/noExplicitAny: a manifest
+    const blocks = policies.flatMap(({ egress = [] }) => egress.flatMap((rule: any) => rule.to));
+    const outside = blocks.filter(({ ipBlock }) => ipBlock).map(({ ipBlock }) => ipBlock);
+    expect(outside.map(({ cidr }) => cidr)).toEqual(["0.0.0.0/0", "::/0"]);
+    expect(outside.flatMap(({ except }) => except)).toEqual(
+      expect.arrayContaining([
+        ...["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16"],
+        ...["fc00::/7", "fe80::/10"],
+      ]),
+    );
+  });
+
+  it("never scale to none, and know what to do where the number is not to be had", () => {
+    for (const { spec } of ofKind("ScaledObject")) {
+      expect(spec.minReplicaCount).toBeGreaterThanOrEqual(1);
+      expect(spec.fallback.replicas).toBeGreaterThanOrEqual(spec.minReplicaCount);
+      for (const { type, metadata } of spec.triggers)
+        if (type === "prometheus") expect(metadata.ignoreNullValues).toBe("false");
+    }
+  });
+
+  it("keep all of Valkey's writes and evict nothing", () => {
+    const conf = readFileSync("k8s/base/valkey.conf", "utf8");
+    for (const line of ["appendonly yes", "maxmemory-policy noeviction", "hash-max-listpack-value 1024"])
+      expect(conf.split("\n")).toContain(line);
   });
 });

@@ -11,6 +11,8 @@ const LATE_MS = 10_000;
 export interface HealthChecks {
   /** Bytes received by the files in progress, one number per file. */
   progress(): number[];
+  /** Whether files cannot move because Redis is away. */
+  waitsForRedis(): boolean;
   /** Time in ms without progress of any file after which the process counts as stuck. */
   stuckMs: number;
   ready(): boolean;
@@ -75,7 +77,8 @@ export class Health {
     this.#beatMs = performance.now();
     const progress = this.checks.progress();
     const now = progress.join();
-    if (progress.length === 0 || now !== this.#last) this.#movedMs = this.#beatMs;
+    if (progress.length === 0 || now !== this.#last || this.checks.waitsForRedis())
+      this.#movedMs = this.#beatMs;
     this.#last = now;
   }
 

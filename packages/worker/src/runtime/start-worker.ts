@@ -102,6 +102,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const rate = new Rate();
   const health = await listen(options.healthPort, roots, {
     progress: () => worker?.carrying.map((each) => each.receivedBytes) ?? [],
+    waitsForRedis: () => redis.status !== "ready",
     stuckMs: STUCK_MS,
     ready: () => worker !== undefined && redis.status === "ready" && worker.running && !draining,
   });
