@@ -27,6 +27,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
   const config = serviceConfigOf(flags.root ?? [], settings, resolved);
   const guard = new AddressGuard(flags.allowAddress);
   const log = serviceLogger(settings);
+  const metrics = new MetricsExporter();
   return await withEngine(values, async (engine) => {
     const service = await startService({
       engine,
@@ -34,14 +35,14 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       log,
       environmentToken: settings.apiToken,
       guard,
-      metrics: new MetricsExporter(),
+      metrics,
       insecure: flags.insecure ?? false,
       corsOrigins: settings.corsOrigins,
       assets: fileURLToPath(new URL("./assets", import.meta.url)),
       config,
       ...markerIn(values["state-dir"] as string),
     });
-    const may = { roots: config.roots, allowAddresses: flags.allowAddress ?? [] };
+    const may = { roots: config.roots, allowAddresses: flags.allowAddress ?? [], metrics };
     const worker = await startOwnWorker(engine, may, resolved, log);
     const concurrency = worker === undefined ? 0 : values.concurrency;
     log.info({ port: service.port, concurrency, roots: config.roots }, "service ready");

@@ -30,7 +30,7 @@ export class MetricsExporter {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: PREFIX });
     const [counters, histograms, spans] = [
-      mapped(COUNTER_METRICS, ({ labels, ...metric }) => counter({ ...metric, labels }, registers)),
+      mapped(COUNTER_METRICS, (metric) => counter(metric, registers)),
       mapped(HISTOGRAM_METRICS, (metric) => histogram(metric, registers)),
       mapped(SPAN_METRICS, (metric) => histogram(metric, registers)),
     ];
@@ -102,8 +102,18 @@ function mapped<Name extends string, From, To>(
 
 type Described = Metric & { labels: readonly string[] };
 
-function counter({ name, help, labels }: Described, registers: Registry[]): Counter {
-  return new Counter({ name, help, labelNames: [...labels], registers });
+function counter(
+  {
+    name,
+    help,
+    labels,
+    fromZero = [],
+  }: Described & { fromZero?: readonly Readonly<Record<string, string>>[] },
+  registers: Registry[],
+): Counter {
+  const counter = new Counter({ name, help, labelNames: [...labels], registers });
+  for (const values of fromZero) counter.inc(values, 0);
+  return counter;
 }
 
 function histogram(
