@@ -261,7 +261,7 @@ const TABLE = [
     name: "DroverEventsWait",
     runbook: "events-wait",
     severity: "page",
-    expression: `${fleet(FLEET.oldestEventSeconds)} > 1800`,
+    expression: `${fleet(FLEET.oldestEventSeconds)} > 1800 and ${notPaused}`,
     for: "10m",
     summary: "Events wait and no run is made of them",
     description: { text: "The oldest has waited for {value}.", format: "humanizeDuration" },

@@ -292,20 +292,7 @@ export const CASES: Record<AlertName, Cases> = {
       nothing("30m"),
     ],
   },
-  DroverOldestWaiting: (() => {
-    const cases = beyond(FLEET.oldestWaitingSeconds, {
-      over: 7_200,
-      under: 600,
-      value: "2h 0m 0s",
-      and: paused(0),
-    });
-    const held = {
-      when: "dispatch is paused",
-      series: [...api(FLEET.oldestWaitingSeconds, "7200x120"), ...paused(1)],
-      at: "60m",
-    };
-    return { ...cases, quiet: [...cases.quiet, held] };
-  })(),
+  DroverOldestWaiting: unlessPaused(FLEET.oldestWaitingSeconds, 7_200, "2h 0m 0s"),
   DroverFailuresHigh: {
     fires: [
       {
@@ -487,7 +474,7 @@ export const CASES: Record<AlertName, Cases> = {
     ],
     missing: [nothing("60m")],
   },
-  DroverEventsWait: beyond(FLEET.oldestEventSeconds, { over: 3_600, under: 60, value: "1h 0m 0s" }),
+  DroverEventsWait: unlessPaused(FLEET.oldestEventSeconds, 3_600, "1h 0m 0s"),
   DroverEventLag: {
     fires: [
       {
@@ -564,4 +551,15 @@ function withEvents(metric: Metric, over: number, value: string): Cases {
   };
   const never = { when: "none ever came", series: api(metric, `${over}x120`), at: "60m" };
   return { ...cases, quiet: [...cases.quiet, without], missing: [...cases.missing, never] };
+}
+
+/** What counts only while dispatch is not paused. */
+function unlessPaused(metric: Metric, over: number, value: string): Cases {
+  const cases = beyond(metric, { over, under: 60, value, and: paused(0) });
+  const held = {
+    when: "dispatch is paused",
+    series: [...api(metric, `${over}x120`), ...paused(1)],
+    at: "60m",
+  };
+  return { ...cases, quiet: [...cases.quiet, held] };
 }
