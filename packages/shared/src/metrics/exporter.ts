@@ -12,6 +12,8 @@ import {
 } from "./names.js";
 
 const PREFIX = "drover_";
+/** Gauges of prom-client with the ending of counters, which Prometheus' tools complain about; others tell the same by type. */
+const MISNAMED = ["handles", "requests", "resources"].map((what) => `nodejs_active_${what}_total`);
 
 /** A gauge that is set just before the metrics are told. */
 export interface SetGauge {
@@ -29,6 +31,7 @@ export class MetricsExporter {
   constructor() {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: PREFIX });
+    for (const name of MISNAMED) this.#registry.removeSingleMetric(PREFIX + name);
     const [counters, histograms, spans] = [
       mapped(COUNTER_METRICS, (metric) => counter(metric, registers)),
       mapped(HISTOGRAM_METRICS, (metric) => histogram(metric, registers)),

@@ -37,6 +37,7 @@ export const COUNTER_METRICS: Record<keyof Counters, Counted> = {
     name: "drover_admission_answers_total",
     help: "Answers to requests of workers to begin with a file.",
     labels: ["answer"],
+    fromZero: ["admitted", "done", "cancelled", "busy", "blocked", "wait"].map((answer) => ({ answer })),
   },
   "files.settled": {
     name: "drover_files_settled_total",
@@ -59,6 +60,7 @@ export const COUNTER_METRICS: Record<keyof Counters, Counted> = {
     name: "drover_leases_lost_total",
     help: "Leases that a worker had no longer, by the operation that found out.",
     labels: ["operation"],
+    fromZero: ["renew", "settle", "release"].map((operation) => ({ operation })),
   },
   "breakers.opened": {
     name: "drover_breakers_opened_total",
@@ -86,6 +88,7 @@ export const COUNTER_METRICS: Record<keyof Counters, Counted> = {
     name: "drover_redis_connection_changes_total",
     help: "Connections to Redis that broke (`away`) or came back (`back`).",
     labels: ["state"],
+    fromZero: ["away", "back"].map((state) => ({ state })),
   },
   "redis.resent": {
     name: "drover_redis_resent_total",
