@@ -1,0 +1,93 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describe, expect } from "vitest";
+import { until } from "../../harness/gate.js";
+import { metricsOf } from "../../harness/metrics.js";
+import { it } from "../../harness/service.js";
+
+/** URLs, each of another host. */
+const URLS = 2_000;
+/** Runs beside the one that has these URLs. */
+const RUNS = 200;
+/** What Node tells of itself differs by what it has open, by kind. */
+const OWN = /^drover_(nodejs|process)_/;
+
+/** A server that has every file, at every address of this machine. */
+async function everywhere() {
+  const server = createServer((request, response) => {
+    if (request.url?.includes("missing")) response.writeHead(404).end();
+    else response.end("x");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "0.0.0.0", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+describe("the series of metrics", () => {
+  it("are as many after thousands of URLs, hosts and runs as before", async ({ serve, fleet, work }) => {
+    const server = await everywhere();
+    try {
+      const worker = await fleet.worker("--health-port", "0", "--allow-address", "127.0.0.0/8");
+      const health = await until(
+        "the health port",
+        () => /"health_port":(\d+)/.exec(worker.stderr)?.[1] ?? undefined,
+      );
+      const service = await serve([...fleet.own, "--root", work.out], { API_RATE_LIMIT: "0" });
+      const urlOf = (at: number, file: string) =>
+        `http://127.1.${at >> 8}.${at & 255}:${server.port}/${file}-${at}`;
+      /** Two runs, and all that is asked of one. */
+      const play = async (urls: string[]) => {
+        const run = await service.runToEnd({ sources: urls, to: work.out });
+        for (const path of ["", "/files", "/report"]) await service.ask(`/api/v1/runs/${run.id}${path}`);
+        await service.ask(`/api/v1/hosts`);
+        return run;
+      };
+      const seriesOf = async () => {
+        const texts = await Promise.all(
+          [`${service.url}/metrics`, `http://127.0.0.1:${health}/metrics`].map(async (url) =>
+            (await fetch(url)).text(),
+          ),
+        );
+        return texts.map((text) => {
+          const all = [...metricsOf(text).keys()];
+          expect(all.filter((series) => OWN.test(series)).length).toBeLessThan(100);
+          return all.filter((series) => !OWN.test(series)).sort();
+        });
+      };
+      await play([urlOf(0, "file"), urlOf(1, "missing")]);
+      await service.ask(`/api/v1/runs/nonesuch`);
+      await seriesOf(); // its own request counts from the next one on
+      const before = await until("what comes beside", async () => {
+        const [api = [], carried = []] = await seriesOf();
+        return api.includes("drover_catalog_files") && [api, carried];
+      });
+      const many = Array.from({ length: URLS }, (_, at) => urlOf(at + 2, at % 10 === 0 ? "missing" : "file"));
+      const big = await service.ask("/api/v1/runs", { json: { sources: many, to: work.out } });
+      expect(big.status).toBe(202);
+      for (let from = 0; from < RUNS; from += 20)
+        await Promise.all(Array.from({ length: 20 }, (_, at) => play([urlOf(10_000 + from + at, "file")])));
+      const run = await until(
+        "the end of the large run",
+        async () => {
+          const { body } = await service.ask(`/api/v1/runs/${big.body.id}?wait=30`);
+          return body.state !== "running" && body;
+        },
+        150_000,
+      );
+      expect(run).toMatchObject({ files: URLS, copied: URLS * 0.9, failed: URLS * 0.1 });
+      await Promise.all(
+        Array.from({ length: 500 }, (_, at) => service.ask(`/api/v1/runs/no-such-run-${at}`)),
+      );
+      const after = await seriesOf();
+      expect(after).toEqual(before);
+      expect(Math.max(...after.map(({ length }) => length))).toBeLessThan(2_000);
+    } finally {
+      server.close();
+    }
+  }, 240_000);
+});
