@@ -114,6 +114,40 @@ describe("what is generated", () => {
   });
 });
 
+describe("docs/monitoring.md", () => {
+  const text = readFileSync(join(REPOSITORY, "docs/monitoring.md"), "utf8");
+  const between = (name: string) => {
+    const [, part = ""] = new RegExp(`<!-- ${name}: .* -->\\n([^]*)<!-- ${name} end -->`).exec(text) ?? [];
+    return part.trim();
+  };
+
+  it("has every alert", () => {
+    const rows = ALERTS.map(
+      ({ name, runbook, severity, for: time, summary }) =>
+        `| [${name}](runbooks/${runbook}.md) | ${severity} | ${time} | ${summary} |`,
+    );
+    const head = [
+      "| Alert | Severity | After | What it says |",
+      "| ----- | -------- | ----- | ------------ |",
+    ];
+    expect(between("alerts")).toBe([...head, ...rows].join("\n"));
+  });
+
+  it("has every metric", () => {
+    const process = new Set<string>(Object.values(names.PROCESS_METRICS).map(({ name }) => name));
+    const rows = (METRICS as (Metric & { help: string })[])
+      .filter(({ name }) => !process.has(name))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map(({ name, labels = [], buckets, help }) => {
+        const kind = buckets === undefined ? (name.endsWith("_total") ? "counter" : "gauge") : "histogram";
+        const all = labels.map((label) => `\`${label}\``).join(", ");
+        return `| \`${name}\` | ${kind} | ${all} | ${help} |`;
+      });
+    const head = ["| Metric | Kind | Labels | What it says |", "| ------ | ---- | ------ | ------------ |"];
+    expect(between("metrics")).toBe([...head, ...rows].join("\n"));
+  });
+});
+
 describe("alerts", () => {
   it("have names and identifiers of their own, that Grafana takes", () => {
     const all = ALERTS.map(({ name }) => name);
