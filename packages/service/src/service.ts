@@ -142,7 +142,6 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const dispatcher = new EventDispatcher(context, queue);
   const fleetQueue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
   fleetQueue.on("error", () => {}); // availability tells that Redis is away
-  new FleetMetrics(options.metrics, context, { queue: fleetQueue, events: queue });
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
@@ -193,6 +192,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   keeper.start();
   dispatcher.start();
   const periodic = await PeriodicSync.start(context);
+  new FleetMetrics(options.metrics, context, { queue: fleetQueue, events: queue, periodic });
   const window = new DispatchWindow({ redis, keys, window: config.window, log });
   window.start();
   const webhooks = new WebhookWatch(context);

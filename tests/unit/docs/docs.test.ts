@@ -1,21 +1,24 @@
 import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
+import { ALERTS } from "../../../monitoring/src/alerts.ts";
 import { REPOSITORY } from "../../harness/drover.js";
 
 const DOCUMENTS = [
   "README.md",
   "CONTRIBUTING.md",
-  ...readdirSync(join(REPOSITORY, "docs")).map((name) => `docs/${name}`),
+  ...readdirSync(join(REPOSITORY, "docs"), { recursive: true, encoding: "utf8" }).map(
+    (name) => `docs/${name}`,
+  ),
 ].filter((name) => name.endsWith(".md"));
 
 /** Every file that a document may name in short. */
-const FILES = globSync("{packages/*/src,tests,scripts,bench,demo}/**/*.*", {
+const FILES = globSync("{packages/*/src,monitoring/src,tests,scripts,bench,demo}/**/*.*", {
   cwd: REPOSITORY,
   exclude: (path) => /(^|\/)(node_modules|dist|\.work)(\/|$)/.test(path),
 });
 /** Where identifiers are declared. */
-const SOURCE = ["biome.json", ...FILES.filter((path) => /^packages\/.*\.ts$/.test(path))]
+const SOURCE = ["biome.json", ...FILES.filter((path) => /^(packages|monitoring)\/.*\.ts$/.test(path))]
   .map((path) => readFileSync(join(REPOSITORY, path), "utf8"))
   .join("\n");
 
@@ -23,6 +26,7 @@ const SOURCE = ["biome.json", ...FILES.filter((path) => /^packages\/.*\.ts$/.tes
 const DEPLOYMENT = globSync("{docker-compose.yml,k8s/**/*.yaml,packaging/**/*.*}", { cwd: REPOSITORY })
   .map((path) => readFileSync(join(REPOSITORY, path), "utf8"))
   .join("\n");
+const ALERT_NAMES = new Set<string>(ALERTS.map(({ name }) => name));
 
 function read(document: string): string {
   return readFileSync(join(REPOSITORY, document), "utf8");
@@ -50,7 +54,8 @@ function anchorsOf(document: string): string[] {
 describe.each(DOCUMENTS)("%s", (document) => {
   it("names only paths that are there", () => {
     const named =
-      read(document).match(/(?<![\w/.-])(packages|tests|scripts|bench|demo)\/[\w./*-]*[\w*/]/g) ?? [];
+      read(document).match(/(?<![\w/.-])(packages|tests|scripts|bench|demo|monitoring)\/[\w./*-]*[\w*/]/g) ??
+      [];
     const missing = named.filter((path) =>
       path.includes("*")
         ? globSync(path, { cwd: REPOSITORY }).length === 0
@@ -67,6 +72,7 @@ describe.each(DOCUMENTS)("%s", (document) => {
       .filter((span) => /^[A-Za-z][a-z]+([A-Z][a-z]+)+(\(.*\))?$/.test(span))
       .map((span) => span.replace(/\(.*/, ""));
     const unknown = names.filter((name) => {
+      if (ALERT_NAMES.has(name)) return false;
       const declared = /^[A-Z]/.test(name) ? "(class|interface|type|function|const) " : "";
       if (new RegExp(`\\b${name}\\b`).test(DEPLOYMENT)) return false;
       return !new RegExp(`\\b${declared}${name}\\b`).test(SOURCE);

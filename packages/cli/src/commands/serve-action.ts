@@ -38,6 +38,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
   const assets = fileURLToPath(new URL("./assets", import.meta.url));
   const pages = await pagesOf(flags, assets);
   const log = serviceLogger(settings);
+  const metrics = new MetricsExporter();
   return await withEngine(values, async (engine) => {
     const service = await startService({
       engine,
@@ -45,7 +46,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       log,
       environmentToken: settings.apiToken,
       guard,
-      metrics: new MetricsExporter(),
+      metrics,
       insecure: flags.insecure ?? false,
       corsOrigins: settings.corsOrigins,
       assets,
@@ -53,7 +54,7 @@ export async function serve(flags: ServeFlags, resolved: Resolved): Promise<numb
       config,
       ...markerIn(values["state-dir"] as string),
     });
-    const may = { roots: config.roots, allowAddresses: flags.allowAddress ?? [] };
+    const may = { roots: config.roots, allowAddresses: flags.allowAddress ?? [], metrics };
     const worker = flags.carriesNothing ? undefined : await startOwnWorker(engine, may, resolved, log);
     const concurrency = worker === undefined ? 0 : values.concurrency;
     log.info({ port: service.port, concurrency, roots: config.roots }, "service ready");

@@ -16,7 +16,7 @@ import { carryLogged, type Work } from "./worker-actions.js";
  */
 export async function startOwnWorker(
   engine: Engine,
-  may: Pick<Work, "roots" | "allowAddresses">,
+  may: Pick<Work, "roots" | "allowAddresses" | "metrics">,
   resolved: Resolved,
   log: Logger,
 ): Promise<RunningWorker | undefined> {

@@ -2,6 +2,7 @@ import { startLeader } from "@drover/producer/dispatch/leader";
 import { planServices } from "@drover/producer/runs/services";
 import { atBoundedRate } from "@drover/shared/bounded-rate";
 import type { Engine } from "@drover/shared/engine";
+import type { MetricsExporter } from "@drover/shared/metrics/exporter";
 import { dispatchPause } from "@drover/shared/protocol/dispatch-pause";
 import { parseHostLimit } from "@drover/shared/protocol/host-limits";
 import { aliveWorkers, type WorkerPresence } from "@drover/shared/protocol/worker-registry";
@@ -88,6 +89,8 @@ export interface Work {
   healthPort: number | undefined;
   hostLimits: ReturnType<typeof parseHostLimit>[];
   keepRuns: number;
+  /** Is to tell of this worker too; without it, its health port does. */
+  metrics?: MetricsExporter;
 }
 
 /** Starts to take files of the fleet's runs, and to stand for the fleet's leader. */

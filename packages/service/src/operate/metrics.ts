@@ -7,6 +7,7 @@ import type { Queue } from "bullmq";
 import type { ServiceContext } from "../context.js";
 import { type Route, route } from "../http/route.js";
 import type { EventQueue } from "../intake/queue.js";
+import type { PeriodicSync } from "../schedule/periodic.js";
 import { lastRepairs } from "../schedule/repairs.js";
 import { carried, type Overview, oldestWaitingMs, overviewOf } from "./overview.js";
 
@@ -31,7 +32,7 @@ export class FleetMetrics {
   constructor(
     metrics: MetricsExporter,
     private readonly context: Pick<ServiceContext, "engine" | "log">,
-    private readonly sources: { queue: Queue; events: EventQueue },
+    private readonly sources: { queue: Queue; events: EventQueue; periodic: PeriodicSync },
   ) {
     const gauges = Object.entries(FLEET_METRICS).map(([name, metric]) => [name, metrics.gauge(metric)]);
     this.#gauges = Object.fromEntries(gauges) as Gauges;
@@ -61,12 +62,13 @@ export class FleetMetrics {
 
   async #look(): Promise<void> {
     const { engine, log } = this.context;
-    const { queue, events } = this.sources;
+    const { queue, events, periodic } = this.sources;
     try {
-      const [overview, intake, repairs] = await Promise.all([
+      const [overview, intake, repairs, due] = await Promise.all([
         overviewOf(engine, queue),
         events.state(),
         lastRepairs(engine),
+        periodic.due(),
       ]);
       this.#tell(overview);
       this.#gauges.eventsWaiting.set(intake.waiting);
@@ -78,6 +80,10 @@ export class FleetMetrics {
         this.#gauges.convergenceLagSeconds.set((repairs.lagMs ?? 0) / 1_000);
         this.#gauges.reconciledAt.set(repairs.endedMs / 1_000);
       }
+      this.#gauges.reconcileDue.forget(); // the schedule may be gone
+      this.#gauges.reconcileInterval.forget();
+      if (due) this.#gauges.reconcileDue.set(due.atMs / 1_000);
+      if (due?.everyMs !== undefined) this.#gauges.reconcileInterval.set(due.everyMs / 1_000);
       this.#countCatalogs().catch(() => this.#gauges.catalogFiles.forget()); // it is counted again later
       this.#lookedMs = performance.now();
     } catch (error) {

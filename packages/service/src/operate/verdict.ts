@@ -29,13 +29,13 @@ function* critical(overview: Overview): Generator<Verdict> {
     yield { level, sentence: `Redis's memory is ${percent(redis.usedBytes / redis.limitBytes)} full` };
   if (waiting === 0) return;
   const taking = workers.filter(({ draining }) => !draining);
-  if (taking.length === 0) yield { level, sentence: `Stuck: no workers, ${files(waiting)} wait` };
+  if (taking.length === 0) yield { level, sentence: `Stuck: no workers, ${waits(waiting)}` };
   else if (overview.pause === undefined && carried(workers).filesPerSecond === 0) {
     const ageMs = oldestWaitingMs(overview);
     if (ageMs >= STUCK_MS)
       yield {
         level,
-        sentence: `Stuck: nothing has ended for a while, ${files(waiting)} wait, one for ${minutes(ageMs)}`,
+        sentence: `Stuck: nothing has ended for a while, ${waits(waiting)}, one for ${minutes(ageMs)}`,
       };
   }
 }
@@ -45,7 +45,7 @@ function* warnings(overview: Overview): Generator<Verdict> {
   const level = "warning";
   if (pause !== undefined) {
     const waiting = waitingFiles(overview);
-    yield { level, sentence: `Dispatch is paused${waiting > 0 ? `, ${files(waiting)} wait` : ""}` };
+    yield { level, sentence: `Dispatch is paused${waiting > 0 ? `, ${waits(waiting)}` : ""}` };
   }
   const blocked = leader?.hosts.length ?? 0;
   if (blocked > 0) yield { level, sentence: `${blocked} ${blocked === 1 ? "host" : "hosts"} blocked` };
@@ -61,6 +61,10 @@ function healthy(overview: Overview): string {
 
 function files(count: number): string {
   return `${count.toLocaleString("en")} ${count === 1 ? "file" : "files"}`;
+}
+
+function waits(count: number): string {
+  return `${files(count)} ${count === 1 ? "waits" : "wait"}`;
 }
 
 function minutes(ms: number): string {

@@ -76,6 +76,12 @@ export class PeriodicSync {
     if (all !== undefined) await keepRepairs(engine, all);
   }
 
+  /** When the next one is due (Unix ms), in the past if it is overdue, and the interval in ms; undefined if there is none. */
+  async due(): Promise<{ atMs: number; everyMs: number | undefined } | undefined> {
+    const known = await this.#queue.getJobScheduler(SCHEDULER);
+    return known?.next === undefined ? undefined : { atMs: known.next, everyMs: known.every };
+  }
+
   async stop(): Promise<void> {
     await this.#worker.close();
     await this.#queue.close();

@@ -12,6 +12,8 @@ import {
 } from "./names.js";
 
 const PREFIX = "drover_";
+/** Gauges of prom-client with the ending of counters, which Prometheus' tools complain about; others tell the same by type. */
+const MISNAMED = ["handles", "requests", "resources"].map((what) => `nodejs_active_${what}_total`);
 
 /** A gauge that is set just before the metrics are told. */
 export interface SetGauge {
@@ -29,8 +31,9 @@ export class MetricsExporter {
   constructor() {
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry, prefix: PREFIX });
+    for (const name of MISNAMED) this.#registry.removeSingleMetric(PREFIX + name);
     const [counters, histograms, spans] = [
-      mapped(COUNTER_METRICS, ({ labels, ...metric }) => counter({ ...metric, labels }, registers)),
+      mapped(COUNTER_METRICS, (metric) => counter(metric, registers)),
       mapped(HISTOGRAM_METRICS, (metric) => histogram(metric, registers)),
       mapped(SPAN_METRICS, (metric) => histogram(metric, registers)),
     ];
@@ -102,8 +105,18 @@ function mapped<Name extends string, From, To>(
 
 type Described = Metric & { labels: readonly string[] };
 
-function counter({ name, help, labels }: Described, registers: Registry[]): Counter {
-  return new Counter({ name, help, labelNames: [...labels], registers });
+function counter(
+  {
+    name,
+    help,
+    labels,
+    fromZero = [],
+  }: Described & { fromZero?: readonly Readonly<Record<string, string>>[] },
+  registers: Registry[],
+): Counter {
+  const counter = new Counter({ name, help, labelNames: [...labels], registers });
+  for (const values of fromZero) counter.inc(values, 0);
+  return counter;
 }
 
 function histogram(

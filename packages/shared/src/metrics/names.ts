@@ -1,3 +1,4 @@
+import { OUTCOMES } from "../outcome.js";
 import type { Counters, Gauges, Histograms, Spans } from "../telemetry.js";
 
 /**
@@ -15,6 +16,11 @@ export interface Metric {
 interface Labelled extends Metric {
   labels: readonly string[];
 }
+/** Prometheus sees no growth in a counter that appears with 1: values that alerts need are told from the beginning. */
+interface Counted extends Labelled {
+  /** Labels of the values that are 0 before anything is counted. Default: none, but for a counter without labels. */
+  fromZero?: readonly Readonly<Record<string, string>>[];
+}
 interface Bucketed extends Labelled {
   buckets: readonly number[];
 }
@@ -26,16 +32,18 @@ const LONG_SECONDS = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 43_200, 86_400];
 const SIZES = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000];
 
 /** Of this process, since it began. */
-export const COUNTER_METRICS: Record<keyof Counters, Labelled> = {
+export const COUNTER_METRICS: Record<keyof Counters, Counted> = {
   "admission.answers": {
     name: "drover_admission_answers_total",
     help: "Answers to requests of workers to begin with a file.",
     labels: ["answer"],
+    fromZero: ["admitted", "done", "cancelled", "busy", "blocked", "wait"].map((answer) => ({ answer })),
   },
   "files.settled": {
     name: "drover_files_settled_total",
     help: "Files that ended, by outcome. A file that several runs wait for counts once.",
     labels: ["outcome"],
+    fromZero: OUTCOMES.map((outcome) => ({ outcome })),
   },
   "files.copied_bytes": {
     name: "drover_copied_bytes_total",
@@ -46,11 +54,13 @@ export const COUNTER_METRICS: Record<keyof Counters, Labelled> = {
     name: "drover_attempts_total",
     help: "Attempts at files, by operation, by outcome (`retried` if it is tried again) and by class of the error.",
     labels: ["operation", "outcome", "class"],
+    fromZero: ["copy", "remove"].map((operation) => ({ operation, outcome: "failed", class: "poison" })),
   },
   "leases.lost": {
     name: "drover_leases_lost_total",
     help: "Leases that a worker had no longer, by the operation that found out.",
     labels: ["operation"],
+    fromZero: ["renew", "settle", "release"].map((operation) => ({ operation })),
   },
   "breakers.opened": {
     name: "drover_breakers_opened_total",
@@ -78,6 +88,7 @@ export const COUNTER_METRICS: Record<keyof Counters, Labelled> = {
     name: "drover_redis_connection_changes_total",
     help: "Connections to Redis that broke (`away`) or came back (`back`).",
     labels: ["state"],
+    fromZero: ["away", "back"].map((state) => ({ state })),
   },
   "redis.resent": {
     name: "drover_redis_resent_total",
@@ -203,6 +214,14 @@ export const FLEET_METRICS = {
     "How long the oldest difference that the last periodic sync found had been there.",
   ),
   reconciledAt: of("drover_reconcile_timestamp_seconds", "When the last periodic sync ended (Unix time)."),
+  reconcileDue: of(
+    "drover_reconcile_due_timestamp_seconds",
+    "When the next periodic sync is due (Unix time): in the past if it is overdue.",
+  ),
+  reconcileInterval: of(
+    "drover_reconcile_interval_seconds",
+    "Time from one periodic sync to the next; not told where they follow a cron expression.",
+  ),
   redisMemory: of("drover_redis_memory_bytes", "Memory that Redis uses."),
   redisMemoryLimit: of("drover_redis_memory_limit_bytes", "Memory that Redis may use; 0 for no limit."),
   redisEvicts: of(
@@ -235,3 +254,16 @@ export const ROOT_SIZE_BYTES: Labelled = of(
   "Size of the file system where a worker writes, by the position of the root among its --root options.",
   "root",
 );
+
+/** Bytes received of the files that a worker carries now: while it changes, something moves, though nothing ends. */
+export const IN_PROGRESS_BYTES: Metric = {
+  name: "drover_in_progress_bytes",
+  help: "Bytes received so far of the files that this worker carries.",
+};
+
+/** What prom-client tells of each process by itself, as far as dashboards show it. */
+export const PROCESS_METRICS = {
+  memory: of("drover_process_resident_memory_bytes", "Resident memory size in bytes."),
+  cpuSeconds: of("drover_process_cpu_seconds_total", "Total user and system CPU time spent in seconds."),
+  loopLagSeconds: of("drover_nodejs_eventloop_lag_p99_seconds", "The 99th percentile of event loop delays."),
+} as const satisfies Record<string, Labelled>;

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
+import type { MetricsExporter } from "@drover/shared/metrics/exporter";
 import { setHostLimits } from "@drover/shared/protocol/host-limits";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { STORAGES } from "@drover/shared/storage/registry";
@@ -9,7 +10,7 @@ import { type FleetEvents, FleetWorker } from "./fleet-worker.js";
 import { Health } from "./health.js";
 import { Heartbeat } from "./heartbeat.js";
 import { Rate } from "./rate.js";
-import { tellRoots } from "./worker-metrics.js";
+import { tellWorker } from "./worker-metrics.js";
 
 /** Time in ms without progress after which a worker counts as stuck; longer than any stall timeout in use. */
 const STUCK_MS = 15 * 60_000;
@@ -43,6 +44,8 @@ export interface WorkerOptions {
   allowAddresses?: string[];
   /** Port of `/healthz`, `/readyz` and `/metrics`; 0 for any, undefined for none. With it, this process's telemetry is taken. */
   healthPort?: number | undefined;
+  /** Is to tell of this worker too, where its process has an exporter already. Default none. */
+  metrics?: MetricsExporter;
   /** Callbacks for the progress of files. Default none. */
   events?: Partial<FleetEvents>;
   /** Called with errors of the queue itself, such as Redis being away. */
@@ -100,9 +103,11 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   let draining = false;
   let worker: FleetWorker | undefined;
   const rate = new Rate();
+  const progress = () => worker?.carrying.map((each) => each.receivedBytes) ?? [];
+  if (options.metrics) tellWorker(options.metrics, roots, progress);
   const health = await listen(options.healthPort, roots, {
-    progress: () => worker?.carrying.map((each) => each.receivedBytes) ?? [],
-    waitsForRedis: () => redis.status !== "ready",
+      progress,
+      waitsForRedis: () => redis.status !== "ready",
     stuckMs: STUCK_MS,
     ready: () => worker !== undefined && redis.status === "ready" && worker.running && !draining,
   });
@@ -179,7 +184,7 @@ async function listen(
   if (port === undefined) return undefined;
   const { MetricsExporter } = await import("@drover/shared/metrics/exporter");
   const metrics = new MetricsExporter();
-  tellRoots(metrics, roots);
+  tellWorker(metrics, roots, checks.progress);
   try {
     return await Health.listen(port, { ...checks, metrics });
   } catch (error) {

@@ -1,0 +1,194 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { until } from "./gate.js";
+
+/** The first of these programs that is there; undefined where none is. */
+function found(...programs: string[]): string | undefined {
+  return programs.find((program) => {
+    try {
+      execFileSync(program, ["--version"], { stdio: "ignore" });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Programs of Debian's packages prometheus and prometheus-alertmanager. */
+export const PROMETHEUS = found("prometheus");
+export const PROMTOOL = found("promtool");
+export const ALERTMANAGER = found("prometheus-alertmanager", "alertmanager");
+
+/** What a program serves at a port of 127.0.0.1; it ends, and its files go, with {@link stop}. */
+class Served {
+  output = "";
+  #ended: string | undefined;
+
+  private constructor(
+    private readonly child: ChildProcess,
+    private readonly directory: string,
+    readonly url: string,
+  ) {
+    const hear = (text: Buffer) => {
+      this.output += text;
+    };
+    child.stdout?.on("data", hear);
+    child.stderr?.on("data", hear);
+    child.once("close", (code, signal) => {
+      this.#ended = `exit ${code ?? signal}`;
+    });
+  }
+
+  /** Starts it and waits until it is ready. */
+  static async start(
+    program: string,
+    files: Readonly<Record<string, string>>,
+    argumentsOf: (directory: string, address: string) => string[],
+  ): Promise<Served> {
+    const directory = mkdtempSync("/tmp/dvp-");
+    mkdirSync(join(directory, "data"));
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+    const address = `127.0.0.1:${await freePort()}`;
+    const child = spawn(program, argumentsOf(directory, address), { cwd: directory });
+    const served = new Served(child, directory, `http://${address}`);
+    await until(`${program} to be ready`, async () => {
+      if (served.#ended !== undefined) throw new Error(`${program}: ${served.#ended}\n${served.output}`);
+      const response = await fetch(`${served.url}/-/ready`).catch(() => undefined);
+      return response?.ok;
+    });
+    return served;
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: tests say what they expect of it
+  async ask(path: string, parameters: Readonly<Record<string, string>> = {}): Promise<any> {
+    const query = new URLSearchParams(parameters);
+    const response = await fetch(`${this.url}${path}?${query}`);
+    return await response.json();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#ended === undefined) {
+      const closed = once(this.child, "close");
+      this.child.kill("SIGKILL");
+      await closed;
+    }
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+  }
+}
+
+/** A sample of a query's answer. */
+export interface Sample {
+  metric: Record<string, string>;
+  value: [at: number, value: string];
+}
+
+/** A real Prometheus, which asks and evaluates once a second. */
+export class TestPrometheus {
+  private constructor(private readonly served: Served) {}
+
+  /**
+   * @param jobs `host:port`s by the name of the job.
+   * @param rules texts of rule files.
+   * @param alertmanager its URL; undefined for none.
+   */
+  static async start(
+    jobs: Readonly<Record<string, string[]>>,
+    rules: string[],
+    alertmanager?: string,
+  ): Promise<TestPrometheus> {
+    const files = Object.fromEntries(rules.map((text, at) => [`rules-${at}.yml`, text]));
+    const config = {
+      global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" },
+      rule_files: Object.keys(files),
+      ...(alertmanager && {
+        alerting: { alertmanagers: [{ static_configs: [{ targets: [new URL(alertmanager).host] }] }] },
+      }),
+      scrape_configs: Object.entries(jobs).map(([job, targets]) => ({
+        job_name: job,
+        static_configs: [{ targets }],
+      })),
+    };
+    const served = await Served.start(
+      PROMETHEUS as string,
+      { ...files, "prometheus.yml": stringify(config) },
+      (directory, address) => [
+        `--config.file=${join(directory, "prometheus.yml")}`,
+        `--storage.tsdb.path=${join(directory, "data")}`,
+        `--web.listen-address=${address}`,
+        "--rules.alert.resend-delay=1s",
+        "--log.level=warn",
+      ],
+    );
+    return new TestPrometheus(served);
+  }
+
+  /** @throws Error if the expression is none. */
+  async query(expression: string): Promise<Sample[]> {
+    const answer = await this.served.ask("/api/v1/query", { query: expression });
+    if (answer.status !== "success") throw new Error(`${expression}: ${answer.error}`);
+    return answer.data.result as Sample[];
+  }
+
+  /** Names of alerts that fire, or would if it lasts. */
+  async alerts(): Promise<{ name: string; state: "pending" | "firing" }[]> {
+    const { data } = await this.served.ask("/api/v1/alerts");
+    const alerts = data.alerts as { labels: { alertname: string }; state: "pending" | "firing" }[];
+    return alerts.map(({ labels, state }) => ({ name: labels.alertname, state }));
+  }
+
+  async stop(): Promise<void> {
+    await this.served.stop();
+  }
+}
+
+/** A real Alertmanager. */
+export class TestAlertmanager {
+  private constructor(private readonly served: Served) {}
+
+  static async start(config: string): Promise<TestAlertmanager> {
+    const served = await Served.start(
+      ALERTMANAGER as string,
+      { "alertmanager.yml": config },
+      (directory, address) => [
+        `--config.file=${join(directory, "alertmanager.yml")}`,
+        `--storage.path=${join(directory, "data")}`,
+        `--web.listen-address=${address}`,
+        "--cluster.listen-address=",
+      ],
+    );
+    return new TestAlertmanager(served);
+  }
+
+  get url(): string {
+    return this.served.url;
+  }
+
+  /** The alerts that it has, and whether another one silences them. */
+  async alerts(): Promise<{ name: string; silenced: boolean }[]> {
+    const alerts = (await this.served.ask("/api/v2/alerts")) as {
+      labels: { alertname: string };
+      status: { inhibitedBy: string[] };
+    }[];
+    return alerts.map(({ labels, status }) => ({
+      name: labels.alertname,
+      silenced: status.inhibitedBy.length > 0,
+    }));
+  }
+
+  async stop(): Promise<void> {
+    await this.served.stop();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
