@@ -4,7 +4,8 @@ import { isSuccess, OUTCOMES, type OutcomeName } from "../outcome.js";
 import { pipelined } from "../redis/script.js";
 import type { Keys } from "./keys.js";
 
-/** Files that are read in one call. */
+/** Files that are read in one call: about so many in a scan, and at most in order. */
+const SCANNED_AT_ONCE = 500;
 const PAGE = 2_000;
 /** Bytes of a bitmap that are read in one call, a bit for each file of the run. */
 const BITMAP_BYTES = 64 << 10;
@@ -28,7 +29,7 @@ export interface EndedFailure extends Failure {
 export async function* scanFailures(redis: Redis, keys: Keys, id: string): AsyncGenerator<Failure[]> {
   let cursor = "0";
   do {
-    const [next, flat] = await redis.hscan(keys.failed(id), cursor, "COUNT", PAGE);
+    const [next, flat] = await redis.hscan(keys.failed(id), cursor, "COUNT", SCANNED_AT_ONCE);
     cursor = next;
     const page: Failure[] = [];
     for (let at = 0; at + 1 < flat.length; at += 2)
