@@ -1,13 +1,4 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  read,
-  readSync,
-  realpathSync,
-  statSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, openSync, read, readSync, realpathSync, statSync } from "node:fs";
 import { promisify } from "node:util";
 import { fileError, TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
