@@ -1,5 +1,6 @@
 import { FleetDispatcher } from "@drover/producer/dispatch/fleet-dispatcher";
 import { pauseDispatch } from "@drover/shared/protocol/dispatch-pause";
+import { recordRun } from "@drover/shared/protocol/record-run";
 import { FILES_PER_SCALING_UNIT, scalingFiles, tellScaling } from "@drover/shared/protocol/scaling";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
@@ -30,7 +31,7 @@ const it = base.extend<Fixtures>({
   submit: async ({ fleet }, use) => {
     await use(async (hosts) => {
       const spec = specOf({ root: "/srv/out", fleet: true, ownFlights: true, breakerWaitMs: 86_400_000 });
-      const run = await fleet.ledger.create(spec, { headers: {}, sources: [] });
+      const run = await recordRun(fleet.ledger, spec, { headers: {}, sources: [] });
       const files = Object.entries(hosts).flatMap(([host, count]) =>
         Array.from({ length: count }, (_, at) => queued(run, `http://${host}/${at}`, `${host}/${at}`)),
       );
