@@ -1,5 +1,6 @@
 import { type Html, html } from "../html.js";
 import { type Asked, BASE, type Page } from "../page.js";
+import { dataTable } from "./data-table.js";
 import { until } from "./format.js";
 
 interface Host {
@@ -34,10 +35,11 @@ export const hostsPage: Page = {
     const blocked = found.hosts.filter(isBlocked).length;
     return html`<h1>Hosts</h1>
 <p>${blocked === 0 ? "No host is blocked." : `${blocked} blocked.`}${found.truncated && " There are more than are listed."}</p>
-<table>
-<thead><tr><th scope="col">Host</th><th scope="col">Breaker</th><th scope="col" class="number">Files in progress</th><th scope="col" class="number">Failures in a row</th><th scope="col">Action</th></tr></thead>
-<tbody>${hosts.map((host) => row(host, caller.scopes.includes("operate")))}</tbody>
-</table>
+${dataTable({
+  label: "Hosts",
+  columns: ["Host", "Breaker", "#Files in progress", "#Failures in a row", "Action"],
+  rows: hosts.map((host) => row(host, caller.scopes.includes("operate"))),
+})}
 ${found.next !== null && html`<p><a href="${BASE}/hosts?cursor=${encodeURIComponent(found.next)}">More hosts</a></p>`}`;
   },
   actions: [

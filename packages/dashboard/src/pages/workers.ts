@@ -1,5 +1,6 @@
 import { html } from "../html.js";
 import type { Page } from "../page.js";
+import { dataTable } from "./data-table.js";
 import { bytes, since } from "./format.js";
 
 interface Worker {
@@ -38,17 +39,14 @@ export const workersPage: Page = {
     const slots = workers.reduce((sum, { concurrency }) => sum + concurrency, 0);
     return html`<h1>Workers</h1>
 <p>${workers.length} alive, ${busy} of ${slots} files at once in progress.</p>
-<table>
-<thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col" class="number">Files</th><th scope="col">Writes below</th><th scope="col">Since</th></tr></thead>
-<tbody>${workers.map(row)}</tbody>
-</table>`;
+${dataTable({ label: "Workers", columns: ["Worker", "State", "#Files", "Writes below", "Since"], rows: workers.map(row) })}`;
   },
 };
 
 function row({ id, host, pid, started_at, concurrency, roots, leads, draining, carrying }: Worker) {
   const state = [draining ? "draining" : "ready", leads && "leads"].filter(Boolean).join(", ");
   return html`<tr data-key="${id}"><th scope="row">${host} <small>${pid}</small></th><td>${state}</td>
-<td class="number">${carrying.length} of ${concurrency}</td><td>${roots.join(", ")}</td><td>${since(started_at)}</td></tr>
+<td class="number">${carrying.length} of ${concurrency}</td><td class="long">${roots.join(", ")}</td><td>${since(started_at)}</td></tr>
 ${carrying.length > 0 && html`<tr data-key="${id}-files"><td colspan="5"><details><summary>Its files</summary><ul>${carrying.map(file)}</ul></details></td></tr>`}`;
 }
 
