@@ -49,6 +49,7 @@ describe("jobs of Bull Board", () => {
     });
     expect((await ask(`/fleet/${waiting.id}/clean`, "PUT")).status).toBe(204);
     await until("its end", async () => (await of(run.id)).cancelled === 1);
+    expect((await ask(`/fleet/${waiting.id}/clean`, "PUT")).status).toBe(404); // it has ended: its job leaves by itself
     expect((await ask(`/fleet/${waiting.id}/retry`, "PUT")).status).toSatisfy((status) =>
       [400, 404].includes(status),
     );
