@@ -61,9 +61,9 @@ function dashboard(parts: ServiceParts, { assets }: DashboardOptions, board: Boa
 }
 
 /** Lets those in who may read, and sends the others to the login. */
-function authenticate({ access, rate }: ServiceParts): RequestHandler {
+function authenticate({ access, rate, availability }: ServiceParts): RequestHandler {
   return async (request, response, next) => {
-    const caller = await access.identify(request);
+    const caller = await availability.whileThere(access.identify(request));
     if (caller === undefined) {
       if (!isNavigation(request)) throw new Problem(401, "log in first");
       if (comesFromElsewhere(request)) response.send(again(request));
@@ -74,7 +74,7 @@ function authenticate({ access, rate }: ServiceParts): RequestHandler {
     response.locals.who = caller;
     if (isWrite(request)) access.requireSameOrigin(request);
     requireScope(caller, "read");
-    await limitRate(rate, { scope: "read" }, caller, request);
+    await availability.whileThere(limitRate(rate, { scope: "read" }, caller, request));
     next();
   };
 }
