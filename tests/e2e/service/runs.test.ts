@@ -146,7 +146,11 @@ describe("runs over HTTP", () => {
     const first = await readEvents(url, ({ event }) => event === "file");
     const [file] = first.filter(({ event }) => event === "file");
     expect(file?.data).toMatchObject({ source: quick, outcome: "copied" });
-    gate.open();
+    const fresh = await readEvents(`${url}?from=now`, ({ event }) => {
+      if (event === "progress") gate.open();
+      return event === "end";
+    });
+    expect(fresh.filter(({ event }) => event === "file").map(({ data }) => data.source)).toEqual([slow]);
     const rest = await readEvents(url, ({ event }) => event === "end", file?.id);
     expect(rest.filter(({ event }) => event === "file").map(({ data }) => data.source)).toEqual([slow]);
     expect(rest.at(-1)).toMatchObject({ event: "end", data: { state: "done", copied: 2 } });

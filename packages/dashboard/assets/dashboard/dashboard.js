@@ -43,7 +43,10 @@ async function refresh() {
     const text = await response.text();
     if (!response.ok) throw new Error(detailOf(text) ?? `the server answered ${response.status}`);
     keepFocus(() =>
-      morph(main, new DOMParser().parseFromString(`<main>${text}</main>`, "text/html").querySelector("main")),
+      morph(
+        main,
+        new DOMParser().parseFromString(`<main>\n${text}\n</main>`, "text/html").querySelector("main"),
+      ),
     );
     freshAtMs = Date.now();
     failures = 0;

@@ -47,7 +47,7 @@ ${tile("Waiting", state.waiting, state.oldest_waiting_at === null ? "for their r
 ${tile("Ignored", state.ignored, "no route takes them")}
 ${tile("Dead-lettered", state.dead, `${number(state.dead_letters)} kept`)}
 </dl>
-<section aria-labelledby="letters"><h2 id="letters">Dead letters</h2>
+<section aria-labelledby="letters" data-key="letters"><h2 id="letters">Dead letters</h2>
 ${
   letters.length === 0
     ? html`<p class="empty">${received === 0 ? "No notification has come yet. Storages send them to /sync/s3-notification." : "None: everything was understood."}</p>`

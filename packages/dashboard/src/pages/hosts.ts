@@ -62,7 +62,7 @@ ${table(
 )}
 ${found.truncated && html`<p class="partial">There are more hosts than can be listed.</p>`}
 ${found.next !== null && html`<p><a href="${link("/hosts", { cursor: found.next })}">More hosts</a></p>`}
-<section aria-labelledby="usual"><h2 id="usual">Default limit</h2>${usual}</section>`;
+<section aria-labelledby="usual" data-key="usual"><h2 id="usual">Default limit</h2>${usual}</section>`;
   },
   actions: [
     {

@@ -11,7 +11,7 @@ import { etaOf, progressOf, runName } from "./run-parts.js";
 import { sparkline } from "./sparkline.js";
 
 /** Time that the small lines cover, in milliseconds. */
-const SPAN_MS = 600_000;
+const SPAN_MS = 300_000;
 /** Runs that are listed. */
 const MOST_RUNNING = 20;
 const MOST_ENDED = 5;
@@ -78,7 +78,7 @@ function tile(name: string, value: string, says: Content, line: Html): Html {
 
 /** For those who have no run yet: what to do. */
 function beginning({ workers }: Overview): Html {
-  return html`<section aria-labelledby="beginning"><h2 id="beginning">No run yet</h2>
+  return html`<section aria-labelledby="beginning" data-key="beginning"><h2 id="beginning">No run yet</h2>
 ${workers.alive === 0 && html`<p>Start a worker on any machine that reaches this Redis:</p><pre tabindex="0"><code>drover worker --redis redis://… --root /srv/data</code></pre>`}
 <p>Start a run:</p><pre tabindex="0"><code>drover sync https://example.com/prices.csv --redis redis://… --artifact-root /srv/data</code></pre></section>`;
 }
@@ -98,7 +98,7 @@ function active(runs: Run[], hasMore: boolean): Html {
       ],
     };
   });
-  return html`<section aria-labelledby="running"><h2 id="running">Running</h2>
+  return html`<section aria-labelledby="running" data-key="running"><h2 id="running">Running</h2>
 ${
   runs.length === 0
     ? html`<p class="empty">Nothing runs.</p>`
@@ -129,8 +129,8 @@ function blockedHosts(overview: Overview, mayOperate: boolean): Html {
       mayOperate && closeStep(host),
     ],
   }));
-  return html`<section aria-labelledby="blocked"><h2 id="blocked">Blocked hosts</h2>
-<p>About ${counted(overview.blocked_files, "file")} ${overview.blocked_files === 1 ? "waits" : "wait"} for them.</p>
+  return html`<section aria-labelledby="blocked" data-key="blocked"><h2 id="blocked">Blocked hosts</h2>
+${overview.blocked_files > 0 && html`<p>About ${counted(overview.blocked_files, "file")} ${overview.blocked_files === 1 ? "waits" : "wait"} for them.</p>`}
 ${table(
   "Hosts whose breakers are open",
   [
@@ -146,7 +146,7 @@ ${rows.length === 100 && html`<p class="partial">These are the first 100: <a hre
 }
 
 function lately(failures: RecentFailures, mayRetry: boolean): Html {
-  return html`<section aria-labelledby="failed"><h2 id="failed">Failures of the last hour</h2>
+  return html`<section aria-labelledby="failed" data-key="failed"><h2 id="failed">Failures of the last hour</h2>
 ${
   failures.files === 0
     ? html`<p class="empty">None.</p>`
@@ -166,7 +166,7 @@ function endedRuns(runs: Run[]): Html {
       run.ended_at === null ? "–" : since(run.ended_at),
     ],
   }));
-  return html`<section aria-labelledby="ended"><h2 id="ended">Ended last</h2>
+  return html`<section aria-labelledby="ended" data-key="ended"><h2 id="ended">Ended last</h2>
 ${table(
   "Runs that ended last",
   [

@@ -9,7 +9,7 @@ import { etaOf, progressOf } from "./run-parts.js";
 
 /** Files on their way that are listed, and sources that are named. */
 const MOST_CARRIED = 50;
-const MOST_SOURCES = 5;
+const MOST_SOURCES = 2;
 const OUTCOMES = ["copied", "unchanged", "deleted", "failed", "blocked", "locked", "cancelled"] as const;
 
 /** One run: how it stands, what failed, and what can be done about it. */
@@ -34,7 +34,7 @@ ${numbers(run)}
 ${mayOperate && actions(run, failures.retriable)}
 ${
   failures.files > 0 &&
-  html`<section aria-labelledby="failed"><h2 id="failed">Failures</h2>
+  html`<section aria-labelledby="failed" data-key="failed"><h2 id="failed">Failures</h2>
 ${failureGroups(failures, { id: "retry", mayRetry: mayOperate, path: `/runs/${run.id}/retry`, listedAt: `/runs/${run.id}/files`, runs: "This run" })}</section>`
 }
 ${isOpen && carried(run, workers, mayOperate)}
@@ -156,7 +156,7 @@ function carried(run: Run, workers: Worker[], mayOperate: boolean): Html {
         : []),
     ],
   }));
-  return html`<section aria-labelledby="carried"><h2 id="carried">On their way</h2>
+  return html`<section aria-labelledby="carried" data-key="carried"><h2 id="carried">On their way</h2>
 ${
   rows.length === 0
     ? html`<p class="empty">No worker carries a file of this run now.</p>`
@@ -191,7 +191,7 @@ function files(run: Run): Html {
     ],
   }));
   const report = `/api/v1/runs/${run.id}/report`;
-  return html`<section aria-labelledby="files"><h2 id="files">Files</h2>
+  return html`<section aria-labelledby="files" data-key="files"><h2 id="files">Files</h2>
 ${
   rows.length === 0
     ? html`<p class="empty">None has ended yet.</p>`
@@ -204,7 +204,7 @@ ${
 function live(run: Run): Html {
   const isOver = run.state !== "running" && !(run.state === "interrupted" && run.sealed);
   const events = !isOver && html` data-events="/api/v1/runs/${run.id}/events?from=now"`;
-  return html`<section aria-labelledby="log"><h2 id="log">As they end</h2>
+  return html`<section aria-labelledby="log" data-key="log"><h2 id="log">As they end</h2>
 <ol id="live" class="log" data-keep aria-labelledby="log"${events}></ol>
 <p class="empty if-none">${isOver ? "The run is over." : "Files are listed here as they end, the newest first."}</p></section>`;
 }
