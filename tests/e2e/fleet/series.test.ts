@@ -8,7 +8,7 @@ import { it } from "../../harness/service.js";
 /** URLs, each of another host. */
 const URLS = 2_000;
 /** Runs beside the one that has these URLs. */
-const RUNS = 100;
+const RUNS = 50;
 /** What Node tells of itself differs by what it has open, by kind. */
 const OWN = /^drover_(nodejs|process)_/;
 /** Some scripts run by the clock, and may have their turn at any time; there are as many as the code has. */
@@ -95,7 +95,7 @@ describe("the series of metrics", () => {
           const body = JSON.parse((await ask(`/api/v1/runs/${id}?wait=30`)).text);
           return body.state !== "running" && body;
         },
-        150_000,
+        300_000,
       );
       expect(run).toMatchObject({ files: URLS, copied: URLS * 0.9, failed: URLS * 0.1 });
       await Promise.all(Array.from({ length: 200 }, (_, at) => ask(`/api/v1/runs/no-such-run-${at}`)));
@@ -105,5 +105,5 @@ describe("the series of metrics", () => {
     } finally {
       server.close();
     }
-  }, 240_000);
+  }, 480_000);
 });
