@@ -36,7 +36,7 @@ export class TestService {
   #document: Document | undefined;
   #ajv: Ajv2020 | undefined;
 
-  private constructor(
+  constructor(
     readonly process: DroverProcess,
     readonly url: string,
   ) {}

@@ -33,7 +33,7 @@ export function mountDashboard(parts: ServiceParts, options: DashboardOptions): 
   const board = openBoard(parts, options);
   const router = Router();
   router.get("/", (request, response, next) => {
-    if (request.accepts(["json", "html"]) === "html") response.redirect(302, `${BASE}/`);
+    if (isForPeople(request)) response.redirect(302, `${BASE}/`);
     else next();
   });
   router.use(BASE, dashboard(parts, options, board));
@@ -61,11 +61,11 @@ function dashboard(parts: ServiceParts, { assets }: DashboardOptions, board: Boa
 }
 
 /** Lets those in who may read, and sends the others to the login. */
-function authenticate({ access, rate, availability }: ServiceParts): RequestHandler {
+function authenticate({ access, availability, rate }: ServiceParts): RequestHandler {
   return async (request, response, next) => {
     const caller = await availability.whileThere(access.identify(request));
     if (caller === undefined) {
-      if (!isNavigation(request)) throw new Problem(401, "log in first");
+      if (isWrite(request) || !isForPeople(request)) throw new Problem(401, "log in first");
       if (comesFromElsewhere(request)) response.send(again(request));
       else response.redirect(303, `${BASE}/login?next=${encodeURIComponent(request.originalUrl)}`);
       return;
@@ -79,11 +79,9 @@ function authenticate({ access, rate, availability }: ServiceParts): RequestHand
   };
 }
 
-/** Whether a browser goes to a page, rather than a script asking for something. */
-function isNavigation(request: Request): boolean {
-  return (
-    !isWrite(request) && request.accepts("html") !== false && request.headers["x-fragment"] === undefined
-  );
+/** Whether a whole page is asked for, as browsers do, rather than what a script or a program wants. */
+function isForPeople(request: Request): boolean {
+  return request.accepts(["json", "html"]) === "html" && request.headers["x-fragment"] === undefined;
 }
 
 /** Whether a link of another site led here: a browser sends no cookie of a session then. */
@@ -121,7 +119,7 @@ function addPage(router: Router, page: Page, parts: ServiceParts): void {
 
 function show(request: Request, response: Response, page: Page, content: Html): void {
   if (request.headers["x-fragment"] !== undefined) {
-    response.type("html").send(content.text);
+    response.type("html").send(`\n${content.text}\n`); // as it stands in the whole page
     return;
   }
   const { title, path, isLive = true } = page;
@@ -157,8 +155,7 @@ function askedOf(request: Request, response: Response, { callApi }: ServiceParts
 function tellError(): ErrorRequestHandler {
   return (error, request, response, next) => {
     const problem = error instanceof ApiError ? new Problem(error.status, error.detail) : problemOf(error);
-    const isPage = request.accepts("html") !== false && request.headers["x-fragment"] === undefined;
-    if (response.headersSent || !isPage || problem.status === 500)
+    if (response.headersSent || !isForPeople(request) || problem.status === 500)
       return next(problem.status === 500 ? error : problem);
     for (const [name, value] of Object.entries(problem.options.headers ?? {}))
       response.setHeader(name, value);

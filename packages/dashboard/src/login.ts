@@ -1,6 +1,5 @@
-import type { Access } from "@drover/service/security/access";
 import { networkOf } from "@drover/service/security/rate";
-import type { Engine } from "@drover/shared/engine";
+import type { ServiceParts } from "@drover/service/service";
 import { RequestRate } from "@drover/shared/protocol/request-rate";
 import express, { type Request, type Response, Router } from "express";
 import { type Html, html } from "./html.js";
@@ -11,13 +10,10 @@ import { document } from "./shell.js";
 const TRIES_PER_SECOND = 5;
 
 /** What logs in works with. */
-export interface LoginOptions {
-  access: Access;
-  engine: Pick<Engine, "redis" | "keys">;
-}
+type LoginOptions = Pick<ServiceParts, "access" | "availability" | "engine">;
 
 /** `/login` and `/logout`. */
-export function loginRoutes({ access, engine: { redis, keys } }: LoginOptions): Router {
+export function loginRoutes({ access, availability, engine: { redis, keys } }: LoginOptions): Router {
   const rate = new RequestRate(redis, keys, TRIES_PER_SECOND);
   const router = Router();
   router.get("/login", (request, response) => {
@@ -28,7 +24,7 @@ export function loginRoutes({ access, engine: { redis, keys } }: LoginOptions): 
     const form = (request.body ?? {}) as Record<string, unknown>;
     const next = nextOf(form.next);
     const refuse = (status: number, why: string) => response.status(status).send(loginPage(next, why));
-    const waitMs = await rate.take(`login:${networkOf(access.addressOf(request))}`);
+    const waitMs = await availability.whileThere(rate.take(`login:${networkOf(access.addressOf(request))}`));
     if (waitMs > 0) {
       response.setHeader("Retry-After", String(Math.ceil(waitMs / 1000)));
       return refuse(429, "Too many tries: wait a moment, then try again.");
@@ -39,13 +35,13 @@ export function loginRoutes({ access, engine: { redis, keys } }: LoginOptions): 
         "Over plain HTTP a browser keeps no login: use https, or a tunnel (ssh -L) and localhost.",
       );
     const token = typeof form.token === "string" ? form.token.trim() : "";
-    if (!(await access.logIn(token, request, response)))
+    if (!(await availability.whileThere(access.logIn(token, request, response))))
       return refuse(401, "This token is not known, has expired or was revoked.");
     response.redirect(303, next);
   });
   router.post("/logout", async (request: Request, response: Response) => {
     access.requireSameOrigin(request);
-    await access.logOut(request, response);
+    await availability.whileThere(access.logOut(request, response));
     response.redirect(303, `${BASE}/login`);
   });
   return router;

@@ -6,7 +6,7 @@
  */
 
 /** Most time between two tries, in milliseconds. */
-const MOST_BETWEEN_MS = 30_000;
+const MOST_BETWEEN_MS = 15_000;
 /** A server that does not answer for so long, in milliseconds, is not waited for any longer. */
 const PATIENCE_MS = 15_000;
 
@@ -43,10 +43,7 @@ async function refresh() {
     const text = await response.text();
     if (!response.ok) throw new Error(detailOf(text) ?? `the server answered ${response.status}`);
     keepFocus(() =>
-      morph(
-        main,
-        new DOMParser().parseFromString(`<main>\n${text}\n</main>`, "text/html").querySelector("main"),
-      ),
+      morph(main, new DOMParser().parseFromString(`<main>${text}</main>`, "text/html").querySelector("main")),
     );
     freshAtMs = Date.now();
     failures = 0;
@@ -98,12 +95,14 @@ function tellFreshness() {
     hour12: false,
   });
   const seconds = Math.round((Date.now() - freshAtMs) / 1000);
-  const why = wrong.startsWith("Redis is away") ? "Redis unreachable" : wrong;
-  freshness.textContent = `${why}: what is shown is as of ${time}, ${seconds} s ago.`;
+  freshness.textContent = wrong.startsWith("Redis is away")
+    ? `Redis unreachable: this is as of ${time}, ${seconds} s ago.`
+    : `This is as of ${time}, ${seconds} s ago: ${wrong}.`;
 }
 
 /**
- * Makes an element like another one, touching nothing that is alike already.
+ * Makes an element like another one, touching nothing that is alike already. Children with a key are known again wherever
+ * they are; the others by their places.
  *
  * @param {Element} from
  * @param {Element | null} to
@@ -112,31 +111,41 @@ function morph(from, to) {
   if (to === null || from.isEqualNode(to)) return;
   morphAttributes(from, to);
   if (from.hasAttribute("data-keep")) return; // its content is made here
-  /** @type {Map<string, Element>} */
-  const keyed = new Map();
-  for (const child of from.children) {
-    const key = keyOf(child);
-    if (key !== undefined) keyed.set(key, child);
-  }
+  const wantedNodes = [...to.childNodes];
+  const wantedKeys = new Set(wantedNodes.map(keyOf));
+  /** @type {Map<string | undefined, Node>} */
+  const known = new Map([...from.childNodes].map((child) => [keyOf(child), child]));
+  known.delete(undefined);
   let at = from.firstChild;
-  for (const wanted of [...to.childNodes]) {
-    const key = keyOf(wanted);
-    const known = key === undefined ? undefined : keyed.get(key);
-    if (known !== undefined) {
-      if (known === at) at = at.nextSibling;
-      else from.insertBefore(known, at);
-      morph(known, /** @type {Element} */ (wanted));
-    } else if (at !== null && key === undefined && isAlike(at, wanted)) {
-      if (at instanceof Element) morph(at, /** @type {Element} */ (wanted));
-      else if (at.nodeValue !== wanted.nodeValue) at.nodeValue = wanted.nodeValue;
-      at = at.nextSibling;
-    } else from.insertBefore(document.importNode(wanted, true), at);
+  let left = from.childNodes.length;
+  const next = () => {
+    at = at?.nextSibling ?? null;
+    left--;
+  };
+  const remove = () => {
+    const gone = at;
+    next();
+    gone?.remove();
+  };
+  for (const [index, wanted] of wantedNodes.entries()) {
+    const mine = known.get(keyOf(wanted));
+    const isTooMuch = (/** @type {Node} */ node) => {
+      if (keyOf(node) !== undefined) return !wantedKeys.has(keyOf(node));
+      return mine !== undefined || (left > wantedNodes.length - index && !isAlike(node, wanted));
+    };
+    // What is not wanted any more goes first, so that what stays need not move.
+    while (at !== null && at !== mine && isTooMuch(at)) remove();
+    const same = mine ?? (at !== null && isAlike(at, wanted) ? at : undefined);
+    if (same === undefined) {
+      from.insertBefore(document.importNode(wanted, true), at);
+      continue;
+    }
+    if (same === at) next();
+    else from.insertBefore(same, at);
+    if (same instanceof Element) morph(same, /** @type {Element} */ (wanted));
+    else if (same.nodeValue !== wanted.nodeValue) same.nodeValue = wanted.nodeValue;
   }
-  while (at !== null) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
-  }
+  while (at !== null) remove();
 }
 
 /**
@@ -163,7 +172,7 @@ function keyOf(node) {
 
 /** @param {Node} one @param {Node} other */
 function isAlike(one, other) {
-  return one.nodeType === other.nodeType && one.nodeName === other.nodeName && keyOf(one) === undefined;
+  return one.nodeName === other.nodeName && keyOf(one) === undefined && keyOf(other) === undefined;
 }
 
 /** @type {EventSource | undefined} */
@@ -232,6 +241,7 @@ if (everyMs > 0) {
     } else refresh();
   });
   follow();
+  addEventListener("online", refresh);
   setInterval(() => wrong !== undefined && !document.hidden && tellFreshness(), 5_000);
   schedule();
 }

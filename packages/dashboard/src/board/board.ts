@@ -1,9 +1,7 @@
-import { once } from "node:events";
 import { join } from "node:path";
 import { createBullBoard } from "@bull-board/api";
 import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import { ExpressAdapter } from "@bull-board/express";
-import { Problem } from "@drover/service/http/problem";
 import { requireScope } from "@drover/service/security/access";
 import { isWrite } from "@drover/service/security/same-origin";
 import type { Caller } from "@drover/service/security/scopes";
@@ -19,6 +17,8 @@ import { boardWrites, problem } from "./writes.js";
 
 /** Jobs of the fleet's queue are looked at with this interval, in seconds, by each tab. */
 const POLL_SECONDS = 10;
+/** Jobs of each state in one answer. */
+const MOST_JOBS = 100;
 
 export interface BoardOptions {
   /** Directory with Bull Board's page below `bull-board`. */
@@ -64,7 +64,10 @@ export function openBoard(parts: ServiceParts, { assets, boardWrites: mayWrite }
     response.setHeader("Content-Security-Policy", BOARD_POLICY);
     next();
   });
-  router.use(guard(mayWrite), untilAnswered(parts));
+  router.use(guard(mayWrite), async (_request, _response, next) => {
+    await parts.availability.whileThere(redis.ping());
+    next();
+  });
   if (mayWrite) router.use(boardWrites(parts, queue));
   router.use((request, _response, next) => {
     if (isWrite(request)) throw problem(403, REFUSED);
@@ -92,19 +95,16 @@ function guard(mayWrite: boolean): RequestHandler {
   };
 }
 
-/** Gives up a request while Redis is away, as the routes of the service do. */
-function untilAnswered({ availability }: ServiceParts): RequestHandler {
-  return (_request, response, next) => {
-    availability.whileThere(once(response, "close")).catch((error: unknown) => {
-      if (!response.headersSent && error instanceof Problem) next(error);
-    });
-    next();
-  };
+/** The fleet's queue, of which no more jobs are shown at once than a page can have, whatever is asked for. */
+class FleetQueue extends BullMQAdapter {
+  override async getJobs(...[statuses, start = 0, end = start]: Parameters<BullMQAdapter["getJobs"]>) {
+    return await super.getJobs(statuses, start, Math.min(end, start + MOST_JOBS - 1));
+  }
 }
 
 /** What the board sees of the queue: jobs are called by their files, and lead to their runs. */
 function adapterOf(queue: Queue, readOnlyMode: boolean): BullMQAdapter {
-  const adapter = new BullMQAdapter(queue, {
+  const adapter = new FleetQueue(queue, {
     readOnlyMode,
     description:
       "What workers have, or take next. What waits for its turn is in the backlog, which the runs show.",
@@ -114,5 +114,11 @@ function adapterOf(queue: Queue, readOnlyMode: boolean): BullMQAdapter {
     },
   });
   adapter.setFormatter("name", ({ data }) => transferJobSchema.safeParse(data).data?.d ?? "");
+  adapter.setFormatter("data", (data) => {
+    const job = transferJobSchema.safeParse(data).data;
+    if (job === undefined) return data;
+    const { r: run, i: index, g: retries = 0, op: operation = "copy", s: source, d: destination } = job;
+    return { run, index, retries, operation, source, destination, version: job.v, sha256: job.x };
+  });
   return adapter;
 }

@@ -21,19 +21,18 @@ export function boardWrites({ callApi }: Pick<ServiceParts, "callApi">, queue: Q
     REMOVE,
     onJob(queue, async (job, response) => {
       const file = fileOf(job);
-      const answer =
-        file && (await ask(response, `/api/v1/runs/${file.run}/cancel`, { file: file.destination }));
-      // Of a job that belongs to no file, or to one that has ended, nothing is left but itself.
-      if (answer === undefined || answer.status === 404) await removeRest(job);
+      if (file === undefined) return await removeRest(job);
+      const answer = await ask(response, `/api/v1/runs/${file.run}/cancel`, { file: file.destination });
+      // What has failed in the queue is only a rest. A job that is on its way may be another run's too, and leaves by itself.
+      if (answer.status === 404 && (await hasEnded(job))) await removeRest(job);
       else refuseIf(answer);
     }),
   );
   router.put(
     RETRY,
     onJob(queue, async (job, response) => {
-      const state = await job.getState();
-      if (state !== "failed" && state !== "completed")
-        throw problem(400, `the job is ${state}: what has not failed is not retried`);
+      if (!(await hasEnded(job)))
+        throw problem(400, "the job is on its way: only what has failed is retried");
       const file = fileOf(job);
       if (file === undefined) throw problem(409, "the job belongs to no file of a run");
       refuseIf(await ask(response, `/api/v1/runs/${file.run}/retry`, { files: [file.destination] }));
@@ -59,6 +58,10 @@ function fileOf(job: Job): { run: string; destination: string } | undefined {
   return success && data.r !== undefined
     ? { run: encodeURIComponent(data.r), destination: data.d }
     : undefined;
+}
+
+async function hasEnded(job: Job): Promise<boolean> {
+  return ["failed", "completed"].includes(await job.getState());
 }
 
 async function removeRest(job: Job): Promise<void> {
