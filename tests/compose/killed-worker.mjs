@@ -60,7 +60,10 @@ const ended = await until("the run ends", async () => {
   return now.state !== "running" && now;
 });
 // What the killed worker had published and not settled is carried again, and found unchanged.
-deepEqual([ended.state, ended.files, ended.copied + ended.unchanged, ended.failed], ["done", FILES, FILES, 0]);
+deepEqual(
+  [ended.state, ended.files, ended.copied + ended.unchanged, ended.failed],
+  ["done", FILES, FILES, 0],
+);
 deepEqual(await digests("/data/out"), await digests("/data/in"));
 console.log(`${FILES} files are right`);
 

@@ -43,10 +43,7 @@ async function refresh() {
     const text = await response.text();
     if (!response.ok) throw new Error(detailOf(text) ?? `the server answered ${response.status}`);
     keepFocus(() =>
-      morph(
-        main,
-        new DOMParser().parseFromString(`<main>\n${text}\n</main>`, "text/html").querySelector("main"),
-      ),
+      morph(main, new DOMParser().parseFromString(`<main>${text}</main>`, "text/html").querySelector("main")),
     );
     freshAtMs = Date.now();
     failures = 0;
@@ -98,8 +95,9 @@ function tellFreshness() {
     hour12: false,
   });
   const seconds = Math.round((Date.now() - freshAtMs) / 1000);
-  const why = wrong.startsWith("Redis is away") ? "Redis unreachable" : wrong;
-  freshness.textContent = `${why}: what is shown is as of ${time}, ${seconds} s ago.`;
+  freshness.textContent = wrong.startsWith("Redis is away")
+    ? `Redis unreachable: this is as of ${time}, ${seconds} s ago.`
+    : `This is as of ${time}, ${seconds} s ago: ${wrong}.`;
 }
 
 /**

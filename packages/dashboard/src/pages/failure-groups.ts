@@ -6,7 +6,7 @@ import { link, step, table } from "./parts.js";
 /** Groups that a page lists. */
 const MOST_LISTED = 20;
 
-interface Shown {
+export interface Shown {
   /** Unique on the page. */
   id: string;
   /** Whether there are buttons. */
@@ -48,17 +48,17 @@ export function failureGroups(found: FailureGroups, { id, mayRetry, path, listed
     [{ title: "Class" }, { title: "Host" }, { title: "Files", isNumber: true }, { title: "Action" }],
     rows,
   )}
-${(found.truncated || hiddenGroups > 0) && html`<p class="partial">Not all: these are the ${listed.length} largest groups of the newest 200,000 failures.</p>`}
-${mayRetry && found.retriable > 0 && found.groups.length > 1 && retryAll()}`;
+${(found.truncated || hiddenGroups > 0) && html`<p class="partial">Not all: these are the ${listed.length} largest groups of the newest 200,000 failures.</p>`}`;
+}
 
-  function retryAll() {
-    return step({
-      id: `${id}-all`,
-      label: `Retry all ${number(found.retriable)}`,
-      explains: `${counted(found.retriable, "file")} will be tried again, of every class and host. ${runs} will go on with them.`,
-      confirms: `Retry ${counted(found.retriable, "file")}`,
-      path,
-      fields: { files: String(found.retriable) },
-    });
-  }
+/** A button that retries them all. */
+export function retryAll({ retriable }: FailureGroups, { id, path, runs }: Shown): Html {
+  return step({
+    id: `${id}-all`,
+    label: `Retry all ${number(retriable)}`,
+    explains: `${counted(retriable, "file")} will be tried again, of every class and host. ${runs} will go on with them.`,
+    confirms: `Retry ${counted(retriable, "file")}`,
+    path,
+    fields: { files: String(retriable) },
+  });
 }

@@ -3,7 +3,7 @@ import { BASE, type Page } from "../page.js";
 import type { FailureGroups, Overview, OverviewSample, Run, RunPage } from "./api.js";
 import { failuresOf } from "./api.js";
 import { dispatchActions, pauseStep, resumeStep } from "./dispatch.js";
-import { failureGroups } from "./failure-groups.js";
+import { failureGroups, retryAll } from "./failure-groups.js";
 import { bytes, counted, duration, number, since, until } from "./format.js";
 import { closeStep } from "./hosts.js";
 import { link, mark, runBadge, table } from "./parts.js";
@@ -146,12 +146,15 @@ ${rows.length === 100 && html`<p class="partial">These are the first 100: <a hre
 }
 
 function lately(failures: RecentFailures, mayRetry: boolean): Html {
+  const runs = failures.runs === 1 ? "The run" : `Up to ${counted(failures.runs, "run")}`;
+  const shown = { id: "retry", mayRetry, path: "/failures/retry", listedAt: "/failures", runs };
   return html`<section aria-labelledby="failed" data-key="failed"><h2 id="failed">Failures of the last hour</h2>
 ${
   failures.files === 0
     ? html`<p class="empty">None.</p>`
     : html`<p>${counted(failures.files, "file")} of ${counted(failures.runs, "run")} that ${failures.runs === 1 ? "is" : "are"} under way or ended in the last hour.</p>
-${failureGroups(failures, { id: "retry", mayRetry, path: "/failures/retry", listedAt: "/failures", runs: failures.runs === 1 ? "The run" : `Up to ${counted(failures.runs, "run")}` })}`
+${failureGroups(failures, shown)}
+${mayRetry && failures.retriable > 0 && failures.groups.length > 1 && retryAll(failures, shown)}`
 }</section>`;
 }
 

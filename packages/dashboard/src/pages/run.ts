@@ -1,7 +1,7 @@
 import { type Content, type Html, html } from "../html.js";
 import { BASE, type Page } from "../page.js";
 import { type Carried, type FailureGroups, failuresOf, type Run, type Worker } from "./api.js";
-import { failureGroups } from "./failure-groups.js";
+import { failureGroups, retryAll, type Shown } from "./failure-groups.js";
 import { bytes, counted, duration, number, since } from "./format.js";
 import { link, runBadge, step, table } from "./parts.js";
 import { runActions } from "./run-actions.js";
@@ -31,11 +31,11 @@ ${facts(run)}
 ${notices(run)}
 ${isOpen && html`<div class="big-progress">${progressOf(run)}</div>`}
 ${numbers(run)}
-${mayOperate && actions(run, failures.retriable)}
+${mayOperate && actions(run, failures)}
 ${
   failures.files > 0 &&
   html`<section aria-labelledby="failed" data-key="failed"><h2 id="failed">Failures</h2>
-${failureGroups(failures, { id: "retry", mayRetry: mayOperate, path: `/runs/${run.id}/retry`, listedAt: `/runs/${run.id}/files`, runs: "This run" })}</section>`
+${failureGroups(failures, shownOf(run, mayOperate))}</section>`
 }
 ${isOpen && carried(run, workers, mayOperate)}
 ${files(run)}
@@ -43,6 +43,11 @@ ${live(run)}`;
   },
   actions: runActions,
 };
+
+function shownOf({ id }: Run, mayRetry: boolean): Shown {
+  const path = `/runs/${id}/retry`;
+  return { id: "retry", mayRetry, path, listedAt: `/runs/${id}/files`, runs: "This run" };
+}
 
 function facts(run: Run): Html {
   const sources = run.sources.slice(0, MOST_SOURCES);
@@ -81,7 +86,7 @@ ${tile("Failures", number(failures), failures === 0 ? "none so far" : html`<a hr
 </dl>`;
 }
 
-function actions(run: Run, retriable: number): Html {
+function actions(run: Run, failures: FailureGroups): Html {
   const path = `/runs/${run.id}`;
   const left = run.files - run.settled;
   const isOpen = run.state === "running" || run.state === "interrupted";
@@ -94,17 +99,7 @@ function actions(run: Run, retriable: number): Html {
       confirms: "Resume the run",
       path: `${path}/resume`,
     })
-  }${
-    retriable > 0 &&
-    step({
-      id: "retry-everything",
-      label: `Retry all ${number(retriable)}`,
-      explains: `${counted(retriable, "file")} that failed will be tried again, with fresh tries. This run will go on with ${retriable === 1 ? "it" : "them"}.`,
-      confirms: `Retry ${counted(retriable, "file")}`,
-      path: `${path}/retry`,
-      fields: { files: String(retriable) },
-    })
-  }${
+  }${failures.retriable > 0 && retryAll(failures, shownOf(run, true))}${
     isOpen &&
     step({
       id: "cancel",

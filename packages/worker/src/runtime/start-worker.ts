@@ -106,8 +106,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const progress = () => worker?.carrying.map((each) => each.receivedBytes) ?? [];
   if (options.metrics) tellWorker(options.metrics, roots, progress);
   const health = await listen(options.healthPort, roots, {
-      progress,
-      waitsForRedis: () => redis.status !== "ready",
+    progress,
+    waitsForRedis: () => redis.status !== "ready",
     stuckMs: STUCK_MS,
     ready: () => worker !== undefined && redis.status === "ready" && worker.running && !draining,
   });
