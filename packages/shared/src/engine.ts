@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { PROCESS_NAME } from "./process-name.js";
+import { checkFormat } from "./protocol/format.js";
 import { Keys } from "./protocol/keys.js";
 import { Ledger } from "./protocol/ledger.js";
 import { parseAddress, type RedisAddress } from "./redis/address.js";
@@ -28,13 +29,21 @@ export interface EngineOptions {
 /**
  * Connects to a Redis, or to the embedded one of a state directory, which is started if it does not run.
  *
- * @throws UnavailableError, EmbeddedError if it cannot be reached or started.
+ * @throws UnavailableError, EmbeddedError if it cannot be reached or started; OtherFormatError if a later version of
+ *   Drover keeps its records there.
  */
 export async function openEngine({ redis: url, stateDir, namespace }: EngineOptions): Promise<Engine> {
   const embedded = url === undefined ? await openEmbedded({ stateDir, ...idle() }) : undefined;
   const address: RedisAddress = embedded ? { socketPath: embedded.socketPath } : parseAddress(url as string);
   const redis = await connect(address);
   const keys = new Keys(namespace);
+  try {
+    await checkFormat(redis, keys);
+  } catch (error) {
+    redis.disconnect();
+    embedded?.close();
+    throw error;
+  }
   const whereabouts = embedded ? " in Drover's own Redis: --redis names a fleet's" : "";
   return {
     redis,

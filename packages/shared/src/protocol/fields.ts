@@ -6,6 +6,8 @@
 
 /** A run. */
 export const RUN = {
+  /** Number of the format of its records, see format.ts. Absent from runs of earlier versions: 1. */
+  format: "format",
   /** `running`, `done` or `cancelled`. */
   state: "state",
   /** Process that works on it, see process-name.ts; "" for none. */

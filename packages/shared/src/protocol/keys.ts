@@ -5,6 +5,8 @@
 export class Keys {
   constructor(readonly namespace = "{drover}") {}
 
+  /** Number of the format of all records, see format.ts. */
+  format = () => `${this.namespace}:format`;
   /** Sorted set of run ids by start time. */
   runs = () => `${this.namespace}:runs`;
   /**

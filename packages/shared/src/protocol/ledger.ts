@@ -8,6 +8,7 @@ import type { Run } from "../run.js";
 import { count } from "../telemetry.js";
 import { ForgottenError, RunLostError } from "./backlog.js";
 import { RUN } from "./fields.js";
+import { OtherFormatError } from "./format.js";
 import { CLAIM_BUCKETS, type Keys } from "./keys.js";
 import { cancelScript } from "./lua/cancel.lua.js";
 import { finishRunScript } from "./lua/finish.lua.js";
@@ -85,7 +86,7 @@ export class Ledger {
     const hash = await this.redis.hgetall(this.keys.run(id));
     if (!hash[RUN.spec]) throw this.#unknown(id);
     const run = readRun(id, hash);
-    if (!run) throw new SettingsError(`run ${id} was made by another version of Drover: start a new sync`);
+    if (!run) throw new OtherFormatError(`run ${id} was made by another version of Drover: start a new sync`);
     return run;
   }
 

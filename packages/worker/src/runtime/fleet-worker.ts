@@ -3,6 +3,7 @@ import type { TransferJob } from "@drover/shared/job";
 import { PROCESS_NAME } from "@drover/shared/process-name";
 import { Admission } from "@drover/shared/protocol/admission";
 import { fileCancellations } from "@drover/shared/protocol/file-cancellations";
+import { OtherFormatError } from "@drover/shared/protocol/format";
 import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
@@ -150,6 +151,7 @@ export class FleetWorker {
     try {
       return (await run.opened).context;
     } catch (error) {
+      if (error instanceof OtherFormatError) throw error; // a worker of a later version can carry it
       if (error instanceof SettingsError) return undefined; // no such run
       throw error;
     }
