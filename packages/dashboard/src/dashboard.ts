@@ -158,7 +158,7 @@ function tellError(): ErrorRequestHandler {
       return next(problem.status === 500 ? error : problem);
     for (const [name, value] of Object.entries(problem.options.headers ?? {}))
       response.setHeader(name, value);
-    const content = errorContent(String(problem.toJSON().title), problem.detail);
+    const content = errorContent(String(problem.toJSON().title), problem.detail, problem.status);
     const caller = callerOf(response);
     const isLive = problem.status === 503 && !isWrite(request);
     response.status(problem.status).send(document({ title: "Error", content, pages: PAGES, caller, isLive }));

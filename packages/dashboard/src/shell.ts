@@ -65,7 +65,17 @@ function logOut({ id }: Caller): Content {
   return html`<form method="post" action="${BASE}/logout"><button>Log out</button></form>`;
 }
 
-/** A page that says what is wrong, and what to do. */
-export function errorContent(title: string, detail: string): Html {
-  return html`<h1>${title}</h1><p class="error" role="alert">${detail}</p><p><a href="${BASE}/">To the first page</a></p>`;
+/** A page that says what is wrong, and what to do. @param status of the answer. */
+export function errorContent(title: string, detail: string, status: number): Html {
+  return html`<h1>${title}</h1><p class="error" role="alert">${detail}</p><p>${NEXT[status] ?? ""}</p><p><a href="${BASE}/">To the first page</a></p>`;
 }
+
+/** What to do about an error, by the status of the answer. */
+const NEXT: Record<number, string> = {
+  403: "Nothing was changed. Who logs in with a token of the scope that is named may do it.",
+  404: "It may be gone meanwhile: the lists have what there is.",
+  409: "Nothing was changed. Go back, look at how it stands now, and try again.",
+  422: "Nothing was changed. Go back, look at what was asked for, and try again.",
+  429: "Wait a moment, then try again.",
+  503: "It is tried again by itself where a page was asked for. What was to be changed has to be asked for once more.",
+};

@@ -100,6 +100,7 @@ describe.skipIf(!hasBrowser)("the pages", () => {
     await host.locator("summary", { hasText: "Limit" }).click();
     await host.getByRole("button", { name: "Limit" }).click(); // with nothing filled in
     expect(await page.getByRole("alert").textContent()).toContain("name files");
+    expect(await page.locator("main").textContent()).toContain("Nothing was changed.");
     wrong.length = 0; // the browser's console tells of the status
 
     await page.goto(`${service.url}/dashboard/overview`);

@@ -18,7 +18,7 @@ export const workersPage: Page = {
     const busy = workers.reduce((sum, { carrying }) => sum + carrying.length, 0);
     const slots = workers.reduce((sum, { concurrency }) => sum + concurrency, 0);
     return html`<h1>Workers</h1>
-<p>${counted(workers.length, "worker")} alive, carrying ${number(busy)} of ${counted(slots, "file")} at once.</p>
+<p>${number(workers.length)} alive, carrying ${number(busy)} of ${counted(slots, "file")} at once.</p>
 ${table(
   "Workers that are alive",
   [
