@@ -15,6 +15,9 @@ const workerSchema = z
     roots: z.array(z.string()).meta({ description: "What it writes below." }),
     leads: z.boolean().meta({ description: "It dispatches and sweeps for the fleet." }),
     draining: z.boolean().meta({ description: "It ends what it has, and takes nothing more." }),
+    files: count.meta({ description: "Files that it carries now; `carrying` lists at most 64 of them." }),
+    files_per_second: z.number().meta({ description: "Files that ended, on average of the last half minute." }),
+    bytes_per_second: z.number().meta({ description: "Bytes that were copied, on the same average." }),
     carrying: z.array(
       z.object({
         run: z.string(),
@@ -49,9 +52,13 @@ export function workersRoute({ engine: { redis, keys } }: ServiceContext): Route
   });
 }
 
-function showWorker({ startedMs, carrying, ...rest }: WorkerPresence): z.infer<typeof workerSchema> {
+function showWorker(worker: WorkerPresence): z.infer<typeof workerSchema> {
+  const { startedMs, carrying, files = carrying.length, perSecond, ...rest } = worker;
   return {
     ...rest,
+    files,
+    files_per_second: perSecond.files,
+    bytes_per_second: perSecond.bytes,
     started_at: new Date(startedMs).toISOString(),
     carrying: carrying.map(({ run, source, destination, sinceMs, receivedBytes, sizeBytes }) => ({
       run,
