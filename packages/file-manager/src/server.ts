@@ -22,9 +22,7 @@ import { type Bound, FileStore, type FileStoreOptions } from "./store.js";
 const MOST_JSON_BYTES = 1 << 20;
 /** A connection that says nothing for so long is closed. */
 const IDLE_MS = 120_000;
-/** A body that is not wanted is read to its end up to this size, which is cheaper than a new connection. */
-const DRAINED_BYTES = 1 << 20;
-/** For so long the rest of a longer one is read, so that its client reads the answer. */
+/** For so long the rest of a body is read that is not wanted. */
 const LINGER_MS = 2_000;
 const MOST_CONNECTIONS = 1_024;
 const MOST_PAGE_FILES = 5_000;
@@ -227,17 +225,18 @@ function send(
     return;
   }
   const body = json === undefined ? undefined : Buffer.from(JSON.stringify(json));
-  const hasRest = !request.complete && !request.readableEnded;
-  const isLong = hasRest && (lengthOf(request) ?? Number.POSITIVE_INFINITY) > DRAINED_BYTES;
+  const hasBody = request.headers["content-length"] !== undefined || "transfer-encoding" in request.headers;
   response.writeHead(status, {
     ...(body ? { "content-type": "application/json", "content-length": String(body.length) } : {}),
     ...headers,
-    ...(isLong ? { connection: "close" } : {}),
   });
   response.end(request.method === "HEAD" ? undefined : body);
-  if (!hasRest) return;
+  if (!hasBody || request.complete) return;
+  // Who is still sending reads the answer only if what it sends is read.
   request.resume();
-  if (isLong) setTimeout(() => request.destroy(), LINGER_MS).unref();
+  setTimeout(() => {
+    if (!request.complete) request.destroy();
+  }, LINGER_MS).unref();
 }
 
 function isRead(method: string): boolean {

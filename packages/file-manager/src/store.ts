@@ -96,11 +96,10 @@ export class FileStore {
     await this.#locks.with([path], async () => this.#check(path, bound));
     const { mostBytes } = this.options;
     if (mostBytes !== undefined && (incoming.lengthBytes ?? 0) > mostBytes) throw tooLarge(mostBytes);
-    const directory = this.tree.directoryOf(path);
     const staged = `.drover-${randomBytes(12).toString("base64url")}`;
+    const { directory, fd } = this.#create(path, staged);
     try {
       await this.tree.sweep(directory);
-      const fd = this.#create(directory, staged);
       try {
         const { sha256 } = await this.#receive(fd, incoming);
         return await this.#locks.with([path], async () => {
@@ -117,13 +116,18 @@ export class FileStore {
     }
   }
 
-  #create(directory: Directory, staged: string): number {
-    try {
-      return openSync(directory.at(staged), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o666);
-    } catch (error) {
-      if (errnoCode(error) !== "ENOENT") throw fileError(error, `write in ${directory.path}`);
-      this.tree.forget(directory); // it was removed with its last file
-      throw new Problem(503, "The directory was removed meanwhile", undefined, { "retry-after": "0" });
+  /** Creates a staging file beside a file. The caller closes it, and gives the directory back. */
+  #create(path: string, staged: string): { directory: Directory; fd: number } {
+    for (let tries = 1; ; tries++) {
+      const directory = this.tree.directoryOf(path);
+      try {
+        const fd = openSync(directory.at(staged), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o666);
+        return { directory, fd };
+      } catch (error) {
+        this.tree.release(directory);
+        if (errnoCode(error) !== "ENOENT" || tries > 1) throw fileError(error, `write in ${directory.path}`);
+        this.tree.forget(directory); // it was removed with its last file
+      }
     }
   }
 
@@ -302,9 +306,8 @@ export class FileStore {
     const source = this.tree.find(from);
     if (!source) throw absent();
     try {
-      const target = this.tree.directoryOf(to);
+      const target = this.#directoryOf(to);
       try {
-        target.check();
         renameSync(source.at(baseName(from)), target.at(baseName(to)));
         if (!this.options.durable) return;
         await this.tree.sync(target);
@@ -317,6 +320,19 @@ export class FileStore {
       }
     } finally {
       this.tree.release(source);
+    }
+  }
+
+  /** Opens the directory of a file, as it is now. */
+  #directoryOf(path: string): Directory {
+    const known = this.tree.directoryOf(path);
+    try {
+      known.check();
+      return known;
+    } catch {
+      this.tree.forget(known);
+      this.tree.release(known);
+      return this.tree.directoryOf(path);
     }
   }
 

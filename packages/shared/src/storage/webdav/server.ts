@@ -146,8 +146,10 @@ export class WebDavServer implements FileServer {
     dropBody(answer);
     if (answer.status === 412) return { is: "refused" };
     if (answer.status === 404) return { is: "gone" };
-    if (!isSuccess(answer)) throw this.#error(answer);
-    return { is: "done", head: await this.#look(to, signal) };
+    if (isSuccess(answer)) return { is: "done", head: await this.#look(to, signal) };
+    // Some say 403 or 409 where there is nothing to move.
+    if (!(await this.head(from, signal))) return { is: "gone" };
+    throw this.#error(answer);
   }
 
   async remove(name: string, { base }: Bound, signal: AbortSignal): Promise<Removed> {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
@@ -11,9 +12,11 @@ import {
   vouchedFor,
   type WriteAttempt,
 } from "../destination.js";
-import { checkStored, RemoteStaging } from "./staging.js";
+import { checkStored, RemoteStaging, WEAK_MS } from "./staging.js";
 import { RemoteTarget, type RemoteTargetOptions } from "./target.js";
 
+/** A removal that is refused although nothing has changed is tried so many times in all. */
+const MOST_REMOVALS = 3;
 /** Time limit of one look at a destination. */
 const LOOK_MS = 60_000;
 
@@ -125,8 +128,12 @@ export class RemoteDestination implements Destination {
       await this.#target.forget(file.name);
       lease.check();
       const bound = { base: { is: "version", etag: stamp }, fence: lease.fence } as const;
-      if ((await server.remove(name, bound, signal)) === "refused" && (await isThere()))
-        throw changedMeanwhile(file.path);
+      for (let tries = 1; (await server.remove(name, bound, signal)) === "refused"; tries++) {
+        if (!(await isThere())) return;
+        if (tries === MOST_REMOVALS) throw changedMeanwhile(file.path);
+        await sleep(WEAK_MS, undefined, { signal }).catch(() => {});
+        lease.check();
+      }
       failpoint("removed");
     });
   }

@@ -24,7 +24,11 @@ import type { RemoteTarget } from "./target.js";
 /** If others replace the file again and again, this try gives up after so many looks. */
 const MOST_LOOKS = 3;
 /** For so long Apache gives a new file an ETag that no condition holds for. */
-const WEAK_MS = 1_100;
+export const WEAK_MS = 1_100;
+/** A server that publishes half of a PUT that broke off is looked at so often, until that is gone and stays away. */
+const NOTICED_MS = 500;
+const QUIET_LOOKS = 2;
+const MOST_NOTICED_LOOKS = 10;
 
 /**
  * One file on its way to a file server. A small one is held in memory and sent by one PUT, where that is whole and takes a
@@ -35,6 +39,8 @@ export class RemoteStaging implements Staging {
   readonly #staged: string;
   #bytes: Uint8Array | undefined;
   #made = false;
+  /** Whether the PUT to the staging name broke off. */
+  #broken = false;
   /** What the file is compared with. */
   #base: RemoteBase;
   /** What was there when the staging began; undefined if nobody looked. */
@@ -121,7 +127,9 @@ export class RemoteStaging implements Staging {
     this.#made = true;
     const bound = { base: undefined, fence: lease.fence };
     const sent = { ...upload, ...this.#metadata(entry) };
+    this.#broken = true;
     const written = await this.#at(() => this.#server.put(this.#staged, sent, bound, this.#signal));
+    this.#broken = false;
     if (written.is === "refused") throw takenOver(this.attempt.file.path);
     return written.head;
   }
@@ -247,8 +255,29 @@ export class RemoteStaging implements Staging {
     if (!this.#made) return;
     // The lease may be lost; the name is ours alone.
     const within = AbortSignal.timeout(this.attempt.terms.timeoutMs);
-    await this.#at(() => this.#server.remove(this.#staged, { base: undefined }, within));
+    await this.#at(async () => {
+      const published = this.#broken && !(await this.#server.nature(within)).putIsWhole;
+      if (published) await this.#removeHalf(within);
+      else await this.#server.remove(this.#staged, { base: undefined }, within);
+    });
     this.#made = false;
+  }
+
+  /** Removes what a server publishes of a PUT that broke off. It may not let go of it before it has noticed. */
+  async #removeHalf(signal: AbortSignal): Promise<void> {
+    let refusal: unknown;
+    for (let quiet = 0, look = 0; quiet < QUIET_LOOKS && look < MOST_NOTICED_LOOKS; look++) {
+      if (look > 0) await sleep(NOTICED_MS);
+      try {
+        const isThere = (await this.#server.head(this.#staged, signal)) !== undefined;
+        quiet = isThere ? 0 : quiet + 1;
+        if (isThere) await this.#server.remove(this.#staged, { base: undefined }, signal);
+        refusal = undefined;
+      } catch (error) {
+        refusal = error;
+      }
+    }
+    if (refusal) throw refusal;
   }
 
   close(): void {
