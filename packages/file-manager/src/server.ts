@@ -294,10 +294,12 @@ function boundOf(request: IncomingMessage): Bound {
 /** @throws Problem 400 */
 function permissionsOf(request: IncomingMessage): WirePermissions {
   const grants = textOf(request, HEADERS.grants);
+  const mode = header(request, HEADERS.mode);
+  const owner = textOf(request, HEADERS.owner);
   return checked(permissionsSchema, {
-    mode: header(request, HEADERS.mode),
-    owner: textOf(request, HEADERS.owner),
-    grants: grants === undefined ? undefined : parsed(grants),
+    ...(mode === undefined ? {} : { mode }),
+    ...(owner === undefined ? {} : { owner }),
+    ...(grants === undefined ? {} : { grants: parsed(grants) }),
   });
 }
 

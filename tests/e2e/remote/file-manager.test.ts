@@ -7,6 +7,7 @@ import { filesBelow } from "../../harness/drover.js";
 import { answer, drop, FaultyFileManager, slow, storesOther } from "../../harness/faulty-file-manager.js";
 import { apache, fileManager, nginx, rclone, type TestFileServer } from "../../harness/file-servers.js";
 import { Gate } from "../../harness/gate.js";
+import { onlyRun } from "../../harness/runs.js";
 import { it as base } from "../../harness/s3-fixtures.js";
 
 const it = base.extend<{ manager: TestFileServer; faulty: FaultyFileManager }>({
@@ -111,7 +112,7 @@ describe("drover sync --to filemanager+http://", () => {
     await running.result;
     gate.open();
     expect(existsSync(join(manager.directory, "large"))).toBe(false);
-    const resumed = await box.run(["resume", ...own]);
+    const resumed = await box.run(["resume", (await onlyRun(box, own)).run, ...own]);
     expect([resumed.code, files(manager)], resumed.stderr).toEqual([0, ["large"]]);
     expect(readFileSync(join(manager.directory, "large")).equals(content)).toBe(true);
   });
@@ -121,7 +122,7 @@ describe("drover sync --to filemanager+http://", () => {
       [[manager.root, "--to", work.out], "cannot be a source"],
       [[work.at("in"), "--to", "filemanager+http://me:secret@127.0.0.1:1/"], "credentials come from"],
       [[work.at("in"), "--to", `filemanager+${origin.route("/none", file("x"))}`], "cannot write to"],
-      [[work.at("in"), "--to", `webdav+${origin.route("/none", file("x"))}`], "no WebDAV server"],
+      [[work.at("in"), "--to", `webdav+${origin.route("/none/", file("x"))}`], "no WebDAV server"],
     ];
     work.write({ "in/a": "a" });
     for (const [command, why] of cases) {
@@ -133,7 +134,7 @@ describe("drover sync --to filemanager+http://", () => {
 });
 
 describe("a file manager in trouble", () => {
-  const quick = ["--backoff-factor", "0.05"];
+  const quick = ["--backoff-factor", "1"];
 
   it("is asked again where it is slow, fails, or drops the connection", async ({
     box,

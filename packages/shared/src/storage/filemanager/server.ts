@@ -204,6 +204,10 @@ export class FileManagerServer implements FileServer {
   async refusal(signal: AbortSignal): Promise<TransferError | undefined> {
     try {
       await this.nature(signal);
+      // Whether it serves may be told to everybody, its files are not.
+      const answer = await this.#ask("/files?limit=1", {}, signal, { method: "GET", short: true });
+      if (answer.status === 401 || answer.status === 403) return this.#error(answer);
+      dropBody(answer);
       return undefined;
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
