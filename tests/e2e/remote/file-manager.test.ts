@@ -235,6 +235,8 @@ describe("drover sync --to webdav+http://", () => {
             0,
             [...ODD, "large"].map((name) => `new/mirror/${name}`).sort(),
           ]);
+          for (const item of first.items)
+            expect([item.permissions_lost, item.unconditional]).toEqual([true, undefined]);
           const again = await box.sync([...command, "--delete", "--check-destination"]);
           expect(outcomes(again.items)).toEqual(Array(ODD.length + 1).fill("unchanged"));
           work.write({ "in/large": toBuffer(pattern(3 << 20, 7)), "in/ü": "another" });
@@ -244,6 +246,9 @@ describe("drover sync --to webdav+http://", () => {
             0,
             ["copied", "copied", "deleted"],
           ]);
+          const copied = items.filter(({ outcome }) => outcome === "copied");
+          const unconditional = server === apache ? undefined : true;
+          expect(copied.map((item) => item.unconditional)).toEqual([unconditional, unconditional]);
           expect(
             readFileSync(join(dav.directory, "new/mirror/large")).equals(toBuffer(pattern(3 << 20, 7))),
           ).toBe(true);

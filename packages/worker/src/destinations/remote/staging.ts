@@ -189,7 +189,9 @@ export class RemoteStaging implements Staging {
       await this.discard();
       const proved = head.sha256 === undefined ? {} : ({ verifiedBy: "repr-digest" } as const);
       const unconditional = way.isBound(this.#base) ? {} : ({ unconditional: true } as const);
-      return { outcome: "copied", stamp: head.etag, ...proved, ...unconditional };
+      const isLost = !nature.keepsPermissions && permissionsOf(entry).mode !== undefined;
+      const permissionsLost = isLost ? ({ permissionsLost: true } as const) : {};
+      return { outcome: "copied", stamp: head.etag, ...proved, ...unconditional, ...permissionsLost };
     }
     throw replacedMeanwhile();
   }
