@@ -1,4 +1,6 @@
 import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect } from "vitest";
 import { file, pausedAt } from "../../harness/behaviours.js";
@@ -194,6 +196,44 @@ describe("a file manager in trouble", () => {
     const wrong = await box.sync([work.at("in"), "--to", faulty.root, ...quick]);
     const failed = wrong.items.find(({ outcome }) => outcome === "failed");
     expect(failed?.error?.class).toBe("checksum");
+  });
+});
+
+describe("a file manager of FILE_MANAGER_API=reference", () => {
+  it("gets the permissions of each file, then its bytes", async ({ box, work }) => {
+    const calls: string[] = [];
+    const stored = new Map<string, Buffer>();
+    const server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on("data", (chunk: Buffer) => chunks.push(chunk));
+      request.on("end", () => {
+        const url = new URL(request.url ?? "", "http://localhost");
+        const body = Buffer.concat(chunks);
+        if (url.pathname === "/updatePermissions") calls.push(`${url.pathname} ${body}`);
+        else if (url.pathname === "/saveToDisk") {
+          calls.push(`${url.pathname} ${url.searchParams.get("path")}`);
+          stored.set(url.searchParams.get("path") ?? "", body);
+        } else response.statusCode = 501;
+        response.end();
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const to = `filemanager+http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    work.write({ "in/a b": "small", "in/large": toBuffer(pattern(2 << 20)) });
+    chmodSync(work.at("in/a b"), 0o640);
+    chmodSync(work.at("in/large"), 0o600);
+    const { code, items } = await box.sync([work.at("in"), "--to", to, "--max-workers", "1"], {
+      env: { FILE_MANAGER_API: "reference" },
+    });
+    server.close();
+    expect([code, items.map((item) => item.unconditional)]).toEqual([0, [true, true]]);
+    expect(calls).toEqual([
+      '/updatePermissions {"path":"a b","permissions":{"mode":"0640"}}',
+      "/saveToDisk a b",
+      '/updatePermissions {"path":"large","permissions":{"mode":"0600"}}',
+      "/saveToDisk large",
+    ]);
+    expect(stored.get("large")?.equals(toBuffer(pattern(2 << 20)))).toBe(true);
   });
 });
 

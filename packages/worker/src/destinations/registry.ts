@@ -1,6 +1,6 @@
 import type { Keys } from "@drover/shared/protocol/keys";
 import { backupOf, type RunSpec } from "@drover/shared/run";
-import { FileManagerServer } from "@drover/shared/storage/filemanager/server";
+import { connectFileManager } from "@drover/shared/storage/filemanager/connect";
 import type { HttpClient } from "@drover/shared/storage/http/client";
 import type { LocalTree } from "@drover/shared/storage/local/tree";
 import { storageOf } from "@drover/shared/storage/registry";
@@ -50,7 +50,7 @@ const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination>
       ...(keeps ? { backup: new S3Tree(keeps.dir ?? root, service, keeps.suffix) } : {}),
     });
   },
-  filemanager: remote((http, root) => new FileManagerServer(http, root)),
+  filemanager: remote(connectFileManager),
   webdav: remote((http, root) => new WebDavServer(http, root)),
 };
 

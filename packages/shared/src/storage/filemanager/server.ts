@@ -64,8 +64,8 @@ export class FileManagerServer implements FileServer {
   }
 
   async #health(signal: AbortSignal): Promise<ServerNature> {
-    const answer = await this.#ask("/health", {}, signal, { method: "GET", short: true });
-    if (answer.status !== 200) throw this.#error(answer);
+    const answer = await this.ask("/health", {}, signal, { method: "GET", short: true });
+    if (answer.status !== 200) throw this.error(answer);
     const health = parseAs(healthSchema, await readAnswer(answer));
     if (!health)
       throw new TransferError("unsupported", "GET /health does not answer as a file manager does", {
@@ -74,6 +74,7 @@ export class FileManagerServer implements FileServer {
       });
     const { conditions, permissions } = health;
     return {
+      stages: true,
       putIsWhole: true,
       putIsConditional: conditions,
       moveReplacesWhole: true,
@@ -84,12 +85,12 @@ export class FileManagerServer implements FileServer {
   }
 
   async head(name: string, signal: AbortSignal): Promise<RemoteHead | undefined> {
-    const answer = await this.#ask(this.#file(name), {}, signal, { method: "HEAD" });
+    const answer = await this.ask(this.#file(name), {}, signal, { method: "HEAD" });
     dropBody(answer);
     if (answer.status === 404) return undefined;
     const { headers, status } = answer;
     const sizeBytes = Number(headers["content-length"]);
-    if (status !== 200) throw this.#error(answer);
+    if (status !== 200) throw this.error(answer);
     if (headers.etag === undefined || !Number.isSafeInteger(sizeBytes)) throw strange("HEAD", status);
     const mode = headers[HEADERS.mode];
     return {
@@ -110,20 +111,20 @@ export class FileManagerServer implements FileServer {
       ...permissionHeaders(permissions),
       ...boundHeaders(bound),
     };
-    const answer = await this.#ask(this.#file(name), headers, signal, { method: "PUT", body, short: true });
+    const answer = await this.ask(this.#file(name), headers, signal, { method: "PUT", body, short: true });
     if (answer.status === 412) return refused(answer);
     if (answer.status === 422) {
       dropBody(answer);
       const why = "the bytes that arrived at the file manager are not those that were sent";
       throw new TransferError("checksum", `wrong checksum: ${why}`, { verdict: "ok", httpStatus: 422 });
     }
-    if (answer.status !== 200 && answer.status !== 201) throw this.#error(answer);
-    const stored = parseAs(storedSchema, await readAnswer(answer));
-    return { is: "done", head: stored ? headOf(stored) : await this.#look(name, signal) };
+    if (answer.status !== 200 && answer.status !== 201) throw this.error(answer);
+    const stored = storedIn(await readAnswer(answer));
+    return { is: "done", head: stored ? headOf(stored) : await this.look(name, signal) };
   }
 
   /** Asks what is there, of a server that does not tell what it stored. */
-  async #look(name: string, signal: AbortSignal): Promise<RemoteHead> {
+  protected async look(name: string, signal: AbortSignal): Promise<RemoteHead> {
     const head = await this.head(name, signal);
     if (head) return head;
     throw new TransferError("io", "the file manager accepted the file and does not have it", {
@@ -139,30 +140,30 @@ export class FileManagerServer implements FileServer {
       "content-length": String(body.length),
       ...boundHeaders(bound),
     };
-    const answer = await this.#ask("/move", headers, signal, { method: "POST", body, short: true });
+    const answer = await this.ask("/move", headers, signal, { method: "POST", body, short: true });
     if (answer.status === 412) return refused(answer);
     if (answer.status === 404) {
       dropBody(answer);
       return { is: "gone" };
     }
-    if (answer.status !== 200) throw this.#error(answer);
-    const stored = parseAs(storedSchema, await readAnswer(answer));
-    return { is: "done", head: stored ? headOf(stored) : await this.#look(to, signal) };
+    if (answer.status !== 200) throw this.error(answer);
+    const stored = storedIn(await readAnswer(answer));
+    return { is: "done", head: stored ? headOf(stored) : await this.look(to, signal) };
   }
 
   async remove(name: string, bound: Bound, signal: AbortSignal): Promise<Removed> {
     const headers = boundHeaders(bound);
-    const answer = await this.#ask(this.#file(name), headers, signal, { method: "DELETE", short: true });
+    const answer = await this.ask(this.#file(name), headers, signal, { method: "DELETE", short: true });
     dropBody(answer);
     if (answer.status === 412) return "refused";
     if (answer.status === 204 || answer.status === 200 || answer.status === 404) return "removed";
-    throw this.#error(answer);
+    throw this.error(answer);
   }
 
   async read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
-    const answer = await this.#ask(this.#file(name), {}, signal, { method: "GET" });
+    const answer = await this.ask(this.#file(name), {}, signal, { method: "GET" });
     if (answer.status === 200) return bytesOf(answer);
-    if (answer.status !== 404) throw this.#error(answer);
+    if (answer.status !== 404) throw this.error(answer);
     dropBody(answer);
     return undefined;
   }
@@ -170,12 +171,12 @@ export class FileManagerServer implements FileServer {
   async setPermissions(name: string, permissions: Permissions, signal: AbortSignal): Promise<boolean> {
     const body = Buffer.from(JSON.stringify(wireOf(permissions)));
     const headers = { "content-type": "application/json", "content-length": String(body.length) };
-    const answer = await this.#ask(this.#file(name), headers, signal, { method: "PATCH", body, short: true });
+    const answer = await this.ask(this.#file(name), headers, signal, { method: "PATCH", body, short: true });
     if (answer.status === 501 || answer.status === 405) {
       dropBody(answer);
       return false;
     }
-    if (answer.status !== 200 && answer.status !== 202 && answer.status !== 204) throw this.#error(answer);
+    if (answer.status !== 200 && answer.status !== 202 && answer.status !== 204) throw this.error(answer);
     dropBody(answer);
     return true;
   }
@@ -185,8 +186,8 @@ export class FileManagerServer implements FileServer {
     let after = "";
     for (let pages = 0; pages < MOST_PAGES; pages++) {
       const query = new URLSearchParams({ limit: String(PAGE_FILES), prefix, after });
-      const answer = await this.#ask(`/files?${query}`, {}, signal, { method: "GET", short: true });
-      if (answer.status !== 200) throw this.#error(answer);
+      const answer = await this.ask(`/files?${query}`, {}, signal, { method: "GET", short: true });
+      if (answer.status !== 200) throw this.error(answer);
       const page = parseAs(pageSchema, await readAnswer(answer));
       if (!page) throw strange("GET /files", answer.status);
       const files: RemoteFile[] = [];
@@ -205,8 +206,8 @@ export class FileManagerServer implements FileServer {
     try {
       await this.nature(signal);
       // Whether it serves may be told to everybody, its files are not.
-      const answer = await this.#ask("/files?limit=1", {}, signal, { method: "GET", short: true });
-      if (answer.status === 401 || answer.status === 403) return this.#error(answer);
+      const answer = await this.ask("/files?limit=1", {}, signal, { method: "GET", short: true });
+      if (answer.status === 401 || answer.status === 403) return this.error(answer);
       dropBody(answer);
       return undefined;
     } catch (error) {
@@ -218,17 +219,29 @@ export class FileManagerServer implements FileServer {
   }
 
   #file(name: string): string {
-    return `/files/${encodePath(this.#place.prefix + name)}`;
+    return `/files/${encodePath(this.pathOf(name))}`;
   }
 
-  #ask(path: string, headers: Headers, signal: AbortSignal, message: HttpMessage): Promise<HttpAnswer> {
+  /** Path of a file from the root of the file manager. */
+  protected pathOf(name: string): string {
+    return this.#place.prefix + name;
+  }
+
+  /** Sends a request to the interface. @param path after its base. */
+  protected ask(
+    path: string,
+    headers: Headers,
+    signal: AbortSignal,
+    message: HttpMessage,
+  ): Promise<HttpAnswer> {
     const token = secretOf("FILE_MANAGER_TOKEN");
     const sent = token === undefined ? headers : { ...headers, authorization: `Bearer ${token}` };
     const { origin, api } = this.#place;
     return this.http.ask(origin, api + path, sent, signal, message);
   }
 
-  #error(answer: HttpAnswer): TransferError {
+  /** The error that an answer stands for. */
+  protected error(answer: HttpAnswer): TransferError {
     return serverError(answer, CREDENTIALS);
   }
 }
@@ -238,7 +251,8 @@ function refused(answer: HttpAnswer): { is: "refused" } {
   return { is: "refused" };
 }
 
-function headOf({ size, etag, sha256, permissions }: Stored): RemoteHead {
+/** What an answer tells of a file. */
+export function headOf({ size, etag, sha256, permissions }: Stored): RemoteHead {
   const mode = permissions?.mode;
   return {
     sizeBytes: size,
@@ -267,12 +281,18 @@ function permissionHeaders({ mode, owner, grants }: Permissions): Headers {
   };
 }
 
-function wireOf({ mode, ...others }: Permissions): WirePermissions {
+/** Permissions as they are sent. */
+export function wireOf({ mode, ...others }: Permissions): WirePermissions {
   return { ...others, ...(mode === undefined ? {} : { mode: octal(mode) }) };
 }
 
 function octal(mode: number): string {
   return (mode & 0o7777).toString(8).padStart(4, "0");
+}
+
+/** What a server says that it stored; undefined where it does not. */
+export function storedIn(text: string): Stored | undefined {
+  return parseAs(storedSchema, text);
 }
 
 function parseAs<S extends z.ZodType>(schema: S, text: string): z.infer<S> | undefined {

@@ -10,7 +10,6 @@ export const fileManagerStorage: Storage = remoteStorage({
   parseRoot: parseFileManagerRoot,
   isTop: (root) => placeOf(root).prefix === "",
   async load() {
-    const { FileManagerServer } = await import("./server.js");
-    return (http, root) => new FileManagerServer(http, root);
+    return (await import("./connect.js")).connectFileManager;
   },
 });

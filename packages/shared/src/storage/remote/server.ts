@@ -18,6 +18,8 @@ export interface Grant {
 
 /** What a server is known to do. */
 export interface ServerNature {
+  /** Whether it takes staged files, and moves them to their names. Else a file is sent to its name at once. */
+  stages: boolean;
   /** Whether a PUT replaces a file in one step, so that one that breaks off changes nothing. */
   putIsWhole: boolean;
   /** Whether a PUT can be bound to the version that it replaces, or to there being none. */

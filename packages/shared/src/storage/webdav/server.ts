@@ -72,6 +72,7 @@ export class WebDavServer implements FileServer {
       removeIsConditional = !(await this.#delete(name, { "if-match": NO_ETAG }, signal));
       return {
         ...kind,
+        stages: true,
         putIsConditional: !mismatches,
         moveIsConditional: false,
         removeIsConditional,

@@ -84,6 +84,10 @@ export class RemoteDestination implements Destination {
     await backup.at(file, async () => {
       for (const former of admitted.predecessors)
         await backup.server.remove(stagedUnder(former), { base: undefined }, signal);
+      if (!(await backup.server.nature(signal)).stages)
+        throw new TransferError("unsupported", "nothing can be kept at a file manager that stages nothing", {
+          permanent: true,
+        });
       const upload = { body, sizeBytes, sha256, permissions };
       const written = await backup.server.put(staged, upload, { base: undefined, fence }, signal);
       try {

@@ -18,6 +18,7 @@ import { stagingName } from "@drover/shared/storage/staging-name";
 import { digestOf } from "../../bytes/hash/digest.js";
 import { readBeginning } from "../beginning.js";
 import type { OpenedBody, Published, Received, Staging, WriteAttempt } from "../destination.js";
+import { Spool } from "./spool.js";
 import { BodyStream } from "./stream.js";
 import type { RemoteTarget } from "./target.js";
 
@@ -37,7 +38,7 @@ const MOST_NOTICED_LOOKS = 10;
 export class RemoteStaging implements Staging {
   readonly #name: string;
   readonly #staged: string;
-  #bytes: Uint8Array | undefined;
+  #held: Held | undefined;
   #made = false;
   /** Whether the PUT to the staging name broke off. */
   #broken = false;
@@ -69,7 +70,9 @@ export class RemoteStaging implements Staging {
 
   /** What a predecessor has staged is removed, so that it finds nothing to move. Nothing of it is taken over. */
   async adopt(predecessors: string[]): Promise<boolean> {
-    for (const fence of predecessors)
+    if (predecessors.length === 0) return false;
+    const { stages } = await this.#at(() => this.#server.nature(this.#signal));
+    for (const fence of stages ? predecessors : [])
       await this.#at(() => this.#server.remove(this.#stagedUnder(fence), { base: undefined }, this.#signal));
     return false;
   }
@@ -94,6 +97,11 @@ export class RemoteStaging implements Staging {
     if (!ended) {
       await this.#lookAhead();
       const stream = new BodyStream(opened, chunks, lengthBytes, this.attempt);
+      if (!nature.stages) {
+        this.#held = await Spool.of(stream);
+        opened.confirm?.();
+        return await stream.received();
+      }
       const stored = await this.#stage({ body: stream, sizeBytes: lengthBytes, sha256: undefined }, entry);
       opened.confirm?.();
       const received = await stream.received();
@@ -107,7 +115,7 @@ export class RemoteStaging implements Staging {
     const sourceDigest = other === "sha256" ? sha256 : await digestOf(other, bytes);
     const received = { sizeBytes: bytes.length, sha256, sourceDigest, lengthBytes };
     if (isDirect(nature)) {
-      this.#bytes = bytes;
+      this.#held = { read: () => bytes, close() {} };
       return received;
     }
     await this.#lookAhead();
@@ -151,7 +159,7 @@ export class RemoteStaging implements Staging {
   async #publish(received: Received, entry: SourceEntry): Promise<Published> {
     const { lease } = this.attempt;
     const nature = await this.#server.nature(this.#signal);
-    const way = new Way(nature, this.#bytes !== undefined);
+    const way = new Way(nature, this.#held !== undefined);
     let kept = "";
     const ahead = this.#ahead?.sha256;
     const looksSame = ahead !== undefined && ahead === received.sha256;
@@ -200,10 +208,10 @@ export class RemoteStaging implements Staging {
     const { sizeBytes, sha256 } = received;
     const bound = { base: this.#base, fence: this.attempt.lease.fence };
     const metadata = this.#metadata(entry);
-    if (this.#bytes)
+    if (this.#held)
       return this.#server.put(
         this.#name,
-        { body: this.#bytes, sizeBytes, sha256, ...metadata },
+        { body: this.#held.read(), sizeBytes, sha256, ...metadata },
         bound,
         this.#signal,
       );
@@ -249,7 +257,8 @@ export class RemoteStaging implements Staging {
   }
 
   keep(): void {
-    this.#bytes = undefined;
+    this.#held?.close();
+    this.#held = undefined;
   }
 
   async discard(): Promise<void> {
@@ -308,8 +317,14 @@ class Way {
   }
 }
 
-function isDirect({ putIsWhole, putIsConditional }: ServerNature): boolean {
-  return putIsWhole && putIsConditional;
+function isDirect({ stages, putIsWhole, putIsConditional }: ServerNature): boolean {
+  return !stages || (putIsWhole && putIsConditional);
+}
+
+/** The bytes of a whole file in this process. */
+interface Held {
+  read(): Uint8Array | AsyncIterable<Uint8Array>;
+  close(): void;
 }
 
 /** What the metadata of a source says of permissions. */
