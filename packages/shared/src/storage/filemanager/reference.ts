@@ -12,7 +12,7 @@ import type {
   Written,
 } from "../remote/server.js";
 import { HEADERS, headerText } from "./contract.js";
-import { FileManagerServer, headOf, storedIn, wireOf } from "./server.js";
+import { FileManagerServer, headOf, lost, storedIn, wireOf } from "./server.js";
 
 /**
  * A file manager with two requests of other names: `POST /updatePermissions` and `POST /saveToDisk`. What it has of the rest of
@@ -60,7 +60,9 @@ export class ReferenceServer extends FileManagerServer {
   /** What is there after a request that told nothing of it. A server that never tells is believed. */
   async #found(name: string, { sizeBytes, sha256 = "" }: Upload, signal: AbortSignal): Promise<RemoteHead> {
     try {
-      return await this.look(name, signal);
+      const head = await super.head(name, signal);
+      if (head) return head;
+      throw lost();
     } catch (error) {
       if (!isUnknown(error)) throw error;
       const etag = `"${shortHash("sent", sha256)}"`;

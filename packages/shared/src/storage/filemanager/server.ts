@@ -120,16 +120,14 @@ export class FileManagerServer implements FileServer {
     }
     if (answer.status !== 200 && answer.status !== 201) throw this.error(answer);
     const stored = storedIn(await readAnswer(answer));
-    return { is: "done", head: stored ? headOf(stored) : await this.look(name, signal) };
+    return { is: "done", head: stored ? headOf(stored) : await this.#look(name, signal) };
   }
 
   /** Asks what is there, of a server that does not tell what it stored. */
-  protected async look(name: string, signal: AbortSignal): Promise<RemoteHead> {
+  async #look(name: string, signal: AbortSignal): Promise<RemoteHead> {
     const head = await this.head(name, signal);
     if (head) return head;
-    throw new TransferError("io", "the file manager accepted the file and does not have it", {
-      verdict: "fail",
-    });
+    throw lost();
   }
 
   async move(from: string, to: string, bound: Bound, signal: AbortSignal): Promise<Moved> {
@@ -148,7 +146,7 @@ export class FileManagerServer implements FileServer {
     }
     if (answer.status !== 200) throw this.error(answer);
     const stored = storedIn(await readAnswer(answer));
-    return { is: "done", head: stored ? headOf(stored) : await this.look(to, signal) };
+    return { is: "done", head: stored ? headOf(stored) : await this.#look(to, signal) };
   }
 
   async remove(name: string, bound: Bound, signal: AbortSignal): Promise<Removed> {
@@ -244,6 +242,12 @@ export class FileManagerServer implements FileServer {
   protected error(answer: HttpAnswer): TransferError {
     return serverError(answer, CREDENTIALS);
   }
+}
+
+/** The error of a file manager that has confirmed a file and does not have it. */
+export function lost(): TransferError {
+  const why = "the file manager accepted the file and does not have it";
+  return new TransferError("io", why, { verdict: "fail" });
 }
 
 function refused(answer: HttpAnswer): { is: "refused" } {

@@ -39,6 +39,7 @@ export function serverError(answer: HttpAnswer, credentials: string): TransferEr
       httpStatus: status,
     });
   if (status === 401) return make("credentials", `the server wants other credentials: set ${credentials}`);
+  if (status === 405 || status === 501) return make("unsupported", "the server does not know the request");
   if (status === 413) return make("too-large", "the server does not take a file of this size");
   if (status === 507) return make("disk", "no space left at the server");
   if (status === 423) return make("locked", "the file is locked at the server", false);
