@@ -262,8 +262,7 @@ export class HttpClient {
   ): Promise<HttpAnswer> {
     const { timeoutMs, discardMs } = this.options;
     const streams = sent !== undefined && !(sent instanceof Uint8Array);
-    const lastBytes = streams ? BUFFERED_BYTES : Math.min(sent?.length ?? 0, BUFFERED_BYTES);
-    const answerTimeoutMs = timeoutMs + (lastBytes / LEAST_BYTES_PER_SECOND) * 1000;
+    const answerTimeoutMs = timeoutMs + (streams ? 0 : sendingMs(sent?.length ?? 0));
     return new Promise((resolve, reject) => {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
@@ -291,7 +290,7 @@ export class HttpClient {
       const bodyOf = (sending: Uint8Array | AsyncIterable<Uint8Array>) => {
         if (!(sending instanceof Uint8Array))
           // undici takes an iterable as it is, without a stream around it.
-          return watched(sending, expect, timeoutMs, answerTimeoutMs) as unknown as Readable;
+          return watched(sending, expect, timeoutMs) as unknown as Readable;
         return sending.length <= SEND_BYTES ? sending : Readable.from(slices(sending));
       };
       if (signal.aborted) return onAbort();
@@ -374,6 +373,11 @@ function reasonOf({ reason }: AbortSignal): Error {
   return new TransferError("timeout", "network timeout: no answer in time", { verdict: "fail" });
 }
 
+/** Longest time in ms that so many bytes may be in the system's buffers before they are sent. */
+function sendingMs(bytes: number): number {
+  return (Math.min(bytes, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000;
+}
+
 /**
  * Passes a stream on, and has each wait for the server limited: for its taking of a chunk, and for the response after the
  * last one. The wait for the source is not.
@@ -381,16 +385,17 @@ function reasonOf({ reason }: AbortSignal): Error {
 async function* watched(
   chunks: AsyncIterable<Uint8Array>,
   expect: (withinMs?: number) => void,
-  chunkMs: number,
-  answerMs: number,
+  timeoutMs: number,
 ): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
   for await (const chunk of chunks) {
     if (chunk.length === 0) continue;
-    expect(chunkMs);
+    bytes += chunk.length;
+    expect(timeoutMs + sendingMs(chunk.length));
     yield chunk;
     expect();
   }
-  expect(answerMs);
+  expect(timeoutMs + sendingMs(bytes));
 }
 
 async function* slices(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
