@@ -139,9 +139,13 @@ export class WebDavServer implements FileServer {
   }
 
   async move(from: string, to: string, { base }: Bound, signal: AbortSignal): Promise<Moved> {
+    const isFree = base?.is === "absent";
+    const { moveReplacesWhole } = await this.nature(signal);
+    // Some remove the target before they see that there is nothing to move.
+    if (!isFree && !moveReplacesWhole && !(await this.head(from, signal))) return { is: "gone" };
     const headers: Headers = {
       destination: `${this.#url.origin}${this.#path(to)}`,
-      overwrite: base?.is === "absent" ? "F" : "T",
+      overwrite: isFree ? "F" : "T",
     };
     const answer = await this.#ask(this.#path(from), headers, signal, { method: "MOVE", short: true });
     dropBody(answer);
