@@ -305,7 +305,11 @@ const NGINX = { ...STAGED, hides: (name: string) => /(^|\/)\./.test(name) };
 /** rclone 1.60 makes a file with a control character in its name, and then does not find it. */
 const RCLONE = { ...STAGED, lacks: (name: string) => /\p{Cc}/u.test(name) };
 
-function fileServer(server: FileServerKind, can: Pick<Kind, "fences" | "hides" | "lacks">, connect: Connect): Kind {
+function fileServer(
+  server: FileServerKind,
+  can: Pick<Kind, "fences" | "hides" | "lacks">,
+  connect: Connect,
+): Kind {
   return {
     name: `RemoteDestination, of ${server.name}`,
     ...REMOTE,

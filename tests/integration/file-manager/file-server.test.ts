@@ -59,7 +59,9 @@ const SERVERS: [FileServerKind, Make, ServerNature][] = [
   ],
 ];
 
-describe.for(SERVERS)("$0.name", ([kind, make, nature]) => {
+const NAMED = SERVERS.map(([kind, make, nature]) => ({ name: kind.name, kind, make, nature }));
+
+describe.for(NAMED)("$name", ({ kind, make, nature }) => {
   const it = test.extend<{ place: TestFileServer; server: FileServer }>({
     // biome-ignore lint/correctness/noEmptyPattern: vitest reads what a fixture needs from the pattern
     place: async ({}, use) => {
@@ -91,7 +93,7 @@ describe.for(SERVERS)("$0.name", ([kind, make, nature]) => {
     return found;
   };
 
-  it.skipIf(kind.absent !== undefined)(`${kind.name}: is known`, async ({ server, place }) => {
+  it.skipIf(kind.absent !== undefined)("is known", async ({ server, place }) => {
     expect(await server.nature(signal)).toEqual(nature);
     expect(await names(server)).toEqual([]);
     expect(await server.refusal(signal)).toBeUndefined();
@@ -99,7 +101,7 @@ describe.for(SERVERS)("$0.name", ([kind, make, nature]) => {
   });
 
   it.skipIf(kind.absent !== undefined)(
-    `${kind.name}: stores, moves and removes, each as often as it is asked to`,
+    "stores, moves and removes, each as often as it is asked to",
     async ({ server }) => {
       for (let times = 0; times < 2; times++) {
         expect(await put(server, "dir/a b", "content")).toMatchObject({ is: "done", head: { sizeBytes: 7 } });
@@ -123,7 +125,7 @@ describe.for(SERVERS)("$0.name", ([kind, make, nature]) => {
   );
 
   it.skipIf(kind.absent !== undefined)(
-    `${kind.name}: keeps permissions, or says that it does not`,
+    "keeps permissions, or says that it does not",
     async ({ server, place }) => {
       await put(server, "f", "content");
       expect(await server.setPermissions("f", { mode: 0o600 }, signal)).toBe(nature.keepsPermissions);
