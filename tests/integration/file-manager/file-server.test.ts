@@ -94,7 +94,7 @@ describe.for(NAMED)("$name", ({ kind, make, nature }) => {
   };
 
   it.skipIf(kind.absent !== undefined)("is known", async ({ server, place }) => {
-    expect(await server.nature(signal)).toEqual(nature);
+    expect(await server.nature()).toEqual(nature);
     expect(await names(server)).toEqual([]);
     expect(await server.refusal(signal)).toBeUndefined();
     expect(existsSync(join(place.directory, "to")) ? await names(server) : []).toEqual([]);

@@ -37,6 +37,8 @@ import { type FileManagerPlace, placeOf } from "./root.js";
 
 /** What an error tells to set where the server refuses the token. */
 const CREDENTIALS = "FILE_MANAGER_TOKEN or FILE_MANAGER_TOKEN_FILE";
+/** The answer to `GET /health` may take so long. */
+const HEALTH_MS = 60_000;
 /** Files of one page of a listing. */
 const PAGE_FILES = 1000;
 /** If a listing sends so many pages, it does not end. */
@@ -55,8 +57,9 @@ export class FileManagerServer implements FileServer {
     this.#place = placeOf(root);
   }
 
-  nature(signal: AbortSignal): Promise<ServerNature> {
-    this.#nature ??= this.#health(signal);
+  /** No file cancels the request, because other files wait for it. */
+  nature(): Promise<ServerNature> {
+    this.#nature ??= this.#health(AbortSignal.timeout(HEALTH_MS));
     this.#nature.catch(() => {
       this.#nature = undefined;
     });
@@ -202,7 +205,7 @@ export class FileManagerServer implements FileServer {
 
   async refusal(signal: AbortSignal): Promise<TransferError | undefined> {
     try {
-      await this.nature(signal);
+      await this.nature();
       // Whether it serves may be told to everybody, its files are not.
       const answer = await this.ask("/files?limit=1", {}, signal, { method: "GET", short: true });
       if (answer.status === 401 || answer.status === 403) return this.error(answer);

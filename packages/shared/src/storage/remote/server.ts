@@ -91,7 +91,7 @@ export type Removed = "removed" | "refused";
  */
 export interface FileServer {
   /** Finds out, once, what the server does. It may write a file of its own to do so, and removes it. */
-  nature(signal: AbortSignal): Promise<ServerNature>;
+  nature(): Promise<ServerNature>;
   /** Undefined if there is no such file. */
   head(name: string, signal: AbortSignal): Promise<RemoteHead | undefined>;
   /** Writes a file and makes the directories that it needs. Answers with what the server stored. */

@@ -25,6 +25,8 @@ const CREDENTIALS = "WEBDAV_USER and WEBDAV_PASSWORD or WEBDAV_PASSWORD_FILE";
 const BATCH_FILES = 1000;
 /** Directories nested deeper are taken for a loop. */
 const MOST_DEPTH = 256;
+/** A probe may take so long. */
+const PROBE_MS = 60_000;
 /** An ETag that no file has. */
 const NO_ETAG = '"drover-no-such-version"';
 
@@ -44,8 +46,9 @@ export class WebDavServer implements FileServer {
     this.#depth = this.#url.path.split("/").filter(Boolean).length;
   }
 
-  nature(signal: AbortSignal): Promise<ServerNature> {
-    this.#nature ??= this.#findOut(signal);
+  /** No file cancels the probe, because other files wait for it, and because it has to clean up. */
+  nature(): Promise<ServerNature> {
+    this.#nature ??= this.#findOut(AbortSignal.timeout(PROBE_MS));
     this.#nature.catch(() => {
       this.#nature = undefined;
     });
@@ -140,7 +143,7 @@ export class WebDavServer implements FileServer {
 
   async move(from: string, to: string, { base }: Bound, signal: AbortSignal): Promise<Moved> {
     const isFree = base?.is === "absent";
-    const { moveReplacesWhole } = await this.nature(signal);
+    const { moveReplacesWhole } = await this.nature();
     // Some remove the target before they see that there is nothing to move.
     if (!isFree && !moveReplacesWhole && !(await this.head(from, signal))) return { is: "gone" };
     const headers: Headers = {

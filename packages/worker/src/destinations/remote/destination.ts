@@ -84,7 +84,7 @@ export class RemoteDestination implements Destination {
     await backup.at(file, async () => {
       for (const former of admitted.predecessors)
         await backup.server.remove(stagedUnder(former), { base: undefined }, signal);
-      if (!(await backup.server.nature(signal)).stages)
+      if (!(await backup.server.nature()).stages)
         throw new TransferError("unsupported", "nothing can be kept at a file manager that stages nothing", {
           permanent: true,
         });
@@ -120,7 +120,7 @@ export class RemoteDestination implements Destination {
         return head !== undefined;
       };
       if (!(await isThere())) return;
-      const { removeIsConditional } = await server.nature(signal);
+      const { removeIsConditional } = await server.nature();
       if (this.#backup) {
         await this.#keep(this.#backup, attempt, stamp).catch((error) => {
           if (error instanceof TransferError && error.class === "changed") throw changedMeanwhile(file.path);

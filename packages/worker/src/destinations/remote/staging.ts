@@ -71,7 +71,7 @@ export class RemoteStaging implements Staging {
   /** What a predecessor has staged is removed, so that it finds nothing to move. Nothing of it is taken over. */
   async adopt(predecessors: string[]): Promise<boolean> {
     if (predecessors.length === 0) return false;
-    const { stages } = await this.#at(() => this.#server.nature(this.#signal));
+    const { stages } = await this.#at(() => this.#server.nature());
     for (const fence of stages ? predecessors : [])
       await this.#at(() => this.#server.remove(this.#stagedUnder(fence), { base: undefined }, this.#signal));
     return false;
@@ -93,7 +93,7 @@ export class RemoteStaging implements Staging {
     const { entry } = opened;
     const lengthBytes = source && entry.sizeBytes;
     const { ended, chunks } = await readBeginning(opened, this.attempt);
-    const nature = await this.#at(() => this.#server.nature(this.#signal));
+    const nature = await this.#at(() => this.#server.nature());
     if (!ended) {
       await this.#lookAhead();
       const stream = new BodyStream(opened, chunks, lengthBytes, this.attempt);
@@ -158,7 +158,7 @@ export class RemoteStaging implements Staging {
    */
   async #publish(received: Received, entry: SourceEntry): Promise<Published> {
     const { lease } = this.attempt;
-    const nature = await this.#server.nature(this.#signal);
+    const nature = await this.#server.nature();
     const way = new Way(nature, this.#held !== undefined);
     let kept = "";
     const ahead = this.#ahead?.sha256;
@@ -267,7 +267,7 @@ export class RemoteStaging implements Staging {
     // The lease may be lost; the name is ours alone.
     const within = AbortSignal.timeout(this.attempt.terms.timeoutMs);
     await this.#at(async () => {
-      const published = this.#broken && !(await this.#server.nature(within)).putIsWhole;
+      const published = this.#broken && !(await this.#server.nature()).putIsWhole;
       if (published) await this.#removeHalf(within);
       else await this.#server.remove(this.#staged, { base: undefined }, within);
     });
