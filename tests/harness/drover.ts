@@ -63,6 +63,9 @@ export interface Item {
   readonly outcome: "copied" | "unchanged" | "deleted" | "failed" | "blocked" | "locked" | "cancelled";
   readonly bytes: number;
   readonly verified_by: string | null;
+  /** Present where it is true. */
+  readonly unconditional?: true;
+  readonly permissions_lost?: true;
   readonly attempts: number;
   readonly duration_ms: number;
   readonly error?: { readonly class: string; readonly message: string };

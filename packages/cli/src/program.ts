@@ -10,6 +10,7 @@ import { addDashboard } from "./commands/dashboard.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addEvents } from "./commands/events.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
+import { addFileManager } from "./commands/file-manager.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addServe } from "./commands/serve.js";
@@ -45,6 +46,7 @@ function build(exit: Exit): Command {
   addDashboard(program, exit);
   addEvents(program, exit);
   addToken(program, exit);
+  addFileManager(program, exit);
   program.commandsGroup("What is known and set:");
   addCatalog(program, exit);
   addConfig(program, exit);

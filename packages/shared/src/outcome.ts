@@ -51,10 +51,12 @@ export interface Outcome {
   attempts: number;
   durationMs: number;
   /**
-   * True if it was published without a condition, because the S3 service supports none. A concurrent write of
+   * True if it was published without a condition, because the service or server supports none. A concurrent write of
    * another writer may have been overwritten.
    */
   unconditional?: true;
+  /** True if the source has permissions and the destination keeps none. */
+  permissionsLost?: true;
   error?: BriefError;
 }
 

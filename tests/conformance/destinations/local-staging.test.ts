@@ -24,7 +24,7 @@ import { setImmediate } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
-import { stagingName } from "@drover/shared/storage/local/tree";
+import { stagingName } from "@drover/shared/storage/staging-name";
 import { lost } from "@drover/worker/attempt/leases";
 import { LocalRemoval } from "@drover/worker/destinations/local/removal";
 import type { LocalStaging } from "@drover/worker/destinations/local/staging";

@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "n
 import { join } from "node:path";
 import { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
-import { LocalTree, stagingName } from "@drover/shared/storage/local/tree";
+import { LocalTree } from "@drover/shared/storage/local/tree";
+import { stagingName } from "@drover/shared/storage/staging-name";
 import { describe, expect } from "vitest";
 import { it, LEASE } from "../helpers/ground.js";
 

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -13,15 +14,21 @@ import { dirname, join } from "node:path";
 import { TransferError } from "@drover/shared/errors";
 import { baseName, STAGING_NAME } from "@drover/shared/paths";
 import type { RunSpec } from "@drover/shared/run";
+import { FileManagerServer } from "@drover/shared/storage/filemanager/server";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { destinationOf, storageOf } from "@drover/shared/storage/registry";
+import type { Connect } from "@drover/shared/storage/remote/lister";
+import { RemoteTree } from "@drover/shared/storage/remote/tree";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { DestinationStorage, Lister } from "@drover/shared/storage/storage";
+import { WebDavServer } from "@drover/shared/storage/webdav/server";
 import { LocalDestination } from "@drover/worker/destinations/local/destination";
+import { RemoteDestination } from "@drover/worker/destinations/remote/destination";
 import { S3Destination } from "@drover/worker/destinations/s3/destination";
 import { vi } from "vitest";
 import { FakeS3 } from "../../harness/fake-s3.js";
+import { apache, type FileServerKind, fileManager, nginx, rclone } from "../../harness/file-servers.js";
 import { type S3Service, TestS3 } from "../../harness/s3.js";
 import type { OpenDestination } from "../../integration/helpers/file-worker.js";
 import { MemoryDestination, MemoryLister, MemoryStore, MemoryTree } from "./memory-destination.js";
@@ -62,6 +69,10 @@ export interface Kind {
   readonly fences: "at once" | { never: string };
   /** How its listing comes. */
   readonly lists: "in order" | { never: string };
+  /** Whether its service cannot have a file of that name. Default: it can have all that are not refused. */
+  readonly lacks?: (name: string) => boolean;
+  /** Whether its listing leaves a file of that name out. Default: none. */
+  readonly hides?: (name: string) => boolean;
   /** Names that are refused beyond those that every destination refuses. */
   readonly refuses: readonly string[];
 }
@@ -272,6 +283,92 @@ async function openLister(spec: RunSpec): Promise<Lister> {
   return await storageOf(spec.root).openLister({ spec, signal, of: "destination", warn: () => {} });
 }
 
+/** What every file server can do and cannot. */
+const REMOTE = {
+  largeBytes: 5 * MIB,
+  resumes: { never: "nobody knows how much of a part a server has" },
+  conditions: "refuse",
+  lists: "in order",
+  refuses: ["/etc/passwd", "C:\\x", "C:/x", "a//b", "x".repeat(256), "\ud800"],
+} as const;
+
+const IN_MEMORY = {
+  fences: {
+    never:
+      "nothing is there that could be taken from it: its one request is good until its successor has published",
+  },
+} as const;
+/** It is staged at the server before it is published, as a large file is. */
+const STAGED = { fences: "at once" } as const;
+/** nginx lists no names that begin with a dot. */
+const NGINX = { ...STAGED, hides: (name: string) => /(^|\/)\./.test(name) };
+/** rclone 1.60 makes a file with a control character in its name, and then does not find it. */
+const RCLONE = { ...STAGED, lacks: (name: string) => /\p{Cc}/u.test(name) };
+
+function fileServer(
+  server: FileServerKind,
+  can: Pick<Kind, "fences" | "hides" | "lacks">,
+  connect: Connect,
+): Kind {
+  return {
+    name: `RemoteDestination, of ${server.name}`,
+    ...REMOTE,
+    ...can,
+    async make(kind) {
+      const { root: base, directory, stop } = await server.start();
+      const root = `${base}/to`;
+      const backup = { none: undefined, works: `${base}/keep`, broken: `${base}/broken/keep` }[kind];
+      writeFileSync(join(directory, "broken"), "");
+      const spec = { root, checkDestination: true, timeoutMs: 10_000, retries: 3 } as RunSpec;
+      const staged = () =>
+        readdirSync(directory, { recursive: true, encoding: "utf8" }).filter(isStaging).map(String);
+      const read = (file: string) => (existsSync(file) ? readFileSync(file) : undefined);
+      return {
+        root,
+        open({ http, ...process }) {
+          const tree = new RemoteTree(root);
+          const kept =
+            backup === undefined
+              ? {}
+              : { backup: { tree: new RemoteTree(backup), server: connect(http, backup) } };
+          const options = { ...process, ...kept, tree, spec, server: connect(http, root) };
+          return { tree, destination: new RemoteDestination(options) };
+        },
+        checkName: destinationOf(root).checkName,
+        openLister: () => openLister(spec),
+        write: (name, bytes) => writeFileSync(openFor(join(directory, "to", name), directory), bytes),
+        read: (name) => read(join(directory, "to", name)),
+        kept: (name) => read(join(directory, "keep", name)),
+        stagedBytes: () => staged().reduce((sum, name) => sum + statSync(join(directory, name)).size, 0),
+        leftovers: staged,
+        end: stop,
+      };
+    },
+  };
+}
+
+/** Makes the directory of a file, which the server's user may write in as well. @returns the file. */
+function openFor(file: string, top: string): string {
+  makeFor(file);
+  for (let at = dirname(file); at !== top; at = dirname(at)) chmodSync(at, 0o777);
+  return file;
+}
+
+/** Every file server that can be had here. */
+function fileServers(): Kind[] {
+  const dav: Connect = (http, root) => new WebDavServer(http, root);
+  const known: [FileServerKind, Pick<Kind, "fences" | "hides" | "lacks">, Connect][] = [
+    [fileManager, IN_MEMORY, (http, root) => new FileManagerServer(http, root)],
+    [apache, IN_MEMORY, dav],
+    [nginx, NGINX, dav],
+    [rclone, RCLONE, dav],
+  ];
+  for (const [{ absent }] of known) if (absent !== undefined) console.warn(`not tested: ${absent}`);
+  return known
+    .filter(([{ absent }]) => absent === undefined)
+    .map(([server, can, connect]) => fileServer(server, can, connect));
+}
+
 /** Every kind of destination. @param real an S3 service that is none of a test's making, where there is one. */
 export function kindsOf(real: S3Service | undefined): Kind[] {
   return [
@@ -279,6 +376,7 @@ export function kindsOf(real: S3Service | undefined): Kind[] {
     memory,
     s3("S3Destination, of a service with conditions and large parts", WHOLE_S3, fakeBucket),
     s3("S3Destination, of fauxqs", SMALL_S3, () => testBucket(undefined)),
+    ...fileServers(),
     ...(real ? [s3("S3Destination, of a real service", WHOLE_S3, () => testBucket(real))] : []),
   ];
 }

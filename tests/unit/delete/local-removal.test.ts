@@ -13,7 +13,8 @@ import {
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
-import { LocalTree, stagingName } from "@drover/shared/storage/local/tree";
+import { LocalTree } from "@drover/shared/storage/local/tree";
+import { stagingName } from "@drover/shared/storage/staging-name";
 import { LocalBackup } from "@drover/worker/destinations/local/backup";
 import { LocalRemoval } from "@drover/worker/destinations/local/removal";
 import { test as base, describe, expect } from "vitest";

@@ -48,7 +48,13 @@ const it = base.extend<{
       const ask = http.ask.bind(http);
       vi.spyOn(http, "ask").mockImplementation((origin, path, headers, signal, message) => {
         const { method = "", body = "" } = message ?? {};
-        sent.push({ url: origin + path, method, headers, body: Buffer.from(body).toString(), signal });
+        sent.push({
+          url: origin + path,
+          method,
+          headers,
+          body: Buffer.from(body as Uint8Array | "").toString(),
+          signal,
+        });
         return ask(origin, path, headers, signal, message);
       });
       const service: S3Spec = {

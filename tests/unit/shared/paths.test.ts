@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import { safeRelative } from "@drover/shared/paths";
-import { stagingName } from "@drover/shared/storage/local/tree";
+import { stagingName } from "@drover/shared/storage/staging-name";
 import { describe, expect, test } from "vitest";
 
 const LEASE = shortHash("destination");

@@ -2,14 +2,22 @@ import { SettingsError } from "../errors.js";
 import { shortHash } from "../ids.js";
 import { redactUrl } from "../redact.js";
 import type { RunSpec } from "../run.js";
+import { fileManagerStorage } from "./filemanager/storage.js";
 import { httpStorage } from "./http/storage.js";
 import { localStorage } from "./local/storage.js";
 import { s3Storage } from "./s3/storage.js";
 import type { DestinationStorage, ParseContext, Services, Storage } from "./storage.js";
 import type { Tree } from "./tree.js";
+import { webDavStorage } from "./webdav/storage.js";
 
 /** All storages; a new one is added here. The last one handles plain paths, which have no scheme. */
-export const STORAGES: readonly Storage[] = [httpStorage, s3Storage, localStorage];
+export const STORAGES: readonly Storage[] = [
+  httpStorage,
+  s3Storage,
+  fileManagerStorage,
+  webDavStorage,
+  localStorage,
+];
 
 const PATHS = STORAGES.at(-1) as Storage;
 const BY_SCHEME = new Map(STORAGES.flatMap((storage) => storage.schemes.map((each) => [each, storage])));

@@ -19,6 +19,7 @@ export interface FileEnd {
   verdict: HostVerdict;
   /** It was published without a condition, because the service supports none. */
   unconditional?: true | undefined;
+  permissionsLost?: true | undefined;
   /** Why the file did not arrive. */
   error?: TransferError;
 }
@@ -57,6 +58,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     verifiedBy: end.verifiedBy ?? null,
   };
   if (end.unconditional) told.unconditional = true;
+  if (end.permissionsLost) told.permissionsLost = true;
   if (error) told.error = { class: error.class, message: error.message };
   const spent = outcome === "failed" && error?.permanent === false && error.verdict === "fail";
   const request: SettleRequest = {

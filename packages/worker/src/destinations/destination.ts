@@ -60,6 +60,8 @@ export interface Published {
   verifiedBy?: VerifiedBy;
   /** It was published without a condition, because the service supports none. */
   unconditional?: true;
+  /** Its source has permissions, and the destination keeps none. */
+  permissionsLost?: true;
 }
 
 /** An opened source whose bytes are to be copied. */

@@ -1,18 +1,23 @@
 import type { Keys } from "@drover/shared/protocol/keys";
 import { backupOf, type RunSpec } from "@drover/shared/run";
+import { connectFileManager } from "@drover/shared/storage/filemanager/connect";
 import type { HttpClient } from "@drover/shared/storage/http/client";
 import type { LocalTree } from "@drover/shared/storage/local/tree";
 import { storageOf } from "@drover/shared/storage/registry";
+import type { Connect } from "@drover/shared/storage/remote/lister";
+import { RemoteTree } from "@drover/shared/storage/remote/tree";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { credentialsOf } from "@drover/shared/storage/s3/credentials";
 import { destinationService } from "@drover/shared/storage/s3/service";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Tree } from "@drover/shared/storage/tree";
+import { WebDavServer } from "@drover/shared/storage/webdav/server";
 import type { Redis } from "ioredis";
 import type { Leases } from "../attempt/leases.js";
 import type { BufferPool } from "../bytes/buffer-pool.js";
 import type { Destination, Refuse } from "./destination.js";
 import { LocalDestination } from "./local/destination.js";
+import { RemoteDestination } from "./remote/destination.js";
 import { S3Destination } from "./s3/destination.js";
 
 /** What a destination may need from the process that writes to it. */
@@ -45,7 +50,25 @@ const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination>
       ...(keeps ? { backup: new S3Tree(keeps.dir ?? root, service, keeps.suffix) } : {}),
     });
   },
+  filemanager: remote(connectFileManager),
+  webdav: remote((http, root) => new WebDavServer(http, root)),
 };
+
+function remote(connect: Connect): (options: DestinationOptions) => Destination {
+  return ({ tree, http, ...options }) => {
+    const { root } = options.spec;
+    const keeps = backupOf(options.spec);
+    const keptIn = keeps?.dir ?? root;
+    return new RemoteDestination({
+      ...options,
+      tree: tree as RemoteTree,
+      server: connect(http, root),
+      ...(keeps
+        ? { backup: { tree: new RemoteTree(keptIn, keeps.suffix), server: connect(http, keptIn) } }
+        : {}),
+    });
+  };
+}
 
 /** Opens the destination of a run. @throws Error if nothing can be written to the storage of its root. */
 export function openDestination(options: DestinationOptions): Destination {

@@ -83,8 +83,8 @@ export class CopyFile implements Operation {
     };
     if (mode !== undefined) entry.mode = mode;
     const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
-    const { outcome, unconditional } = published;
-    return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional };
+    const { outcome, unconditional, permissionsLost } = published;
+    return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional, permissionsLost };
   }
 
   /** Ends a file whose source is gone, where that is no failure. */

@@ -61,9 +61,12 @@ export function checkHeader(name: string): string {
 
 /** The method and body of a request. */
 export interface HttpMessage {
-  method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
-  /** Its length must be in the headers. */
-  body?: Uint8Array;
+  method: "GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE" | "PROPFIND" | "MKCOL" | "MOVE";
+  /**
+   * Its length must be in the headers. A stream without one is sent in chunks; what it throws ends the request. The timeout
+   * is that for taking each of its chunks, and again for the response after the last.
+   */
+  body?: Uint8Array | AsyncIterable<Uint8Array>;
   /**
    * Whether the response is short, so that it fails when nothing arrives within the timeout. For other
    * responses the reader watches the pace.
@@ -279,8 +282,8 @@ export class HttpClient {
     { method, body: sent, short }: HttpMessage,
   ): Promise<HttpAnswer> {
     const { timeoutMs, discardMs } = this.options;
-    const answerTimeoutMs =
-      timeoutMs + (Math.min(sent?.length ?? 0, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000;
+    const streams = sent !== undefined && !(sent instanceof Uint8Array);
+    const answerTimeoutMs = timeoutMs + (streams ? 0 : sendingMs(sent?.length ?? 0));
     return new Promise((resolve, reject) => {
       let body: HttpBody | undefined;
       let controller: Dispatcher.DispatchController | undefined;
@@ -299,6 +302,18 @@ export class HttpClient {
         clearTimeout(timer);
         signal.removeEventListener("abort", onAbort);
       };
+      /** Stops the request if what is to happen next takes longer. */
+      const expect = (withinMs?: number) => {
+        clearTimeout(timer);
+        if (withinMs === undefined || stopped || body) return;
+        timer = setTimeout(() => stop(connectionError(new errors.HeadersTimeoutError(), withinMs)), withinMs);
+      };
+      const bodyOf = (sending: Uint8Array | AsyncIterable<Uint8Array>) => {
+        if (!(sending instanceof Uint8Array))
+          // undici takes an iterable as it is, without a stream around it.
+          return watched(sending, expect, timeoutMs) as unknown as Readable;
+        return sending.length <= SEND_BYTES ? sending : Readable.from(slices(sending));
+      };
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
       // undici limits the time for a new connection, but not the wait for one that is in use.
@@ -313,8 +328,9 @@ export class HttpClient {
           method,
           headers,
           ...(short ? { bodyTimeout: timeoutMs } : {}),
-          headersTimeout: answerTimeoutMs,
-          ...(sent ? { body: sent.length <= SEND_BYTES ? sent : Readable.from(slices(sent)) } : {}),
+          // While a stream waits for its source, the server owes nothing.
+          headersTimeout: streams ? 0 : answerTimeoutMs,
+          ...(sent ? { body: bodyOf(sent) } : {}),
         },
         {
           onRequestStart(control) {
@@ -325,6 +341,7 @@ export class HttpClient {
             if (stopped) control.abort(stopped);
           },
           onBodySent() {
+            if (streams) return;
             clearTimeout(timer);
             timer = undefined;
             sentMs = performance.now();
@@ -375,6 +392,31 @@ function reasonOf({ reason }: AbortSignal): Error {
   if (!(reason instanceof Error)) return new TransferError("cancelled", "cancelled");
   if (reason.name !== "TimeoutError") return reason;
   return new TransferError("timeout", "network timeout: no answer in time", { verdict: "fail" });
+}
+
+/** Longest time in ms that so many bytes may be in the system's buffers before they are sent. */
+function sendingMs(bytes: number): number {
+  return (Math.min(bytes, BUFFERED_BYTES) / LEAST_BYTES_PER_SECOND) * 1000;
+}
+
+/**
+ * Passes a stream on, and has each wait for the server limited: for its taking of a chunk, and for the response after the
+ * last one. The wait for the source is not.
+ */
+async function* watched(
+  chunks: AsyncIterable<Uint8Array>,
+  expect: (withinMs?: number) => void,
+  timeoutMs: number,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    if (chunk.length === 0) continue;
+    bytes += chunk.length;
+    expect(timeoutMs + sendingMs(chunk.length));
+    yield chunk;
+    expect();
+  }
+  expect(timeoutMs + sendingMs(bytes));
 }
 
 async function* slices(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -295,18 +295,6 @@ function openOrMake(path: string): number {
   return openSync(path, flags);
 }
 
-/** Fences with the same last characters are this many microseconds apart: 32 days. */
-const FENCE_ROUND = 36 ** 8;
-
-/**
- * Name of the staging file of a destination under a fence. Different fences write different files.
- *
- * @param lease hash of the destination.
- */
-export function stagingName(lease: string, fence: string): string {
-  return `.drover-${lease.slice(0, 8)}${(Number(fence) % FENCE_ROUND).toString(36).padStart(8, "0")}`;
-}
-
 /**
  * When a staging file was last written to. One whose modification time was set to that of its source, shortly before it is
  * published, tells it by its access time. Otherwise that says nothing: whoever reads all files changes it.

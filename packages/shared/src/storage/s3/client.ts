@@ -19,6 +19,7 @@ export interface S3Request extends HttpMessage {
   headers?: Headers;
   /** SHA-256 of the body, hexadecimal, or UNSIGNED. Default: that of an empty body. */
   bodyHash?: string;
+  body?: Uint8Array;
 }
 
 /** Sends signed requests to one S3 service. Every request to S3 goes through here, those of the AWS SDK too. */

@@ -20,7 +20,8 @@ import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { Directory } from "@drover/shared/storage/local/directory";
-import { isSpecial, type LocalTree, remove, stagingName } from "@drover/shared/storage/local/tree";
+import { isSpecial, type LocalTree, remove } from "@drover/shared/storage/local/tree";
+import { stagingName } from "@drover/shared/storage/staging-name";
 
 const { COPYFILE_EXCL, COPYFILE_FICLONE, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 const fsyncAsync = promisify(fsync);

@@ -2,7 +2,8 @@ import { type BigIntStats, lstatSync, mkdirSync, renameSync, rmdirSync, unlinkSy
 import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { Directory } from "@drover/shared/storage/local/directory";
-import { discardEmpty, type LocalTree, putBack, stagingName } from "@drover/shared/storage/local/tree";
+import { discardEmpty, type LocalTree, putBack } from "@drover/shared/storage/local/tree";
+import { stagingName } from "@drover/shared/storage/staging-name";
 import type { LocalBackup } from "./backup.js";
 
 /**

@@ -1,6 +1,7 @@
 import type { ErrorClass } from "@drover/shared/errors";
 import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { ResumeRecord } from "../../attempt/resume-record.js";
+import { readBeginning } from "../beginning.js";
 import type { OpenedBody, Published, Received, Staging } from "../destination.js";
 import { receiveCopy } from "./copy.js";
 import type { DestinationObject } from "./object.js";
@@ -8,7 +9,7 @@ import { ObjectUpload } from "./object-upload.js";
 import { receiveParts } from "./parts.js";
 import { AlreadyThere, type StagedObject } from "./publishing/publication.js";
 import { publish } from "./publishing/publish.js";
-import { readBeginning, stageSmall } from "./small.js";
+import { stageSmall } from "./small.js";
 
 /**
  * One file on its way to an object. It chooses the way: bytes in memory, a multipart upload, a copy by the service, or

@@ -1,8 +1,6 @@
-import { TransferError } from "@drover/shared/errors";
 import { catalogKey } from "@drover/shared/protocol/catalog";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationHost } from "@drover/shared/storage/registry";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
 import type { S3Client } from "@drover/shared/storage/s3/client";
 import { MOST_COPY_BYTES } from "@drover/shared/storage/s3/limits";
@@ -12,6 +10,7 @@ import type { Redis } from "ioredis";
 import type { WorkFile } from "../../attempt/delivery.js";
 import type { Leases } from "../../attempt/leases.js";
 import type { BufferPool } from "../../bytes/buffer-pool.js";
+import { destinationError } from "../destination-error.js";
 import { S3Conditions } from "./conditions.js";
 import { S3Uploads } from "./uploads.js";
 
@@ -65,18 +64,8 @@ export class S3Target {
     await redis.hdel(catalogKey(keys, this.tree.id, known), known);
   }
 
-  /**
-   * An error of the destination says nothing about the host of the source, so it must not open the breaker of that one.
-   */
+  /** @see destinationError */
   asDestinationError(thrown: unknown, file: WorkFile): unknown {
-    if (!(thrown instanceof TransferError) || thrown.class === "locked") return thrown;
-    const ours = file.host === destinationHost(this.options.spec);
-    return new TransferError(thrown.class, `cannot write to ${this.tree.root}: ${thrown.message}`, {
-      permanent: thrown.permanent,
-      verdict: ours ? thrown.verdict : "none",
-      throttled: ours && thrown.throttled,
-      ...(thrown.retryAfterMs === undefined ? {} : { retryAfterMs: thrown.retryAfterMs }),
-      cause: thrown,
-    });
+    return destinationError(thrown, file, this.options.spec, this.tree.root);
   }
 }
