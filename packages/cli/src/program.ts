@@ -9,6 +9,7 @@ import { addCp } from "./commands/cp.js";
 import { addDoctor } from "./commands/doctor.js";
 import { addEvents } from "./commands/events.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
+import { addMirror } from "./commands/mirror.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addServe } from "./commands/serve.js";
@@ -43,6 +44,8 @@ function build(exit: Exit): Command {
   addServe(program, exit);
   addEvents(program, exit);
   addToken(program, exit);
+  program.commandsGroup("Mirrors:");
+  addMirror(program, exit);
   program.commandsGroup("What is known and set:");
   addCatalog(program, exit);
   addConfig(program, exit);

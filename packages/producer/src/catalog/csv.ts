@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { type CsvError, parse } from "csv-parse";
 import { stringify } from "csv-stringify/sync";
-import { COLUMNS, type Column, checkRow, type Read, type Row } from "./rows.js";
+import { COLUMNS, type Column, checkRow, type Read, type Row, STATE_COLUMNS, TEXTS } from "./rows.js";
 
 const MARK = Buffer.from("\ufeff");
 /** Longest record in bytes, so that a quote that is never closed cannot fill the memory. */
@@ -14,22 +14,25 @@ const MOST_RECORD_BYTES = 1 << 20;
  */
 const FORMULA = /^(?:[=+\-@\t\r\n']|\u00ef\u00bc[\u008b\u008d\u009d\u00a0])/;
 
-/** Header line of an export. */
-export function csvHead(): string {
-  return `${COLUMNS.join(",")}\n`;
+const ALL_COLUMNS: readonly string[] = [...COLUMNS, ...STATE_COLUMNS];
+
+/** Header line of an export. @param ofState whether it is of a mirror's state. */
+export function csvHead(ofState = false): string {
+  return `${(ofState ? ALL_COLUMNS : COLUMNS).join(",")}\n`;
 }
 
-/** Formats rows as lines of CSV (RFC 4180, but with `\n` between lines), one character per byte. */
-export function csvLines(rows: Row[]): string {
+/**
+ * Formats rows as lines of CSV (RFC 4180, but with `\n` between lines), one character per byte.
+ *
+ * @param ofState whether they are of a mirror's state.
+ */
+export function csvLines(rows: Row[], ofState = false): string {
   return stringify(
-    rows.map(({ path, sizeBytes, sha256, mode, sourceId, version, stamp }) => [
-      guarded(path),
-      String(sizeBytes),
-      sha256,
-      mode,
-      sourceId,
-      guarded(version),
-      guarded(stamp),
+    rows.map((row) => [
+      ...[guarded(row.path), String(row.sizeBytes), row.sha256, row.mode, row.sourceId],
+      ...[guarded(row.version), guarded(row.stamp)],
+      ...(ofState ? [row.mtime ?? "", guarded(row.owner ?? ""), guarded(row.grants ?? "")] : []),
+      ...(ofState ? [guarded(row.movedFrom ?? ""), guarded(row.eventId ?? ""), row.eventTime ?? ""] : []),
     ]),
     { quoted_match: /\r/ },
   );
@@ -73,7 +76,7 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
       }
       const fields: Partial<Record<Column, string>> = {};
       for (const [column, position] of at) fields[column] = record[position] ?? "";
-      for (const column of ["path", "version", "stamp"] as const) {
+      for (const column of TEXTS) {
         const text = unguarded(fields[column]);
         if (text !== undefined) fields[column] = text;
       }
@@ -100,7 +103,7 @@ async function* withoutMark(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffe
 function columnsOf(names: string[], needed: Column[], file: string): Map<Column, number> {
   const at = new Map<Column, number>();
   names.forEach((name, position) => {
-    if (!(COLUMNS as readonly string[]).includes(name)) return;
+    if (!ALL_COLUMNS.includes(name)) return;
     if (at.has(name as Column)) throw new SettingsError(`${file}, line 1: two columns are called ${name}`);
     at.set(name as Column, position);
   });

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { listTextOf } from "@drover/producer/expand/list-text";
 import { planRun } from "@drover/producer/runs/plan";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
@@ -199,7 +200,10 @@ export class EventDispatcher {
     const { config, keeper, log } = this.context;
     if (!isBelowAny(route.destination, config.roots))
       throw new SettingsError(`the destination is not below ${config.roots.join(" or ")}`);
-    const rows = objects.map((key) => [s3Text({ bucket, key }), nameOf(route, key)].map(quoted).join(","));
+    const files = objects.map((key) => ({
+      source: s3Text({ bucket, key }),
+      destination: nameOf(route, key),
+    }));
     const planned = await planRun({
       directory: config.downloadDir,
       stateDir: config.stateDir,
@@ -207,7 +211,7 @@ export class EventDispatcher {
       label: LABEL,
       keepOutcomes: config.keepOutcomes,
       whenGone,
-      selection: { listText: `${["source,destination", ...rows].join("\n")}\n` },
+      selection: { listText: listTextOf(files) },
       destination: { root: route.destination },
       terms: {
         retries: Math.max(config.retries, RETRIES),
@@ -274,8 +278,4 @@ function removalsOf(bucket: string, keys: string[]): Buffer {
     s3: { bucket: { name: bucket }, object: { key: encodeURIComponent(key) } },
   }));
   return Buffer.from(JSON.stringify({ Records }));
-}
-
-function quoted(field: string): string {
-  return `"${field.replaceAll('"', '""')}"`;
 }
