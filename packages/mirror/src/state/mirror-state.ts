@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import type { Engine } from "@drover/shared/engine";
-import { bucketOf, CATALOG_BUCKETS } from "@drover/shared/protocol/keys";
 import { lookUpCatalogScript } from "@drover/shared/protocol/lua/look-up-catalog.lua";
 import { pipelined, resent } from "@drover/shared/redis/script";
 import { changeScript } from "./change.lua.js";
@@ -22,7 +21,6 @@ const PERIOD_MS = 86_400_000;
 const IDS_TTL_S = 9 * 86_400;
 /** Entries in one call. */
 const BATCH = 1_000;
-const BUCKETS_AT_ONCE = 64;
 
 /** What one step changes. Absent: nothing. */
 export interface StateChange {
@@ -172,44 +170,6 @@ export class MirrorState {
       if (paths.length > 0) yield paths;
     } while (cursor !== "0");
   }
-
-  /** All entries, those of one hash at a time. */
-  async *buckets(): AsyncGenerator<{ bucket: number; entries: Map<string, WantedEntry> }> {
-    const { redis } = this.engine;
-    for (let from = 0; from < CATALOG_BUCKETS; from += BUCKETS_AT_ONCE) {
-      const lengths = await pipelined(redis, () => {
-        const pipeline = redis.pipeline();
-        for (let at = 0; at < BUCKETS_AT_ONCE; at++) pipeline.hlen(this.keys.wanted(from + at));
-        return pipeline;
-      });
-      for (let at = 0; at < BUCKETS_AT_ONCE; at++) {
-        const entries = new Map<string, WantedEntry>();
-        if (lengths[at] !== 0)
-          for await (const [path, entry] of this.#bucket(from + at)) entries.set(path, entry);
-        yield { bucket: from + at, entries };
-      }
-    }
-  }
-
-  async *#bucket(bucket: number): AsyncGenerator<[string, WantedEntry]> {
-    const { redis } = this.engine;
-    let cursor = "0";
-    do {
-      const [next, page] = await resent(redis, () =>
-        redis.hscanBuffer(this.keys.wanted(bucket), cursor, "COUNT", BATCH),
-      );
-      cursor = String(next);
-      for (let at = 0; at + 1 < page.length; at += 2) {
-        const entry = decodeWanted(page[at + 1] as Buffer);
-        if (entry) yield [String(page[at]), entry];
-      }
-    } while (cursor !== "0");
-  }
-}
-
-/** Which of the hashes a path is in. */
-export function bucketOfPath(path: string): number {
-  return bucketOf(path, CATALOG_BUCKETS);
 }
 
 /** An id in 63 bits: two of ten million are the same once in a million million events. */
