@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { TYPE_PREFIX } from "@drover/mirror/events/event";
 import { listTextOf } from "@drover/producer/expand/list-text";
 import { planRun } from "@drover/producer/runs/plan";
 import { messageOf, SettingsError } from "@drover/shared/errors";
@@ -42,6 +43,7 @@ const KEYS_PER_LETTER = 15;
 
 /** The waiting events of one object. */
 interface Hints {
+  events: QueuedEvent[];
   ids: string[];
   /** Whether one of them says that it was removed. */
   isRemoved: boolean;
@@ -152,6 +154,7 @@ export class EventDispatcher {
 
   async #dispatch(batch: Batch): Promise<void> {
     const { route } = batch;
+    if (route.mirror !== undefined) return await this.#tellMirror(batch, route.mirror);
     const created = [...batch.byKey].filter(([, { isRemoved }]) => !isRemoved);
     let removed = [...batch.byKey].filter(([, { isRemoved }]) => isRemoved);
     const counted = removed.filter(([, { isApproved }]) => !isApproved);
@@ -161,6 +164,24 @@ export class EventDispatcher {
     }
     await this.#submitAll(batch, created, "leave");
     await this.#submitAll(batch, removed, "remove");
+  }
+
+  /** Has a mirror look at the objects: its next sync does. */
+  async #tellMirror({ bucket, byKey }: Batch, mirror: string): Promise<void> {
+    const events = [...byKey.values()].flatMap((hints) => hints.events);
+    await this.queue.pass(
+      mirror,
+      events.map(({ id, event }) => {
+        const { type, key, timeMs = msOfId(id), sequencer = timeMs } = event;
+        return JSON.stringify({
+          ...{ specversion: "1.0", source: `s3://${bucket}`, id: `${type} ${key} ${sequencer}` },
+          type: `${TYPE_PREFIX}${type === "removed" ? "delete" : "create"}`,
+          ...{ time: new Date(timeMs).toISOString(), data: { key } },
+        });
+      }),
+      events.map(({ id }) => id),
+    );
+    this.context.log.info({ mirror, bucket, events: events.length }, "mirror told");
   }
 
   async #submitAll(batch: Batch, all: [string, Hints][], whenGone: "leave" | "remove"): Promise<void> {
@@ -252,14 +273,16 @@ export class EventDispatcher {
 /** Events of the same object go together: all of them are still to be looked at. */
 function batchesOf(events: QueuedEvent[]): Batch[] {
   const batches = new Map<string, Batch>();
-  for (const { id, event } of events) {
+  for (const queued of events) {
+    const { id, event } = queued;
     const { bucket, key, route } = event;
     const name = nameOfBatch(event);
     const batch: Batch = batches.get(name) ?? { bucket, route, byKey: new Map() };
     batches.set(name, batch);
-    const hints = batch.byKey.get(key) ?? { ids: [], isRemoved: false, isApproved: false };
+    const hints = batch.byKey.get(key) ?? { events: [], ids: [], isRemoved: false, isApproved: false };
     batch.byKey.set(key, hints);
     hints.ids.push(id);
+    hints.events.push(queued);
     hints.isRemoved ||= event.type === "removed";
     hints.isApproved ||= event.approved === true;
   }
@@ -267,7 +290,8 @@ function batchesOf(events: QueuedEvent[]): Batch[] {
 }
 
 function nameOfBatch({ bucket, route }: Pick<Batch, "bucket" | "route">): string {
-  return JSON.stringify([bucket, route.prefix, route.destination, route.deletes, route.maxDelete]);
+  const { prefix, destination, deletes, maxDelete, mirror } = route;
+  return JSON.stringify([bucket, prefix, destination, deletes, maxDelete, mirror]);
 }
 
 /** A notification of removals, as parseNotification reads it. */

@@ -185,7 +185,7 @@ class Sorting {
   ) {}
 
   event(event: StorageEvent): void {
-    const { type, bucket, key } = event;
+    const { type, bucket, key, origin, timeMs } = event;
     const routes = this.routes.filter(
       (route) =>
         takes(route, event) &&
@@ -194,12 +194,20 @@ class Sorting {
         this.wanted(nameOf(route, key)),
     );
     const wrong = routes.map((route) => wrongName(route, key)).find((each) => each !== undefined);
-    const { origin, timeMs } = event;
     if (routes.length === 0) this.ignored(1, origin);
     else if (wrong !== undefined) this.dead(wrong, origin);
     else {
-      for (const { prefix, destination, deletes, maxDelete } of routes)
-        this.#waiting.push({ type, bucket, key, route: { prefix, destination, deletes, maxDelete } });
+      for (const { prefix, destination, deletes, maxDelete, mirror } of routes) {
+        const route = { prefix, destination, deletes, maxDelete };
+        this.#waiting.push({
+          type,
+          bucket,
+          key,
+          route: { ...route, mirror },
+          timeMs,
+          sequencer: event.sequencer,
+        });
+      }
       this.#tally.accepted++;
       this.#origins.push({ origin, result: "accepted", timeMs });
     }
@@ -230,6 +238,7 @@ class Sorting {
 /** Why no file of the destination can have the name of an object; undefined if one can. */
 function wrongName(route: EventRoute, key: string): string | undefined {
   if (!key.isWellFormed()) return "the key is not valid Unicode";
+  if (route.mirror !== undefined) return undefined; // it looks itself
   try {
     destinationOf(route.destination).checkName(nameOf(route, key));
     return undefined;

@@ -12,6 +12,8 @@ export interface EventRoute {
   deletes: boolean;
   /** Most removals of one batch; a batch with more removes nothing. */
   maxDelete: number;
+  /** Mirror that is told instead of a run being made; undefined for none. */
+  mirror?: string | undefined;
   /** What opens the route to senders without a bearer; undefined for none. */
   secret: string | undefined;
 }
