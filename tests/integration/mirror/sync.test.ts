@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { stateFiles } from "@drover/mirror/export/state-file";
 import { describe, expect } from "vitest";
@@ -190,6 +191,41 @@ describe("incremental sync", () => {
     expect(await mirror.context.stream.replay(letters)).toBe(4);
     expect(await mirror.context.stream.waiting()).toBe(4);
     expect(await mirror.context.stream.deadCount()).toBe(0);
+  });
+});
+
+describe("permissions", () => {
+  const modeOf = (mirror: { out: string }, name: string) => statSync(join(mirror.out, name)).mode & 0o777;
+
+  it("are given to a file that is unchanged, kept when it changes, and are those of the metadata otherwise", async ({
+    mirror,
+  }) => {
+    const { s3 } = mirror;
+    s3.put("a", "1");
+    s3.put("b", "1", { "x-amz-meta-mode": "33184" });
+    await mirror.sync("initial");
+    expect(modeOf(mirror, "b")).toBe(0o640);
+    await mirror.tell(mirror.event("change_permission", { key: "a", mode: "0600" }));
+    const report = await mirror.sync("incremental");
+    expect(report).toMatchObject({
+      changes: { permissions: 1 },
+      operations: { permissions: 1, copied: 0, not_kept: 0 },
+    });
+    expect(modeOf(mirror, "a")).toBe(0o600);
+    s3.put("a", "2");
+    await mirror.tell(mirror.event("create", { key: "a" }));
+    await mirror.sync("incremental");
+    expect(modeOf(mirror, "a")).toBe(0o600);
+    expect(mirror.tree().a).toBe("2");
+    s3.put("a", "3"); // no event tells of it
+    await mirror.sync("reconcile");
+    expect(modeOf(mirror, "a")).toBe(0o600);
+    expect(mirror.tree().a).toBe("3");
+  });
+
+  it("that do not exist are dead letters", async ({ mirror }) => {
+    await mirror.tell(mirror.event("change_permission", { key: "a", mode: "0999" }));
+    expect((await mirror.sync("incremental")).events).toMatchObject({ applied: 0, dead: 1 });
   });
 });
 

@@ -10,11 +10,11 @@ export const TYPE_PREFIX = "drover.mirror.";
 const MOST_PATH = 1_024;
 const key = z.string().min(1).max(MOST_PATH);
 const mode = z.union([
-  z.string().regex(/^0?[0-7]{3,4}$/, "must be octal, such as 0644"),
+  z.string().regex(/^0?[0-7]{3}$/, "must be permission bits in octal, such as 0644"),
   z
     .int()
     .min(0)
-    .max(0o7777)
+    .max(0o777)
     .transform((value) => value.toString(8)),
 ]);
 

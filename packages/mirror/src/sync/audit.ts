@@ -41,7 +41,8 @@ export async function audit(
     if (isLive(wanted)) records++;
     const isSeen = wanted !== undefined && wanted.listing >= listing.number;
     if (isLive(wanted) && isSeen) {
-      if (applied?.version === wanted.version) continue;
+      const { mode } = wanted;
+      if (applied?.version === wanted.version && (mode === undefined || applied.mode === mode)) continue;
       audited.copies++;
       if (marksCopies) await copies.add(path, wanted, false);
     } else if (isLive(wanted) || isOurs(context, path, applied)) audited.removals++;

@@ -11,6 +11,7 @@ import { writtenMsOf } from "@drover/shared/storage/s3/source";
 import { locationOf, type MirrorContext, planWhole, requestTo } from "../context.js";
 import { isLive, type WantedEntry } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
+import { pairsOf } from "../state/pairs.js";
 
 /** Files in one run of a list. */
 const MOST_PER_RUN = 20_000;
@@ -26,6 +27,9 @@ export interface Carried {
   removed: number;
   unchanged: number;
   failed: number;
+  /** Files whose permissions were changed as events asked, and those whose destination does not keep them. */
+  permitted: number;
+  unkept: number;
   /** The first failures. */
   failures: { path: string; class: string; message: string }[];
   /** Why a run did not come to its end; "" if all did. */
@@ -34,7 +38,7 @@ export interface Carried {
 
 export function nothingCarried(): Carried {
   return {
-    ...{ runs: [], copied: 0, removed: 0, unchanged: 0, failed: 0 },
+    ...{ runs: [], copied: 0, removed: 0, unchanged: 0, failed: 0, permitted: 0, unkept: 0 },
     ...{ failures: [], broken: "" },
   };
 }
@@ -80,12 +84,21 @@ async function carryPaths(
   { paths, upTo }: { paths: string[]; upTo: number },
 ): Promise<void> {
   const { config } = context;
-  const planned = await planPaths(context, paths, config.root, "remove");
+  const files = (await pairsOf(context, paths)).map(({ path, wanted, applied }) => {
+    const mode = isLive(wanted) ? wanted.mode : undefined;
+    return { path, mode, asks: mode !== undefined && mode !== applied?.mode };
+  });
+  const asking = new Set(files.filter(({ asks }) => asks).map(({ path }) => path));
+  const planned = await planPaths(context, files, config.root, "remove");
   const copied: string[] = [];
   let batch: Outcome[] = [];
   let writing = Promise.resolve();
   const keep = (outcomes: Outcome[]) => {
-    writing = writing.then(() => keepOutcomes(context, holding, outcomes, upTo));
+    writing = writing.then(async () => {
+      const kept = await keepOutcomes(context, holding, outcomes, { upTo, asking });
+      carried.permitted += kept.permitted;
+      carried.unkept += kept.unkept;
+    });
     writing.catch(() => {}); // awaited below
   };
   await carry(context, holding, planned, carried, (outcome) => {
@@ -104,11 +117,15 @@ async function carryPaths(
 
 async function planPaths(
   { config }: MirrorContext,
-  paths: readonly string[],
+  wanted: readonly { path: string; mode?: number | undefined }[],
   root: string,
   whenGone: "leave" | "remove",
 ): Promise<PlannedRun> {
-  const files = paths.map((path) => ({ source: locationOf(config, path), destination: path }));
+  const files = wanted.map(({ path, mode }) => ({
+    source: locationOf(config, path),
+    destination: path,
+    mode,
+  }));
   return await planRun({
     ...requestTo(config, root),
     whenGone,
@@ -129,7 +146,12 @@ async function backUp(
   const planned =
     paths === undefined
       ? await planWhole(config, config.backup)
-      : await planPaths(context, paths, config.backup, "leave");
+      : await planPaths(
+          context,
+          paths.map((path) => ({ path })),
+          config.backup,
+          "leave",
+        );
   const kept = nothingCarried();
   await carry(context, holding, planned, kept);
   carried.runs.push(...kept.runs);
@@ -195,12 +217,13 @@ async function keepOutcomes(
   { state, catalog, tree }: MirrorContext,
   { fence }: Holding,
   outcomes: Outcome[],
-  upTo: number,
-): Promise<void> {
+  { upTo, asking }: { upTo: number; asking: ReadonlySet<string> },
+): Promise<{ permitted: number; unkept: number }> {
   const paths = outcomes.map(({ name }) => name);
   const olds = await state.lookUp(paths);
   const applied = await catalog.lookUp(tree.id, paths);
   const entries = new Map<string, WantedEntry | undefined>();
+  const kept = { permitted: 0, unkept: 0 };
   outcomes.forEach(({ name, outcome, verifiedBy }, at) => {
     const old = olds[at];
     const entry = applied[at];
@@ -212,6 +235,7 @@ async function keepOutcomes(
       entries.set(name, event === undefined ? undefined : { ...gone, event });
       return;
     }
+    if (asking.has(name)) kept[entry?.mode === old?.mode ? "permitted" : "unkept"]++;
     if (entry === undefined || (isLive(old) && old.version === entry.version)) return;
     const { mode, owner, grants, event, movedFrom, listing = 0 } = old ?? {};
     entries.set(name, {
@@ -230,4 +254,5 @@ async function keepOutcomes(
   });
   // The catalog has changed, too: the next export looks at all of them.
   await state.change(fence, { entries, settled: paths, upTo, touched: paths });
+  return kept;
 }

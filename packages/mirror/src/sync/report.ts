@@ -18,7 +18,14 @@ export const syncReportSchema = z
     changes: z.object({ added: count, removed: count, changed: count, renamed: count, permissions: count }),
     operations_executed: count,
     operations_failed: count,
-    operations: z.object({ copied: count, removed: count, unchanged: count }),
+    /** `not_kept`: permissions that the destination does not keep; the files are there. */
+    operations: z.object({
+      copied: count,
+      removed: count,
+      permissions: count,
+      unchanged: count,
+      not_kept: count,
+    }),
     failures: z.array(z.object({ path: z.string(), class: z.string(), message: z.string() })),
     error_counts: z.record(z.string(), count),
     records: count,

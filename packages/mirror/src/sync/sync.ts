@@ -145,7 +145,7 @@ async function reportOf(
   const { carried, replayed, changes, listing, audited, stateFile } = progress;
   const endedMs = Date.now();
   const error = broken === undefined ? carried.broken || undefined : redactText(messageOf(broken));
-  const executed = carried.copied + carried.removed;
+  const executed = carried.copied + carried.removed + carried.permitted;
   const isBad = error !== undefined || carried.failed > 0 || (audited?.refused ?? "") !== "";
   const { processed = 0, applied = 0, superseded = 0, duplicate = 0, ignored = 0, dead = 0 } = replayed ?? {};
   const oldest = [replayed?.oldestMs, kind === "reconcile" ? listing?.oldestMs : undefined].filter(
@@ -171,7 +171,10 @@ async function reportOf(
     changes,
     operations_executed: executed,
     operations_failed: carried.failed,
-    operations: { copied: carried.copied, removed: carried.removed, unchanged: carried.unchanged },
+    operations: {
+      ...{ copied: carried.copied, removed: carried.removed, permissions: carried.permitted },
+      ...{ unchanged: carried.unchanged, not_kept: carried.unkept },
+    },
     failures: carried.failures.map((each) => ({ ...each, message: redactText(each.message) })),
     error_counts: errors,
     records: Number((await state.fields()).records ?? 0),

@@ -1,4 +1,4 @@
-import { etagOf, etagText, MAX_SECONDS, objectVersion, Reader, Writer } from "./packed.js";
+import { etagOf, MAX_SECONDS, objectVersion, Reader, Writer } from "./packed.js";
 
 /**
  * What the catalog says of a file, and how that is stored: in a few dozen bytes, because there may be a hundred
