@@ -202,7 +202,7 @@ describe("permissions", () => {
   }) => {
     const { s3 } = mirror;
     s3.put("a", "1");
-    s3.put("b", "1", { "x-amz-meta-mode": "33184" });
+    s3.put("b", "1", { "x-amz-meta-mode": "100640" });
     await mirror.sync("initial");
     expect(modeOf(mirror, "b")).toBe(0o640);
     await mirror.tell(mirror.event("change_permission", { key: "a", mode: "0600" }));

@@ -2,7 +2,7 @@ import { createWriteStream, mkdirSync, readdirSync, rmSync, statSync } from "nod
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { csvHead, csvLines, readCsv } from "@drover/producer/catalog/csv";
+import { csvHead, csvLines, stateRowsOf } from "@drover/producer/catalog/csv";
 import { type Change, diffRows } from "@drover/producer/catalog/diff";
 import { whole } from "@drover/producer/catalog/export";
 import { type Row, toBytes, toText } from "@drover/producer/catalog/rows";
@@ -13,11 +13,13 @@ import type { MirrorContext } from "../context.js";
 import type { Holding } from "../state/holding.js";
 import { pairs, pairsOf } from "../state/pairs.js";
 import { updateDatabase } from "./database.js";
+import { stateLines } from "./state-lines.js";
 import { rowOf } from "./state-rows.js";
 
 /** State files that are kept. */
 const MOST_FILES = 20;
 const NAME = /^state-\d{4}-\d\d-\d\dT[\dZ.-]+\.csv$/;
+/** Paths that are forgotten in one call. */
 const PAGE = 1_000;
 /** Paths that changed since the last export, beyond which all are read again. */
 const MOST_TOUCHED = 100_000;
@@ -152,37 +154,41 @@ async function exportChanged(
   const now = new Map<string, Row | undefined>();
   for (const pair of await pairsOf(context, touched)) now.set(toBytes(pair.path), rowOf(pair));
   const order = [...now.keys()].sort();
-  const olds: Row[] = [];
+  let olds = "";
   let records = 0;
   const merged = async function* () {
     yield Buffer.from(csvHead(true));
     let at = 0;
-    const upTo = function* (end: string | undefined) {
+    const upTo = (end: string | undefined): string => {
+      let text = "";
       for (; at < order.length && (end === undefined || (order[at] as string) < end); at++) {
         const row = now.get(order[at] as string);
-        if (row !== undefined) yield row;
+        if (row === undefined) continue;
+        records++;
+        text += csvLines([row], true);
       }
+      return text;
     };
-    let page: Row[] = [];
-    for await (const { row } of readCsv(last, ["path", "size", "sha256"])) {
-      page.push(...upTo(row.path));
-      if (now.has(row.path)) olds.push(row);
-      else page.push(row);
-      if (page.length < PAGE) continue;
-      records += page.length;
-      yield Buffer.from(csvLines(page, true), "latin1");
-      page = [];
+    for await (const page of stateLines(last)) {
+      let text = "";
+      for (const line of page) {
+        if (at < order.length && (order[at] as string) < line.path) text += upTo(line.path);
+        if (now.has(line.path)) olds += line.text;
+        else {
+          records++;
+          text += line.text;
+        }
+      }
+      yield Buffer.from(text, "latin1");
     }
-    page.push(...upTo(undefined));
-    records += page.length;
-    yield Buffer.from(csvLines(page, true), "latin1");
+    yield Buffer.from(upTo(undefined), "latin1");
   };
   await writeWhole(path, merged());
   const rows = order.map((each) => now.get(each)).filter((row) => row !== undefined);
   const gone = order.filter((each) => now.get(each) === undefined).map((each) => toText(each) as string);
   await updateDatabase(context.config, { path, since: last, rows, gone });
   const changes = noChanges();
-  for await (const { change } of diffRows(olds, rows)) changes[change]++;
+  for await (const { change } of diffRows(stateRowsOf(olds), rows)) changes[change]++;
   return { path, records, changes };
 }
 

@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { type CsvError, parse } from "csv-parse";
-import { stringify } from "csv-stringify/sync";
+import { parse as parseAll } from "csv-parse/sync";
 import { COLUMNS, type Column, checkRow, type Read, type Row, STATE_COLUMNS, TEXTS } from "./rows.js";
 
 const MARK = Buffer.from("\ufeff");
@@ -27,15 +27,22 @@ export function csvHead(ofState = false): string {
  * @param ofState whether they are of a mirror's state.
  */
 export function csvLines(rows: Row[], ofState = false): string {
-  return stringify(
-    rows.map((row) => [
+  let text = "";
+  for (const row of rows) {
+    const fields = [
       ...[guarded(row.path), String(row.sizeBytes), row.sha256, row.mode, row.sourceId],
       ...[guarded(row.version), guarded(row.stamp)],
       ...(ofState ? [row.mtime ?? "", guarded(row.owner ?? ""), guarded(row.grants ?? "")] : []),
       ...(ofState ? [guarded(row.movedFrom ?? ""), guarded(row.eventId ?? ""), row.eventTime ?? ""] : []),
-    ]),
-    { quoted_match: /\r/ },
-  );
+    ];
+    text += `${fields.map(quoted).join(",")}\n`;
+  }
+  return text;
+}
+
+/** Quotes a field that has a delimiter, a quote or a line end. */
+function quoted(field: string): string {
+  return /[",\n\r]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 }
 
 /** Escapes text that a spreadsheet would run as a formula. */
@@ -74,13 +81,7 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
         at = columnsOf(record, needed, file);
         continue;
       }
-      const fields: Partial<Record<Column, string>> = {};
-      for (const [column, position] of at) fields[column] = record[position] ?? "";
-      for (const column of TEXTS) {
-        const text = unguarded(fields[column]);
-        if (text !== undefined) fields[column] = text;
-      }
-      yield { row: checkRow(fields, `${file}, line ${info.lines}`), line: info.lines };
+      yield { row: checkRow(fieldsOf(record, at), `${file}, line ${info.lines}`), line: info.lines };
     }
   } catch (error) {
     throw readable(error, file);
@@ -89,6 +90,27 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
     parser.destroy();
   }
   if (!at) throw new SettingsError(`${file} is empty: a catalog begins with a line of column names`);
+}
+
+/** Reads records of a mirror's state as {@link csvLines} wrote them: all columns, without the header. */
+export function stateRowsOf(text: string): Row[] {
+  const records: string[][] = parseAll(Buffer.from(text, "latin1"), {
+    encoding: "latin1",
+    record_delimiter: ["\n"],
+    max_record_size: MOST_RECORD_BYTES,
+  });
+  const at = new Map(ALL_COLUMNS.map((name, position) => [name as Column, position]));
+  return records.map((record) => checkRow(fieldsOf(record, at), "a state file"));
+}
+
+function fieldsOf(record: string[], at: ReadonlyMap<Column, number>): Partial<Record<Column, string>> {
+  const fields: Partial<Record<Column, string>> = {};
+  for (const [column, position] of at) fields[column] = record[position] ?? "";
+  for (const column of TEXTS) {
+    const text = unguarded(fields[column]);
+    if (text !== undefined) fields[column] = text;
+  }
+  return fields;
 }
 
 /** Strips the byte order mark: with one, the parser would decode the bytes. */

@@ -109,7 +109,8 @@ class Collected {
 
   both(old: Row, now: Row): void {
     if (isChanged(old, now)) this.#add("changed", now.path, "", old, now);
-    this.#permissions(now.path, old, now);
+    if (isGivenMode(old, now)) this.#add("permissions", now.path, "", old, now);
+    else this.#permissions(now.path, old, now);
   }
 
   #permissions(path: string, old: State, now: State): void {
@@ -220,6 +221,11 @@ function bySum(keyed: Keyed): string {
 function takeKeyed(records: Iterator<string>): Keyed | undefined {
   const next = records.next();
   return next.done ? undefined : keyedOf(next.value);
+}
+
+/** Whether an event of a mirror gave a mode to a version that has none of its own. */
+function isGivenMode(old: Row, now: Row): boolean {
+  return now.mtime !== undefined && old.mode === "" && now.mode !== "" && old.version === now.version;
 }
 
 /** Whether the content differs. Without both checksums, the versions at the source decide. */
