@@ -61,8 +61,11 @@ const nameOf = (at) =>
   `projects/team-${String(at % 100).padStart(3, "0")}/reports/2026/quarter/file-${String(at).padStart(12, "0")}.csv`;
 async function timed(what, use) {
   const from = performance.now();
+  const cpu = process.cpuUsage();
   const value = await use();
-  console.log(`${what}: ${((performance.now() - from) / 1000).toFixed(1)} s, ${rssMiB()} MiB resident`);
+  console.log(
+    `${what}: ${((performance.now() - from) / 1000).toFixed(1)} s, ${((({ user, system }) => user + system)(process.cpuUsage(cpu)) / 1e6).toFixed(1)} s of CPU, ${rssMiB()} MiB resident`,
+  );
   return value;
 }
 const { signal } = new AbortController();

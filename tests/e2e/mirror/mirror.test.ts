@@ -41,4 +41,23 @@ describe("drover mirror", { timeout: 300_000 }, () => {
     expect(idle).toMatchObject({ status: "success", runs: [], state_file: null, events_processed: 0 });
     expect(await mirror.status()).toMatchObject({ records: 3, events_waiting: 0, dead_letters: 0 });
   });
+
+  it("tells each step of its test, and fails where one does", async ({ mirror }) => {
+    mirror.s3.put("a", "1");
+    const good = await mirror.run(["test"]);
+    expect(good.stdout.match(/^✓/gm)).toHaveLength(7);
+    expect(good).toMatchObject({ code: 0, stdout: expect.stringContaining("all steps passed") });
+    mirror.s3.fault = (_, answer) => {
+      answer.writeHead(403).end();
+      return true;
+    };
+    const bad = await mirror.run(["test"]);
+    expect(bad).toMatchObject({ code: 1, stdout: expect.stringContaining("✗ source") });
+  });
+
+  it("refuses what is not set, with code 2", async ({ mirror }) => {
+    expect(await mirror.run(["initial-sync", "--mirror", "other"])).toMatchObject({
+      ...{ code: 2, stdout: "", stderr: expect.stringContaining("there is no mirror other") },
+    });
+  });
 });

@@ -10,7 +10,16 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 const row = (path: string, change: Partial<Row> = {}): Row => ({
   ...{ path: toBytes(path), sizeBytes: 1, sha256: "", mode: "", sourceId: "", version: "", stamp: "" },
-  ...{ mtime: "", owner: "", grants: "", movedFrom: "", eventId: "", eventTime: "", ...change },
+  ...{
+    mtime: "",
+    owner: "",
+    grants: "",
+    movedFrom: "",
+    eventId: "",
+    eventTime: "",
+    askedMode: "",
+    ...change,
+  },
 });
 const write = (name: string, rows: Row[]) => {
   const file = join(directory, name);

@@ -78,6 +78,7 @@ function wantedOf(row: Row): WantedEntry {
   return {
     ...{ isGone: false, sizeBytes: row.sizeBytes, mtimeMs: Number.isNaN(mtimeMs) ? 0 : mtimeMs },
     ...{ version: toText(row.version) ?? "", sha256: row.sha256, listing: 0 },
+    ...(row.askedMode ? { mode: Number.parseInt(row.askedMode, 8) } : {}),
     ...(owner === undefined ? {} : { owner }),
     ...(grants === undefined ? {} : { grants }),
     ...(movedFrom === undefined ? {} : { movedFrom }),

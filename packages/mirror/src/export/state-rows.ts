@@ -20,6 +20,7 @@ export function rowOf({ path, wanted, applied }: Pair): Row | undefined {
     grants: toBytes(grants ?? ""),
     movedFrom: toBytes(movedFrom ?? ""),
     eventId: toBytes(event?.id.replace("\n", " ") ?? ""),
+    askedMode: showMode(mode),
     eventTime: event === undefined ? "" : new Date(event.timeMs).toISOString(),
   };
 }

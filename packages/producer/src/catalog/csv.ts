@@ -33,7 +33,9 @@ export function csvLines(rows: Row[], ofState = false): string {
       ...[guarded(row.path), String(row.sizeBytes), row.sha256, row.mode, row.sourceId],
       ...[guarded(row.version), guarded(row.stamp)],
       ...(ofState ? [row.mtime ?? "", guarded(row.owner ?? ""), guarded(row.grants ?? "")] : []),
-      ...(ofState ? [guarded(row.movedFrom ?? ""), guarded(row.eventId ?? ""), row.eventTime ?? ""] : []),
+      ...(ofState
+        ? [guarded(row.movedFrom ?? ""), guarded(row.eventId ?? ""), row.eventTime ?? "", row.askedMode ?? ""]
+        : []),
     ];
     text += `${fields.map(quoted).join(",")}\n`;
   }

@@ -3,7 +3,15 @@ import { SettingsError } from "@drover/shared/errors";
 /** Columns of an export, in order. New columns are appended only; none is renamed or removed. */
 export const COLUMNS = ["path", "size", "sha256", "mode", "source_id", "version", "stamp"] as const;
 /** Columns of the state of a mirror, behind those of its catalog. */
-export const STATE_COLUMNS = ["mtime", "owner", "grants", "moved_from", "event_id", "event_time"] as const;
+export const STATE_COLUMNS = [
+  "mtime",
+  "owner",
+  "grants",
+  "moved_from",
+  "event_id",
+  "event_time",
+  "asked_mode",
+] as const;
 export type StateColumn = (typeof STATE_COLUMNS)[number];
 export type Column = (typeof COLUMNS)[number] | StateColumn;
 /** Columns of any text, which a spreadsheet could run as a formula. */
@@ -30,6 +38,8 @@ export interface Row {
   movedFrom?: string;
   eventId?: string;
   eventTime?: string;
+  /** Mode that an event asked for; {@link Row.mode} may be that of the object. */
+  askedMode?: string;
 }
 
 /** A row with its line number, for messages. */
@@ -75,6 +85,8 @@ export function checkRow(fields: Partial<Record<Column, string>>, where: string)
   if (!/^([0-7]{3,4})?$/.test(mode)) throw refuse("mode", "octal, such as 0644, or empty");
   const { source_id: sourceId = "", version = "", stamp = "" } = fields;
   const { mtime, owner, grants, moved_from: movedFrom, event_id: eventId, event_time: eventTime } = fields;
+  const { asked_mode: askedMode } = fields;
+  if (!/^([0-7]{3,4})?$/.test(askedMode ?? "")) throw refuse("asked_mode", "octal, such as 0644, or empty");
   const texts = { source_id: sourceId, version, stamp, mtime, owner, grants, movedFrom, eventId, eventTime };
   for (const [column, text] of Object.entries(texts))
     if (text?.includes("\0")) throw refuse(column as Column, "without NUL");
@@ -92,5 +104,6 @@ export function checkRow(fields: Partial<Record<Column, string>>, where: string)
     ...(movedFrom === undefined ? {} : { movedFrom }),
     ...(eventId === undefined ? {} : { eventId }),
     ...(eventTime === undefined ? {} : { eventTime }),
+    ...(askedMode === undefined ? {} : { askedMode }),
   };
 }
