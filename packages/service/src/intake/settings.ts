@@ -75,7 +75,7 @@ function routeOf(given: z.infer<typeof routeSchema>, where: string, roots: strin
   const { bucket, prefix, destination, mirror } = given;
   parseS3(`s3://${bucket}/`);
   if ((destination === undefined) === (mirror === undefined))
-    throw new SettingsError(`${where}: it leads to a destination or to a mirror: set one`);
+    throw new SettingsError(`${where.replace(" ", ".destination ")}: set it, or else mirror, and not both`);
   if (destination === undefined) {
     checkMirrorName(mirror as string); // its settings need not be here
     const secret = secretOf(given, where);
