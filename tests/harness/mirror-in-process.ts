@@ -43,7 +43,7 @@ export class MirrorInProcess {
       ...{ backup: undefined, backupEndpoint: undefined, most: { percent: 100 } },
       request: {
         ...{ directory: path, stateDir: join(path, "state"), carriedBy: "process", label: "mirror test" },
-        terms: { retries: 1 },
+        terms: { retries: 5, backoffFactor: 1 }, // the last removal in a directory may race a copy into it
         s3: { endpoint: s3.endpoint },
       },
       ...change,

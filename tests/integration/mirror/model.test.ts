@@ -65,7 +65,10 @@ describe("random histories", { timeout: 120_000 }, () => {
         const twice = events.filter(() => random(4) === 0);
         await mirror.tell(...shuffle([...events, ...twice], random));
         const report = await mirror.sync("incremental");
-        expect(report, `seed ${seed}`).toMatchObject({ status: "success", pending: 0 });
+        expect(
+          report,
+          `seed ${seed} ${JSON.stringify(report.failures)} ${report.error} ${JSON.stringify(report.reconciled)}`,
+        ).toMatchObject({ status: "success", pending: 0 });
         expect(mirror.tree(), `seed ${seed}, round ${round}`).toEqual(mirror.source());
         expect(report.records, `seed ${seed}, round ${round}`).toBe(mirror.s3.keys.length);
       }
@@ -83,7 +86,10 @@ describe("random histories", { timeout: 120_000 }, () => {
         await mirror.tell(...shuffle(events, random).filter(() => random(2) === 0));
         if (random(2) === 0) await mirror.sync("incremental");
         const report = await mirror.sync("reconcile");
-        expect(report, `seed ${seed}`).toMatchObject({ status: "success", pending: 0 });
+        expect(
+          report,
+          `seed ${seed} ${JSON.stringify(report.failures)} ${report.error} ${JSON.stringify(report.reconciled)}`,
+        ).toMatchObject({ status: "success", pending: 0 });
         expect(mirror.tree(), `seed ${seed}, round ${round}`).toEqual(mirror.source());
         expect(report.records, `seed ${seed}, round ${round}`).toBe(mirror.s3.keys.length);
       }
