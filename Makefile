@@ -1,6 +1,6 @@
 # Every target works from a fresh checkout: all but help and clean set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build package lambda install uninstall demo test check bench chaos up down logs status clean
+.PHONY: help setup build package lambda install uninstall demo test check bench chaos up down logs status clean initial-sync incremental-sync daemon test-workflow
 
 # Runs a command with the repository's own Node first on PATH, if it has one.
 RUN := scripts/with-node.sh
@@ -8,7 +8,7 @@ RUN := scripts/with-node.sh
 PREFIX ?= /usr/local
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing (Node, Redis, npm packages) and build
 	@scripts/setup.sh
@@ -53,6 +53,18 @@ logs: ## Show what its containers log (SERVICE=worker)
 
 status: ## Show how its containers are
 	@scripts/compose.sh status
+
+initial-sync: setup ## Mirror: list all of the source, copy it, and record it
+	@./sync_cli.sh initial-sync
+
+incremental-sync: setup ## Mirror: follow the events that wait, and apply what differs
+	@./sync_cli.sh incremental-sync
+
+daemon: setup ## Mirror: sync by the clock until Ctrl-C
+	@./sync_cli.sh daemon
+
+test-workflow: setup ## Mirror: check connections, a sync, an export and the final state
+	@./sync_cli.sh test
 
 clean: ## Remove everything built, keep what was installed
 	@rm -rf dist packages/*/dist packages/cli/bundle* packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work

@@ -5,7 +5,7 @@ import { licenses } from "./scripts/package/licenses.mjs";
 const ERRORS = /packages\/shared\/dist\/(errors|make-directory)\.js$/;
 /** Modules that every command loads. */
 const START =
-  /packages\/shared\/dist\/(redact|ids|paths|outcome|size|start-tracing|tracing|redis\/address|protocol\/catalog-entry|storage\/(registry|\w+\/(storage|tree|name|service)))\.js$/;
+  /packages\/shared\/dist\/(redact|ids|paths|outcome|size|start-tracing|tracing|redis\/address|protocol\/(catalog-entry|packed)|storage\/(registry|\w+\/(storage|tree|name|service)))\.js$/;
 /** What the supervisor of Drover's own Redis, and threads that hash, load: they are small, and must stay so. */
 const SUPERVISED = /packages\/shared\/dist\/redis\/embedded\/(layout|local-redis)\.js$/;
 const DIGEST =

@@ -11,6 +11,7 @@ import { addDoctor } from "./commands/doctor.js";
 import { addEvents } from "./commands/events.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import { addFileManager } from "./commands/file-manager.js";
+import { addMirror } from "./commands/mirror.js";
 import type { Exit } from "./commands/options.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addServe } from "./commands/serve.js";
@@ -47,6 +48,8 @@ function build(exit: Exit): Command {
   addEvents(program, exit);
   addToken(program, exit);
   addFileManager(program, exit);
+  program.commandsGroup("Mirrors:");
+  addMirror(program, exit);
   program.commandsGroup("What is known and set:");
   addCatalog(program, exit);
   addConfig(program, exit);

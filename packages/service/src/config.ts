@@ -39,6 +39,8 @@ export interface ServiceConfig {
   keepOutcomes: { most: number; ms: number };
   /** Which notifications of storages are acted on. */
   events: EventSettings;
+  /** Names of the mirrors that take events. */
+  mirrors: string[];
   /** The settings as `/sync/config` shows them, secrets hidden. */
   shown: Record<string, unknown>;
 }

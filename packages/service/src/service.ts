@@ -29,6 +29,7 @@ import { notificationRoutes } from "./intake/notification-routes.js";
 import { EventQueue } from "./intake/queue.js";
 import { Reception } from "./intake/reception.js";
 import { SnsEndpoint } from "./intake/sns-endpoint.js";
+import { mirrorRoutes } from "./mirror/routes.js";
 import { auditRoute } from "./operate/audit.js";
 import { FleetMetrics, metricsRoute } from "./operate/metrics.js";
 import { operateRoutes } from "./operate/routes.js";
@@ -158,6 +159,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     auditRoute(audit),
     ...notificationRoutes(config, reception),
     ...eventRoutes(queue, reception),
+    ...mirrorRoutes(engine, durable, config.mirrors),
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;

@@ -30,7 +30,12 @@ export type Failpoint =
   | "scheduled"
   | "posted"
   | "received"
-  | "accepted";
+  | "accepted"
+  | "mirror-listed"
+  | "mirror-replayed"
+  | "mirror-exported"
+  | "mirror-applied"
+  | "mirror-reported";
 
 export function failpoint(name: Failpoint): void {
   if (point !== name || --left > 0) return;

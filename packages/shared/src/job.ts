@@ -25,6 +25,8 @@ export const transferJobSchema = z.object({
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
+  /** Permission bits that the copy is to have. Default: those of the source, where it has any. */
+  m: z.number().int().min(0).max(0o777).optional(),
   /** Run id, in a fleet's queue. */
   r: z.string().optional(),
   /** 1 if its flight belongs to its run alone, although other runs may want the same file. */

@@ -4,6 +4,7 @@ import { eventSettingsOf } from "@drover/service/intake/settings";
 import { windowText } from "@drover/service/schedule/window";
 import { redactUrl } from "@drover/shared/redact";
 import { destinationOf } from "@drover/shared/storage/registry";
+import { mirrorConfigsOf } from "../settings/mirror-settings.js";
 import { servicesRequestOf } from "../settings/run-request.js";
 import type { ServiceSettings } from "../settings/service-settings.js";
 import { type Resolved, showSettings } from "../settings/settings.js";
@@ -41,6 +42,7 @@ export function serviceConfigOf(
     requestsPerSecond: settings.requestsPerSecond,
     webhookRetryMs: settings.webhookRetryMs,
     events,
+    mirrors: mirrorConfigsOf(resolved).map(({ name }) => name),
     stateDir: values["state-dir"] as string,
     keepRuns: values["keep-runs"],
     keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },

@@ -11,6 +11,8 @@ export interface Layer {
   values: Record<string, unknown>;
   /** The section `events`, which `drover serve` reads; undefined where there is none. */
   events?: unknown;
+  /** The section `mirrors`; undefined where there is none. */
+  mirrors?: unknown;
 }
 
 /** The settings file of the user, for all directories. It need not exist. */
@@ -34,7 +36,7 @@ export async function readLayers(
   const project = await readFile(config ?? "drover.yaml", config !== undefined, known);
   const user = await readFile(userFile(), false, known);
   const files = [project, user].filter((each) => each !== undefined);
-  const layers = files.map(({ path, values, events }) => ({ place: path, values, events }));
+  const layers = files.map(({ path, values, events, mirrors }) => ({ place: path, values, events, mirrors }));
   if (profile === undefined) return layers;
   const chosen = files.flatMap(({ path, profiles }) => {
     const values = Object.hasOwn(profiles, profile) ? profiles[profile] : undefined;
@@ -53,6 +55,7 @@ interface SettingsFile {
   path: string;
   values: Record<string, unknown>;
   events: unknown;
+  mirrors: unknown;
   profiles: Record<string, Record<string, unknown>>;
 }
 
@@ -62,14 +65,14 @@ async function readFile(
   known: string[],
 ): Promise<SettingsFile | undefined> {
   if (!mustExist && !existsSync(path)) return undefined;
-  const { profiles = null, events, ...values } = lines(await parse(path), path);
+  const { profiles = null, events, mirrors, ...values } = lines(await parse(path), path);
   check(values, path, known);
   const read: SettingsFile["profiles"] = {};
   for (const [name, content] of Object.entries(lines(profiles, `profiles of ${path}`))) {
     read[name] = lines(content, `profile ${name} of ${path}`);
     check(read[name], `profile ${name} of ${path}`, known);
   }
-  return { path, values, events, profiles: read };
+  return { path, values, events, mirrors, profiles: read };
 }
 
 async function parse(path: string): Promise<unknown> {

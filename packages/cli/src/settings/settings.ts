@@ -5,7 +5,7 @@ import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { parseSize } from "@drover/shared/size";
 import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
-import { readLayers } from "./config-files.js";
+import { type Layer, readLayers } from "./config-files.js";
 import { nearest } from "./nearest.js";
 import { OptionError } from "./option-error.js";
 import { parseDecimal, parseDuration } from "./units.js";
@@ -295,6 +295,8 @@ export interface Resolved {
   typedProfile?: string;
   /** The section `events` of the settings files, and in which file it is; absent where there is none. */
   events?: { place: string; value: unknown };
+  /** The section `mirrors`, in the same way. */
+  mirrors?: { place: string; value: unknown };
 }
 
 /**
@@ -359,9 +361,21 @@ export async function resolveSettings(
   if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
   values["state-dir"] ??= stateDir();
   values["breaker-wait"] ??= values["circuit-ttl"];
-  const events = layers.find((each) => each.events !== undefined && each.events !== null);
-  const section = events && { place: events.place, value: events.events };
-  return { values: values as Settings, origins, places, ...(section ? { events: section } : {}) };
+  const events = sectionOf(layers, "events");
+  const mirrors = sectionOf(layers, "mirrors");
+  return {
+    ...{ values: values as Settings, origins, places },
+    ...(events ? { events } : {}),
+    ...(mirrors ? { mirrors } : {}),
+  };
+}
+
+function sectionOf(
+  layers: Layer[],
+  name: "events" | "mirrors",
+): { place: string; value: unknown } | undefined {
+  const layer = layers.find((each) => each[name] !== undefined && each[name] !== null);
+  return layer && { place: layer.place, value: layer[name] };
 }
 
 /** A setting's own environment variable. */

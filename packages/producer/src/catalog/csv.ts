@@ -2,8 +2,8 @@ import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { type CsvError, parse } from "csv-parse";
-import { stringify } from "csv-stringify/sync";
-import { COLUMNS, type Column, checkRow, type Read, type Row } from "./rows.js";
+import { parse as parseAll } from "csv-parse/sync";
+import { COLUMNS, type Column, checkRow, type Read, type Row, STATE_COLUMNS, TEXTS } from "./rows.js";
 
 const MARK = Buffer.from("\ufeff");
 /** Longest record in bytes, so that a quote that is never closed cannot fill the memory. */
@@ -14,25 +14,37 @@ const MOST_RECORD_BYTES = 1 << 20;
  */
 const FORMULA = /^(?:[=+\-@\t\r\n']|\u00ef\u00bc[\u008b\u008d\u009d\u00a0])/;
 
-/** Header line of an export. */
-export function csvHead(): string {
-  return `${COLUMNS.join(",")}\n`;
+const ALL_COLUMNS: readonly string[] = [...COLUMNS, ...STATE_COLUMNS];
+
+/** Header line of an export. @param ofState whether it is of a mirror's state. */
+export function csvHead(ofState = false): string {
+  return `${(ofState ? ALL_COLUMNS : COLUMNS).join(",")}\n`;
 }
 
-/** Formats rows as lines of CSV (RFC 4180, but with `\n` between lines), one character per byte. */
-export function csvLines(rows: Row[]): string {
-  return stringify(
-    rows.map(({ path, sizeBytes, sha256, mode, sourceId, version, stamp }) => [
-      guarded(path),
-      String(sizeBytes),
-      sha256,
-      mode,
-      sourceId,
-      guarded(version),
-      guarded(stamp),
-    ]),
-    { quoted_match: /\r/ },
-  );
+/**
+ * Formats rows as lines of CSV (RFC 4180, but with `\n` between lines), one character per byte.
+ *
+ * @param ofState whether they are of a mirror's state.
+ */
+export function csvLines(rows: Row[], ofState = false): string {
+  let text = "";
+  for (const row of rows) {
+    const fields = [
+      ...[guarded(row.path), String(row.sizeBytes), row.sha256, row.mode, row.sourceId],
+      ...[guarded(row.version), guarded(row.stamp)],
+      ...(ofState ? [row.mtime ?? "", guarded(row.owner ?? ""), guarded(row.grants ?? "")] : []),
+      ...(ofState
+        ? [guarded(row.movedFrom ?? ""), guarded(row.eventId ?? ""), row.eventTime ?? "", row.askedMode ?? ""]
+        : []),
+    ];
+    text += `${fields.map(quoted).join(",")}\n`;
+  }
+  return text;
+}
+
+/** Quotes a field that has a delimiter, a quote or a line end. */
+function quoted(field: string): string {
+  return /[",\n\r]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
 }
 
 /** Escapes text that a spreadsheet would run as a formula. */
@@ -71,13 +83,7 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
         at = columnsOf(record, needed, file);
         continue;
       }
-      const fields: Partial<Record<Column, string>> = {};
-      for (const [column, position] of at) fields[column] = record[position] ?? "";
-      for (const column of ["path", "version", "stamp"] as const) {
-        const text = unguarded(fields[column]);
-        if (text !== undefined) fields[column] = text;
-      }
-      yield { row: checkRow(fields, `${file}, line ${info.lines}`), line: info.lines };
+      yield { row: checkRow(fieldsOf(record, at), `${file}, line ${info.lines}`), line: info.lines };
     }
   } catch (error) {
     throw readable(error, file);
@@ -86,6 +92,27 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
     parser.destroy();
   }
   if (!at) throw new SettingsError(`${file} is empty: a catalog begins with a line of column names`);
+}
+
+/** Reads records of a mirror's state as {@link csvLines} wrote them: all columns, without the header. */
+export function stateRowsOf(text: string): Row[] {
+  const records: string[][] = parseAll(Buffer.from(text, "latin1"), {
+    encoding: "latin1",
+    record_delimiter: ["\n"],
+    max_record_size: MOST_RECORD_BYTES,
+  });
+  const at = new Map(ALL_COLUMNS.map((name, position) => [name as Column, position]));
+  return records.map((record) => checkRow(fieldsOf(record, at), "a state file"));
+}
+
+function fieldsOf(record: string[], at: ReadonlyMap<Column, number>): Partial<Record<Column, string>> {
+  const fields: Partial<Record<Column, string>> = {};
+  for (const [column, position] of at) fields[column] = record[position] ?? "";
+  for (const column of TEXTS) {
+    const text = unguarded(fields[column]);
+    if (text !== undefined) fields[column] = text;
+  }
+  return fields;
 }
 
 /** Strips the byte order mark: with one, the parser would decode the bytes. */
@@ -100,7 +127,7 @@ async function* withoutMark(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffe
 function columnsOf(names: string[], needed: Column[], file: string): Map<Column, number> {
   const at = new Map<Column, number>();
   names.forEach((name, position) => {
-    if (!(COLUMNS as readonly string[]).includes(name)) return;
+    if (!ALL_COLUMNS.includes(name)) return;
     if (at.has(name as Column)) throw new SettingsError(`${file}, line 1: two columns are called ${name}`);
     at.set(name as Column, position);
   });

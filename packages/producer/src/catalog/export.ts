@@ -116,7 +116,7 @@ export async function toStandardOutput(chunks: Iterable<Buffer> | AsyncIterable<
 }
 
 /** Writes to a temporary file in the same directory, then renames it to its final name. */
-async function whole(output: string, write: (path: string) => Promise<void>): Promise<void> {
+export async function whole(output: string, write: (path: string) => Promise<void>): Promise<void> {
   const path = join(dirname(output), `.${basename(output)}.${process.pid}.tmp`);
   try {
     await write(path);

@@ -2,7 +2,20 @@ import { SettingsError } from "@drover/shared/errors";
 
 /** Columns of an export, in order. New columns are appended only; none is renamed or removed. */
 export const COLUMNS = ["path", "size", "sha256", "mode", "source_id", "version", "stamp"] as const;
-export type Column = (typeof COLUMNS)[number];
+/** Columns of the state of a mirror, behind those of its catalog. */
+export const STATE_COLUMNS = [
+  "mtime",
+  "owner",
+  "grants",
+  "moved_from",
+  "event_id",
+  "event_time",
+  "asked_mode",
+] as const;
+export type StateColumn = (typeof STATE_COLUMNS)[number];
+export type Column = (typeof COLUMNS)[number] | StateColumn;
+/** Columns of any text, which a spreadsheet could run as a formula. */
+export const TEXTS = ["path", "version", "stamp", "owner", "grants", "moved_from", "event_id"] as const;
 
 /**
  * One file of an export. Texts are bytes, one character each (latin1), so that names that are not UTF-8
@@ -18,6 +31,15 @@ export interface Row {
   sourceId: string;
   version: string;
   stamp: string;
+  /** What a mirror's state has beside; absent in exports of catalogs. "" is unknown. */
+  mtime?: string;
+  owner?: string;
+  grants?: string;
+  movedFrom?: string;
+  eventId?: string;
+  eventTime?: string;
+  /** Mode that an event asked for; {@link Row.mode} may be that of the object. */
+  askedMode?: string;
 }
 
 /** A row with its line number, for messages. */
@@ -62,8 +84,12 @@ export function checkRow(fields: Partial<Record<Column, string>>, where: string)
     throw refuse("sha256", "64 hexadecimal digits in lower case, or empty");
   if (!/^([0-7]{3,4})?$/.test(mode)) throw refuse("mode", "octal, such as 0644, or empty");
   const { source_id: sourceId = "", version = "", stamp = "" } = fields;
-  for (const [column, text] of Object.entries({ source_id: sourceId, version, stamp }))
-    if (text.includes("\0")) throw refuse(column as Column, "without NUL");
+  const { mtime, owner, grants, moved_from: movedFrom, event_id: eventId, event_time: eventTime } = fields;
+  const { asked_mode: askedMode } = fields;
+  if (!/^([0-7]{3,4})?$/.test(askedMode ?? "")) throw refuse("asked_mode", "octal, such as 0644, or empty");
+  const texts = { source_id: sourceId, version, stamp, mtime, owner, grants, movedFrom, eventId, eventTime };
+  for (const [column, text] of Object.entries(texts))
+    if (text?.includes("\0")) throw refuse(column as Column, "without NUL");
   return {
     path,
     sizeBytes: Number(size),
@@ -72,5 +98,12 @@ export function checkRow(fields: Partial<Record<Column, string>>, where: string)
     sourceId,
     version,
     stamp,
+    ...(mtime === undefined ? {} : { mtime }),
+    ...(owner === undefined ? {} : { owner }),
+    ...(grants === undefined ? {} : { grants }),
+    ...(movedFrom === undefined ? {} : { movedFrom }),
+    ...(eventId === undefined ? {} : { eventId }),
+    ...(eventTime === undefined ? {} : { eventTime }),
+    ...(askedMode === undefined ? {} : { askedMode }),
   };
 }

@@ -3,7 +3,7 @@ import type { CatalogTree } from "@drover/shared/protocol/catalog";
 import { COLUMNS, type Row, toText } from "./rows.js";
 
 /** Loads node:sqlite without the warning of Node 22 that it is experimental. */
-async function sqlite(): Promise<typeof import("node:sqlite")> {
+export async function sqlite(): Promise<typeof import("node:sqlite")> {
   const { emitWarning } = process;
   process.emitWarning = () => {};
   try {

@@ -44,6 +44,7 @@ export async function compare(
     const last = found[which];
     if (!last || last.source !== sourceId(entry.redacted, spec)) return [];
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return [];
+    if (entry.mode !== undefined && entry.mode !== last.mode) return [];
     if (entry.version && last.version !== entry.version) return [];
     if (!entry.version && !storageOf(entry.source).revalidates?.(last.version)) return [];
     if (!tree.isAsLeft(entry.destination, last.stamp)) return [];

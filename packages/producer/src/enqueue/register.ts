@@ -70,6 +70,7 @@ export class Registrar {
     const { spec, tree }: { spec: RunSpec; tree: Tree } = this.comparison;
     const job: NewJob = { s: entry.redacted, d: entry.destination };
     if (entry.sha256 !== undefined) job.x = entry.sha256;
+    if (entry.mode !== undefined) job.m = entry.mode;
     const ownFlight = this.#flights.own(job);
     if (entry.source !== entry.redacted) {
       job.k = 1;

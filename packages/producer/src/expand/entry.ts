@@ -11,6 +11,8 @@ export interface Entry {
   destination: string;
   /** Expected SHA-256 in hexadecimal. */
   sha256: string | undefined;
+  /** Permission bits that the copy is to have. Default: those of the source, where it has any. */
+  mode?: number | undefined;
   /** Version at the source if its listing tells; equal to the catalog's if unchanged. */
   version: string | undefined;
   /** Why the item cannot be carried. */

@@ -8,6 +8,8 @@ export interface ListedSource {
   destination: string | undefined;
   /** Expected SHA-256 in lower case. */
   sha256: string | undefined;
+  /** Permission bits of the copy. Default: those of the source, where it has any. */
+  mode?: number;
 }
 
 /** A line of `sha256sum`; the backslash says that the name is escaped, the star that the file was read as binary. */

@@ -1,7 +1,7 @@
 import { type ListedSource, listedSource, refusal } from "./list-line.js";
 
 /** Columns of a list with a header; `url` is another name of `source`. */
-const COLUMNS = ["source", "url", "destination", "sha256"] as const;
+const COLUMNS = ["source", "url", "destination", "sha256", "mode"] as const;
 type Column = (typeof COLUMNS)[number];
 
 /** The form of a list with a header: CSV or TSV, and its columns in order. */
@@ -52,7 +52,19 @@ export function sourceOfRecord(fields: string[], { columns }: TableForm): Listed
       `it has ${fields.length} fields, and the header has ${columns.length}: quote a field with a delimiter`,
     );
   const of = (column: Column) => fields[columns.indexOf(column)] ?? "";
-  return listedSource(columns.includes("url") ? of("url") : of("source"), of("destination"), of("sha256"));
+  const source = columns.includes("url") ? of("url") : of("source");
+  const mode = modeOf(of("mode"));
+  return {
+    ...listedSource(source, of("destination"), of("sha256")),
+    ...(mode === undefined ? {} : { mode }),
+  };
+}
+
+/** @throws TransferError for permission bits that no file has. */
+function modeOf(text: string): number | undefined {
+  if (text === "") return undefined;
+  if (!/^0?[0-7]{3}$/.test(text)) throw refusal("its mode is no permission bits in octal, such as 0644");
+  return Number.parseInt(text, 8);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { TYPE_PREFIX } from "@drover/mirror/events/event";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { PROCESS_NAME } from "@drover/shared/process-name";
@@ -37,8 +38,8 @@ const KEYS_PER_LETTER = 15;
 
 /** The waiting events of one object, by their ids. */
 interface Hints {
-  created: string[];
-  removed: string[];
+  created: QueuedEvent[];
+  removed: QueuedEvent[];
   /** Whether a person has let a removal pass. */
   isApproved: boolean;
 }
@@ -150,6 +151,7 @@ export class EventDispatcher {
 
   async #dispatch(batch: Batch): Promise<void> {
     const { route } = batch;
+    if (route.mirror !== undefined) return await this.#tellMirror(batch, route.mirror);
     let created = [...batch.byKey].filter(([, hints]) => hints.removed.length === 0);
     let removed = [...batch.byKey].filter(([, hints]) => hints.removed.length > 0);
     const counted = removed.filter(([, { isApproved }]) => !isApproved);
@@ -164,6 +166,26 @@ export class EventDispatcher {
     await this.#submitAll(batch, removed, "remove");
   }
 
+  /** Has a mirror look at the objects: its next sync does. */
+  async #tellMirror({ bucket, byKey }: Batch, mirror: string): Promise<void> {
+    const events = [...byKey.values()]
+      .flatMap(({ created, removed }) => [...created, ...removed])
+      .sort((one, other) => compareIds(one.id, other.id));
+    await this.queue.pass(
+      mirror,
+      events.map(({ id, event }) => {
+        const { type, key, timeMs = msOfId(id), sequencer = timeMs } = event;
+        return JSON.stringify({
+          ...{ specversion: "1.0", source: `s3://${bucket}`, id: `${type} ${key} ${sequencer}` },
+          type: `${TYPE_PREFIX}${type === "removed" ? "delete" : "create"}`,
+          ...{ time: new Date(timeMs).toISOString(), data: { key } },
+        });
+      }),
+      events.map(({ id }) => id),
+    );
+    this.context.log.info({ mirror, bucket, events: events.length }, "mirror told");
+  }
+
   async #submitAll(batch: Batch, all: Named[], whenGone: "leave" | "remove"): Promise<void> {
     for (let from = 0; from < all.length; from += MOST_KEYS_PER_RUN) {
       await this.#untilRoom();
@@ -174,7 +196,7 @@ export class EventDispatcher {
         some.map(([key]) => key),
         whenGone,
       );
-      const ids = some.flatMap((each) => [...each[1].created, ...each[1].removed]);
+      const ids = some.flatMap(([, { created, removed }]) => idsOf([...created, ...removed]));
       await this.queue.done(ids);
       for (const id of ids) observe("events.wait_seconds", Math.max(Date.now() - msOfId(id), 0) / 1_000);
     }
@@ -231,7 +253,7 @@ export class EventDispatcher {
           letters: [{ why, from: LABEL, body }],
           tally: { accepted: 0, ignored: 0, dead: some.length },
         },
-        { events: some.flatMap(([, hints]) => hints.removed) },
+        { events: some.flatMap(([, hints]) => idsOf(hints.removed)) },
       );
     }
   }
@@ -240,28 +262,33 @@ export class EventDispatcher {
 /** Events of the same object go together: all of them are still to be looked at. */
 function batchesOf(events: QueuedEvent[]): Batch[] {
   const batches = new Map<string, Batch>();
-  for (const { id, event } of events) {
+  for (const queued of events) {
+    const { event } = queued;
     const { bucket, key, route } = event;
     const name = nameOfBatch(event);
     const batch: Batch = batches.get(name) ?? { bucket, route, byKey: new Map() };
     batches.set(name, batch);
     const hints = batch.byKey.get(key) ?? { created: [], removed: [], isApproved: false };
     batch.byKey.set(key, hints);
-    hints[event.type].push(id);
+    hints[event.type].push(queued);
     hints.isApproved ||= event.type === "removed" && event.approved === true;
   }
   return [...batches.values()];
 }
 
+function idsOf(events: readonly QueuedEvent[]): string[] {
+  return events.map(({ id }) => id);
+}
+
+/** The order of ids of a stream: `milliseconds-number`. */
+function compareIds(one: string, other: string): number {
+  const [oneNumber, otherNumber] = [one, other].map((id) => Number(id.split("-")[1]));
+  return msOfId(one) - msOfId(other) || (oneNumber as number) - (otherNumber as number);
+}
+
 function nameOfBatch({ bucket, route }: Pick<Batch, "bucket" | "route">): string {
-  return JSON.stringify([
-    bucket,
-    route.prefix,
-    route.destination,
-    route.deletes,
-    route.maxDelete,
-    route.backup,
-  ]);
+  const { prefix, destination, deletes, maxDelete, backup, mirror } = route;
+  return JSON.stringify([bucket, prefix, destination, deletes, maxDelete, backup, mirror]);
 }
 
 /** A notification of removals, as parseNotification reads it. */

@@ -1,3 +1,4 @@
+import { EventStream } from "@drover/mirror/events/event-stream";
 import type { Engine } from "@drover/shared/engine";
 import { UnavailableError } from "@drover/shared/errors";
 import { pipelined } from "@drover/shared/redis/script";
@@ -23,7 +24,12 @@ const waitingSchema = z.object({
     deletes: z.boolean(),
     maxDelete: z.number(),
     backup: z.object({ dir: z.string().optional(), suffix: z.string().optional() }).optional(),
+    /** Mirror that is told. Default: a run is made. */
+    mirror: z.string().optional(),
   }),
+  /** When it happened (Unix ms), and what tells it from others of its object, as far as its origin says so. */
+  timeMs: z.number().optional(),
+  sequencer: z.string().optional(),
   /** Whether a person has let it pass: no limit stops it. */
   approved: z.literal(true).optional(),
 });
@@ -110,6 +116,22 @@ export class EventQueue {
     });
     if (!isDurable)
       throw new UnavailableError("Redis does not say that it has the events on its disk: send them again");
+  }
+
+  /**
+   * Passes events on to a mirror.
+   *
+   * @param events for the mirror (JSON).
+   * @param ids of the events that they are instead of.
+   * @throws UnavailableError if Redis does not say that they are on its disk.
+   */
+  async pass(mirror: string, events: readonly string[], ids: readonly string[]): Promise<void> {
+    const stream = new EventStream(this.engine, mirror);
+    const isDurable = await this.durable.write((pipeline) => {
+      stream.addTo(pipeline, events);
+      this.#remove(pipeline, ids);
+    });
+    if (!isDurable) throw new UnavailableError("Redis does not say that it has the events on its disk");
   }
 
   #addLetter(pipeline: ChainableCommander, { body, ...about }: Omit<DeadLetter, "id" | "bytes">): void {

@@ -188,7 +188,7 @@ class Sorting {
   ) {}
 
   event(event: StorageEvent): void {
-    const { type, bucket, key } = event;
+    const { type, bucket, key, origin, timeMs } = event;
     const routes = this.routes.filter(
       (route) =>
         takes(route, event) &&
@@ -197,12 +197,11 @@ class Sorting {
         this.wanted(nameOf(route, key)),
     );
     const wrong = routes.map((route) => wrongName(route, key)).find((each) => each !== undefined);
-    const { origin, timeMs } = event;
     if (routes.length === 0) this.ignored(1, origin);
     else if (wrong !== undefined) this.dead(wrong, origin);
     else {
       for (const { bucket: _, secret: __, ...route } of routes)
-        this.#waiting.push({ type, bucket, key, route });
+        this.#waiting.push({ type, bucket, key, route, timeMs, sequencer: event.sequencer });
       this.#tally.accepted++;
       this.#origins.push({ origin, result: "accepted", timeMs });
     }
@@ -233,6 +232,7 @@ class Sorting {
 /** Why no file of the destination can have the name of an object; undefined if one can. */
 function wrongName(route: EventRoute, key: string): string | undefined {
   if (!key.isWellFormed()) return "the key is not valid Unicode";
+  if (route.mirror !== undefined) return undefined; // it looks itself
   try {
     destinationOf(route.destination).checkName(nameOf(route, key));
     return undefined;

@@ -13,6 +13,8 @@ export interface RouteTarget {
   maxDelete: number;
   /** Where what is overwritten or removed is kept: see a run's request. Default: nowhere. */
   backup?: { dir?: string | undefined; suffix?: string | undefined } | undefined;
+  /** Mirror that is told instead of a run being made; undefined for none. */
+  mirror?: string | undefined;
 }
 
 /** Where objects of a bucket go when a storage tells of them. */

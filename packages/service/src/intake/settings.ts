@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { checkMirrorName } from "@drover/mirror/settings";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
 import { parseS3 } from "@drover/shared/storage/s3/name";
@@ -15,7 +16,8 @@ const SECRET_RULE = "must be 16 to 200 characters of A-Z, a-z, 0-9, '.', '_', '~
 const routeSchema = z.strictObject({
   bucket: z.string().min(1).max(255),
   prefix: z.string().max(1_024).default(""),
-  destination: z.string().min(1).max(4_096),
+  destination: z.string().min(1).max(4_096).optional(),
+  mirror: z.string().min(1).max(64).optional(),
   delete: z.boolean().default(false),
   "max-delete": z.int().min(0).max(1_000_000).default(MAX_DELETE),
   "backup-dir": z.string().min(1).max(4_096).optional(),
@@ -72,8 +74,15 @@ export function eventSettingsOf(
 }
 
 function routeOf(given: z.infer<typeof routeSchema>, where: string, roots: string[]): EventRoute {
-  const { bucket, prefix, destination } = given;
+  const { bucket, prefix, destination, mirror } = given;
   parseS3(`s3://${bucket}/`);
+  if ((destination === undefined) === (mirror === undefined))
+    throw new SettingsError(`${where.replace(" ", ".destination ")}: set it, or else mirror, and not both`);
+  if (destination === undefined) {
+    checkMirrorName(mirror as string); // its settings need not be here
+    const secret = secretOf(given, where);
+    return { bucket, prefix, destination: "", mirror, deletes: true, maxDelete: 0, secret };
+  }
   const rootOf = (text: string, what: string) => {
     const root = destinationOf(text).parseRoot(text, process.cwd());
     if (isBelowAny(root, roots)) return root;

@@ -16,7 +16,9 @@ const workerSchema = z
     leads: z.boolean().meta({ description: "It dispatches and sweeps for the fleet." }),
     draining: z.boolean().meta({ description: "It ends what it has, and takes nothing more." }),
     files: count.meta({ description: "Files that it carries now; `carrying` lists at most 64 of them." }),
-    files_per_second: z.number().meta({ description: "Files that ended, on average of the last half minute." }),
+    files_per_second: z
+      .number()
+      .meta({ description: "Files that ended, on average of the last half minute." }),
     bytes_per_second: z.number().meta({ description: "Bytes that were copied, on the same average." }),
     carrying: z.array(
       z.object({

@@ -15,14 +15,15 @@ export const PERIODIC = "periodic-sync";
 /** Interval in milliseconds at which a run is looked at. */
 const LOOK_MS = 500;
 
-/** What is kept like its bucket by the clock: every route, and the bucket of the settings. */
+/** What is kept like its bucket by the clock: every route but those of mirrors, which do so themselves, and the bucket of the settings. */
 export function routesOf({ bucket, downloadDir, events }: ServiceConfig): EventRoute[] {
-  const isThere = events.routes.some(
+  const routes = events.routes.filter(({ mirror }) => mirror === undefined);
+  const isThere = routes.some(
     (route) => route.bucket === bucket && route.prefix === "" && route.destination === downloadDir,
   );
-  if (bucket === undefined || isThere) return events.routes;
+  if (bucket === undefined || isThere) return routes;
   const own = { bucket, prefix: "", destination: downloadDir, deletes: false, maxDelete: 0 };
-  return [{ ...own, secret: undefined }, ...events.routes];
+  return [{ ...own, secret: undefined }, ...routes];
 }
 
 /**

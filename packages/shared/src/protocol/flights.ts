@@ -48,6 +48,7 @@ export class Flights {
       // Nothing for others: producers and workers of earlier versions must come to the same id.
       ...(spec.guarded ? ["guarded"] : []),
       ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
+      ...(job.m === undefined ? [] : [{ mode: job.m }]),
     ]);
     return shortHash("copy", job.s, lease, terms);
   }

@@ -122,6 +122,9 @@ export class Keys {
   /** The server that makes runs of events. It expires. */
   eventsHolder = () => `${this.namespace}:service:events:holder`;
 
+  /** What is kept of a mirror under one name: its parts are in packages/mirror/src/state/mirror-keys.ts. */
+  mirror = (name: string, part: string) => `${this.namespace}:mirror:${name}:${part}`;
+
   /** The fleet's queue. */
   fleetQueue = () => "fleet";
   /** BullMQ's prefix of all queues. */

@@ -82,6 +82,13 @@ export interface Destination {
   stage(attempt: WriteAttempt): Staging;
 
   /**
+   * Gives a file that is as the catalog has it other permission bits. Absent where files are published with theirs alone.
+   *
+   * @returns false where the destination does not keep them.
+   */
+  permit?(attempt: WriteAttempt, mode: number): Promise<boolean>;
+
+  /**
    * Removes a file once no former holder of the lease can change it any more. If the run has a backup, the file is kept
    * there first. Does nothing if there is no file.
    *

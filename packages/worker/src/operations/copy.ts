@@ -53,12 +53,15 @@ export class CopyFile implements Operation {
     if (!opened) return await this.#gone(before);
     if (opened.is === "unchanged") {
       await this.#staging?.discard();
-      const { version, mode } = opened.entry;
-      const entry = { ...(before.entry as CatalogEntry), version, ...(mode === undefined ? {} : { mode }) };
+      const entry = await this.#permitted(
+        { ...(before.entry as CatalogEntry), version: opened.entry.version },
+        opened.entry.mode,
+      );
       return { outcome: "unchanged", entry, verifiedBy: "not-modified", verdict: "ok" };
     }
 
     this.#body = opened.body;
+    if (job.m !== undefined) opened.entry.mode = job.m;
     this.#staging ??= context.destination.stage(attempt);
     const { version, strongEtag, sizeBytes, mode } = opened.entry;
     Object.assign(record, { version, strongEtag, sizeBytes });
@@ -85,6 +88,20 @@ export class CopyFile implements Operation {
     const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
     const { outcome, unconditional, permissionsLost } = published;
     return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional, permissionsLost };
+  }
+
+  /**
+   * Gives an unchanged copy the permissions that were asked for.
+   *
+   * @param atSource permissions of the source; undefined where it has none.
+   * @returns the entry with those that it has.
+   */
+  async #permitted(entry: CatalogEntry, atSource: number | undefined): Promise<CatalogEntry> {
+    const { context, job } = this.attempt;
+    if (job.m === undefined) return atSource === undefined ? entry : { ...entry, mode: atSource };
+    if (entry.mode === job.m) return entry;
+    const isKept = (await context.destination.permit?.(this.attempt, job.m)) ?? false;
+    return isKept ? { ...entry, mode: job.m } : entry;
   }
 
   /** Ends a file whose source is gone, where that is no failure. */

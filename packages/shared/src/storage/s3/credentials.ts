@@ -16,13 +16,13 @@ export type CredentialsProvider = (refused?: AwsIdentity) => Promise<AwsIdentity
 const LOOK_AGAIN_MS = 30_000;
 
 /**
- * The credentials for a service: those of {@link customers} or {@link ofEnvironment}, else those of the default chain of
+ * The credentials for a service: those of {@link ofService} or {@link ofEnvironment}, else those of the default chain of
  * AWS (environment, shared files and profiles, SSO, processes, web identity, container and machine). The chain is loaded
  * with the first request; it renews credentials before they expire.
  */
 export function credentialsOf(spec: S3Spec): CredentialsProvider {
   if (spec.anonymous) return async () => undefined;
-  const given = customers(spec) ?? ofEnvironment(spec);
+  const given = ofService(spec) ?? ofEnvironment(spec);
   if (given) return async () => given;
   let chain: ReturnType<typeof load> | undefined;
   let renewal: Promise<AwsIdentity> | undefined;
@@ -50,20 +50,23 @@ export function credentialsOf(spec: S3Spec): CredentialsProvider {
   };
 }
 
+/** Beginnings of the variables that belong to one service alone. */
+const OWN_VARIABLES = ["CUSTOMER_S3", "TARGET_S3"];
+
 /**
- * The keys of one service alone: CUSTOMER_S3_ACCESS_KEY and CUSTOMER_S3_SECRET_KEY belong to CUSTOMER_S3_ENDPOINT and are
- * used for no other. A profile that the person names takes precedence.
+ * The keys of one service alone: CUSTOMER_S3_ACCESS_KEY and CUSTOMER_S3_SECRET_KEY belong to CUSTOMER_S3_ENDPOINT, those of
+ * TARGET_S3 to TARGET_S3_ENDPOINT, and they are used for no other. A profile that the person names takes precedence.
  */
-function customers({ endpoint, profile }: S3Spec): AwsIdentity | undefined {
-  const {
-    CUSTOMER_S3_ENDPOINT: of,
-    CUSTOMER_S3_ACCESS_KEY: accessKeyId,
-    CUSTOMER_S3_SECRET_KEY: secretAccessKey,
-  } = process.env;
-  if (!of || !accessKeyId || !secretAccessKey || profile !== undefined) return undefined;
-  return URL.canParse(of) && new URL(of).href === new URL(endpoint).href
-    ? { accessKeyId, secretAccessKey }
-    : undefined;
+function ofService({ endpoint, profile }: S3Spec): AwsIdentity | undefined {
+  for (const name of OWN_VARIABLES) {
+    const of = process.env[`${name}_ENDPOINT`];
+    const accessKeyId = process.env[`${name}_ACCESS_KEY`];
+    const secretAccessKey = process.env[`${name}_SECRET_KEY`];
+    if (!of || !accessKeyId || !secretAccessKey || profile !== undefined) continue;
+    if (URL.canParse(of) && new URL(of).href === new URL(endpoint).href)
+      return { accessKeyId, secretAccessKey };
+  }
+  return undefined;
 }
 
 /**

@@ -1,4 +1,5 @@
-import { lstatSync } from "node:fs";
+import { closeSync, constants, fchmodSync, fstatSync, fsyncSync, lstatSync, openSync } from "node:fs";
+import { errnoCode, fileError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
@@ -9,6 +10,8 @@ import { type Before, type Destination, type Refuse, vouchedFor, type WriteAttem
 import { LocalBackup } from "./backup.js";
 import { LocalRemoval } from "./removal.js";
 import { LocalStaging } from "./staging.js";
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 
 /** A tree on a local file system. */
 export class LocalDestination implements Destination {
@@ -50,6 +53,25 @@ export class LocalDestination implements Destination {
 
   stage(attempt: WriteAttempt): LocalStaging {
     return new LocalStaging(this.tree, attempt, () => this.#openBackup());
+  }
+
+  async permit({ file, lease, terms }: WriteAttempt, mode: number): Promise<boolean> {
+    const directory = this.tree.find(file.name);
+    if (!directory) return false;
+    let fd = -1;
+    try {
+      fd = openSync(directory.at(baseName(file.name)), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      lease.check();
+      fchmodSync(fd, mode & 0o777);
+      if (terms.durable) fsyncSync(fd);
+      return (fstatSync(fd).mode & 0o777) === (mode & 0o777);
+    } catch (error) {
+      if (/^(ENOTSUP|EOPNOTSUPP|ENOSYS)$/.test(errnoCode(error) ?? "")) return false; // a file system without permissions
+      throw fileError(error, `change the permissions of ${file.path}`);
+    } finally {
+      if (fd >= 0) closeSync(fd);
+      this.tree.release(directory);
+    }
   }
 
   async remove({ file, lease, admitted, terms }: WriteAttempt, stamp: string): Promise<void> {

@@ -1,0 +1,258 @@
+import { listTextOf } from "@drover/producer/expand/list-text";
+import { cancelRun } from "@drover/producer/runs/cancel";
+import { prepareDestination } from "@drover/producer/runs/destination";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
+import { type RunResult, SILENT } from "@drover/producer/runs/run-handle";
+import { submit } from "@drover/producer/runs/submit";
+import { SettingsError } from "@drover/shared/errors";
+import { failpoint } from "@drover/shared/failpoint";
+import { isSuccess, type Outcome } from "@drover/shared/outcome";
+import { writtenMsOf } from "@drover/shared/storage/s3/source";
+import { locationOf, type MirrorContext, planWhole, requestTo } from "../context.js";
+import { isLive, type WantedEntry } from "../state/entry.js";
+import type { Holding } from "../state/holding.js";
+import { pairsOf } from "../state/pairs.js";
+
+/** Files in one run of a list. */
+const MOST_PER_RUN = 20_000;
+/** Outcomes that are kept in the state together. */
+const BATCH = 500;
+/** Failures that are told one by one. */
+const MOST_TOLD = 1_000;
+
+/** What was done at the destination. */
+export interface Carried {
+  runs: string[];
+  copied: number;
+  removed: number;
+  unchanged: number;
+  failed: number;
+  /** Files whose permissions were changed as events asked, and those whose destination does not keep them. */
+  permitted: number;
+  unkept: number;
+  /** The first failures. */
+  failures: { path: string; class: string; message: string }[];
+  /** Why a run did not come to its end; "" if all did. */
+  broken: string;
+}
+
+export function nothingCarried(): Carried {
+  return {
+    ...{ runs: [], copied: 0, removed: 0, unchanged: 0, failed: 0, permitted: 0, unkept: 0 },
+    ...{ failures: [], broken: "" },
+  };
+}
+
+/** Carries all of the source by one run. */
+export async function carryWhole(context: MirrorContext, holding: Holding, carried: Carried): Promise<void> {
+  await carry(context, holding, context.whole, carried);
+  await backUp(context, holding, carried, undefined);
+}
+
+/**
+ * Looks at every path that is pending, by runs that copy what is there and remove what is gone. What succeeds is pending no
+ * more, unless an event has come meanwhile.
+ *
+ * @param wants which of the pending paths. Default: all.
+ */
+export async function carryPending(
+  context: MirrorContext,
+  holding: Holding,
+  carried: Carried,
+  wants: (entry: WantedEntry | undefined) => boolean = () => true,
+): Promise<void> {
+  const { state } = context;
+  const upTo = Number((await state.fields()).generation ?? 0);
+  let paths = new Set<string>();
+  const flush = async () => {
+    const some = [...paths];
+    paths = new Set();
+    if (some.length > 0) await carryPaths(context, holding, carried, { paths: some, upTo });
+  };
+  for await (const page of state.pending(upTo)) {
+    const entries = await state.lookUp(page);
+    for (const [at, path] of page.entries()) if (wants(entries[at])) paths.add(path);
+    if (paths.size >= MOST_PER_RUN) await flush();
+  }
+  await flush();
+}
+
+async function carryPaths(
+  context: MirrorContext,
+  holding: Holding,
+  carried: Carried,
+  { paths, upTo }: { paths: string[]; upTo: number },
+): Promise<void> {
+  const { config } = context;
+  const files = (await pairsOf(context, paths)).map(({ path, wanted, applied }) => {
+    const mode = isLive(wanted) ? wanted.mode : undefined;
+    return { path, mode, asks: mode !== undefined && mode !== applied?.mode };
+  });
+  const asking = new Set(files.filter(({ asks }) => asks).map(({ path }) => path));
+  const planned = await planPaths(context, files, config.root, "remove");
+  const copied: string[] = [];
+  let batch: Outcome[] = [];
+  let writing = Promise.resolve();
+  const keep = (outcomes: Outcome[]) => {
+    writing = writing.then(async () => {
+      const kept = await keepOutcomes(context, holding, outcomes, { upTo, asking });
+      carried.permitted += kept.permitted;
+      carried.unkept += kept.unkept;
+    });
+    writing.catch(() => {}); // awaited below
+  };
+  await carry(context, holding, planned, carried, (outcome) => {
+    if (!isSuccess(outcome.outcome)) return;
+    if (outcome.outcome === "copied") copied.push(outcome.name);
+    batch.push(outcome);
+    if (batch.length < BATCH) return;
+    keep(batch);
+    batch = [];
+  });
+  failpoint("mirror-applied");
+  if (batch.length > 0) keep(batch);
+  await writing;
+  if (copied.length > 0) await backUp(context, holding, carried, copied);
+}
+
+async function planPaths(
+  { config }: MirrorContext,
+  wanted: readonly { path: string; mode?: number | undefined }[],
+  root: string,
+  whenGone: "leave" | "remove",
+): Promise<PlannedRun> {
+  const files = wanted.map(({ path, mode }) => ({
+    source: locationOf(config, path),
+    destination: path,
+    mode,
+  }));
+  return await planRun({
+    ...requestTo(config, root),
+    whenGone,
+    selection: { listText: listTextOf(files) },
+    destination: { root },
+  });
+}
+
+/** Keeps the versions that were copied in the second bucket, too. */
+async function backUp(
+  context: MirrorContext,
+  holding: Holding,
+  carried: Carried,
+  paths: string[] | undefined,
+): Promise<void> {
+  const { config } = context;
+  if (config.backup === undefined) return;
+  const planned =
+    paths === undefined
+      ? await planWhole(config, config.backup)
+      : await planPaths(
+          context,
+          paths.map((path) => ({ path })),
+          config.backup,
+          "leave",
+        );
+  const kept = nothingCarried();
+  await carry(context, holding, planned, kept);
+  carried.runs.push(...kept.runs);
+  carried.failed += kept.failed;
+  carried.failures.push(...kept.failures.map((each) => ({ ...each, message: `backup: ${each.message}` })));
+  if (kept.broken !== "") carried.broken = `backup: ${kept.broken}`;
+}
+
+async function carry(
+  context: MirrorContext,
+  { signal, fence }: Holding,
+  planned: PlannedRun,
+  carried: Carried,
+  settled: (outcome: Outcome) => void = () => {},
+): Promise<RunResult> {
+  const { engine, state, startPool, keepRuns, config, warn } = context;
+  await endFormer(context);
+  await prepareDestination(planned);
+  const options = { startPool, stateDir: config.request.stateDir, keepRuns, warn };
+  const handle = await submit(engine, planned, options);
+  const { id } = handle.run;
+  carried.runs.push(id);
+  await state.change(fence, { fields: { run: id } });
+  const result = await handle.follow(
+    {
+      ...SILENT,
+      warn,
+      settled(outcome) {
+        if (outcome.outcome === "copied") carried.copied++;
+        else if (outcome.outcome === "deleted") carried.removed++;
+        else if (outcome.outcome === "unchanged") carried.unchanged++;
+        else {
+          carried.failed++;
+          const { class: cls = outcome.outcome, message = outcome.outcome } = outcome.error ?? {};
+          if (carried.failures.length < MOST_TOLD)
+            carried.failures.push({ path: outcome.name || outcome.source, class: cls, message });
+        }
+        settled(outcome);
+      },
+    },
+    signal,
+  );
+  signal.throwIfAborted();
+  if (result.end === "cancelled") carried.broken = `run ${id} was cancelled`;
+  else if (result.end !== "done") carried.broken = `run ${id}: ${result.listing?.message ?? result.end}`;
+  await state.change(fence, { fields: { run: "" } });
+  return result;
+}
+
+/** Ends the run of a sync that died: its files are pending, and this one looks at them. */
+async function endFormer({ engine, state, startPool }: MirrorContext): Promise<void> {
+  const { run } = await state.fields();
+  if (!run) return;
+  try {
+    await cancelRun(engine, run, startPool);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error; // it is forgotten
+  }
+}
+
+/** Has the wanted state say what was found at the source, and what was looked at pending no more. */
+async function keepOutcomes(
+  { state, catalog, tree }: MirrorContext,
+  { fence }: Holding,
+  outcomes: Outcome[],
+  { upTo, asking }: { upTo: number; asking: ReadonlySet<string> },
+): Promise<{ permitted: number; unkept: number }> {
+  const paths = outcomes.map(({ name }) => name);
+  const olds = await state.lookUp(paths);
+  const applied = await catalog.lookUp(tree.id, paths);
+  const entries = new Map<string, WantedEntry | undefined>();
+  const kept = { permitted: 0, unkept: 0 };
+  outcomes.forEach(({ name, outcome, verifiedBy }, at) => {
+    const old = olds[at];
+    const entry = applied[at];
+    const isGone = outcome === "deleted" || (outcome === "unchanged" && verifiedBy === null);
+    if (isGone) {
+      if (!isLive(old)) return;
+      const { event, listing } = old;
+      const gone = { isGone: true, sizeBytes: 0, mtimeMs: old.mtimeMs, version: "", sha256: "", listing };
+      entries.set(name, event === undefined ? undefined : { ...gone, event });
+      return;
+    }
+    if (asking.has(name)) kept[entry?.mode === old?.mode ? "permitted" : "unkept"]++;
+    if (entry === undefined || (isLive(old) && old.version === entry.version)) return;
+    const { mode, owner, grants, event, movedFrom, listing = 0 } = old ?? {};
+    entries.set(name, {
+      ...{
+        isGone: false,
+        sizeBytes: entry.sizeBytes,
+        mtimeMs: writtenMsOf(entry.version) ?? old?.mtimeMs ?? 0,
+      },
+      ...{ version: entry.version, sha256: "", listing },
+      ...(mode === undefined ? {} : { mode }),
+      ...(owner === undefined ? {} : { owner }),
+      ...(grants === undefined ? {} : { grants }),
+      ...(event === undefined ? {} : { event }),
+      ...(movedFrom === undefined ? {} : { movedFrom }),
+    });
+  });
+  // The catalog has changed, too: the next export looks at all of them.
+  await state.change(fence, { entries, settled: paths, upTo, touched: paths });
+  return kept;
+}
