@@ -8,6 +8,7 @@ import { EventQueue } from "@drover/service/intake/queue";
 import { Reception } from "@drover/service/intake/reception";
 import { SnsEndpoint } from "@drover/service/intake/sns-endpoint";
 import type { Engine } from "@drover/shared/engine";
+import { TransferError, UnavailableError } from "@drover/shared/errors";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect } from "vitest";
@@ -169,5 +170,21 @@ describe("messages of Amazon SNS", () => {
       "the subscription cannot be confirmed: it answers with HTTP status 500",
     ]);
     expect(asked.filter((url) => url.includes("good.pem"))).toHaveLength(1);
+  });
+
+  itReceives("are neither taken nor dead while SNS cannot be reached", async ({ intake }) => {
+    const reception = intake.of([TOPIC]);
+    const cut = new Reception({
+      queue: intake.queue,
+      settings: { routes: [ROUTE], topics: [TOPIC] },
+      wanted: () => true,
+      get: () => Promise.reject(new TransferError("connect", "cannot connect")),
+      snsHosts: [host],
+      log: pino({ level: "silent" }),
+    });
+    for (const message of [envelope(), confirmation()])
+      await expect(cut.receive(bodyOf(message), SENDER)).rejects.toThrow(UnavailableError);
+    expect(await intake.queue.state()).toMatchObject({ waiting: 0, deadLetters: 0 });
+    expect((await reception.receive(bodyOf(envelope()), SENDER)).accepted).toBe(1);
   });
 });

@@ -1,4 +1,4 @@
-import { messageOf, TransferError } from "@drover/shared/errors";
+import { messageOf, TransferError, UnavailableError } from "@drover/shared/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
 import { count, observe } from "@drover/shared/telemetry";
 import type { Logger } from "pino";
@@ -138,7 +138,11 @@ export class Reception {
     }
   }
 
-  /** Why a message of SNS is not believed; undefined if it is. A subscription that it asks to confirm is confirmed. */
+  /**
+   * Why a message of SNS is not believed; undefined if it is. A subscription that it asks to confirm is confirmed.
+   *
+   * @throws UnavailableError where that cannot be known now, because SNS cannot be reached: whoever sent it does so again.
+   */
   async #disbelief(envelope: SnsEnvelope, verifier: SnsVerifier): Promise<string | undefined> {
     const { settings, get, snsHosts, log } = this.options;
     if (settings.topics.length === 0)
@@ -152,6 +156,9 @@ export class Reception {
         log.warn({ topic: envelope.TopicArn }, "SNS tells no more of this topic");
       return undefined;
     } catch (error) {
+      const cause = error instanceof SnsError ? error.cause : error;
+      if (cause instanceof TransferError && !cause.permanent)
+        throw new UnavailableError(`SNS cannot be asked now: send it again (${messageOf(cause)})`);
       if (error instanceof SnsError) return error.message;
       if (error instanceof TransferError) return `the subscription cannot be confirmed: ${messageOf(error)}`;
       throw error;
