@@ -1,7 +1,6 @@
 import { SettingsError, TransferError } from "../../errors.js";
 import { baseName, isBelow, safeRelative } from "../../paths.js";
 import { redactUrl } from "../../redact.js";
-import { HttpClient } from "../http/client.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Storage } from "../storage.js";
 import type { Connect } from "./lister.js";
@@ -84,6 +83,8 @@ function destinationOf({ schemes, parseRoot, isTop, load }: RemoteKind): Destina
     isShared: () => true,
     hostOf: ({ root }) => hostOfRoot(root ?? ""),
     async prepare(root, { userAgent }) {
+      // Every command loads this module; few need what makes requests.
+      const { HttpClient } = await import("../http/client.js");
       const http = new HttpClient({ timeoutMs: LOOK_MS, connections: 1, userAgent });
       try {
         const refusal = await (await load())(http, root).refusal(AbortSignal.timeout(LOOK_MS));
