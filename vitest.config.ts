@@ -1,14 +1,13 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * Tests that need minutes: long outages, a hundred thousand files, other programs' servers. `make test` leaves them out, so that it
- * stays under a quarter of an hour on two cores; `.ci/run` runs them with DROVER_TESTS=slow. Whoever names tests gets all that
+ * Tests that need long: outages, a hundred thousand files, browsers, other programs' servers. `make test` leaves them out, so that
+ * it stays under a quarter of an hour on two cores; `.ci/run` runs them with DROVER_TESTS=slow. Whoever names tests gets all that
  * are meant.
  */
 const SLOW = [
   "tests/conformance/destinations/destination.test.ts",
-  "tests/e2e/dashboard/pages-look.test.ts",
-  "tests/e2e/dashboard/pages-run.test.ts",
+  "tests/e2e/dashboard/**",
   "tests/e2e/fleet/lost-keys.test.ts",
   "tests/e2e/fleet/lost-second.test.ts",
   "tests/e2e/fleet/redis-refuses.test.ts",
@@ -17,12 +16,22 @@ const SLOW = [
   "tests/e2e/mirror/killed.test.ts",
   "tests/e2e/monitoring/**",
   "tests/e2e/package/**",
+  "tests/e2e/runs/lost-keys.test.ts",
+  "tests/e2e/s3/s3-faults.test.ts",
+  "tests/e2e/service/events.test.ts",
   "tests/e2e/service/killed-under-load.test.ts",
   "tests/e2e/service/many-failures.test.ts",
+  "tests/e2e/service/periodic.test.ts",
+  "tests/e2e/service/sqs.test.ts",
+  "tests/e2e/service/webhooks.test.ts",
   "tests/e2e/sync/crash.test.ts",
   "tests/e2e/sync/scale.test.ts",
+  "tests/e2e/sync/security-secrets.test.ts",
   "tests/e2e/sync/sync-delete-interrupted.test.ts",
+  "tests/e2e/sync/together.test.ts",
   "tests/integration/mirror/model.test.ts",
+  "tests/integration/redis/redis-kinds.test.ts",
+  "tests/integration/s3/copy-s3-late-errors.test.ts",
 ];
 
 const isNamed = process.argv.slice(2).some((each) => !each.startsWith("-") && each !== "run");
