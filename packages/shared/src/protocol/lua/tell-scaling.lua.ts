@@ -7,7 +7,7 @@ import { Script } from "../../redis/script.js";
  * KEYS: list. ARGV: its length, files. Returns nothing.
  */
 export const tellScalingScript = new Script(
-  "tellScaling",
+  "tell-scaling",
   `
 local key, wanted, files = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 if wanted == 0 then return redis.call('DEL', key) end
