@@ -3,6 +3,7 @@ import { SettingsError, UnavailableError } from "@drover/shared/errors";
 import { startTracing } from "@drover/shared/start-tracing";
 import { endTracing } from "@drover/shared/tracing";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { addBisync } from "./commands/bisync.js";
 import { addCatalog } from "./commands/catalog.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
@@ -36,6 +37,7 @@ function build(exit: Exit): Command {
   program.commandsGroup("Move files:");
   addCp(program, exit);
   addSync(program, exit);
+  addBisync(program, exit);
   addFetch(program, exit, version());
   program.commandsGroup("Runs:");
   addRuns(program, exit);

@@ -10,7 +10,7 @@ export const transferJobSchema = z.object({
   /** Generation: 0, plus one for each `drover retry`. */
   g: z.number().int().nonnegative().optional(),
   /** Operation; absent for `copy`. */
-  op: z.literal("remove").optional(),
+  op: z.enum(["remove", "pair"]).optional(),
   /** Version of the destination to remove; any other version is left alone. */
   v: z.string().optional(),
   /**
@@ -27,6 +27,8 @@ export const transferJobSchema = z.object({
     .optional(),
   /** Permission bits that the copy is to have. Default: those of the source, where it has any. */
   m: z.number().int().min(0).max(0o777).optional(),
+  /** For `pair`: what was planned, see pair/step.ts. */
+  p: z.string().optional(),
   /** Run id, in a fleet's queue. */
   r: z.string().optional(),
   /** 1 if its flight belongs to its run alone, although other runs may want the same file. */

@@ -33,6 +33,18 @@ export interface BriefError {
   message: string;
 }
 
+/** What a two-way sync did with a path. */
+export interface PairOutcome {
+  /** `push`, `pull`, `delete-local`, `delete-remote`, or why nothing was done. */
+  action: string;
+  /** Whether both sides had been changed. */
+  conflict: boolean;
+  /** Where the version that was replaced or deleted is kept. */
+  backup?: string;
+  /** Names of conflict copies, relative to the sides. */
+  copies?: string[];
+}
+
 /** The end of one file in one run, for people and programs. */
 export interface Outcome {
   index: number;
@@ -57,6 +69,8 @@ export interface Outcome {
   unconditional?: true;
   /** True if the source has permissions and the destination keeps none. */
   permissionsLost?: true;
+  /** What a two-way sync did with it. */
+  pair?: PairOutcome;
   error?: BriefError;
 }
 

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Login } from "./logins.js";
+import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
@@ -104,6 +105,27 @@ export const runSpecSchema = z.object({
   whenGone: z.enum(["leave", "remove"]).optional(),
   /** `traceparent` of its submission (W3C Trace Context): what is done for it belongs to that trace. */
   traceparent: z.string().optional(),
+  /**
+   * A two-way sync: its root is the local side. Its files are planned before it is submitted, and each is decided on anew
+   * where it is not as planned.
+   */
+  pair: z
+    .object({
+      id: z.string(),
+      /** Root of the other side. */
+      remote: z.string(),
+      direction: z.enum(DIRECTIONS),
+      strategy: z.enum(STRATEGIES),
+      backups: z.enum(BACKUPS),
+      noDelete: z.boolean(),
+      /** Where replaced and deleted versions of each side are kept, in the same storage: a directory for each run. */
+      backupDirs: z.object({ local: z.string(), remote: z.string() }),
+      /** Added to times of the local clock to have those of the service (ms); absent where no time can be believed. */
+      clockOffsetMs: z.number().optional(),
+      /** Whether names of conflict copies end in what was added. */
+      suffixed: z.literal(true).optional(),
+    })
+    .optional(),
   /** Whether its URLs came from somebody who must not aim the machine that fetches them at its own network. */
   guarded: z.boolean().optional(),
   /** Directories, with links resolved, that its local files must lie in when they are read. Default: anywhere. */
@@ -133,9 +155,14 @@ export function suffixBeside(spec: Pick<RunSpec, "backup" | "delete">): string |
 }
 
 /** All roots that a run writes below. */
-export function rootsWritten(spec: Pick<RunSpec, "root" | "backup" | "delete">): string[] {
+export function rootsWritten(spec: Pick<RunSpec, "root" | "backup" | "delete" | "pair">): string[] {
+  const { root, pair } = spec;
+  if (pair) {
+    const { local, remote } = pair.backupDirs;
+    return [root, pair.remote, ...(pair.backups === "none" ? [] : [local, remote])];
+  }
   const dir = backupOf(spec)?.dir;
-  return dir === undefined ? [spec.root] : [spec.root, dir];
+  return dir === undefined ? [root] : [root, dir];
 }
 
 /** Ends of a run that its webhook may be told of. */

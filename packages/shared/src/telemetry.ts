@@ -34,7 +34,7 @@ export interface Counters {
    * Attempts at files that ended, by their outcome, or `retried` for what will be tried again; and by the class of the
    * error, `none` without one.
    */
-  "attempts.ended": { operation: "copy" | "remove"; outcome: string; class: string };
+  "attempts.ended": { operation: "copy" | "remove" | "pair"; outcome: string; class: string };
   /** Bytes of the files that this process copied. */
   "files.copied_bytes": undefined;
   /** Events of storages, by who sent them and what became of them. */
@@ -54,7 +54,7 @@ export interface Histograms {
   /** Requests that shared a call to Redis. */
   "redis.requests_per_call": { operation: string };
   /** Time from the first attempt at a file to its end, in seconds. */
-  "files.seconds": { operation: "copy" | "remove"; outcome: string };
+  "files.seconds": { operation: "copy" | "remove" | "pair"; outcome: string };
   /** Time from the start of a run to its end, in seconds. */
   "runs.seconds": undefined;
   /** Time from a change in a storage, by its clock, to the arrival of its notification, in seconds. */

@@ -26,6 +26,44 @@ export const SOURCES_HELP = "http(s) URLs, s3://bucket/key or prefix, files, fil
  *   command line is parsed.
  */
 export function addRunOptions(command: Command): string[] {
+  command
+    .option(
+      "--from-file <LIST>",
+      "sources from a file: source [TAB destination [TAB sha256]], sha256sum, or CSV or TSV with a header; - is stdin",
+    )
+    .option("--base-url <URL>", "where the names of a sha256sum list are fetched from (default: paths)");
+  const filters = addFilterOptions(command);
+  command
+    .option(
+      "--backup-dir <DIR>",
+      "keep what is overwritten or deleted there: a directory, or s3://bucket/prefix",
+    )
+    .option(
+      "--suffix <SUFFIX>",
+      "add this to the names of what is kept; without --backup-dir keep it beside the new file",
+    )
+    .option("--ignore-times", "read every file again, also what is known to be unchanged")
+    .option(
+      "--deadline <TIME>",
+      "cancel what is not done then: a time from now, e.g. 30m or 2h, or a date such as 2026-11-20T15:00:00Z",
+    )
+    .option("--stop-after-failures <N>", "cancel the rest once so many files failed or were blocked")
+    .option("--label <TEXT>", "what drover runs calls the run")
+    .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
+    .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")
+    .option("--detach", "with --redis: print the run's id and leave it to the fleet")
+    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect);
+  addHeaderOptions(command);
+  addDisplayOptions(command);
+  return filters;
+}
+
+/**
+ * Adds the options that choose files of directories and prefixes.
+ *
+ * @returns their rules, see {@link addRunOptions}.
+ */
+export function addFilterOptions(command: Command): string[] {
   const filters: string[] = [];
   const rule = (sign: "+" | "-") => (glob: string) => {
     filters.push(`${sign} ${glob}`);
@@ -36,11 +74,6 @@ export function addRunOptions(command: Command): string[] {
     return file;
   };
   command
-    .option(
-      "--from-file <LIST>",
-      "sources from a file: source [TAB destination [TAB sha256]], sha256sum, or CSV or TSV with a header; - is stdin",
-    )
-    .option("--base-url <URL>", "where the names of a sha256sum list are fetched from (default: paths)")
     .option(
       "--pattern <GLOB>",
       "files of directories and prefixes to take (repeatable; !GLOB excludes; default: *)",
@@ -65,27 +98,6 @@ export function addRunOptions(command: Command): string[] {
     )
     .option("--max-size <SIZE>", "leave larger files of directories out")
     .option("--min-age <AGE>", "leave younger files of directories out, e.g. 10m, 2d, or a date")
-    .option("--max-age <AGE>", "leave older files of directories out")
-    .option(
-      "--backup-dir <DIR>",
-      "keep what is overwritten or deleted there: a directory, or s3://bucket/prefix",
-    )
-    .option(
-      "--suffix <SUFFIX>",
-      "add this to the names of what is kept; without --backup-dir keep it beside the new file",
-    )
-    .option("--ignore-times", "read every file again, also what is known to be unchanged")
-    .option(
-      "--deadline <TIME>",
-      "cancel what is not done then: a time from now, e.g. 30m or 2h, or a date such as 2026-11-20T15:00:00Z",
-    )
-    .option("--stop-after-failures <N>", "cancel the rest once so many files failed or were blocked")
-    .option("--label <TEXT>", "what drover runs calls the run")
-    .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
-    .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")
-    .option("--detach", "with --redis: print the run's id and leave it to the fleet")
-    .option("--host-limit <HOST=LIMIT>", HOST_LIMIT_HELP, collect);
-  addHeaderOptions(command);
-  addDisplayOptions(command);
+    .option("--max-age <AGE>", "leave older files of directories out");
   return filters;
 }

@@ -8,7 +8,8 @@ import { Catalog } from "@drover/shared/protocol/catalog";
 import { recordRun } from "@drover/shared/protocol/record-run";
 import { SecretStore } from "@drover/shared/protocol/secret-store";
 import { redactText } from "@drover/shared/redact";
-import type { Run, RunSecrets } from "@drover/shared/run";
+import type { EnqueueFile } from "@drover/shared/protocol/backlog";
+import type { Run, RunSecrets, RunSpec } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import type { DestinationCheck } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
@@ -39,12 +40,22 @@ export interface ExpansionOptions {
    * spec.
    */
   stdin: NodeJS.ReadableStream | undefined;
+  /** Files that were found already, instead of those of the sources. */
+  given?: GivenFiles | undefined;
   revalidator?: Revalidator;
   check: DestinationCheck | undefined;
   /** Aborts the expansion; the run can be resumed at the saved cursor. */
   signal: AbortSignal;
   host: ExpansionHost;
 }
+
+/**
+ * The files of a run that were found before it was submitted, in batches. Those of a phase are registered when all of the
+ * phase before have ended.
+ *
+ * @param runId of the run that they become files of.
+ */
+export type GivenFiles = (runId: string, spec: RunSpec, tree: Tree) => AsyncGenerator<EnqueueFile[]>[];
 
 /** Callbacks of the process that expands a run, whether it carries the files or follows the run. */
 export interface ExpansionHost extends RegistrationEvents {
@@ -112,8 +123,13 @@ export class RunExpansion {
   }
 
   async #run(): Promise<Batches> {
-    const { engine, run, secrets, tree, signal } = this.options;
+    const { engine, run, secrets, tree, signal, given } = this.options;
     const { ledger } = engine;
+    if (given) {
+      await this.#registerGiven(given(run.id, run.spec, tree));
+      if (!signal.aborted) await this.#batches.seal();
+      return this.#batches;
+    }
     await this.#catalog.register(tree);
     const incomplete = await this.#registerAll();
     if (signal.aborted) return this.#batches;
@@ -131,6 +147,23 @@ export class RunExpansion {
     await this.#catalog.register(tree); // again: Redis may have forgotten it, or somebody dropped it
     await this.#batches.seal();
     return this.#batches;
+  }
+
+  async #registerGiven(phases: AsyncGenerator<EnqueueFile[]>[]): Promise<void> {
+    const { run, signal, host } = this.options;
+    const cursor: Cursor = { sources: run.spec.sources.length, listByte: 0 };
+    for (const phase of phases) {
+      for await (const files of phase) {
+        if (signal.aborted) return;
+        await host.room(files.length);
+        await this.#batches.send(JSON.stringify(cursor), files, new Map());
+        failpoint("enqueue");
+        const byHost = new Map<string, number>();
+        for (const { host: of } of files) byHost.set(of, (byHost.get(of) ?? 0) + 1);
+        host.onQueued(this.#batches.number, byHost);
+      }
+      if (phase !== phases.at(-1) && !(await this.#settled())) return;
+    }
   }
 
   /** @returns why not all files were found. */

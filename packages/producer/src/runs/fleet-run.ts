@@ -12,7 +12,7 @@ import { ListingError } from "@drover/shared/storage/listing-error";
 import { openTree } from "@drover/shared/storage/registry";
 import { openCheck } from "../compare/open-check.js";
 import type { Batches } from "../enqueue/batches.js";
-import { RunExpansion } from "./expand-run.js";
+import { type GivenFiles, RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
 import { dropKept } from "./piped-list.js";
 import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
@@ -36,6 +36,8 @@ export interface FleetRunOptions {
   secrets?: RunSecrets | undefined;
   /** The run's list if it comes through a pipe. */
   stdin?: NodeJS.ReadableStream | undefined;
+  /** Its files, if they were found before it was submitted. */
+  given?: GivenFiles | undefined;
 }
 
 /** A run whose files a fleet's workers carry. The submitting process expands it; any process may follow it. */
@@ -202,6 +204,7 @@ export class FleetRun implements RunHandle {
       secrets,
       tree,
       stdin: this.options.stdin,
+      given: this.options.given,
       check,
       signal,
       host: {

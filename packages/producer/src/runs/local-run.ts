@@ -16,7 +16,7 @@ import { Revalidator } from "../compare/revalidator.js";
 import { RunDispatcher } from "../dispatch/run-dispatcher.js";
 import type { FailureFilter } from "../enqueue/failure-filter.js";
 import { requeueFailed, requeueLeft } from "../enqueue/requeue.js";
-import { RunExpansion } from "./expand-run.js";
+import { type GivenFiles, RunExpansion } from "./expand-run.js";
 import { IndexSet } from "./index-set.js";
 import { dropKept } from "./piped-list.js";
 import type { RunEnd, RunEvents, RunHandle, RunResult } from "./run-handle.js";
@@ -39,6 +39,8 @@ export interface LocalRunOptions {
   startPool: StartWorkerPool;
   /** The run's list if it comes through a pipe; a copy is kept in the state directory as it is read. */
   stdin?: NodeJS.ReadableStream | undefined;
+  /** Its files, if they were found before it was submitted. */
+  given?: GivenFiles | undefined;
   /** Whether to retry failed files. Default false. */
   retry?: boolean;
   /** Which of them. Default: all. */
@@ -325,6 +327,7 @@ class LocalCarriage {
       secrets: options.secrets,
       tree: this.#tree,
       stdin: options.stdin,
+      given: options.given,
       revalidator,
       check,
       signal,

@@ -36,6 +36,8 @@ export async function resumeRun(engine: Engine, id: string, options: ResumeOptio
   const run = await ledger.get(id);
   if (run.state === "cancelled" && !retry)
     throw new SettingsError(`run ${id} was cancelled: drover retry ${id} takes it up again`);
+  if (run.spec.pair && !run.sealed)
+    throw new SettingsError(`run ${id} syncs a pair: drover bisync plans anew what it left`);
   const counts = await ledger.counts(id);
   const clean = successfulFiles(counts) === counts.files && run.deletionRefused === "";
   if (run.state === "done" && (!retry || clean)) return { is: "over", run, counts };

@@ -8,6 +8,7 @@ import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
 import { redactText } from "@drover/shared/redact";
 import { type Run, type RunSpec, rootsWritten } from "@drover/shared/run";
 import { trace } from "@drover/shared/tracing";
+import type { GivenFiles } from "./expand-run.js";
 import { FleetRun } from "./fleet-run.js";
 import { openRun } from "./open-run.js";
 import { keepPipe } from "./piped-list.js";
@@ -29,6 +30,10 @@ export interface SubmitOptions {
   live?: boolean;
   /** What is recorded in the same step as the run. Default nothing. */
   along?: CreatedAlong;
+  /** Id of the run, where something was named after it already. Default: a new one. */
+  runId?: string;
+  /** Its files, where they were found already. Default: its sources are expanded. */
+  given?: GivenFiles;
   /** Called with messages for people, such as that a fleet has no worker. */
   warn(message: string): void;
 }
@@ -45,8 +50,8 @@ export async function submit(
   options: SubmitOptions,
 ): Promise<RunHandle> {
   const { run, stdin } = await createRun(engine, planned, options);
-  const { startPool, live = false } = options;
-  return openRun(engine, run, { secrets: planned.secrets, stdin, startPool, live });
+  const { startPool, live = false, given } = options;
+  return openRun(engine, run, { secrets: planned.secrets, stdin, given, startPool, live });
 }
 
 /**
@@ -85,7 +90,7 @@ async function createRun(
   }
   const traceparent = submitting.end(() => ({ "drover.destination": redactText(spec.root) }));
   if (traceparent !== undefined) spec = { ...spec, traceparent };
-  const run = await ledger.get(await recordRun(ledger, spec, planned.secrets, undefined, options.along));
+  const run = await ledger.get(await recordRun(ledger, spec, planned.secrets, options.runId, options.along));
   if (planned.secrets.list !== undefined) stdin = openStoredList(run, planned.secrets.list);
   return { run, stdin };
 }

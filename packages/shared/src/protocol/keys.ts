@@ -125,6 +125,11 @@ export class Keys {
   /** What is kept of a mirror under one name: its parts are in packages/mirror/src/state/mirror-keys.ts. */
   mirror = (name: string, part: string) => `${this.namespace}:mirror:${name}:${part}`;
 
+  /** Hash of pairs that are synced both ways: id → the pair (JSON), see pair/store.ts. Their ancestors are kept as a catalog is. */
+  pairs = () => `${this.namespace}:pairs`;
+  /** What is kept of a pair: its parts are in pair/store.ts. */
+  pair = (id: string, part: string) => `${this.namespace}:pair:${id}:${part}`;
+
   /** The fleet's queue. */
   fleetQueue = () => "fleet";
   /** BullMQ's prefix of all queues. */

@@ -13,6 +13,7 @@ import type { Destination } from "../destinations/destination.js";
 import type { WorkFile } from "./delivery.js";
 import type { Leases } from "./leases.js";
 import type { ResumeRecord } from "./resume-record.js";
+import type { PairContext } from "../pair/pair-context.js";
 import type { Terms } from "./terms.js";
 
 /** Everything that the files of a run share; created once per run and process. */
@@ -27,6 +28,8 @@ export interface RunContext {
   limiter: RateLimiter;
   tree: TreeNames;
   destination: Destination;
+  /** Both sides, where the run syncs a pair. */
+  pair?: PairContext;
   /** How the run's storages are reached. */
   services: Services;
   terms: Terms;
@@ -50,7 +53,7 @@ export function workFile(job: TransferJob, context: RunContext): WorkFile {
     runId: context.runId,
     flight: context.flights.of(job, lease),
     lease,
-    tree: context.tree.id,
+    tree: context.pair?.store.id ?? context.tree.id,
     name: job.d,
     host: hostOf(job.s, context.services),
     path: context.tree.path(job.d),

@@ -1,6 +1,7 @@
 import type { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { Outcome, OutcomeName, VerifiedBy } from "@drover/shared/outcome";
+import { type Ancestor, encodeAncestor } from "@drover/shared/pair/ancestor";
 import { type Admitted, NO_ENTRY, type SettleRequest } from "@drover/shared/protocol/admission";
 import { type CatalogEntry, encodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import type { HostVerdict } from "@drover/shared/protocol/flights";
@@ -13,6 +14,10 @@ export interface FileEnd {
   outcome: OutcomeName;
   /** Its new catalog entry; `NO_ENTRY` deletes the current one, undefined keeps it. */
   entry?: CatalogEntry | typeof NO_ENTRY;
+  /** What both sides of a pair hold of it from now on. */
+  ancestor?: Ancestor;
+  /** What was done with it, for people and programs that sync a pair. */
+  pair?: Outcome["pair"];
   /** How its bytes at the destination were verified. */
   verifiedBy?: VerifiedBy;
   /** What is reported to its host's breaker. */
@@ -44,7 +49,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   const { job } = delivery;
   const { outcome, entry, error } = end;
   delivery.releaseSlot();
-  const copy = entry === NO_ENTRY ? undefined : entry;
+  const copy = end.ancestor ?? (entry === NO_ENTRY ? undefined : entry);
   const told: Outcome = {
     index: job.i,
     source: job.s,
@@ -58,6 +63,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     verifiedBy: end.verifiedBy ?? null,
   };
   if (end.unconditional) told.unconditional = true;
+  if (end.pair) told.pair = end.pair;
   if (end.permissionsLost) told.permissionsLost = true;
   if (error) told.error = { class: error.class, message: error.message };
   const spent = outcome === "failed" && error?.permanent === false && error.verdict === "fail";
@@ -68,7 +74,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     outcome,
     bytes: told.bytes,
     failure: error ? JSON.stringify({ job, error: told.error, attempts: delivery.attempt }) : "",
-    catalog: catalogValue(entry, settling),
+    catalog: catalogValue(end, settling),
     verdict: end.verdict,
     epoch: admitted?.epoch ?? "0",
     rules: context.terms.rules,
@@ -93,7 +99,11 @@ function isOfInterest({ outcome }: Outcome, { flights, keepsOutcomes }: RunConte
 }
 
 /** The value for the catalog; "" keeps the current entry. */
-function catalogValue(entry: FileEnd["entry"], { file, admitted }: Settling): SettleRequest["catalog"] {
+function catalogValue(
+  { entry, ancestor }: FileEnd,
+  { file, admitted }: Settling,
+): SettleRequest["catalog"] {
+  if (ancestor) return encodeAncestor(ancestor);
   if (entry === undefined) return "";
   if (entry === NO_ENTRY) return NO_ENTRY;
   const encoded = encodeCatalog({ ...entry, source: file.sourceHash });

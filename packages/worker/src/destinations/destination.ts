@@ -1,3 +1,4 @@
+import type { BigIntStats } from "node:fs";
 import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Admitted } from "@drover/shared/protocol/admission";
@@ -25,7 +26,15 @@ export interface WriteAttempt {
   readonly terms: Terms;
   readonly limiter: RateLimiter;
   readonly watchdog: StallWatchdog;
+  /**
+   * What the destination must be for the write to take place: nothing, or the version with this stamp. Absent: whatever it
+   * is compared with.
+   */
+  readonly must?: Precondition | undefined;
 }
+
+/** A condition on what is at a destination. A stamp is as in the catalog: see CatalogEntry.stamp. */
+export type Precondition = { is: "absent" } | { is: "version"; stamp: string };
 
 /** What is at the destination before the source is asked. */
 export interface Before {
@@ -62,6 +71,13 @@ export interface Published {
   unconditional?: true;
   /** Its source has permissions, and the destination keeps none. */
   permissionsLost?: true;
+  /** The published file, where it is a local one and nobody has touched it since. */
+  stat?: BigIntStats;
+  /**
+   * Name, in the same directory, of the version that was replaced, where somebody wrote to it while it was. Whoever asked for
+   * a {@link WriteAttempt.must} must take care of it.
+   */
+  late?: string;
 }
 
 /** An opened source whose bytes are to be copied. */
@@ -110,6 +126,12 @@ export function mayRun({ origin, predecessors }: WriteAttempt["admitted"]): bool
 export function changedMeanwhile(path: string): TransferError {
   const why = `${path} changed since it was found to be removed: it is left alone`;
   return new TransferError("changed", why, { permanent: true });
+}
+
+/** The error for a destination that is not what it must be. Whoever set the condition decides anew. */
+export function notAsItMustBe(path: string): TransferError {
+  const why = `${path} is not the version any more that was to be replaced`;
+  return new TransferError("changed", why, { verdict: "ok" });
 }
 
 /** The staged bytes of one file. They are published whole or not at all. All methods throw TransferError. */

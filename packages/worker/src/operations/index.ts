@@ -7,12 +7,14 @@ import type { RunContext } from "../attempt/context.js";
 import type { AttemptResult, Delivery } from "../attempt/delivery.js";
 import { settleUnadmitted } from "../attempt/settle.js";
 import { type Operation, underLease } from "../attempt/under-lease.js";
+import { SyncPath } from "../pair/sync-path.js";
 import { CopyFile } from "./copy.js";
 import { RemoveFile } from "./remove.js";
 
 const OPERATIONS: Record<NonNullable<TransferJob["op"]> | "copy", new (attempt: Attempt) => Operation> = {
   copy: CopyFile,
   remove: RemoveFile,
+  pair: SyncPath,
 };
 
 /**

@@ -23,6 +23,7 @@ import { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Refuse } from "../destinations/destination.js";
 import { RefusedDestination } from "../destinations/refused.js";
 import { openDestination } from "../destinations/registry.js";
+import { openPair } from "../pair/pair-context.js";
 
 /** Connections per file and origin: a large file is fetched in several segments at once. */
 const CONNECTIONS_PER_FILE = 4;
@@ -77,6 +78,8 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
         }
       : { tree: opened, destination: openDestination({ ...options, tree: opened, http }) };
   const keptSuffix = suffixBeside(spec);
+  const isPair = spec.pair !== undefined && !(opened instanceof TransferError);
+  const pair = isPair ? openPair({ ...options, http }) : undefined;
   const context: RunContext = {
     runId,
     traceparent: spec.traceparent,
@@ -95,6 +98,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
     keepsOutcomes: (spec.keepOutcomes?.most ?? 0) > 0,
     breakers: options.breakers,
     ...(keptSuffix === undefined ? {} : { keptSuffix }),
+    ...(pair ? { pair } : {}),
     receiving: options.receiving,
     source: sourceOpener({ http, spec, headers, secretLocation }),
   };
@@ -103,6 +107,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
     async close() {
       context.watchdog.close();
       context.destination.close();
+      await pair?.close();
       await http.close();
       if (!(opened instanceof TransferError)) opened.close();
     },

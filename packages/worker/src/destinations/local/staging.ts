@@ -1,4 +1,5 @@
 import {
+  type BigIntStats,
   closeSync,
   constants,
   copyFileSync,
@@ -7,9 +8,11 @@ import {
   fsync,
   ftruncateSync,
   futimesSync,
+  linkSync,
   lstatSync,
   openSync,
   renameSync,
+  rmSync,
   writeSync,
   writev,
 } from "node:fs";
@@ -24,7 +27,15 @@ import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import { stagingName } from "@drover/shared/storage/staging-name";
 import { type ResumeRecord, WORTH_RESUMING_BYTES } from "../../attempt/resume-record.js";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
-import type { OpenedBody, Published, Received, Staging, WriteAttempt } from "../destination.js";
+import {
+  notAsItMustBe,
+  type OpenedBody,
+  type Precondition,
+  type Published,
+  type Received,
+  type Staging,
+  type WriteAttempt,
+} from "../destination.js";
 import type { LocalBackup } from "./backup.js";
 import { receiveLocally } from "./receive.js";
 import type { StagingFile } from "./staging-file.js";
@@ -39,6 +50,8 @@ const writevAsync = promisify(writev);
 export class LocalStaging implements Staging, StagingFile {
   readonly #name: string;
   readonly directory: Directory;
+  /** The file as it was right after it got its name; undefined if somebody had touched it already. */
+  published: BigIntStats | undefined;
   #fd = -1;
   #made = false;
 
@@ -177,13 +190,60 @@ export class LocalStaging implements Staging, StagingFile {
       if (durable) await this.tree.sync(this.directory);
       return { outcome: "unchanged", stamp: same };
     }
+    const { must } = this.attempt;
+    if (must) this.#checkMust(must);
     const backup = this.openBackup();
     const former = backup && (await this.#keepFormer(backup, durable));
+    if (must) return await this.#publishOver(must, entry, durable);
     const stamp = await this.commit(entry, durable, () => {
       failpoint("commit");
       if (backup) this.#checkFormer(former);
     });
     return { outcome: "copied", stamp };
+  }
+
+  /**
+   * Publishes over one version, or nothing, and nothing else. The version that is replaced gets a second name before, so that
+   * what somebody writes to it in the last moment is seen. What is left is a program that renames another file to this name
+   * between the last look and the rename, which takes microseconds.
+   */
+  async #publishOver(must: Precondition, entry: SourceEntry, durable: boolean): Promise<Published> {
+    const { directory } = this;
+    const { lease, file } = this.attempt;
+    const destination = directory.at(baseName(file.name));
+    const former = stagingName(lease.key, `${lease.fence} former`);
+    const hasFormer = must.is === "version" && secondName(destination, directory.at(former));
+    let isReplaced = false;
+    try {
+      const beforeRename = () => {
+        failpoint("commit");
+        this.#checkMust(must);
+      };
+      const stamp =
+        must.is === "absent"
+          ? await this.commit(entry, durable, beforeRename, publishNew)
+          : await this.commit(entry, durable, beforeRename);
+      isReplaced = true;
+      const stat = this.published;
+      const left = hasFormer ? lstatSync(directory.at(former), { bigint: true }) : undefined;
+      const late = left && must.is === "version" && statStamp(left) !== must.stamp ? { late: former } : {};
+      return { outcome: "copied", stamp, ...(stat ? { stat } : {}), ...late };
+    } finally {
+      if (hasFormer && !(isReplaced && this.#isLate(former, must))) remove(directory, former);
+    }
+  }
+
+  #isLate(former: string, must: Precondition): boolean {
+    const stat = lstatSync(this.directory.at(former), { bigint: true, throwIfNoEntry: false });
+    return stat !== undefined && must.is === "version" && statStamp(stat) !== must.stamp;
+  }
+
+  /** @throws TransferError class `changed` if the destination is not what it must be. */
+  #checkMust(must: Precondition): void {
+    const { name, path } = this.attempt.file;
+    const stat = lstatSync(this.directory.at(baseName(name)), { bigint: true, throwIfNoEntry: false });
+    const isSo = must.is === "absent" ? !stat : stat?.isFile() && statStamp(stat) === must.stamp;
+    if (!isSo) throw notAsItMustBe(path);
   }
 
   /** Keeps the file that is to be overwritten. @returns its stamp; undefined if there is none. */
@@ -237,10 +297,16 @@ export class LocalStaging implements Staging, StagingFile {
    *
    * @param durable whether the file, its directory and the way to that are synced.
    * @param beforeRename called right before the lease is checked for the last time.
+   * @param give gives the staged file its name. Default: it replaces what has that name.
    * @returns the stamp of the destination, for the catalog.
    * @throws TransferError class `locked` if a successor has fenced this attempt off.
    */
-  async commit(entry: SourceEntry, durable: boolean, beforeRename: () => void): Promise<string> {
+  async commit(
+    entry: SourceEntry,
+    durable: boolean,
+    beforeRename: () => void,
+    give: typeof publish = publish,
+  ): Promise<string> {
     const { file, lease } = this.attempt;
     try {
       this.#setMode(entry);
@@ -248,9 +314,12 @@ export class LocalStaging implements Staging, StagingFile {
       if (durable) await fsyncAsync(this.#fd);
       beforeRename();
       lease.check();
-      publish(this.directory, this.#name, file.name);
+      const staged = statStamp(fstatSync(this.#fd, { bigint: true }));
+      give(this.directory, this.#name, file.name);
       this.#made = false;
-      const stamp = statStamp(fstatSync(this.#fd, { bigint: true }));
+      const stat = fstatSync(this.#fd, { bigint: true });
+      const stamp = statStamp(stat);
+      this.published = stamp === staged ? stat : undefined;
       closeSync(this.#fd);
       this.#fd = -1;
       if (durable) await this.tree.sync(this.directory);
@@ -301,6 +370,39 @@ export class LocalStaging implements Staging, StagingFile {
     this.keep();
     this.tree.release(this.directory);
   }
+}
+
+/** Gives a file a second name. @returns false where the file system has no second names. */
+function secondName(from: string, to: string): boolean {
+  try {
+    rmSync(to, { force: true });
+    linkSync(from, to);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Gives a staged file a name that nothing may have.
+ *
+ * @throws TransferError class `changed` if something has it.
+ */
+function publishNew(directory: Directory, staging: string, name: string): void {
+  directory.check();
+  const destination = directory.at(baseName(name));
+  try {
+    linkSync(directory.at(staging), destination);
+  } catch (error) {
+    const code = errnoCode(error) ?? "";
+    if (code === "EEXIST") throw notAsItMustBe(`${directory.path}/${baseName(name)}`);
+    // A file system without second names, or somebody has taken the staged file: then this says so.
+    if (!/^(ENOENT|EPERM|ENOTSUP|EOPNOTSUPP|ENOSYS|EMLINK)$/.test(code))
+      throw fileError(error, `write ${directory.path}/${baseName(name)}`);
+    publish(directory, staging, name);
+    return;
+  }
+  remove(directory, staging);
 }
 
 /**

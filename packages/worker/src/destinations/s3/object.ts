@@ -26,17 +26,23 @@ export class DestinationObject {
     const { name } = attempt.file;
     this.key = target.tree.key(name);
     this.hash = target.tree.leaseOf(name);
-    if (stamp) this.base = { is: "version", etag: stamp };
+    const { must } = attempt;
+    if (must) this.base = must.is === "absent" ? must : { is: "version", etag: must.stamp };
+    else if (stamp) this.base = { is: "version", etag: stamp };
   }
 
   get lease(): Lease {
     return this.attempt.lease;
   }
 
-  /** Looks at it. What is published afterwards replaces this version only. @throws TransferError */
+  /**
+   * Looks at it. What is published afterwards replaces this version only, unless the attempt says which one it must be.
+   *
+   * @throws TransferError
+   */
   async look(): Promise<ObjectHead | undefined> {
     const head = await this.target.bucket.head(this.key, this.lease.signal);
-    this.base = head ? { is: "version", etag: head.etag } : { is: "absent" };
+    if (!this.attempt.must) this.base = head ? { is: "version", etag: head.etag } : { is: "absent" };
     return head;
   }
 

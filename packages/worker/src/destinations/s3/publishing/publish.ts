@@ -36,8 +36,8 @@ export async function publish(
       const head = await object.look();
       const by = head && publication.sameBy(head, received, entry);
       if (head && by) return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
-      if (publication.replacesOnlyCompared && etagOf(before) !== (head?.etag ?? ""))
-        throw replacedMeanwhile();
+      const replacesOnly = publication.replacesOnlyCompared || object.attempt.must !== undefined;
+      if (replacesOnly && etagOf(before) !== (head?.etag ?? "")) throw replacedMeanwhile();
       // The object may be our successor's. The clocks alone do not tell, so Redis is asked.
       await target.leases.confirm(lease);
     }

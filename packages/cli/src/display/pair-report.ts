@@ -1,0 +1,184 @@
+import type { PairEvents, PairNumbers, PairResult } from "@drover/producer/pair/sync-pair";
+import type { LeftPath, PlannedStep } from "@drover/producer/pair/plan-pair";
+import { SILENT } from "@drover/producer/runs/run-handle";
+import { messageOf } from "@drover/shared/errors";
+import { isSuccess, type Outcome, successfulFiles } from "@drover/shared/outcome";
+import { decodeStep } from "@drover/shared/pair/step";
+import prettyBytes from "pretty-bytes";
+import { EXIT } from "../exit.js";
+import { printable, says, warn } from "../output.js";
+import type { Format } from "./format.js";
+
+/** What became of one path, for programs. */
+interface PairItem {
+  path: string;
+  action: string;
+  /** `ok`, or how it failed. */
+  status: string;
+  conflict?: true;
+  why?: string;
+  bytes?: number;
+  checksum?: string;
+  backup?: string;
+  copies?: string[];
+}
+
+const ARROWS: Record<string, string> = {
+  push: "→",
+  pull: "←",
+  "delete-local": "✗←",
+  "delete-remote": "→✗",
+};
+
+/** Shows a sync of a pair: a line for each path that something happens to, and a summary. */
+export class PairReport implements PairEvents {
+  readonly queued = SILENT.queued;
+  readonly endedBefore = SILENT.endedBefore;
+  readonly sealed = SILENT.sealed;
+  readonly started = SILENT.started;
+  readonly receiving = SILENT.receiving;
+  readonly waiting = SILENT.waiting;
+  readonly retrying = SILENT.retrying;
+  readonly warn = warn;
+  #items = 0;
+  #listedLater = 0;
+  #numbers: PairNumbers | undefined;
+
+  constructor(private readonly format: Format) {}
+
+  planned(numbers: PairNumbers): void {
+    this.#numbers = numbers;
+  }
+
+  left({ name, why }: LeftPath): void {
+    this.#item({ path: name, action: "left", status: "left", why }, `· ${printable(name)} (left: ${printable(why)})`);
+  }
+
+  listed(path: string, reason: string): void {
+    const line = `! ${printable(path)} (conflict: ${reason.replaceAll("_", " ")}; drover resolve)`;
+    this.#item({ path, action: "listed", status: "conflict", conflict: true, why: reason }, line);
+  }
+
+  wouldDo({ name, step }: PlannedStep): void {
+    const { decision } = decodeStep(step);
+    const action = actionOf(decision);
+    const conflict = "conflict" in decision && decision.conflict;
+    const line = `${ARROWS[action]} ${printable(name)} (would ${saysOf(action)}${conflict ? ", conflict" : ""})`;
+    this.#item({ path: name, action, status: "planned", ...(conflict ? { conflict: true } : {}) }, line);
+  }
+
+  settled(outcome: Outcome): void {
+    const { name, pair, bytes, checksum, error } = outcome;
+    const isGood = isSuccess(outcome.outcome);
+    const action = pair?.action ?? "none";
+    if (action === "listed") this.#listedLater++;
+    const item: PairItem = {
+      path: name,
+      action,
+      status: isGood ? "ok" : outcome.outcome,
+      ...(pair?.conflict ? { conflict: true } : {}),
+      ...(error ? { why: error.message } : {}),
+      ...(isGood && checksum !== null ? { bytes, checksum } : {}),
+      ...(pair?.backup === undefined ? {} : { backup: pair.backup }),
+      ...(pair?.copies === undefined ? {} : { copies: pair.copies }),
+    };
+    if (!isGood) {
+      this.#item(item, `✗ ${printable(name)} (${printable(error?.message ?? outcome.outcome)})`, "quiet");
+      return;
+    }
+    const notes = [
+      saysOf(action),
+      ...(outcome.outcome === "copied" ? [prettyBytes(bytes)] : []),
+      ...(pair?.conflict ? ["conflict"] : []),
+      ...(pair?.copies ? [`the other version is ${printable(pair.copies.join(", "))}`] : []),
+      ...(pair?.conflict && pair.backup ? [`the other version is kept in ${printable(pair.backup)}`] : []),
+    ];
+    this.#item(item, `${ARROWS[action] ?? "·"} ${printable(name)} (${notes.join("; ")})`);
+  }
+
+  /** Ends the report. @returns the exit code. */
+  async end(result: PairResult): Promise<number> {
+    const { counts, planned, end } = result;
+    const failed = counts ? counts.files - successfulFiles(counts) : 0;
+    const listed = planned.listed + this.#listedLater;
+    const isInSync = end === "done" && failed === 0 && listed === 0 && planned.unknown === 0;
+    const summary = {
+      pair: result.pair,
+      run: result.run ?? null,
+      in_sync: isInSync,
+      paths: planned.paths,
+      pushed: planned.push,
+      pulled: planned.pull,
+      deleted_local: planned["delete-local"],
+      deleted_remote: planned["delete-remote"],
+      conflicts: planned.conflicts,
+      listed,
+      left: planned.left,
+      failed,
+    };
+    if (this.format === "json") this.#write(`${this.#items === 0 ? '{"items":[' : "\n"}],${JSON.stringify(summary).slice(1)}\n`);
+    else if (this.format === "ndjson") this.#write(`${JSON.stringify({ summary })}\n`);
+    else if (says("normal")) this.#write(`${lineOf(planned, { failed, listed, isInSync, run: result.run })}\n`);
+    await flushed();
+    if (end === "interrupted" || end === "half-submitted" || end === "goes-on") {
+      warn("interrupted: the next sync goes on");
+      return EXIT.interrupted;
+    }
+    if (isInSync) return EXIT.ok;
+    const isNothing = counts !== undefined && counts.files > 0 && successfulFiles(counts) === 0;
+    return isNothing ? EXIT.none : EXIT.some;
+  }
+
+  /** Ends the report of a sync that changed nothing. */
+  async stopped(error: unknown): Promise<void> {
+    const code = error !== null && typeof error === "object" && "code" in error ? error.code : undefined;
+    const stopped = { stopped: { ...(code === undefined ? {} : { code }), message: messageOf(error) } };
+    if (this.format === "json") this.#write(`${JSON.stringify({ items: [], in_sync: false, ...stopped })}\n`);
+    else if (this.format === "ndjson") this.#write(`${JSON.stringify(stopped)}\n`);
+    await flushed();
+  }
+
+  #item(item: PairItem, line: string, least: "quiet" | "normal" = "normal"): void {
+    if (this.format === "human") {
+      if (says(least)) this.#write(`${line}\n`);
+    } else if (this.format === "ndjson") this.#write(`${JSON.stringify(item)}\n`);
+    else this.#write(`${this.#items === 0 ? '{"items":[\n' : ",\n"}${JSON.stringify(item)}`);
+    this.#items++;
+  }
+
+  #write(text: string): void {
+    process.stdout.write(text);
+  }
+}
+
+function flushed(): Promise<void> {
+  return new Promise((resolve) => process.stdout.write("", () => resolve()));
+}
+
+function actionOf(decision: ReturnType<typeof decodeStep>["decision"]): string {
+  if (!("to" in decision)) return decision.do;
+  if (decision.do === "delete") return `delete-${decision.to}`;
+  return decision.to === "remote" ? "push" : "pull";
+}
+
+function saysOf(action: string): string {
+  return action.replaceAll("-", " ").replaceAll("_", " ");
+}
+
+function lineOf(
+  planned: PairNumbers,
+  { failed, listed, isInSync, run }: { failed: number; listed: number; isInSync: boolean; run: string | undefined },
+): string {
+  const parts = [
+    `${planned.push} pushed`,
+    `${planned.pull} pulled`,
+    `${planned["delete-local"]} deleted here`,
+    `${planned["delete-remote"]} deleted there`,
+  ];
+  if (planned.conflicts > 0) parts.push(`${planned.conflicts} conflicts`);
+  if (listed > 0) parts.push(`${listed} of them to resolve`);
+  if (planned.left > 0) parts.push(`${planned.left} left`);
+  if (failed > 0) parts.push(`${failed} failed`);
+  const state = isInSync ? "in sync" : "not in sync";
+  return `${parts.join(", ")}; ${state}, ${planned.paths} files${run === undefined ? "" : `; run ${run}`}`;
+}

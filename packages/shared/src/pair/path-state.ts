@@ -1,0 +1,130 @@
+import type { Ancestor } from "./ancestor.js";
+import type { PairTerms, PathState, Side, SideState } from "./decide.js";
+import type { FileLook, Look, PairSides } from "./side.js";
+
+/** A path and what is seen of it. */
+export interface SeenPath {
+  name: string;
+  ancestor: Ancestor | undefined;
+  local: Look;
+  remote: Look;
+}
+
+/** The state of a path, and what was learnt on the way to it. */
+export interface Examined extends PathState {
+  /** SHA-256 of the bytes that both sides hold, hexadecimal, where that is known. */
+  sha256?: string;
+  /** Whether a side that is `same` has another stamp than the ancestor: it is noted anew. */
+  restamped: boolean;
+}
+
+/** How sides are examined. */
+export interface Examiner {
+  sides: PairSides;
+  terms: PairTerms;
+  /**
+   * What is added to times of the local clock to have those of the service (ms); undefined where that is so much that no
+   * time can be believed. See {@link usableOffset}.
+   */
+  clockOffsetMs: number | undefined;
+  signal: AbortSignal;
+}
+
+/**
+ * Finds out what a path is in the words of the decision table. A stamp that differs makes no change: the content decides,
+ * and it is asked for where it may matter, without a transfer where possible.
+ *
+ * @throws TransferError class `changed` where a version changes while it is looked at.
+ */
+export async function examine(seen: SeenPath, examiner: Examiner): Promise<Examined> {
+  const { ancestor } = seen;
+  const [local, remote] = await Promise.all([
+    stateOf("local", seen, examiner),
+    stateOf("remote", seen, examiner),
+  ]);
+  const state: Examined = {
+    tracked: ancestor !== undefined,
+    local: local.state,
+    remote: remote.state,
+    equal: false,
+    newer: undefined,
+    restamped: local.restamped || remote.restamped,
+  };
+  if (state.local !== "changed" || state.remote !== "changed") {
+    if (ancestor && (state.local === "same" || state.remote === "same")) state.sha256 = ancestor.sha256;
+    return state;
+  }
+  const both = { local: seen.local as FileLook, remote: seen.remote as FileLook };
+  const sha256 = await equalBytes(seen.name, both, examiner);
+  if (sha256 !== undefined) return { ...state, equal: true, sha256 };
+  if (examiner.terms.strategy === "newest-wins") state.newer = await newerOf(seen, both, examiner);
+  return state;
+}
+
+async function stateOf(
+  side: Side,
+  seen: SeenPath,
+  { sides, signal }: Examiner,
+): Promise<{ state: SideState; restamped: boolean }> {
+  const { ancestor, name } = seen;
+  const look = seen[side];
+  const as = (state: SideState, restamped = false) => ({ state, restamped });
+  if (look.is !== "file") return as(look.is);
+  if (!ancestor) return as("changed");
+  if (ancestor[side] === look.stamp) return as("same");
+  if (ancestor.sizeBytes !== look.sizeBytes) return as("changed");
+  const sha256 =
+    (await sides[side].digest(name, look, "sha256", signal)) ?? (await sides[side].read(name, look, signal));
+  return sha256 === ancestor.sha256 ? as("same", true) : as("changed");
+}
+
+/** The SHA-256 of two versions if they have the same bytes. Size and time alone never make them so. */
+async function equalBytes(
+  name: string,
+  { local, remote }: Record<Side, FileLook>,
+  { sides, signal }: Examiner,
+): Promise<string | undefined> {
+  if (local.sizeBytes !== remote.sizeBytes) return undefined;
+  const ask = (side: Side, look: FileLook, algorithm: "sha256" | "md5") =>
+    sides[side].digest(name, look, algorithm, signal);
+  const sha256 = (await ask("local", local, "sha256")) ?? (await sides.local.read(name, local, signal));
+  const theirs = await ask("remote", remote, "sha256");
+  if (theirs !== undefined) return theirs === sha256 ? sha256 : undefined;
+  const md5 = await ask("remote", remote, "md5");
+  if (md5 !== undefined) return (await ask("local", local, "md5")) === md5 ? sha256 : undefined;
+  return (await sides.remote.read(name, remote, signal)) === sha256 ? sha256 : undefined;
+}
+
+/** Clocks that differ by no more than this are taken for the same, in milliseconds. */
+const SAME_CLOCK_MS = 2_000;
+/** Beyond this difference of the clocks no time is believed. */
+const MOST_OFFSET_MS = 24 * 3_600_000;
+
+/** What a measured difference of the clocks is worth: 0 where it is small, undefined where it is absurd. */
+export function usableOffset(measuredMs: number): number | undefined {
+  if (Math.abs(measuredMs) <= SAME_CLOCK_MS) return 0;
+  return Math.abs(measuredMs) > MOST_OFFSET_MS ? undefined : measuredMs;
+}
+
+async function newerOf(
+  { name, ancestor }: SeenPath,
+  both: Record<Side, FileLook>,
+  { sides, clockOffsetMs, signal }: Examiner,
+): Promise<Side | undefined> {
+  if (clockOffsetMs === undefined) return undefined;
+  const keptMs = ancestor === undefined ? undefined : mtimeOfStamp(ancestor.local);
+  const [local, remote] = await Promise.all([
+    sides.local.edited(name, both.local, undefined, signal),
+    sides.remote.edited(name, both.remote, keptMs, signal),
+  ]);
+  const toleranceMs = Math.max(local.toleranceMs, remote.toleranceMs, clockOffsetMs === 0 ? 0 : SAME_CLOCK_MS);
+  const localMs = local.ms + clockOffsetMs;
+  if (Math.abs(localMs - remote.ms) <= toleranceMs) return undefined;
+  return localMs > remote.ms ? "local" : "remote";
+}
+
+/** The modification time in a stamp of a local file (Unix ms); undefined for any other. */
+function mtimeOfStamp(stamp: string): number | undefined {
+  const match = /^\d+:(\d+):\d+:\d+$/.exec(stamp);
+  return match ? Number(BigInt(match[1] as string) / 1000n) / 1000 : undefined;
+}

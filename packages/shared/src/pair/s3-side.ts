@@ -1,0 +1,197 @@
+import { createHash } from "node:crypto";
+import { TransferError } from "../errors.js";
+import { safeKey } from "../paths.js";
+import { HttpClient } from "../storage/http/client.js";
+import { S3Bucket } from "../storage/s3/bucket.js";
+import { S3Client } from "../storage/s3/client.js";
+import { credentialsOf } from "../storage/s3/credentials.js";
+import { S3Lister } from "../storage/s3/lister.js";
+import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
+import { etagOfVersion, S3Source } from "../storage/s3/source.js";
+import { S3Tree } from "../storage/s3/tree.js";
+import type { LookOptions } from "../storage/storage.js";
+import { type EditTime, type FileLook, isOwnName, type ListedPath, type Look, type PairSide } from "./side.js";
+
+const CONNECTIONS = 16;
+/** Times of objects are whole seconds. */
+const SECOND_MS = 2_000;
+const METADATA_MS = 1;
+/** Answers by which the clock of the service is measured. */
+const MOST_OFFSETS = 15;
+
+/** The objects below a prefix as one side of a pair. */
+export class S3Side implements PairSide {
+  readonly root: string;
+  readonly #http: HttpClient;
+  readonly #client: S3Client;
+  readonly #bucket: S3Bucket;
+  readonly #tree: S3Tree;
+  readonly #offsetsMs: number[] = [];
+
+  /** @throws TransferError where the run has no S3 settings. */
+  constructor(
+    root: string,
+    private readonly options: LookOptions,
+  ) {
+    const { s3, timeoutMs, userAgent } = options.spec;
+    if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
+    this.#http = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
+    this.#client = new S3Client(this.#http, s3, credentialsOf(s3));
+    this.#tree = new S3Tree(root, s3);
+    this.#bucket = new S3Bucket(this.#client, this.#tree.bucket);
+    this.root = this.#tree.root;
+  }
+
+  location(name: string): string {
+    return this.#tree.path(name);
+  }
+
+  checkName(name: string): void {
+    safeKey(name);
+  }
+
+  async *list(signal: AbortSignal): AsyncGenerator<ListedPath> {
+    const lister = new S3Lister({ ...this.options, signal, of: "destination" });
+    try {
+      for await (const found of lister.list(`${this.root}/`, { wanted: () => true, after: undefined })) {
+        if (found.is === "failed") {
+          const name = found.location.slice(this.root.length + 1);
+          yield { name, look: { is: "unknown", why: found.error.message }, hides: false };
+        }
+        if (found.is !== "file" || isOwnName(found.name)) continue;
+        const { name, sizeBytes, mtimeMs, version } = found;
+        const etag = etagOfVersion(version ?? "");
+        if (etag === undefined)
+          yield { name, look: { is: "unknown", why: "the service tells no ETag of it" }, hides: false };
+        else
+          yield { name, look: { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs }, hides: false };
+      }
+    } finally {
+      await lister.close();
+    }
+  }
+
+  async look(name: string, signal: AbortSignal): Promise<Look> {
+    const head = await this.#head(name, signal);
+    if (!head) return { is: "absent" };
+    const { etag, sizeBytes, headers } = head;
+    const mtimeMs = Date.parse(headers["last-modified"] ?? "") || 0;
+    return { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs };
+  }
+
+  async #head(name: string, signal: AbortSignal) {
+    const within = AbortSignal.any([signal, AbortSignal.timeout(this.options.spec.timeoutMs)]);
+    const askedMs = Date.now();
+    const head = await this.#bucket.head(this.#tree.key(name), within);
+    if (head) this.#noteClock(head.headers.date, askedMs);
+    return head;
+  }
+
+  /** @throws TransferError class `changed` if there is another version. */
+  async #headOf(name: string, look: FileLook, signal: AbortSignal) {
+    const head = await this.#head(name, signal);
+    if (head && s3Stamp(head.sizeBytes, head.etag) === look.stamp) return head;
+    throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
+  }
+
+  async digest(
+    name: string,
+    look: FileLook,
+    algorithm: "sha256" | "md5",
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const { headers } = await this.#headOf(name, look, signal);
+    return algorithm === "sha256" ? readMetadata(headers).sha256 : etagMd5(headers);
+  }
+
+  async read(name: string, look: FileLook, signal: AbortSignal): Promise<string> {
+    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
+    const opened = await source.open("", signal);
+    if (opened.is !== "body") throw new Error("an object without a known version is opened");
+    const { entry, body } = opened;
+    if (s3Stamp(entry.sizeBytes ?? -1, entry.strongEtag) !== look.stamp) {
+      body.abort(new Error("another version"));
+      throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
+    }
+    const hash = createHash("sha256");
+    for (let chunks = await body.read(); chunks; chunks = await body.read())
+      for (const chunk of chunks) hash.update(chunk);
+    if (body.receivedBytes !== look.sizeBytes)
+      throw new TransferError("truncated", `got ${body.receivedBytes} of ${look.sizeBytes} bytes`);
+    return hash.digest("hex");
+  }
+
+  async edited(
+    name: string,
+    look: FileLook,
+    unless: number | undefined,
+    signal: AbortSignal,
+  ): Promise<EditTime> {
+    const { headers } = await this.#headOf(name, look, signal);
+    const uploadedMs = Date.parse(headers["last-modified"] ?? "") || look.mtimeMs;
+    const noted = readMetadata(headers).mtimeMs;
+    const isStale = noted !== undefined && unless !== undefined && Math.abs(noted - unless) <= METADATA_MS;
+    if (noted === undefined || isStale) return { ms: uploadedMs, toleranceMs: SECOND_MS };
+    // Nothing can have been edited after it was uploaded.
+    if (noted > uploadedMs + SECOND_MS) return { ms: uploadedMs, toleranceMs: SECOND_MS };
+    return { ms: noted, toleranceMs: METADATA_MS };
+  }
+
+  async readOwn(name: string, signal: AbortSignal): Promise<string | undefined> {
+    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
+    const askedMs = Date.now();
+    try {
+      const opened = await source.open("", signal);
+      if (opened.is !== "body") throw new Error("an object without a known version is opened");
+      this.#noteClock(opened.entry.headers?.date, askedMs);
+      const chunks: Buffer[] = [];
+      for (let some = await opened.body.read(); some; some = await opened.body.read())
+        chunks.push(...some.map((each) => Buffer.from(each)));
+      return Buffer.concat(chunks).toString();
+    } catch (error) {
+      if (error instanceof TransferError && error.class === "not-found") {
+        await this.look(name, signal); // its answer tells the time
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  async writeOwn(name: string, text: string, signal: AbortSignal): Promise<void> {
+    const bytes = Buffer.from(text);
+    const askedMs = Date.now();
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    const written = await this.#bucket.put(this.#tree.key(name), bytes, sha256, {}, signal);
+    if (written.is === "written") this.#noteClock(written.headers.date, askedMs);
+  }
+
+  async removeOwn(name: string, signal: AbortSignal): Promise<void> {
+    await this.#bucket.remove(this.#tree.key(name), signal);
+  }
+
+  clockOffsetMs(): number {
+    const sorted = [...this.#offsetsMs].sort((a, b) => a - b);
+    return sorted[sorted.length >> 1] ?? 0;
+  }
+
+  /** Notes how far the clock of the service is ahead, by the `Date` of an answer, which is in whole seconds. */
+  #noteClock(date: string | undefined, askedMs: number): void {
+    const ms = Date.parse(date ?? "");
+    if (Number.isNaN(ms) || this.#offsetsMs.length >= MOST_OFFSETS) return;
+    this.#offsetsMs.push(ms + 500 - (askedMs + Date.now()) / 2);
+  }
+
+  async close(): Promise<void> {
+    await this.#http.close();
+  }
+}
+
+/** `size:ETag`. Every write of other bytes changes it. */
+export function s3Stamp(sizeBytes: number, etag: string): string {
+  return `${sizeBytes}:${etag}`;
+}
+
+/** The ETag in a stamp, with its quotes. */
+export function etagOfStamp(stamp: string): string {
+  return stamp.slice(stamp.indexOf(":") + 1);
+}

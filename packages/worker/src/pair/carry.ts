@@ -1,0 +1,222 @@
+import { linkSync, lstatSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { errnoCode, fileError, TransferError } from "@drover/shared/errors";
+import { failpoint } from "@drover/shared/failpoint";
+import type { VerifiedBy } from "@drover/shared/outcome";
+import type { Ancestor } from "@drover/shared/pair/ancestor";
+import type { Side } from "@drover/shared/pair/decide";
+import { fileLook } from "@drover/shared/pair/local-side";
+import { etagOfStamp, s3Stamp } from "@drover/shared/pair/s3-side";
+import type { FileLook, Look } from "@drover/shared/pair/side";
+import { digestOfFile } from "@drover/shared/storage/local/digest-of-file";
+import { storageOf } from "@drover/shared/storage/registry";
+import type { Attempt } from "../attempt/attempt.js";
+import type { WorkFile } from "../attempt/delivery.js";
+import { receive } from "../bytes/receive.js";
+import { verify } from "../bytes/verify.js";
+import { mayRun, type Precondition, type Published, type WriteAttempt } from "../destinations/destination.js";
+import type { PairContext, PairEnd } from "./pair-context.js";
+
+/** A version that is to be brought to the other side, or to another name. */
+export interface Transfer {
+  from: Side;
+  to: Side;
+  name: string;
+  toName: string;
+  /** The version that is copied. */
+  look: FileLook;
+  /** What it replaces. */
+  over: Exclude<Look, { is: "unknown" }>;
+  /** Whether what it replaces is kept in the backup. */
+  keeps: boolean;
+}
+
+/** What a transfer brought about. */
+export interface Transferred {
+  outcome: "copied" | "unchanged";
+  /** What both sides hold now, if the names are the same. */
+  ancestor: Ancestor;
+  verifiedBy: VerifiedBy;
+  unconditional?: true | undefined;
+  /** The version that was replaced, where somebody wrote to it meanwhile. */
+  late?: { sha256(): Promise<string>; moveTo(name: string): boolean };
+}
+
+/** Makes sure that no former holder of the lease writes to either side any more. */
+export async function fenceOff(attempt: Attempt, { ends }: PairContext): Promise<void> {
+  const { admitted, noted } = attempt;
+  if (admitted.predecessors.length === 0) return;
+  for (const end of Object.values(ends)) {
+    const staging = end.keeping.stage(writing(attempt, end, attempt.job.d));
+    try {
+      await staging.adopt(admitted.predecessors, noted, mayRun(admitted));
+      await staging.discard();
+    } finally {
+      staging.close();
+    }
+  }
+  delete attempt.record.upload;
+}
+
+/**
+ * Copies one version: open → stage → verify → note → publish. Nothing is published unless the source is still the version
+ * that was decided by, and the destination what it is to replace.
+ *
+ * @throws TransferError class `changed` otherwise.
+ */
+export async function transfer(attempt: Attempt, pair: PairContext, plan: Transfer): Promise<Transferred> {
+  const { context, job, lease } = attempt;
+  const { from, to, name, toName, look, over, keeps } = plan;
+  const side = pair.sides[from];
+  const end = pair.ends[to];
+  const source = await context.source({ i: job.i, s: side.location(name), d: job.d });
+  const opened = await source.open("", lease.signal);
+  if (opened.is !== "body") throw new Error("a file without a known version is opened");
+  failpoint("open");
+  const write = writing(attempt, end, toName, preconditionOf(over, end));
+  const staging = (keeps ? end.keeping : end.plain).stage(write);
+  try {
+    if (isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp)) throw otherVersion(side.location(name));
+    const { strongEtag, version, sizeBytes } = opened.entry;
+    Object.assign(attempt.record, { version, strongEtag, sizeBytes });
+    context.receiving?.(job, attempt.record);
+    const received = await receive(write, source, opened, staging);
+    failpoint("stage");
+    const verifiedBy = verify(received, opened.entry, received.lengthBytes, undefined);
+    if (!isS3(side.root)) {
+      const now = await side.look(name, lease.signal);
+      if (now.is !== "file" || now.stamp !== look.stamp) throw otherVersion(side.location(name));
+    }
+    if (name === toName) await note(attempt, pair, { to, over, keeps }, received.sha256);
+    failpoint("noted");
+    const published = await staging.publish(received, opened.entry);
+    if (published.outcome === "copied") failpoint("committed");
+    const written = stampOf(end, published, received.sizeBytes, toName);
+    const read = look.racy ? "" : look.stamp;
+    const { mode } = opened.entry;
+    return {
+      outcome: published.outcome,
+      verifiedBy,
+      unconditional: published.unconditional,
+      ...(published.late === undefined ? {} : { late: lateOf(end, toName, published.late) }),
+      ancestor: {
+        sha256: received.sha256,
+        sizeBytes: received.sizeBytes,
+        ...(mode === undefined ? {} : { mode }),
+        ...(to === "remote" ? { local: read, remote: written } : { local: written, remote: read }),
+      },
+    };
+  } catch (error) {
+    opened.body.abort(error instanceof Error ? error : new Error(String(error)));
+    await discardQuietly(staging);
+    throw error;
+  } finally {
+    staging.close();
+  }
+}
+
+/** The first error tells more than one of cleaning up; what stays is found by the fence of the lease. */
+async function discardQuietly(staging: { discard(): void | Promise<void> }): Promise<void> {
+  try {
+    await staging.discard();
+  } catch (failed) {
+    if (!(failed instanceof TransferError)) throw failed;
+  }
+}
+
+/** Removes one version of a side. @throws TransferError class `changed` if it has another. */
+export async function removeFrom(
+  attempt: Attempt,
+  pair: PairContext,
+  { to, name, look, keeps }: { to: Side; name: string; look: FileLook; keeps: boolean },
+): Promise<void> {
+  const end = pair.ends[to];
+  await note(attempt, pair, { to, over: look, keeps }, "");
+  failpoint("noted");
+  const stamp = writtenStamp(look.stamp, end);
+  await (keeps ? end.keeping : end.plain).remove(writing(attempt, end, name), stamp);
+}
+
+/** Notes what is about to be written, so that it can be taken back, and recognized after a crash. */
+async function note(
+  attempt: Attempt,
+  { store, ends }: PairContext,
+  { to, over, keeps }: { to: Side; over: Look; keeps: boolean },
+  sha256: string,
+): Promise<void> {
+  const { context, job, admitted } = attempt;
+  const former = over.is === "file" ? over.stamp : "";
+  await store.intend(context.runId, job.d, {
+    side: to,
+    sha256,
+    before: admitted.catalog.toString("base64"),
+    former,
+    backup: keeps && former !== "" ? ends[to].kept(job.d) : "",
+  });
+}
+
+/** The attempt, as one that writes to one side. */
+function writing(attempt: Attempt, end: PairEnd, name: string, must?: Precondition): WriteAttempt {
+  const { lease, record, limiter, watchdog, admitted, context } = attempt;
+  const file: WorkFile = { ...attempt.file, tree: end.tree.id, name, path: end.tree.path(name) };
+  const { origin, predecessors } = admitted;
+  return {
+    file,
+    expected: undefined,
+    admitted: { catalog: Buffer.alloc(0), origin, predecessors },
+    lease,
+    record,
+    terms: { ...context.terms, resume: false },
+    limiter,
+    watchdog,
+    must,
+  };
+}
+
+function preconditionOf(over: Transfer["over"], end: PairEnd): Precondition {
+  return over.is === "absent" ? over : { is: "version", stamp: writtenStamp(over.stamp, end) };
+}
+
+function isS3(root: string): boolean {
+  return storageOf(root).name === "s3";
+}
+
+/** The stamp by which a destination knows a version: an ETag, or a stamp without the time of change, which moves. */
+function writtenStamp(stamp: string, { tree }: PairEnd): string {
+  return isS3(tree.root) ? etagOfStamp(stamp) : stamp.split(":").slice(0, 3).join(":");
+}
+
+/** The stamp of what was written; "" where it cannot be trusted. */
+function stampOf({ tree }: PairEnd, published: Published, sizeBytes: number, name: string): string {
+  if (isS3(tree.root)) return s3Stamp(sizeBytes, published.stamp);
+  const stat =
+    published.stat ??
+    (published.outcome === "unchanged"
+      ? lstatSync(tree.path(name), { bigint: true, throwIfNoEntry: false })
+      : undefined);
+  if (!stat?.isFile()) return "";
+  const look = fileLook(stat, Number(stat.ctimeMs));
+  // Its time was set: an edit in the same tick would show by the time, unless that is of this moment itself.
+  return Math.abs(Number(stat.ctimeMs) - look.mtimeMs) < 50 ? "" : look.stamp;
+}
+
+function lateOf({ tree }: PairEnd, name: string, late: string): NonNullable<Transferred["late"]> {
+  const path = join(dirname(tree.path(name)), late);
+  return {
+    sha256: () => digestOfFile(path, "sha256"),
+    moveTo(copy) {
+      try {
+        linkSync(path, tree.path(copy));
+      } catch (error) {
+        if (errnoCode(error) === "EEXIST") return false;
+        throw fileError(error, `keep what was written to ${tree.path(name)} meanwhile`);
+      }
+      rmSync(path);
+      return true;
+    },
+  };
+}
+
+function otherVersion(location: string): TransferError {
+  return new TransferError("changed", `${location} is another version by now`, { verdict: "ok" });
+}
