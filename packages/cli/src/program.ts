@@ -14,6 +14,7 @@ import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import { addFileManager } from "./commands/file-manager.js";
 import { addMirror } from "./commands/mirror.js";
 import type { Exit } from "./commands/options.js";
+import { addPairs } from "./commands/pairs.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addServe } from "./commands/serve.js";
 import { addSync } from "./commands/sync.js";
@@ -42,6 +43,8 @@ function build(exit: Exit): Command {
   program.commandsGroup("Runs:");
   addRuns(program, exit);
   addRunEnds(program, exit);
+  program.commandsGroup("Pairs that are synced both ways:");
+  addPairs(program, exit);
   program.commandsGroup("Fleets:");
   addWorker(program, exit);
   program.commandsGroup("Over HTTP:");

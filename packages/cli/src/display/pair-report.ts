@@ -1,9 +1,10 @@
-import type { PairEvents, PairNumbers, PairResult } from "@drover/producer/pair/sync-pair";
+import type { Carried } from "@drover/producer/pair/carry-steps";
 import type { LeftPath, PlannedStep } from "@drover/producer/pair/plan-pair";
+import type { PairEvents, PairNumbers, PairResult } from "@drover/producer/pair/sync-pair";
 import { SILENT } from "@drover/producer/runs/run-handle";
 import { messageOf } from "@drover/shared/errors";
 import { isSuccess, type Outcome, successfulFiles } from "@drover/shared/outcome";
-import { decodeStep } from "@drover/shared/pair/step";
+import { decodeStep, type PairStep } from "@drover/shared/pair/step";
 import prettyBytes from "pretty-bytes";
 import { EXIT } from "../exit.js";
 import { printable, says, warn } from "../output.js";
@@ -28,6 +29,8 @@ const ARROWS: Record<string, string> = {
   pull: "←",
   "delete-local": "✗←",
   "delete-remote": "→✗",
+  "undo-local": "↶",
+  "undo-remote": "↶",
 };
 
 /** Shows a sync of a pair: a line for each path that something happens to, and a summary. */
@@ -51,7 +54,10 @@ export class PairReport implements PairEvents {
   }
 
   left({ name, why }: LeftPath): void {
-    this.#item({ path: name, action: "left", status: "left", why }, `· ${printable(name)} (left: ${printable(why)})`);
+    this.#item(
+      { path: name, action: "left", status: "left", why },
+      `· ${printable(name)} (left: ${printable(why)})`,
+    );
   }
 
   listed(path: string, reason: string): void {
@@ -60,9 +66,9 @@ export class PairReport implements PairEvents {
   }
 
   wouldDo({ name, step }: PlannedStep): void {
-    const { decision } = decodeStep(step);
-    const action = actionOf(decision);
-    const conflict = "conflict" in decision && decision.conflict;
+    const planned = decodeStep(step);
+    const action = actionOf(planned);
+    const conflict = planned.is === "decided" && planned.decision.conflict;
     const line = `${ARROWS[action]} ${printable(name)} (would ${saysOf(action)}${conflict ? ", conflict" : ""})`;
     this.#item({ path: name, action, status: "planned", ...(conflict ? { conflict: true } : {}) }, line);
   }
@@ -98,10 +104,12 @@ export class PairReport implements PairEvents {
 
   /** Ends the report. @returns the exit code. */
   async end(result: PairResult): Promise<number> {
-    const { counts, planned, end } = result;
+    const { counts, planned, end, dryRun } = result;
     const failed = counts ? counts.files - successfulFiles(counts) : 0;
     const listed = planned.listed + this.#listedLater;
-    const isInSync = end === "done" && failed === 0 && listed === 0 && planned.unknown === 0;
+    const steps = planned.push + planned.pull + planned["delete-local"] + planned["delete-remote"];
+    const isSettled = end === "done" && failed === 0 && listed === 0 && planned.unknown === 0;
+    const isInSync = isSettled && !(dryRun && steps > 0);
     const summary = {
       pair: result.pair,
       run: result.run ?? null,
@@ -116,17 +124,39 @@ export class PairReport implements PairEvents {
       left: planned.left,
       failed,
     };
-    if (this.format === "json") this.#write(`${this.#items === 0 ? '{"items":[' : "\n"}],${JSON.stringify(summary).slice(1)}\n`);
-    else if (this.format === "ndjson") this.#write(`${JSON.stringify({ summary })}\n`);
-    else if (says("normal")) this.#write(`${lineOf(planned, { failed, listed, isInSync, run: result.run })}\n`);
+    this.#close(summary, lineOf(planned, { failed, listed, isInSync, run: result.run }));
     await flushed();
     if (end === "interrupted" || end === "half-submitted" || end === "goes-on") {
       warn("interrupted: the next sync goes on");
       return EXIT.interrupted;
     }
-    if (isInSync) return EXIT.ok;
+    if (isSettled) return EXIT.ok;
     const isNothing = counts !== undefined && counts.files > 0 && successfulFiles(counts) === 0;
     return isNothing ? EXIT.none : EXIT.some;
+  }
+
+  /** Ends the report of steps that a person asked for. @returns the exit code. */
+  async endSteps(pair: string, { run, counts, end }: Carried): Promise<number> {
+    const done = counts ? successfulFiles(counts) - this.#listedLater : 0;
+    const failed = (counts?.files ?? 0) - done;
+    const summary = { pair, run: run ?? null, done, failed };
+    this.#close(
+      summary,
+      `${done} done, ${failed} left as they are${run === undefined ? "" : `; run ${run}`}`,
+    );
+    await flushed();
+    if (end !== "done") {
+      warn("interrupted: the next sync goes on");
+      return EXIT.interrupted;
+    }
+    return failed === 0 ? EXIT.ok : done === 0 ? EXIT.none : EXIT.some;
+  }
+
+  #close(summary: Record<string, unknown>, line: string): void {
+    if (this.format === "json")
+      this.#write(`${this.#items === 0 ? '{"items":[' : "\n"}],${JSON.stringify(summary).slice(1)}\n`);
+    else if (this.format === "ndjson") this.#write(`${JSON.stringify({ summary })}\n`);
+    else if (says("normal")) this.#write(`${line}\n`);
   }
 
   /** Ends the report of a sync that changed nothing. */
@@ -155,8 +185,9 @@ function flushed(): Promise<void> {
   return new Promise((resolve) => process.stdout.write("", () => resolve()));
 }
 
-function actionOf(decision: ReturnType<typeof decodeStep>["decision"]): string {
-  if (!("to" in decision)) return decision.do;
+function actionOf(step: PairStep): string {
+  if (step.is === "undo") return `undo-${step.entry.side}`;
+  const { decision } = step;
   if (decision.do === "delete") return `delete-${decision.to}`;
   return decision.to === "remote" ? "push" : "pull";
 }
@@ -167,7 +198,12 @@ function saysOf(action: string): string {
 
 function lineOf(
   planned: PairNumbers,
-  { failed, listed, isInSync, run }: { failed: number; listed: number; isInSync: boolean; run: string | undefined },
+  {
+    failed,
+    listed,
+    isInSync,
+    run,
+  }: { failed: number; listed: number; isInSync: boolean; run: string | undefined },
 ): string {
   const parts = [
     `${planned.push} pushed`,

@@ -1,5 +1,5 @@
 import type { PairLimits } from "@drover/producer/pair/guards";
-import type { PairRequest } from "@drover/producer/pair/prepare-pair";
+import type { PairRequest } from "@drover/producer/pair/pair-session";
 import { BACKUPS, DIRECTIONS, type PairTerms, STRATEGIES } from "@drover/shared/pair/decide";
 import { parseRoot } from "@drover/shared/storage/registry";
 import { OptionError } from "./option-error.js";

@@ -41,7 +41,10 @@ export class PairLease {
     const giveUpMs = performance.now() + waitMs;
     while ((await redis.set(key, token, "PX", LEASE_MS, "NX")) === null) {
       if (performance.now() >= giveUpMs)
-        throw new PairGuardError("busy", "another process syncs this pair now: wait for it, or give --timeout");
+        throw new PairGuardError(
+          "busy",
+          "another process syncs this pair now: wait for it, or give --timeout",
+        );
       await sleep(LOOK_MS);
     }
     return new PairLease(redis, key, token, onLost);

@@ -1,10 +1,11 @@
 import type { Engine } from "@drover/shared/engine";
-import type { RunCounts } from "@drover/shared/outcome";
-import type { RunEnd, RunEvents } from "../runs/run-handle.js";
+import { wantedBy } from "../expand/wanted.js";
 import type { PlannedRun } from "../runs/plan.js";
-import { type SubmitOptions, submit } from "../runs/submit.js";
-import type { LeftPath, PlannedStep } from "./plan-pair.js";
-import { type PairRequest, preparePair } from "./prepare-pair.js";
+import type { RunEvents } from "../runs/run-handle.js";
+import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
+import { checkPlan } from "./guards.js";
+import { openPairSession, type PairRequest, type PairSession } from "./pair-session.js";
+import { type LeftPath, type PairPlan, type PlannedStep, planPair } from "./plan-pair.js";
 
 /** What a sync of a pair is told of while it goes on. */
 export interface PairEvents extends RunEvents {
@@ -36,19 +37,15 @@ export interface PairNumbers {
   unknown: number;
 }
 
-export interface PairResult {
+export interface PairResult extends Carried {
   /** Id of the pair. */
   pair: string;
-  /** Id of the run; undefined where there was nothing to carry. */
-  run: string | undefined;
   planned: PairNumbers;
-  /** What became of the paths that were carried. */
-  counts: RunCounts | undefined;
-  /** How the run ended; `done` where there was none. */
-  end: RunEnd;
+  dryRun: boolean;
 }
 
-export interface SyncPairOptions extends Pick<SubmitOptions, "startPool" | "stateDir" | "keepRuns" | "live"> {
+export interface SyncPairOptions extends CarryOptions {
+  /** Whether nothing is changed. */
   dryRun: boolean;
   events: PairEvents;
   /** Stops it in an orderly way: the next sync plans what is left anew. */
@@ -69,39 +66,47 @@ export async function syncPair(
   request: PairRequest,
   options: SyncPairOptions,
 ): Promise<PairResult> {
-  const { events, signal, dryRun } = options;
-  const prepared = await preparePair(engine, planned, request, signal);
+  const session = await openPairSession(engine, planned, request, options.signal);
   try {
-    const { plan, run, record } = prepared;
-    const { paths, counts, unknown } = plan;
-    const numbers: PairNumbers = { paths, unknown, ...counts };
-    events.planned(numbers);
-    for await (const each of plan.left.all()) events.left(each);
-    for await (const { path, reason } of plan.conflicts.all()) events.listed(path, reason);
-    const result = { pair: record.id, planned: numbers };
-    if (dryRun) {
-      for await (const step of plan.steps.all()) events.wouldDo(step);
-      return { ...result, run: undefined, counts: undefined, end: "done" };
+    const { sides, store, signal, record } = session;
+    const { pair } = session.planned.spec;
+    const examiner = { sides, terms: request.terms, clockOffsetMs: pair.clockOffsetMs, signal };
+    const plan = await planPair(examiner, store, wantedBy(planned.spec));
+    try {
+      checkPlan(plan, request.limits);
+      const numbers: PairNumbers = { paths: plan.paths, unknown: plan.unknown, ...plan.counts };
+      await tell(plan, numbers, options);
+      const { dryRun } = options;
+      const result = { pair: record.id, planned: numbers, dryRun };
+      if (dryRun) return { ...result, run: undefined, counts: undefined, end: "done" };
+      await listConflicts(session, plan);
+      return { ...result, ...(await carrySteps(engine, session, plan, options)) };
+    } finally {
+      plan.close();
     }
-    await prepared.begin();
-    if (plan.steps.count === 0) {
-      await prepared.end();
-      return { ...result, run: undefined, counts: undefined, end: "done" };
-    }
-    const { startPool, stateDir, keepRuns, live } = options;
-    const handle = await submit(engine, run.planned, {
-      startPool,
-      stateDir,
-      runId: run.runId,
-      given: run.given,
-      ...(keepRuns === undefined ? {} : { keepRuns }),
-      ...(live === undefined ? {} : { live }),
-      warn: (message) => events.warn(message),
-    });
-    const followed = await handle.follow(events, signal);
-    if (followed.end === "done" || followed.end === "cancelled") await prepared.end();
-    return { ...result, run: handle.run.id, counts: followed.counts, end: followed.end };
   } finally {
-    await prepared.close();
+    await session.close();
   }
+}
+
+async function tell(
+  plan: PairPlan,
+  numbers: PairNumbers,
+  { events, dryRun }: SyncPairOptions,
+): Promise<void> {
+  events.planned(numbers);
+  for await (const each of plan.left.all()) events.left(each);
+  for await (const { path, reason } of plan.conflicts.all()) events.listed(path, reason);
+  if (dryRun) for await (const step of plan.steps.all()) events.wouldDo(step);
+}
+
+/** Keeps the conflicts that were found, and forgets those that are none any more. */
+async function listConflicts({ store }: PairSession, plan: PairPlan): Promise<void> {
+  const listed = new Set<string>();
+  for await (const conflict of plan.conflicts.all()) {
+    listed.add(conflict.path);
+    await store.listConflict(conflict);
+  }
+  const solved = (await store.conflicts()).map(({ path }) => path).filter((path) => !listed.has(path));
+  await store.dropConflicts(solved);
 }

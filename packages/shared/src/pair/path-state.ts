@@ -117,7 +117,11 @@ async function newerOf(
     sides.local.edited(name, both.local, undefined, signal),
     sides.remote.edited(name, both.remote, keptMs, signal),
   ]);
-  const toleranceMs = Math.max(local.toleranceMs, remote.toleranceMs, clockOffsetMs === 0 ? 0 : SAME_CLOCK_MS);
+  const toleranceMs = Math.max(
+    local.toleranceMs,
+    remote.toleranceMs,
+    clockOffsetMs === 0 ? 0 : SAME_CLOCK_MS,
+  );
   const localMs = local.ms + clockOffsetMs;
   if (Math.abs(localMs - remote.ms) <= toleranceMs) return undefined;
   return localMs > remote.ms ? "local" : "remote";

@@ -10,7 +10,14 @@ import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
 import { etagOfVersion, S3Source } from "../storage/s3/source.js";
 import { S3Tree } from "../storage/s3/tree.js";
 import type { LookOptions } from "../storage/storage.js";
-import { type EditTime, type FileLook, isOwnName, type ListedPath, type Look, type PairSide } from "./side.js";
+import {
+  type EditTime,
+  type FileLook,
+  isOwnName,
+  type ListedPath,
+  type Look,
+  type PairSide,
+} from "./side.js";
 
 const CONNECTIONS = 16;
 /** Times of objects are whole seconds. */
@@ -64,7 +71,11 @@ export class S3Side implements PairSide {
         if (etag === undefined)
           yield { name, look: { is: "unknown", why: "the service tells no ETag of it" }, hides: false };
         else
-          yield { name, look: { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs }, hides: false };
+          yield {
+            name,
+            look: { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs },
+            hides: false,
+          };
       }
     } finally {
       await lister.close();

@@ -1,33 +1,49 @@
 import type { Decision, Side } from "./decide.js";
+import type { UndoEntry } from "./store.js";
 
-/** What was planned for a path, and by what it was decided. */
-export interface PairStep {
-  decision: Decision;
+/** A decision that a worker carries out. */
+export type CarriedDecision = Extract<Decision, { to: Side }>;
+
+/** What was decided for a path, and by what. */
+export interface DecidedStep {
+  is: "decided";
+  decision: CarriedDecision;
   /** Stamps of the versions that were listed; "" for none. */
   local: string;
   remote: string;
 }
 
+/** What a run did with a path of a side is taken back. */
+export interface UndoStep {
+  is: "undo";
+  entry: UndoEntry;
+}
+
+export type PairStep = DecidedStep | UndoStep;
+
 const DECISIONS = ["copy", "delete", "set-aside"] as const;
 
-/** Writes a step in a few characters, since each file's job has one. Only what has a job is a step. */
-export function encodeStep({ decision, local, remote }: PairStep): string {
-  const at = DECISIONS.indexOf(decision.do as (typeof DECISIONS)[number]);
-  if (at < 0 || !("to" in decision)) throw new Error(`no job carries out: ${decision.do}`);
+/** Writes a step in a few characters, since each file's job has one. */
+export function encodeStep(step: PairStep): string {
+  if (step.is === "undo") return JSON.stringify(step.entry);
+  const { decision, local, remote } = step;
   const keeps = decision.do === "set-aside" ? false : decision.keeps;
-  const flags = `${at}${decision.to === "local" ? "l" : "r"}${keeps ? "k" : ""}${decision.conflict ? "c" : ""}`;
+  const to = decision.to === "local" ? "l" : "r";
+  const flags = `${DECISIONS.indexOf(decision.do)}${to}${keeps ? "k" : ""}${decision.conflict ? "c" : ""}`;
   return JSON.stringify([flags, local, remote]);
 }
 
 /** Reads what {@link encodeStep} wrote. @throws Error for anything else. */
 export function decodeStep(text: string): PairStep {
-  const [flags, local, remote] = JSON.parse(text) as [string, string, string];
+  const read = JSON.parse(text) as UndoEntry | [string, string, string];
+  if (!Array.isArray(read)) return { is: "undo", entry: read };
+  const [flags, local, remote] = read;
   const match = /^([012])([lr])(k?)(c?)$/.exec(flags);
   if (!match || typeof local !== "string" || typeof remote !== "string") throw new Error("no step of a pair");
   const to: Side = match[2] === "l" ? "local" : "remote";
   const [keeps, conflict] = [match[3] === "k", match[4] === "c"];
   const what = DECISIONS[Number(match[1])] as (typeof DECISIONS)[number];
-  const decision: Decision =
+  const decision: CarriedDecision =
     what === "set-aside" ? { do: what, to, conflict: true } : { do: what, to, keeps, conflict };
-  return { decision, local, remote };
+  return { is: "decided", decision, local, remote };
 }

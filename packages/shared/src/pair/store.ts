@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { bucketOf, CATALOG_BUCKETS, type Keys } from "../protocol/keys.js";
 import { pipelined, resent } from "../redis/script.js";
 import { type Ancestor, decodeAncestor, encodeAncestor } from "./ancestor.js";
-import type { ConflictReason, Side } from "./decide.js";
+import type { ConflictReason, PairTerms, Side } from "./decide.js";
 import type { FileLook } from "./side.js";
 
 /** Entries per call to Redis. */
@@ -22,6 +22,10 @@ export interface PairRecord {
   createdMs: number;
   /** Number of syncs that changed something. Both sides' markers have it too. */
   generation: number;
+  /** Sides that have a marker. */
+  marked?: Side[];
+  /** By what it was synced last. */
+  terms?: PairTerms;
   /** Its last run, which may have broken off. */
   lastRun?: string;
   /** When that ended (Unix ms); absent while it has not. */
@@ -44,8 +48,10 @@ export interface PairConflict {
   listedMs: number;
 }
 
-/** What a run did, or was about to do, with one path: enough to take it back. */
+/** What a run did, or was about to do, with one path of one side: enough to take it back. */
 export interface UndoEntry {
+  /** Relative to the sides. */
+  name: string;
   /** The side that is written. */
   side: Side;
   /** SHA-256 of what is there then, hexadecimal; "" where it is deleted. */
@@ -56,6 +62,8 @@ export interface UndoEntry {
   former: string;
   /** Where that version is kept; "" if it is not. */
   backup: string;
+  /** 1 for a conflict copy, which is no version that both sides held. */
+  copy?: 1;
 }
 
 /** What Redis knows of one pair. */
@@ -85,7 +93,9 @@ export class PairStore {
     const found: [string, Ancestor][] = [];
     let cursor = "0";
     do {
-      const [next, page] = await resent(this.redis, () => this.redis.hscanBuffer(key, cursor, "COUNT", BATCH));
+      const [next, page] = await resent(this.redis, () =>
+        this.redis.hscanBuffer(key, cursor, "COUNT", BATCH),
+      );
       cursor = String(next);
       for (let at = 0; at + 1 < page.length; at += 2) {
         const ancestor = decodeAncestor(page[at + 1] as Buffer);
@@ -135,26 +145,31 @@ export class PairStore {
   }
 
   /** Notes what is about to be written, before it is. */
-  async intend(runId: string, name: string, entry: UndoEntry): Promise<void> {
-    await this.redis.hset(this.#undo(runId), name, JSON.stringify(entry));
+  async intend(runId: string, entry: UndoEntry): Promise<void> {
+    await this.redis.hset(this.#undo(runId), `${entry.side}/${entry.name}`, JSON.stringify(entry));
   }
 
   /** Undo entries of a run, in pages and in no order. */
-  async *undo(runId: string): AsyncGenerator<[name: string, entry: UndoEntry][]> {
+  async *undo(runId: string): AsyncGenerator<UndoEntry[]> {
     let cursor = "0";
     do {
       const [next, page] = await this.redis.hscan(this.#undo(runId), cursor, "COUNT", BATCH);
       cursor = next;
-      const found: [string, UndoEntry][] = [];
-      for (let at = 0; at + 1 < page.length; at += 2)
-        found.push([page[at] as string, JSON.parse(page[at + 1] as string) as UndoEntry]);
+      const found = page.filter((_, at) => at % 2 === 1).map((each) => JSON.parse(each) as UndoEntry);
       if (found.length > 0) yield found;
     } while (cursor !== "0");
   }
 
   /** Runs that can be taken back, newest first, with when they began (Unix ms). */
   async undoable(): Promise<{ runId: string; startedMs: number }[]> {
-    const found = await this.redis.zrange(this.keys.pair(this.id, "undos"), "+inf", "-inf", "BYSCORE", "REV", "WITHSCORES");
+    const found = await this.redis.zrange(
+      this.keys.pair(this.id, "undos"),
+      "+inf",
+      "-inf",
+      "BYSCORE",
+      "REV",
+      "WITHSCORES",
+    );
     const runs = [];
     for (let at = 0; at + 1 < found.length; at += 2)
       runs.push({ runId: found[at] as string, startedMs: Number(found[at + 1]) });
@@ -168,7 +183,11 @@ export class PairStore {
 
   /** Forgets what a run did. */
   async dropUndo(runId: string): Promise<void> {
-    await this.redis.pipeline().unlink(this.#undo(runId)).zrem(this.keys.pair(this.id, "undos"), runId).exec();
+    await this.redis
+      .pipeline()
+      .unlink(this.#undo(runId))
+      .zrem(this.keys.pair(this.id, "undos"), runId)
+      .exec();
   }
 
   #undo(runId: string): string {
@@ -181,7 +200,8 @@ export class PairStore {
     const pipeline = this.redis.pipeline();
     for (let bucket = 0; bucket < CATALOG_BUCKETS; bucket++)
       pipeline.unlink(this.keys.catalog(this.id, bucket));
-    for (const part of ["conflicts", "undos", "owed", "lease"]) pipeline.unlink(this.keys.pair(this.id, part));
+    for (const part of ["conflicts", "undos", "owed", "lease"])
+      pipeline.unlink(this.keys.pair(this.id, part));
     pipeline.hdel(this.keys.pairs(), this.id);
     await pipeline.exec();
   }

@@ -10,10 +10,10 @@ import type { TreeNames } from "@drover/shared/storage/tree";
 import type { RateLimiter } from "../bytes/rate-limiter.js";
 import type { StallWatchdog } from "../bytes/stall-watchdog.js";
 import type { Destination } from "../destinations/destination.js";
+import type { PairContext } from "../pair/pair-context.js";
 import type { WorkFile } from "./delivery.js";
 import type { Leases } from "./leases.js";
 import type { ResumeRecord } from "./resume-record.js";
-import type { PairContext } from "../pair/pair-context.js";
 import type { Terms } from "./terms.js";
 
 /** Everything that the files of a run share; created once per run and process. */

@@ -99,10 +99,7 @@ function isOfInterest({ outcome }: Outcome, { flights, keepsOutcomes }: RunConte
 }
 
 /** The value for the catalog; "" keeps the current entry. */
-function catalogValue(
-  { entry, ancestor }: FileEnd,
-  { file, admitted }: Settling,
-): SettleRequest["catalog"] {
+function catalogValue({ entry, ancestor }: FileEnd, { file, admitted }: Settling): SettleRequest["catalog"] {
   if (ancestor) return encodeAncestor(ancestor);
   if (entry === undefined) return "";
   if (entry === NO_ENTRY) return NO_ENTRY;

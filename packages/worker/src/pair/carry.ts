@@ -17,13 +17,16 @@ import { verify } from "../bytes/verify.js";
 import { mayRun, type Precondition, type Published, type WriteAttempt } from "../destinations/destination.js";
 import type { PairContext, PairEnd } from "./pair-context.js";
 
-/** A version that is to be brought to the other side, or to another name. */
+/** A version that is to be brought to the other side, to another name, or back from a backup. */
 export interface Transfer {
-  from: Side;
+  /** The side that it comes from; undefined for a backup, which nobody changes. */
+  from: Side | undefined;
   to: Side;
+  /** Where it is. */
+  location: string;
   name: string;
   toName: string;
-  /** The version that is copied. */
+  /** The version that is copied. Of a backup only its size is looked at. */
   look: FileLook;
   /** What it replaces. */
   over: Exclude<Look, { is: "unknown" }>;
@@ -66,28 +69,29 @@ export async function fenceOff(attempt: Attempt, { ends }: PairContext): Promise
  */
 export async function transfer(attempt: Attempt, pair: PairContext, plan: Transfer): Promise<Transferred> {
   const { context, job, lease } = attempt;
-  const { from, to, name, toName, look, over, keeps } = plan;
-  const side = pair.sides[from];
+  const { from, to, location, name, toName, look, over, keeps } = plan;
+  const side = from === undefined ? undefined : pair.sides[from];
   const end = pair.ends[to];
-  const source = await context.source({ i: job.i, s: side.location(name), d: job.d });
+  const source = await context.source({ i: job.i, s: location, d: job.d });
   const opened = await source.open("", lease.signal);
   if (opened.is !== "body") throw new Error("a file without a known version is opened");
   failpoint("open");
   const write = writing(attempt, end, toName, preconditionOf(over, end));
   const staging = (keeps ? end.keeping : end.plain).stage(write);
   try {
-    if (isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp)) throw otherVersion(side.location(name));
+    if (side && isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp))
+      throw otherVersion(location);
     const { strongEtag, version, sizeBytes } = opened.entry;
     Object.assign(attempt.record, { version, strongEtag, sizeBytes });
     context.receiving?.(job, attempt.record);
     const received = await receive(write, source, opened, staging);
     failpoint("stage");
     const verifiedBy = verify(received, opened.entry, received.lengthBytes, undefined);
-    if (!isS3(side.root)) {
+    if (side && !isS3(side.root)) {
       const now = await side.look(name, lease.signal);
-      if (now.is !== "file" || now.stamp !== look.stamp) throw otherVersion(side.location(name));
+      if (now.is !== "file" || now.stamp !== look.stamp) throw otherVersion(location);
     }
-    if (name === toName) await note(attempt, pair, { to, over, keeps }, received.sha256);
+    await note(attempt, pair, { to, name: toName, over, keeps, isCopy: name !== toName }, received.sha256);
     failpoint("noted");
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
@@ -131,7 +135,7 @@ export async function removeFrom(
   { to, name, look, keeps }: { to: Side; name: string; look: FileLook; keeps: boolean },
 ): Promise<void> {
   const end = pair.ends[to];
-  await note(attempt, pair, { to, over: look, keeps }, "");
+  await note(attempt, pair, { to, name, over: look, keeps, isCopy: false }, "");
   failpoint("noted");
   const stamp = writtenStamp(look.stamp, end);
   await (keeps ? end.keeping : end.plain).remove(writing(attempt, end, name), stamp);
@@ -141,17 +145,19 @@ export async function removeFrom(
 async function note(
   attempt: Attempt,
   { store, ends }: PairContext,
-  { to, over, keeps }: { to: Side; over: Look; keeps: boolean },
+  { to, name, over, keeps, isCopy }: { to: Side; name: string; over: Look; keeps: boolean; isCopy: boolean },
   sha256: string,
 ): Promise<void> {
-  const { context, job, admitted } = attempt;
+  const { context, admitted } = attempt;
   const former = over.is === "file" ? over.stamp : "";
-  await store.intend(context.runId, job.d, {
+  await store.intend(context.runId, {
+    name,
     side: to,
     sha256,
-    before: admitted.catalog.toString("base64"),
+    before: isCopy ? "" : admitted.catalog.toString("base64"),
     former,
-    backup: keeps && former !== "" ? ends[to].kept(job.d) : "",
+    backup: keeps && former !== "" ? ends[to].kept(name) : "",
+    ...(isCopy ? { copy: 1 } : {}),
   });
 }
 

@@ -5,7 +5,7 @@ import { conflictName } from "@drover/shared/pair/conflict-name";
 import { type Decision, decide, type Side } from "@drover/shared/pair/decide";
 import { examine, type SeenPath } from "@drover/shared/pair/path-state";
 import type { FileLook, Look } from "@drover/shared/pair/side";
-import { decodeStep } from "@drover/shared/pair/step";
+import { type DecidedStep, decodeStep } from "@drover/shared/pair/step";
 import type { ConflictVersion } from "@drover/shared/pair/store";
 import { NO_ENTRY } from "@drover/shared/protocol/admission";
 import type { Attempt } from "../attempt/attempt.js";
@@ -13,6 +13,7 @@ import type { FileEnd } from "../attempt/settle.js";
 import type { Operation } from "../attempt/under-lease.js";
 import { fenceOff, removeFrom, type Transferred, transfer } from "./carry.js";
 import type { PairContext } from "./pair-context.js";
+import { undo } from "./undo.js";
 
 /** How often a path is decided on anew in one attempt, because it was not what it was decided by. */
 const MOST_DECISIONS = 3;
@@ -41,7 +42,9 @@ export class SyncPath implements Operation {
   async run(): Promise<FileEnd> {
     const { attempt } = this;
     await fenceOff(attempt, this.#pair);
-    let { seen, decision } = await this.#planned();
+    const step = decodeStep(attempt.job.p ?? "");
+    if (step.is === "undo") return await undo(attempt, this.#pair, step.entry);
+    let { seen, decision } = await this.#planned(step);
     for (let round = 1; ; round++) {
       try {
         decision ??= await this.#decide(seen);
@@ -60,12 +63,12 @@ export class SyncPath implements Operation {
   }
 
   /** What was planned, if the local side still is what it was; the remote side shows that when it is written. */
-  async #planned(): Promise<{ seen: SeenPath; decision: Decision | undefined }> {
+  async #planned(step: DecidedStep): Promise<{ seen: SeenPath; decision: Decision | undefined }> {
     const { job, lease } = this.attempt;
-    const step = decodeStep(job.p ?? "");
     const { sides } = this.#pair;
     const local = await sides.local.look(job.d, lease.signal);
-    const isPlanned = local.is === "file" ? local.stamp === step.local : local.is === "absent" && step.local === "";
+    const isPlanned =
+      local.is === "file" ? local.stamp === step.local : local.is === "absent" && step.local === "";
     if (!isPlanned) return { seen: await this.#look(), decision: undefined };
     const remote = plannedLook(step.remote);
     return { seen: { name: job.d, ancestor: this.#ancestor, local, remote }, decision: step.decision };
@@ -145,7 +148,9 @@ export class SyncPath implements Operation {
     const look = seen[from];
     const over = seen[to];
     if (look.is !== "file" || over.is === "unknown") throw changed(name);
-    const done = await transfer(attempt, this.#pair, { from, to, name, toName: name, look, over, keeps });
+    const location = this.#pair.sides[from].location(name);
+    const plan = { from, to, location, name, toName: name, look, over, keeps };
+    const done = await transfer(attempt, this.#pair, plan);
     if (done.late !== undefined) await this.#rescue(done.late, over);
     const kept = keeps && over.is === "file" && done.outcome === "copied";
     const action = to === "remote" ? "push" : "pull";
@@ -175,7 +180,9 @@ export class SyncPath implements Operation {
       this.#copies.push(copy);
       return;
     }
-    throw new TransferError("io", `no name is free for what was written to ${name} meanwhile`, { permanent: true });
+    throw new TransferError("io", `no name is free for what was written to ${name} meanwhile`, {
+      permanent: true,
+    });
   }
 
   async #delete(
@@ -240,7 +247,9 @@ export class SyncPath implements Operation {
       else if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
     }
     for (const side of missing) {
-      const plan = { from: to, to: side, name, toName: copy, look, over: { is: "absent" } as const, keeps: false };
+      const location = sides[to].location(name);
+      const over = { is: "absent" } as const;
+      const plan = { from: to, to: side, location, name, toName: copy, look, over, keeps: false };
       try {
         await transfer(attempt, this.#pair, plan);
       } catch (error) {
@@ -256,7 +265,10 @@ export class SyncPath implements Operation {
   async #hasBytes(side: Side, name: string, look: FileLook, sha256: string): Promise<boolean> {
     const { signal } = this.attempt.lease;
     const there = this.#pair.sides[side];
-    return ((await there.digest(name, look, "sha256", signal)) ?? (await there.read(name, look, signal))) === sha256;
+    return (
+      ((await there.digest(name, look, "sha256", signal)) ?? (await there.read(name, look, signal))) ===
+      sha256
+    );
   }
 }
 

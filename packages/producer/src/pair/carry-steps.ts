@@ -1,0 +1,158 @@
+import type { Engine } from "@drover/shared/engine";
+import { shortHash } from "@drover/shared/ids";
+import type { NewJob } from "@drover/shared/job";
+import { isSuccess, type Outcome, type RunCounts } from "@drover/shared/outcome";
+import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
+import type { EnqueueFile } from "@drover/shared/protocol/backlog";
+import { flightHash } from "@drover/shared/protocol/flights";
+import type { RunSpec } from "@drover/shared/run";
+import { below, hostOf } from "@drover/shared/storage/registry";
+import type { Spool } from "../delete/spool.js";
+import type { RunEnd, RunEvents } from "../runs/run-handle.js";
+import { type SubmitOptions, submit } from "../runs/submit.js";
+import { writeMarkers } from "./marker.js";
+import type { PairSession } from "./pair-session.js";
+import type { PlannedStep } from "./plan-pair.js";
+
+/** Files per call to Redis. */
+const BATCH = 500;
+
+export interface CarryOptions extends Pick<SubmitOptions, "startPool" | "stateDir" | "keepRuns" | "live"> {
+  events: RunEvents;
+}
+
+/** How steps were carried out. */
+export interface Carried {
+  /** Id of the run; undefined where there was nothing to carry. */
+  run: string | undefined;
+  counts: RunCounts | undefined;
+  /** `done` where there was no run. */
+  end: RunEnd;
+}
+
+/**
+ * Carries out steps as one run: notes that it begins, follows it, and notes what it left. A run that breaks off is gone on with
+ * by the next sync.
+ *
+ * @param notes ancestors to be set without a step, before it: encoded in base64, "" to drop one.
+ */
+export async function carrySteps(
+  engine: Engine,
+  session: PairSession,
+  { steps, notes }: { steps: Spool<PlannedStep>; notes?: Spool<[name: string, ancestor: string]> },
+  options: CarryOptions,
+): Promise<Carried> {
+  const { record, store, sides, marked, runId, planned, signal } = session;
+  const isFirst = record.lastRun === undefined;
+  const unmarked = marked.filter((side) => !record.marked?.includes(side));
+  record.terms = planned.spec.pair;
+  if (steps.count > 0 || isFirst) {
+    record.lastRun = runId;
+    delete record.lastEndedMs;
+    await store.setRecord(record);
+  }
+  if (unmarked.length > 0) {
+    await writeMarkers(record, sides, unmarked, signal);
+    record.marked = [...(record.marked ?? []), ...unmarked];
+    await store.setRecord(record);
+  }
+  if (notes) await setNotes(session, notes);
+  if (steps.count === 0) {
+    record.lastEndedMs = Date.now();
+    await store.setRecord(record);
+    return { run: undefined, counts: undefined, end: "done" };
+  }
+  await store.beginUndo(runId);
+  const { startPool, stateDir, keepRuns, live, events } = options;
+  const handle = await submit(engine, planned, {
+    startPool,
+    stateDir,
+    runId,
+    given: (id, spec, tree) => phasesOf(steps, id, spec, tree),
+    ...(keepRuns === undefined ? {} : { keepRuns }),
+    ...(live === undefined ? {} : { live }),
+    warn: (message) => events.warn(message),
+  });
+  const solved: string[] = [];
+  const settled = (outcome: Outcome) => {
+    const isListed = outcome.pair?.action === "listed";
+    if (isSuccess(outcome.outcome) && outcome.pair?.conflict && !isListed) solved.push(outcome.name);
+    events.settled(outcome);
+  };
+  const followed = await handle.follow(withSettled(events, settled), signal);
+  await store.dropConflicts(solved);
+  if (followed.end === "done" || followed.end === "cancelled") {
+    record.generation++;
+    await writeMarkers(record, sides, record.marked ?? [], signal);
+    record.lastEndedMs = Date.now();
+    await store.setRecord(record);
+  }
+  return { run: handle.run.id, counts: followed.counts, end: followed.end };
+}
+
+/** The events with another `settled`. */
+function withSettled(events: RunEvents, settled: RunEvents["settled"]): RunEvents {
+  return {
+    queued: (files) => events.queued(files),
+    endedBefore: (files) => events.endedBefore(files),
+    sealed: () => events.sealed(),
+    started: (job, attempt) => events.started(job, attempt),
+    receiving: (index, progress) => events.receiving(index, progress),
+    waiting: (job) => events.waiting(job),
+    retrying: (job, attempt, error, delayMs) => events.retrying(job, attempt, error, delayMs),
+    settled,
+    warn: (message) => events.warn(message),
+  };
+}
+
+async function setNotes(
+  { store }: PairSession,
+  noted: Spool<[name: string, ancestor: string]>,
+): Promise<void> {
+  let notes: [string, Ancestor | undefined][] = [];
+  for await (const [name, ancestor] of noted.all()) {
+    notes.push([name, ancestor === "" ? undefined : decodeAncestor(Buffer.from(ancestor, "base64"))]);
+    if (notes.length < BATCH) continue;
+    await store.setAncestors(notes);
+    notes = [];
+  }
+  await store.setAncestors(notes);
+}
+
+/** The files of a run, in two phases: what frees a name, then what may need it. */
+function phasesOf(
+  steps: Spool<PlannedStep>,
+  runId: string,
+  spec: RunSpec,
+  tree: { leaseOf(name: string): string },
+): AsyncGenerator<EnqueueFile[]>[] {
+  const { remote } = spec.pair as NonNullable<RunSpec["pair"]>;
+  const fileOf = ({ name, step, side }: PlannedStep): EnqueueFile => {
+    // Where one path has a step for each side, their sources tell them apart.
+    const s = side === "local" ? below(spec.root, name) : below(remote, name);
+    const job: NewJob = { op: "pair", s, d: name, p: step };
+    const flight = flightHash(runId, job.s, name, 0);
+    return {
+      kind: "queued",
+      host: hostOf(job.s, spec),
+      destination: tree.leaseOf(name),
+      source: shortHash(job.s),
+      job: JSON.stringify(job),
+      bytes: 0,
+      failure: "",
+      flight,
+      ownFlight: flight,
+    };
+  };
+  const inPhase = async function* (phase: PlannedStep["phase"]): AsyncGenerator<EnqueueFile[]> {
+    let files: EnqueueFile[] = [];
+    for await (const step of steps.all()) {
+      if (step.phase !== phase) continue;
+      if (files.push(fileOf(step)) < Math.min(BATCH, spec.backlogHighWater)) continue;
+      yield files;
+      files = [];
+    }
+    if (files.length > 0) yield files;
+  };
+  return [inPhase(1), inPhase(2)];
+}

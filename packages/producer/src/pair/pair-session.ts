@@ -1,0 +1,189 @@
+import type { Engine } from "@drover/shared/engine";
+import { SettingsError } from "@drover/shared/errors";
+import { newRunId, shortHash } from "@drover/shared/ids";
+import type { PairTerms, Side } from "@drover/shared/pair/decide";
+import { openSide } from "@drover/shared/pair/open-side";
+import { usableOffset } from "@drover/shared/pair/path-state";
+import type { PairSides } from "@drover/shared/pair/side";
+import { allPairs, type PairRecord, PairStore } from "@drover/shared/pair/store";
+import { isBelow } from "@drover/shared/paths";
+import type { RunSpec } from "@drover/shared/run";
+import { below, destinationOf, storageOf } from "@drover/shared/storage/registry";
+import type { PlannedRun } from "../runs/plan.js";
+import type { PairLimits } from "./guards.js";
+import { checkMarkers } from "./marker.js";
+import { PairLease } from "./pair-lease.js";
+import { recover } from "./recover.js";
+
+/** What is asked of a sync of a pair, beside what any run is asked. */
+export interface PairRequest {
+  terms: PairTerms;
+  limits: PairLimits;
+  /** Whether both sides are taken as they are although they are not what was synced: nothing is deleted then. */
+  adopt: boolean;
+  /** Where replaced and deleted versions are kept. Default: below the state directory, and beside the remote side. */
+  backupDirs: Partial<Record<Side, string>>;
+  /** Absolute path of the state directory. */
+  stateDir: string;
+  /** How long another sync of the pair is waited for, in milliseconds. */
+  waitMs: number;
+  /** Whether names of conflict copies end in what was added. */
+  suffixed: boolean;
+}
+
+/** A pair that this process holds: nobody else syncs it meanwhile. */
+export interface PairSession {
+  record: PairRecord;
+  store: PairStore;
+  sides: PairSides;
+  /** Sides that get a marker: those that the sync may write to. */
+  marked: readonly Side[];
+  /** Id of the run that is made of what it does. */
+  runId: string;
+  /** The run, without its files. */
+  planned: PlannedRun & { spec: { pair: NonNullable<RunSpec["pair"]> } };
+  /** Aborted when it is to stop, and when another process has taken the pair. */
+  signal: AbortSignal;
+  close(): Promise<void>;
+}
+
+/**
+ * Takes the lease of a pair, looks whether its sides are those that were synced, and takes up what a run left that broke off.
+ *
+ * @param planned a run with the local side as its root and the remote one as its only source.
+ * @throws PairGuardError if another process holds the pair, or the sides are not what they were; SettingsError for sides that
+ *   overlap.
+ */
+export async function openPairSession(
+  engine: Engine,
+  planned: PlannedRun,
+  request: PairRequest,
+  asked: AbortSignal,
+): Promise<PairSession> {
+  const { redis, keys } = engine;
+  const local = planned.spec.root;
+  const remote = remoteOf(planned.spec);
+  checkApart(local, remote, request);
+  const known = await findPair(engine, local, remote, planned.spec);
+  const record = known ?? newPair(local, remote, planned.spec);
+  const store = new PairStore(redis, keys, record.id);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([asked, stop.signal]);
+  const lease = await PairLease.take(redis, keys.pair(record.id, "lease"), request.waitMs, () =>
+    stop.abort(new Error("another process has taken the pair")),
+  );
+  const sides: PairSides = {
+    local: openSide(local, planned.spec, signal),
+    remote: openSide(remote, planned.spec, signal),
+  };
+  const close = async () => {
+    await Promise.all([sides.local.close(), sides.remote.close()]);
+    await lease.release();
+  };
+  try {
+    const marked = markedSides(request.terms);
+    await takeUp(engine, { record, store, sides }, { marked, adopt: request.adopt, signal });
+    const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
+    const runId = newRunId();
+    const pair: NonNullable<RunSpec["pair"]> = {
+      id: record.id,
+      remote,
+      ...request.terms,
+      backupDirs: backupDirsOf(record.id, runId, remote, request),
+      ...(offset === undefined ? {} : { clockOffsetMs: offset }),
+      ...(request.suffixed ? { suffixed: true } : {}),
+    };
+    const spec = { ...planned.spec, pair };
+    return { record, store, sides, marked, runId, planned: { ...planned, spec }, signal, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Looks at the markers of a pair that was synced before. */
+async function takeUp(
+  engine: Engine,
+  { record, store, sides }: Pick<PairSession, "record" | "store" | "sides">,
+  { marked, adopt, signal }: { marked: readonly Side[]; adopt: boolean; signal: AbortSignal },
+): Promise<void> {
+  if (record.lastRun === undefined) return;
+  const written = marked.filter((side) => record.marked?.includes(side));
+  const { isAdopted } = await checkMarkers(record, sides, written, { adopt, signal });
+  if (isAdopted) await dropAncestors(store);
+  else if (record.lastEndedMs === undefined) await recover(engine, record.lastRun, { store, sides }, signal);
+}
+
+/** The side of a pair that is not the root of its run: the run's only source. */
+function remoteOf({ sources }: RunSpec): string {
+  return (sources[0] as string).replace(/(?<=[^/])\/$/, "");
+}
+
+/** @throws SettingsError if a side, or a backup, is within another side. */
+function checkApart(local: string, remote: string, { backupDirs }: PairRequest): void {
+  if (storageOf(local) === storageOf(remote)) {
+    const { contains } = destinationOf(local);
+    if (contains(local, remote) || contains(remote, local))
+      throw new SettingsError(`${local} and ${remote} overlap: a pair has two trees of its own`);
+  }
+  for (const [name, dir] of Object.entries(backupDirs)) {
+    if (dir === undefined) continue;
+    const own = name === "local" ? local : remote;
+    if (storageOf(dir) !== storageOf(own))
+      throw new SettingsError(`the backup of ${own} must be in the same kind of storage, not ${dir}`);
+    for (const side of [local, remote])
+      if (storageOf(dir) === storageOf(side) && isBelow(dir, side))
+        throw new SettingsError(`the backup ${dir} is within ${side}: choose one outside of both sides`);
+  }
+}
+
+async function findPair(
+  { redis, keys }: Engine,
+  local: string,
+  remote: string,
+  spec: RunSpec,
+): Promise<PairRecord | undefined> {
+  const endpoint = endpointOf(remote, spec);
+  return (await allPairs(redis, keys)).find(
+    (pair) => pair.local === local && pair.remote === remote && pair.endpoint === endpoint,
+  );
+}
+
+function newPair(local: string, remote: string, spec: RunSpec): PairRecord {
+  return {
+    id: shortHash("pair", local, remote, newRunId()),
+    local,
+    remote,
+    endpoint: endpointOf(remote, spec),
+    createdMs: Date.now(),
+    generation: 0,
+  };
+}
+
+function endpointOf(remote: string, { s3 }: RunSpec): string {
+  return storageOf(remote).name === "s3" ? (s3?.endpoint ?? "") : "";
+}
+
+/** The sides that get a marker: those that the pair may write to. */
+function markedSides({ direction }: PairTerms): Side[] {
+  return direction === "pull" ? ["local"] : direction === "push" ? ["remote"] : ["local", "remote"];
+}
+
+function backupDirsOf(
+  id: string,
+  runId: string,
+  remote: string,
+  { backupDirs, stateDir }: PairRequest,
+): Record<Side, string> {
+  const below1 = (dir: string, ...parts: string[]) => below(dir, [...parts, runId].join("/"));
+  const local = below1(backupDirs.local ?? `${stateDir}/backups`, id, "local");
+  if (backupDirs.remote !== undefined) return { local, remote: below1(backupDirs.remote, id) };
+  if (storageOf(remote).name !== "s3") return { local, remote: below1(`${stateDir}/backups`, id, "remote") };
+  const bucket = /^s3:\/\/[^/]+/i.exec(remote)?.[0] as string;
+  return { local, remote: below1(`${bucket}/.drover-backups`, id) };
+}
+
+async function dropAncestors(store: PairStore): Promise<void> {
+  for await (const page of store.ancestors())
+    await store.setAncestors(page.map(([name]) => [name, undefined]));
+}

@@ -1,0 +1,49 @@
+import type { Engine } from "@drover/shared/engine";
+import { SettingsError } from "@drover/shared/errors";
+import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
+import type { PairSides } from "@drover/shared/pair/side";
+import type { PairStore } from "@drover/shared/pair/store";
+
+/**
+ * Takes up what a run left that broke off: where a side holds what the run was about to write, both sides were equal, and an
+ * edit that came after that is a plain change.
+ */
+export async function recover(
+  engine: Engine,
+  runId: string,
+  { store, sides }: { store: PairStore; sides: PairSides },
+  signal: AbortSignal,
+): Promise<void> {
+  await stopLast(engine, runId);
+  for await (const page of store.undo(runId)) {
+    const found: [string, Ancestor][] = [];
+    for (const entry of page) {
+      const { name } = entry;
+      // Conflict copies were never the same on both sides.
+      if (entry.sha256 === "" || entry.copy) continue;
+      const look = await sides[entry.side].look(name, signal);
+      if (look.is !== "file") continue;
+      const side = sides[entry.side];
+      const sha256 =
+        (await side.digest(name, look, "sha256", signal)) ?? (await side.read(name, look, signal));
+      if (sha256 !== entry.sha256) continue;
+      const before = decodeAncestor(Buffer.from(entry.before, "base64"));
+      const { mode } = look.mode === undefined ? { mode: before?.mode } : look;
+      found.push([
+        name,
+        { sha256, sizeBytes: look.sizeBytes, ...(mode === undefined ? {} : { mode }), local: "", remote: "" },
+      ]);
+    }
+    await store.setAncestors(found);
+  }
+}
+
+/** Workers of a fleet may still carry what a process submitted that died. */
+async function stopLast({ ledger }: Engine, runId: string): Promise<void> {
+  try {
+    const { state } = await ledger.get(runId);
+    if (state === "running") await ledger.cancel(runId);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error; // it is forgotten
+  }
+}
