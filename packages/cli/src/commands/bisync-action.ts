@@ -1,8 +1,10 @@
 import { PairGuardError } from "@drover/producer/pair/guards";
+import { rollback } from "@drover/producer/pair/rollback";
 import { syncPair } from "@drover/producer/pair/sync-pair";
 import { planRun } from "@drover/producer/runs/plan";
 import { openEngine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
+import { successfulFiles } from "@drover/shared/outcome";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import { PairReport } from "../display/pair-report.js";
@@ -13,6 +15,7 @@ import { withDestination } from "../settings/destination.js";
 import { type PairFlags, pairRequestOf } from "../settings/pair-request.js";
 import { requestOf } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
+import { parseDuration } from "../settings/units.js";
 import { onStopSignal } from "../signals.js";
 import { displayOf } from "./options.js";
 
@@ -34,14 +37,34 @@ export async function bisync(
   const report = new PairReport(format);
   try {
     const { "keep-runs": keepRuns } = resolved.values;
-    const options = { startPool: startLocalPool, stateDir, keepRuns, dryRun: flags.dryRun ?? false };
-    const syncing = syncPair(engine, planned, request, { ...options, events: report, signal: stop.signal });
+    const { signal } = stop;
+    const options = {
+      ...{ startPool: startLocalPool, stateDir, keepRuns, events: report, signal },
+      ...(flags.keepBackups === undefined
+        ? {}
+        : { keepBackupsMs: parseDuration("--keep-backups", flags.keepBackups) }),
+    };
+    const syncing = syncPair(engine, planned, request, { ...options, dryRun: flags.dryRun ?? false });
     const stopped = await untilStopped(engine.redis, syncing, stop.signal, { away: warn, back: warn });
     if (stopped.is === "without-redis") {
       warn("interrupted while Redis cannot be used: the next sync goes on");
       return await exitWithoutRedis(EXIT.interrupted);
     }
-    return await report.end(stopped.value);
+    const { run, counts } = stopped.value;
+    const code = await report.end(stopped.value);
+    const isToGo =
+      flags.rollbackOnError && run !== undefined && counts && successfulFiles(counts) < counts.files;
+    if (!isToGo) return code;
+    warn(`a file failed: run ${run} is taken back`);
+    const back = new PairReport(format === "json" ? "human" : format);
+    const taken = await rollback(engine, planned, request, run, {
+      ...options,
+      events: back,
+      dryRun: false,
+      wouldDo: () => {},
+    });
+    await back.endSteps(stopped.value.pair, taken);
+    return EXIT.some;
   } catch (error) {
     if (stop.signal.aborted) {
       warn("interrupted: the next sync goes on");

@@ -50,6 +50,11 @@ export function addBisync(program: Command, exit: Exit): void {
       "--adopt",
       "take both sides as they are although they are not those that were synced; deletes nothing",
     )
+    .option("--rollback-on-error", "take the run back where a file failed")
+    .option(
+      "--keep-backups <AGE>",
+      "how long what was replaced is kept, and runs can be taken back (default: 30d)",
+    )
     .option("-n, --dry-run", "say what would be done, and why; change nothing");
   const filters = addFilterOptions(command);
   addDisplayOptions(command);

@@ -9,6 +9,7 @@ import { TransferError } from "@drover/shared/errors";
 import { openSide } from "@drover/shared/pair/open-side";
 import { allPairs, type PairConflict, type PairRecord, PairStore } from "@drover/shared/pair/store";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
+import prettyBytes from "pretty-bytes";
 import { PairReport } from "../display/pair-report.js";
 import { EXIT } from "../exit.js";
 import { printable, reportError, warn } from "../output.js";
@@ -63,12 +64,24 @@ export function showPair(text: string, flags: OutputFlags, resolved: Resolved): 
     const store = new PairStore(engine.redis, engine.keys, record.id);
     const runs = await store.undoable();
     const conflicts = await store.conflicts();
+    const kept = { files: 0, bytes: 0 };
+    for (const { runId } of runs) {
+      for await (const page of store.undo(runId)) {
+        for (const { backup, former } of page) {
+          if (backup === "") continue;
+          kept.files++;
+          kept.bytes += Number(former.slice(0, former.indexOf(":")));
+        }
+      }
+    }
     let files = 0;
     for await (const page of store.ancestors()) files += page.length;
     const shown = {
       ...json(record),
       files,
       conflicts: conflicts.length,
+      kept_versions: kept.files,
+      kept_bytes: kept.bytes,
       undoable_runs: runs.map(({ runId, startedMs }) => ({
         run: runId,
         started: new Date(startedMs).toISOString(),
@@ -86,6 +99,7 @@ export function showPair(text: string, flags: OutputFlags, resolved: Resolved): 
     );
     print(`files      ${files}`);
     print(`conflicts  ${conflicts.length}${conflicts.length > 0 ? `: drover conflicts ${record.id}` : ""}`);
+    print(`backups    ${kept.files} versions, ${prettyBytes(kept.bytes)}`);
     for (const { run, started } of shown.undoable_runs)
       print(`run        ${run} of ${started}: drover rollback ${run}`);
     return EXIT.ok;

@@ -1,5 +1,5 @@
 import type { Carried } from "@drover/producer/pair/carry-steps";
-import type { LeftPath, PlannedStep } from "@drover/producer/pair/plan-pair";
+import type { LeftPath, PlannedStep } from "@drover/producer/pair/pair-plan";
 import type { PairEvents, PairNumbers, PairResult } from "@drover/producer/pair/sync-pair";
 import { SILENT } from "@drover/producer/runs/run-handle";
 import { messageOf } from "@drover/shared/errors";
@@ -45,13 +45,10 @@ export class PairReport implements PairEvents {
   readonly warn = warn;
   #items = 0;
   #listedLater = 0;
-  #numbers: PairNumbers | undefined;
 
   constructor(private readonly format: Format) {}
 
-  planned(numbers: PairNumbers): void {
-    this.#numbers = numbers;
-  }
+  planned(): void {}
 
   left({ name, why }: LeftPath): void {
     this.#item(
@@ -188,7 +185,7 @@ function flushed(): Promise<void> {
 function actionOf(step: PairStep): string {
   if (step.is === "undo") return `undo-${step.entry.side}`;
   const { decision } = step;
-  if (decision.do === "delete") return `delete-${decision.to}`;
+  if (decision.do === "delete" || decision.do === "vacate") return `delete-${decision.to}`;
   return decision.to === "remote" ? "push" : "pull";
 }
 

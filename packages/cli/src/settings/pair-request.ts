@@ -21,6 +21,8 @@ export interface PairFlags
   maxChange?: string;
   allowEmpty?: string;
   adopt?: boolean;
+  rollbackOnError?: boolean;
+  keepBackups?: string;
   dryRun?: boolean;
   json?: boolean;
   ndjson?: boolean;

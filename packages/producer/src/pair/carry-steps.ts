@@ -11,14 +11,18 @@ import type { Spool } from "../delete/spool.js";
 import type { RunEnd, RunEvents } from "../runs/run-handle.js";
 import { type SubmitOptions, submit } from "../runs/submit.js";
 import { writeMarkers } from "./marker.js";
+import type { PlannedStep } from "./pair-plan.js";
 import type { PairSession } from "./pair-session.js";
-import type { PlannedStep } from "./plan-pair.js";
+import { pruneBackups } from "./prune-backups.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
+const KEEP_BACKUPS_MS = 30 * 24 * 3_600_000;
 
 export interface CarryOptions extends Pick<SubmitOptions, "startPool" | "stateDir" | "keepRuns" | "live"> {
   events: RunEvents;
+  /** How long what runs have replaced is kept, in milliseconds. Default: 30 days. */
+  keepBackupsMs?: number;
 }
 
 /** How steps were carried out. */
@@ -86,6 +90,7 @@ export async function carrySteps(
     await writeMarkers(record, sides, record.marked ?? [], signal);
     record.lastEndedMs = Date.now();
     await store.setRecord(record);
+    await pruneBackups(session, options.keepBackupsMs ?? KEEP_BACKUPS_MS, (message) => events.warn(message));
   }
   return { run: handle.run.id, counts: followed.counts, end: followed.end };
 }

@@ -1,29 +1,47 @@
+import type { Side } from "@drover/shared/pair/decide";
 import type { SeenPath } from "@drover/shared/pair/path-state";
 import { compareKeys } from "@drover/shared/storage/key-order";
 
-/** Finds paths that are a file's on one side and a directory's on any side: `a` and `a/b`. Paths come in byte order. */
+/** A path that is a file's on one side, and a directory's on the same or the other one. */
+export interface Clash {
+  name: string;
+  /** Sides that have the file. */
+  files: ReadonlySet<Side>;
+  /** Sides that have something below it. */
+  directories: Set<Side>;
+}
+
+/** Finds paths that are a file's and a directory's: `a` and `a/b`. Paths come in byte order. */
 export class Clashes {
-  /** Paths seen that are files, below which others may come. */
-  #files: string[] = [];
-  readonly #clashing = new Set<string>();
+  /** Files seen, below which others may come. */
+  #files: Clash[] = [];
+  readonly #clashing = new Map<string, Clash>();
 
   get size(): number {
     return this.#clashing.size;
   }
 
   see({ name, local, remote }: SeenPath): void {
-    if (local.is === "absent" && remote.is === "absent") return;
+    const here = new Set<Side>();
+    if (local.is !== "absent") here.add("local");
+    if (remote.is !== "absent") here.add("remote");
+    if (here.size === 0) return;
     // "0" follows "/" in byte order: nothing below a file comes after that.
-    this.#files = this.#files.filter((file) => compareKeys(`${file}0`, name) > 0);
-    for (const file of this.#files) if (name.startsWith(`${file}/`)) this.#clashing.add(file);
-    this.#files.push(name);
+    this.#files = this.#files.filter((file) => compareKeys(`${file.name}0`, name) > 0);
+    for (const file of this.#files) {
+      if (!name.startsWith(`${file.name}/`)) continue;
+      for (const side of here) file.directories.add(side);
+      this.#clashing.set(file.name, file);
+    }
+    this.#files.push({ name, files: here, directories: new Set() });
   }
 
-  /** Whether a path is such a file, or below one. */
-  has(name: string): boolean {
-    if (this.#clashing.has(name)) return true;
-    for (let at = name.indexOf("/"); at >= 0; at = name.indexOf("/", at + 1))
-      if (this.#clashing.has(name.slice(0, at))) return true;
-    return false;
+  /** The outermost clash that a path is the file of, or below; undefined if there is none. */
+  of(name: string): Clash | undefined {
+    for (let at = name.indexOf("/"); at >= 0; at = name.indexOf("/", at + 1)) {
+      const clash = this.#clashing.get(name.slice(0, at));
+      if (clash) return clash;
+    }
+    return this.#clashing.get(name);
   }
 }

@@ -1,5 +1,5 @@
 import { OTHER } from "./merge.js";
-import type { PairPlan } from "./plan-pair.js";
+import type { PairPlan } from "./pair-plan.js";
 
 /** A sync was stopped before its first change. `code` is for programs. */
 export class PairGuardError extends Error {

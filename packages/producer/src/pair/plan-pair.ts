@@ -1,77 +1,26 @@
 import { TransferError } from "@drover/shared/errors";
-import { type Ancestor, encodeAncestor } from "@drover/shared/pair/ancestor";
+import { encodeAncestor } from "@drover/shared/pair/ancestor";
 import { type Decision, decide, type PairTerms, type Side } from "@drover/shared/pair/decide";
-import { type Examined, type Examiner, examine, type SeenPath } from "@drover/shared/pair/path-state";
+import {
+  ancestorOf,
+  type Examined,
+  type Examiner,
+  examine,
+  type SeenPath,
+  withMode,
+} from "@drover/shared/pair/path-state";
 import type { FileLook } from "@drover/shared/pair/side";
 import { encodeStep } from "@drover/shared/pair/step";
 import type { ConflictVersion, PairConflict, PairStore } from "@drover/shared/pair/store";
-import { Spool } from "../delete/spool.js";
 import { Clashes } from "./clashes.js";
 import { mergePair } from "./merge.js";
+import { leave, PairPlan } from "./pair-plan.js";
+import { settleClashes } from "./settle-clashes.js";
 
 /** Paths that are examined at once: some of them are read. */
 const AT_ONCE = 16;
 /** Paths that are merged before they are examined. */
 const BATCH = 512;
-
-/** What is to be done with a path by a worker. */
-export interface PlannedStep {
-  name: string;
-  /** See step.ts. */
-  step: string;
-  /** The side that its job names, where a path has a step for each. Default: the remote one. */
-  side?: Side;
-  /** In which order: what frees a name comes before what needs it. */
-  phase: 1 | 2;
-}
-
-/** A path that is left as it is, for people. */
-export interface LeftPath {
-  name: string;
-  why: string;
-}
-
-/** Numbers that guards look at, of one side. */
-export interface SideCounts {
-  /** Tracked paths of which the side has a file now. */
-  present: number;
-  /** Of these those with other bytes than the ancestor. */
-  changed: number;
-  /** Files that the plan deletes there. */
-  deletes: number;
-}
-
-/** What a sync would do. Nothing of it was done yet. */
-export class PairPlan {
-  /** Paths that both sides are known to have held. */
-  tracked = 0;
-  /** Paths that a side has. */
-  paths = 0;
-  readonly sides: Record<Side, SideCounts> = {
-    local: { present: 0, changed: 0, deletes: 0 },
-    remote: { present: 0, changed: 0, deletes: 0 },
-  };
-  readonly counts = {
-    push: 0,
-    pull: 0,
-    "delete-local": 0,
-    "delete-remote": 0,
-    conflicts: 0,
-    left: 0,
-    listed: 0,
-  };
-  readonly steps = new Spool<PlannedStep>();
-  readonly left = new Spool<LeftPath>();
-  /** Paths whose ancestors change without a write to a side: the encoded ancestor in base64, "" to drop it. */
-  readonly notes = new Spool<[name: string, ancestor: string]>();
-  readonly conflicts = new Spool<PairConflict>();
-  /** Paths of which nothing can be told, or that stand in each other's way. */
-  unknown = 0;
-
-  close(): void {
-    for (const each of [this.steps, this.left, this.notes, this.conflicts]) each.close();
-  }
-}
 
 /**
  * Lists both sides and decides on every path. Nothing is changed, and the plan is valid for this moment alone: it is never
@@ -96,7 +45,7 @@ export async function planPair(
       batch = [];
     }
     await planBatch(batch, examiner, plan);
-    return clashes.size === 0 ? plan : await withoutClashes(plan, clashes);
+    return clashes.size === 0 ? plan : await settleClashes(plan, clashes, examiner.terms);
   } catch (error) {
     plan.close();
     throw error;
@@ -117,7 +66,8 @@ async function planBatch(batch: SeenPath[], examiner: Examiner, plan: PairPlan):
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, examineSome));
-  batch.forEach((seen, at) => add(seen, states[at] as Examined | TransferError, examiner.terms, plan));
+  for (const [at, seen] of batch.entries())
+    add(seen, states[at] as Examined | TransferError, examiner.terms, plan);
 }
 
 /** @throws TransferError for a name that one of the sides cannot have. */
@@ -144,7 +94,7 @@ function add(seen: SeenPath, state: Examined | TransferError, terms: PairTerms, 
     plan.sides[side].present++;
     if (state[side] === "changed") plan.sides[side].changed++;
   }
-  const decision = decide(state, terms);
+  const decision = withMode(decide(state, terms), state);
   switch (decision.do) {
     case "nothing":
       if (state.restamped) note(plan, seen, state);
@@ -199,51 +149,14 @@ function addStep(
   });
 }
 
-function note(plan: PairPlan, { name, local, remote, ancestor }: SeenPath, { sha256 }: Examined): void {
-  if (sha256 === undefined || local.is !== "file" || remote.is !== "file") return;
-  const mode = local.mode ?? remote.mode;
-  const noted: Ancestor = {
-    sha256,
-    sizeBytes: local.sizeBytes,
-    ...(mode === undefined ? {} : { mode }),
-    local: local.racy ? "" : local.stamp,
-    remote: remote.racy ? "" : remote.stamp,
-  };
+function note(plan: PairPlan, seen: SeenPath, { sha256 }: Examined): void {
+  const noted = sha256 === undefined ? undefined : ancestorOf(seen, sha256);
+  if (!noted) return;
+  const { name, ancestor } = seen;
   const isNoted = ancestor !== undefined && encodeAncestor(ancestor).equals(encodeAncestor(noted));
   if (!isNoted) plan.notes.add([name, encodeAncestor(noted).toString("base64")]);
 }
 
-function leave(plan: PairPlan, name: string, why: string): void {
-  plan.counts.left++;
-  plan.left.add({ name, why });
-}
-
 function versionOf({ stamp, sizeBytes, mtimeMs }: FileLook): ConflictVersion {
   return { stamp, sizeBytes, mtimeMs };
-}
-
-/** The plan without the paths that stand in each other's way: both sides keep them. */
-async function withoutClashes(plan: PairPlan, clashes: Clashes): Promise<PairPlan> {
-  const kept = new PairPlan();
-  try {
-    Object.assign(kept, { tracked: plan.tracked, paths: plan.paths, unknown: plan.unknown });
-    Object.assign(kept.sides, plan.sides);
-    Object.assign(kept.counts, plan.counts);
-    for await (const each of plan.left.all()) kept.left.add(each);
-    for await (const each of plan.notes.all()) if (!clashes.has(each[0])) kept.notes.add(each);
-    for await (const each of plan.conflicts.all()) kept.conflicts.add(each);
-    for await (const each of plan.steps.all()) {
-      if (!clashes.has(each.name)) kept.steps.add(each);
-      else {
-        kept.unknown++;
-        leave(kept, each.name, "blocked: one side has a file where the other one has a directory");
-      }
-    }
-    return kept;
-  } catch (error) {
-    kept.close();
-    throw error;
-  } finally {
-    plan.close();
-  }
 }

@@ -7,8 +7,8 @@ import { Spool } from "../delete/spool.js";
 import type { PlannedRun } from "../runs/plan.js";
 import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
 import { OTHER } from "./merge.js";
+import type { PlannedStep } from "./pair-plan.js";
 import { openPairSession, type PairRequest } from "./pair-session.js";
-import type { PlannedStep } from "./plan-pair.js";
 
 export const TAKES = ["local", "remote", "newest", "both"] as const;
 /** Which version of a conflict wins. */

@@ -3,8 +3,8 @@ import { encodeStep } from "@drover/shared/pair/step";
 import { Spool } from "../delete/spool.js";
 import type { PlannedRun } from "../runs/plan.js";
 import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
+import type { PlannedStep } from "./pair-plan.js";
 import { openPairSession, type PairRequest } from "./pair-session.js";
-import type { PlannedStep } from "./plan-pair.js";
 
 export interface RollbackOptions extends CarryOptions {
   dryRun: boolean;

@@ -4,8 +4,9 @@ import type { PlannedRun } from "../runs/plan.js";
 import type { RunEvents } from "../runs/run-handle.js";
 import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
 import { checkPlan } from "./guards.js";
+import type { LeftPath, PairPlan, PlannedStep } from "./pair-plan.js";
 import { openPairSession, type PairRequest, type PairSession } from "./pair-session.js";
-import { type LeftPath, type PairPlan, type PlannedStep, planPair } from "./plan-pair.js";
+import { planPair } from "./plan-pair.js";
 
 /** What a sync of a pair is told of while it goes on. */
 export interface PairEvents extends RunEvents {

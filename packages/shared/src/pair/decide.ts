@@ -56,7 +56,7 @@ export type LeaveReason =
   | "unknown";
 
 /** Why a path is a conflict that a person resolves. */
-export type ConflictReason = "both_changed" | "both_new" | "deleted_locally" | "deleted_remotely";
+export type ConflictReason = "both_changed" | "both_new" | "deleted_locally" | "deleted_remotely" | "type";
 
 /** What happens to a path. */
 export type Decision =
@@ -70,6 +70,8 @@ export type Decision =
   | { do: "delete"; to: Side; keeps: boolean; conflict: boolean }
   /** The version of the side `to` gets a name of its own, then `to` gets the version of the other side. */
   | { do: "set-aside"; to: Side; conflict: true }
+  /** The file of the side `to` gets a name of its own, and its name is free for a directory. */
+  | { do: "vacate"; to: Side; conflict: true }
   /** Both hold the same: that is noted. */
   | { do: "record" }
   /** Neither has it any more: what is noted goes. */

@@ -1,5 +1,13 @@
-import { type BigIntStats, lstatSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  type BigIntStats,
+  lstatSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { errnoCode, fileError, TransferError } from "../errors.js";
 import { safeRelative } from "../paths.js";
 import { ListingError } from "../storage/listing-error.js";
@@ -18,7 +26,7 @@ import {
  * An edit so soon before or after a look may leave the stamp as it is, in milliseconds: the clock of a file system ticks. A
  * tick of Linux is 10 ms at most.
  */
-const RACY_MS = 50;
+export const RACY_MS = 50;
 /** Times of files are exact to this, in milliseconds, once they went through a metadata field. */
 const TOLERANCE_MS = 1;
 
@@ -126,6 +134,19 @@ export class LocalSide implements PairSide {
 
   async removeOwn(name: string): Promise<void> {
     rmSync(this.location(name), { force: true });
+  }
+
+  async removeKept(location: string, runId: string): Promise<void> {
+    const end = location.lastIndexOf(`/${runId}/`);
+    if (end < 0) return;
+    rmSync(location, { force: true });
+    for (let at = dirname(location); at.length > end; at = dirname(at)) {
+      try {
+        rmdirSync(at);
+      } catch {
+        return; // something is in it, or it is gone
+      }
+    }
   }
 
   clockOffsetMs(): number {

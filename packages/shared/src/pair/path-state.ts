@@ -1,5 +1,5 @@
 import type { Ancestor } from "./ancestor.js";
-import type { PairTerms, PathState, Side, SideState } from "./decide.js";
+import type { Decision, PairTerms, PathState, Side, SideState } from "./decide.js";
 import type { FileLook, Look, PairSides } from "./side.js";
 
 /** A path and what is seen of it. */
@@ -14,6 +14,8 @@ export interface SeenPath {
 export interface Examined extends PathState {
   /** SHA-256 of the bytes that both sides hold, hexadecimal, where that is known. */
   sha256?: string;
+  /** The side whose permissions are to be those of the other one too; undefined if none was changed. */
+  modeFrom: Side | undefined;
   /** Whether a side that is `same` has another stamp than the ancestor: it is noted anew. */
   restamped: boolean;
 }
@@ -48,10 +50,13 @@ export async function examine(seen: SeenPath, examiner: Examiner): Promise<Exami
     remote: remote.state,
     equal: false,
     newer: undefined,
+    modeFrom: undefined,
     restamped: local.restamped || remote.restamped,
   };
   if (state.local !== "changed" || state.remote !== "changed") {
     if (ancestor && (state.local === "same" || state.remote === "same")) state.sha256 = ancestor.sha256;
+    if (ancestor && state.local === "same" && state.remote === "same")
+      state.modeFrom = changedMode(seen, ancestor, examiner.terms);
     return state;
   }
   const both = { local: seen.local as FileLook, remote: seen.remote as FileLook };
@@ -59,6 +64,19 @@ export async function examine(seen: SeenPath, examiner: Examiner): Promise<Exami
   if (sha256 !== undefined) return { ...state, equal: true, sha256 };
   if (examiner.terms.strategy === "newest-wins") state.newer = await newerOf(seen, both, examiner);
   return state;
+}
+
+/** Where permissions of equal bytes were changed on both sides, the local ones win. */
+function changedMode(
+  { local, remote }: SeenPath,
+  ancestor: Ancestor,
+  { direction }: PairTerms,
+): Side | undefined {
+  const isChanged = (look: Look, before: number | undefined) =>
+    look.is === "file" && look.mode !== undefined && before !== undefined && look.mode !== before;
+  if (direction !== "pull" && isChanged(local, ancestor.mode)) return "local";
+  if (direction !== "push" && isChanged(remote, ancestor.remoteMode)) return "remote";
+  return undefined;
 }
 
 async function stateOf(
@@ -131,4 +149,28 @@ async function newerOf(
 function mtimeOfStamp(stamp: string): number | undefined {
   const match = /^\d+:(\d+):\d+:\d+$/.exec(stamp);
   return match ? Number(BigInt(match[1] as string) / 1000n) / 1000 : undefined;
+}
+
+/**
+ * What both sides hold of a path whose bytes are the same.
+ *
+ * @param sha256 of the bytes, hexadecimal.
+ * @returns undefined where a side has no file.
+ */
+export function ancestorOf({ local, remote }: SeenPath, sha256: string): Ancestor | undefined {
+  if (local.is !== "file" || remote.is !== "file") return undefined;
+  return {
+    sha256,
+    sizeBytes: local.sizeBytes,
+    ...(local.mode === undefined ? {} : { mode: local.mode }),
+    ...(remote.mode === undefined ? {} : { remoteMode: remote.mode }),
+    local: local.racy ? "" : local.stamp,
+    remote: remote.racy ? "" : remote.stamp,
+  };
+}
+
+/** Decides on a path whose bytes are the same on both sides, where permissions were changed on one. */
+export function withMode(decision: Decision, { modeFrom }: Examined): Decision {
+  if (decision.do !== "nothing" || modeFrom === undefined) return decision;
+  return { do: "copy", to: modeFrom === "local" ? "remote" : "local", keeps: false, conflict: false };
 }

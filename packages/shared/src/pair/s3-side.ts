@@ -7,6 +7,7 @@ import { S3Client } from "../storage/s3/client.js";
 import { credentialsOf } from "../storage/s3/credentials.js";
 import { S3Lister } from "../storage/s3/lister.js";
 import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
+import { parseS3 } from "../storage/s3/name.js";
 import { etagOfVersion, S3Source } from "../storage/s3/source.js";
 import { S3Tree } from "../storage/s3/tree.js";
 import type { LookOptions } from "../storage/storage.js";
@@ -178,6 +179,12 @@ export class S3Side implements PairSide {
 
   async removeOwn(name: string, signal: AbortSignal): Promise<void> {
     await this.#bucket.remove(this.#tree.key(name), signal);
+  }
+
+  async removeKept(location: string, runId: string, signal: AbortSignal): Promise<void> {
+    const { bucket, key } = parseS3(location);
+    if (bucket !== this.#tree.bucket || !key.includes(`/${runId}/`)) return;
+    await this.#bucket.remove(key, signal);
   }
 
   clockOffsetMs(): number {

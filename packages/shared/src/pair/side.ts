@@ -76,6 +76,12 @@ export interface PairSide {
   readOwn(name: string, signal: AbortSignal): Promise<string | undefined>;
   writeOwn(name: string, text: string, signal: AbortSignal): Promise<void>;
   removeOwn(name: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Removes a version that a run has kept, and directories of that run that are empty then.
+   *
+   * @param location that the run noted. Its last components are the id of the run and the name.
+   */
+  removeKept(location: string, runId: string, signal: AbortSignal): Promise<void>;
   /** How far the clock of its service is ahead of this machine's, in milliseconds, as far as answers told; 0 for none. */
   clockOffsetMs(): number;
   close(): Promise<void>;

@@ -11,6 +11,8 @@ export interface DecidedStep {
   /** Stamps of the versions that were listed; "" for none. */
   local: string;
   remote: string;
+  /** A path above it that must not be a file any more on the side that is written: its own step may have failed. */
+  above?: string;
 }
 
 /** What a run did with a path of a side is taken back. */
@@ -21,29 +23,31 @@ export interface UndoStep {
 
 export type PairStep = DecidedStep | UndoStep;
 
-const DECISIONS = ["copy", "delete", "set-aside"] as const;
+const DECISIONS = ["copy", "delete", "set-aside", "vacate"] as const;
 
 /** Writes a step in a few characters, since each file's job has one. */
 export function encodeStep(step: PairStep): string {
   if (step.is === "undo") return JSON.stringify(step.entry);
-  const { decision, local, remote } = step;
-  const keeps = decision.do === "set-aside" ? false : decision.keeps;
+  const { decision, local, remote, above } = step;
+  const keeps = "keeps" in decision && decision.keeps;
   const to = decision.to === "local" ? "l" : "r";
   const flags = `${DECISIONS.indexOf(decision.do)}${to}${keeps ? "k" : ""}${decision.conflict ? "c" : ""}`;
-  return JSON.stringify([flags, local, remote]);
+  return JSON.stringify(above === undefined ? [flags, local, remote] : [flags, local, remote, above]);
 }
 
 /** Reads what {@link encodeStep} wrote. @throws Error for anything else. */
 export function decodeStep(text: string): PairStep {
-  const read = JSON.parse(text) as UndoEntry | [string, string, string];
+  const read = JSON.parse(text) as UndoEntry | [string, string, string, string?];
   if (!Array.isArray(read)) return { is: "undo", entry: read };
-  const [flags, local, remote] = read;
-  const match = /^([012])([lr])(k?)(c?)$/.exec(flags);
+  const [flags, local, remote, above] = read;
+  const match = /^([0-3])([lr])(k?)(c?)$/.exec(flags);
   if (!match || typeof local !== "string" || typeof remote !== "string") throw new Error("no step of a pair");
   const to: Side = match[2] === "l" ? "local" : "remote";
   const [keeps, conflict] = [match[3] === "k", match[4] === "c"];
   const what = DECISIONS[Number(match[1])] as (typeof DECISIONS)[number];
   const decision: CarriedDecision =
-    what === "set-aside" ? { do: what, to, conflict: true } : { do: what, to, keeps, conflict };
-  return { is: "decided", decision, local, remote };
+    what === "set-aside" || what === "vacate"
+      ? { do: what, to, conflict: true }
+      : { do: what, to, keeps, conflict };
+  return { is: "decided", decision, local, remote, ...(above === undefined ? {} : { above }) };
 }

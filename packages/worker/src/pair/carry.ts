@@ -5,7 +5,7 @@ import { failpoint } from "@drover/shared/failpoint";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Ancestor } from "@drover/shared/pair/ancestor";
 import type { Side } from "@drover/shared/pair/decide";
-import { fileLook } from "@drover/shared/pair/local-side";
+import { fileLook, RACY_MS } from "@drover/shared/pair/local-side";
 import { etagOfStamp, s3Stamp } from "@drover/shared/pair/s3-side";
 import type { FileLook, Look } from "@drover/shared/pair/side";
 import { digestOfFile } from "@drover/shared/storage/local/digest-of-file";
@@ -95,9 +95,9 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     failpoint("noted");
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
-    const written = stampOf(end, published, received.sizeBytes, toName);
-    const read = look.racy ? "" : look.stamp;
-    const { mode } = opened.entry;
+    const written = writtenOf(end, published, received.sizeBytes, toName);
+    const read = { stamp: look.racy ? "" : look.stamp, mode: look.mode ?? opened.entry.mode };
+    const [local, remote] = to === "remote" ? [read, written] : [written, read];
     return {
       outcome: published.outcome,
       verifiedBy,
@@ -106,8 +106,10 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
       ancestor: {
         sha256: received.sha256,
         sizeBytes: received.sizeBytes,
-        ...(mode === undefined ? {} : { mode }),
-        ...(to === "remote" ? { local: read, remote: written } : { local: written, remote: read }),
+        ...(local.mode === undefined ? {} : { mode: local.mode }),
+        ...(remote.mode === undefined ? {} : { remoteMode: remote.mode }),
+        local: local.stamp,
+        remote: remote.stamp,
       },
     };
   } catch (error) {
@@ -192,18 +194,24 @@ function writtenStamp(stamp: string, { tree }: PairEnd): string {
   return isS3(tree.root) ? etagOfStamp(stamp) : stamp.split(":").slice(0, 3).join(":");
 }
 
-/** The stamp of what was written; "" where it cannot be trusted. */
-function stampOf({ tree }: PairEnd, published: Published, sizeBytes: number, name: string): string {
-  if (isS3(tree.root)) return s3Stamp(sizeBytes, published.stamp);
+/** Stamp ("" where it cannot be trusted) and permissions of what was written. */
+function writtenOf(
+  { tree }: PairEnd,
+  published: Published,
+  sizeBytes: number,
+  name: string,
+): { stamp: string; mode: number | undefined } {
+  if (isS3(tree.root)) return { stamp: s3Stamp(sizeBytes, published.stamp), mode: undefined };
   const stat =
     published.stat ??
     (published.outcome === "unchanged"
       ? lstatSync(tree.path(name), { bigint: true, throwIfNoEntry: false })
       : undefined);
-  if (!stat?.isFile()) return "";
-  const look = fileLook(stat, Number(stat.ctimeMs));
+  if (!stat?.isFile()) return { stamp: "", mode: undefined };
+  const { stamp, mtimeMs, mode } = fileLook(stat, Number(stat.ctimeMs));
   // Its time was set: an edit in the same tick would show by the time, unless that is of this moment itself.
-  return Math.abs(Number(stat.ctimeMs) - look.mtimeMs) < 50 ? "" : look.stamp;
+  const isRacy = Math.abs(Number(stat.ctimeMs) - mtimeMs) < RACY_MS;
+  return { stamp: isRacy ? "" : stamp, mode };
 }
 
 function lateOf({ tree }: PairEnd, name: string, late: string): NonNullable<Transferred["late"]> {

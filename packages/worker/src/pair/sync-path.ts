@@ -3,7 +3,7 @@ import { failpoint } from "@drover/shared/failpoint";
 import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
 import { conflictName } from "@drover/shared/pair/conflict-name";
 import { type Decision, decide, type Side } from "@drover/shared/pair/decide";
-import { examine, type SeenPath } from "@drover/shared/pair/path-state";
+import { ancestorOf, examine, type SeenPath, withMode } from "@drover/shared/pair/path-state";
 import type { FileLook, Look } from "@drover/shared/pair/side";
 import { type DecidedStep, decodeStep } from "@drover/shared/pair/step";
 import type { ConflictVersion } from "@drover/shared/pair/store";
@@ -44,6 +44,7 @@ export class SyncPath implements Operation {
     await fenceOff(attempt, this.#pair);
     const step = decodeStep(attempt.job.p ?? "");
     if (step.is === "undo") return await undo(attempt, this.#pair, step.entry);
+    if (step.above !== undefined) await this.#checkAbove(step.above, step.decision.to);
     let { seen, decision } = await this.#planned(step);
     for (let round = 1; ; round++) {
       try {
@@ -60,6 +61,14 @@ export class SyncPath implements Operation {
         decision = undefined;
       }
     }
+  }
+
+  /** @throws TransferError if a file is still where a directory is to be. */
+  async #checkAbove(above: string, to: Side): Promise<void> {
+    const look = await this.#pair.sides[to].look(above, this.attempt.lease.signal);
+    if (look.is !== "file") return;
+    const why = `${above} is still a file on the ${to} side: the next sync tries again`;
+    throw new TransferError("path", why, { permanent: true, verdict: "ok" });
   }
 
   /** What was planned, if the local side still is what it was; the remote side shows that when it is written. */
@@ -92,7 +101,7 @@ export class SyncPath implements Operation {
     const { sides, spec } = this.#pair;
     const { signal } = this.attempt.lease;
     const state = await examine(seen, { sides, terms: spec, clockOffsetMs: spec.clockOffsetMs, signal });
-    const decision = decide(state, spec);
+    const decision = withMode(decide(state, spec), state);
     const isNoted = decision.do === "record" || (decision.do === "nothing" && state.restamped);
     if (isNoted && state.sha256 !== undefined) this.#equal = ancestorOf(seen, state.sha256);
     return decision;
@@ -118,7 +127,11 @@ export class SyncPath implements Operation {
       case "delete":
         return await this.#delete(decision, seen);
       case "set-aside":
-        return await this.#setAside(decision.to, seen);
+        await this.#setAside(decision.to, seen);
+        return await this.#copy({ to: decision.to, keeps: false, conflict: true }, seen);
+      case "vacate":
+        await this.#setAside(decision.to, seen);
+        return await this.#remove({ to: decision.to, keeps: false, conflict: true }, seen);
     }
   }
 
@@ -189,13 +202,22 @@ export class SyncPath implements Operation {
     { to, keeps, conflict }: { to: Side; keeps: boolean; conflict: boolean },
     seen: SeenPath,
   ): Promise<FileEnd> {
+    const { name } = seen;
+    if (seen[to].is !== "file") throw changed(name);
+    // A listing may lie: the other side is asked once more.
+    const other = await this.#pair.sides[OTHER[to]].look(name, this.attempt.lease.signal);
+    if (other.is !== "absent") throw changed(name);
+    return await this.#remove({ to, keeps, conflict }, seen);
+  }
+
+  async #remove(
+    { to, keeps, conflict }: { to: Side; keeps: boolean; conflict: boolean },
+    seen: SeenPath,
+  ): Promise<FileEnd> {
     const { attempt } = this;
     const { name } = seen;
     const look = seen[to];
     if (look.is !== "file") throw changed(name);
-    // A listing may lie: the other side is asked once more.
-    const other = await this.#pair.sides[OTHER[to]].look(name, attempt.lease.signal);
-    if (other.is !== "absent") throw changed(name);
     failpoint("pair-delete");
     await removeFrom(attempt, this.#pair, { to, name, look, keeps });
     return {
@@ -206,12 +228,13 @@ export class SyncPath implements Operation {
         action: `delete-${to}`,
         conflict,
         ...(keeps ? { backup: this.#pair.ends[to].kept(name) } : {}),
+        ...(this.#copies.length > 0 ? { copies: this.#copies } : {}),
       },
     };
   }
 
-  /** Gives the version of a side a name of its own, where the direction allows on both sides, and replaces it. */
-  async #setAside(to: Side, seen: SeenPath): Promise<FileEnd> {
+  /** Gives the version of a side a name of its own, where the direction allows on both sides. */
+  async #setAside(to: Side, seen: SeenPath): Promise<void> {
     const { attempt } = this;
     const { sides, spec } = this.#pair;
     const { name } = seen;
@@ -227,7 +250,7 @@ export class SyncPath implements Operation {
       if (await this.#copyAside({ copy, to, on, look, sha256 }, name)) {
         this.#copies.push(copy);
         failpoint("set-aside");
-        return await this.#copy({ to, keeps: false, conflict: true }, seen);
+        return;
       }
     }
     throw new TransferError("io", `no name is free for the other version of ${name}`, { permanent: true });
@@ -276,19 +299,6 @@ export class SyncPath implements Operation {
 function plannedLook(stamp: string): Look {
   if (stamp === "") return { is: "absent" };
   return { is: "file", stamp, sizeBytes: Number(stamp.slice(0, stamp.indexOf(":"))), mtimeMs: 0 };
-}
-
-/** The ancestor of two versions with the same bytes. */
-function ancestorOf({ local, remote, ancestor }: SeenPath, sha256: string): Ancestor | undefined {
-  if (local.is !== "file" || remote.is !== "file") return ancestor;
-  const mode = local.mode ?? remote.mode;
-  return {
-    sha256,
-    sizeBytes: local.sizeBytes,
-    ...(mode === undefined ? {} : { mode }),
-    local: local.racy ? "" : local.stamp,
-    remote: remote.racy ? "" : remote.stamp,
-  };
 }
 
 function versionOf({ stamp, sizeBytes, mtimeMs }: FileLook): ConflictVersion {

@@ -1,0 +1,144 @@
+import type { PairTerms, Side } from "@drover/shared/pair/decide";
+import { type DecidedStep, decodeStep, encodeStep } from "@drover/shared/pair/step";
+import type { Clash, Clashes } from "./clashes.js";
+import { leave, PairPlan, type PlannedStep } from "./pair-plan.js";
+
+/** What becomes of a file that is in the way of a directory. */
+type Way =
+  /** The ordinary table, removals first. */
+  | "in-order"
+  /** The file gets another name, then the directory comes. */
+  | "vacate"
+  /** A person decides. */
+  | "list"
+  /** Both sides stay as they are. */
+  | "blocked"
+  /** One side has both: the file is synced, what is below it is not. */
+  | "file-alone";
+
+/** What is planned for the paths of a clash. */
+interface Planned {
+  /** The step of the file itself. */
+  own: DecidedStep | undefined;
+  /** Whether anything below it is written to the side of the file. */
+  brings: boolean;
+}
+
+/**
+ * Orders the steps of paths that are a file on one side and a directory on the other: no strategy destroys a directory with
+ * new content. It keeps the name, and the file's version gets a name of its own.
+ *
+ * @param plan is closed. @returns another one.
+ */
+export async function settleClashes(plan: PairPlan, clashes: Clashes, terms: PairTerms): Promise<PairPlan> {
+  const kept = new PairPlan();
+  try {
+    Object.assign(kept, { tracked: plan.tracked, paths: plan.paths, unknown: plan.unknown });
+    Object.assign(kept.sides, plan.sides);
+    Object.assign(kept.counts, plan.counts);
+    const planned = new Map<string, Planned>();
+    for await (const step of plan.steps.all()) note(step, clashes.of(step.name), planned);
+    for await (const each of plan.left.all()) kept.left.add(each);
+    for await (const each of plan.notes.all()) kept.notes.add(each);
+    for await (const each of plan.conflicts.all()) kept.conflicts.add(each);
+    for await (const step of plan.steps.all()) {
+      const clash = clashes.of(step.name);
+      if (!clash) kept.steps.add(step);
+      else add(kept, step, clash, wayOf(clash, planned.get(clash.name), terms));
+    }
+    return kept;
+  } catch (error) {
+    kept.close();
+    throw error;
+  } finally {
+    plan.close();
+  }
+}
+
+function note({ name, step }: PlannedStep, clash: Clash | undefined, planned: Map<string, Planned>): void {
+  if (!clash) return;
+  const known = planned.get(clash.name) ?? { own: undefined, brings: false };
+  planned.set(clash.name, known);
+  const decoded = decodeStep(step);
+  if (decoded.is !== "decided") return;
+  if (name === clash.name) known.own = decoded;
+  else if (decoded.decision.do !== "delete") known.brings = true;
+}
+
+function wayOf({ files, directories }: Clash, planned: Planned | undefined, terms: PairTerms): Way {
+  for (const side of files) if (directories.has(side)) return files.size === 2 ? "file-alone" : "blocked";
+  const [side] = files;
+  if (files.size !== 1 || side === undefined) return "blocked";
+  const own = planned?.own?.decision;
+  if (own?.do === "delete" && own.to === side) return "in-order";
+  const { direction, strategy } = terms;
+  if (own && !planned.brings) return "in-order";
+  if (strategy === "manual") return "list";
+  if (direction === "bidirectional") return "vacate";
+  // One way: only the side that is written may make room, and only if its strategy lets the other one win.
+  const written: Side = direction === "pull" ? "local" : "remote";
+  if (side !== written) return "blocked";
+  return strategy === `${written}-wins` ? "blocked" : "vacate";
+}
+
+function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void {
+  const { name, step } = planned;
+  const isFile = name === clash.name;
+  const decoded = decodeStep(step) as DecidedStep;
+  const why = "one side has a file where the other one has a directory";
+  const block = (reason: string) => {
+    uncount(plan, decoded);
+    plan.unknown++;
+    leave(plan, name, reason);
+  };
+  if (way === "blocked") return block(`blocked: ${why}`);
+  if (way === "file-alone") {
+    if (isFile) plan.steps.add(planned);
+    else block(`refused name: ${clash.name} is a file`);
+    return;
+  }
+  if (way === "list") {
+    uncount(plan, decoded);
+    if (!isFile) {
+      leave(plan, name, `waits: ${clash.name} is a conflict`);
+      return;
+    }
+    plan.counts.listed++;
+    plan.counts.conflicts++;
+    plan.conflicts.add({ path: name, reason: "type", listedMs: Date.now() });
+    return;
+  }
+  const [side] = clash.files;
+  const fileSide = side as Side;
+  if (way === "in-order") {
+    // What is below waits for the file to go.
+    const above = !isFile && decoded.decision.to === fileSide ? { above: clash.name } : {};
+    plan.steps.add({ ...planned, step: encodeStep({ ...decoded, ...above }) });
+    return;
+  }
+  uncount(plan, decoded);
+  if (isFile) {
+    count(plan, { do: "delete", to: fileSide });
+    plan.counts.conflicts++;
+    const vacate = { do: "vacate", to: fileSide, conflict: true } as const;
+    plan.steps.add({ name, step: encodeStep({ ...decoded, decision: vacate }), phase: 1 });
+    return;
+  }
+  // The whole directory comes, what was to be deleted with it too.
+  if (decoded.decision.to !== fileSide && decoded.decision.do !== "delete") return block(`blocked: ${why}`);
+  count(plan, { do: "copy", to: fileSide });
+  const decision = { do: "copy", to: fileSide, keeps: false, conflict: false } as const;
+  plan.steps.add({ name, step: encodeStep({ ...decoded, decision, above: clash.name }), phase: 2 });
+}
+
+function uncount(plan: PairPlan, { decision }: DecidedStep): void {
+  count(plan, decision, -1);
+  if (decision.conflict) plan.counts.conflicts--;
+}
+
+function count(plan: PairPlan, { do: what, to }: { do: string; to: Side }, by = 1): void {
+  if (what === "delete") {
+    plan.counts[`delete-${to}`] += by;
+    plan.sides[to].deletes += by;
+  } else plan.counts[to === "remote" ? "push" : "pull"] += by;
+}
