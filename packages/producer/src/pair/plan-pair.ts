@@ -11,7 +11,7 @@ import {
 } from "@drover/shared/pair/path-state";
 import type { FileLook } from "@drover/shared/pair/side";
 import { encodeStep } from "@drover/shared/pair/step";
-import type { ConflictVersion, PairConflict, PairStore } from "@drover/shared/pair/store";
+import type { ConflictVersion, PairStore } from "@drover/shared/pair/store";
 import { Clashes } from "./clashes.js";
 import { mergePair } from "./merge.js";
 import { leave, PairPlan } from "./pair-plan.js";

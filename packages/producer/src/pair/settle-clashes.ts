@@ -91,7 +91,10 @@ function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void
     plan.unknown++;
     leave(plan, name, reason);
   };
-  if (way === "blocked") return block(`blocked: ${why}`);
+  if (way === "blocked") {
+    block(`blocked: ${why}`);
+    return;
+  }
   if (way === "file-alone") {
     if (isFile) plan.steps.add(planned);
     else block(`refused name: ${clash.name} is a file`);
@@ -125,7 +128,10 @@ function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void
     return;
   }
   // The whole directory comes, what was to be deleted with it too.
-  if (decoded.decision.to !== fileSide && decoded.decision.do !== "delete") return block(`blocked: ${why}`);
+  if (decoded.decision.to !== fileSide && decoded.decision.do !== "delete") {
+    block(`blocked: ${why}`);
+    return;
+  }
   count(plan, { do: "copy", to: fileSide });
   const decision = { do: "copy", to: fileSide, keeps: false, conflict: false } as const;
   plan.steps.add({ name, step: encodeStep({ ...decoded, decision, above: clash.name }), phase: 2 });

@@ -1,0 +1,202 @@
+import { chmodSync, existsSync, readFileSync, rmSync, statSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect } from "vitest";
+import type { Sandbox } from "../../harness/drover.js";
+import type { Work } from "../../harness/fixtures.js";
+import { it } from "../../harness/s3-fixtures.js";
+
+/** Syncs two directories, and lets the clock of the file system go on, so that no later edit is of the same tick. */
+async function sync(box: Sandbox, work: Work, ...args: string[]) {
+  await sleep(60);
+  const done = await box.run(["bisync", work.at("a"), work.at("b"), "--json", ...args]);
+  return { ...done, result: JSON.parse(done.stdout) as Result };
+}
+
+interface Result {
+  run: string | null;
+  in_sync: boolean;
+  items: { path: string; action: string; status: string; copies?: string[]; backup?: string }[];
+  stopped?: { code: string };
+}
+
+const read = (work: Work, path: string) => readFileSync(work.at(path), "utf8");
+
+describe("drover conflicts and drover resolve", () => {
+  it("resolve what was listed, and keep the version that loses", async ({ box, work }) => {
+    work.write({ "a/one": "1", "a/two": "2", "a/three": "3", "b/four": "4" });
+    expect((await sync(box, work)).code).toBe(0);
+    work.write({ "a/one": "local", "b/one": "remote", "a/two": "l2", "b/two": "r2", "b/three": "r3" });
+    rmSync(work.at("a/three"));
+    const listed = await sync(box, work, "--conflict", "manual");
+    expect(listed.code).toBe(1);
+    expect(listed.result.items.map(({ path, action }) => [path, action]).sort()).toEqual([
+      ["one", "listed"],
+      ["three", "listed"],
+      ["two", "listed"],
+    ]);
+    const shown = await box.run(["conflicts", work.at("a")]);
+    expect(shown.code).toBe(1);
+    expect(shown.stdout).toContain("! three (deleted locally)");
+
+    expect((await box.run(["resolve", work.at("a"), "one", "--take", "remote"])).code).toBe(0);
+    expect(read(work, "a/one")).toBe("remote");
+    const both = await box.run(["resolve", work.at("a"), "two", "--take", "both", "--json"]);
+    const [copied] = (JSON.parse(both.stdout) as Result).items;
+    expect(read(work, "a/two")).toBe("r2");
+    expect(read(work, `b/${copied?.copies?.[0]}`)).toBe("l2");
+    expect((await box.run(["resolve", work.at("a"), "three", "--take", "local"])).code).toBe(0);
+    expect(existsSync(work.at("b/three"))).toBe(false);
+    expect((await box.run(["conflicts", work.at("a")])).code).toBe(0);
+    expect((await sync(box, work)).result).toMatchObject({ in_sync: true });
+  });
+
+  it("does nothing with a version that was changed since it was listed", async ({ box, work }) => {
+    work.write({ "a/one": "1" });
+    await sync(box, work);
+    work.write({ "a/one": "local", "b/one": "remote" });
+    await sync(box, work, "--conflict", "manual");
+    await sleep(60);
+    work.write({ "a/one": "changed again" });
+    const resolved = await box.run(["resolve", work.at("a"), "one", "--take", "remote"]);
+    expect(resolved.code).not.toBe(0);
+    expect(read(work, "a/one")).toBe("changed again");
+    expect(read(work, "b/one")).toBe("remote");
+    expect((await box.run(["resolve", work.at("a"), "other", "--take", "remote"])).code).toBe(2);
+  });
+});
+
+describe("drover rollback", () => {
+  it("takes back a run: versions, new files, deletions and conflict copies; and itself", async ({
+    box,
+    work,
+  }) => {
+    work.write({ "a/changed": "1", "a/deleted": "2", "a/both": "3" });
+    await sync(box, work);
+    work.write({ "a/changed": "new", "b/added": "4", "a/both": "l", "b/both": "r" });
+    rmSync(work.at("b/deleted"));
+    await sleep(60);
+    const { result } = await sync(box, work, "--conflict", "backup-both");
+    const copy = result.items.find(({ path }) => path === "both")?.copies?.[0] as string;
+    expect(read(work, `a/${copy}`)).toBe("l");
+
+    const back = await box.run(["rollback", result.run as string, "--json"]);
+    expect(back.stderr).toBe("");
+    expect(back.code).toBe(0);
+    expect(read(work, "b/changed")).toBe("1");
+    expect(read(work, "a/changed")).toBe("new");
+    expect(read(work, "a/deleted")).toBe("2");
+    expect(existsSync(work.at("a/added"))).toBe(false);
+    expect(read(work, "a/both")).toBe("l");
+    expect(existsSync(work.at(`a/${copy}`))).toBe(false);
+    expect(existsSync(work.at(`b/${copy}`))).toBe(false);
+
+    const again = await box.run(["rollback", (JSON.parse(back.stdout) as Result).run as string]);
+    expect(again.code).toBe(0);
+    expect(read(work, "b/changed")).toBe("new");
+    expect(read(work, "a/both")).toBe("r");
+    expect(existsSync(work.at("a/deleted"))).toBe(false);
+    expect((await sync(box, work)).result).toMatchObject({ in_sync: true });
+  });
+
+  it("leaves alone what was changed since", async ({ box, work }) => {
+    work.write({ "a/one": "1", "a/two": "2" });
+    await sync(box, work);
+    work.write({ "a/one": "11", "a/two": "22" });
+    const { result } = await sync(box, work);
+    work.write({ "b/one": "edited" });
+    const back = await box.run(["rollback", result.run as string]);
+    expect(back.code).toBe(1);
+    expect(read(work, "b/one")).toBe("edited");
+    expect(read(work, "b/two")).toBe("2");
+  });
+});
+
+describe("a file in the way of a directory", () => {
+  it("that was only deleted makes room", async ({ box, work }) => {
+    work.write({ "a/p": "file", "a/q": "1" });
+    await sync(box, work);
+    rmSync(work.at("a/p"));
+    work.write({ "a/p/x": "below" });
+    const { result } = await sync(box, work);
+    expect(result).toMatchObject({ in_sync: true });
+    expect(read(work, "b/p/x")).toBe("below");
+  });
+
+  it("that was changed gets another name on both sides", async ({ box, work }) => {
+    work.write({ "a/p": "file", "a/q": "1" });
+    await sync(box, work);
+    rmSync(work.at("a/p"));
+    work.write({ "a/p/x": "below", "b/p": "changed" });
+    const { result } = await sync(box, work);
+    const copy = result.items.find(({ path }) => path === "p")?.copies?.[0] as string;
+    expect(read(work, "b/p/x")).toBe("below");
+    expect(read(work, `a/${copy}`)).toBe("changed");
+    expect(read(work, `b/${copy}`)).toBe("changed");
+    expect((await sync(box, work)).result).toMatchObject({ in_sync: true, items: [] });
+  });
+
+  it("is blocked where the side must not be written", async ({ box, work }) => {
+    work.write({ "a/p": "file", "a/q": "1" });
+    await sync(box, work);
+    rmSync(work.at("a/p"));
+    work.write({ "a/p/x": "below", "b/p": "changed" });
+    const { code } = await sync(box, work, "--direction", "pull");
+    expect(code).toBe(1);
+    expect(read(work, "a/p/x")).toBe("below");
+    expect(read(work, "b/p")).toBe("changed");
+  });
+});
+
+describe("permissions", () => {
+  it("that were changed alone come to the other side, in both directions", async ({ box, work }) => {
+    work.write({ "a/one": "1", "a/two": "2" });
+    chmodSync(work.at("a/one"), 0o644);
+    await sync(box, work);
+    chmodSync(work.at("a/one"), 0o600);
+    chmodSync(work.at("b/two"), 0o700);
+    await sync(box, work);
+    expect(statSync(work.at("b/one")).mode & 0o777).toBe(0o600);
+    expect(statSync(work.at("a/two")).mode & 0o777).toBe(0o700);
+    expect((await sync(box, work)).result).toMatchObject({ in_sync: true, items: [] });
+  });
+});
+
+describe("what runs have replaced", () => {
+  it("is kept, and goes with --keep-backups", async ({ box, work }) => {
+    work.write({ "a/one": "1" });
+    await sync(box, work);
+    work.write({ "a/one": "22" });
+    const { result } = await sync(box, work);
+    const kept = result.items[0]?.backup as string;
+    expect(readFileSync(kept, "utf8")).toBe("1");
+    expect((await box.run(["pairs", "show", work.at("a")])).stdout).toMatch(/^backups +1 versions, 1 B$/m);
+    work.write({ "a/one": "333" });
+    await sync(box, work, "--keep-backups", "0");
+    expect(existsSync(kept)).toBe(false);
+    expect((await box.run(["rollback", result.run as string])).code).toBe(2);
+  });
+});
+
+describe("a pair of a directory and S3", () => {
+  it("is kept the same in both directions, and taken back", async ({ box, work, s3 }) => {
+    const { env } = s3;
+    const args = ["bisync", work.at("a"), s3.url("side")];
+    work.write({ "a/one": "1", "a/sub/two": "2" });
+    await s3.put("side/three", "3");
+    expect((await box.run(args, { env })).code).toBe(0);
+    expect(read(work, "a/three")).toBe("3");
+    expect((await s3.get("side/sub/two")).toString()).toBe("2");
+    await sleep(60);
+    work.write({ "a/one": "local" });
+    await s3.put("side/one", "remote!");
+    await s3.remove("side/sub/two");
+    const done = await box.run([...args, "--conflict", "remote-wins", "--json"], { env });
+    const result = JSON.parse(done.stdout) as Result;
+    expect(read(work, "a/one")).toBe("remote!");
+    expect(existsSync(work.at("a/sub/two"))).toBe(false);
+    expect((await box.run([...args, "--json"], { env })).stdout).toContain('"items":[]');
+    expect((await box.run(["rollback", result.run as string], { env })).code).toBe(0);
+    expect(read(work, "a/one")).toBe("local");
+    expect(read(work, "a/sub/two")).toBe("2");
+  });
+});
