@@ -7,8 +7,8 @@ export interface Clash {
   name: string;
   /** Sides that have the file. */
   files: ReadonlySet<Side>;
-  /** Sides that have something below it. */
-  directories: Set<Side>;
+  /** How many paths each side has below it. */
+  below: Record<Side, number>;
 }
 
 /** Finds paths that are a file's and a directory's: `a` and `a/b`. Paths come in byte order. */
@@ -30,10 +30,10 @@ export class Clashes {
     this.#files = this.#files.filter((file) => compareKeys(`${file.name}0`, name) > 0);
     for (const file of this.#files) {
       if (!name.startsWith(`${file.name}/`)) continue;
-      for (const side of here) file.directories.add(side);
+      for (const side of here) file.below[side]++;
       this.#clashing.set(file.name, file);
     }
-    this.#files.push({ name, files: here, directories: new Set() });
+    this.#files.push({ name, files: here, below: { local: 0, remote: 0 } });
   }
 
   /** The outermost clash that a path is the file of, or below; undefined if there is none. */

@@ -1,6 +1,7 @@
 import type { PairTerms, Side } from "@drover/shared/pair/decide";
 import { type DecidedStep, decodeStep, encodeStep } from "@drover/shared/pair/step";
 import type { Clash, Clashes } from "./clashes.js";
+import { OTHER } from "./merge.js";
 import { leave, PairPlan, type PlannedStep } from "./pair-plan.js";
 
 /** What becomes of a file that is in the way of a directory. */
@@ -20,8 +21,8 @@ type Way =
 interface Planned {
   /** The step of the file itself. */
   own: DecidedStep | undefined;
-  /** Whether anything below it is written to the side of the file. */
-  brings: boolean;
+  /** How many paths below it are deleted. */
+  deletes: number;
 }
 
 /**
@@ -57,22 +58,23 @@ export async function settleClashes(plan: PairPlan, clashes: Clashes, terms: Pai
 
 function note({ name, step }: PlannedStep, clash: Clash | undefined, planned: Map<string, Planned>): void {
   if (!clash) return;
-  const known = planned.get(clash.name) ?? { own: undefined, brings: false };
+  const known = planned.get(clash.name) ?? { own: undefined, deletes: 0 };
   planned.set(clash.name, known);
   const decoded = decodeStep(step);
   if (decoded.is !== "decided") return;
   if (name === clash.name) known.own = decoded;
-  else if (decoded.decision.do !== "delete") known.brings = true;
+  else if (decoded.decision.do === "delete") known.deletes++;
 }
 
-function wayOf({ files, directories }: Clash, planned: Planned | undefined, terms: PairTerms): Way {
-  for (const side of files) if (directories.has(side)) return files.size === 2 ? "file-alone" : "blocked";
+function wayOf({ files, below }: Clash, planned: Planned | undefined, terms: PairTerms): Way {
+  for (const side of files) if (below[side] > 0) return files.size === 2 ? "file-alone" : "blocked";
   const [side] = files;
   if (files.size !== 1 || side === undefined) return "blocked";
   const own = planned?.own?.decision;
   if (own?.do === "delete" && own.to === side) return "in-order";
   const { direction, strategy } = terms;
-  if (own && !planned.brings) return "in-order";
+  // The file comes if all of the directory goes.
+  if (own && planned.deletes === below[OTHER[side]]) return "in-order";
   if (strategy === "manual") return "list";
   if (direction === "bidirectional") return "vacate";
   // One way: only the side that is written may make room, and only if its strategy lets the other one win.

@@ -1,6 +1,8 @@
 import {
   type BigIntStats,
+  existsSync,
   lstatSync,
+  mkdirSync,
   readFileSync,
   renameSync,
   rmdirSync,
@@ -44,6 +46,8 @@ export class LocalSide implements PairSide {
   }
 
   async *list(): AsyncGenerator<ListedPath> {
+    // A pair that was synced before has a marker, which is missed before anything is listed.
+    if (!existsSync(this.root)) return;
     let last = "";
     for await (const found of walk(this.root, { names: true, wanted: () => true })) {
       if (found.is === "failed") {
@@ -82,7 +86,7 @@ export class LocalSide implements PairSide {
       return { is: "unknown", why: fileError(error, "look at it").message };
     }
     if (!stat) return this.#behindLink(name) ?? { is: "absent" };
-    if (stat.isDirectory()) return { is: "unknown", why: "it is a directory" };
+    if (stat.isDirectory()) return { is: "absent" }; // there is no file
     if (!stat.isFile()) return { is: "unknown", why: "it is not a regular file" };
     return this.#behindLink(name) ?? fileLook(stat, Date.now());
   }
@@ -125,6 +129,7 @@ export class LocalSide implements PairSide {
   async writeOwn(name: string, text: string): Promise<void> {
     const path = this.location(name);
     try {
+      mkdirSync(this.root, { recursive: true });
       writeFileSync(`${path}.new`, text, { flush: true });
       renameSync(`${path}.new`, path);
     } catch (error) {
