@@ -33,6 +33,7 @@ import { mirrorRoutes } from "./mirror/routes.js";
 import { auditRoute } from "./operate/audit.js";
 import { FleetMetrics, metricsRoute } from "./operate/metrics.js";
 import { operateRoutes } from "./operate/routes.js";
+import { pairRoutes } from "./pairs/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
 import { DispatchWindow } from "./schedule/dispatch-window.js";
@@ -143,6 +144,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
   const dispatcher = new EventDispatcher(context, queue);
   const fleetQueue = new Queue(keys.fleetQueue(), { connection: redis, prefix: keys.queuePrefix() });
   fleetQueue.on("error", () => {}); // availability tells that Redis is away
+  const pairs = pairRoutes(context);
   let document: unknown;
   const routes: Route[] = [
     ...openRoutes(
@@ -160,6 +162,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     ...notificationRoutes(config, reception),
     ...eventRoutes(queue, reception),
     ...mirrorRoutes(engine, durable, config.mirrors),
+    ...pairs.routes,
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;
@@ -207,7 +210,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
       await Promise.all([once(server, "close"), dispatcher.stop(), periodic.stop(), webhooks.stop()]);
-      await keeper.stop();
+      await Promise.all([keeper.stop(), pairs.syncs.stop()]);
       clearTimeout(timer);
       availability.close();
       durable.close();

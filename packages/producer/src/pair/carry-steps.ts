@@ -21,6 +21,8 @@ const KEEP_BACKUPS_MS = 30 * 24 * 3_600_000;
 
 export interface CarryOptions extends Pick<SubmitOptions, "startPool" | "stateDir" | "keepRuns" | "live"> {
   events: RunEvents;
+  /** Called with the id of the run once it was submitted. */
+  submitted?(runId: string): void;
   /** How long what runs have replaced is kept, in milliseconds. Default: 30 days. */
   keepBackupsMs?: number;
 }
@@ -77,6 +79,7 @@ export async function carrySteps(
     ...(live === undefined ? {} : { live }),
     warn: (message) => events.warn(message),
   });
+  options.submitted?.(handle.run.id);
   const solved: string[] = [];
   const settled = (outcome: Outcome) => {
     const isListed = outcome.pair?.action === "listed";
