@@ -96,25 +96,27 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
         throw new Problem(403, `${each} is not below ${config.roots.join(" or ")}: the server's --root says what is`);
     return planned;
   };
-  const own = (local: string, body: TermsBody) => ({
+  /** Backups are beside the directories, where the workers that write to these may write too. */
+  const own = (local: string, remote: string, body: TermsBody) => ({
     stateDir: config.stateDir,
     waitMs: WAIT_MS,
     backupDirs: {
-      // Beside the directory, where the workers that write to it may write too.
-      local: body.backup_dir ?? `${dirname(local)}/.drover-backups`,
-      ...(body.remote_backup_dir === undefined ? {} : { remote: body.remote_backup_dir }),
+      local: body.backup_dir ?? backupBeside(local),
+      ...(body.remote_backup_dir === undefined
+        ? remote.startsWith("/") && { remote: backupBeside(remote) }
+        : { remote: body.remote_backup_dir }),
     },
   });
   const sync = async (local: string, remote: string, body: TermsBody, last?: PairRecord["terms"]): Promise<Reply> => {
     const planned = await plan(local, remote, body);
-    const request = requestOf(body, last, own(planned.spec.root, body));
+    const request = requestOf(body, last, own(planned.spec.root, remote, body));
     const begun = await told(syncs.sync(planned, request, body.dry_run ?? false));
     const pair = (await allPairs(engine.redis, engine.keys)).find((each) => each.local === planned.spec.root);
     return replyOf(begun, pair?.id);
   };
   const again = async (record: PairRecord) => {
     const planned = await plan(record.local, record.remote, {});
-    const request = requestOf({ conflict: "manual", backup: "all" }, record.terms, own(record.local, {}));
+    const request = requestOf({ conflict: "manual", backup: "all" }, record.terms, own(record.local, record.remote, {}));
     return { planned, request };
   };
   const routes = [
@@ -233,6 +235,10 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
     }),
   ];
   return { routes, syncs };
+}
+
+function backupBeside(directory: string): string {
+  return `${dirname(directory)}/.drover-backups`;
 }
 
 function replyOf({ run, planned, left }: BegunSync, pair: string | undefined): Reply {

@@ -1,0 +1,67 @@
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect } from "vitest";
+import { it, type TestService } from "../../harness/service.js";
+
+/** Waits until the run of an answer is over. */
+async function carried(service: TestService, answer: Awaited<ReturnType<TestService["ask"]>>) {
+  expect(answer.status, answer.text).toBe(202);
+  const { run, pair } = answer.body as { run: string; pair: string };
+  const { body } = await service.ask(`/api/v1/runs/${run}?wait=30`);
+  expect(body).toMatchObject({ state: "done", failed: 0 });
+  // The pair is noted as synced right after that.
+  for (;;) {
+    const { ended_at } = (await service.ask(`/api/v1/pairs/${pair}`)).body;
+    if (ended_at !== null) break;
+    await sleep(20);
+  }
+  await sleep(60); // no later edit is of the tick of the file system in which this was written
+  return { run, pair };
+}
+
+describe("pairs over HTTP", () => {
+  it("are synced, their conflicts resolved, and their runs taken back", async ({ serve, work }) => {
+    work.write({ "data/a/one": "1", "data/a/two": "2" });
+    mkdirSync(work.at("data/b"));
+    const service = await serve(["--root", work.at("data")]);
+    const pair = { local: work.at("data/a"), remote: work.at("data/b"), conflict: "manual" };
+    const dry = await service.ask("/api/v1/pairs", { json: { ...pair, dry_run: true } });
+    expect(dry.body).toMatchObject({ run: null, planned: { push: 2, pull: 0 } });
+    const { pair: id } = await carried(service, await service.ask("/api/v1/pairs", { json: pair }));
+    expect(readFileSync(work.at("data/b/two"), "utf8")).toBe("2");
+
+    work.write({ "data/a/one": "local", "data/b/one": "remote", "data/b/two": "22" });
+    await carried(service, await service.ask(`/api/v1/pairs/${id}/sync`, { method: "POST" }));
+    expect(readFileSync(work.at("data/a/two"), "utf8")).toBe("22");
+    const { body } = await service.ask(`/api/v1/pairs/${id}/conflicts`);
+    expect(body.conflicts).toMatchObject([{ path: "one", reason: "both_changed", local: { size: 5 } }]);
+    expect((await service.ask("/api/v1/pairs")).body.pairs).toMatchObject([{ id, conflicts: 1 }]);
+
+    const asked = await service.ask(`/api/v1/pairs/${id}/resolve`, { json: { take: "local" } });
+    const resolved = await carried(service, asked);
+    expect(readFileSync(work.at("data/b/one"), "utf8")).toBe("local");
+    await carried(service, await service.ask(`/api/v1/runs/${resolved.run}/rollback`, { method: "POST" }));
+    expect(readFileSync(work.at("data/b/one"), "utf8")).toBe("remote");
+  });
+
+  it("are refused outside of the roots, and where a guard stops them", async ({ serve, work }) => {
+    work.write({ "data/a/one": "1", "data/a/two": "2", "other/x": "1" });
+    mkdirSync(work.at("data/b"));
+    const service = await serve(["--root", work.at("data")]);
+    const local = work.at("data/a");
+    const outside = await service.ask("/api/v1/pairs", { json: { local, remote: work.at("other") } });
+    expect(outside.status).toBe(403);
+    const inside = await service.ask("/api/v1/pairs", { json: { local: work.at("other"), remote: local } });
+    expect(inside.status).toBe(403);
+    const first = await service.ask("/api/v1/pairs", { json: { local, remote: work.at("data/b") } });
+    const { pair } = await carried(service, first);
+    rmSync(work.at("data/b/one"));
+    rmSync(work.at("data/b/two"));
+    const stopped = await service.ask(`/api/v1/pairs/${pair}/sync`, { json: {} });
+    expect(stopped.status).toBe(409);
+    expect(stopped.body.detail).toMatch(/the remote side has none of the 2 files.*nothing was changed/);
+    expect(existsSync(work.at("data/a/one"))).toBe(true);
+    expect((await service.ask("/api/v1/pairs/unknown-pair")).status).toBe(404);
+    expect((await service.ask("/api/v1/runs/rnone/rollback", { method: "POST" })).status).toBe(404);
+  });
+});
