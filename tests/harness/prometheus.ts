@@ -97,7 +97,7 @@ export interface Sample {
   value: [at: number, value: string];
 }
 
-/** A real Prometheus, which asks and evaluates once a second. */
+/** A real Prometheus. */
 export class TestPrometheus {
   private constructor(private readonly served: Served) {}
 
@@ -107,14 +107,16 @@ export class TestPrometheus {
    * @param jobs `host:port`s by the name of the job.
    * @param rules texts of rule files.
    * @param alertmanager its URL; undefined for none.
+   * @param interval how often it asks and evaluates, and how long an answer may take.
    */
   static async start(
     jobs: Readonly<Record<string, string[]>>,
     rules: string[],
     alertmanager?: string,
+    interval = "1s",
   ): Promise<TestPrometheus> {
     const config = {
-      global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" },
+      global: { scrape_interval: interval, scrape_timeout: interval, evaluation_interval: interval },
       rule_files: ["rules-*.yml"],
       ...(alertmanager && {
         alerting: { alertmanagers: [{ static_configs: [{ targets: [new URL(alertmanager).host] }] }] },
