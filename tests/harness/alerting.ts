@@ -51,7 +51,7 @@ export class TestAlerting {
     // Alertmanager tells of an alert at once, whatever explains it, if it hears of it later than the time of the group.
     const config = textOf("alertmanager/alertmanager.yml")
       .replace(/url: \S+/g, `url: ${receiver.url}`)
-      .replace(/group_wait: \S+/, "group_wait: 4s")
+      .replace(/group_wait: \S+/, "group_wait: 8s")
       .replace(/group_interval: \S+/, "group_interval: 1s");
     const alertmanager = await TestAlertmanager.start(config);
     const rules = [textOf("prometheus/rules.yml"), changed(shortened(textOf("prometheus/alerts.yml")))];
