@@ -86,7 +86,9 @@ it("what fails is counted as it is recorded: nobody needs to read it to tell how
 }) => {
   const open = ["--allow-address", "127.0.0.1"];
   await fleet.worker(...open);
-  const service = await serve([...fleet.own, ...open, "--root", work.at("")], { ENABLE_PERIODIC_SYNC: "false" });
+  const service = await serve([...fleet.own, ...open, "--root", work.at("")], {
+    ENABLE_PERIODIC_SYNC: "false",
+  });
   work.write({ "1/same": "one", "2/same": "other" }); // both would be written to one name
   const missing = origin.route("/missing", does.status(404));
   const bad = "https://example.com/a%00b"; // its name is none: it fails before it is queued
