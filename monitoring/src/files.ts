@@ -24,6 +24,28 @@ const STYLE: DocumentOptions & SchemaOptions & CreateNodeOptions & ToStringOptio
 /** Where Grafana finds the dashboards. */
 const DASHBOARDS_PATH = "/var/lib/grafana/dashboards";
 
+/** ConfigMaps of `k8s/`, by the directory of their files: Kustomize reads no files but those below its own. */
+const CONFIG_MAPS: Readonly<Record<string, Readonly<Record<string, string[]>>>> = {
+  prometheus: { "prometheus-rules": ["rules.yml", "alerts.yml"] },
+  alertmanager: { alertmanager: ["alertmanager.yml"] },
+  grafana: {
+    "grafana-datasources": ["provisioning/datasources/drover.yml"],
+    "grafana-providers": ["provisioning/dashboards/drover.yml"],
+    "grafana-dashboards": Object.keys(DASHBOARDS).map((name) => `dashboards/${name}.json`),
+    "grafana-alerting": ["rules", "contact-points", "policies"].map(
+      (name) => `provisioning/alerting/${name}.yml`,
+    ),
+  },
+};
+
+function kustomization(maps: Readonly<Record<string, string[]>>): object {
+  return {
+    apiVersion: "kustomize.config.k8s.io/v1beta1",
+    kind: "Kustomization",
+    configMapGenerator: Object.entries(maps).map(([name, files]) => ({ name, files })),
+  };
+}
+
 /**
  * The files that are made of the tables: their text by their path below `monitoring/`. Grafana puts variables of its environment into
  * what it provisions, but not into queries and annotations of rules, which alone have a dollar here.
@@ -44,5 +66,7 @@ export function generatedFiles(): Map<string, string> {
   ]);
   for (const [name, dashboard] of Object.entries(DASHBOARDS))
     files.set(`grafana/dashboards/${name}.json`, `${JSON.stringify(dashboard, null, 2)}\n`);
+  for (const [directory, maps] of Object.entries(CONFIG_MAPS))
+    files.set(`${directory}/kustomization.yaml`, yaml(kustomization(maps)));
   return files;
 }

@@ -6,6 +6,9 @@ import { RECORDINGS } from "./recording.ts";
 /** Interval of the samples of a test's series. */
 const SAMPLES = "1m";
 const EVALUATED = "1m";
+/** Who silences others does so until these have heard, too, that it is over. */
+const SILENCES_FOR = "1m";
+const SILENCERS: ReadonlySet<string> = new Set(ALERTS.flatMap(({ silencedBy }) => silencedBy));
 
 /** Prometheus' recording rules. */
 export function recordingRules(): object {
@@ -19,6 +22,7 @@ export function alertingRules(): object {
     alert: alert.name,
     expr: alert.expression,
     for: alert.for,
+    ...(SILENCERS.has(alert.name) && { keep_firing_for: SILENCES_FOR }),
     labels: { severity: alert.severity },
     annotations: annotationsOf(alert, (format) => `{{ $value | ${format} }}`),
   }));

@@ -63,6 +63,17 @@ class Served {
     return served;
   }
 
+  /** Writes a file into its directory. */
+  write(name: string, text: string): void {
+    writeFileSync(join(this.directory, name), text);
+  }
+
+  /** Makes it read its configuration again. */
+  async reload(): Promise<void> {
+    const response = await fetch(`${this.url}/-/reload`, { method: "POST" });
+    if (!response.ok) throw new Error(`${await response.text()}\n${this.output}`);
+  }
+
   // biome-ignore lint/suspicious/noExplicitAny: tests say what they expect of it
   async ask(path: string, parameters: Readonly<Record<string, string>> = {}): Promise<any> {
     const query = new URLSearchParams(parameters);
@@ -86,24 +97,27 @@ export interface Sample {
   value: [at: number, value: string];
 }
 
-/** A real Prometheus, which asks and evaluates once a second. */
+/** A real Prometheus. */
 export class TestPrometheus {
   private constructor(private readonly served: Served) {}
 
   /**
+   * Loads the rules when all targets have been asked once: Prometheus takes seconds until it asks them, when all would be absent.
+   *
    * @param jobs `host:port`s by the name of the job.
    * @param rules texts of rule files.
    * @param alertmanager its URL; undefined for none.
+   * @param interval how often it asks and evaluates, and how long an answer may take.
    */
   static async start(
     jobs: Readonly<Record<string, string[]>>,
     rules: string[],
     alertmanager?: string,
+    interval = "1s",
   ): Promise<TestPrometheus> {
-    const files = Object.fromEntries(rules.map((text, at) => [`rules-${at}.yml`, text]));
     const config = {
-      global: { scrape_interval: "1s", scrape_timeout: "1s", evaluation_interval: "1s" },
-      rule_files: Object.keys(files),
+      global: { scrape_interval: interval, scrape_timeout: interval, evaluation_interval: interval },
+      rule_files: ["rules-*.yml"],
       ...(alertmanager && {
         alerting: { alertmanagers: [{ static_configs: [{ targets: [new URL(alertmanager).host] }] }] },
       }),
@@ -114,16 +128,22 @@ export class TestPrometheus {
     };
     const served = await Served.start(
       PROMETHEUS as string,
-      { ...files, "prometheus.yml": stringify(config) },
+      { "prometheus.yml": stringify(config) },
       (directory, address) => [
         `--config.file=${join(directory, "prometheus.yml")}`,
         `--storage.tsdb.path=${join(directory, "data")}`,
         `--web.listen-address=${address}`,
         "--rules.alert.resend-delay=1s",
+        "--web.enable-lifecycle",
         "--log.level=warn",
       ],
     );
-    return new TestPrometheus(served);
+    const prometheus = new TestPrometheus(served);
+    const count = Object.values(jobs).flat().length;
+    await until("all to be asked", async () => (await prometheus.query("up")).length === count);
+    for (const [at, text] of rules.entries()) served.write(`rules-${at}.yml`, text);
+    await served.reload();
+    return prometheus;
   }
 
   /** @throws Error if the expression is none. */

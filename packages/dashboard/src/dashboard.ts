@@ -16,6 +16,7 @@ import { type Board, openBoard } from "./board/board.js";
 import { type Html, html } from "./html.js";
 import { loginRoutes } from "./login.js";
 import { ApiError, type Asked, BASE, BOARD_PATH, type Page } from "./page.js";
+import { auditLinks } from "./pages/audit.js";
 import { PAGES } from "./pages/table.js";
 import { setHeaders } from "./responses.js";
 import { document, errorContent } from "./shell.js";
@@ -106,11 +107,17 @@ function addPage(router: Router, page: Page, parts: ServiceParts): void {
       express.text({ type: "application/x-www-form-urlencoded", limit: "4mb" }),
       async (request, response) => {
         const form = new URLSearchParams(typeof request.body === "string" ? request.body : "");
-        const result = await action.run(askedOf(request, response, parts), form);
+        const asked = askedOf(request, response, parts);
+        const result = await action.run(asked, form);
         if ("goTo" in result) response.redirect(303, BASE + result.goTo);
         else
           response.send(
-            document({ title: page.title, content: result, pages: PAGES, caller: callerOf(response) }),
+            document({
+              title: page.title,
+              content: html`${result}${auditLinks(asked.entries)}`,
+              pages: PAGES,
+              caller: callerOf(response),
+            }),
           );
       },
     );
@@ -131,11 +138,12 @@ function callerOf(response: Response): Caller | undefined {
 
 function askedOf(request: Request, response: Response, { callApi }: ServiceParts): Asked {
   const caller = callerOf(response) as Caller;
-  const call: Asked["change"] = async (...args) => await ask(...args);
+  const entries: Asked["entries"] = [];
   const ask = async (method: Parameters<typeof callApi>[1], path: string, given = {}) => {
     const { requestId } = response.locals;
-    const { status, body } = await callApi(caller, method, path, { ...given, requestId });
+    const { status, body, entry } = await callApi(caller, method, path, { ...given, requestId });
     if (status >= 400) throw new ApiError(status, body.title, body.detail);
+    if (method !== "GET") entries.push(entry);
     return body;
   };
   const query = Object.entries(request.query).filter(
@@ -146,7 +154,8 @@ function askedOf(request: Request, response: Response, { callApi }: ServiceParts
     params: request.params as Record<string, string>,
     query: Object.fromEntries(query),
     get: async (path, asked = {}) => await ask("GET", path, { query: asked }),
-    change: call,
+    entries,
+    change: ask,
   };
 }
 

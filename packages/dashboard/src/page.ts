@@ -17,6 +17,8 @@ export interface Asked {
   query: Query;
   /** What a route answers with. @throws ApiError where that is an error. */
   get(path: string, query?: Query): Promise<ApiAnswer["body"]>;
+  /** Ids of the audit entries of what was changed by now; undefined for one that is not written yet. */
+  entries: (string | undefined)[];
   /** Asks a route to change something. @throws ApiError. */
   change(method: "POST" | "PUT" | "DELETE", path: string, call?: ApiCall): Promise<ApiAnswer["body"]>;
 }

@@ -30,7 +30,7 @@ import { EventQueue } from "./intake/queue.js";
 import { Reception } from "./intake/reception.js";
 import { SnsEndpoint } from "./intake/sns-endpoint.js";
 import { mirrorRoutes } from "./mirror/routes.js";
-import { auditRoute } from "./operate/audit.js";
+import { auditRoutes } from "./operate/audit.js";
 import { FleetMetrics, metricsRoute } from "./operate/metrics.js";
 import { operateRoutes } from "./operate/routes.js";
 import { pairRoutes } from "./pairs/routes.js";
@@ -158,7 +158,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     ...runRoutes(context),
     ...operateRoutes(context, fleetQueue),
     metricsRoute(options.metrics),
-    auditRoute(audit),
+    ...auditRoutes(audit),
     ...notificationRoutes(config, reception),
     ...eventRoutes(queue, reception),
     ...mirrorRoutes(engine, durable, config.mirrors),

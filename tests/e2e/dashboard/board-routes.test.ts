@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
 import { createBullBoard } from "@bull-board/api";
 import { ExpressAdapter } from "@bull-board/express";
 import { connect } from "@drover/shared/redis/connect";
@@ -109,6 +111,49 @@ async function ask(service: TestService, route: string, asked: { cookie?: string
   return status;
 }
 
+/** Other ways to ask for a route, which something in between could take for it: spellings of its path, other methods. */
+function otherWays(route: string): [method: string, path: string, headers?: Record<string, string>][] {
+  const [method = "", path = ""] = route.split(" ");
+  const spellings = [
+    `${path}/`,
+    path.toUpperCase(),
+    path.replace("/api", "//api"),
+    path.replace("/fleet", "//fleet"),
+    path.replace("fleet", "%66leet"),
+    path.replace("/api", "/%61pi"),
+    path.replace("/api/", "/api%2f"),
+    path.replace("/api", "/./api"),
+    path.replace("/api", "/static/../api"),
+    path.replace("/api", "/static/%2e%2e/api"),
+    path.replace("/api", "/queue/fleet/../../api"),
+    `${path};a=b`,
+    `${path}?_method=GET`,
+  ];
+  const overrides = ["x-http-method-override", "x-http-method", "x-method-override"];
+  return [
+    ...spellings.map((spelling): [string, string] => [method, spelling]),
+    ...overrides.flatMap((header): [string, string, Record<string, string>][] => [
+      ["POST", path, { [header]: method }],
+      ["GET", path, { [header]: method }],
+    ]),
+    ["HEAD", path],
+    ["DELETE", path],
+  ];
+}
+
+/** Status of an answer to a path as it is written: `fetch` would make it a usual one. */
+async function rawStatus(
+  { url }: TestService,
+  { method, path, headers }: { method: string; path: string; headers: Record<string, string> },
+): Promise<number | undefined> {
+  const { hostname, port } = new URL(url);
+  const asked = request({ hostname, port, method, path: `/dashboard/queues${path}`, headers });
+  asked.end();
+  const [answer] = (await once(asked, "response")) as [IncomingMessage];
+  answer.resume();
+  return answer.statusCode;
+}
+
 /** Puts a job that belongs to no file into the queue, as one that failed. */
 async function putJob(url: Parameters<typeof connect>[0]) {
   const redis = await connect(url);
@@ -168,6 +213,28 @@ describe("every route of Bull Board", () => {
     expect(await ask(service, unknown, { cookie })).toBe(404);
     const page = await askPage(service, "/dashboard/queues/queue/fleet");
     expect(page.status).toBe(303);
+    job.close();
+  });
+
+  it("is refused however its path is spelled, and whatever method is claimed beside the real one", async ({
+    dashboard,
+    fleet,
+    token,
+  }) => {
+    const service = await dashboard([...fleet.own, "--host", "127.0.0.1", "--board-writes"]);
+    const job = await putJob(fleet.redis.address);
+    const { cookie } = await logIn(service, await token("read,operate", ...fleet.own));
+    const before = await job.contents();
+    for (const [method, path, headers] of otherWays("PUT /api/queues/fleet/obliterate")) {
+      const given = { cookie, origin: service.url, ...headers };
+      expect([403, 404], `${method} ${path}`).toContain(
+        await rawStatus(service, { method, path, headers: given }),
+      );
+      expect([401, 404], `${method} ${path}`).toContain(
+        await rawStatus(service, { method, path, headers: {} }),
+      );
+    }
+    expect(await job.contents()).toBe(before);
     job.close();
   });
 

@@ -52,6 +52,9 @@ describe.skipIf(!hasBrowser)("the pages", () => {
     expect([...new Set(asked)].sort()).toEqual(["/secret-0000", "/secret-0002"]);
     await page.getByRole("link", { name: "The audit log" }).click();
     expect(await page.getByRole("table").textContent()).toContain("POST /api/v1/runs/{run}/retry");
+    expect(await page.getByRole("row").count()).toBe(2); // the entry itself, under its head
+    await page.getByRole("link", { name: "The run" }).click();
+    expect(page.url()).toBe(`${service.url}/dashboard/runs/${run.id}`);
 
     await page.goto(`${service.url}/dashboard/runs/${run.id}`);
     await confirm(page, "Retry all 3", "Retry 3 files");
@@ -79,12 +82,18 @@ describe.skipIf(!hasBrowser)("the pages", () => {
     const blocked = page.getByRole("table", { name: "Hosts whose breakers are open" });
     expect(await blocked.getByRole("row", { name: origin.host }).textContent()).toMatch(/in (1 h|\d+ min)/);
     broken = false;
+    await page.locator("summary", { hasText: "Close the breaker: 1 file" }).waitFor();
+    expect(await blocked.locator("details").textContent()).toContain("About 1 file of 1 run waits for it");
     await confirm(page, "Close the breaker", `Close the breaker of ${origin.host}`);
     expect([await heading(page), await page.locator("main").textContent()]).toEqual([
       "The breaker is closed",
       expect.stringContaining("1 file that waited"),
     ]);
     expect((await service.ask(`/api/v1/runs/${run.id}?wait=30`)).body).toMatchObject({ copied: 1 });
+    await page.getByRole("link", { name: "The audit log" }).click();
+    expect(await page.getByRole("row").last().textContent()).toContain("/breaker/close");
+    await page.getByRole("link", { name: "The host" }).click();
+    expect(await page.getByRole("rowheader").allTextContents()).toEqual([origin.host]);
 
     await page.goto(`${service.url}/dashboard/hosts`);
     const host = page.getByRole("row", { name: origin.host });

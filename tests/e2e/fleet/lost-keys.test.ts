@@ -35,6 +35,7 @@ const RUN_KEYS: Record<string, [loss: Loss, of: (id: string, redis: Redis) => st
     run: ["run", (id) => [keys.run(id)]],
     done: ["files", (id) => [keys.done(id)]],
     failures: ["nothing", (id) => [keys.failed(id)]],
+    "counts of failures": ["nothing", (id) => [keys.failureGroups(id)]],
     "failed ones": ["nothing", (id) => [keys.outcome(id, "failed")]],
     "in flight": ["nothing", (id) => [keys.inFlight(id)]],
     secrets: ["nothing", (id) => [keys.secrets(id)]],

@@ -41,6 +41,10 @@ describe("the audit log", () => {
     ]);
     for (const secret of ["SECRET-CANARY", token.trim().split("_").at(-1) as string])
       expect(JSON.stringify(body)).not.toContain(secret);
+    for (const entry of body.entries)
+      expect((await service.ask(`/api/v1/audit/${entry.id}`, { headers })).body).toEqual(entry);
+    for (const id of ["1-1", "x"])
+      expect((await service.ask(`/api/v1/audit/${id}`, { headers })).status).toBe(404);
     const paged: unknown[] = [];
     for (let next: string | null = ""; next !== null; ) {
       const page = await service.ask(`/api/v1/audit?limit=2${next && `&cursor=${next}`}`, { headers });
@@ -55,6 +59,8 @@ describe("the audit log", () => {
     ).stdout.trim();
     const asReader = { authorization: `Bearer ${reader}` };
     expect((await service.ask("/api/v1/audit", { headers: asReader })).status).toBe(403);
+    const entry = `/api/v1/audit/${body.entries[0].id}`;
+    expect((await service.ask(entry, { headers: asReader })).status).toBe(403);
     await box.run(["token", "revoke", reader.split("_")[1] as string], { env });
     const [last] = (await service.ask("/api/v1/audit?limit=1", { headers })).body.entries;
     expect(last).toMatchObject({ who: "command line", what: "token revoke", on: reader.split("_")[1] });

@@ -24,6 +24,12 @@ describe("hosts over HTTP", () => {
     });
     expect(open).toMatchObject({ host, breaker: { opens: 1 }, limit: null, files_in_progress: 0 });
     expect(Date.parse(open.breaker.open_until)).toBeGreaterThan(Date.now() + 3_000_000);
+    const told = await until("what waits for it", async () => {
+      const { body } = await service.ask(`/api/v1/hosts?host=${host}`);
+      return body.hosts[0].waiting ?? undefined;
+    });
+    expect(told).toEqual({ files: 1, runs: 1 });
+    expect((await service.ask("/api/v1/hosts?host=http://x")).status).toBe(422);
     broken = false;
     const closing = `/api/v1/hosts/${encodeURIComponent(host)}/breaker/close`;
     expect((await service.ask(closing, { method: "POST" })).body).toEqual({
@@ -34,7 +40,9 @@ describe("hosts over HTTP", () => {
     expect(done).toMatchObject({ state: "done", copied: 1 });
     expect((await service.ask(closing, { method: "POST" })).body).toEqual({ closed: [], files_woken: 0 });
     const { body: after } = await service.ask("/api/v1/hosts");
-    expect(after.hosts).toMatchObject([{ host, breaker: { state: "closed", open_until: null, opens: 1 } }]);
+    expect(after.hosts).toMatchObject([
+      { host, waiting: null, breaker: { state: "closed", open_until: null, opens: 1 } },
+    ]);
   });
 
   it("close although reports of before come later", async ({ serve, work, origin }) => {

@@ -1,8 +1,10 @@
 import { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { recordRun } from "@drover/shared/protocol/record-run";
+import { countedFailures } from "@drover/shared/protocol/run-failures";
 import { connect } from "@drover/shared/redis/connect";
 import { expect } from "vitest";
+import * as does from "../../harness/behaviours.js";
 import { it } from "../../harness/service.js";
 import { specOf } from "../../integration/helpers/fleet.js";
 
@@ -75,3 +77,30 @@ it("a run of very many failures is told of in bounded memory, page by page and a
   const last = (await service.ask(`/api/v1/failures?cursor=${startedMs}.${run}.${FAILURES - 2}`)).body;
   expect(last).toMatchObject({ next: null, failures: [{ outcome: "failed" }, { outcome: "blocked" }] });
 }, 400_000);
+
+it("what fails is counted as it is recorded: nobody needs to read it to tell how much it is", async ({
+  serve,
+  fleet,
+  work,
+  origin,
+}) => {
+  const open = ["--allow-address", "127.0.0.1"];
+  await fleet.worker(...open);
+  const service = await serve([...fleet.own, ...open, "--root", work.at("")], {
+    ENABLE_PERIODIC_SYNC: "false",
+  });
+  work.write({ "1/same": "one", "2/same": "other" }); // both would be written to one name
+  const missing = origin.route("/missing", does.status(404));
+  const bad = "https://example.com/a%00b"; // its name is none: it fails before it is queued
+  const sources = [missing, bad, work.at("1"), work.at("2")];
+  const run = await service.runToEnd({ sources, to: work.out });
+  const redis = await connect(fleet.redis.address);
+  const counted = await countedFailures(redis, keys, run.id);
+  redis.disconnect();
+  const { groups } = (await service.ask(`/api/v1/runs/${run.id}/failures`)).body;
+  const plain = ({ host, ...group }: { class: string; host: string; files: number }) =>
+    `${group.class} ${host || "local"} ${group.files}`;
+  expect(counted?.map(plain).sort()).toEqual(groups.map(plain).sort());
+  expect(counted).toContainEqual({ class: "not-found", host: origin.host, files: 1 });
+  expect(counted).toContainEqual({ class: "collision", host: "", files: 1 });
+});

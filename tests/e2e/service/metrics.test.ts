@@ -226,7 +226,7 @@ describe("the overview of a fleet", () => {
       });
       const { body } = await service.ask("/api/v1/overview");
       expect(body.blocked_hosts).toMatchObject([
-        { host: origin.host, breaker: "open", open_until: expect.any(String) },
+        { host: origin.host, breaker: "open", open_until: expect.any(String), files: 300, runs: 1 },
       ]);
       expect(body.open_files).toBe(500);
       expect(body.blocked_files).toBe(280);

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { SETTINGS } from "@drover/cli/settings/settings";
 import { FLEET_METRICS } from "@drover/shared/metrics/names";
@@ -48,6 +48,49 @@ describe("what the manifests and the code both name", () => {
 it("has the rules of Prometheus for its operator, too", () => {
   const made = execFileSync("node", ["scripts/k8s/rules.mjs"], { encoding: "utf8" });
   expect(readFileSync("k8s/overlays/monitoring-operator/rules.yaml", "utf8")).toBe(made);
+});
+
+describe("the overlays monitoring and alertmanager", () => {
+  const kubectl = spawnSync("scripts/k8s/kubectl.sh", { encoding: "utf8" }).stdout.trim();
+  // biome-ignore lint/suspicious/noExplicitAny: manifests of any kind
+  const rendered = (overlay: string): any[] =>
+    parseAllDocuments(
+      execFileSync(kubectl, ["kustomize", `k8s/overlays/${overlay}`], { encoding: "utf8" }),
+    ).map((each) => each.toJS());
+
+  /** Who carries the alerts: Grafana with its rules, Prometheus with alerts and somebody to tell. */
+  function carriers(overlay: string) {
+    const made = rendered(overlay);
+    const pod = (name: string) =>
+      made.find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === name)?.spec.template.spec;
+    // biome-ignore lint/suspicious/noExplicitAny: a manifest
+    const volumes = (name: string) => (pod(name)?.volumes ?? []) as any[];
+    const rules = volumes("prometheus").find(({ name }) => name === "rules").configMap.items;
+    const { env } = pod("grafana").containers[0];
+    return {
+      // biome-ignore lint/suspicious/noExplicitAny: a manifest
+      rules: rules.map(({ key }: any) => key),
+      alertmanager: pod("alertmanager") !== undefined,
+      // biome-ignore lint/suspicious/noExplicitAny: a manifest
+      grafana: env.find(({ name }: any) => name === "GF_UNIFIED_ALERTING_ENABLED").value,
+      provisioned: volumes("grafana").some(({ name }) => name === "alerting"),
+    };
+  }
+
+  it.runIf(kubectl)("have one who carries the alerts, never both", () => {
+    expect(carriers("monitoring")).toEqual({
+      rules: ["rules.yml"],
+      alertmanager: false,
+      grafana: "true",
+      provisioned: true,
+    });
+    expect(carriers("alertmanager")).toEqual({
+      rules: ["rules.yml", "alerts.yml"],
+      alertmanager: true,
+      grafana: "false",
+      provisioned: false,
+    });
+  });
 });
 
 describe("drain deadline and the time until the kill", () => {

@@ -42,7 +42,8 @@ const ROUTES = [
 
 function make() {
   const noted: AuditEntry[] = [];
-  const audit = { record: async (entry: AuditEntry) => void noted.push(entry) } as unknown as AuditLog;
+  const record = async (entry: AuditEntry) => `${noted.push(entry)}-0`;
+  const audit = { record } as unknown as AuditLog;
   const availability = { whileThere: (work: Promise<unknown>) => work } as unknown as Availability;
   const log: Logger = pino({ level: "silent" });
   return { noted, call: callerOfRoutes(ROUTES, { audit, availability, log }) };
@@ -71,7 +72,8 @@ describe("a call of the API without HTTP", () => {
     const { call, noted } = make();
     expect((await call(reader, "POST", "/things/a/b")).status).toBe(403);
     expect(noted).toEqual([]);
-    await call(operator, "POST", "/things/a/b", { requestId: "r" });
+    expect((await call(operator, "POST", "/things/a/b", { requestId: "r" })).entry).toBe("1-0");
+    expect(await call(operator, "GET", "/things/a")).not.toHaveProperty("entry");
     await call(operator, "POST", "/things/a/b", { body: { why: "gone" } });
     const what = "POST /things/{name}/{rest*}";
     expect(noted).toEqual([

@@ -45,7 +45,14 @@ export interface Overview {
   workers: { alive: number; draining: number; capacity: number; carrying: number };
   queue: { waiting: number; active: number; delayed: number };
   runs: { running: number; interrupted: number };
-  blocked_hosts: { host: string; breaker: "open" | "half-open"; open_until: string | null; since: string }[];
+  blocked_hosts: {
+    host: string;
+    breaker: "open" | "half-open";
+    open_until: string | null;
+    since: string;
+    files: number;
+    runs: number;
+  }[];
   dispatch_paused: boolean;
 }
 

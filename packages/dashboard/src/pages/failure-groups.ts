@@ -48,7 +48,7 @@ export function failureGroups(found: FailureGroups, { id, mayRetry, path, listed
     [{ title: "Class" }, { title: "Host" }, { title: "Files", isNumber: true }, { title: "Action" }],
     rows,
   )}
-${(found.truncated || hiddenGroups > 0) && html`<p class="partial">Not all: these are the ${listed.length} largest groups of the newest 200,000 failures.</p>`}`;
+${(found.truncated || hiddenGroups > 0) && html`<p class="partial">Not all: these are the ${listed.length} largest groups${found.truncated && ", and not all failures are counted"}.</p>`}`;
 }
 
 /** A button that retries them all. */

@@ -56,7 +56,7 @@ export const failuresPage: Page = {
     }));
     return html`<h1>Failures of the last hour${of !== "" && `: ${of}`}</h1>
 <p>${counted(found.total, "file")}. <a href="${link("/overview")}">They are retried from the overview.</a></p>
-${found.truncated && html`<p class="partial">Not all: these are of the newest 200,000 failures.</p>`}
+${found.truncated && html`<p class="partial">Not all are counted: an earlier version recorded more than 200,000.</p>`}
 ${
   rows.length === 0
     ? html`<p class="empty">Nothing failed here, or it was retried since.</p>`

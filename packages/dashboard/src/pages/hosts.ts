@@ -1,5 +1,6 @@
 import { type Html, html } from "../html.js";
 import type { Action, Page } from "../page.js";
+import { pick } from "./failures.js";
 import { bytes, counted, number, until } from "./format.js";
 import { link, result, step, table } from "./parts.js";
 
@@ -21,6 +22,13 @@ interface Host {
   adapted: Limit | null;
   not_before: string | null;
   files_in_progress: number;
+  waiting: Waiting | null;
+}
+
+/** What waits for a host, about. */
+interface Waiting {
+  files: number;
+  runs: number;
 }
 
 interface HostPage {
@@ -36,8 +44,7 @@ export const hostsPage: Page = {
   title: "Hosts",
   isInNavigation: true,
   async render({ get, caller, query }) {
-    const cursor = query.cursor;
-    const found = (await get("/api/v1/hosts", cursor === undefined ? {} : { cursor })) as HostPage;
+    const found = (await get("/api/v1/hosts", pick(query, ["cursor", "host"]))) as HostPage;
     const mayOperate = caller.scopes.includes("operate");
     const usual = html`<p>Hosts without a limit of their own: ${limitText(found.default_limit)}.</p>${mayOperate && html`<div class="steps">${limitSteps("*", found.default_limit)}</div>`}`;
     if (found.hosts.length === 0)
@@ -54,6 +61,7 @@ export const hostsPage: Page = {
       ...(mayOperate ? [{ title: "Action" }] : []),
     ];
     return html`<h1>Hosts</h1>
+${query.host !== undefined && html`<p><a href="${link("/hosts")}">All hosts</a></p>`}
 <p>${blocked === 0 ? "No host is blocked." : `${blocked} blocked.`}</p>
 ${table(
   "Hosts",
@@ -127,19 +135,25 @@ function row(host: Host, mayOperate: boolean) {
       html`${limit === null ? "as default" : limitText(limit)}${adapted !== null && html`<br><small>now ${limitText(adapted)}, since it asked for less</small>`}${host.not_before !== null && html`<br><small>asked to be left alone, until ${until(host.not_before)}</small>`}`,
       ...(mayOperate
         ? [
-            html`<div class="steps">${breaker.state !== "closed" && closeStep(host.host)}${limitSteps(host.host, limit)}</div>`,
+            html`<div class="steps">${breaker.state !== "closed" && closeStep(host.host, host.waiting)}${limitSteps(host.host, limit)}</div>`,
           ]
         : []),
     ],
   };
 }
 
-/** Closes the breaker of a host. */
-export function closeStep(host: string): Html {
+/** Closes the breaker of a host. @param waiting null where it is not known. */
+export function closeStep(host: string, waiting: Waiting | null): Html {
+  const count =
+    waiting === null
+      ? "How many files wait for it is not known"
+      : waiting.files === 0
+        ? "No file waits for it"
+        : `About ${counted(waiting.files, "file")} of ${counted(waiting.runs, "run")} ${waiting.files === 1 ? "waits" : "wait"} for it`;
   return step({
     id: `close-${host}`,
-    label: "Close the breaker",
-    explains: `The breaker of 1 host, ${host}, is closed: its failures are forgotten, and its waiting files are tried at once. If it is still in trouble, the breaker opens again.`,
+    label: waiting === null ? "Close the breaker" : `Close the breaker: ${counted(waiting.files, "file")}`,
+    explains: `The breaker of 1 host, ${host}, is closed. ${count}: what is in the queue is tried at once. Its failures are forgotten; if it is still in trouble, the breaker opens again.`,
     confirms: `Close the breaker of ${host}`,
     path: `/hosts/${encodeURIComponent(host)}/close`,
   });

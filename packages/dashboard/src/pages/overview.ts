@@ -119,14 +119,15 @@ ${hasMore && html`<p class="partial">These are the newest ${MOST_RUNNING}: <a hr
 }
 
 function blockedHosts(overview: Overview, mayOperate: boolean): Html {
-  const rows = overview.blocked_hosts.map(({ host, breaker, open_until, since: begun }) => ({
+  const rows = overview.blocked_hosts.map(({ host, breaker, open_until, since: begun, ...waiting }) => ({
     key: host,
     cells: [
       host,
       breaker === "open" ? html`<span class="bad">open</span>` : html`<span class="warn">being tried</span>`,
       since(begun),
       open_until === null ? "now" : until(open_until),
-      mayOperate && closeStep(host),
+      number(waiting.files),
+      mayOperate && closeStep(host, waiting),
     ],
   }));
   return html`<section aria-labelledby="blocked" data-key="blocked"><h2 id="blocked">Blocked hosts</h2>
@@ -138,6 +139,7 @@ ${table(
     { title: "Breaker" },
     { title: "Blocked", isNumber: true },
     { title: "Tried again", isNumber: true },
+    { title: "Files waiting", isNumber: true },
     { title: "Action" },
   ],
   rows,

@@ -75,9 +75,8 @@ export function link(path: string, query: Record<string, string | undefined> = {
 
 /** What came of an action, and where to look at it. */
 export function result(title: string, says: Content, links: [path: string, text: string][]): Html {
-  const all = [...links, ["/audit", "The audit log, which has it"]] as const;
   return html`<h1>${title}</h1><p>${says}</p>
-<ul class="next">${all.map(([path, text]) => html`<li><a href="${BASE}${path}">${text}</a></li>`)}</ul>`;
+<ul class="next">${links.map(([path, text]) => html`<li><a href="${BASE}${path}">${text}</a></li>`)}</ul>`;
 }
 
 /** A mark of a state: a shape of its own beside its text, so that colour is never all that tells it. */

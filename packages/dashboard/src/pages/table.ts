@@ -1,5 +1,5 @@
 import type { Page } from "../page.js";
-import { auditPage } from "./audit.js";
+import { auditPage, entryPage } from "./audit.js";
 import { eventsPage } from "./events.js";
 import { failuresPage } from "./failures.js";
 import { filesPage } from "./files.js";
@@ -17,6 +17,7 @@ export const PAGES: readonly Page[] = [
   workersPage,
   eventsPage,
   auditPage,
+  entryPage,
   runPage,
   filesPage,
   failuresPage,

@@ -13,8 +13,8 @@ const EVERY_MS = 1_000;
 const MOST_HOSTS = 1_000;
 /** Hosts that are told by name. */
 const MOST_NAMED = 100;
-/** Most chunks of a run whose sizes are looked at on each side: of blocked hosts, and of the others. */
-const MOST_SAMPLED = 500;
+/** Chunks of a run whose sizes are looked at, and one more of each host at most. */
+const MOST_SAMPLED = 1_000;
 
 export interface CensusOptions {
   redis: Redis;
@@ -41,13 +41,21 @@ export class Census {
     const hosts = await this.#hosts(all, nowMs);
     const blocked = new Set(hosts.filter(({ breaker }) => breaker === "open").map(({ host }) => host));
     const state: FleetState = { backlogFiles: 0, blockedFiles: 0, scalingFiles: 0, hosts };
+    const known = new Map(hosts.map((host) => [host.host, host]));
     const count = async (run: DispatchedRun) => {
       const flows = [...run.flows.values()];
       const open = flows.filter((flow) => !blocked.has(flow.host));
-      const { files, ready } = await this.#inBacklog(run, flows, open);
+      const { files, ready, shares } = await this.#inBacklog(run, flows, open, known);
       state.backlogFiles += files;
       state.blockedFiles += files - ready;
       state.scalingFiles += sumOf(open, (flow) => flow.inQueue) + (isPaused ? 0 : ready);
+      for (const flow of flows) {
+        const host = known.get(flow.host);
+        const waiting = Math.round(shares.get(flow) ?? 0) + flow.inQueue;
+        if (host === undefined || waiting === 0) continue;
+        host.files += waiting;
+        host.runs++;
+      }
     };
     await Promise.all(all.map(count)); // all at once: their questions go to Redis together
     state.hosts = hosts.slice(0, MOST_NAMED);
@@ -63,7 +71,14 @@ export class Census {
     for (const { host, breaker, openUntilMs } of states) {
       if (breaker === "closed") continue;
       const sinceMs = this.#since.get(host) ?? nowMs;
-      found.push({ host, breaker, ...(openUntilMs === undefined ? {} : { openUntilMs }), sinceMs });
+      found.push({
+        host,
+        breaker,
+        ...(openUntilMs === undefined ? {} : { openUntilMs }),
+        sinceMs,
+        files: 0,
+        runs: 0,
+      });
     }
     this.#since.clear();
     for (const { host, sinceMs } of found) this.#since.set(host, sinceMs);
@@ -71,37 +86,51 @@ export class Census {
   }
 
   /**
-   * Files in the backlog of a run, and those of them whose hosts are not blocked. How many there are for all hosts is known;
-   * where some are blocked they are shared out by the sizes of the chunks in bytes, since only reading a chunk tells how
-   * many it has.
+   * Files in the backlog of a run, those of them whose hosts are not blocked, and how many each flow has. How many there are
+   * for all hosts is known; where some are told apart they are shared out by the sizes of the chunks in bytes, since only
+   * reading a chunk tells how many it has.
+   *
+   * @param apart hosts that are told apart. Where the run has none of them, no shares are told.
    */
   async #inBacklog(
     { id }: DispatchedRun,
     flows: Flow[],
     open: Flow[],
-  ): Promise<{ files: number; ready: number }> {
+    apart: ReadonlyMap<string, unknown>,
+  ): Promise<{ files: number; ready: number; shares: ReadonlyMap<Flow, number> }> {
+    const none = new Map<Flow, number>();
     const unended = await this.options.ledger.openFiles(id);
-    if (unended === undefined) return { files: 0, ready: 0 }; // what is left of it is only settled
+    if (unended === undefined) return { files: 0, ready: 0, shares: none }; // what is left of it is only settled
     const files = Math.max(unended - sumOf(flows, (flow) => flow.inQueue), 0);
-    if (files === 0 || !open.some((flow) => flow.hasMore)) return { files, ready: 0 };
-    if (open.length === flows.length) return { files, ready: files };
+    const [first, ...others] = flows.filter((flow) => flow.hasMore);
+    if (files === 0 || first === undefined) return { files, ready: 0, shares: none };
+    if (!flows.some(({ host }) => apart.has(host))) return { files, ready: files, shares: none };
+    if (others.length === 0)
+      return { files, ready: open.includes(first) ? files : 0, shares: new Map([[first, files]]) };
     const unread = Math.max(files - sumOf(flows, (flow) => flow.unfed), 0);
-    const openBytes = await this.#bytes(id, open);
-    const closed = flows.filter((flow) => !open.includes(flow));
-    const bytes = openBytes + (await this.#bytes(id, closed));
-    const ready = sumOf(open, (flow) => flow.unfed) + (bytes === 0 ? 0 : (unread * openBytes) / bytes);
-    return { files, ready: Math.min(Math.ceil(ready), files) };
+    const bytes = await this.#bytes(id, flows);
+    const bytesOf = (flow: Flow) => bytes.get(flow) ?? 0;
+    const all = sumOf(flows, bytesOf);
+    const share = (some: Flow[]) =>
+      sumOf(some, (flow) => flow.unfed) + (all === 0 ? 0 : (unread * sumOf(some, bytesOf)) / all);
+    const shares = new Map(flows.map((flow) => [flow, share([flow])]));
+    return { files, ready: Math.min(Math.ceil(share(open)), files), shares };
   }
 
-  /** Bytes of the waiting chunks of some flows; of many, only some are looked at. */
-  async #bytes(runId: string, flows: Flow[]): Promise<number> {
-    const chunks = flows.flatMap((flow) => flow.waiting);
-    if (chunks.length === 0) return 0;
-    const step = Math.max(Math.ceil(chunks.length / MOST_SAMPLED), 1);
-    const sample = chunks.filter((_, at) => at % step === 0);
-    const sizes = await this.options.backlog.chunkBytes(runId, sample);
-    const sum = sizes.reduce((total, bytes) => total + bytes, 0);
-    return (sum * chunks.length) / sizes.length;
+  /** Bytes of the waiting chunks of flows; of many, only some are looked at. */
+  async #bytes(runId: string, flows: Flow[]): Promise<Map<Flow, number>> {
+    const step = Math.max(Math.ceil(sumOf(flows, (flow) => flow.waiting.length) / MOST_SAMPLED), 1);
+    const samples = flows.map((flow) => flow.waiting.filter((_, at) => at % step === 0));
+    const sizes = await this.options.backlog.chunkBytes(runId, samples.flat());
+    const bytes = new Map<Flow, number>();
+    let from = 0;
+    for (const [at, flow] of flows.entries()) {
+      const { length } = samples[at] as string[];
+      const sum = sizes.slice(from, from + length).reduce((total, each) => total + each, 0);
+      if (length > 0) bytes.set(flow, (sum * flow.waiting.length) / length);
+      from += length;
+    }
+    return bytes;
   }
 }
 

@@ -81,15 +81,16 @@ export class Registrar {
       ? shortHash("failed", entry.source, entry.destination)
       : tree.leaseOf(entry.destination);
     this.claimBuckets.add(bucketOf(destination, CLAIM_BUCKETS));
+    const host = hostOf(entry.redacted, spec);
     return {
       kind: entry.error ? "failed" : unchanged ? "unchanged" : "queued",
-      host: hostOf(entry.redacted, spec),
+      host,
       destination,
       source: shortHash(entry.source, entry.sha256 ?? ""),
       job: JSON.stringify(job),
       bytes: unchanged?.sizeBytes ?? 0,
       failure: entry.error
-        ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message } })
+        ? JSON.stringify({ job, error: { class: entry.error.class, message: entry.error.message }, host })
         : "",
       flight: this.#flights.of(job, entry.error ? "" : destination),
       ownFlight,

@@ -57,7 +57,7 @@ async function* retriable(run: Run, engine: Stored, filter: FailureFilter): Asyn
 }
 
 /** Whether a file cannot succeed, however often it is tried. */
-export function isFinal({ error }: Pick<Failure, "error">): boolean {
+export function isFinal({ error }: { error: Pick<Failure["error"], "class"> }): boolean {
   return error.class === "collision" || error.class === "removed";
 }
 

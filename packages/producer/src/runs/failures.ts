@@ -1,6 +1,6 @@
 import type { Engine } from "@drover/shared/engine";
 import type { Run } from "@drover/shared/run";
-import { type FailureFilter, failureMatcher } from "../enqueue/failure-filter.js";
+import { type FailureFilter, failureMatcher, hostMatcher } from "../enqueue/failure-filter.js";
 import { type FailedFile, filesFailed } from "./run-files.js";
 
 /** The failures of one run. */
@@ -41,7 +41,8 @@ async function* matching(
   from: number,
 ): AsyncGenerator<FailedFile[]> {
   const matches = failureMatcher(filter, run.spec);
-  for await (const page of filesFailed(engine, run, { from })) yield page.filter(matches);
+  const which = { from, errorClass: filter.class, isHost: hostMatcher(filter.host) };
+  for await (const page of filesFailed(engine, run, which)) yield page.filter(matches);
 }
 
 function isBefore({ startedMs, id }: Run, place: FailurePlace): boolean {

@@ -1,7 +1,7 @@
 import type { Engine } from "@drover/shared/engine";
 import { OUTCOMES, type Outcome, type OutcomeName, type RunCounts } from "@drover/shared/outcome";
 import { keptOutcomes } from "@drover/shared/protocol/outcome-stream";
-import { type EndedFailure, failuresInOrder } from "@drover/shared/protocol/run-failures";
+import { type EndedFailure, failuresInOrder, type WhichFailures } from "@drover/shared/protocol/run-failures";
 import type { Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
 
@@ -47,12 +47,12 @@ export interface FailedFile extends EndedFailure {
 /**
  * The files of a run that did not succeed, in pages and in the order of its files, in bounded memory.
  *
- * @param which `from`: index of the first that counts. `wanted`: outcomes. Default: all.
+ * @param which as in {@link failuresInOrder}. Default: all.
  */
 export async function* filesFailed(
   { redis, keys }: Engine,
   run: Run,
-  which: { from?: number; wanted?: readonly OutcomeName[] } = {},
+  which: WhichFailures = {},
 ): AsyncGenerator<FailedFile[]> {
   for await (const page of failuresInOrder(redis, keys, run.id, which))
     yield page.map((each) => ({ ...each, path: below(run.spec.root, each.job.d) }));

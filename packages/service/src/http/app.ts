@@ -119,7 +119,8 @@ async function handle(route: Route, request: Request, response: Response, guards
       const call = { ...checkedCall, body, caller, request, response };
       const { audit, log } = guards;
       const { requestId } = response.locals;
-      return await audited(route, call, { audit, log, path: request.path, requestId });
+      const { reply } = await audited(route, call, { audit, log, path: request.path, requestId });
+      return reply;
     } finally {
       release?.();
     }

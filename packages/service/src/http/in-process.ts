@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { messageOf } from "@drover/shared/errors";
 import type { Logger } from "pino";
 import { requireScope } from "../security/access.js";
@@ -23,6 +24,8 @@ export interface ApiAnswer {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: it is JSON, whose schema the route has
   body: any;
+  /** Id of the entry in the audit log; undefined where nothing was to be changed, or where it is not written yet. */
+  entry?: string | undefined;
 }
 
 /**
@@ -65,6 +68,9 @@ export function callerOfRoutes(routes: Route[], guards: Guards): CallApi {
   };
 }
 
+/** Time that an answer waits for its audit entry at most, in milliseconds. */
+const ENTRY_WAIT_MS = 1_000;
+
 interface Found extends ApiCall {
   path: string;
   params: Record<string, string>;
@@ -87,8 +93,11 @@ async function perform(route: Route, caller: Caller, found: Found, guards: Guard
     };
     return await audited(route, call, { ...guards, path, requestId });
   })();
-  const reply = await (route.scope === "open" ? work : guards.availability.whileThere(work, route.isSlow));
-  return { status: reply?.status ?? 200, body: reply?.body };
+  const { reply, noted } = await (route.scope === "open"
+    ? work
+    : guards.availability.whileThere(work, route.isSlow));
+  const entry = await Promise.race([noted, setTimeout(ENTRY_WAIT_MS, undefined, { ref: false })]);
+  return { status: reply?.status ?? 200, body: reply?.body, ...(entry === undefined ? {} : { entry }) };
 }
 
 /** `/a/{b}/{c*}` as a regular expression. */

@@ -18,30 +18,40 @@ export interface Noting {
   requestId: string | undefined;
 }
 
+/** What came of a call. */
+export interface Performed {
+  /** As {@link Route.handle}. */
+  reply: Reply | undefined;
+  /** Id of its entry in the audit log, once that is written; undefined where it has none, or where that failed. */
+  noted: Promise<string | undefined>;
+}
+
 /**
- * Handles a call, and has it noted where it changes something. Nobody waits for that: where Redis is away, it is written once
- * it is back.
+ * Handles a call, and has it noted where it changes something. It does not wait for that: where Redis is away, it is written
+ * once it is back.
  */
 export async function audited(
   route: Route,
   call: Call<unknown, unknown, unknown>,
   { audit, log, path, requestId }: Noting,
-): Promise<Reply | undefined> {
+): Promise<Performed> {
   // Notifications are hints, and many: they are counted by the intake.
   if (route.method === "get" || route.scope === "open" || route.scope === "notify")
-    return await route.handle(call as never);
-  const note = (status: number, on: string, changed: number) => {
+    return { reply: await route.handle(call as never), noted: Promise.resolve(undefined) };
+  const note = async (status: number, on: string, changed: number) => {
     const what = `${route.method.toUpperCase()} ${route.path}`;
-    audit
-      .record({ who: call.caller.id, what, on: redactText(on), requestId, status, changed })
-      .catch((error) => log.error({ request_id: requestId, error: messageOf(error) }, "cannot be audited"));
+    const entry = { who: call.caller.id, what, on: redactText(on), requestId, status, changed };
+    return await audit.record(entry).catch((error) => {
+      log.error({ request_id: requestId, error: messageOf(error) }, "cannot be audited");
+      return undefined;
+    });
   };
   try {
     const reply = await route.handle(call as never);
-    note(reply?.status ?? 200, reply?.headers?.Location ?? shownUrl(path), reply?.changed ?? 1);
-    return reply;
+    const on = reply?.headers?.Location ?? shownUrl(path);
+    return { reply, noted: note(reply?.status ?? 200, on, reply?.changed ?? 1) };
   } catch (error) {
-    note(problemOf(error).status, shownUrl(path), 0);
+    void note(problemOf(error).status, shownUrl(path), 0);
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { entryCursor } from "../http/entry-id.js";
+import { ENTRY_ID, entryCursor } from "../http/entry-id.js";
+import { Problem } from "../http/problem.js";
 import { type Route, route } from "../http/route.js";
 import type { AuditLog, KeptEntry } from "../security/audit.js";
 
@@ -17,8 +18,8 @@ const entrySchema = z
   .meta({ id: "AuditEntry" });
 
 /** `/api/v1/audit`: who changed what. */
-export function auditRoute(audit: AuditLog): Route {
-  return route({
+export function auditRoutes(audit: AuditLog): Route[] {
+  const list = route({
     method: "get",
     path: "/api/v1/audit",
     scope: "operate",
@@ -45,6 +46,22 @@ export function auditRoute(audit: AuditLog): Route {
       return { status: 200, body: { entries: page.map(showEntry), next } };
     },
   });
+  const one = route({
+    method: "get",
+    path: "/api/v1/audit/{entry}",
+    scope: "operate",
+    tag: "Operation",
+    summary: "One entry of the audit log",
+    params: z.object({ entry: z.string().regex(ENTRY_ID).meta({ example: "1795959201232-0" }) }),
+    answers: { 200: { description: "The entry.", schema: entrySchema } },
+    async handle({ params }) {
+      const entry = await audit.find(params.entry);
+      if (entry === undefined)
+        throw new Problem(404, `there is no audit entry ${params.entry}, or it is not kept any more`);
+      return { status: 200, body: showEntry(entry) };
+    },
+  });
+  return [list, one];
 }
 
 function showEntry({ atMs, requestId, status, ...entry }: KeptEntry): z.infer<typeof entrySchema> {

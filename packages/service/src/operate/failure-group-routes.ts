@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { type Route, route } from "../http/route.js";
 import { runOf, runParam } from "../runs/run-param.js";
-import { type CountedFailures, FailureCounts, MOST_COUNTED } from "./failure-groups.js";
+import { type CountedFailures, type FailureCounts, TRUNCATED } from "./failure-groups.js";
 
 /** Groups that are told of, the largest. */
 const MOST_GROUPS = 200;
@@ -22,13 +22,12 @@ const groupsShape = {
   files: count.meta({ description: "In all groups, those too that are not told of." }),
   retriable: count,
   truncated: z.boolean().meta({
-    description: `Whether there is more than the newest ${MOST_COUNTED} failures and the largest groups.`,
+    description: `${TRUNCATED} Or there are more groups.`,
   }),
 };
 
-/** What failed, counted by class and host: cheap enough to be asked for every few seconds. */
-export function failureGroupRoutes({ engine }: ServiceContext): Route[] {
-  const counts = new FailureCounts(engine);
+/** What failed, counted by class and host. */
+export function failureGroupRoutes({ engine }: ServiceContext, counts: FailureCounts): Route[] {
   return [
     route({
       method: "get",

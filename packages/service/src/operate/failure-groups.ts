@@ -3,11 +3,13 @@ import { isFinal } from "@drover/producer/enqueue/requeue";
 import type { RunSummary } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import type { RunCounts } from "@drover/shared/outcome";
-import { scanFailures } from "@drover/shared/protocol/run-failures";
+import { countedFailures, scanFailures } from "@drover/shared/protocol/run-failures";
 import { hostOf } from "@drover/shared/storage/registry";
 
-/** Failures that are counted for one answer. */
-export const MOST_COUNTED = 200_000;
+/** Failures that are counted for one answer, of those that were not counted when they were recorded. */
+const MOST_COUNTED = 200_000;
+/** What `truncated` means in answers. */
+export const TRUNCATED = `Whether there is more than these counts have: of what earlier versions of Drover recorded, and did not count, the newest ${MOST_COUNTED} failures are counted.`;
 /** Runs whose groups are remembered. */
 const MOST_RUNS = 1_000;
 /** Counting may take this part of the time at most. */
@@ -26,6 +28,8 @@ export interface CountedFailures {
   groups: FailureGroup[];
   /** Whether there is more than was counted. */
   truncated: boolean;
+  /** Failures that were read to count them. */
+  read: number;
 }
 
 interface Kept {
@@ -36,7 +40,7 @@ interface Kept {
   counted: Promise<CountedFailures>;
 }
 
-/** Counts what failed in runs, and remembers it for as long as nothing else has failed. */
+/** Tells how much failed in runs, and remembers it for as long as nothing else has failed. */
 export class FailureCounts {
   readonly #kept = new Map<string, Kept>();
 
@@ -45,7 +49,7 @@ export class FailureCounts {
   /** The failures of one run. While many fail, the answer may be some seconds old. */
   async ofRun(summary: RunSummary): Promise<CountedFailures> {
     const { run, counts } = summary;
-    if (failuresIn(summary) === 0) return { groups: [], truncated: false };
+    if (failuresIn(summary) === 0) return { groups: [], truncated: false, read: 0 };
     const { failed, blocked, locked, cancelled } = counts;
     const stand = [run.generation, failed, blocked, locked, cancelled].join();
     const known = this.#kept.get(run.id);
@@ -72,35 +76,38 @@ export class FailureCounts {
     const runs = await ledger.withFailures(sinceMs);
     const counts = await ledger.countsOf(runs.map(({ id }) => id));
     const groups = new Map<string, FailureGroup>();
-    let [total, failing, truncated] = [0, 0, false];
+    let [read, failing, truncated] = [0, 0, false];
     for (const [at, run] of runs.entries()) {
       const summary = { run, counts: counts[at] as RunCounts };
       if (failuresIn(summary) === 0) continue;
-      if (total >= MOST_COUNTED) return { groups: [...groups.values()], truncated: true, runs: failing };
+      if (read >= MOST_COUNTED) return { groups: [...groups.values()], truncated: true, read, runs: failing };
       const counted = await this.ofRun(summary);
       for (const each of counted.groups) add(groups, each);
-      total += failuresIn(summary);
+      read += counted.read;
       failing++;
       truncated ||= counted.truncated;
     }
-    return { groups: [...groups.values()], truncated, runs: failing };
+    return { groups: [...groups.values()], truncated, read, runs: failing };
   }
 
   async #count({ run }: RunSummary): Promise<CountedFailures> {
-    const groups = new Map<string, FailureGroup>();
-    let [total, truncated] = [0, false];
     const { redis, keys } = this.engine;
-    for await (const page of scanFailures(redis, keys, run.id)) {
-      for (const failure of page) {
-        const host = hostOf(failure.job.s, run.spec) || NO_HOST;
-        const isRetriable = run.spec.fleet && !isFinal(failure);
-        add(groups, { class: failure.error.class, host, files: 1, retriable: isRetriable ? 1 : 0 });
+    const groups = new Map<string, FailureGroup>();
+    const addFiles = (errorClass: string, host: string, files: number) => {
+      const isRetriable = run.spec.fleet && !isFinal({ error: { class: errorClass } });
+      add(groups, { class: errorClass, host: host || NO_HOST, files, retriable: isRetriable ? files : 0 });
+    };
+    const counts = await countedFailures(redis, keys, run.id);
+    for (const each of counts ?? []) addFiles(each.class, each.host, each.files);
+    if (counts !== undefined) return { groups: [...groups.values()], truncated: false, read: 0 };
+    let read = 0;
+    for await (const page of scanFailures(redis, keys, run.id))
+      for (const { job, error } of page) {
+        if (read === MOST_COUNTED) return { groups: [...groups.values()], truncated: true, read };
+        addFiles(error.class, hostOf(job.s, run.spec), 1);
+        read++;
       }
-      total += page.length;
-      truncated = total >= MOST_COUNTED;
-      if (truncated) break;
-    }
-    return { groups: [...groups.values()], truncated };
+    return { groups: [...groups.values()], truncated: false, read };
   }
 }
 

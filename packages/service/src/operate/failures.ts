@@ -1,4 +1,4 @@
-import { NO_HOST } from "@drover/producer/enqueue/failure-filter";
+import { hostMatcher, NO_HOST } from "@drover/producer/enqueue/failure-filter";
 import { isFinal } from "@drover/producer/enqueue/requeue";
 import { type FailurePlace, failuresOfRuns, type RunFailures } from "@drover/producer/runs/failures";
 import type { FailedFile } from "@drover/producer/runs/run-files";
@@ -10,10 +10,9 @@ import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Route, route } from "../http/route.js";
 import { fileSchema, showFailed } from "../runs/shown.js";
+import { type FailureCounts, TRUNCATED } from "./failure-groups.js";
 
 const TAG = "Operation";
-/** Failures that are looked at for one answer. */
-const MOST_FAILURES = 200_000;
 /** Runs that one call retries. */
 const MOST_RETRIED = 1_000;
 
@@ -39,7 +38,7 @@ const pageSchema = z
     by_class: z.record(z.string(), count),
     by_host: z.record(z.string(), count),
     truncated: z.boolean().meta({
-      description: `Whether there is more than the newest ${MOST_FAILURES} failures, which these counts are of.`,
+      description: TRUNCATED,
     }),
     next: z.string().nullable(),
   })
@@ -57,7 +56,7 @@ const retriedSchema = z
   .meta({ id: "RetriedFailures" });
 
 /** `/api/v1/failures`: what failed in all runs. */
-export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] {
+export function failureRoutes({ engine, keeper, log }: ServiceContext, counts: FailureCounts): Route[] {
   return [
     route({
       method: "get",
@@ -82,18 +81,18 @@ export function failureRoutes({ engine, keeper, log }: ServiceContext): Route[] 
         const from = cursor === undefined ? undefined : placeOf(cursor);
         const page: z.infer<typeof failureSchema>[] = [];
         const next = await fill(page, limit, failuresOfRuns(engine, wanted, from));
+        const { groups, truncated } = await counts.since(wanted.sinceMs ?? 0);
+        const isHost = hostMatcher(filter.host);
         const [byClass, byHost] = [new Map<string, number>(), new Map<string, number>()];
         let total = 0;
-        for await (const { file, run } of each(failuresOfRuns(engine, wanted))) {
-          if (++total > MOST_FAILURES) break;
-          const host = hostIn(file.job.s, run.spec);
-          byClass.set(file.error.class, (byClass.get(file.error.class) ?? 0) + 1);
-          byHost.set(host, (byHost.get(host) ?? 0) + 1);
+        for (const { class: errorClass, host, files } of groups) {
+          if ((filter.class !== undefined && filter.class !== errorClass) || !isHost(host)) continue;
+          total += files;
+          byClass.set(errorClass, (byClass.get(errorClass) ?? 0) + files);
+          byHost.set(host, (byHost.get(host) ?? 0) + files);
         }
-        const truncated = total > MOST_FAILURES;
-        total = Math.min(total, MOST_FAILURES);
-        const counts = { by_class: Object.fromEntries(byClass), by_host: Object.fromEntries(byHost) };
-        return { status: 200, body: { failures: page, total, ...counts, truncated, next } };
+        const sums = { by_class: Object.fromEntries(byClass), by_host: Object.fromEntries(byHost) };
+        return { status: 200, body: { failures: page, total, ...sums, truncated, next } };
       },
     }),
     route({

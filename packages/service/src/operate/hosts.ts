@@ -1,6 +1,7 @@
 import { wakeHosts } from "@drover/producer/dispatch/wake-hosts";
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
+import { type FleetState, fleetState } from "@drover/shared/protocol/fleet-state";
 import {
   DEFAULT_LIMIT,
   type HostLimit,
@@ -46,6 +47,10 @@ const hostSchema = z
       .meta({ description: "What is left of that since the host asked for less." }),
     not_before: z.iso.datetime().nullable().meta({ description: "It asked to be left alone until then." }),
     files_in_progress: count,
+    waiting: z.object({ files: count, runs: count }).nullable().meta({
+      description:
+        "Files that wait for it, and runs that they are of, while its breaker is not closed: an estimate. Null where nobody counts them: without a leader, and beyond the first 100 such hosts.",
+    }),
   })
   .meta({ id: "Host" });
 
@@ -73,6 +78,9 @@ export function hostRoutes({ engine }: ServiceContext): Route[] {
       query: z.object({
         limit: z.coerce.number().int().min(1).max(1_000).default(100),
         cursor: z.string().optional().meta({ description: "`next` of the page before." }),
+        host: hostParam.shape.host
+          .optional()
+          .meta({ description: "Only this one: `name:port`, or a name alone." }),
       }),
       answers: {
         200: {
@@ -87,16 +95,23 @@ export function hostRoutes({ engine }: ServiceContext): Route[] {
             .meta({ id: "HostPage" }),
         },
       },
-      async handle({ query: { limit, cursor } }) {
-        const [found, busy] = await Promise.all([findHosts(redis, keys), filesInProgress(engine)]);
-        const names = [...new Set([...found.hosts, ...busy.keys()])].sort();
+      async handle({ query: { limit, cursor, host } }) {
+        const [found, busy, leader] = await Promise.all([
+          host === undefined ? findHosts(redis, keys) : { hosts: hostsOf(host), isTruncated: false },
+          filesInProgress(engine),
+          fleetState(redis, keys),
+        ]);
+        const names = [...new Set([...found.hosts, ...(host === undefined ? busy.keys() : [])])].sort();
         const rest = cursor === undefined ? names : names.filter((name) => name > cursor);
         const page = rest.slice(0, limit);
         const [usual, ...states] = await readHosts(redis, keys, [DEFAULT_LIMIT, ...page]);
         return {
           status: 200,
           body: {
-            hosts: states.map((state) => showHost(state, busy.get(state.host) ?? 0)),
+            hosts: states.map((state) => ({
+              ...showHost(state, busy.get(state.host) ?? 0),
+              waiting: waitingFor(state.host, leader),
+            })),
             default_limit: showLimit(usual?.limit ?? {}),
             truncated: found.isTruncated,
             next: rest.length > limit ? (page.at(-1) ?? null) : null,
@@ -192,7 +207,13 @@ function showLimit({ files, requestsPerSecond, bytesPerSecond }: HostLimit) {
   return Object.keys(shown).length === 0 ? null : shown;
 }
 
-function showHost(state: HostState, files: number): z.infer<typeof hostSchema> {
+/** What waits for a host, as far as the leader tells. */
+function waitingFor(name: string, leader: FleetState | undefined): z.infer<typeof hostSchema>["waiting"] {
+  const told = leader?.hosts.find(({ host }) => host === name);
+  return told === undefined ? null : { files: told.files, runs: told.runs };
+}
+
+function showHost(state: HostState, files: number): Omit<z.infer<typeof hostSchema>, "waiting"> {
   return {
     host: state.host,
     breaker: {

@@ -35,6 +35,10 @@ const overviewSchema = z
           breaker: z.enum(["open", "half-open"]),
           open_until: z.iso.datetime().nullable(),
           since: z.iso.datetime(),
+          files: count.meta({
+            description: "Files that wait for it, in the queue and in the backlog: an estimate.",
+          }),
+          runs: count.meta({ description: "Runs that they are of." }),
         }),
       )
       .meta({ description: "Hosts of waiting files whose breakers are not closed: at most 100." }),
@@ -88,7 +92,8 @@ export function overviewRoutes(engine: Engine, queue: Queue): Route[] {
         },
       },
       async handle() {
-        return { status: 200, body: { samples: recent } };
+        const sinceMs = Date.now() - RECENT_MS;
+        return { status: 200, body: { samples: recent.filter(({ at }) => Date.parse(at) > sinceMs) } };
       },
     }),
   ];
@@ -141,11 +146,13 @@ function show(overview: Overview): z.infer<typeof overviewSchema> {
     },
     queue: overview.queue,
     runs: overview.runs,
-    blocked_hosts: (leader?.hosts ?? []).map(({ host, breaker, openUntilMs, sinceMs }) => ({
+    blocked_hosts: (leader?.hosts ?? []).map(({ host, breaker, openUntilMs, sinceMs, files, runs }) => ({
       host,
       breaker,
       open_until: openUntilMs === undefined ? null : isoOf(openUntilMs),
       since: isoOf(sinceMs),
+      files,
+      runs,
     })),
     dispatch_paused: overview.pause !== undefined,
     has_leader: leader !== undefined,

@@ -72,7 +72,8 @@ async function nextSinceMs(queue: Queue): Promise<number | undefined> {
 
 /** Files that wait for a worker: in the queue, or in the backlog. */
 export function waitingFiles({ leader, openFiles, queue }: Overview): number {
-  return leader === undefined ? openFiles : queue.waiting + leader.backlogFiles;
+  // What is in the queue may be of runs that are not looked at, or not there any more.
+  return leader === undefined ? Math.max(openFiles, queue.waiting) : queue.waiting + leader.backlogFiles;
 }
 
 export function oldestWaitingMs({ atMs, waitingSinceMs }: Overview): number {

@@ -49,7 +49,11 @@ export function requestOf(
   };
 }
 
-function limitsOf({ max_delete: most = "50%", max_change: change, allow_empty: allowEmpty }: TermsBody): PairLimits {
+function limitsOf({
+  max_delete: most = "50%",
+  max_change: change,
+  allow_empty: allowEmpty,
+}: TermsBody): PairLimits {
   return {
     maxDelete: typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) },
     maxChangePercent: change === undefined ? 99.999 : Number(change.slice(0, -1)),
@@ -106,5 +110,11 @@ export function showConflict({
     version
       ? { size: version.sizeBytes, mtime: new Date(version.mtimeMs).toISOString(), stamp: version.stamp }
       : null;
-  return { path, reason, local: shown(local), remote: shown(remote), listed_at: new Date(listedMs).toISOString() };
+  return {
+    path,
+    reason,
+    local: shown(local),
+    remote: shown(remote),
+    listed_at: new Date(listedMs).toISOString(),
+  };
 }

@@ -96,7 +96,8 @@ export class PairSyncs {
     const run = await Promise.race([submitted.promise, following.then((carried) => carried.run)]);
     // From now on nobody waits for it.
     following.catch((error) => {
-      if (!stopping.aborted) log.warn({ run, error: redactText(messageOf(error)) }, "sync of a pair broke off");
+      if (!stopping.aborted)
+        log.warn({ run, error: redactText(messageOf(error)) }, "sync of a pair broke off");
     });
     return { run, ...known() };
   }

@@ -11,8 +11,8 @@ import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Reply, type Route, route } from "../http/route.js";
-import { isBelowAny, planSubmission } from "../runs/submission.js";
 import { runParam } from "../runs/run-param.js";
+import { isBelowAny, planSubmission } from "../runs/submission.js";
 import {
   conflictSchema,
   pairSchema,
@@ -60,7 +60,12 @@ const newPairSchema = termsSchema
 
 const resolveSchema = z
   .strictObject({
-    paths: z.array(z.string()).min(1).max(100_000).optional().meta({ description: "Default: all conflicts." }),
+    paths: z
+      .array(z.string())
+      .min(1)
+      .max(100_000)
+      .optional()
+      .meta({ description: "Default: all conflicts." }),
     take: z.enum(TAKES),
   })
   .meta({ id: "PairResolution" });
@@ -93,7 +98,10 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
     );
     for (const each of [remote, body.backup_dir, body.remote_backup_dir])
       if (each !== undefined && !isBelowAny(each.replace(/\/$/, ""), config.roots))
-        throw new Problem(403, `${each} is not below ${config.roots.join(" or ")}: the server's --root says what is`);
+        throw new Problem(
+          403,
+          `${each} is not below ${config.roots.join(" or ")}: the server's --root says what is`,
+        );
     return planned;
   };
   /** Backups are beside the directories, where the workers that write to these may write too. */
@@ -107,7 +115,12 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
         : { remote: body.remote_backup_dir }),
     },
   });
-  const sync = async (local: string, remote: string, body: TermsBody, last?: PairRecord["terms"]): Promise<Reply> => {
+  const sync = async (
+    local: string,
+    remote: string,
+    body: TermsBody,
+    last?: PairRecord["terms"],
+  ): Promise<Reply> => {
     const planned = await plan(local, remote, body);
     const request = requestOf(body, last, own(planned.spec.root, remote, body));
     const begun = await told(syncs.sync(planned, request, body.dry_run ?? false));
@@ -116,7 +129,11 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
   };
   const again = async (record: PairRecord) => {
     const planned = await plan(record.local, record.remote, {});
-    const request = requestOf({ conflict: "manual", backup: "all" }, record.terms, own(record.local, record.remote, {}));
+    const request = requestOf(
+      { conflict: "manual", backup: "all" },
+      record.terms,
+      own(record.local, record.remote, {}),
+    );
     return { planned, request };
   };
   const routes = [
@@ -127,7 +144,10 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
       tag: TAG,
       summary: "Pairs that are synced both ways",
       answers: {
-        200: { description: "All of them.", schema: z.object({ pairs: z.array(pairSchema) }).meta({ id: "PairList" }) },
+        200: {
+          description: "All of them.",
+          schema: z.object({ pairs: z.array(pairSchema) }).meta({ id: "PairList" }),
+        },
       },
       async handle() {
         const pairs = [];
@@ -221,7 +241,8 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
       scope: "operate",
       tag: TAG,
       summary: "Take back what a sync of a pair did",
-      description: "What was changed since is left alone, and fails. It is a run itself, which can be taken back too.",
+      description:
+        "What was changed since is left alone, and fails. It is a run itself, which can be taken back too.",
       params: runParam,
       isSlow: true,
       answers: { 202: { description: "The run that does it.", schema: begunSchema } },

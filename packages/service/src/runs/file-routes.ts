@@ -70,7 +70,8 @@ export function fileRoutes(context: ServiceContext): Route[] {
         const page = files.slice(from, from + limit);
         let next = from + limit < files.length ? String(from + limit) : null;
         if (next === null) {
-          const failed = filesFailed(engine, run, { from: isInFailures ? from : 0, wanted });
+          const which = { from: isInFailures ? from : 0, wanted, errorClass, isHost };
+          const failed = filesFailed(engine, run, which);
           const isWanted = failureMatcher({ class: errorClass, host }, run.spec);
           next = await fill(page, limit, isWanted, failed);
         }

@@ -38,9 +38,24 @@ export class AuditLog {
     private readonly keys: Keys,
   ) {}
 
-  async record(entry: AuditEntry): Promise<void> {
+  /** @returns the id of the entry. */
+  async record(entry: AuditEntry): Promise<string> {
     const text = JSON.stringify(entry);
-    await this.redis.xadd(this.keys.audit(), "MAXLEN", "~", MOST_ENTRIES, "*", FIELD, text);
+    return (await this.redis.xadd(
+      this.keys.audit(),
+      "MAXLEN",
+      "~",
+      MOST_ENTRIES,
+      "*",
+      FIELD,
+      text,
+    )) as string;
+  }
+
+  /** An entry; undefined for one that is not kept. */
+  async find(id: string): Promise<KeptEntry | undefined> {
+    const entries = await this.redis.xrange(this.keys.audit(), id, id);
+    return entries.map(keptOf)[0];
   }
 
   /**
@@ -51,10 +66,10 @@ export class AuditLog {
   async list(most: number, before?: string): Promise<KeptEntry[]> {
     const from = before === undefined ? "+" : `(${before}`;
     const entries = await this.redis.xrevrange(this.keys.audit(), from, "-", "COUNT", most);
-    return entries.map(([id, [, text = ""]]) => ({
-      ...entrySchema.parse(JSON.parse(text)),
-      id,
-      atMs: Number.parseInt(id, 10),
-    }));
+    return entries.map(keptOf);
   }
+}
+
+function keptOf([id, [, text = ""]]: [string, string[]]): KeptEntry {
+  return { ...entrySchema.parse(JSON.parse(text)), id, atMs: Number.parseInt(id, 10) };
 }

@@ -250,6 +250,7 @@ export class Admission {
             this.keys.done(runId),
             this.keys.outcome(runId, outcome),
             this.keys.failed(runId),
+            this.keys.failureGroups(runId),
             this.keys.outcomes(runId),
             this.keys.secrets(runId),
           ],

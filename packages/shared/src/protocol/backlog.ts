@@ -112,6 +112,7 @@ export class Backlog {
       this.keys.outcome(runId, "unchanged"),
       this.keys.outcome(runId, "failed"),
       this.keys.failed(runId),
+      this.keys.failureGroups(runId),
       this.keys.backlog(runId),
       this.keys.joined(runId),
     ];
@@ -168,6 +169,7 @@ export class Backlog {
         this.keys.run(runId),
         this.keys.done(runId),
         this.keys.failed(runId),
+        this.keys.failureGroups(runId),
         this.keys.backlog(runId),
         ...clear.map((outcome) => this.keys.outcome(runId, outcome)),
         ...files.map((file) => this.keys.flight(file.flight)),

@@ -21,6 +21,9 @@ const stateSchema = z.object({
       openUntilMs: z.number().optional(),
       /** Since when it has not been closed (Unix ms), as far as this leader knows. */
       sinceMs: z.number(),
+      /** Files that wait for it, in the queue and in the backlog, and runs that they are of. Leaders of earlier versions say none. */
+      files: z.number().default(0),
+      runs: z.number().default(0),
     }),
   ),
 });

@@ -6,8 +6,8 @@ import type { Keys } from "./keys.js";
 import { closeBreakerScript } from "./lua/close-breaker.lua.js";
 
 /** Keys that are looked at in one call, and calls that are made at most. */
-const SCAN_COUNT = 1_000;
-const MOST_SCANS = 5_000;
+const SCAN_COUNT = 10_000;
+const MOST_SCANS = 500;
 /** Hosts that are found at most. */
 const MOST_HOSTS = 10_000;
 /** Hosts that are read in one call. */

@@ -23,8 +23,10 @@ export class Keys {
   done = (id: string) => `${this.namespace}:run:${id}:done`;
   /** Bitmap of the files of a run with one outcome other than `copied`. */
   outcome = (id: string, outcome: string) => `${this.namespace}:run:${id}:is:${outcome}`;
-  /** Hash of what did not succeed: index → job, error and attempts (JSON). */
+  /** Hash of what did not succeed: index → job, error, attempts and host (JSON). */
   failed = (id: string) => `${this.namespace}:run:${id}:failed`;
+  /** Hash of how much did not succeed: class of the error and host → number of files. */
+  failureGroups = (id: string) => `${this.namespace}:run:${id}:failed:groups`;
   /** Hash of the files that are not in BullMQ yet: chunk id → files (JSON). */
   backlog = (id: string) => `${this.namespace}:run:${id}:backlog`;
   /** Hash of the chunks that are in BullMQ, as in the backlog. */

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { isSuccess, OUTCOMES, type OutcomeName } from "../outcome.js";
 import { pipelined } from "../redis/script.js";
 import type { Keys } from "./keys.js";
+import { readFailureGroupsScript } from "./lua/read-failure-groups.lua.js";
 
 /** Files that are read in one call: about so many in a scan, and at most in order. */
 const SCANNED_AT_ONCE = 500;
@@ -11,6 +12,9 @@ const PAGE = 2_000;
 const BITMAP_BYTES = 64 << 10;
 
 const FAILURES = OUTCOMES.filter((outcome) => !isSuccess(outcome));
+
+/** The host of a failure as it is stored (JSON), whose last field that is. */
+const HOST_AT_END = /"host":"([^"\\]*)"\}$/;
 
 /** A file that did not succeed, as it is stored. */
 const failureSchema = z.object({
@@ -23,6 +27,38 @@ export type Failure = z.infer<typeof failureSchema> & { index: number };
 /** A file that did not succeed, and how it ended. */
 export interface EndedFailure extends Failure {
   outcome: OutcomeName;
+}
+
+/** How many files of a run did not succeed, of one class of error and one host. */
+export interface FailureCount {
+  class: string;
+  /** `host:port`, or "" where none is concerned. */
+  host: string;
+  files: number;
+}
+
+/**
+ * How much of a run did not succeed, as it was counted with every file. It takes no longer where there is more of it.
+ *
+ * @returns undefined where not everything was counted: an earlier version of Drover recorded some of it, or the name of a
+ *   file, or its error, holds half a character.
+ */
+export async function countedFailures(
+  redis: Redis,
+  keys: Keys,
+  id: string,
+): Promise<FailureCount[] | undefined> {
+  const names = [keys.failed(id), keys.failureGroups(id)];
+  const [all, groups] = (await readFailureGroupsScript.run(redis, names, [])) as [number, string[]];
+  const counts: FailureCount[] = [];
+  let counted = 0;
+  for (let at = 0; at + 1 < groups.length; at += 2) {
+    const [name = "", files] = [groups[at], Number(groups[at + 1])];
+    const space = name.indexOf(" ");
+    counts.push({ class: name.slice(0, space), host: name.slice(space + 1), files });
+    counted += files;
+  }
+  return counted === all ? counts : undefined;
 }
 
 /** Files of a run that did not succeed, in pages and in no order. */
@@ -38,18 +74,28 @@ export async function* scanFailures(redis: Redis, keys: Keys, id: string): Async
   } while (cursor !== "0");
 }
 
+/** Some of what did not succeed, see {@link failuresInOrder}. */
+export interface WhichFailures {
+  from?: number;
+  wanted?: readonly OutcomeName[];
+  errorClass?: string | undefined;
+  isHost?: (host: string) => boolean;
+}
+
 /**
  * Files of a run that did not succeed, in pages and in the order of its files. It needs memory for one page, however many
  * there are.
  *
  * @param from index of the first file that counts. Default 0.
  * @param wanted outcomes. Default: all.
+ * @param errorClass the others are left out. Default: all.
+ * @param isHost leaves out those of other hosts that were recorded with their host. Default: all.
  */
 export async function* failuresInOrder(
   redis: Redis,
   keys: Keys,
   id: string,
-  { from = 0, wanted = OUTCOMES }: { from?: number; wanted?: readonly OutcomeName[] } = {},
+  { from = 0, wanted = OUTCOMES, ...filter }: WhichFailures = {},
 ): AsyncGenerator<EndedFailure[]> {
   const outcomes = FAILURES.filter((outcome) => wanted.includes(outcome));
   if (outcomes.length === 0) return;
@@ -62,12 +108,12 @@ export async function* failuresInOrder(
         const index = (firstByte + byte) * 8 + bit;
         const nth = index < from ? -1 : maps.findIndex((map) => ((map[byte] ?? 0) & (0x80 >> bit)) !== 0);
         if (nth < 0 || ended.push({ index, outcome: outcomes[nth] as OutcomeName }) < PAGE) continue;
-        yield await read(redis, keys.failed(id), ended);
+        yield await read(redis, keys.failed(id), ended, filter);
         ended = [];
       }
     if (length < BITMAP_BYTES) break;
   }
-  if (ended.length > 0) yield await read(redis, keys.failed(id), ended);
+  if (ended.length > 0) yield await read(redis, keys.failed(id), ended, filter);
 }
 
 /** Bytes of the bitmaps of outcomes; none behind their ends. */
@@ -87,13 +133,20 @@ async function read(
   redis: Redis,
   failed: string,
   ended: readonly { index: number; outcome: OutcomeName }[],
+  { errorClass, isHost }: Pick<WhichFailures, "errorClass" | "isHost">,
 ): Promise<EndedFailure[]> {
+  // Most of what is not meant need not be parsed to tell.
+  const mark = errorClass === undefined ? "" : JSON.stringify(errorClass);
   const [stored] = (await pipelined(redis, () =>
     redis.pipeline().hmget(failed, ...ended.map(({ index }) => String(index))),
   )) as [(string | null)[]];
   return ended.flatMap(({ index, outcome }, at) => {
     const text = stored[at] ?? null;
-    return text === null ? [] : [{ ...failureOf(index, text), outcome }];
+    if (text === null || !text.includes(mark)) return [];
+    const host = isHost && HOST_AT_END.exec(text)?.[1];
+    if (host !== undefined && isHost?.(host) === false) return [];
+    const failure = failureOf(index, text);
+    return errorClass === undefined || failure.error.class === errorClass ? [{ ...failure, outcome }] : [];
   });
 }
 

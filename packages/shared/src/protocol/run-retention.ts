@@ -198,6 +198,7 @@ function namesOf(keys: Keys, id: string): string[] {
     keys.run(id),
     keys.done(id),
     keys.failed(id),
+    keys.failureGroups(id),
     keys.backlog(id),
     keys.secrets(id),
     keys.webhook(id),

@@ -73,7 +73,9 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     told: isOfInterest(told, context) ? JSON.stringify(told) : "",
     outcome,
     bytes: told.bytes,
-    failure: error ? JSON.stringify({ job, error: told.error, attempts: delivery.attempt }) : "",
+    failure: error
+      ? JSON.stringify({ job, error: told.error, attempts: delivery.attempt, host: file.host })
+      : "",
     catalog: catalogValue(end, settling),
     verdict: end.verdict,
     epoch: admitted?.epoch ?? "0",

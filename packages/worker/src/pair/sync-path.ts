@@ -128,10 +128,16 @@ export class SyncPath implements Operation {
         return await this.#delete(decision, seen);
       case "set-aside":
         await this.#setAside(decision.to, seen);
-        return await this.#copy({ to: decision.to, keeps: this.#pair.spec.backups === "all", conflict: true }, seen);
+        return await this.#copy(
+          { to: decision.to, keeps: this.#pair.spec.backups === "all", conflict: true },
+          seen,
+        );
       case "vacate":
         await this.#setAside(decision.to, seen);
-        return await this.#remove({ to: decision.to, keeps: this.#pair.spec.backups === "all", conflict: true }, seen);
+        return await this.#remove(
+          { to: decision.to, keeps: this.#pair.spec.backups === "all", conflict: true },
+          seen,
+        );
     }
   }
 

@@ -1,8 +1,9 @@
 import { Script } from "../../redis/script.js";
 import { RUN } from "../fields.js";
+import { FAILURES } from "./fragments/failures.lua.js";
 
 /** Numbers of keys and arguments, see below. */
-const HEAD_KEYS = 7;
+const HEAD_KEYS = 8;
 const HEAD_ARGS = 6;
 const FILE_ARGS = 7;
 
@@ -21,7 +22,7 @@ const COLLISION = JSON.stringify({
  * lease. A file that joined is noted apart, so that it is found should the other run be lost.
  *
  * KEYS:
- *   - run, done, is:unchanged, is:failed, failed, backlog, joined
+ *   - run, done, is:unchanged, is:failed, failed, its groups, backlog, joined
  *   - per file (2, in a fleet 4): claims, flight; in a fleet also the run's own flight for it, and its lease
  * ARGV:
  *   - producer (which must own the run), batch number, cursor, run where it is a fleet's or '', '1' where two files
@@ -38,8 +39,8 @@ const COLLISION = JSON.stringify({
  */
 export const enqueueScript = new Script(
   "enqueue",
-  `
-local run, done, unchangedFiles, failedFiles, failures, backlog, joined = unpack(KEYS, 1, ${HEAD_KEYS})
+  `${FAILURES}
+local run, done, unchangedFiles, failedFiles, failures, groups, backlog, joined = unpack(KEYS, 1, ${HEAD_KEYS})
 local producer, batch, cursor, fleetRun, mayCollide, leftGeneration = unpack(ARGV, 1, ${HEAD_ARGS})
 mayCollide = mayCollide == '1'
 local isFleet = fleetRun ~= ''
@@ -99,7 +100,7 @@ for file = 1, (#KEYS - ${HEAD_KEYS}) / fileKeys do
     if otherClaimant then
       redis.call('SETBIT', done, index, 1)
       redis.call('SETBIT', failedFiles, index, 1)
-      redis.call('HSET', failures, index, '{"job":' .. job .. ',"error":${COLLISION}}')
+      noteFailure(failures, groups, index, '{"job":' .. job .. ',"error":${COLLISION},"host":' .. cjson.encode(host) .. '}')
       answer[file + 1] = 'col' .. index
     else
       if mayCollide then redis.call('HSET', claims, claimed, claimant) end
@@ -108,7 +109,7 @@ for file = 1, (#KEYS - ${HEAD_KEYS}) / fileKeys do
       else
         redis.call('SETBIT', done, index, 1)
         redis.call('SETBIT', kind == 'u' and unchangedFiles or failedFiles, index, 1)
-        if kind == 'f' then redis.call('HSET', failures, index, failure)
+        if kind == 'f' then noteFailure(failures, groups, index, failure)
         elseif bytes ~= '0' then redis.call('HINCRBY', run, '${RUN.bytes}', bytes) end
       end
       answer[file + 1] = index

@@ -2,6 +2,7 @@ import { Script } from "../../redis/script.js";
 import { LEASE, OUTCOME_ENTRY, RUN } from "../fields.js";
 import { HOST_BREAKER } from "./fragments/breaker.lua.js";
 import { CLOCK } from "./fragments/clock.lua.js";
+import { FAILURES } from "./fragments/failures.lua.js";
 import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
 
 /** Numbers of keys and arguments, see below. */
@@ -9,7 +10,7 @@ const HEAD_KEYS = 1;
 const HEAD_ARGS = 2;
 const REPORT_KEYS = 3;
 const REPORT_ARGS = 6;
-const RUN_OUTCOME_KEYS = 6;
+const RUN_OUTCOME_KEYS = 7;
 const FILE_KEYS = 3;
 const FILE_ARGS = 12;
 const WAITER_ARGS = 2;
@@ -23,7 +24,7 @@ const WAITER_ARGS = 2;
  * KEYS:
  *   - default limit
  *   - per host report, which is what came of a file at its host (3): breaker, limit, slots
- *   - per run outcome, which is a run and an outcome (6): run, done, is:<outcome>, failed, outcomes, secrets
+ *   - per run outcome, which is a run and an outcome (7): run, done, is:<outcome>, failed, its groups, outcomes, secrets
  *   - per file (3): flight, lease, hash of the catalog
  * ARGV:
  *   - number of host reports, number of run outcomes
@@ -43,7 +44,7 @@ const WAITER_ARGS = 2;
  */
 export const settleScript = new Script(
   "settle",
-  `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}
+  `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}${FAILURES}
 local defaultLimit = KEYS[1]
 local hostReports, runOutcomes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local keysBeforeRunOutcomes = ${HEAD_KEYS} + hostReports * ${REPORT_KEYS}
@@ -129,10 +130,10 @@ local function settle(key, arg)
   local outcome = ARGV[argsBeforeRunOutcomes + runOutcome]
   for at = firstWaiter, lastArg, ${WAITER_ARGS} do
     local waiterKey, index = keysBeforeRunOutcomes + (tonumber(ARGV[at]) - 1) * ${RUN_OUTCOME_KEYS}, ARGV[at + 1]
-    local run, done, hasOutcome, failures, outcomes = unpack(KEYS, waiterKey + 1, waiterKey + 5)
+    local run, done, hasOutcome, failures, groups, outcomes = unpack(KEYS, waiterKey + 1, waiterKey + 6)
     redis.call('SETBIT', done, index, 1)
     if outcome ~= 'copied' then redis.call('SETBIT', hasOutcome, index, 1) end
-    if failure ~= '' then redis.call('HSET', failures, index, failure) end
+    if failure ~= '' then noteFailure(failures, groups, index, failure) end
     runBytes[run] = (runBytes[run] or 0) + bytes
     if told ~= '' then keepOutcome(run, outcomes, outcome, index, told) end
   end
