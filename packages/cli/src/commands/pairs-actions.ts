@@ -162,7 +162,7 @@ export function resolvePair(
     throw new OptionError("name the conflicts to resolve, or --all: drover conflicts lists them");
   return withEngine(resolved, async (engine) => {
     const record = await findPairBy(engine, text, process.cwd());
-    return await carry(engine, record, flags, resolved, async (planned, request, options) => {
+    return await carry(record, flags, resolved, async (planned, request, options) => {
       // A version that is not the listed one any more must not be decided about: it is listed again.
       const asked = { ...request, terms: { ...request.terms, strategy: "manual" as const } };
       return await resolveConflicts(
@@ -180,7 +180,7 @@ export function resolvePair(
 export function rollbackRun(runId: string, flags: PairFlags, resolved: Resolved): Promise<number> {
   return withEngine(resolved, async (engine) => {
     const record = await pairOfRun(engine, runId);
-    return await carry(engine, record, flags, resolved, (planned, request, options, report) =>
+    return await carry(record, flags, resolved, (planned, request, options, report) =>
       rollback(engine, planned, request, runId, {
         ...options,
         dryRun: flags.dryRun ?? false,
@@ -194,7 +194,6 @@ type Options = Parameters<typeof resolveConflicts>[4];
 
 /** Opens a recorded pair for a run of steps, and shows them. */
 async function carry(
-  engine: Engine,
   record: PairRecord,
   flags: PairFlags,
   resolved: Resolved,
