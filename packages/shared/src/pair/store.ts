@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { bucketOf, CATALOG_BUCKETS, type Keys } from "../protocol/keys.js";
+import { Batcher } from "../redis/batcher.js";
 import { pipelined, resent } from "../redis/script.js";
 import { type Ancestor, decodeAncestor, encodeAncestor } from "./ancestor.js";
 import type { ConflictReason, PairTerms, Side } from "./decide.js";
@@ -66,8 +67,15 @@ export interface UndoEntry {
   copy?: 1;
 }
 
+interface Intent {
+  runId: string;
+  entry: UndoEntry;
+}
+
 /** What Redis knows of one pair. */
 export class PairStore {
+  readonly #intents = new Batcher<Intent, void>("note-pair", (intents) => this.#noteAll(intents));
+
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
@@ -144,9 +152,18 @@ export class PairStore {
     if (paths.length > 0) await this.redis.hdel(this.keys.pair(this.id, "conflicts"), ...paths);
   }
 
-  /** Notes what is about to be written, before it is. */
-  async intend(runId: string, entry: UndoEntry): Promise<void> {
-    await this.redis.hset(this.#undo(runId), `${entry.side}/${entry.name}`, JSON.stringify(entry));
+  /** Notes what is about to be written, before it is. Many files at once share a call. */
+  intend(runId: string, entry: UndoEntry): Promise<void> {
+    return this.#intents.ask({ runId, entry });
+  }
+
+  async #noteAll(intents: Intent[]): Promise<void[]> {
+    const byRun = Map.groupBy(intents, ({ runId }) => runId);
+    for (const [runId, ofRun] of byRun) {
+      const fields = ofRun.flatMap(({ entry }) => [`${entry.side}/${entry.name}`, JSON.stringify(entry)]);
+      await this.redis.hset(this.#undo(runId), ...fields);
+    }
+    return intents.map(() => undefined);
   }
 
   /** Undo entries of a run, in pages and in no order. */
