@@ -4,7 +4,15 @@ import { syncBuiltinESMExports } from "node:module";
 /** A call of the file system that is about to be made, with the paths it is given. */
 export type FsCall = { name: string; paths: string[] };
 
-const WATCHED = ["lstatSync", "linkSync", "renameSync", "openSync", "unlinkSync", "rmSync", "mkdirSync"] as const;
+const WATCHED = [
+  "lstatSync",
+  "linkSync",
+  "renameSync",
+  "openSync",
+  "unlinkSync",
+  "rmSync",
+  "mkdirSync",
+] as const;
 
 let hook: ((call: FsCall) => void) | undefined;
 let isWithin = false;

@@ -10,7 +10,19 @@ const NAMES = ["a.txt", "b", "d/c.txt", "d/e/f.md", "g.tar.gz", ".h"];
 const ANCHOR = "anchor.txt";
 const EDITS: Edit[] = ["in-place", "rename", "keeping-mtime"];
 const FAULTS = [
-  ...["open", "stage", "noted", "commit", "committed", "keep", "kept", "taken", "removed", "set-aside", "settled"],
+  ...[
+    "open",
+    "stage",
+    "noted",
+    "commit",
+    "committed",
+    "keep",
+    "kept",
+    "taken",
+    "removed",
+    "set-aside",
+    "settled",
+  ],
   ...["pair-delete", "dispatch", "admit", "expand", "enqueue"],
 ];
 const CONFLICT = /\.conflict-(local|remote)-\d{8}T\d{6}Z-[0-9a-f]{8}(-\d+)?/;
@@ -50,7 +62,9 @@ export class PairHistory {
     this.#rng = rng;
     this.#oneSided = rng.chance(0.4);
     this.terms = {
-      direction: this.#oneSided ? "bidirectional" : rng.pick(["bidirectional", "bidirectional", ...DIRECTIONS]),
+      direction: this.#oneSided
+        ? "bidirectional"
+        : rng.pick(["bidirectional", "bidirectional", ...DIRECTIONS]),
       strategy: rng.pick(STRATEGIES),
       backups: rng.pick(this.#oneSided ? BACKUPS : ["all", "all", "conflicts"]),
       noDelete: !this.#oneSided && rng.chance(0.1),
@@ -79,7 +93,11 @@ export class PairHistory {
     for (let round = 1; round <= rounds && this.violations.length === 0; round++) {
       await this.#someEdits(rng.int(0, 6));
       const ways: (() => Promise<void>)[] = [() => this.#quietSync(), () => this.#syncWhileEdited()];
-      if (this.options.kills) ways.push(() => this.#syncKilled(), () => this.#syncKilled());
+      if (this.options.kills)
+        ways.push(
+          () => this.#syncKilled(),
+          () => this.#syncKilled(),
+        );
       ways.push(() => this.#twoSyncs());
       await rng.pick(ways)();
       await this.#check();
@@ -163,7 +181,9 @@ export class PairHistory {
       this.#written.set(name, written.add(text));
       this.#own[side].set(name, text);
     } else this.#own[side].delete(name);
-    this.#say(`${side} ${text === undefined ? "removes" : `writes ${how}`} ${name}${text === undefined ? "" : `: ${brief(text)}`}`);
+    this.#say(
+      `${side} ${text === undefined ? "removes" : `writes ${how}`} ${name}${text === undefined ? "" : `: ${brief(text)}`}`,
+    );
     return { text, how };
   }
 
@@ -181,8 +201,13 @@ export class PairHistory {
     this.#forgotten = false;
     const told = await this.world.sync(this.terms, { adopt });
     const { planned, end } = told.result;
-    const did = told.settled.map(({ name, outcome, pair, error }) => `${name}: ${pair?.action ?? outcome}${pair?.copies ? ` +${pair.copies}` : ""}${error ? ` (${error.class}: ${error.message})` : ""}`);
-    this.#say(`sync ${end} ${JSON.stringify(planned)}\n    ${[...did, ...told.left.map(({ name, why }) => `${name}: left ${why}`)].join("\n    ")}`);
+    const did = told.settled.map(
+      ({ name, outcome, pair, error }) =>
+        `${name}: ${pair?.action ?? outcome}${pair?.copies ? ` +${pair.copies}` : ""}${error ? ` (${error.class}: ${error.message})` : ""}`,
+    );
+    this.#say(
+      `sync ${end} ${JSON.stringify(planned)}\n    ${[...did, ...told.left.map(({ name, why }) => `${name}: left ${why}`)].join("\n    ")}`,
+    );
     return told;
   }
 
@@ -205,7 +230,7 @@ export class PairHistory {
         if (!call.paths.some((path) => roots.some((root) => path.startsWith(root)))) return;
         if (leases > 0 && rng.chance(0.1)) {
           leases--;
-          void this.world.afterLease();
+          void this.world.dropLease();
         }
         if (edits === 0 || !rng.chance(chance)) return;
         edits--;
@@ -227,7 +252,7 @@ export class PairHistory {
   async #syncKilled(): Promise<void> {
     const fault = `${this.#rng.pick(FAULTS)}:${this.#rng.pick([1, 1, 2, 3])}`;
     const adopt = this.#forgotten;
-    const killed = await this.world.syncKilled(this.terms, fault, adopt);
+    const killed = await this.world.syncKilled(this.terms, fault, { adopt });
     if (!killed) this.#forgotten = false;
     this.#say(`a sync that is killed at ${fault}: ${killed ? "it was" : "it never came there"}`);
   }
@@ -244,7 +269,10 @@ export class PairHistory {
     const kept = new Set([...local.values(), ...remote.values(), ...(await this.world.backups())]);
     if (this.terms.backups !== "none" || /^(manual|backup-both)$/.test(this.terms.strategy))
       for (const text of this.#owed) if (!kept.has(text)) this.#violated(`lost: ${brief(text)}`);
-    for (const [side, tree] of [["local", local], ["remote", remote]] as const)
+    for (const [side, tree] of [
+      ["local", local],
+      ["remote", remote],
+    ] as const)
       for (const [name, text] of tree) {
         const original = name.replace(CONFLICT, "");
         const isWritten = this.#written.get(name)?.has(text) || this.#written.get(original)?.has(text);
@@ -253,31 +281,44 @@ export class PairHistory {
         if ((name.match(/\.conflict-/g)?.length ?? 0) > 1) this.#violated(`a copy of a copy: ${name}`);
       }
     const readOnly = direction === "pull" ? "remote" : direction === "push" ? "local" : undefined;
-    if (readOnly) this.#same(`the ${readOnly} side was written`, this.#own[readOnly], { local, remote }[readOnly]);
+    if (readOnly)
+      this.#same(`the ${readOnly} side was written`, this.#own[readOnly], { local, remote }[readOnly]);
   }
 
   #same(what: string, wanted: Map<string, string>, found: Map<string, string>): boolean {
-    const differ = [...new Set([...wanted.keys(), ...found.keys()])].filter((name) => wanted.get(name) !== found.get(name));
-    for (const name of differ) this.#violated(`${what}: ${name}: ${brief(wanted.get(name))} and ${brief(found.get(name))}`);
+    const differ = [...new Set([...wanted.keys(), ...found.keys()])].filter(
+      (name) => wanted.get(name) !== found.get(name),
+    );
+    for (const name of differ)
+      this.#violated(`${what}: ${name}: ${brief(wanted.get(name))} and ${brief(found.get(name))}`);
     return differ.length === 0;
   }
 
   /** What the report says was done is what was done. */
-  #checkReport(before: Record<Side, Map<string, string>>, after: Record<Side, Map<string, string>>, told: Told): void {
+  #checkReport(
+    before: Record<Side, Map<string, string>>,
+    after: Record<Side, Map<string, string>>,
+    told: Told,
+  ): void {
     const said: Record<Side, Set<string>> = { local: new Set(), remote: new Set() };
     for (const { name, pair, outcome, error } of told.settled) {
-      if (error) this.#violated(`${name} failed although nobody was in the way: ${error.class}: ${error.message}`);
-      const side = { pull: "local", push: "remote", "delete-local": "local", "delete-remote": "remote" }[pair?.action ?? ""] as Side | undefined;
+      if (error)
+        this.#violated(`${name} failed although nobody was in the way: ${error.class}: ${error.message}`);
+      const side = { pull: "local", push: "remote", "delete-local": "local", "delete-remote": "remote" }[
+        pair?.action ?? ""
+      ] as Side | undefined;
       if (side && outcome !== "unchanged") said[side].add(name);
       for (const copy of pair?.copies ?? [])
-        for (const each of ["local", "remote"] as const) if (after[each].get(copy) !== before[each].get(copy)) said[each].add(copy);
+        for (const each of ["local", "remote"] as const)
+          if (after[each].get(copy) !== before[each].get(copy)) said[each].add(copy);
       if (this.#oneSided && pair?.conflict) this.#violated(`a false conflict is told of: ${name}`);
     }
     for (const side of ["local", "remote"] as const) {
       const names = new Set([...before[side].keys(), ...after[side].keys()]);
       const did = [...names].filter((name) => before[side].get(name) !== after[side].get(name)).sort();
       const told = [...said[side]].sort();
-      if (did.join() !== told.join()) this.#violated(`the report says of the ${side} side: ${told}; it was: ${did}`);
+      if (did.join() !== told.join())
+        this.#violated(`the report says of the ${side} side: ${told}; it was: ${did}`);
     }
   }
 
@@ -294,11 +335,13 @@ export class PairHistory {
       for (const [name, text] of before.remote)
         if (before.local.get(name) !== text) this.#violated(`not pulled: ${name}`);
     if (direction === "push" && strategy === "local-wins")
-      for (const [name, text] of before.local) if (before.remote.get(name) !== text) this.#violated(`not pushed: ${name}`);
+      for (const [name, text] of before.local)
+        if (before.remote.get(name) !== text) this.#violated(`not pushed: ${name}`);
     if (this.#oneSided)
       for (const [name, side] of this.#owner) {
         const wanted = this.#own[side].get(name);
-        if (before.local.get(name) !== wanted) this.#violated(`${name} is not what its user made of it: ${brief(wanted)}`);
+        if (before.local.get(name) !== wanted)
+          this.#violated(`${name} is not what its user made of it: ${brief(wanted)}`);
       }
     const told = await this.#sync();
     if (told.result.run !== undefined) this.#violated("the last sync still did something");
@@ -312,13 +355,16 @@ export class PairHistory {
     const { direction, noDelete } = this.terms;
     if (direction !== "bidirectional" || noDelete) return;
     const both = await this.#both();
-    const gone = [...both.local.keys()].filter((name) => name !== ANCHOR && both.remote.get(name) === both.local.get(name));
+    const gone = [...both.local.keys()].filter(
+      (name) => name !== ANCHOR && both.remote.get(name) === both.local.get(name),
+    );
     for (const name of gone) await this.#edit(this.#sideFor(name), name, "remove");
     for (let round = 0; round < 2; round++) {
       await this.#sync();
       const after = await this.#both();
       for (const name of gone)
-        if (after.local.has(name) || after.remote.has(name)) this.#violated(`${name} was deleted and is there`);
+        if (after.local.has(name) || after.remote.has(name))
+          this.#violated(`${name} was deleted and is there`);
     }
     await this.#check();
   }

@@ -9,8 +9,7 @@ import type { Outcome } from "@drover/shared/outcome";
 import type { PairTerms } from "@drover/shared/pair/decide";
 import { allPairs } from "@drover/shared/pair/store";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
-import { DroverProcess } from "../drover.js";
-import { filesBelow } from "../drover.js";
+import { DroverProcess, filesBelow } from "../drover.js";
 import type { UserTree } from "./trees.js";
 
 /** What a sync told of itself. */
@@ -112,7 +111,7 @@ export class PairWorld {
   }
 
   /** Syncs in a process of its own, which kills itself at a point where it comes by. @returns whether it was killed. */
-  async syncKilled(terms: PairTerms, fault: string, adopt = false): Promise<boolean> {
+  async syncKilled(terms: PairTerms, fault: string, { adopt = false } = {}): Promise<boolean> {
     const { direction, strategy, backups, noDelete } = terms;
     const { env, local, remote } = this.options;
     const args = [
@@ -122,17 +121,22 @@ export class PairWorld {
       ...(adopt ? ["--adopt"] : []),
       "--json",
     ];
-    const from = { ...process.env, ...env, XDG_RUNTIME_DIR: this.runtime, DROVER_FAULT: fault, NODE_OPTIONS: "" };
+    const from = {
+      ...process.env,
+      ...env,
+      XDG_RUNTIME_DIR: this.runtime,
+      DROVER_FAULT: fault,
+      NODE_OPTIONS: "",
+    };
     const child = new DroverProcess(args, from, { cwd: this.options.directory });
     const { code, signal, stderr, stdout } = await child.result;
-    if (signal === "SIGKILL") await this.afterLease();
-    else if (code !== 0 && code !== 1 && code !== 3)
+    if (signal !== "SIGKILL" && code !== 0 && code !== 1 && code !== 3)
       throw new Error(`bisync ended with ${code}\n${stdout}\n${stderr}`);
     return signal === "SIGKILL";
   }
 
-  /** As if the lease of a process that died had run out. */
-  async afterLease(): Promise<void> {
+  /** As if another process had taken the pair for dead. */
+  async dropLease(): Promise<void> {
     const { redis, keys } = this.engine;
     for (const { id } of await allPairs(redis, keys)) await redis.del(keys.pair(id, "lease"));
   }

@@ -5,6 +5,7 @@ import {
   type PairTerms,
   type PathState,
   type Side,
+  type SideState,
   STRATEGIES,
 } from "@drover/shared/pair/decide";
 import fc from "fast-check";
@@ -66,7 +67,8 @@ class Path {
 
   state(newer: Side | undefined): PathState {
     const { at, ancestor } = this;
-    const of = (side: Side) => (at[side] === 0 ? "absent" : at[side] === ancestor ? "same" : "changed");
+    const of = (side: Side): SideState =>
+      at[side] === 0 ? "absent" : at[side] === ancestor ? "same" : "changed";
     const [local, remote] = [of("local"), of("remote")];
     const equal = local === "changed" && remote === "changed" && at.local === at.remote;
     return { tracked: ancestor !== 0, local, remote, equal, newer };

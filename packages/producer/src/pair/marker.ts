@@ -5,7 +5,12 @@ import { z } from "zod";
 import { PairGuardError } from "./guards.js";
 
 /** The file at the root of a side that says which pair it is of. A side may be of several pairs. */
-const markerSchema = z.object({ pair: z.string(), local: z.string(), remote: z.string(), generation: z.number() });
+const markerSchema = z.object({
+  pair: z.string(),
+  local: z.string(),
+  remote: z.string(),
+  generation: z.number(),
+});
 
 const nameOf = (id: string) => `.drover-pair-${id}`;
 
@@ -26,7 +31,10 @@ export async function checkMarkers(
     const marker = text === undefined ? undefined : parse(text);
     const where = sides[side].root;
     const why = !marker
-      ? { code: "marker" as const, message: `${where} has no ${nameOf(record.id)}: is it mounted, is it the right one?` }
+      ? {
+          code: "marker" as const,
+          message: `${where} has no ${nameOf(record.id)}: is it mounted, is it the right one?`,
+        }
       : isOf(marker.generation, record)
         ? undefined
         : {

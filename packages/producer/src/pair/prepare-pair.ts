@@ -19,7 +19,7 @@ import type { PlannedRun } from "../runs/plan.js";
 import { checkPlan, type PairLimits } from "./guards.js";
 import { checkMarkers, writeMarkers } from "./marker.js";
 import { PairLease } from "./pair-lease.js";
-import { type PairPlan, planPair, type PlannedStep } from "./plan-pair.js";
+import { type PairPlan, type PlannedStep, planPair } from "./plan-pair.js";
 
 /** Files per call to Redis. */
 const BATCH = 500;
@@ -96,7 +96,8 @@ export async function preparePair(
       ? await checkMarkers(record, sides, marked, { adopt: request.adopt, signal: within })
       : { isAdopted: false };
     if (isAdopted) await dropAncestors(store);
-    else if (known?.lastRun && known.lastEndedMs === undefined) await recover(engine, known, store, sides, within);
+    else if (known?.lastRun && known.lastEndedMs === undefined)
+      await recover(engine, known, store, sides, within);
     const runId = newRunId();
     const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const examiner = { sides, terms: request.terms, clockOffsetMs: offset, signal: within };
@@ -118,7 +119,11 @@ export async function preparePair(
       record,
       store,
       plan,
-      run: { planned: { ...planned, spec }, runId, given: (id, runSpec, tree) => phasesOf(steps, id, runSpec, tree) },
+      run: {
+        planned: { ...planned, spec },
+        runId,
+        given: (id, runSpec, tree) => phasesOf(steps, id, runSpec, tree),
+      },
       begin: () => begin(record, { store, plan: plan as PairPlan, sides, marked, runId }, within),
       end: () => end(record, { store, plan: plan as PairPlan, sides, marked }, signal),
       close,
@@ -199,7 +204,8 @@ function backupDirsOf(
 }
 
 async function dropAncestors(store: PairStore): Promise<void> {
-  for await (const page of store.ancestors()) await store.setAncestors(page.map(([name]) => [name, undefined]));
+  for await (const page of store.ancestors())
+    await store.setAncestors(page.map(([name]) => [name, undefined]));
 }
 
 /**
@@ -217,8 +223,9 @@ async function recover(
   await stopLast(engine, runId);
   for await (const page of store.undo(runId)) {
     const found: [string, Ancestor][] = [];
-    for (const [name, entry] of page) {
-      if (entry.sha256 === "") continue;
+    const noted = await store.ancestorsOf(page.map(([name]) => name));
+    for (const [at, [name, entry]] of page.entries()) {
+      if (entry.sha256 === "" || noted[at]?.sha256 === entry.sha256) continue;
       const look = await sides[entry.side].look(name, signal);
       if (look.is !== "file") continue;
       const side = sides[entry.side];
@@ -283,7 +290,11 @@ async function begin(
   await store.dropConflicts(solved);
 }
 
-async function end(record: PairRecord, { store, plan, sides, marked }: Begun, signal: AbortSignal): Promise<void> {
+async function end(
+  record: PairRecord,
+  { store, plan, sides, marked }: Begun,
+  signal: AbortSignal,
+): Promise<void> {
   if (plan.steps.count > 0) {
     record.generation++;
     await writeMarkers(record, sides, marked, signal);

@@ -5,7 +5,14 @@ import { safeRelative } from "../paths.js";
 import { ListingError } from "../storage/listing-error.js";
 import { digestOfFile } from "../storage/local/digest-of-file.js";
 import { walk } from "../storage/local/walk.js";
-import { type EditTime, type FileLook, isOwnName, type ListedPath, type Look, type PairSide } from "./side.js";
+import {
+  type EditTime,
+  type FileLook,
+  isOwnName,
+  type ListedPath,
+  type Look,
+  type PairSide,
+} from "./side.js";
 
 /**
  * An edit so soon before or after a look may leave the stamp as it is, in milliseconds: the clock of a file system ticks. A

@@ -10,7 +10,14 @@ import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
 import { etagOfVersion, S3Source } from "../storage/s3/source.js";
 import { S3Tree } from "../storage/s3/tree.js";
 import type { LookOptions } from "../storage/storage.js";
-import { type EditTime, type FileLook, isOwnName, type ListedPath, type Look, type PairSide } from "./side.js";
+import {
+  type EditTime,
+  type FileLook,
+  isOwnName,
+  type ListedPath,
+  type Look,
+  type PairSide,
+} from "./side.js";
 
 const CONNECTIONS = 16;
 /** Times of objects are whole seconds. */
@@ -64,7 +71,11 @@ export class S3Side implements PairSide {
         if (etag === undefined)
           yield { name, look: { is: "unknown", why: "the service tells no ETag of it" }, hides: false };
         else
-          yield { name, look: { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs }, hides: false };
+          yield {
+            name,
+            look: { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs },
+            hides: false,
+          };
       }
     } finally {
       await lister.close();
@@ -101,7 +112,10 @@ export class S3Side implements PairSide {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const { headers } = await this.#headOf(name, look, signal);
-    return algorithm === "sha256" ? readMetadata(headers).sha256 : etagMd5(headers);
+    const md5 = etagMd5(headers);
+    if (algorithm === "md5") return md5;
+    // Tools that replace an object may keep the metadata of the former one: an ETag that is an MD5 tells more.
+    return md5 === undefined ? readMetadata(headers).sha256 : undefined;
   }
 
   async read(name: string, look: FileLook, signal: AbortSignal): Promise<string> {

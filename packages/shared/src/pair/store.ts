@@ -85,7 +85,9 @@ export class PairStore {
     const found: [string, Ancestor][] = [];
     let cursor = "0";
     do {
-      const [next, page] = await resent(this.redis, () => this.redis.hscanBuffer(key, cursor, "COUNT", BATCH));
+      const [next, page] = await resent(this.redis, () =>
+        this.redis.hscanBuffer(key, cursor, "COUNT", BATCH),
+      );
       cursor = String(next);
       for (let at = 0; at + 1 < page.length; at += 2) {
         const ancestor = decodeAncestor(page[at + 1] as Buffer);
@@ -95,13 +97,32 @@ export class PairStore {
     return found;
   }
 
+  /** Ancestors of some paths, in their order. */
+  async ancestorsOf(names: readonly string[]): Promise<(Ancestor | undefined)[]> {
+    const found = await pipelined(this.redis, () => {
+      const pipeline = this.redis.pipeline();
+      for (const name of names) pipeline.hgetBuffer(this.#ancestorsWith(name), name);
+      return pipeline;
+    });
+    return found.map((bytes) => (bytes === null ? undefined : decodeAncestor(bytes as Buffer)));
+  }
+
+  /** Sets the ancestor of a path that has none. */
+  async setNewAncestor(name: string, ancestor: Ancestor): Promise<void> {
+    await this.redis.hsetnx(this.#ancestorsWith(name), name, encodeAncestor(ancestor));
+  }
+
+  #ancestorsWith(name: string): string {
+    return this.keys.catalog(this.id, bucketOf(name, CATALOG_BUCKETS));
+  }
+
   /** Sets or, for undefined, drops ancestors of paths that no worker carries now. */
   async setAncestors(entries: readonly [name: string, ancestor: Ancestor | undefined][]): Promise<void> {
     for (let from = 0; from < entries.length; from += BATCH) {
       await pipelined(this.redis, () => {
         const pipeline = this.redis.pipeline();
         for (const [name, ancestor] of entries.slice(from, from + BATCH)) {
-          const key = this.keys.catalog(this.id, bucketOf(name, CATALOG_BUCKETS));
+          const key = this.#ancestorsWith(name);
           if (ancestor) pipeline.hset(key, name, encodeAncestor(ancestor));
           else pipeline.hdel(key, name);
         }
@@ -154,7 +175,14 @@ export class PairStore {
 
   /** Runs that can be taken back, newest first, with when they began (Unix ms). */
   async undoable(): Promise<{ runId: string; startedMs: number }[]> {
-    const found = await this.redis.zrange(this.keys.pair(this.id, "undos"), "+inf", "-inf", "BYSCORE", "REV", "WITHSCORES");
+    const found = await this.redis.zrange(
+      this.keys.pair(this.id, "undos"),
+      "+inf",
+      "-inf",
+      "BYSCORE",
+      "REV",
+      "WITHSCORES",
+    );
     const runs = [];
     for (let at = 0; at + 1 < found.length; at += 2)
       runs.push({ runId: found[at] as string, startedMs: Number(found[at + 1]) });
@@ -168,7 +196,11 @@ export class PairStore {
 
   /** Forgets what a run did. */
   async dropUndo(runId: string): Promise<void> {
-    await this.redis.pipeline().unlink(this.#undo(runId)).zrem(this.keys.pair(this.id, "undos"), runId).exec();
+    await this.redis
+      .pipeline()
+      .unlink(this.#undo(runId))
+      .zrem(this.keys.pair(this.id, "undos"), runId)
+      .exec();
   }
 
   #undo(runId: string): string {
@@ -181,7 +213,8 @@ export class PairStore {
     const pipeline = this.redis.pipeline();
     for (let bucket = 0; bucket < CATALOG_BUCKETS; bucket++)
       pipeline.unlink(this.keys.catalog(this.id, bucket));
-    for (const part of ["conflicts", "undos", "owed", "lease"]) pipeline.unlink(this.keys.pair(this.id, part));
+    for (const part of ["conflicts", "undos", "owed", "lease"])
+      pipeline.unlink(this.keys.pair(this.id, part));
     pipeline.hdel(this.keys.pairs(), this.id);
     await pipeline.exec();
   }

@@ -8,6 +8,7 @@ import type { Side } from "@drover/shared/pair/decide";
 import { fileLook } from "@drover/shared/pair/local-side";
 import { etagOfStamp, s3Stamp } from "@drover/shared/pair/s3-side";
 import type { FileLook, Look } from "@drover/shared/pair/side";
+import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import { digestOfFile } from "@drover/shared/storage/local/digest-of-file";
 import { storageOf } from "@drover/shared/storage/registry";
 import type { Attempt } from "../attempt/attempt.js";
@@ -70,13 +71,17 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
   const side = pair.sides[from];
   const end = pair.ends[to];
   const source = await context.source({ i: job.i, s: side.location(name), d: job.d });
+  // Whether its stamp can be trusted is told by a look before it is read.
+  const before = isS3(side.root) ? look : await side.look(name, lease.signal);
+  if (before.is !== "file" || before.stamp !== look.stamp) throw otherVersion(side.location(name));
   const opened = await source.open("", lease.signal);
   if (opened.is !== "body") throw new Error("a file without a known version is opened");
   failpoint("open");
   const write = writing(attempt, end, toName, preconditionOf(over, end));
   const staging = (keeps ? end.keeping : end.plain).stage(write);
   try {
-    if (isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp)) throw otherVersion(side.location(name));
+    if (isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp))
+      throw otherVersion(side.location(name));
     const { strongEtag, version, sizeBytes } = opened.entry;
     Object.assign(attempt.record, { version, strongEtag, sizeBytes });
     context.receiving?.(job, attempt.record);
@@ -92,7 +97,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
     const written = stampOf(end, published, received.sizeBytes, toName);
-    const read = look.racy ? "" : look.stamp;
+    const read = before.racy ? "" : look.stamp;
     const { mode } = opened.entry;
     return {
       outcome: published.outcome,
@@ -194,7 +199,8 @@ function stampOf({ tree }: PairEnd, published: Published, sizeBytes: number, nam
     (published.outcome === "unchanged"
       ? lstatSync(tree.path(name), { bigint: true, throwIfNoEntry: false })
       : undefined);
-  if (!stat?.isFile()) return "";
+  // Somebody may have edited it since it was compared.
+  if (!stat?.isFile() || statStamp(stat) !== published.stamp) return "";
   const look = fileLook(stat, Number(stat.ctimeMs));
   // Its time was set: an edit in the same tick would show by the time, unless that is of this moment itself.
   return Math.abs(Number(stat.ctimeMs) - look.mtimeMs) < 50 ? "" : look.stamp;

@@ -65,7 +65,8 @@ export class SyncPath implements Operation {
     const step = decodeStep(job.p ?? "");
     const { sides } = this.#pair;
     const local = await sides.local.look(job.d, lease.signal);
-    const isPlanned = local.is === "file" ? local.stamp === step.local : local.is === "absent" && step.local === "";
+    const isPlanned =
+      local.is === "file" ? local.stamp === step.local : local.is === "absent" && step.local === "";
     if (!isPlanned) return { seen: await this.#look(), decision: undefined };
     const remote = plannedLook(step.remote);
     return { seen: { name: job.d, ancestor: this.#ancestor, local, remote }, decision: step.decision };
@@ -175,7 +176,9 @@ export class SyncPath implements Operation {
       this.#copies.push(copy);
       return;
     }
-    throw new TransferError("io", `no name is free for what was written to ${name} meanwhile`, { permanent: true });
+    throw new TransferError("io", `no name is free for what was written to ${name} meanwhile`, {
+      permanent: true,
+    });
   }
 
   async #delete(
@@ -234,15 +237,25 @@ export class SyncPath implements Operation {
     const { attempt } = this;
     const { sides } = this.#pair;
     const missing: Side[] = [];
+    const stamps = { local: "", remote: "" };
     for (const side of on) {
       const there = await sides[side].look(copy, attempt.lease.signal);
       if (there.is === "absent") missing.push(side);
       else if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
+      else stamps[side] = there.racy ? "" : there.stamp;
     }
     for (const side of missing) {
-      const plan = { from: to, to: side, name, toName: copy, look, over: { is: "absent" } as const, keeps: false };
+      const plan = {
+        from: to,
+        to: side,
+        name,
+        toName: copy,
+        look,
+        over: { is: "absent" } as const,
+        keeps: false,
+      };
       try {
-        await transfer(attempt, this.#pair, plan);
+        stamps[side] = (await transfer(attempt, this.#pair, plan)).ancestor[side];
       } catch (error) {
         if (!(error instanceof TransferError) || error.class !== "changed") throw error;
         const there = await sides[side].look(copy, attempt.lease.signal);
@@ -250,13 +263,22 @@ export class SyncPath implements Operation {
         if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
       }
     }
+    // Both sides have the copy: who deletes it on one of them has done with it.
+    if (on.length === 2) {
+      const { sizeBytes, mode } = look;
+      const noted = { sha256, sizeBytes, ...(mode === undefined ? {} : { mode }), ...stamps };
+      await this.#pair.store.setNewAncestor(copy, noted);
+    }
     return true;
   }
 
   async #hasBytes(side: Side, name: string, look: FileLook, sha256: string): Promise<boolean> {
     const { signal } = this.attempt.lease;
     const there = this.#pair.sides[side];
-    return ((await there.digest(name, look, "sha256", signal)) ?? (await there.read(name, look, signal))) === sha256;
+    return (
+      ((await there.digest(name, look, "sha256", signal)) ?? (await there.read(name, look, signal))) ===
+      sha256
+    );
   }
 }
 
