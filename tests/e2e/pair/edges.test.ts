@@ -109,35 +109,37 @@ const SITUATIONS: Record<string, (trees: Trees) => void> = {
 };
 
 /** Every how-manieth call is preceded by an edit. All: EVERY=1 */
-const EVERY = Number(process.env.EVERY ?? 9);
+const EVERY = Number(process.env.EVERY ?? 50);
 
 describe.for(["s3", "directory"] as const)("a directory and %s", (kind) => {
   it.for(Object.keys(SITUATIONS))(
     "loses no edit before any call of the file system: %s",
-    { timeout: 600_000 },
+    { timeout: 3_600_000 },
     async (situation) => {
       const terms: PairTerms[] = [
         TERMS,
         { ...TERMS, strategy: "remote-wins" },
         { ...TERMS, strategy: "local-wins", backups: "conflicts" },
       ];
+      const all = await open(kind);
+      const s3 = opened[0]?.s3 as FakeS3;
       let at = 0;
       for (const side of ["local", "remote"] as const)
         for (const how of ["in-place", "rename", "keeping-mtime", "remove"] as const)
-          for (let call = 1 + (at++ % EVERY); ; call += EVERY) {
-            const trees = await open(kind);
-            const done = await editedAt(trees, {
-              situation,
-              side,
-              how,
-              call,
-              terms: terms[call % terms.length] as PairTerms,
-            });
-            for (const { world, s3 } of opened.splice(0)) {
-              await world.close();
-              await s3.stop();
-            }
-            if (!done) break;
+          for (let call = 1 + ((7 * at++) % EVERY); ; call += EVERY) {
+            const prefix = `${side}-${how}-${call}`;
+            const world = await PairWorld.open(
+              (directory) => ({
+                ...all.world.options,
+                local: new DirectoryTree(join(directory, "local")),
+                remote:
+                  kind === "s3" ? new FakeTree(s3, prefix) : new DirectoryTree(join(directory, "remote")),
+              }),
+              all.world,
+            );
+            const trees = { world, local: world.local as DirectoryTree, remote: world.remote as QuickTree };
+            const sweep = { situation, side, how, call, terms: terms[call % terms.length] as PairTerms };
+            if (!(await editedAt(trees, sweep))) break;
           }
     },
   );
@@ -179,7 +181,7 @@ async function editedAt(trees: Trees, { situation, side, how, call, terms }: Swe
       if (tree.read(name) === undefined && called === "renameSync") return;
       if (how === "remove") tree.remove(name);
       else {
-        edited = `edit on ${side}`.padEnd(tree.read(name)?.length ?? 0, ".");
+        edited = `edit on ${side}: ${how} ${call}`.padEnd(tree.read(name)?.length ?? 0, ".");
         tree.write(name, edited, how);
       }
     },

@@ -88,7 +88,7 @@ export class PairHistory {
     const { rounds = 5 } = this.options;
     const rng = this.#rng;
     this.#say(`terms ${JSON.stringify(this.terms)}${this.#oneSided ? " one-sided" : ""}`);
-    await this.#edit("local", ANCHOR, "write");
+    await this.#edit(this.terms.direction === "pull" ? "remote" : "local", ANCHOR, "write");
     let saved: Map<string, Buffer> | undefined;
     for (let round = 1; round <= rounds && this.violations.length === 0; round++) {
       await this.#someEdits(rng.int(0, 6));
@@ -177,8 +177,9 @@ export class PairHistory {
     if (before !== undefined) this.#owed.delete(before);
     if (text !== undefined) {
       this.#owed.add(text);
-      const written = this.#written.get(name) ?? new Set();
-      this.#written.set(name, written.add(text));
+      const original = name.replace(CONFLICT, "");
+      const written = this.#written.get(original) ?? new Set();
+      this.#written.set(original, written.add(text));
       this.#own[side].set(name, text);
     } else this.#own[side].delete(name);
     this.#say(
@@ -275,7 +276,7 @@ export class PairHistory {
     ] as const)
       for (const [name, text] of tree) {
         const original = name.replace(CONFLICT, "");
-        const isWritten = this.#written.get(name)?.has(text) || this.#written.get(original)?.has(text);
+        const isWritten = this.#written.get(original)?.has(text);
         if (!isWritten) this.#violated(`invented on the ${side} side: ${name}: ${brief(text)}`);
         if (name !== original && this.#oneSided) this.#violated(`a false conflict: ${name}`);
         if ((name.match(/\.conflict-/g)?.length ?? 0) > 1) this.#violated(`a copy of a copy: ${name}`);

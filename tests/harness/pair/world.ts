@@ -40,14 +40,22 @@ export class PairWorld {
   private constructor(
     readonly options: WorldOptions,
     readonly engine: Engine,
+    shared?: PairWorld,
   ) {
-    this.stateDir = join(options.directory, "state");
+    this.stateDir = shared?.stateDir ?? join(options.directory, "state");
     this.runtime = join(options.directory, "run");
   }
 
-  /** @param more gives the options for a directory of the world's own. */
-  static async open(more: (directory: string) => Omit<WorldOptions, "directory">): Promise<PairWorld> {
-    const directory = mkdtempSync("/tmp/dvp-");
+  /**
+   * @param more gives the options for a directory of the world's own.
+   * @param shared a world whose Redis and S3 it has.
+   */
+  static async open(
+    more: (directory: string) => Omit<WorldOptions, "directory">,
+    shared?: PairWorld,
+  ): Promise<PairWorld> {
+    const directory = mkdtempSync(shared ? join(shared.options.directory, "w-") : "/tmp/dvp-");
+    if (shared) return new PairWorld({ directory, ...more(directory) }, shared.engine, shared);
     mkdirSync(join(directory, "run"), { mode: 0o700 });
     const options = { directory, ...more(directory) };
     Object.assign(process.env, options.env, { XDG_RUNTIME_DIR: join(directory, "run") });

@@ -49,15 +49,7 @@ export class PairPlan {
     local: { present: 0, changed: 0, deletes: 0 },
     remote: { present: 0, changed: 0, deletes: 0 },
   };
-  readonly counts = {
-    push: 0,
-    pull: 0,
-    "delete-local": 0,
-    "delete-remote": 0,
-    conflicts: 0,
-    left: 0,
-    listed: 0,
-  };
+  readonly counts = { push: 0, pull: 0, "delete-local": 0, "delete-remote": 0, conflicts: 0, left: 0, listed: 0 };
   readonly steps = new Spool<PlannedStep>();
   readonly left = new Spool<LeftPath>();
   /** Paths whose ancestors change without a write to a side: the encoded ancestor in base64, "" to drop it. */
@@ -80,7 +72,7 @@ export class PairPlan {
  */
 export async function planPair(
   examiner: Examiner,
-  store: PairStore,
+  store: Pick<PairStore, "ancestors">,
   wanted: (name: string) => boolean,
 ): Promise<PairPlan> {
   const plan = new PairPlan();
@@ -115,7 +107,8 @@ async function planBatch(batch: SeenPath[], examiner: Examiner, plan: PairPlan):
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, examineSome));
-  batch.forEach((seen, at) => add(seen, states[at] as Examined | TransferError, examiner.terms, plan));
+  for (const [at, seen] of batch.entries())
+    add(seen, states[at] as Examined | TransferError, examiner.terms, plan);
 }
 
 /** @throws TransferError for a name that one of the sides cannot have. */
@@ -124,7 +117,12 @@ function examineNamed(seen: SeenPath, examiner: Examiner): Promise<Examined> {
   return examine(seen, examiner);
 }
 
-function add(seen: SeenPath, state: Examined | TransferError, terms: PairTerms, plan: PairPlan): void {
+function add(
+  seen: SeenPath,
+  state: Examined | TransferError,
+  terms: PairTerms,
+  plan: PairPlan,
+): void {
   const { name, ancestor, local, remote } = seen;
   if (ancestor) plan.tracked++;
   if (local.is !== "absent" || remote.is !== "absent") plan.paths++;
@@ -133,8 +131,7 @@ function add(seen: SeenPath, state: Examined | TransferError, terms: PairTerms, 
     plan.unknown++;
     leave(plan, name, state.message);
     if (ancestor)
-      for (const side of ["local", "remote"] as const)
-        if (seen[side].is !== "absent") plan.sides[side].present++;
+      for (const side of ["local", "remote"] as const) if (seen[side].is !== "absent") plan.sides[side].present++;
     return;
   }
   for (const side of ["local", "remote"] as const) {
@@ -190,11 +187,7 @@ function addStep(
     plan.counts[`delete-${decision.to}`]++;
     plan.sides[decision.to].deletes++;
   } else plan.counts[decision.to === "remote" ? "push" : "pull"]++;
-  plan.steps.add({
-    name,
-    step: encodeStep({ decision, ...stamps }),
-    phase: decision.do === "delete" ? 1 : 2,
-  });
+  plan.steps.add({ name, step: encodeStep({ decision, ...stamps }), phase: decision.do === "delete" ? 1 : 2 });
 }
 
 function note(plan: PairPlan, { name, local, remote, ancestor }: SeenPath, { sha256 }: Examined): void {

@@ -92,16 +92,15 @@ export async function preparePair(
   };
   try {
     const marked = markedSides(request.terms);
-    const { isAdopted } = known?.lastRun
+    const { isAdopted, generation } = known?.lastRun
       ? await checkMarkers(record, sides, marked, { adopt: request.adopt, signal: within })
-      : { isAdopted: false };
-    if (isAdopted) await dropAncestors(store);
-    else if (known?.lastRun && known.lastEndedMs === undefined)
+      : { isAdopted: false, generation: record.generation };
+    if (!isAdopted && known?.lastRun && known.lastEndedMs === undefined)
       await recover(engine, known, store, sides, within);
     const runId = newRunId();
     const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const examiner = { sides, terms: request.terms, clockOffsetMs: offset, signal: within };
-    plan = await planPair(examiner, store, wantedBy(planned.spec));
+    plan = await planPair(examiner, isAdopted ? NOTHING_KNOWN : store, wantedBy(planned.spec));
     checkPlan(plan, request.limits);
     const spec: RunSpec = {
       ...planned.spec,
@@ -124,7 +123,14 @@ export async function preparePair(
         runId,
         given: (id, runSpec, tree) => phasesOf(steps, id, runSpec, tree),
       },
-      begin: () => begin(record, { store, plan: plan as PairPlan, sides, marked, runId }, within),
+      async begin() {
+        if (isAdopted) {
+          await dropAncestors(store);
+          // No other state of the pair has this one.
+          record.generation = generation + 1;
+        }
+        await begin(record, { store, plan: plan as PairPlan, sides, marked, runId, isAdopted }, within);
+      },
       end: () => end(record, { store, plan: plan as PairPlan, sides, marked }, signal),
       close,
     };
@@ -203,6 +209,9 @@ function backupDirsOf(
   return { local, remote: below1(`${bucket}/.drover-backups`, id) };
 }
 
+/** What is known of a pair that is synced for the first time, or as if it were. */
+const NOTHING_KNOWN: Pick<PairStore, "ancestors"> = { async *ancestors() {} };
+
 async function dropAncestors(store: PairStore): Promise<void> {
   for await (const page of store.ancestors())
     await store.setAncestors(page.map(([name]) => [name, undefined]));
@@ -262,15 +271,15 @@ interface Begun {
 
 async function begin(
   record: PairRecord,
-  { store, plan, sides, marked, runId }: Begun & { runId: string },
+  { store, plan, sides, marked, runId, isAdopted }: Begun & { runId: string; isAdopted: boolean },
   signal: AbortSignal,
 ): Promise<void> {
   const isFirst = record.lastRun === undefined;
-  if (plan.steps.count > 0 || isFirst) {
+  if (plan.steps.count > 0 || isFirst || isAdopted) {
     record.lastRun = runId;
     delete record.lastEndedMs;
     await store.setRecord(record);
-    if (isFirst) await writeMarkers(record, sides, marked, signal);
+    if (isFirst || isAdopted) await writeMarkers(record, sides, marked, signal);
   }
   if (plan.steps.count > 0) await store.beginUndo(runId);
   let notes: [string, Ancestor | undefined][] = [];

@@ -1,7 +1,7 @@
 import type { Engine } from "@drover/shared/engine";
 import type { RunCounts } from "@drover/shared/outcome";
-import type { PlannedRun } from "../runs/plan.js";
 import type { RunEnd, RunEvents } from "../runs/run-handle.js";
+import type { PlannedRun } from "../runs/plan.js";
 import { type SubmitOptions, submit } from "../runs/submit.js";
 import type { LeftPath, PlannedStep } from "./plan-pair.js";
 import { type PairRequest, preparePair } from "./prepare-pair.js";
