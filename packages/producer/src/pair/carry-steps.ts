@@ -3,6 +3,7 @@ import { shortHash } from "@drover/shared/ids";
 import type { NewJob } from "@drover/shared/job";
 import { isSuccess, type Outcome, type RunCounts } from "@drover/shared/outcome";
 import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
+import type { PairStore } from "@drover/shared/pair/store";
 import type { EnqueueFile } from "@drover/shared/protocol/backlog";
 import { flightHash } from "@drover/shared/protocol/flights";
 import type { RunSpec } from "@drover/shared/run";
@@ -48,9 +49,13 @@ export async function carrySteps(
   { steps, notes }: { steps: Spool<PlannedStep>; notes?: Spool<[name: string, ancestor: string]> },
   options: CarryOptions,
 ): Promise<Carried> {
-  const { record, store, sides, marked, runId, planned, signal } = session;
-  const isFirst = record.lastRun === undefined;
-  const unmarked = marked.filter((side) => !record.marked?.includes(side));
+  const { record, store, sides, marked, adopts, runId, planned, signal } = session;
+  const isFirst = record.lastRun === undefined || adopts !== undefined;
+  const unmarked = marked.filter((side) => adopts !== undefined || !record.marked?.includes(side));
+  if (adopts !== undefined) {
+    await dropAncestors(store);
+    record.generation = adopts;
+  }
   record.terms = planned.spec.pair;
   if (steps.count > 0 || isFirst) {
     record.lastRun = runId;
@@ -59,7 +64,7 @@ export async function carrySteps(
   }
   if (unmarked.length > 0) {
     await writeMarkers(record, sides, unmarked, signal);
-    record.marked = [...(record.marked ?? []), ...unmarked];
+    record.marked = [...new Set([...(record.marked ?? []), ...unmarked])];
     await store.setRecord(record);
   }
   if (notes) await setNotes(session, notes);
@@ -96,6 +101,11 @@ export async function carrySteps(
     await pruneBackups(session, options.keepBackupsMs ?? KEEP_BACKUPS_MS, (message) => events.warn(message));
   }
   return { run: handle.run.id, counts: followed.counts, end: followed.end };
+}
+
+async function dropAncestors(store: PairStore): Promise<void> {
+  for await (const page of store.ancestors())
+    await store.setAncestors(page.map(([name]) => [name, undefined]));
 }
 
 /** The events with another `settled`. */

@@ -18,18 +18,22 @@ const nameOf = (id: string) => `.drover-pair-${id}`;
  * Looks whether the sides are those that were synced. A restored side, or a restored Redis, has another generation.
  *
  * @param marked sides that have a marker: those that the pair has written to.
- * @throws PairGuardError if they are not, and nobody has looked (`adopt`).
+ * @returns whether they are not, and somebody has looked (`adopt`), and the latest generation that was seen.
+ * @throws PairGuardError if they are not, and nobody has looked.
  */
 export async function checkMarkers(
   record: PairRecord,
   sides: PairSides,
   marked: readonly Side[],
   { adopt, signal }: { adopt: boolean; signal: AbortSignal },
-): Promise<{ isAdopted: boolean }> {
+): Promise<{ isAdopted: boolean; generation: number }> {
+  let isAdopted = false;
+  let { generation } = record;
   for (const side of marked) {
     const text = await sides[side].readOwn(nameOf(record.id), signal);
     const marker = text === undefined ? undefined : parse(text);
     const where = sides[side].root;
+    generation = Math.max(generation, marker?.generation ?? 0);
     const why = !marker
       ? {
           code: "marker" as const,
@@ -42,18 +46,20 @@ export async function checkMarkers(
             message: `${where} was synced ${marker.generation} times, and Redis knows of ${record.generation}: one of them was restored`,
           };
     if (!why) continue;
-    if (adopt) return { isAdopted: true };
+    isAdopted = true;
+    if (adopt) continue;
     throw new PairGuardError(
       why.code,
       `${why.message}. If it is meant to be: --adopt takes both sides as they are and deletes nothing`,
     );
   }
-  return { isAdopted: false };
+  return { isAdopted, generation };
 }
 
 /** A run that broke off may have written the next generation to its markers. */
 function isOf(generation: number, record: PairRecord): boolean {
-  return generation === record.generation || generation === record.generation + 1;
+  const hasBrokenOff = record.lastEndedMs === undefined;
+  return generation === record.generation || (hasBrokenOff && generation === record.generation + 1);
 }
 
 function parse(text: string): z.infer<typeof markerSchema> | undefined {

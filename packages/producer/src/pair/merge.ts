@@ -17,7 +17,7 @@ const ABSENT: Look = { is: "absent" };
  */
 export async function* mergePair(
   sides: PairSides,
-  store: PairStore,
+  store: Pick<PairStore, "ancestors">,
   wanted: (name: string) => boolean,
   signal: AbortSignal,
 ): AsyncGenerator<SeenPath> {

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import type { Redis } from "ioredis";
 import { PairGuardError } from "./guards.js";
 
@@ -37,9 +38,15 @@ export class PairLease {
    * @throws PairGuardError `busy` if another process holds it for longer.
    */
   static async take(redis: Redis, key: string, waitMs: number, onLost: () => void): Promise<PairLease> {
-    const token = randomBytes(9).toString("base64url");
+    const token = `${PROCESS_NAME} ${randomBytes(9).toString("base64url")}`;
     const giveUpMs = performance.now() + waitMs;
     while ((await redis.set(key, token, "PX", LEASE_MS, "NX")) === null) {
+      const holder = await redis.get(key);
+      // What was killed on this machine holds nothing up; for another machine's the lease has to run out.
+      if (holder !== null && isProcessDead(holder.split(" ")[0] as string)) {
+        await redis.eval(IF_MINE, 1, key, holder, 0);
+        continue;
+      }
       if (performance.now() >= giveUpMs)
         throw new PairGuardError(
           "busy",

@@ -38,6 +38,11 @@ export interface PairSession {
   sides: PairSides;
   /** Sides that get a marker: those that the sync may write to. */
   marked: readonly Side[];
+  /**
+   * The generation that the pair gets because its sides are taken as they are, as if they were synced for the first time;
+   * undefined where they are what they were.
+   */
+  adopts: number | undefined;
   /** Id of the run that is made of what it does. */
   runId: string;
   /** The run, without its files. */
@@ -82,7 +87,8 @@ export async function openPairSession(
   };
   try {
     const marked = markedSides(request.terms);
-    await takeUp(engine, { record, store, sides }, { marked, adopt: request.adopt, signal });
+    const { adopt } = request;
+    const adopts = await takeUp(engine, { record, store, sides }, { marked, adopt, signal });
     const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const runId = newRunId();
     const pair: NonNullable<RunSpec["pair"]> = {
@@ -94,24 +100,30 @@ export async function openPairSession(
       ...(request.suffixed ? { suffixed: true } : {}),
     };
     const spec = { ...planned.spec, pair };
-    return { record, store, sides, marked, runId, planned: { ...planned, spec }, signal, close };
+    return { record, store, sides, marked, adopts, runId, planned: { ...planned, spec }, signal, close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-/** Looks at the markers of a pair that was synced before. */
+/**
+ * Looks at the markers of a pair that was synced before, and takes up what a run left that broke off.
+ *
+ * @returns see {@link PairSession.adopts}.
+ */
 async function takeUp(
   engine: Engine,
   { record, store, sides }: Pick<PairSession, "record" | "store" | "sides">,
   { marked, adopt, signal }: { marked: readonly Side[]; adopt: boolean; signal: AbortSignal },
-): Promise<void> {
-  if (record.lastRun === undefined) return;
+): Promise<number | undefined> {
+  if (record.lastRun === undefined) return undefined;
   const written = marked.filter((side) => record.marked?.includes(side));
-  const { isAdopted } = await checkMarkers(record, sides, written, { adopt, signal });
-  if (isAdopted) await dropAncestors(store);
-  else if (record.lastEndedMs === undefined) await recover(engine, record.lastRun, { store, sides }, signal);
+  const { isAdopted, generation } = await checkMarkers(record, sides, written, { adopt, signal });
+  // No other state of the pair has this one.
+  if (isAdopted) return generation + 1;
+  if (record.lastEndedMs === undefined) await recover(engine, record.lastRun, { store, sides }, signal);
+  return undefined;
 }
 
 /** The side of a pair that is not the root of its run: the run's only source. */
@@ -181,9 +193,4 @@ function backupDirsOf(
   if (storageOf(remote).name !== "s3") return { local, remote: below1(`${stateDir}/backups`, id, "remote") };
   const bucket = /^s3:\/\/[^/]+/i.exec(remote)?.[0] as string;
   return { local, remote: below1(`${bucket}/.drover-backups`, id) };
-}
-
-async function dropAncestors(store: PairStore): Promise<void> {
-  for await (const page of store.ancestors())
-    await store.setAncestors(page.map(([name]) => [name, undefined]));
 }

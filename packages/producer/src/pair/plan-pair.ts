@@ -31,7 +31,7 @@ const BATCH = 512;
  */
 export async function planPair(
   examiner: Examiner,
-  store: PairStore,
+  store: Pick<PairStore, "ancestors">,
   wanted: (name: string) => boolean,
 ): Promise<PairPlan> {
   const plan = new PairPlan();

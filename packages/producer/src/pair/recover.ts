@@ -17,10 +17,11 @@ export async function recover(
   await stopLast(engine, runId);
   for await (const page of store.undo(runId)) {
     const found: [string, Ancestor][] = [];
-    for (const entry of page) {
+    const noted = await store.ancestorsOf(page.map(({ name }) => name));
+    for (const [at, entry] of page.entries()) {
       const { name } = entry;
       // Conflict copies were never the same on both sides.
-      if (entry.sha256 === "" || entry.copy) continue;
+      if (entry.sha256 === "" || entry.copy || noted[at]?.sha256 === entry.sha256) continue;
       const look = await sides[entry.side].look(name, signal);
       if (look.is !== "file") continue;
       const side = sides[entry.side];

@@ -1,4 +1,5 @@
 import type { Engine } from "@drover/shared/engine";
+import type { PairStore } from "@drover/shared/pair/store";
 import { wantedBy } from "../expand/wanted.js";
 import type { PlannedRun } from "../runs/plan.js";
 import type { RunEvents } from "../runs/run-handle.js";
@@ -72,7 +73,8 @@ export async function syncPair(
     const { sides, store, signal, record } = session;
     const { pair } = session.planned.spec;
     const examiner = { sides, terms: request.terms, clockOffsetMs: pair.clockOffsetMs, signal };
-    const plan = await planPair(examiner, store, wantedBy(planned.spec));
+    const known = session.adopts === undefined ? store : NOTHING_KNOWN;
+    const plan = await planPair(examiner, known, wantedBy(planned.spec));
     try {
       checkPlan(plan, request.limits);
       const numbers: PairNumbers = { paths: plan.paths, unknown: plan.unknown, ...plan.counts };
@@ -89,6 +91,9 @@ export async function syncPair(
     await session.close();
   }
 }
+
+/** What is known of a pair that is synced for the first time, or as if it were. */
+const NOTHING_KNOWN: Pick<PairStore, "ancestors"> = { async *ancestors() {} };
 
 async function tell(
   plan: PairPlan,

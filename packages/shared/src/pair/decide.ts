@@ -219,7 +219,7 @@ function fromCell(cell: Cell, state: PathState, terms: PairTerms): Decision {
   const copy = (to: Side, loses: boolean): Decision => {
     const replaces = state[to] !== "absent";
     const keeps = replaces && (backups === "all" || (loses && backups === "conflicts"));
-    return { do: "copy", to, keeps, conflict: isConflict(state) };
+    return { do: "copy", to, keeps, conflict: loses || isConflict(state) };
   };
   const remove = (to: Side, loses: boolean): Decision =>
     noDelete
@@ -228,7 +228,7 @@ function fromCell(cell: Cell, state: PathState, terms: PairTerms): Decision {
           do: "delete",
           to,
           keeps: backups === "all" || (loses && backups === "conflicts"),
-          conflict: isConflict(state),
+          conflict: loses || isConflict(state),
         };
   const keep = (): Decision => ({
     do: "leave",

@@ -40,10 +40,8 @@ export interface Examiner {
  */
 export async function examine(seen: SeenPath, examiner: Examiner): Promise<Examined> {
   const { ancestor } = seen;
-  const [local, remote] = await Promise.all([
-    stateOf("local", seen, examiner),
-    stateOf("remote", seen, examiner),
-  ]);
+  const local = await stateOf("local", seen, examiner);
+  const remote = await stateOf("remote", seen, examiner, local.state === "same");
   const state: Examined = {
     tracked: ancestor !== undefined,
     local: local.state,
@@ -79,10 +77,12 @@ function changedMode(
   return undefined;
 }
 
+/** @param isKnown whether the local side has the ancestor's bytes, so that its digests are the ancestor's. */
 async function stateOf(
   side: Side,
   seen: SeenPath,
   { sides, signal }: Examiner,
+  isKnown = false,
 ): Promise<{ state: SideState; restamped: boolean }> {
   const { ancestor, name } = seen;
   const look = seen[side];
@@ -91,8 +91,15 @@ async function stateOf(
   if (!ancestor) return as("changed");
   if (ancestor[side] === look.stamp) return as("same");
   if (ancestor.sizeBytes !== look.sizeBytes) return as("changed");
-  const sha256 =
-    (await sides[side].digest(name, look, "sha256", signal)) ?? (await sides[side].read(name, look, signal));
+  const told = await sides[side].digest(name, look, "sha256", signal);
+  if (told === undefined && isKnown) {
+    const md5 = await sides[side].digest(name, look, "md5", signal);
+    if (md5 !== undefined) {
+      const isSame = (await sides.local.digest(name, seen.local as FileLook, "md5", signal)) === md5;
+      return isSame ? as("same", true) : as("changed");
+    }
+  }
+  const sha256 = told ?? (await sides[side].read(name, look, signal));
   return sha256 === ancestor.sha256 ? as("same", true) : as("changed");
 }
 

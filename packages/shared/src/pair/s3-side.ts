@@ -113,7 +113,10 @@ export class S3Side implements PairSide {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const { headers } = await this.#headOf(name, look, signal);
-    return algorithm === "sha256" ? readMetadata(headers).sha256 : etagMd5(headers);
+    const md5 = etagMd5(headers);
+    if (algorithm === "md5") return md5;
+    // Tools that replace an object may keep the metadata of the former one: an ETag that is an MD5 tells more.
+    return md5 === undefined ? readMetadata(headers).sha256 : undefined;
   }
 
   async read(name: string, look: FileLook, signal: AbortSignal): Promise<string> {

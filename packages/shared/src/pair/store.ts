@@ -74,7 +74,7 @@ interface Intent {
 
 /** What Redis knows of one pair. */
 export class PairStore {
-  readonly #intents = new Batcher<Intent, void>("note-pair", (intents) => this.#noteAll(intents));
+  readonly #intents = new Batcher<Intent, undefined>("note-pair", (intents) => this.#noteAll(intents));
 
   constructor(
     private readonly redis: Redis,
@@ -113,13 +113,32 @@ export class PairStore {
     return found;
   }
 
+  /** Ancestors of some paths, in their order. */
+  async ancestorsOf(names: readonly string[]): Promise<(Ancestor | undefined)[]> {
+    const found = await pipelined(this.redis, () => {
+      const pipeline = this.redis.pipeline();
+      for (const name of names) pipeline.hgetBuffer(this.#ancestorsWith(name), name);
+      return pipeline;
+    });
+    return found.map((bytes) => (bytes === null ? undefined : decodeAncestor(bytes as Buffer)));
+  }
+
+  /** Sets the ancestor of a path that has none. */
+  async setNewAncestor(name: string, ancestor: Ancestor): Promise<void> {
+    await this.redis.hsetnx(this.#ancestorsWith(name), name, encodeAncestor(ancestor));
+  }
+
+  #ancestorsWith(name: string): string {
+    return this.keys.catalog(this.id, bucketOf(name, CATALOG_BUCKETS));
+  }
+
   /** Sets or, for undefined, drops ancestors of paths that no worker carries now. */
   async setAncestors(entries: readonly [name: string, ancestor: Ancestor | undefined][]): Promise<void> {
     for (let from = 0; from < entries.length; from += BATCH) {
       await pipelined(this.redis, () => {
         const pipeline = this.redis.pipeline();
         for (const [name, ancestor] of entries.slice(from, from + BATCH)) {
-          const key = this.keys.catalog(this.id, bucketOf(name, CATALOG_BUCKETS));
+          const key = this.#ancestorsWith(name);
           if (ancestor) pipeline.hset(key, name, encodeAncestor(ancestor));
           else pipeline.hdel(key, name);
         }
@@ -157,7 +176,7 @@ export class PairStore {
     return this.#intents.ask({ runId, entry });
   }
 
-  async #noteAll(intents: Intent[]): Promise<void[]> {
+  async #noteAll(intents: Intent[]): Promise<undefined[]> {
     const byRun = Map.groupBy(intents, ({ runId }) => runId);
     for (const [runId, ofRun] of byRun) {
       const fields = ofRun.flatMap(({ entry }) => [`${entry.side}/${entry.name}`, JSON.stringify(entry)]);

@@ -8,6 +8,7 @@ import type { Side } from "@drover/shared/pair/decide";
 import { fileLook, RACY_MS } from "@drover/shared/pair/local-side";
 import { etagOfStamp, s3Stamp } from "@drover/shared/pair/s3-side";
 import type { FileLook, Look } from "@drover/shared/pair/side";
+import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import { digestOfFile } from "@drover/shared/storage/local/digest-of-file";
 import { storageOf } from "@drover/shared/storage/registry";
 import type { Attempt } from "../attempt/attempt.js";
@@ -73,6 +74,9 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
   const side = from === undefined ? undefined : pair.sides[from];
   const end = pair.ends[to];
   const source = await context.source({ i: job.i, s: location, d: job.d });
+  // Whether its stamp can be trusted is told by a look before it is read.
+  const before = !side || isS3(side.root) ? look : await side.look(name, lease.signal);
+  if (before.is !== "file" || before.stamp !== look.stamp) throw otherVersion(location);
   const opened = await source.open("", lease.signal);
   if (opened.is !== "body") throw new Error("a file without a known version is opened");
   failpoint("open");
@@ -96,7 +100,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
     const written = writtenOf(end, published, received.sizeBytes, toName);
-    const read = { stamp: look.racy ? "" : look.stamp, mode: look.mode ?? opened.entry.mode };
+    const read = { stamp: before.racy ? "" : look.stamp, mode: look.mode ?? opened.entry.mode };
     const [local, remote] = to === "remote" ? [read, written] : [written, read];
     return {
       outcome: published.outcome,
@@ -207,7 +211,8 @@ function writtenOf(
     (published.outcome === "unchanged"
       ? lstatSync(tree.path(name), { bigint: true, throwIfNoEntry: false })
       : undefined);
-  if (!stat?.isFile()) return { stamp: "", mode: undefined };
+  // Somebody may have edited it since it was compared.
+  if (!stat?.isFile() || statStamp(stat) !== published.stamp) return { stamp: "", mode: undefined };
   const { stamp, mtimeMs, mode } = fileLook(stat, Number(stat.ctimeMs));
   // Its time was set: an edit in the same tick would show by the time, unless that is of this moment itself.
   const isRacy = Math.abs(Number(stat.ctimeMs) - mtimeMs) < RACY_MS;

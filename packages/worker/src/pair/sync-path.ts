@@ -270,23 +270,31 @@ export class SyncPath implements Operation {
     const { attempt } = this;
     const { sides } = this.#pair;
     const missing: Side[] = [];
+    const stamps = { local: "", remote: "" };
     for (const side of on) {
       const there = await sides[side].look(copy, attempt.lease.signal);
       if (there.is === "absent") missing.push(side);
       else if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
+      else stamps[side] = there.racy ? "" : there.stamp;
     }
     for (const side of missing) {
       const location = sides[to].location(name);
       const over = { is: "absent" } as const;
       const plan = { from: to, to: side, location, name, toName: copy, look, over, keeps: false };
       try {
-        await transfer(attempt, this.#pair, plan);
+        stamps[side] = (await transfer(attempt, this.#pair, plan)).ancestor[side];
       } catch (error) {
         if (!(error instanceof TransferError) || error.class !== "changed") throw error;
         const there = await sides[side].look(copy, attempt.lease.signal);
         if (there.is === "absent") throw error; // it is the version that changed
         if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
       }
+    }
+    // Both sides have the copy: who deletes it on one of them has done with it.
+    if (on.length === 2) {
+      const { sizeBytes, mode } = look;
+      const noted = { sha256, sizeBytes, ...(mode === undefined ? {} : { mode }), ...stamps };
+      await this.#pair.store.setNewAncestor(copy, noted);
     }
     return true;
   }

@@ -1,0 +1,199 @@
+import { join } from "node:path";
+import type { PairTerms } from "@drover/shared/pair/decide";
+import { afterEach, describe, expect, it } from "vitest";
+import { FakeS3 } from "../../harness/fake-s3.js";
+import { beforeFsCalls } from "../../harness/pair/fs-hook.js";
+import { DirectoryTree, type Edit, FakeTree, type QuickTree } from "../../harness/pair/trees.js";
+import { PairWorld } from "../../harness/pair/world.js";
+
+const TERMS: PairTerms = {
+  direction: "bidirectional",
+  strategy: "backup-both",
+  backups: "all",
+  noDelete: false,
+};
+
+const opened: { world: PairWorld; s3: FakeS3 }[] = [];
+afterEach(async () => {
+  for (const { world, s3 } of opened.splice(0)) {
+    await world.close();
+    await s3.stop();
+  }
+});
+
+interface Trees {
+  world: PairWorld;
+  local: DirectoryTree;
+  remote: QuickTree;
+}
+
+/** A directory and S3, or two directories. */
+async function open(kind: "s3" | "directory" = "s3"): Promise<Trees> {
+  const s3 = await FakeS3.start();
+  const world = await PairWorld.open((directory) => ({
+    local: new DirectoryTree(join(directory, "local")),
+    remote: kind === "s3" ? new FakeTree(s3, "p") : new DirectoryTree(join(directory, "remote")),
+    remoteBackups: new FakeTree(s3, ".drover-backups"),
+    env: s3.env,
+  }));
+  opened.push({ world, s3 });
+  return { world, local: world.local as DirectoryTree, remote: world.remote as QuickTree };
+}
+
+it("sees that a tool has replaced an object and kept the metadata of the former one", async () => {
+  const { world, local, remote } = await open();
+  local.write("a", "version 1", "rename");
+  await world.sync(TERMS);
+  remote.write("a", "version 2", "keeping-mtime");
+  await world.sync(TERMS);
+  expect(local.read("a")).toBe("version 2");
+});
+
+it("does not let a deleted conflict copy come back", async () => {
+  const { world, local, remote } = await open();
+  local.write("a", "local", "rename");
+  remote.write("a", "remote", "rename");
+  await world.sync(TERMS);
+  const [copy = ""] = [...(await local.all()).keys()].filter((name) => name !== "a");
+  expect(copy).toMatch(/^a\.conflict-local-/);
+  expect(remote.read(copy)).toBe("local");
+  local.remove(copy);
+  await world.sync(TERMS);
+  expect([...(await remote.all()).keys()]).toEqual(["a"]);
+  expect([...(await local.all()).keys()]).toEqual(["a"]);
+});
+
+it("does not wait for the lease of a process of this machine that was killed", async () => {
+  const { world, local, remote } = await open("directory");
+  local.write("a", "version 1", "rename");
+  expect(await world.syncKilled(TERMS, "committed")).toBe(true);
+  const started = performance.now();
+  await world.sync(TERMS);
+  expect(performance.now() - started).toBeLessThan(20_000);
+  expect(remote.read("a")).toBe("version 1");
+});
+
+it("takes what was edited since a run was killed for a plain edit", async () => {
+  const { world, local, remote } = await open();
+  local.write("a", "version 1", "rename");
+  await world.sync(TERMS);
+  for (const fault of ["committed", "settled"]) {
+    local.write("a", `${fault} 2`, "rename");
+    expect(await world.syncKilled(TERMS, fault)).toBe(true);
+    expect(remote.read("a")).toBe(`${fault} 2`);
+    local.write("a", `${fault} 3`, "rename");
+    await world.sync(TERMS);
+    expect(remote.read("a")).toBe(`${fault} 3`);
+    remote.write("a", `${fault} 4`, "rename");
+    expect(await world.syncKilled(TERMS, fault)).toBe(true);
+    expect(local.read("a")).toBe(`${fault} 4`);
+    remote.write("a", `${fault} 5`, "rename");
+    await world.sync(TERMS);
+    expect(local.read("a")).toBe(`${fault} 5`);
+    expect((await local.all()).size).toBe(1);
+  }
+});
+
+/** What is done to a pair that holds `a` in its first version, before the sync. */
+const SITUATIONS: Record<string, (trees: Trees) => void> = {
+  "push over": ({ local }) => local.write("a", "local 2, longer", "rename"),
+  "pull over": ({ remote }) => remote.write("a", "remote 2, longer", "rename"),
+  "push new": ({ local }) => local.write("b", "local b", "rename"),
+  "pull new": ({ remote }) => remote.write("b", "remote b", "rename"),
+  "delete remotely": ({ local }) => local.remove("a"),
+  "delete locally": ({ remote }) => remote.remove("a"),
+  conflict: ({ local, remote }) => {
+    local.write("a", "local 2", "rename");
+    remote.write("a", "remote 2", "rename");
+  },
+};
+
+/** Every how-manieth call is preceded by an edit. All: EVERY=1 */
+const EVERY = Number(process.env.EVERY ?? 50);
+
+describe.for(["s3", "directory"] as const)("a directory and %s", (kind) => {
+  it.for(Object.keys(SITUATIONS))(
+    "loses no edit before any call of the file system: %s",
+    { timeout: 3_600_000 },
+    async (situation) => {
+      const terms: PairTerms[] = [
+        TERMS,
+        { ...TERMS, strategy: "remote-wins" },
+        { ...TERMS, strategy: "local-wins", backups: "conflicts" },
+      ];
+      const all = await open(kind);
+      const s3 = opened[0]?.s3 as FakeS3;
+      let at = 0;
+      for (const side of ["local", "remote"] as const)
+        for (const how of ["in-place", "rename", "keeping-mtime", "remove"] as const)
+          for (let call = 1 + ((7 * at++) % EVERY); ; call += EVERY) {
+            const prefix = `${side}-${how}-${call}`;
+            const world = await PairWorld.open(
+              (directory) => ({
+                ...all.world.options,
+                local: new DirectoryTree(join(directory, "local")),
+                remote:
+                  kind === "s3" ? new FakeTree(s3, prefix) : new DirectoryTree(join(directory, "remote")),
+              }),
+              all.world,
+            );
+            const trees = { world, local: world.local as DirectoryTree, remote: world.remote as QuickTree };
+            const sweep = { situation, side, how, call, terms: terms[call % terms.length] as PairTerms };
+            if (!(await editedAt(trees, sweep))) break;
+          }
+    },
+  );
+});
+
+interface Sweep {
+  situation: string;
+  side: "local" | "remote";
+  how: Edit | "remove";
+  call: number;
+  terms: PairTerms;
+}
+
+/** @returns whether the sync made that many calls. */
+async function editedAt(trees: Trees, { situation, side, how, call, terms }: Sweep): Promise<boolean> {
+  const { world, local, remote } = trees;
+  local.write("a", "version 1", "rename");
+  local.write("anchor", "stays", "rename");
+  await world.sync(terms);
+  SITUATIONS[situation]?.(trees);
+  const name = situation.endsWith("new") ? "b" : "a";
+  const tree = trees[side];
+  let calls = 0;
+  let said = "";
+  let edited: string | undefined;
+  const roots = [local.root, remote.root];
+  await beforeFsCalls(
+    ({ name: called, paths }) => {
+      if (!paths.some((path) => roots.some((root) => path.startsWith(root))) || ++calls !== call) return;
+      said = `${called} ${paths}`;
+      // The moment before a rename over another file is the one that nothing can be done about.
+      if (
+        called === "renameSync" &&
+        !/\/\.drover-[^/]*$/.test(paths[1] ?? "") &&
+        how !== "in-place" &&
+        how !== "keeping-mtime"
+      )
+        return;
+      if (tree.read(name) === undefined && called === "renameSync") return;
+      if (how === "remove") tree.remove(name);
+      else {
+        edited = `edit on ${side}: ${how} ${call}`.padEnd(tree.read(name)?.length ?? 0, ".");
+        tree.write(name, edited, how);
+      }
+    },
+    () => world.sync(terms),
+  );
+  const where = JSON.stringify({ situation, side, how, call, said, ...terms });
+  await world.sync(terms);
+  await world.sync(terms);
+  const [here, there] = [await local.all(), await remote.all()];
+  expect(Object.fromEntries(here), where).toEqual(Object.fromEntries(there));
+  expect((await world.sync(terms)).result.run, where).toBeUndefined();
+  const kept = [...here.values(), ...(await world.backups())];
+  if (edited !== undefined) expect(kept, where).toContain(edited);
+  return calls >= call;
+}

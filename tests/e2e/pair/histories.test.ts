@@ -1,0 +1,46 @@
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { FakeS3 } from "../../harness/fake-s3.js";
+import { PairHistory } from "../../harness/pair/history.js";
+import { DirectoryTree, FakeTree } from "../../harness/pair/trees.js";
+import { PairWorld } from "../../harness/pair/world.js";
+
+/** Others: SEEDS=7,8 or SEEDS=1-500 npm test -- tests/e2e/pair/histories.test.ts; KILLS=1 kills syncs in them too. */
+const seeds = (process.env.SEEDS ?? "1-6").split(",").flatMap((each) => {
+  const [first = 0, last = first] = each.split("-").map(Number);
+  return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+});
+const kills = process.env.KILLS === "1";
+
+it.for(seeds)("two directories, seed %s", { timeout: 300_000 }, async (seed) => {
+  const world = await PairWorld.open((directory) => ({
+    local: new DirectoryTree(join(directory, "local")),
+    remote: new DirectoryTree(join(directory, "remote")),
+    remoteBackups: new DirectoryTree(join(directory, "none")),
+    env: {},
+  }));
+  await played(world, seed);
+});
+
+it.for(seeds)("a directory and S3, seed %s", { timeout: 300_000 }, async (seed) => {
+  const s3 = await FakeS3.start();
+  const world = await PairWorld.open((directory) => ({
+    local: new DirectoryTree(join(directory, "local")),
+    remote: new FakeTree(s3, "p"),
+    remoteBackups: new FakeTree(s3, ".drover-backups"),
+    env: s3.env,
+  }));
+  await played(world, seed).finally(() => s3.stop());
+});
+
+async function played(world: PairWorld, seed: number): Promise<void> {
+  const history = new PairHistory(world, { seed, kills });
+  try {
+    await history.play();
+  } catch (error) {
+    throw new Error(`seed ${seed} broke\n${history.log.join("\n")}`, { cause: error });
+  } finally {
+    await world.close();
+  }
+  expect(history.report()).toBe("");
+}
