@@ -59,6 +59,32 @@ describe("a second bucket", () => {
   });
 });
 
+describe("a second bucket that cannot be written to", () => {
+  for (const kind of ["initial", "incremental"] as const)
+    it(`gets what it lacks by the next sync after the ${kind} one`, async ({ engine, s3 }) => {
+      const target = await FakeS3.start();
+      const mirror = await MirrorInProcess.open(engine, s3, {
+        ...{ name: "lacks", backup: "s3://bucket/kept", backupEndpoint: target.endpoint },
+      });
+      if (kind === "incremental") await mirror.sync("initial");
+      s3.put("a", "1");
+      s3.put("b", "2");
+      await mirror.tell(mirror.event("create", { key: "a" }), mirror.event("create", { key: "b" }));
+      target.fault = ({ method, key }, answer) => {
+        if (method !== "PUT" || key !== "kept/a") return false;
+        answer.writeHead(403).end();
+        return true;
+      };
+      expect(await mirror.sync(kind)).toMatchObject({ status: "partial", operations_failed: 1, pending: 1 });
+      expect(mirror.tree()).toEqual({ a: "1", b: "2" });
+      expect(target.keys).toEqual(["kept/b"]);
+      target.fault = () => false;
+      expect(await mirror.sync("incremental")).toMatchObject({ status: "success", pending: 0 });
+      expect(target.keys).toEqual(["kept/a", "kept/b"]);
+      await target.stop();
+    });
+});
+
 describe("a destination in S3", () => {
   it("follows the source, and says that it does not keep permissions alone", async ({ engine, s3 }) => {
     const target = await FakeS3.start();

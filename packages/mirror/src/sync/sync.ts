@@ -82,13 +82,14 @@ export async function incrementalSync(context: MirrorContext, holding: Holding):
 
 /** What the run of the whole source applied is pending no more. */
 async function settleApplied(context: MirrorContext, { fence }: Holding, upTo: number): Promise<void> {
-  const { state, catalog, tree } = context;
+  const { state, catalog, tree, backupTree } = context;
   for await (const page of state.pending(upTo)) {
     const wanted = await state.lookUp(page);
     const applied = await catalog.lookUp(tree.id, page);
+    const backedUp = backupTree ? await catalog.lookUp(backupTree.id, page) : applied;
     const settled = page.filter((_, at) => {
       const entry = wanted[at];
-      return isLive(entry) && applied[at]?.version === entry.version;
+      return [applied[at], backedUp[at]].every((each) => isLive(entry) && each?.version === entry.version);
     });
     if (settled.length > 0) await state.change(fence, { settled, upTo, touched: settled });
   }
