@@ -33,6 +33,6 @@ if ($container -and (docker inspect --format '{{.State.Running}}' $container 2> 
     }
     node packages/cli/bundle/main.js mirror @command
 } else {
-    ./drover mirror @command
+    & "$PSScriptRoot/drover" mirror @command
 }
 exit $LASTEXITCODE
