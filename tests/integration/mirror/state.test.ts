@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { importState } from "@drover/mirror/export/import";
 import { exportTo } from "@drover/mirror/export/state-file";
 import { describe, expect } from "vitest";
@@ -34,6 +36,29 @@ describe("an exported state", () => {
     const report = await mirror.sync("initial");
     expect(report).toMatchObject({ status: "success", records: 3, operations: { copied: 0, unchanged: 3 } });
     expect(s3.requests.slice(requests).filter(({ key }) => key !== "")).toEqual([]);
+  });
+});
+
+describe("the database", () => {
+  it("says after a sync what was found at the source, not what an event had told of it", async ({
+    mirror,
+  }) => {
+    const { s3, context } = mirror;
+    s3.put("a", "1");
+    await mirror.sync("initial");
+    s3.put("a", "longer");
+    s3.put("b", "new");
+    await mirror.tell(mirror.event("create", { key: "a" }), mirror.event("create", { key: "b" }));
+    expect(await mirror.sync("incremental")).toMatchObject({ status: "success" });
+    const database = new DatabaseSync(context.config.database as string, { readOnly: true });
+    const rows = database.prepare("select path, size, sha256 from files order by path").all();
+    database.close();
+    expect(rows).toEqual(
+      ["longer", "new"].map((text, at) => ({
+        ...{ path: "ab"[at], size: text.length },
+        sha256: createHash("sha256").update(text).digest("hex"),
+      })),
+    );
   });
 });
 

@@ -5,7 +5,7 @@ import { redactText } from "@drover/shared/redact";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import type { MirrorContext } from "../context.js";
 import { type Replayed, replayEvents } from "../events/replay.js";
-import { type ChangeCounts, exportState, noChanges } from "../export/state-file.js";
+import { type ChangeCounts, exportState, noChanges, refreshDatabase } from "../export/state-file.js";
 import { isLive } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 import { type Audited, audit } from "./audit.js";
@@ -76,7 +76,9 @@ export async function incrementalSync(context: MirrorContext, holding: Holding):
       progress.changes = changes ?? noChanges();
       if (isNew) progress.stateFile = path;
     }
-    if ((await state.pendingCount()) > 0) await carryPending(context, holding, progress.carried);
+    if ((await state.pendingCount()) === 0) return;
+    await carryPending(context, holding, progress.carried);
+    await refreshDatabase(context);
   });
 }
 
