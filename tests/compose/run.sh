@@ -37,4 +37,7 @@ else
   scripts/compose.sh up --no-deps valkey api worker "${more[@]}"
 fi
 scripts/with-node.sh node tests/compose/killed-worker.mjs
-[ -z "${WITH_S3:-}" ] || scripts/with-node.sh node tests/compose/mirror.mjs
+if [ -n "${WITH_S3:-}" ]; then
+  scripts/compose.sh do start worker # the one that was killed
+  scripts/with-node.sh node tests/compose/mirror.mjs
+fi
