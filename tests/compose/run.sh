@@ -38,6 +38,6 @@ else
 fi
 scripts/with-node.sh node tests/compose/killed-worker.mjs
 if [ -n "${WITH_S3:-}" ]; then
-  scripts/compose.sh do start worker # the one that was killed
+  scripts/compose.sh "do" start worker # the one that was killed
   scripts/with-node.sh node tests/compose/mirror.mjs
 fi
