@@ -90,7 +90,7 @@ async function carryPaths(
   });
   const asking = new Set(files.filter(({ asks }) => asks).map(({ path }) => path));
   const planned = await planPaths(context, files, config.root, "remove");
-  const copied: string[] = [];
+  const isBackedUp = config.backup !== undefined;
   let batch: Outcome[] = [];
   let writing = Promise.resolve();
   const keep = (outcomes: Outcome[]) => {
@@ -103,16 +103,18 @@ async function carryPaths(
   };
   await carry(context, holding, planned, carried, (outcome) => {
     if (!isSuccess(outcome.outcome)) return;
-    if (outcome.outcome === "copied") copied.push(outcome.name);
     batch.push(outcome);
-    if (batch.length < BATCH) return;
+    if (isBackedUp || batch.length < BATCH) return;
     keep(batch);
     batch = [];
   });
   failpoint("mirror-applied");
-  if (batch.length > 0) keep(batch);
+  // Before they are pending no more: else what a sync that dies here has copied would be kept nowhere. What an earlier one
+  // copied is found unchanged.
+  const present = isBackedUp ? batch.filter((outcome) => !isGone(outcome)).map(({ name }) => name) : [];
+  if (present.length > 0) await backUp(context, holding, carried, present);
+  for (let at = 0; at < batch.length; at += BATCH) keep(batch.slice(at, at + BATCH));
   await writing;
-  if (copied.length > 0) await backUp(context, holding, carried, copied);
 }
 
 async function planPaths(
@@ -212,9 +214,17 @@ async function endFormer({ engine, state, startPool }: MirrorContext): Promise<v
   }
 }
 
-/** Has the wanted state say what was found at the source, and what was looked at pending no more. */
+/** Whether the source does not have the object any more. */
+function isGone({ outcome, verifiedBy }: Outcome): boolean {
+  return outcome === "deleted" || (outcome === "unchanged" && verifiedBy === null);
+}
+
+/**
+ * Has the wanted state say what was found at the source, and what was looked at pending no more, unless the second bucket lacks
+ * it.
+ */
 async function keepOutcomes(
-  { state, catalog, tree }: MirrorContext,
+  { state, catalog, tree, backupTree }: MirrorContext,
   { fence }: Holding,
   outcomes: Outcome[],
   { upTo, asking }: { upTo: number; asking: ReadonlySet<string> },
@@ -222,19 +232,23 @@ async function keepOutcomes(
   const paths = outcomes.map(({ name }) => name);
   const olds = await state.lookUp(paths);
   const applied = await catalog.lookUp(tree.id, paths);
+  const backedUp = backupTree && (await catalog.lookUp(backupTree.id, paths));
+  const settled: string[] = [];
   const entries = new Map<string, WantedEntry | undefined>();
   const kept = { permitted: 0, unkept: 0 };
-  outcomes.forEach(({ name, outcome, verifiedBy }, at) => {
+  outcomes.forEach((outcome, at) => {
+    const { name } = outcome;
     const old = olds[at];
     const entry = applied[at];
-    const isGone = outcome === "deleted" || (outcome === "unchanged" && verifiedBy === null);
-    if (isGone) {
+    if (isGone(outcome)) {
+      settled.push(name);
       if (!isLive(old)) return;
       const { event, listing } = old;
       const gone = { isGone: true, sizeBytes: 0, mtimeMs: old.mtimeMs, version: "", sha256: "", listing };
       entries.set(name, event === undefined ? undefined : { ...gone, event });
       return;
     }
+    if (!backedUp || backedUp[at]?.version === entry?.version) settled.push(name);
     if (asking.has(name)) kept[entry?.mode === old?.mode ? "permitted" : "unkept"]++;
     if (entry === undefined || (isLive(old) && old.version === entry.version)) return;
     const { mode, owner, grants, event, movedFrom, listing = 0 } = old ?? {};
@@ -253,6 +267,6 @@ async function keepOutcomes(
     });
   });
   // The catalog has changed, too: the next export looks at all of them.
-  await state.change(fence, { entries, settled: paths, upTo, touched: paths });
+  await state.change(fence, { entries, settled, upTo, touched: paths });
   return kept;
 }

@@ -5,7 +5,7 @@ import { redactText } from "@drover/shared/redact";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import type { MirrorContext } from "../context.js";
 import { type Replayed, replayEvents } from "../events/replay.js";
-import { type ChangeCounts, exportState, noChanges } from "../export/state-file.js";
+import { type ChangeCounts, exportState, noChanges, refreshDatabase } from "../export/state-file.js";
 import { isLive } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 import { type Audited, audit } from "./audit.js";
@@ -76,19 +76,22 @@ export async function incrementalSync(context: MirrorContext, holding: Holding):
       progress.changes = changes ?? noChanges();
       if (isNew) progress.stateFile = path;
     }
-    if ((await state.pendingCount()) > 0) await carryPending(context, holding, progress.carried);
+    if ((await state.pendingCount()) === 0) return;
+    await carryPending(context, holding, progress.carried);
+    await refreshDatabase(context);
   });
 }
 
 /** What the run of the whole source applied is pending no more. */
 async function settleApplied(context: MirrorContext, { fence }: Holding, upTo: number): Promise<void> {
-  const { state, catalog, tree } = context;
+  const { state, catalog, tree, backupTree } = context;
   for await (const page of state.pending(upTo)) {
     const wanted = await state.lookUp(page);
     const applied = await catalog.lookUp(tree.id, page);
+    const backedUp = backupTree ? await catalog.lookUp(backupTree.id, page) : applied;
     const settled = page.filter((_, at) => {
       const entry = wanted[at];
-      return isLive(entry) && applied[at]?.version === entry.version;
+      return [applied[at], backedUp[at]].every((each) => isLive(entry) && each?.version === entry.version);
     });
     if (settled.length > 0) await state.change(fence, { settled, upTo, touched: settled });
   }
