@@ -145,7 +145,7 @@ async function reportOf(
   const { carried, replayed, changes, listing, audited, stateFile } = progress;
   const endedMs = Date.now();
   const error = broken === undefined ? carried.broken || undefined : redactText(messageOf(broken));
-  const executed = carried.copied + carried.removed + carried.permitted;
+  const executed = carried.copied + carried.moved + carried.removed + carried.permitted;
   const isBad = error !== undefined || carried.failed > 0 || (audited?.refused ?? "") !== "";
   const { processed = 0, applied = 0, superseded = 0, duplicate = 0, ignored = 0, dead = 0 } = replayed ?? {};
   const oldest = [replayed?.oldestMs, kind === "reconcile" ? listing?.oldestMs : undefined].filter(
@@ -172,7 +172,7 @@ async function reportOf(
     operations_executed: executed,
     operations_failed: carried.failed,
     operations: {
-      ...{ copied: carried.copied, removed: carried.removed, permissions: carried.permitted },
+      ...{ copied: carried.copied, moved: carried.moved, removed: carried.removed, permissions: carried.permitted },
       ...{ unchanged: carried.unchanged, not_kept: carried.unkept },
     },
     failures: carried.failures.map((each) => ({ ...each, message: redactText(each.message) })),

@@ -16,9 +16,9 @@ export interface ListedSource {
 /** What is asked of the copy of one file. */
 export interface Asked {
   /** Its permissions. Default: those of the source, where it has any. */
-  permissions?: Permissions;
+  permissions?: Permissions | undefined;
   /** Where the file was before a rename: its source then, and its name at the destination. */
-  from?: { source: string; destination: string };
+  from?: { source: string; destination: string } | undefined;
 }
 
 /** A line of `sha256sum`; the backslash says that the name is escaped, the star that the file was read as binary. */
