@@ -192,9 +192,7 @@ function asksOtherPermissions({ wanted, applied }: Pair): boolean {
   if (!isLive(wanted)) return false;
   const { mode, ...access } = permissionsOf(wanted);
   const hash = accessHash(access);
-  return (
-    (mode !== undefined && mode !== applied?.mode) || (hash !== undefined && hash !== applied?.access)
-  );
+  return (mode !== undefined && mode !== applied?.mode) || (hash !== undefined && hash !== applied?.access);
 }
 
 async function planPaths(

@@ -172,7 +172,12 @@ async function reportOf(
     operations_executed: executed,
     operations_failed: carried.failed,
     operations: {
-      ...{ copied: carried.copied, moved: carried.moved, removed: carried.removed, permissions: carried.permitted },
+      ...{
+        copied: carried.copied,
+        moved: carried.moved,
+        removed: carried.removed,
+        permissions: carried.permitted,
+      },
       ...{ unchanged: carried.unchanged, not_kept: carried.unkept },
     },
     failures: carried.failures.map((each) => ({ ...each, message: redactText(each.message) })),
