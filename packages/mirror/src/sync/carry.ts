@@ -8,10 +8,10 @@ import { submit } from "@drover/producer/runs/submit";
 import { SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
-import { accessHash, type Grant, type Permissions } from "@drover/shared/permissions";
 import { writtenMsOf } from "@drover/shared/storage/s3/source";
 import type { MirrorConfig } from "../config.js";
 import { locationOf, type MirrorContext, planWhole, requestTo, sourceIdOf } from "../context.js";
+import { asksOtherPermissions, permissionsOf } from "../state/asked-permissions.js";
 import { isLive, type WantedEntry } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 import { type Pair, pairsOf } from "../state/pairs.js";
@@ -117,7 +117,9 @@ async function carryPaths(
         from: fromOf(config, movedFrom.get(path)),
       },
     }));
-  const asking = new Set(pairs.filter(asksOtherPermissions).map(({ path }) => path));
+  const asking = new Set(
+    pairs.filter(({ wanted, applied }) => asksOtherPermissions(wanted, applied)).map(({ path }) => path),
+  );
   const planned = await planPaths(context, files, config.root, "remove");
   const copied: string[] = [];
   const copiedFrom: string[] = [];
@@ -177,22 +179,6 @@ async function findMoves(context: MirrorContext, pairs: readonly Pair[]): Promis
 
 function fromOf(config: MirrorConfig, path: string | undefined): Asked["from"] {
   return path === undefined ? undefined : { source: locationOf(config, path), destination: path };
-}
-
-/** The permissions that events asked for. */
-function permissionsOf({ mode, owner, grants }: WantedEntry): Permissions {
-  return {
-    ...(mode === undefined ? {} : { mode }),
-    ...(owner === undefined ? {} : { owner }),
-    ...(grants === undefined ? {} : { grants: JSON.parse(grants) as Grant[] }),
-  };
-}
-
-function asksOtherPermissions({ wanted, applied }: Pair): boolean {
-  if (!isLive(wanted)) return false;
-  const { mode, ...access } = permissionsOf(wanted);
-  const hash = accessHash(access);
-  return (mode !== undefined && mode !== applied?.mode) || (hash !== undefined && hash !== applied?.access);
 }
 
 async function planPaths(

@@ -6,6 +6,7 @@ import { ListingError } from "@drover/shared/storage/listing-error";
 import type { MirrorContext } from "../context.js";
 import { type Replayed, replayEvents } from "../events/replay.js";
 import { type ChangeCounts, exportState, noChanges } from "../export/state-file.js";
+import { asksOtherPermissions, permissionsOf } from "../state/asked-permissions.js";
 import { isLive } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 import { type Audited, audit } from "./audit.js";
@@ -40,7 +41,12 @@ export async function initialSync(context: MirrorContext, holding: Holding): Pro
     await carryWhole(context, holding, progress.carried);
     progress.audited = await audit(context, holding, progress.listing, true);
     // What has just failed is tried again by the next sync.
-    await carryPending(context, holding, progress.carried, (entry) => !isLive(entry));
+    await carryPending(
+      context,
+      holding,
+      progress.carried,
+      (entry) => !isLive(entry) || Object.keys(permissionsOf(entry)).length > 0,
+    );
     await settleApplied(context, holding, upTo);
     progress.stateFile = (await exportState(context, holding)).path;
     await state.change(holding.fence, { fields: { initialMs: Date.now(), reconciledMs: Date.now() } });
@@ -88,7 +94,8 @@ async function settleApplied(context: MirrorContext, { fence }: Holding, upTo: n
     const applied = await catalog.lookUp(tree.id, page);
     const settled = page.filter((_, at) => {
       const entry = wanted[at];
-      return isLive(entry) && applied[at]?.version === entry.version;
+      const isApplied = isLive(entry) && applied[at]?.version === entry.version;
+      return isApplied && !asksOtherPermissions(entry, applied[at]);
     });
     if (settled.length > 0) await state.change(fence, { settled, upTo, touched: settled });
   }

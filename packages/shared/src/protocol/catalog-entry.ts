@@ -28,6 +28,21 @@ export interface CatalogEntry {
   access?: string;
 }
 
+const MOVING = "moving:";
+
+/**
+ * The entry of a file that is about to be moved away. Its version is equal to none, so that the catalog does not vouch for a file
+ * that may be gone; who repeats the move still knows it.
+ */
+export function markMoving(entry: CatalogEntry): CatalogEntry {
+  return { ...entry, version: MOVING + versionBeforeMove(entry) };
+}
+
+/** The version that an entry had before {@link markMoving}. */
+export function versionBeforeMove({ version }: CatalogEntry): string {
+  return version.startsWith(MOVING) ? version.slice(MOVING.length) : version;
+}
+
 /** `size:mtime in ns:inode` of a file: changes when somebody else touches it. */
 export function statStamp(stat: { size: bigint; mtimeNs: bigint; ino: bigint }): string {
   return `${stat.size}:${stat.mtimeNs}:${stat.ino}`;

@@ -73,6 +73,8 @@ export interface ServerCopy {
   headers: Record<string, string | undefined>;
   /** Hexadecimal, if the service knows it or its uploader stored it. */
   sha256: string | undefined;
+  /** Whether its metadata is not that of the object, but what `headers` have. */
+  replaces?: true;
   /** Whether an object with the same bytes but other metadata does not count as a copy. */
   exact?: true;
   /** @throws TransferError class `changed` if it is another version by now. */

@@ -1,7 +1,7 @@
 import type { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { TransferJob } from "@drover/shared/job";
-import { type CatalogEntry, decodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, decodeCatalog, versionBeforeMove } from "@drover/shared/protocol/catalog-entry";
 import { etagOfVersion } from "@drover/shared/storage/s3/source";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import { holdPath } from "../attempt/admit.js";
@@ -53,11 +53,12 @@ export class MoveFile implements Operation {
     if (!job.f || !destination.move || terms.ignoreTimes) return undefined;
     await this.#copy.begin();
     const source = await this.#look(job.s);
-    if (!source || (job.x !== undefined && job.x !== "")) return undefined;
+    if (!source || job.x !== undefined) return undefined;
     const known = decodeCatalog(admitted.catalog);
     if (known?.source === file.sourceHash && known.version === source.version) return undefined;
     const held = await this.#hold(job.f);
-    const entry = held && decodeCatalog(held.admitted.catalog);
+    const found = held && decodeCatalog(held.admitted.catalog);
+    const entry = found && { ...found, version: versionBeforeMove(found) };
     if (!entry || entry.source !== held.file.sourceHash || !isSame(entry, source)) return undefined;
     if (await this.#look(job.f.s)) return undefined;
     failpoint("move");
@@ -74,7 +75,7 @@ export class MoveFile implements Operation {
     return { outcome: "copied", ...permitted, verifiedBy: "etag", verdict: "ok", unconditional, from };
   }
 
-  /** What the source has. Where that cannot be told for good, undefined: a copy will tell of it. */
+  /** What the source has; undefined for nothing, and where that cannot be told. */
   async #look(location: string): Promise<SourceEntry | undefined> {
     const { context, job, lease } = this.attempt;
     const source = await context.source({ ...job, s: location });

@@ -187,6 +187,7 @@ export class RemoteDestination implements Destination {
       await this.#target.forget(file.name);
       lease.check();
       former.lease.check();
+      await this.#target.markMoving(former.file.name, entry);
       const base: RemoteBase = target ? { is: "version", etag: target.etag } : { is: "absent" };
       const bound = { base, fence: lease.fence, from: entry.stamp };
       const moved = await movedOrUnsupported(server.move(from, to, bound, signal));

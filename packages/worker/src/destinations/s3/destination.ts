@@ -120,7 +120,12 @@ export class S3Destination implements Destination {
     });
   }
 
-  async remove(attempt: WriteAttempt, stamp: string): Promise<void> {
+  remove(attempt: WriteAttempt, stamp: string): Promise<void> {
+    return this.#remove(attempt, stamp, () => this.#target.forget(attempt.file.name));
+  }
+
+  /** @param forget called right before. Default: the catalog does not vouch for the file. */
+  async #remove(attempt: WriteAttempt, stamp: string, forget = async () => {}): Promise<void> {
     const { file, lease, admitted, record } = attempt;
     const { bucket, tree, conditions } = this.#target;
     this.#sweep();
@@ -153,7 +158,7 @@ export class S3Destination implements Destination {
     const headers = await conditions.headers("remove", base);
     // The backup took time, so it may have changed.
     if (backup && !headers && !(await isThere())) return;
-    await this.#target.forget(file.name);
+    await forget();
     lease.check();
     const removed = await bucket.remove(key, lease.signal, headers);
     if (removed.is === "refused") throw changedMeanwhile(file.path);
@@ -211,6 +216,8 @@ export class S3Destination implements Destination {
     if (source.etag !== entry.stamp) return undefined;
     if (target && !isThere && target.etag !== known?.stamp) return undefined;
     await this.#target.forget(file.name);
+    former.lease.check();
+    await this.#target.markMoving(former.file.name, entry);
     let published: Published = { outcome: "unchanged", stamp: entry.stamp };
     if (!isThere) {
       const staging = new S3Staging(new DestinationObject(this.#target, attempt, target?.etag));
@@ -229,7 +236,7 @@ export class S3Destination implements Destination {
       }
       failpoint("linked");
     }
-    await this.remove(former, entry.stamp);
+    await this.#remove(former, entry.stamp);
     const { stamp, unconditional } = published;
     return { stamp, ...(unconditional ? { unconditional } : {}) };
   }
