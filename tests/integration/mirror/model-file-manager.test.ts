@@ -63,6 +63,24 @@ describe("random histories at a file manager in trouble", { timeout: 300_000 }, 
     });
 });
 
+describe("a removal that failed", { timeout: 60_000 }, () => {
+  it("is repeated", async ({ engine, s3 }) => {
+    const manager = await fileManager.start();
+    const faulty = await FaultyFileManager.start(manager.root);
+    const mirror = await MirrorInProcess.open(engine, s3, { root: faulty.root });
+    for (const key of ["a", "b", "stays"]) s3.put(key, key, { "x-amz-meta-mode": "100640" });
+    await mirror.sync("initial");
+    for (const key of ["a", "b"]) s3.remove(key);
+    await mirror.tell(mirror.event("delete", { key: "a" }), mirror.event("delete", { key: "b" }));
+    faulty.next("DELETE", answer(500), losesAnswer);
+    expect(await mirror.sync("incremental")).toMatchObject({ status: "success", operations: { removed: 2 } });
+    expect(Object.keys(await managedTree(manager.root))).toEqual(["stays"]);
+    await faulty.stop();
+    await manager.stop();
+    rmSync(mirror.path, { recursive: true, force: true });
+  });
+});
+
 describe("a file manager that is down", { timeout: 120_000 }, () => {
   it("is written to when it is back", async ({ engine, s3 }) => {
     const manager = await fileManager.start();

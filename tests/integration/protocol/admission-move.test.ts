@@ -1,5 +1,5 @@
 import { Catalog } from "@drover/shared/protocol/catalog";
-import { encodeCatalog, markMoving, versionBeforeMove } from "@drover/shared/protocol/catalog-entry";
+import { encodeCatalog, markUncertain, versionBefore } from "@drover/shared/protocol/catalog-entry";
 import { describe, expect } from "vitest";
 import { it as base } from "../../harness/redis.js";
 import { DEAD_PROCESS, expireLease, keysOf, Member, request, settling } from "../helpers/fleet.js";
@@ -88,8 +88,8 @@ describe("a file that is moved", () => {
 
 describe("the entry of a file that is being moved", () => {
   it("has a version that is equal to none, and is still known", () => {
-    const moving = markMoving(markMoving(ENTRY));
+    const moving = markUncertain(markUncertain(ENTRY));
     expect(moving.version).not.toBe(ENTRY.version);
-    expect({ ...moving, version: versionBeforeMove(moving) }).toEqual(ENTRY);
+    expect({ ...moving, version: versionBefore(moving) }).toEqual(ENTRY);
   });
 });

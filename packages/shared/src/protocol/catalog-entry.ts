@@ -28,19 +28,23 @@ export interface CatalogEntry {
   access?: string;
 }
 
-const MOVING = "moving:";
+const UNCERTAIN = "uncertain:";
 
 /**
- * The entry of a file that is about to be moved away. Its version is equal to none, so that the catalog does not vouch for a file
- * that may be gone; who repeats the move still knows it.
+ * The entry of a file that is about to be moved away, removed or replaced. Its version is equal to none, so that the catalog does not
+ * vouch for a file that may be gone; who repeats that still knows the file.
  */
-export function markMoving(entry: CatalogEntry): CatalogEntry {
-  return { ...entry, version: MOVING + versionBeforeMove(entry) };
+export function markUncertain(entry: CatalogEntry): CatalogEntry {
+  return { ...entry, version: UNCERTAIN + versionBefore(entry) };
 }
 
-/** The version that an entry had before {@link markMoving}. */
-export function versionBeforeMove({ version }: CatalogEntry): string {
-  return version.startsWith(MOVING) ? version.slice(MOVING.length) : version;
+export function isUncertain({ version }: CatalogEntry): boolean {
+  return version.startsWith(UNCERTAIN);
+}
+
+/** The version that an entry had before {@link markUncertain}. */
+export function versionBefore(entry: CatalogEntry): string {
+  return isUncertain(entry) ? entry.version.slice(UNCERTAIN.length) : entry.version;
 }
 
 /** `size:mtime in ns:inode` of a file: changes when somebody else touches it. */

@@ -2,7 +2,7 @@ import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { accessHash } from "@drover/shared/permissions";
 import { NO_ENTRY } from "@drover/shared/protocol/admission";
-import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, decodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import { NoSuchObjectError } from "@drover/shared/storage/s3/errors";
 import type { Body, Opened, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { Attempt } from "../attempt/attempt.js";
@@ -96,8 +96,10 @@ export class CopyFile implements Operation {
   }
 
   /** Ends a file whose source is gone, where that is no failure. */
-  async #gone({ entry }: Before): Promise<FileEnd> {
+  async #gone(before: Before): Promise<FileEnd> {
     const { attempt } = this;
+    // An entry that does not vouch for the file any more still tells that it is ours: a removal before may have failed.
+    const entry = before.entry ?? decodeCatalog(attempt.admitted.catalog);
     const { context, file, terms } = attempt;
     await this.#staging?.discard();
     const isOurs = entry !== undefined && entry.source === file.sourceHash;

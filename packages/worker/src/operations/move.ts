@@ -1,7 +1,7 @@
 import type { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { TransferJob } from "@drover/shared/job";
-import { type CatalogEntry, decodeCatalog, versionBeforeMove } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, decodeCatalog, versionBefore } from "@drover/shared/protocol/catalog-entry";
 import { etagOfVersion } from "@drover/shared/storage/s3/source";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import { holdPath } from "../attempt/admit.js";
@@ -58,7 +58,7 @@ export class MoveFile implements Operation {
     if (known?.source === file.sourceHash && known.version === source.version) return undefined;
     const held = await this.#hold(job.f);
     const found = held && decodeCatalog(held.admitted.catalog);
-    const entry = found && { ...found, version: versionBeforeMove(found) };
+    const entry = found && { ...found, version: versionBefore(found) };
     if (!entry || entry.source !== held.file.sourceHash || !isSame(entry, source)) return undefined;
     if (await this.#look(job.f.s)) return undefined;
     failpoint("move");

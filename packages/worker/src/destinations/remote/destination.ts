@@ -3,7 +3,7 @@ import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
 import type { Permissions } from "@drover/shared/permissions";
-import { type CatalogEntry, decodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, decodeCatalog, isUncertain } from "@drover/shared/protocol/catalog-entry";
 import type { RemoteBase, RemoteHead, Moved as ServerMoved } from "@drover/shared/storage/remote/server";
 import { stagingName } from "@drover/shared/storage/staging-name";
 import {
@@ -44,7 +44,8 @@ export class RemoteDestination implements Destination {
   async before(attempt: WriteAttempt): Promise<Before> {
     const { file, expected, admitted } = attempt;
     const { tree, server } = this.#target;
-    const entry = decodeCatalog(admitted.catalog);
+    const known = decodeCatalog(admitted.catalog);
+    const entry = known && isUncertain(known) ? undefined : known;
     if (entry && !this.options.spec.checkDestination) return vouchedFor(entry, attempt);
     const nothing: Before = { entry: undefined, known: "", expected: false };
     if (!entry && expected === undefined) return nothing;
@@ -134,8 +135,8 @@ export class RemoteDestination implements Destination {
         // The backup took time, so it may have changed.
         if (!removeIsConditional && !(await isThere())) return;
       }
-      await this.#target.forget(file.name);
       lease.check();
+      await this.#target.markUncertain(file.name, decodeCatalog(admitted.catalog));
       const bound = { base: { is: "version", etag: stamp }, fence: lease.fence } as const;
       for (let tries = 1; (await server.remove(name, bound, signal)) === "refused"; tries++) {
         if (!(await isThere())) return;
@@ -184,10 +185,10 @@ export class RemoteDestination implements Destination {
       }
       if (source.etag !== entry.stamp) return undefined;
       if (target && (target.etag !== known?.stamp || !nature.moveReplacesWhole)) return undefined;
-      await this.#target.forget(file.name);
       lease.check();
       former.lease.check();
-      await this.#target.markMoving(former.file.name, entry);
+      await this.#target.markUncertain(file.name, known);
+      await this.#target.markUncertain(former.file.name, entry);
       const base: RemoteBase = target ? { is: "version", etag: target.etag } : { is: "absent" };
       const bound = { base, fence: lease.fence, from: entry.stamp };
       const moved = await movedOrUnsupported(server.move(from, to, bound, signal));

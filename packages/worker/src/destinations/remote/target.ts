@@ -1,5 +1,5 @@
 import { catalogKey } from "@drover/shared/protocol/catalog";
-import { type CatalogEntry, encodeCatalog, markMoving } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, encodeCatalog, markUncertain } from "@drover/shared/protocol/catalog-entry";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import type { FileServer } from "@drover/shared/storage/remote/server";
@@ -50,10 +50,11 @@ export class RemoteTarget {
     await redis.hdel(catalogKey(keys, this.tree.id, known), known);
   }
 
-  /** Has the catalog not vouch any more for a file that is about to be moved. */
-  async markMoving(name: string, entry: CatalogEntry): Promise<void> {
+  /** Has the catalog not vouch any more for a file that is about to be moved, removed or replaced. */
+  async markUncertain(name: string, entry: CatalogEntry | undefined): Promise<void> {
+    if (!entry) return;
     const { redis, keys } = this.options;
     const known = this.tree.nameOf(name);
-    await redis.hset(catalogKey(keys, this.tree.id, known), known, encodeCatalog(markMoving(entry)));
+    await redis.hset(catalogKey(keys, this.tree.id, known), known, encodeCatalog(markUncertain(entry)));
   }
 }

@@ -1,7 +1,7 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { Permissions } from "@drover/shared/permissions";
-import { type CatalogEntry, decodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, decodeCatalog, isUncertain } from "@drover/shared/protocol/catalog-entry";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { readMetadata, withMode } from "@drover/shared/storage/s3/metadata";
 import { encodeKey } from "@drover/shared/storage/s3/sigv4";
@@ -52,7 +52,8 @@ export class S3Destination implements Destination {
 
   async before(attempt: WriteAttempt): Promise<Before> {
     const { file, expected, admitted } = attempt;
-    const entry = decodeCatalog(admitted.catalog);
+    const known = decodeCatalog(admitted.catalog);
+    const entry = known && isUncertain(known) ? undefined : known;
     if (entry && !this.options.spec.checkDestination) return vouchedFor(entry, attempt);
     const nothing: Before = { entry: undefined, known: "", expected: false };
     if (!entry && expected === undefined) return nothing;
@@ -120,12 +121,7 @@ export class S3Destination implements Destination {
     });
   }
 
-  remove(attempt: WriteAttempt, stamp: string): Promise<void> {
-    return this.#remove(attempt, stamp, () => this.#target.forget(attempt.file.name));
-  }
-
-  /** @param forget called right before. Default: the catalog does not vouch for the file. */
-  async #remove(attempt: WriteAttempt, stamp: string, forget = async () => {}): Promise<void> {
+  async remove(attempt: WriteAttempt, stamp: string): Promise<void> {
     const { file, lease, admitted, record } = attempt;
     const { bucket, tree, conditions } = this.#target;
     this.#sweep();
@@ -158,8 +154,8 @@ export class S3Destination implements Destination {
     const headers = await conditions.headers("remove", base);
     // The backup took time, so it may have changed.
     if (backup && !headers && !(await isThere())) return;
-    await forget();
     lease.check();
+    await this.#target.markUncertain(file.name, decodeCatalog(admitted.catalog));
     const removed = await bucket.remove(key, lease.signal, headers);
     if (removed.is === "refused") throw changedMeanwhile(file.path);
     failpoint("removed");
@@ -215,9 +211,9 @@ export class S3Destination implements Destination {
     if (!source) return isThere ? { stamp: target.etag } : undefined;
     if (source.etag !== entry.stamp) return undefined;
     if (target && !isThere && target.etag !== known?.stamp) return undefined;
-    await this.#target.forget(file.name);
     former.lease.check();
-    await this.#target.markMoving(former.file.name, entry);
+    await this.#target.markUncertain(file.name, known);
+    await this.#target.markUncertain(former.file.name, entry);
     let published: Published = { outcome: "unchanged", stamp: entry.stamp };
     if (!isThere) {
       const staging = new S3Staging(new DestinationObject(this.#target, attempt, target?.etag));
@@ -236,7 +232,7 @@ export class S3Destination implements Destination {
       }
       failpoint("linked");
     }
-    await this.#remove(former, entry.stamp);
+    await this.remove(former, entry.stamp);
     const { stamp, unconditional } = published;
     return { stamp, ...(unconditional ? { unconditional } : {}) };
   }
