@@ -40,6 +40,7 @@ export async function initialSync(context: MirrorContext, holding: Holding): Pro
     const upTo = Number((await state.fields()).generation);
     await carryWhole(context, holding, progress.carried);
     progress.audited = await audit(context, holding, progress.listing, true);
+    await settleApplied(context, holding, upTo);
     // What has just failed is tried again by the next sync.
     await carryPending(
       context,
@@ -47,7 +48,6 @@ export async function initialSync(context: MirrorContext, holding: Holding): Pro
       progress.carried,
       (entry) => !isLive(entry) || Object.keys(permissionsOf(entry)).length > 0,
     );
-    await settleApplied(context, holding, upTo);
     progress.stateFile = (await exportState(context, holding)).path;
     await state.change(holding.fence, { fields: { initialMs: Date.now(), reconciledMs: Date.now() } });
   });
