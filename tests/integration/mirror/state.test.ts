@@ -111,7 +111,7 @@ describe("a second bucket that cannot be written to", () => {
 });
 
 describe("a destination in S3", () => {
-  it("follows the source, and says that it does not keep permissions alone", async ({ engine, s3 }) => {
+  it("follows the source by moves, and keeps permissions alone as metadata", async ({ engine, s3 }) => {
     const target = await FakeS3.start();
     const mirror = await MirrorInProcess.open(engine, s3, { name: "s3", root: "s3://bucket/copy" });
     const other = await MirrorInProcess.open(engine, s3, {
@@ -130,9 +130,14 @@ describe("a destination in S3", () => {
     );
     s3.put("c", "a");
     expect(await other.sync("incremental")).toMatchObject({
-      ...{ status: "success", operations: { copied: 1, removed: 1, not_kept: 1 }, changes: { renamed: 1 } },
+      ...{
+        status: "success",
+        operations: { copied: 0, moved: 1, removed: 0, permissions: 1, not_kept: 0 },
+        changes: { renamed: 1 },
+      },
     });
     expect(target.keys).toEqual(["copy/b", "copy/c"]);
+    expect(target.stored("copy/b")?.headers).toMatchObject({ "x-amz-meta-mode": "100600" });
     await target.stop();
   });
 });
