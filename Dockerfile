@@ -30,7 +30,7 @@ FROM ${BASE}
 # npm and yarn are for building; the user `node` (1000) comes with the base.
 RUN rm -rf /usr/local/lib/node_modules /usr/local/include /opt/yarn* \
     /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn /usr/local/bin/yarnpkg \
-  && install -d -o node -g node /var/lib/drover /data \
+  && install -d -o node -g node /var/lib/drover /data /app/data \
   && ln -s /opt/drover/drover /usr/local/bin/drover
 COPY --from=build /package /opt/drover
 ENV NODE_ENV=production DROVER_STATE_DIR=/var/lib/drover

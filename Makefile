@@ -1,6 +1,6 @@
 # Every target works from a fresh checkout: all but help and clean set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup build package lambda install uninstall demo test check bench chaos up down logs status clean initial-sync incremental-sync daemon test-workflow
+.PHONY: help setup build package lambda install uninstall demo mirror-demo test check bench chaos up down logs logs-sync shell status clean initial-sync incremental-sync daemon test-workflow
 
 # Runs a command with the repository's own Node first on PATH, if it has one.
 RUN := scripts/with-node.sh
@@ -42,29 +42,39 @@ bench: setup ## Measure throughput
 chaos: setup ## Play seeds with a fleet under fire (SEED=1 MINUTES=10)
 	@$(RUN) scripts/chaos.sh
 
-up: ## Start a fleet in containers with all around it (ALERTS=alertmanager)
+mirror-demo: setup ## Keep a bucket in a file manager and watch it happen, without containers
+	@$(RUN) scripts/mirror-demo.sh
+
+up: ## Start a fleet in containers with all around it (MIRROR=yes ALERTS=alertmanager DEV=yes)
 	@scripts/compose.sh up
 
 down: ## Stop it; its volumes stay
 	@scripts/compose.sh down
 
-logs: ## Show what its containers log (SERVICE=worker)
+logs: ## Show what its containers log (SERVICE=worker FOLLOW=1)
 	@scripts/compose.sh logs $(SERVICE)
 
-status: ## Show how its containers are
+logs-sync: ## Show what the mirror logs (FOLLOW=1)
+	@scripts/compose.sh logs sync-service
+
+shell: ## Open a shell in the container of the mirror (SERVICE=api)
+	@scripts/compose.sh exec $(or $(SERVICE),sync-service) sh
+
+status: ## Show how its containers and the mirror are
 	@scripts/compose.sh status
 
-initial-sync: setup ## Mirror: list all of the source, copy it, and record it
+initial-sync: ## Mirror: list all of the source, copy it, and record it
 	@./sync_cli.sh initial-sync
 
-incremental-sync: setup ## Mirror: follow the events that wait, and apply what differs
+incremental-sync: ## Mirror: follow the events that wait, and apply what differs
 	@./sync_cli.sh incremental-sync
 
-daemon: setup ## Mirror: sync by the clock until Ctrl-C
+daemon: ## Mirror: sync by the clock until Ctrl-C
 	@./sync_cli.sh daemon
 
-test-workflow: setup ## Mirror: check connections, a sync, an export and the final state
+test-workflow: ## Mirror: check connections, a sync, an export and the final state
 	@./sync_cli.sh test
 
-clean: ## Remove everything built, keep what was installed
+clean: ## Remove everything built and the containers, keep what was installed (VOLUMES=1 removes their volumes)
+	@scripts/compose.sh clean
 	@rm -rf dist packages/*/dist packages/cli/bundle* packages/*/*.tsbuildinfo tests/dist reports coverage demo-files bench/.work

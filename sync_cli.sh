@@ -4,8 +4,7 @@
 set -eu
 cd "$(dirname -- "$0")"
 if [ "$#" = 0 ]; then set -- help; fi
-service=${SYNC_SERVICE:-sync-service}
-if command -v docker >/dev/null 2>&1 && [ -n "$(docker compose ps --quiet --status running "$service" 2>/dev/null)" ]; then
-  exec docker compose exec "$service" drover mirror "$@"
+if command -v docker >/dev/null 2>&1 && scripts/compose.sh running sync-service; then
+  exec scripts/compose.sh exec sync-service drover mirror "$@"
 fi
 exec ./drover mirror "$@"

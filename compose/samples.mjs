@@ -1,8 +1,9 @@
 /**
- * Makes the bucket BUCKET of a SeaweedFS whose filer is at FILER, and puts sample files into it. What is there already is left
- * alone. A directory below /buckets is a bucket.
+ * Makes the bucket BUCKET of a SeaweedFS whose filer is at FILER, and puts sample files into it, unless --empty is given. What is
+ * there already is left alone. A directory below /buckets is a bucket.
  */
 const { FILER, BUCKET } = process.env;
+const isEmpty = process.argv.includes("--empty");
 
 const rows = (day) =>
   ["order_id,ordered_at,sku,quantity"]
@@ -15,10 +16,14 @@ const rows = (day) =>
     .join("\n");
 const samples = Object.fromEntries([
   ...[11, 12, 13].map((day) => [`orders/2026-01-${day}.csv`, rows(day)]),
-  ["readme.txt", "Files of this bucket are copied to /data/incoming.\n"],
+  ["readme.txt", `Files of the bucket ${BUCKET} are copied.\n`],
 ]);
 
-for (const [key, text] of Object.entries(samples)) {
+const made = await fetch(`${FILER}/buckets/${BUCKET}/`, { method: "POST" });
+if (!made.ok && made.status !== 409)
+  throw new Error(`${made.url} answers ${made.status}: ${await made.text()}`);
+
+for (const [key, text] of Object.entries(isEmpty ? {} : samples)) {
   const url = `${FILER}/buckets/${BUCKET}/${key}`;
   const known = await fetch(url, { method: "HEAD" });
   if (known.ok) continue;

@@ -12,6 +12,9 @@ events:
       destination: /data/incoming
       delete: true
       secret: "$EVENTS_SECRET"
+    - bucket: $CUSTOMER_S3_BUCKET
+      mirror: default
+      secret: "$MIRROR_EVENTS_SECRET"
 YAML
-unset EVENTS_SECRET
+unset EVENTS_SECRET MIRROR_EVENTS_SECRET
 exec drover "$command" --config /tmp/drover.yaml "$@"

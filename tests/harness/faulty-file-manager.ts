@@ -8,6 +8,8 @@ export type Fault = (request: IncomingMessage, response: ServerResponse, pass: (
 export class FaultyFileManager {
   /** Requests as they came: method and path. */
   readonly requests: string[] = [];
+  /** Whether it closes every connection. */
+  isDown = false;
   readonly #faults: { method: string; fault: Fault }[] = [];
 
   private constructor(
@@ -20,6 +22,7 @@ export class FaultyFileManager {
     const { port } = new URL(behind.slice("filemanager+".length));
     const server = createServer((incoming, response) => {
       faulty.requests.push(`${incoming.method} ${incoming.url}`);
+      if (faulty.isDown) return void incoming.socket.destroy();
       const pass = () => forward(Number(port), incoming, response);
       const at = faulty.#faults.findIndex(({ method }) => method === incoming.method);
       const [next] = at < 0 ? [] : faulty.#faults.splice(at, 1);
@@ -47,7 +50,8 @@ function forward(port: number, incoming: IncomingMessage, response: ServerRespon
   const { method = "", url, headers } = incoming;
   const passed = request({ host: "127.0.0.1", port, method, path: url, headers }, (answer) => {
     response.writeHead(answer.statusCode ?? 500, answer.headers);
-    answer.pipe(response);
+    if (response.destroyed) answer.resume();
+    else answer.pipe(response);
   });
   passed.on("error", () => response.destroy());
   incoming.on("aborted", () => passed.destroy());
@@ -84,3 +88,9 @@ export function storesOther(behind: string): Fault {
     forward(port, incoming, response, (chunk) => Buffer.from(chunk).fill("x"));
   };
 }
+
+/** Does what it should, and closes the connection before it says so. */
+export const losesAnswer: Fault = (_incoming, response, pass) => {
+  response.writeHead = () => response.destroy();
+  pass();
+};

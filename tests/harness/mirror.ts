@@ -16,6 +16,12 @@ export class TestMirror {
     readonly s3: FakeS3,
   ) {
     this.out = work.out;
+    this.writeTo(this.out);
+  }
+
+  /** Sets the destination. @param root default: a directory of the test's. */
+  writeTo(root: string): void {
+    const { work } = this;
     work.write({
       "drover.yaml": JSON.stringify({
         "state-dir": work.at("state"),
@@ -23,7 +29,7 @@ export class TestMirror {
         mirrors: {
           default: {
             source: "s3://bucket/",
-            destination: this.out,
+            destination: root,
             interval: 1,
             database: work.at("data/sync.db"),
             "data-dir": work.at("data"),

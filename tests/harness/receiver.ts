@@ -34,9 +34,10 @@ export class Receiver {
     response.writeHead(status, { location: "/elsewhere" }).end();
   }
 
-  static async start(tls?: TlsFiles): Promise<Receiver> {
+  /** @param port default: any free one. */
+  static async start(tls?: TlsFiles, port = 0): Promise<Receiver> {
     const receiver = new Receiver(tls);
-    receiver.#server.listen(0, "127.0.0.1");
+    receiver.#server.listen(port, "127.0.0.1");
     await once(receiver.#server, "listening");
     receiver.url = `${tls ? "https" : "http"}://127.0.0.1:${(receiver.#server.address() as AddressInfo).port}/hook`;
     return receiver;

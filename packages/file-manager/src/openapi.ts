@@ -1,6 +1,6 @@
+import { grantSchema } from "@drover/shared/permissions";
 import {
   CONTRACT,
-  grantSchema,
   healthSchema,
   keptSchema,
   moveSchema,

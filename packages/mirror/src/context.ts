@@ -27,6 +27,8 @@ export interface MirrorContext extends MirrorOptions {
   stream: EventStream;
   catalog: Catalog;
   tree: CatalogTree;
+  /** That of the second bucket, where there is one. */
+  backupTree: CatalogTree | undefined;
   /** A run of the whole source: how source and destination are reached. */
   whole: PlannedRun;
 }
@@ -38,9 +40,8 @@ export interface MirrorContext extends MirrorOptions {
  */
 export async function openMirror(options: MirrorOptions): Promise<MirrorContext> {
   const { engine, config } = options;
+  const { backup } = config;
   const whole = await planWhole(config, config.root);
-  const tree = destinationOf(config.root).openTree(config.root, whole.spec);
-  tree.close();
   const stream = new EventStream(engine, config.name);
   await stream.open();
   return {
@@ -48,9 +49,16 @@ export async function openMirror(options: MirrorOptions): Promise<MirrorContext>
     state: new MirrorState(engine, config.name),
     stream,
     catalog: new Catalog(engine.redis, engine.keys),
-    tree: { id: tree.id, root: config.root },
+    tree: treeOf(config.root, whole),
+    backupTree: backup === undefined ? undefined : treeOf(backup, await planWhole(config, backup)),
     whole,
   };
+}
+
+function treeOf(root: string, { spec }: PlannedRun): CatalogTree {
+  const tree = destinationOf(root).openTree(root, spec);
+  tree.close();
+  return { id: tree.id, root };
 }
 
 /** Plans the run of the whole source. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { accessSchema } from "./permissions.js";
 
 /**
  * One operation on one file: the data of a BullMQ job. Field names are short, because Redis encodes only
@@ -29,6 +30,13 @@ export const transferJobSchema = z.object({
   m: z.number().int().min(0).max(0o777).optional(),
   /** For `pair`: what was planned, see pair/step.ts. */
   p: z.string().optional(),
+  /** Owner and grants that the copy is to have. Default: those of the source, where the run asks for them. */
+  a: accessSchema.optional(),
+  /**
+   * Where the file was before a rename: its source then, and its name at the destination. It is moved there if it is
+   * still that file, else copied.
+   */
+  f: z.object({ s: z.string().min(1), d: z.string().min(1) }).optional(),
   /** Run id, in a fleet's queue. */
   r: z.string().optional(),
   /** 1 if its flight belongs to its run alone, although other runs may want the same file. */

@@ -67,10 +67,12 @@ export interface Outcome {
    * another writer may have been overwritten.
    */
   unconditional?: true;
-  /** True if the source has permissions and the destination keeps none. */
+  /** True if permissions were asked for, or the source has some, and the destination does not keep all of them. */
   permissionsLost?: true;
   /** What a two-way sync did with it. */
   pair?: PairOutcome;
+  /** Name that it had at the destination before it was moved to its present one; nothing was transferred. */
+  movedFrom?: string;
   error?: BriefError;
 }
 

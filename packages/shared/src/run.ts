@@ -103,6 +103,8 @@ export const runSpecSchema = z.object({
    * queued. Default: an item that is not there is a failure.
    */
   whenGone: z.enum(["leave", "remove"]).optional(),
+  /** `acl`: where nothing else says what permissions a copy has, the access list of its object does. Default: it is not read. */
+  permissions: z.enum(["acl"]).optional(),
   /** `traceparent` of its submission (W3C Trace Context): what is done for it belongs to that trace. */
   traceparent: z.string().optional(),
   /**

@@ -20,5 +20,14 @@ describe("a mirror of a fleet", { timeout: 180_000 }, () => {
       ...{ status: "success", records: 3, pending: 0, operations: { copied: 1, removed: 1 } },
     });
     expect(mirror.tree()).toEqual(mirror.source());
+    mirror.s3.remove("b");
+    mirror.s3.put("dir/b", "b");
+    const renames = mirror.work.write({
+      "r.ndjson": `${mirror.event("rename", { from: "b", to: "dir/b" })}\n`,
+    });
+    await mirror.run(["replay", renames], env);
+    const moved = await mirror.run(["incremental-sync", "--json"], env);
+    expect(JSON.parse(moved.stdout)).toMatchObject({ pending: 0, operations: { copied: 0, moved: 1 } });
+    expect(mirror.tree()).toEqual(mirror.source());
   });
 });

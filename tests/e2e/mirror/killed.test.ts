@@ -1,6 +1,9 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect } from "vitest";
+import { fileManager, nginx } from "../../harness/file-servers.js";
 import { until } from "../../harness/gate.js";
-import { itMirrors as it } from "../../harness/mirror.js";
+import { itMirrors as it, type TestMirror } from "../../harness/mirror.js";
 
 describe("a sync that is killed", { timeout: 300_000 }, () => {
   for (const point of ["mirror-listed", "commit", "settled"])
@@ -34,6 +37,49 @@ describe("a sync that is killed", { timeout: 300_000 }, () => {
       });
       expect(mirror.tree()).toEqual(mirror.source());
       expect((await mirror.status()).events_waiting).toBe(0);
+    });
+});
+
+describe("a move that is killed", { timeout: 300_000 }, () => {
+  const killed = async (mirror: TestMirror, point: string) => {
+    mirror.s3.put("a", "A");
+    mirror.s3.put("over", "to be replaced");
+    await mirror.sync("initial-sync");
+    mirror.s3.remove("a");
+    mirror.s3.put("over", "A");
+    await mirror.tell(mirror.event("rename", { from: "a", to: "over" }));
+    const { signal } = await mirror.run(["incremental-sync"], { DROVER_FAULT: point });
+    expect(signal).toBe("SIGKILL");
+    return await mirror.sync("incremental-sync");
+  };
+  const end = { status: "success", records: 1, pending: 0 };
+
+  for (const point of ["linked", "taken", "moved", "settled"])
+    it(`in a directory at ${point} is gone on with, and nothing is copied`, async ({ mirror }) => {
+      const report = await killed(mirror, point);
+      expect(report).toMatchObject({ ...end, operations: { copied: 0 } });
+      if (point !== "settled") expect(report.operations.moved).toBe(1);
+      expect(mirror.tree()).toEqual({ over: "A" });
+    });
+
+  for (const kind of [fileManager, nginx])
+    it.skipIf(kind.absent !== undefined)(`at ${kind.name} was done already`, async ({ mirror }) => {
+      const server = await kind.start();
+      try {
+        mirror.writeTo(server.root);
+        expect(await killed(mirror, "moved")).toMatchObject({ ...end, operations: { copied: 0, moved: 1 } });
+        expect(readFileSync(join(server.directory, "over"), "utf8")).toBe("A");
+        expect(existsSync(join(server.directory, "a"))).toBe(false);
+      } finally {
+        await server.stop();
+      }
+    });
+
+  for (const point of ["linked", "moved"])
+    it(`in S3 at ${point} is gone on with`, async ({ mirror }) => {
+      mirror.writeTo("s3://bucket/out");
+      expect(await killed(mirror, point)).toMatchObject({ ...end, operations: { copied: 0, moved: 1 } });
+      expect(mirror.s3.keys.filter((key) => key.startsWith("out/"))).toEqual(["out/over"]);
     });
 });
 

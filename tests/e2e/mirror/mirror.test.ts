@@ -31,7 +31,7 @@ describe("drover mirror", { timeout: 300_000 }, () => {
       status: "success",
       events_processed: 3,
       changes: { added: 1, removed: 1, changed: 0, renamed: 1, permissions: 0 },
-      operations: { copied: 2, removed: 2 },
+      operations: { copied: 1, moved: 1, removed: 1 },
       records: 3,
       pending: 0,
     });

@@ -128,10 +128,14 @@ describe.for(NAMED)("$name", ({ kind, make, nature }) => {
     "keeps permissions, or says that it does not",
     async ({ server, place }) => {
       await put(server, "f", "content");
-      expect(await server.setPermissions("f", { mode: 0o600 }, signal)).toBe(nature.keepsPermissions);
+      const set = await server.setPermissions("f", { mode: 0o600 }, signal);
+      expect(set.is).toBe(nature.keepsPermissions ? "set" : "unsupported");
       if (!nature.keepsPermissions) return;
       expect(statSync(join(place.directory, "to/f")).mode & 0o777).toBe(0o600);
       expect(await server.head("f", signal)).toMatchObject({ mode: 0o600, sha256: sha256("content") });
+      const there = await server.head("f", signal);
+      expect(set).toEqual({ is: "set", etag: there?.etag });
+      expect(await server.setPermissions("not there yet", { mode: 0o600 }, signal)).toEqual({ is: "absent" });
       const base = { is: "version", etag: '"other"' } as const;
       expect(await put(server, "f", "x", { base })).toEqual({ is: "refused" });
       expect(await server.remove("f", { base }, signal)).toBe("refused");

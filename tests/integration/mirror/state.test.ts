@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { importState } from "@drover/mirror/export/import";
 import { exportTo } from "@drover/mirror/export/state-file";
 import { describe, expect } from "vitest";
@@ -37,6 +39,29 @@ describe("an exported state", () => {
   });
 });
 
+describe("the database", () => {
+  it("says after a sync what was found at the source, not what an event had told of it", async ({
+    mirror,
+  }) => {
+    const { s3, context } = mirror;
+    s3.put("a", "1");
+    await mirror.sync("initial");
+    s3.put("a", "longer");
+    s3.put("b", "new");
+    await mirror.tell(mirror.event("create", { key: "a" }), mirror.event("create", { key: "b" }));
+    expect(await mirror.sync("incremental")).toMatchObject({ status: "success" });
+    const database = new DatabaseSync(context.config.database as string, { readOnly: true });
+    const rows = database.prepare("select path, size, sha256 from files order by path").all();
+    database.close();
+    expect(rows).toEqual(
+      ["longer", "new"].map((text, at) => ({
+        ...{ path: "ab"[at], size: text.length },
+        sha256: createHash("sha256").update(text).digest("hex"),
+      })),
+    );
+  });
+});
+
 describe("a second bucket", () => {
   it("gets every version that is copied", async ({ engine, s3 }) => {
     const target = await FakeS3.start();
@@ -59,8 +84,34 @@ describe("a second bucket", () => {
   });
 });
 
+describe("a second bucket that cannot be written to", () => {
+  for (const kind of ["initial", "incremental"] as const)
+    it(`gets what it lacks by the next sync after the ${kind} one`, async ({ engine, s3 }) => {
+      const target = await FakeS3.start();
+      const mirror = await MirrorInProcess.open(engine, s3, {
+        ...{ name: "lacks", backup: "s3://bucket/kept", backupEndpoint: target.endpoint },
+      });
+      if (kind === "incremental") await mirror.sync("initial");
+      s3.put("a", "1");
+      s3.put("b", "2");
+      await mirror.tell(mirror.event("create", { key: "a" }), mirror.event("create", { key: "b" }));
+      target.fault = ({ method, key }, answer) => {
+        if (method !== "PUT" || key !== "kept/a") return false;
+        answer.writeHead(403).end();
+        return true;
+      };
+      expect(await mirror.sync(kind)).toMatchObject({ status: "partial", operations_failed: 1, pending: 1 });
+      expect(mirror.tree()).toEqual({ a: "1", b: "2" });
+      expect(target.keys).toEqual(["kept/b"]);
+      target.fault = () => false;
+      expect(await mirror.sync("incremental")).toMatchObject({ status: "success", pending: 0 });
+      expect(target.keys).toEqual(["kept/a", "kept/b"]);
+      await target.stop();
+    });
+});
+
 describe("a destination in S3", () => {
-  it("follows the source, and says that it does not keep permissions alone", async ({ engine, s3 }) => {
+  it("follows the source by moves, and keeps permissions alone as metadata", async ({ engine, s3 }) => {
     const target = await FakeS3.start();
     const mirror = await MirrorInProcess.open(engine, s3, { name: "s3", root: "s3://bucket/copy" });
     const other = await MirrorInProcess.open(engine, s3, {
@@ -79,9 +130,14 @@ describe("a destination in S3", () => {
     );
     s3.put("c", "a");
     expect(await other.sync("incremental")).toMatchObject({
-      ...{ status: "success", operations: { copied: 1, removed: 1, not_kept: 1 }, changes: { renamed: 1 } },
+      ...{
+        status: "success",
+        operations: { copied: 0, moved: 1, removed: 0, permissions: 1, not_kept: 0 },
+        changes: { renamed: 1 },
+      },
     });
     expect(target.keys).toEqual(["copy/b", "copy/c"]);
+    expect(target.stored("copy/b")?.headers).toMatchObject({ "x-amz-meta-mode": "100600" });
     await target.stop();
   });
 });

@@ -101,7 +101,7 @@ describe("incremental sync", () => {
       events_processed: 5,
       events: { applied: 5 },
       changes: { added: 1, removed: 1, changed: 1, renamed: 1, permissions: 1 },
-      operations: { copied: 3, removed: 2, unchanged: 1 },
+      operations: { copied: 2, moved: 1, removed: 1, permissions: 0, not_kept: 1, unchanged: 1 },
       records: 4,
       pending: 0,
     });

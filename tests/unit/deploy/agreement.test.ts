@@ -108,7 +108,7 @@ describe("drain deadline and the time until the kill", () => {
 
   it("agree in Compose", () => {
     const { services } = parse(readFileSync("docker-compose.yml", "utf8"), { merge: true });
-    for (const name of ["api", "worker", "dashboard"]) {
+    for (const name of ["api", "worker", "dashboard", "sync-service", "file-manager"]) {
       const { stop_grace_period: grace, command } = services[name];
       expect(Number.parseInt(grace, 10)).toBeGreaterThanOrEqual(deadlineOf(command) + MARGIN_SECONDS);
     }

@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import type { ListPosition } from "@drover/producer/expand/cursor";
 import { legacyItems } from "@drover/producer/expand/legacy-list";
 import { type ListItem, listItems } from "@drover/producer/expand/list-items";
+import { listTextOf } from "@drover/producer/expand/list-text";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { describe, expect, test } from "vitest";
 
@@ -189,4 +190,23 @@ test("a list of the earlier syntax keeps its meaning", async () => {
     [`${SUM}  c`, undefined],
     ["d", SUM],
   ]);
+});
+
+test("a list that is made by listTextOf says what is asked of the copies", async () => {
+  const asked = {
+    permissions: { mode: 0o640, owner: 'a,"b"', grants: [{ grantee: "g\n", permission: "READ" }] },
+    from: { source: "s3://b/old, name", destination: "old, name" },
+  };
+  const items = await read(
+    listTextOf([
+      { source: "s3://b/new", destination: "new\nname", asks: asked },
+      { source: "s3://b/plain", destination: "plain", asks: { permissions: {}, from: undefined } },
+    ]),
+  );
+  expect(items.map(({ says }) => says)).toEqual([
+    { source: "s3://b/new", destination: "new\nname", sha256: undefined, asks: asked },
+    { source: "s3://b/plain", destination: "plain", sha256: undefined },
+  ]);
+  const [bad] = await read("source,access\na,{]\n");
+  expect(bad?.says).toMatchObject({ error: { message: expect.stringContaining("access") } });
 });

@@ -121,4 +121,19 @@ describe("followEvent", () => {
     const half = followEvent({ event, from: "a", to: "b" }, timeMs, known({ b: later }));
     expect([...half.entries.keys()]).toEqual(["a"]);
   });
+
+  it("knows where a file is that was renamed again before anybody looked", () => {
+    const event = parseEvent(envelope("rename", { from: "b", to: "c" }), "x");
+    const unseen = { ...entry, version: "u1", movedFrom: "a" };
+    const to = (path: string, b: typeof entry) =>
+      followEvent({ event, from: "b", to: path }, timeMs, known({ b })).entries.get(path)?.movedFrom;
+    expect(to("c", unseen)).toBe("a");
+    expect(to("a", unseen)).toBeUndefined();
+    expect(to("c", { ...entry, movedFrom: "a" })).toBe("b");
+  });
+
+  it("takes path for key", () => {
+    expect(parseEvent(envelope("create", { path: "a" }), "x")).toMatchObject({ type: "create", key: "a" });
+    expect(parseEvent(envelope("move", { from: "a", path: "b" }), "x")).toMatchObject({ from: "a", to: "b" });
+  });
 });

@@ -127,7 +127,7 @@ export function reportText(report: SyncReport): string {
     `${sync} sync of ${report.mirror}: ${status} in ${report.duration_seconds.toFixed(1)} s`,
     `  events      ${report.events_processed} processed: ${report.events.applied} applied, ${report.events.superseded} superseded, ${report.events.duplicate} duplicate, ${report.events.ignored} ignored, ${report.events.dead} dead`,
     `  changes     ${changes.added} added, ${changes.removed} removed, ${changes.changed} changed, ${changes.renamed} renamed, ${changes.permissions} with other permissions`,
-    `  operations  ${report.operations_executed} executed: ${operations.copied} copied, ${operations.removed} removed, ${operations.permissions} permissions; ${operations.unchanged} unchanged, ${report.operations_failed} failed`,
+    `  operations  ${report.operations_executed} executed: ${operations.copied} copied, ${operations.moved} moved, ${operations.removed} removed, ${operations.permissions} permissions; ${operations.unchanged} unchanged, ${report.operations_failed} failed`,
     `  records     ${report.records}, ${report.pending} pending`,
   ];
   if (reconciled)

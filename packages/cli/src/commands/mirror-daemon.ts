@@ -33,7 +33,7 @@ export async function mirrorDaemon(flags: MirrorFlags, resolved: Resolved): Prom
       context,
       postReport(config),
       {
-        synced({ failures, state_file, runs, ...report }) {
+        synced({ mirror, failures, state_file, runs, ...report }) {
           const isQuiet = report.sync === "incremental" && report.status === "success";
           const isIdle = isQuiet && report.events_processed + report.operations_executed === 0;
           const fields = { ...report, failures: failures.slice(0, 20), state_file, runs };

@@ -24,6 +24,7 @@ const GROUPS: [heading: string, names: string[]][] = [
     [
       ...["max-workers", "bwlimit", "max-file-size", "retries", "timeout", "backoff-factor", "resume"],
       ...["circuit-ttl", "breaker-wait", "deadline", "stop-after-failures", "durability"],
+      "permissions",
     ],
   ],
   ["What is printed:", ["quiet", "verbose", "stats", "label", "json", "ndjson"]],

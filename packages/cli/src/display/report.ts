@@ -17,6 +17,7 @@ export function toJson(outcome: Outcome, runId: string): string {
     bytes: outcome.bytes,
     verified_by: outcome.verifiedBy,
     ...(outcome.unconditional ? { unconditional: true } : {}),
+    ...(outcome.movedFrom === undefined ? {} : { moved_from: outcome.movedFrom }),
     ...(outcome.permissionsLost ? { permissions_lost: true } : {}),
     attempts: outcome.attempts,
     duration_ms: Math.round(outcome.durationMs),

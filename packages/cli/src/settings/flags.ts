@@ -27,6 +27,7 @@ export const TRANSFER: SettingName[] = [
   "check-destination",
   "resume",
   "durability",
+  "permissions",
   "backlog-high-water",
 ];
 export const S3: SettingName[] = [
@@ -64,6 +65,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "client-cert": "FILE",
   "client-key": "FILE",
   durability: "fsync|rename",
+  permissions: "metadata|acl",
   "s3-endpoint": "URL",
   "s3-bucket": "NAME",
   "s3-region": "NAME",

@@ -94,6 +94,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       ttlMs: values["circuit-ttl"] * 1000,
       waitMs: (values["breaker-wait"] ?? values["circuit-ttl"]) * 1000,
     },
+    ...(values.permissions === "acl" ? { permissions: "acl" as const } : {}),
     ...servicesRequestOf(resolved),
   };
 }

@@ -200,6 +200,11 @@ export const SETTINGS = {
     "fsync",
     "fsync files and directories, or leave that to the system",
   ),
+  permissions: setting(
+    oneOf("metadata", "acl"),
+    "metadata",
+    "acl: owner and grants of objects without a mode are read from their access lists (a request each)",
+  ),
   "backlog-high-water": setting(
     number(1, 1e9, true),
     200_000,

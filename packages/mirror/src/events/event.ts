@@ -22,6 +22,8 @@ const mode = z.union([
 const dataSchema = z.object({
   /** Key of the object; for a rename or move its new one may stand here. */
   key: key.optional(),
+  /** Another name of `key`. */
+  path: key.optional(),
   /** Keys before and after a rename or move. */
   from: key.optional(),
   to: key.optional(),
@@ -112,12 +114,12 @@ export function parseEvent(value: unknown, fallbackId: string): MirrorEvent {
   };
   if (type === "rename" || type === "move") {
     const { from } = data;
-    const to = data.to ?? data.key ?? subject;
+    const to = data.to ?? data.key ?? data.path ?? subject;
     if (from === undefined || to === undefined) throw new EventError(`a ${type} needs data.from and data.to`);
     if (from === to) throw new EventError(`it is a ${type} of ${JSON.stringify(from)} onto itself`);
     return { ...common, type, from, to };
   }
-  const key = data.key ?? subject;
+  const key = data.key ?? data.path ?? subject;
   if (key === undefined || key === "") throw new EventError("it names no key: set data.key or subject");
   if (type === "change_permission" && mode === undefined && owner === undefined && grants === undefined)
     throw new EventError("it changes no permission: set data.mode, data.owner or data.grants");

@@ -47,9 +47,22 @@ export function followEvent(named: NamedEvent, timeMs: number, known: Known): Fo
       ...(isLive(moved) ? kept(moved) : {}),
       ...(isLive(moved) ? { sizeBytes: moved.sizeBytes, sha256: sum } : {}),
       ...given(event),
-      ...(from === undefined ? {} : { movedFrom: from }),
+      ...movedFrom(from, to, moved),
     }));
   return following.end();
+}
+
+/**
+ * Where a file is that was renamed. One that was renamed before, and not looked at since, is where it was before that.
+ */
+function movedFrom(
+  from: string | undefined,
+  to: string,
+  moved: WantedEntry | undefined,
+): Pick<WantedEntry, "movedFrom"> {
+  const isUnseen = isLive(moved) && moved.version.startsWith("u");
+  const origin = isUnseen ? (moved.movedFrom ?? from) : from;
+  return origin === undefined || origin === to ? {} : { movedFrom: origin };
 }
 
 class Following {

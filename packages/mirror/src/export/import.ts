@@ -1,8 +1,10 @@
 import { readCsv } from "@drover/producer/catalog/csv";
 import { type Row, toText } from "@drover/producer/catalog/rows";
 import { messageOf, SettingsError } from "@drover/shared/errors";
+import { accessHash } from "@drover/shared/permissions";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { MirrorContext } from "../context.js";
+import { permissionsOf } from "../state/asked-permissions.js";
 import type { WantedEntry } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 
@@ -57,6 +59,7 @@ export async function importState(
             stamp: toText(row.stamp) ?? "",
             sizeBytes: row.sizeBytes,
             ...(row.mode === "" ? {} : { mode: Number.parseInt(row.mode, 8) }),
+            ...givenAccess(row),
           },
         })),
     );
@@ -68,6 +71,13 @@ export async function importState(
   for await (const each of rows()) if (page.push(each) >= PAGE) await add();
   if (page.length > 0) await add();
   return counts;
+}
+
+/** Owner and grants in a row of an applied version count as given. */
+function givenAccess(row: Row): { access?: string } {
+  const { mode: _, ...access } = permissionsOf(wantedOf(row));
+  const hash = accessHash(access);
+  return hash === undefined ? {} : { access: hash };
 }
 
 function wantedOf(row: Row): WantedEntry {

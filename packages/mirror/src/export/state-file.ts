@@ -78,6 +78,24 @@ export async function exportState(context: MirrorContext, holding: Holding): Pro
   return exported;
 }
 
+/**
+ * Has the database say what a sync found since the last export. The next export says it again: nothing else is changed. Where
+ * there is no last file, or too much has changed, that export fills the database anew.
+ */
+export async function refreshDatabase(context: MirrorContext): Promise<void> {
+  const { config, state } = context;
+  const last = lastFile(await state.fields(), config.dataDir);
+  const touched = await touchedPaths(context);
+  if (config.database === undefined || last === undefined || touched === undefined) return;
+  const changed = (await pairsOf(context, touched)).map((pair) => ({ path: pair.path, row: rowOf(pair) }));
+  const { path } = last;
+  await updateDatabase(config, {
+    ...{ path, since: path },
+    rows: changed.map(({ row }) => row).filter((row) => row !== undefined),
+    gone: changed.filter(({ row }) => row === undefined).map((each) => each.path),
+  });
+}
+
 /** The last file, if it is here and as it was written. */
 function lastFile(fields: Record<string, string>, dataDir: string): StateFile | undefined {
   const { exportPath: path, exportStamp, exportRecords } = fields;

@@ -1,5 +1,6 @@
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import { type MirrorContext, sourceIdOf } from "../context.js";
+import { asksOtherPermissions } from "../state/asked-permissions.js";
 import { isLive, type WantedEntry } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 import { pairs } from "../state/pairs.js";
@@ -41,8 +42,7 @@ export async function audit(
     if (isLive(wanted)) records++;
     const isSeen = wanted !== undefined && wanted.listing >= listing.number;
     if (isLive(wanted) && isSeen) {
-      const { mode } = wanted;
-      if (applied?.version === wanted.version && (mode === undefined || applied.mode === mode)) continue;
+      if (applied?.version === wanted.version && !asksOtherPermissions(wanted, applied)) continue;
       audited.copies++;
       if (marksCopies) await copies.add(path, wanted, false);
     } else if (isLive(wanted) || isOurs(context, path, applied)) audited.removals++;

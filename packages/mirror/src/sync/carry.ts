@@ -1,3 +1,4 @@
+import type { Asked } from "@drover/producer/expand/list-line";
 import { listTextOf } from "@drover/producer/expand/list-text";
 import { cancelRun } from "@drover/producer/runs/cancel";
 import { prepareDestination } from "@drover/producer/runs/destination";
@@ -8,10 +9,12 @@ import { SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import { writtenMsOf } from "@drover/shared/storage/s3/source";
-import { locationOf, type MirrorContext, planWhole, requestTo } from "../context.js";
+import type { MirrorConfig } from "../config.js";
+import { locationOf, type MirrorContext, planWhole, requestTo, sourceIdOf } from "../context.js";
+import { asksOtherPermissions, permissionsOf } from "../state/asked-permissions.js";
 import { isLive, type WantedEntry } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
-import { pairsOf } from "../state/pairs.js";
+import { type Pair, pairsOf } from "../state/pairs.js";
 
 /** Files in one run of a list. */
 const MOST_PER_RUN = 20_000;
@@ -24,6 +27,8 @@ const MOST_TOLD = 1_000;
 export interface Carried {
   runs: string[];
   copied: number;
+  /** Files that were moved from where they were before a rename; nothing was transferred. */
+  moved: number;
   removed: number;
   unchanged: number;
   failed: number;
@@ -38,7 +43,7 @@ export interface Carried {
 
 export function nothingCarried(): Carried {
   return {
-    ...{ runs: [], copied: 0, removed: 0, unchanged: 0, failed: 0, permitted: 0, unkept: 0 },
+    ...{ runs: [], copied: 0, moved: 0, removed: 0, unchanged: 0, failed: 0, permitted: 0, unkept: 0 },
     ...{ failures: [], broken: "" },
   };
 }
@@ -67,7 +72,11 @@ export async function carryPending(
   const flush = async () => {
     const some = [...paths];
     paths = new Set();
-    if (some.length > 0) await carryPaths(context, holding, carried, { paths: some, upTo });
+    if (some.length === 0) return;
+    const { copiedFrom } = await carryPaths(context, holding, carried, { paths: some, upTo, moves: true });
+    // What could not be moved is copied by now, so its former copy may go.
+    if (copiedFrom.length > 0)
+      await carryPaths(context, holding, carried, { paths: copiedFrom, upTo, moves: false });
   };
   for await (const page of state.pending(upTo)) {
     const entries = await state.lookUp(page);
@@ -77,20 +86,43 @@ export async function carryPending(
   await flush();
 }
 
+/** Paths that one run looks at. */
+interface PathsToCarry {
+  paths: string[];
+  /** Generation of the state. */
+  upTo: number;
+  /** Whether files that were renamed may be moved. */
+  moves: boolean;
+}
+
+/**
+ * @returns former paths of files that were to be moved and were copied instead; they are not looked at yet.
+ */
 async function carryPaths(
   context: MirrorContext,
   holding: Holding,
   carried: Carried,
-  { paths, upTo }: { paths: string[]; upTo: number },
-): Promise<void> {
+  { paths, upTo, moves }: PathsToCarry,
+): Promise<{ copiedFrom: string[] }> {
   const { config } = context;
-  const files = (await pairsOf(context, paths)).map(({ path, wanted, applied }) => {
-    const mode = isLive(wanted) ? wanted.mode : undefined;
-    return { path, mode, asks: mode !== undefined && mode !== applied?.mode };
-  });
-  const asking = new Set(files.filter(({ asks }) => asks).map(({ path }) => path));
+  const pairs = await pairsOf(context, paths);
+  const movedFrom = moves ? await findMoves(context, pairs) : new Map<string, string>();
+  const former = new Set(movedFrom.values());
+  const files = pairs
+    .filter(({ path }) => !former.has(path))
+    .map(({ path, wanted }) => ({
+      path,
+      asks: {
+        permissions: isLive(wanted) ? permissionsOf(wanted) : {},
+        from: fromOf(config, movedFrom.get(path)),
+      },
+    }));
+  const asking = new Set(
+    pairs.filter(({ wanted, applied }) => asksOtherPermissions(wanted, applied)).map(({ path }) => path),
+  );
   const planned = await planPaths(context, files, config.root, "remove");
-  const copied: string[] = [];
+  const isBackedUp = config.backup !== undefined;
+  const copiedFrom: string[] = [];
   let batch: Outcome[] = [];
   let writing = Promise.resolve();
   const keep = (outcomes: Outcome[]) => {
@@ -103,28 +135,64 @@ async function carryPaths(
   };
   await carry(context, holding, planned, carried, (outcome) => {
     if (!isSuccess(outcome.outcome)) return;
-    if (outcome.outcome === "copied") copied.push(outcome.name);
     batch.push(outcome);
-    if (batch.length < BATCH) return;
+    const from = movedFrom.get(outcome.name);
+    if (from !== undefined && outcome.movedFrom === from)
+      batch.push({ ...outcome, name: from, outcome: "deleted", verifiedBy: null });
+    else if (from !== undefined) copiedFrom.push(from);
+    if (isBackedUp || batch.length < BATCH) return;
     keep(batch);
     batch = [];
   });
   failpoint("mirror-applied");
-  if (batch.length > 0) keep(batch);
+  // Before they are pending no more: else what a sync that dies here has copied would be kept nowhere. What an earlier one
+  // copied is found unchanged.
+  const present = isBackedUp ? batch.filter((outcome) => !isGone(outcome)).map(({ name }) => name) : [];
+  if (present.length > 0) await backUp(context, holding, carried, present);
+  for (let at = 0; at < batch.length; at += BATCH) keep(batch.slice(at, at + BATCH));
   await writing;
-  if (copied.length > 0) await backUp(context, holding, carried, copied);
+  return { copiedFrom };
+}
+
+/**
+ * Files that an event told to have been renamed, and whose former copy is there and not wanted: by path, where they were.
+ */
+async function findMoves(context: MirrorContext, pairs: readonly Pair[]): Promise<Map<string, string>> {
+  const renamed = pairs.flatMap(({ path, wanted }) =>
+    isLive(wanted) && wanted.movedFrom !== undefined && wanted.movedFrom !== path
+      ? [{ path, from: wanted.movedFrom }]
+      : [],
+  );
+  const moves = new Map<string, string>();
+  const taken = new Set<string>();
+  const formers = await pairsOf(
+    context,
+    renamed.map(({ from }) => from),
+  );
+  for (const [at, { path, from }] of renamed.entries()) {
+    const { wanted, applied } = formers[at] as Pair;
+    const isOurs = applied !== undefined && applied.source === sourceIdOf(context, from);
+    if (!isOurs || isLive(wanted) || taken.has(from)) continue;
+    taken.add(from);
+    moves.set(path, from);
+  }
+  return moves;
+}
+
+function fromOf(config: MirrorConfig, path: string | undefined): Asked["from"] {
+  return path === undefined ? undefined : { source: locationOf(config, path), destination: path };
 }
 
 async function planPaths(
   { config }: MirrorContext,
-  wanted: readonly { path: string; mode?: number | undefined }[],
+  wanted: readonly { path: string; asks?: Asked }[],
   root: string,
   whenGone: "leave" | "remove",
 ): Promise<PlannedRun> {
-  const files = wanted.map(({ path, mode }) => ({
+  const files = wanted.map(({ path, asks }) => ({
     source: locationOf(config, path),
     destination: path,
-    mode,
+    asks,
   }));
   return await planRun({
     ...requestTo(config, root),
@@ -180,7 +248,8 @@ async function carry(
       ...SILENT,
       warn,
       settled(outcome) {
-        if (outcome.outcome === "copied") carried.copied++;
+        if (outcome.movedFrom !== undefined) carried.moved++;
+        else if (outcome.outcome === "copied") carried.copied++;
         else if (outcome.outcome === "deleted") carried.removed++;
         else if (outcome.outcome === "unchanged") carried.unchanged++;
         else {
@@ -212,9 +281,17 @@ async function endFormer({ engine, state, startPool }: MirrorContext): Promise<v
   }
 }
 
-/** Has the wanted state say what was found at the source, and what was looked at pending no more. */
+/** Whether the source does not have the object any more. */
+function isGone({ outcome, verifiedBy }: Outcome): boolean {
+  return outcome === "deleted" || (outcome === "unchanged" && verifiedBy === null);
+}
+
+/**
+ * Has the wanted state say what was found at the source, and what was looked at pending no more, unless the second bucket lacks
+ * it.
+ */
 async function keepOutcomes(
-  { state, catalog, tree }: MirrorContext,
+  { state, catalog, tree, backupTree }: MirrorContext,
   { fence }: Holding,
   outcomes: Outcome[],
   { upTo, asking }: { upTo: number; asking: ReadonlySet<string> },
@@ -222,20 +299,24 @@ async function keepOutcomes(
   const paths = outcomes.map(({ name }) => name);
   const olds = await state.lookUp(paths);
   const applied = await catalog.lookUp(tree.id, paths);
+  const backedUp = backupTree && (await catalog.lookUp(backupTree.id, paths));
+  const settled: string[] = [];
   const entries = new Map<string, WantedEntry | undefined>();
   const kept = { permitted: 0, unkept: 0 };
-  outcomes.forEach(({ name, outcome, verifiedBy }, at) => {
+  outcomes.forEach((outcome, at) => {
+    const { name, permissionsLost } = outcome;
     const old = olds[at];
     const entry = applied[at];
-    const isGone = outcome === "deleted" || (outcome === "unchanged" && verifiedBy === null);
-    if (isGone) {
+    if (isGone(outcome)) {
+      settled.push(name);
       if (!isLive(old)) return;
       const { event, listing } = old;
       const gone = { isGone: true, sizeBytes: 0, mtimeMs: old.mtimeMs, version: "", sha256: "", listing };
       entries.set(name, event === undefined ? undefined : { ...gone, event });
       return;
     }
-    if (asking.has(name)) kept[entry?.mode === old?.mode ? "permitted" : "unkept"]++;
+    if (!backedUp || backedUp[at]?.version === entry?.version) settled.push(name);
+    if (asking.has(name)) kept[permissionsLost ? "unkept" : "permitted"]++;
     if (entry === undefined || (isLive(old) && old.version === entry.version)) return;
     const { mode, owner, grants, event, movedFrom, listing = 0 } = old ?? {};
     entries.set(name, {
@@ -253,6 +334,6 @@ async function keepOutcomes(
     });
   });
   // The catalog has changed, too: the next export looks at all of them.
-  await state.change(fence, { entries, settled: paths, upTo, touched: paths });
+  await state.change(fence, { entries, settled, upTo, touched: paths });
   return kept;
 }

@@ -21,6 +21,8 @@ export const syncReportSchema = z
     /** `not_kept`: permissions that the destination does not keep; the files are there. */
     operations: z.object({
       copied: count,
+      /** Renamed at the destination; nothing was transferred. Reports of earlier versions lack it. */
+      moved: count.default(0),
       removed: count,
       permissions: count,
       unchanged: count,

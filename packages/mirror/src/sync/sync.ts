@@ -5,7 +5,8 @@ import { redactText } from "@drover/shared/redact";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import type { MirrorContext } from "../context.js";
 import { type Replayed, replayEvents } from "../events/replay.js";
-import { type ChangeCounts, exportState, noChanges } from "../export/state-file.js";
+import { type ChangeCounts, exportState, noChanges, refreshDatabase } from "../export/state-file.js";
+import { asksOtherPermissions, permissionsOf } from "../state/asked-permissions.js";
 import { isLive } from "../state/entry.js";
 import type { Holding } from "../state/holding.js";
 import { type Audited, audit } from "./audit.js";
@@ -39,9 +40,14 @@ export async function initialSync(context: MirrorContext, holding: Holding): Pro
     const upTo = Number((await state.fields()).generation);
     await carryWhole(context, holding, progress.carried);
     progress.audited = await audit(context, holding, progress.listing, true);
-    // What has just failed is tried again by the next sync.
-    await carryPending(context, holding, progress.carried, (entry) => !isLive(entry));
     await settleApplied(context, holding, upTo);
+    // What has just failed is tried again by the next sync.
+    await carryPending(
+      context,
+      holding,
+      progress.carried,
+      (entry) => !isLive(entry) || Object.keys(permissionsOf(entry)).length > 0,
+    );
     progress.stateFile = (await exportState(context, holding)).path;
     await state.change(holding.fence, { fields: { initialMs: Date.now(), reconciledMs: Date.now() } });
   });
@@ -76,19 +82,23 @@ export async function incrementalSync(context: MirrorContext, holding: Holding):
       progress.changes = changes ?? noChanges();
       if (isNew) progress.stateFile = path;
     }
-    if ((await state.pendingCount()) > 0) await carryPending(context, holding, progress.carried);
+    if ((await state.pendingCount()) === 0) return;
+    await carryPending(context, holding, progress.carried);
+    await refreshDatabase(context);
   });
 }
 
 /** What the run of the whole source applied is pending no more. */
 async function settleApplied(context: MirrorContext, { fence }: Holding, upTo: number): Promise<void> {
-  const { state, catalog, tree } = context;
+  const { state, catalog, tree, backupTree } = context;
   for await (const page of state.pending(upTo)) {
     const wanted = await state.lookUp(page);
     const applied = await catalog.lookUp(tree.id, page);
+    const backedUp = backupTree ? await catalog.lookUp(backupTree.id, page) : applied;
     const settled = page.filter((_, at) => {
       const entry = wanted[at];
-      return isLive(entry) && applied[at]?.version === entry.version;
+      if (!isLive(entry) || asksOtherPermissions(entry, applied[at])) return false;
+      return [applied[at], backedUp[at]].every((each) => each?.version === entry.version);
     });
     if (settled.length > 0) await state.change(fence, { settled, upTo, touched: settled });
   }
@@ -145,7 +155,7 @@ async function reportOf(
   const { carried, replayed, changes, listing, audited, stateFile } = progress;
   const endedMs = Date.now();
   const error = broken === undefined ? carried.broken || undefined : redactText(messageOf(broken));
-  const executed = carried.copied + carried.removed + carried.permitted;
+  const executed = carried.copied + carried.moved + carried.removed + carried.permitted;
   const isBad = error !== undefined || carried.failed > 0 || (audited?.refused ?? "") !== "";
   const { processed = 0, applied = 0, superseded = 0, duplicate = 0, ignored = 0, dead = 0 } = replayed ?? {};
   const oldest = [replayed?.oldestMs, kind === "reconcile" ? listing?.oldestMs : undefined].filter(
@@ -172,7 +182,12 @@ async function reportOf(
     operations_executed: executed,
     operations_failed: carried.failed,
     operations: {
-      ...{ copied: carried.copied, removed: carried.removed, permissions: carried.permitted },
+      ...{
+        copied: carried.copied,
+        moved: carried.moved,
+        removed: carried.removed,
+        permissions: carried.permitted,
+      },
       ...{ unchanged: carried.unchanged, not_kept: carried.unkept },
     },
     failures: carried.failures.map((each) => ({ ...each, message: redactText(each.message) })),

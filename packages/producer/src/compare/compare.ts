@@ -1,3 +1,4 @@
+import { accessHash } from "@drover/shared/permissions";
 import type { Catalog } from "@drover/shared/protocol/catalog";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
@@ -44,7 +45,10 @@ export async function compare(
     const last = found[which];
     if (!last || last.source !== sourceId(entry.redacted, spec)) return [];
     if (entry.sha256 !== undefined && entry.sha256 !== last.sha256) return [];
-    if (entry.mode !== undefined && entry.mode !== last.mode) return [];
+    const { mode, ...access } = entry.asks?.permissions ?? {};
+    if (mode !== undefined && mode !== last.mode) return [];
+    const asked = accessHash(access);
+    if (asked !== undefined && asked !== last.access) return [];
     if (entry.version && last.version !== entry.version) return [];
     if (!entry.version && !storageOf(entry.source).revalidates?.(last.version)) return [];
     if (!tree.isAsLeft(entry.destination, last.stamp)) return [];

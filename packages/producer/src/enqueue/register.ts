@@ -70,7 +70,7 @@ export class Registrar {
     const { spec, tree }: { spec: RunSpec; tree: Tree } = this.comparison;
     const job: NewJob = { s: entry.redacted, d: entry.destination };
     if (entry.sha256 !== undefined) job.x = entry.sha256;
-    if (entry.mode !== undefined) job.m = entry.mode;
+    Object.assign(job, askedOf(entry));
     const ownFlight = this.#flights.own(job);
     if (entry.source !== entry.redacted) {
       job.k = 1;
@@ -129,4 +129,14 @@ export class Registrar {
         : { class: entry.error?.class ?? "internal", message: entry.error?.message ?? "unexpected error" };
     return { ...base, outcome: "failed", checksum: null, bytes: 0, verifiedBy: null, attempts: 0, error };
   }
+}
+
+/** What is asked of the copy, in the fields of a job. */
+function askedOf({ asks = {} }: Entry): Pick<NewJob, "m" | "a" | "f"> {
+  const { permissions: { mode, ...access } = {}, from } = asks;
+  return {
+    ...(mode === undefined ? {} : { m: mode }),
+    ...(Object.keys(access).length === 0 ? {} : { a: access }),
+    ...(from === undefined ? {} : { f: { s: from.source, d: from.destination } }),
+  };
 }

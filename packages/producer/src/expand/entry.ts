@@ -1,5 +1,6 @@
 import type { TransferError } from "@drover/shared/errors";
 import type { Cursor } from "./cursor.js";
+import type { Asked } from "./list-line.js";
 
 /** A file that the run carries, or an item of its sources that it cannot carry. */
 export interface Entry {
@@ -11,8 +12,8 @@ export interface Entry {
   destination: string;
   /** Expected SHA-256 in hexadecimal. */
   sha256: string | undefined;
-  /** Permission bits that the copy is to have. Default: those of the source, where it has any. */
-  mode?: number | undefined;
+  /** What is asked of the copy. Default: nothing. */
+  asks?: Asked | undefined;
   /** Version at the source if its listing tells; equal to the catalog's if unchanged. */
   version: string | undefined;
   /** Why the item cannot be carried. */

@@ -12,6 +12,7 @@ import type { Entry } from "./entry.js";
 import { legacyItems } from "./legacy-list.js";
 import { isWithin, limited, URL_LIMITS } from "./limits.js";
 import { type ListItem, listItems } from "./list-items.js";
+import type { Asked } from "./list-line.js";
 import { refusal } from "./list-line.js";
 import { Listers } from "./listers.js";
 import type { Wanted } from "./patterns.js";
@@ -156,7 +157,7 @@ async function* expandItem({ says, where }: ListItem, context: Context): AsyncGe
     yield failure(says.source, located(says.error, where), context.after);
     return;
   }
-  const { source, destination: name, sha256, mode } = says;
+  const { source, destination: name, sha256, asks } = says;
   let location: Location;
   try {
     const complete = context.logins?.addTo(source) ?? source;
@@ -168,7 +169,7 @@ async function* expandItem({ says, where }: ListItem, context: Context): AsyncGe
   }
   // A line of a list is one file, unless it says more; runs that began before that was so ask.
   const expected = context.input.spec.listSyntax === undefined ? "either" : "file";
-  for await (const found of expandOne({ location, expected, name, sha256, mode }, context)) {
+  for await (const found of expandOne({ location, expected, name, sha256, asks }, context)) {
     const isItem = !("passed" in found) && found.source === location.text; // files of a directory have names of their own
     yield isItem && found.error ? { ...found, error: located(found.error, where) } : found;
   }
@@ -188,7 +189,7 @@ interface NamedSource {
   /** Name at the destination, for a single file. */
   name: string | undefined;
   sha256?: string | undefined;
-  mode?: number | undefined;
+  asks?: Asked | undefined;
 }
 
 async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<Entry | Passed> {
@@ -205,7 +206,7 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
     const destination = named.name ?? storage.fileName(text, spec.layout);
     yield entry(
       spec,
-      { source: text, redacted, destination, sha256: named.sha256, version: undefined, mode: named.mode },
+      { source: text, redacted, destination, sha256: named.sha256, version: undefined, asks: named.asks },
       after,
     );
     return;
@@ -225,7 +226,7 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   const sha256 = named.sha256 ?? spec.checksums[redacted];
   if (looked.is === "file") {
     const { version } = looked;
-    yield entry(spec, { source: text, redacted, destination, sha256, version, mode: named.mode }, after);
+    yield entry(spec, { source: text, redacted, destination, sha256, version, asks: named.asks }, after);
     return;
   }
   const error =
@@ -285,18 +286,18 @@ interface FoundFile {
   destination: string;
   sha256: string | undefined;
   version: string | undefined;
-  mode?: number | undefined;
+  asks?: Asked | undefined;
 }
 
 /** Makes the entry of a file, with an error if the destination does not allow its name. */
 function entry(spec: RunSpec, file: FoundFile, cursor: Cursor): Entry {
-  const { source, redacted = source, destination, sha256, version, mode } = file;
+  const { source, redacted = source, destination, sha256, version, asks } = file;
   try {
     destinationOf(spec.root).checkName(destination);
   } catch (error) {
     return { ...failure(source, error as TransferError, cursor), destination };
   }
-  return { source, redacted, destination, sha256, mode, version, error: undefined, cursor };
+  return { source, redacted, destination, sha256, asks, version, error: undefined, cursor };
 }
 
 function failure(source: string, error: TransferError, cursor: Cursor): Entry {

@@ -1,4 +1,5 @@
 import { TransferError } from "@drover/shared/errors";
+import type { Permissions } from "@drover/shared/permissions";
 
 /** A source as a list names it. */
 export interface ListedSource {
@@ -8,8 +9,16 @@ export interface ListedSource {
   destination: string | undefined;
   /** Expected SHA-256 in lower case. */
   sha256: string | undefined;
-  /** Permission bits of the copy. Default: those of the source, where it has any. */
-  mode?: number;
+  /** What is asked of the copy. Default: nothing. */
+  asks?: Asked;
+}
+
+/** What is asked of the copy of one file. */
+export interface Asked {
+  /** Its permissions. Default: those of the source, where it has any. */
+  permissions?: Permissions | undefined;
+  /** Where the file was before a rename: its source then, and its name at the destination. */
+  from?: { source: string; destination: string } | undefined;
 }
 
 /** A line of `sha256sum`; the backslash says that the name is escaped, the star that the file was read as binary. */

@@ -1,7 +1,11 @@
-import { type ListedSource, listedSource, refusal } from "./list-line.js";
+import { accessSchema, type Permissions } from "@drover/shared/permissions";
+import { type Asked, type ListedSource, listedSource, refusal } from "./list-line.js";
 
 /** Columns of a list with a header; `url` is another name of `source`. */
-const COLUMNS = ["source", "url", "destination", "sha256", "mode"] as const;
+const COLUMNS = [
+  ...(["source", "url", "destination", "sha256", "mode", "access"] as const),
+  ...(["from_source", "from_destination"] as const),
+] as const;
 type Column = (typeof COLUMNS)[number];
 
 /** The form of a list with a header: CSV or TSV, and its columns in order. */
@@ -53,11 +57,26 @@ export function sourceOfRecord(fields: string[], { columns }: TableForm): Listed
     );
   const of = (column: Column) => fields[columns.indexOf(column)] ?? "";
   const source = columns.includes("url") ? of("url") : of("source");
+  const asks: Asked = {};
   const mode = modeOf(of("mode"));
+  const permissions: Permissions = { ...(mode === undefined ? {} : { mode }), ...accessOf(of("access")) };
+  if (Object.keys(permissions).length > 0) asks.permissions = permissions;
+  const from = { source: of("from_source"), destination: of("from_destination") };
+  if (from.source !== "" && from.destination !== "") asks.from = from;
   return {
     ...listedSource(source, of("destination"), of("sha256")),
-    ...(mode === undefined ? {} : { mode }),
+    ...(Object.keys(asks).length === 0 ? {} : { asks }),
   };
+}
+
+/** Owner and grants, in JSON. @throws TransferError for anything else. */
+function accessOf(text: string): Permissions {
+  if (text === "") return {};
+  try {
+    return accessSchema.parse(JSON.parse(text), { jitless: true }) as Permissions;
+  } catch {
+    throw refusal("its access is no owner and grants in JSON");
+  }
 }
 
 /** @throws TransferError for permission bits that no file has. */

@@ -97,6 +97,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (request.traceparent !== undefined && TRACEPARENT.test(request.traceparent))
     spec.traceparent = request.traceparent;
   if (request.whenGone !== undefined) spec.whenGone = request.whenGone;
+  if (request.permissions !== undefined) spec.permissions = request.permissions;
   if (terms.maxFileSizeBytes !== undefined) spec.maxFileSizeBytes = terms.maxFileSizeBytes;
   if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.deadlineMs !== undefined) spec.deadlineMs = checkDeadline(terms.deadlineMs);

@@ -171,6 +171,8 @@ export const runRequestSchema = z.strictObject({
    * spec. Default: it is a failure.
    */
   whenGone: z.enum(["leave", "remove"]).optional(),
+  /** Whether access lists of objects are read: see the run's spec. Default: they are not. */
+  permissions: z.enum(["acl"]).optional(),
   /** Trace that the run belongs to (W3C Trace Context); one that is malformed begins a new trace. */
   traceparent: z.string().optional(),
   selection: selectionSchema,

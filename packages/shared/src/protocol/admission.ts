@@ -8,6 +8,7 @@ import { DEFAULT_LIMIT } from "./host-limits.js";
 import { KeyTable } from "./key-table.js";
 import type { Keys } from "./keys.js";
 import { admitScript } from "./lua/admit.lua.js";
+import { holdPathScript } from "./lua/hold-path.lua.js";
 import { releaseScript } from "./lua/release.lua.js";
 import { renewScript } from "./lua/renew.lua.js";
 import { settleScript } from "./lua/settle.lua.js";
@@ -107,6 +108,8 @@ export interface SettleRequest extends FileKeys {
   retryAfterMs: number;
   /** Opens the breaker at once, whatever its threshold. */
   openBreaker: boolean;
+  /** Where the file was moved from: the catalog entry of that goes, and its lease ends. Default: it was not moved. */
+  from?: PathKeys & { fence: string };
   /** Keeps the lease's record: what its predecessors staged could not be removed. */
   keepLease: boolean;
   /**
@@ -115,6 +118,21 @@ export interface SettleRequest extends FileKeys {
    */
   forget?: string;
 }
+
+/** A path beside that of a file: the one that the file is moved from. */
+export type PathKeys = Pick<FileKeys, "lease" | "tree" | "name">;
+
+export interface HoldRequest extends PathKeys {
+  /** Names this delivery of the job: the same one asking again gets the same fence. */
+  delivery: string;
+  sourceHash: string;
+  /** Fence of a lease whose owner is known to be dead. Default: nobody is. */
+  deadFence?: string;
+}
+
+export type HoldAnswer =
+  | ({ is: "held" } & Pick<Admitted, "fence" | "catalog" | "origin" | "predecessors" | "staged">)
+  | Extract<AdmitAnswer, { is: "busy" }>;
 
 export interface ReleaseRequest extends FileKeys {
   fence: string;
@@ -227,6 +245,7 @@ export class Admission {
     const hostReports = new KeyTable();
     const runOutcomes = new KeyTable();
     const keys: string[] = [];
+    const formerKeys: string[] = [];
     const args: (string | number | Buffer)[] = [];
     for (const each of requests) {
       const { host, epoch, rules, retryAfterMs, outcome } = each;
@@ -261,6 +280,8 @@ export class Admission {
         this.keys.lease(each.lease),
         catalogKey(this.keys, each.tree, each.name),
       );
+      const { from } = each;
+      if (from) formerKeys.push(this.keys.lease(from.lease), catalogKey(this.keys, from.tree, from.name));
       const waiting = each.waiting.split(",");
       args.push(
         hostReport,
@@ -274,6 +295,8 @@ export class Admission {
         each.waiting,
         each.told,
         each.forget ?? "",
+        from?.fence ?? "",
+        from?.name ?? "",
         waiting.length,
       );
       for (const waiter of waiting) {
@@ -281,8 +304,15 @@ export class Admission {
         args.push(runOutcome(colon < 0 ? each.runId : waiter.slice(0, colon)), waiter.slice(colon + 1));
       }
     }
-    const allKeys = [this.keys.limit(DEFAULT_LIMIT), ...hostReports.keys, ...runOutcomes.keys, ...keys];
-    const allArgs = [hostReports.size, runOutcomes.size, ...hostReports.args, ...runOutcomes.args, ...args];
+    const allKeys = [
+      this.keys.limit(DEFAULT_LIMIT),
+      ...hostReports.keys,
+      ...runOutcomes.keys,
+      ...keys,
+      ...formerKeys,
+    ];
+    const head = [hostReports.size, runOutcomes.size, requests.length];
+    const allArgs = [...head, ...hostReports.args, ...runOutcomes.args, ...args];
     const answers = (await settleScript.run(this.redis, allKeys, allArgs)) as [string, unknown][];
     return answers.map((reply, at) => {
       if (reply[0] === "WAITING") return { is: "waiting", waiting: String(reply[1]) };
@@ -292,6 +322,25 @@ export class Admission {
         count("files.settled", 1, OUTCOME_LABELS[(requests[at] as SettleRequest).outcome]);
       return answer;
     });
+  }
+
+  /** Takes the lease on a path that a file is moved from. The lease ends with {@link settle}, or {@link release}. */
+  async hold(request: HoldRequest): Promise<HoldAnswer> {
+    const { lease, tree, name, delivery, sourceHash, deadFence = "" } = request;
+    const answer = (await holdPathScript.runForBytes(
+      this.redis,
+      [this.keys.lease(lease), catalogKey(this.keys, tree, name)],
+      [LEASE_MS, delivery, this.owner, sourceHash, deadFence, name],
+    )) as unknown[];
+    if (String(answer[0]) === "BUSY") return readBusy(answer);
+    return {
+      is: "held",
+      fence: String(answer[1]),
+      catalog: answer[2] as Buffer,
+      origin: String(answer[3]) as LeaseOrigin,
+      predecessors: fencesOf(answer[4]),
+      staged: String(answer[5]),
+    };
   }
 
   /** Gives a lease back after a try that did not end the file. */
@@ -365,13 +414,7 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
     case "CANCELLED":
       return { is: "cancelled" };
     case "BUSY":
-      return {
-        is: "busy",
-        owner: String(answer[1]),
-        sourceHash: String(answer[2]),
-        fence: String(answer[3]),
-        leftMs: Number(answer[4]),
-      };
+      return readBusy(answer);
     case "WAIT":
       return { is: "wait", waitMs: Number(answer[1]) };
     case "BLOCKED":
@@ -383,7 +426,7 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         epoch: String(answer[2]),
         catalog: answer[3] as Buffer,
         origin: String(answer[4]) as LeaseOrigin,
-        predecessors: String(answer[5]) === "" ? [] : String(answer[5]).split(","),
+        predecessors: fencesOf(answer[5]),
         staged: String(answer[6]),
         waiting: String(answer[7]),
         crashes: Number(answer[8]),
@@ -391,6 +434,20 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         others: Number(answer[10]),
       };
   }
+}
+
+function readBusy(answer: unknown[]): Extract<AdmitAnswer, { is: "busy" }> {
+  return {
+    is: "busy",
+    owner: String(answer[1]),
+    sourceHash: String(answer[2]),
+    fence: String(answer[3]),
+    leftMs: Number(answer[4]),
+  };
+}
+
+function fencesOf(text: unknown): string[] {
+  return String(text) === "" ? [] : String(text).split(",");
 }
 
 function readSettled(answer: [string, unknown]): SettleAnswer {

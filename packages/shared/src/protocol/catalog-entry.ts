@@ -24,6 +24,27 @@ export interface CatalogEntry {
   sizeBytes: number;
   /** Permission bits at the source, where it has any. */
   mode?: number;
+  /** Hash of the owner and grants that the copy was given, see `accessHash`: 12 characters of base64url. */
+  access?: string;
+}
+
+const UNCERTAIN = "uncertain:";
+
+/**
+ * The entry of a file that is about to be moved away, removed or replaced. Its version is equal to none, so that the catalog does not
+ * vouch for a file that may be gone; who repeats that still knows the file.
+ */
+export function markUncertain(entry: CatalogEntry): CatalogEntry {
+  return { ...entry, version: UNCERTAIN + versionBefore(entry) };
+}
+
+export function isUncertain({ version }: CatalogEntry): boolean {
+  return version.startsWith(UNCERTAIN);
+}
+
+/** The version that an entry had before {@link markUncertain}. */
+export function versionBefore(entry: CatalogEntry): string {
+  return isUncertain(entry) ? entry.version.slice(UNCERTAIN.length) : entry.version;
 }
 
 /** `size:mtime in ns:inode` of a file: changes when somebody else touches it. */
@@ -42,15 +63,17 @@ const STAMP_ETAG = 8;
 const HAS_SHA256 = 16;
 const HAS_MODE = 32;
 const WHOLE_SECONDS = 64;
+/** At the end, where earlier versions do not look. */
+const HAS_ACCESS = 128;
 
 /**
- * One entry as bytes: format, flags, SHA-256 (32 bytes), source (9 bytes), size, mode, version, stamp. Numbers are
+ * One entry as bytes: format, flags, SHA-256 (32 bytes), source (9 bytes), size, mode, version, stamp, access. Numbers are
  * LEB128, times 4 bytes of seconds, an ETag that is an MD5 16 bytes.
  *
  * @throws Error where source or sha256 are not what {@link CatalogEntry} says.
  */
 export function encodeCatalog(entry: CatalogEntry): Buffer {
-  const { source, version, sha256, stamp, sizeBytes, mode } = entry;
+  const { source, version, sha256, stamp, sizeBytes, mode, access } = entry;
   const writer = new Writer(120 + version.length * 3 + stamp.length * 3);
   let flags = 0;
   writer.byte(FORMAT);
@@ -86,6 +109,10 @@ export function encodeCatalog(entry: CatalogEntry): Buffer {
     flags |= STAMP_ETAG;
     writer.etag(etag);
   } else writer.any(stamp);
+  if (access !== undefined) {
+    flags |= HAS_ACCESS;
+    writer.text(access, "base64url", 9);
+  }
   return writer.end(flags);
 }
 
@@ -109,9 +136,10 @@ export function decodeCatalog(bytes: Buffer): CatalogEntry | undefined {
     stamp = fileText(sizeBytes, seconds, nanoseconds, reader.number());
   } else if (flags & STAMP_ETAG) stamp = reader.etag();
   else stamp = reader.any();
-  return mode === undefined
-    ? { source, version, sha256, stamp, sizeBytes }
-    : { source, version, sha256, stamp, sizeBytes, mode };
+  const entry: CatalogEntry = { source, version, sha256, stamp, sizeBytes };
+  if (mode !== undefined) entry.mode = mode;
+  if (flags & HAS_ACCESS) entry.access = reader.text("base64url", 9);
+  return entry;
 }
 
 function fileText(sizeBytes: number, seconds: number, nanoseconds: number, inode: number): string {

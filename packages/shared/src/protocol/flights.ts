@@ -48,7 +48,9 @@ export class Flights {
       // Nothing for others: producers and workers of earlier versions must come to the same id.
       ...(spec.guarded ? ["guarded"] : []),
       ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
+      ...(spec.permissions === undefined ? [] : [{ permissions: spec.permissions }]),
       ...(job.m === undefined ? [] : [{ mode: job.m }]),
+      ...(job.a === undefined ? [] : [{ access: job.a }]),
     ]);
     return shortHash("copy", job.s, lease, terms);
   }

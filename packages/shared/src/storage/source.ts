@@ -1,3 +1,5 @@
+import type { Access } from "../permissions.js";
+
 /** A digest that a source gives for the whole file. */
 export interface SourceDigest {
   by: "repr-digest" | "content-digest" | "digest" | "content-md5" | "x-amz-checksum" | "etag" | "x-amz-meta";
@@ -32,6 +34,8 @@ export interface SourceEntry extends VersionRef {
   mode?: number;
   /** Whether the end of the body is distinguishable from a broken connection (a length, or chunked framing). */
   framed: boolean;
+  /** Owner and grants of the file, for destinations that keep them. */
+  access?: Access;
   /** Whether ranges of the file can be requested. */
   ranges: boolean;
   /** `gzip` or similar if the server encodes although it was asked not to; "" for none. */
@@ -69,6 +73,8 @@ export interface ServerCopy {
   headers: Record<string, string | undefined>;
   /** Hexadecimal, if the service knows it or its uploader stored it. */
   sha256: string | undefined;
+  /** Whether its metadata is not that of the object, but what `headers` have. */
+  replaces?: true;
   /** Whether an object with the same bytes but other metadata does not count as a copy. */
   exact?: true;
   /** @throws TransferError class `changed` if it is another version by now. */
@@ -110,4 +116,14 @@ export interface Source {
    * @throws TransferError class `changed` when the source has another version by now.
    */
   openRange(version: VersionRef, range: ByteRange, signal: AbortSignal): Promise<Opened>;
+
+  /**
+   * Looks at the file, without opening it. Absent where that cannot be done.
+   *
+   * @returns undefined if there is none.
+   */
+  look?(signal: AbortSignal): Promise<SourceEntry | undefined>;
+
+  /** Owner and grants of the file's access list. Absent for sources that have none. */
+  access?(signal: AbortSignal): Promise<Access>;
 }

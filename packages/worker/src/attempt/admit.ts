@@ -1,10 +1,26 @@
 import { threadId } from "node:worker_threads";
 import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
-import type { AdmitAnswer } from "@drover/shared/protocol/admission";
+import type { AdmitAnswer, HoldAnswer } from "@drover/shared/protocol/admission";
 import type { RunContext } from "./context.js";
 import type { WorkFile } from "./delivery.js";
 
 let attempts = 0;
+
+/**
+ * Acquires the lease on the path that a file is moved from.
+ *
+ * @returns undefined where somebody else holds it.
+ */
+export async function holdPath(
+  file: WorkFile,
+  context: RunContext,
+): Promise<Extract<HoldAnswer, { is: "held" }> | undefined> {
+  const request = { ...file, delivery: `${PROCESS_NAME}.${threadId}.${++attempts}` };
+  let answer = await context.admission.hold(request);
+  if (answer.is === "busy" && (await isLeft(answer, context)))
+    answer = await context.admission.hold({ ...request, deadFence: answer.fence });
+  return answer.is === "held" ? answer : undefined;
+}
 
 /** Acquires the lease. The lease of a holder that is known to be dead is taken over at once. */
 export async function admit(file: WorkFile, context: RunContext): Promise<AdmitAnswer> {

@@ -25,6 +25,8 @@ export interface FileEnd {
   /** It was published without a condition, because the service supports none. */
   unconditional?: true | undefined;
   permissionsLost?: true | undefined;
+  /** Where the file was moved from, under a lease of its own. Default: it was not moved. */
+  from?: SettleRequest["from"];
   /** Why the file did not arrive. */
   error?: TransferError;
 }
@@ -65,6 +67,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
   if (end.unconditional) told.unconditional = true;
   if (end.pair) told.pair = end.pair;
   if (end.permissionsLost) told.permissionsLost = true;
+  if (end.from) told.movedFrom = end.from.name;
   if (error) told.error = { class: error.class, message: error.message };
   const spent = outcome === "failed" && error?.permanent === false && error.verdict === "fail";
   const request: SettleRequest = {
@@ -86,6 +89,7 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     keepLease: error !== undefined && settling.fencedOff === false,
   };
   if (admitted) request.fence = admitted.fence;
+  if (end.from) request.from = end.from;
   // A file that did not arrive may be retried, which needs its secrets.
   if (job.k === 1 && !error) request.forget = context.flights.secretOf(job);
   const answer = await context.admission.settle(request);

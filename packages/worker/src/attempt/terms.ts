@@ -23,6 +23,8 @@ export interface Terms {
   resume: boolean;
   /** What becomes of the copy of a source that is gone, where that is no failure. Default: it is one. */
   whenGone?: "leave" | "remove" | undefined;
+  /** `acl`: the access list of a source gives the permissions of a copy that has no others. Default: it is not read. */
+  permissions?: "acl" | undefined;
   /** Whether to fsync file and directory before a file counts as copied. */
   durable: boolean;
 }

@@ -1,6 +1,7 @@
 import type { BigIntStats } from "node:fs";
 import { type ErrorClass, TransferError } from "@drover/shared/errors";
 import type { VerifiedBy } from "@drover/shared/outcome";
+import type { Permissions } from "@drover/shared/permissions";
 import type { Admitted } from "@drover/shared/protocol/admission";
 import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
 import type { Opened, Source, SourceEntry } from "@drover/shared/storage/source";
@@ -78,6 +79,30 @@ export interface Published {
    * a {@link WriteAttempt.must} must take care of it.
    */
   late?: string;
+  /** Owner and grants came with it. */
+  hasAccess?: true;
+}
+
+/** What a destination keeps of the permissions that it was given. */
+export interface KeptPermissions {
+  /** Whether all of them are kept. */
+  all: boolean;
+  /** Stamp of the file now, if that is another. */
+  stamp?: string;
+}
+
+/** A file that is to be moved. */
+export interface FormerFile {
+  /** Its lease and its predecessors are those of its present name. */
+  attempt: WriteAttempt;
+  entry: CatalogEntry;
+}
+
+/** A file that was moved. */
+export interface Moved {
+  stamp: string;
+  /** The step was not bound to what it replaced, because the server supports no conditions. */
+  unconditional?: true;
 }
 
 /** An opened source whose bytes are to be copied. */
@@ -98,11 +123,20 @@ export interface Destination {
   stage(attempt: WriteAttempt): Staging;
 
   /**
-   * Gives a file that is as the catalog has it other permission bits. Absent where files are published with theirs alone.
+   * Gives a file that is as the catalog has it other permissions. Absent where files are published with theirs alone.
    *
-   * @returns false where the destination does not keep them.
+   * @param entry of the file in the catalog.
    */
-  permit?(attempt: WriteAttempt, mode: number): Promise<boolean>;
+  permit?(attempt: WriteAttempt, permissions: Permissions, entry: CatalogEntry): Promise<KeptPermissions>;
+
+  /**
+   * Moves a file of the destination to the name of the attempt's, where that is one step, or several that may be repeated,
+   * and replaces only what the catalog has. What has been moved already is done with. Absent where nothing is moved.
+   *
+   * @param former the file under its former name, as the catalog has it.
+   * @returns undefined where it is not to be moved, and is where it was: it is to be copied.
+   */
+  move?(attempt: WriteAttempt, former: FormerFile): Promise<Moved | undefined>;
 
   /**
    * Removes a file once no former holder of the lease can change it any more. If the run has a backup, the file is kept

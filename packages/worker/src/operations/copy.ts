@@ -1,9 +1,10 @@
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import { accessHash } from "@drover/shared/permissions";
 import { NO_ENTRY } from "@drover/shared/protocol/admission";
-import type { CatalogEntry } from "@drover/shared/protocol/catalog-entry";
+import { type CatalogEntry, decodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import { NoSuchObjectError } from "@drover/shared/storage/s3/errors";
-import type { Body, Opened, Source } from "@drover/shared/storage/source";
+import type { Body, Opened, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { Attempt } from "../attempt/attempt.js";
 import { dropBytes, encodeResumeRecord } from "../attempt/resume-record.js";
 import type { FileEnd } from "../attempt/settle.js";
@@ -12,6 +13,7 @@ import type { Operation } from "../attempt/under-lease.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
 import { type Before, mayRun, type Staging } from "../destinations/destination.js";
+import { permit, wantedPermissions } from "./permit.js";
 
 /** Number of crashed attempts after which a fleet's file is not retried. */
 const MOST_CRASHES = 8;
@@ -31,9 +33,7 @@ export class CopyFile implements Operation {
   async run(): Promise<FileEnd> {
     const { attempt } = this;
     const { context, job, record } = attempt;
-    if (!attempt.fencedOff) await this.#fenceOff();
-    if (context.flights.shared && attempt.admitted.crashes >= MOST_CRASHES)
-      throw poison(attempt.admitted.crashes);
+    await this.begin();
     const before = await context.destination.before(attempt);
     const { ignoreTimes } = attempt.terms;
     if (before.expected && !ignoreTimes) {
@@ -53,17 +53,19 @@ export class CopyFile implements Operation {
     if (!opened) return await this.#gone(before);
     if (opened.is === "unchanged") {
       await this.#staging?.discard();
-      const entry = await this.#permitted(
-        { ...(before.entry as CatalogEntry), version: opened.entry.version },
-        opened.entry.mode,
-      );
-      return { outcome: "unchanged", entry, verifiedBy: "not-modified", verdict: "ok" };
+      await this.#readAccess(source, opened.entry);
+      const known = { ...(before.entry as CatalogEntry), version: opened.entry.version };
+      const permitted = await permit(attempt, known, opened.entry);
+      return { outcome: "unchanged", ...permitted, verifiedBy: "not-modified", verdict: "ok" };
     }
 
     this.#body = opened.body;
-    if (job.m !== undefined) opened.entry.mode = job.m;
+    await this.#readAccess(source, opened.entry);
+    const { mode, ...access } = wantedPermissions(attempt, opened.entry);
+    if (mode !== undefined) opened.entry.mode = mode;
+    opened.entry.access = access;
     this.#staging ??= context.destination.stage(attempt);
-    const { version, strongEtag, sizeBytes, mode } = opened.entry;
+    const { version, strongEtag, sizeBytes } = opened.entry;
     Object.assign(record, { version, strongEtag, sizeBytes });
     context.receiving?.(job, record);
     const received = await receive(attempt, source, opened, this.#staging);
@@ -86,27 +88,18 @@ export class CopyFile implements Operation {
     };
     if (mode !== undefined) entry.mode = mode;
     const by = verifiedBy === "length" ? (published.verifiedBy ?? verifiedBy) : verifiedBy;
-    const { outcome, unconditional, permissionsLost } = published;
-    return { outcome, entry, verifiedBy: by, verdict: "ok", unconditional, permissionsLost };
-  }
-
-  /**
-   * Gives an unchanged copy the permissions that were asked for.
-   *
-   * @param atSource permissions of the source; undefined where it has none.
-   * @returns the entry with those that it has.
-   */
-  async #permitted(entry: CatalogEntry, atSource: number | undefined): Promise<CatalogEntry> {
-    const { context, job } = this.attempt;
-    if (job.m === undefined) return atSource === undefined ? entry : { ...entry, mode: atSource };
-    if (entry.mode === job.m) return entry;
-    const isKept = (await context.destination.permit?.(this.attempt, job.m)) ?? false;
-    return isKept ? { ...entry, mode: job.m } : entry;
+    const { outcome, unconditional, permissionsLost, hasAccess } = published;
+    const hash = hasAccess ? accessHash(access) : undefined;
+    if (hash !== undefined) entry.access = hash;
+    const permitted = await permit(attempt, entry, opened.entry);
+    return { outcome, verifiedBy: by, verdict: "ok", unconditional, permissionsLost, ...permitted };
   }
 
   /** Ends a file whose source is gone, where that is no failure. */
-  async #gone({ entry }: Before): Promise<FileEnd> {
+  async #gone(before: Before): Promise<FileEnd> {
     const { attempt } = this;
+    // An entry that does not vouch for the file any more still tells that it is ours: a removal before may have failed.
+    const entry = before.entry ?? decodeCatalog(attempt.admitted.catalog);
     const { context, file, terms } = attempt;
     await this.#staging?.discard();
     const isOurs = entry !== undefined && entry.source === file.sourceHash;
@@ -123,7 +116,30 @@ export class CopyFile implements Operation {
     return { outcome: "deleted", entry: NO_ENTRY, verdict: "ok" };
   }
 
-  /** Fences off the predecessors first: none may publish after this attempt has read anything. */
+  /** Reads the access list of a source, where the run asks for it and nothing else says what permissions the copy has. */
+  async #readAccess(source: Source, entry: SourceEntry): Promise<void> {
+    const { job, terms, lease } = this.attempt;
+    if (terms.permissions !== "acl" || job.m !== undefined || job.a !== undefined) return;
+    if (entry.mode === undefined && source.access) entry.access = await source.access(lease.signal);
+  }
+
+  /**
+   * Fences off the predecessors first: none may publish after this attempt has read anything.
+   *
+   * @throws TransferError class `poison` for a file that too many workers have died over.
+   */
+  async begin(): Promise<void> {
+    const { attempt } = this;
+    if (!attempt.fencedOff) await this.#fenceOff();
+    if (attempt.context.flights.shared && attempt.admitted.crashes >= MOST_CRASHES)
+      throw poison(attempt.admitted.crashes);
+  }
+
+  /** Drops what is staged: the file has got to its place without it. */
+  async discard(): Promise<void> {
+    await this.#staging?.discard();
+  }
+
   async #fenceOff(): Promise<void> {
     const { attempt } = this;
     const { admitted, noted, record, lease } = attempt;

@@ -9,6 +9,7 @@ import { settleUnadmitted } from "../attempt/settle.js";
 import { type Operation, underLease } from "../attempt/under-lease.js";
 import { SyncPath } from "../pair/sync-path.js";
 import { CopyFile } from "./copy.js";
+import { MoveFile } from "./move.js";
 import { RemoveFile } from "./remove.js";
 
 const OPERATIONS: Record<NonNullable<TransferJob["op"]> | "copy", new (attempt: Attempt) => Operation> = {
@@ -25,17 +26,20 @@ export function perform(delivery: Delivery, context: RunContext): Promise<Attemp
   const { job } = delivery;
   const refused = context.refused ?? refusedName(job, context);
   if (refused) return settleUnadmitted(delivery, context, "failed", refused);
-  return underLease(delivery, context, OPERATIONS[job.op ?? "copy"]);
+  const operation = job.op === undefined && job.f ? MoveFile : OPERATIONS[job.op ?? "copy"];
+  return underLease(delivery, context, operation);
 }
 
 /**
  * The producer has checked every name, but whoever can write to Redis can write a job that leads elsewhere. A name that
  * a former version would be kept by is refused, too.
  */
-function refusedName({ d }: TransferJob, { tree, keptSuffix }: RunContext): TransferError | undefined {
+function refusedName({ d, f }: TransferJob, { tree, keptSuffix }: RunContext): TransferError | undefined {
   try {
-    destinationOf(tree.root).checkName(d);
-    return refusedAsKept(d, keptSuffix);
+    const { checkName } = destinationOf(tree.root);
+    checkName(d);
+    if (f) checkName(f.d);
+    return refusedAsKept(d, keptSuffix) ?? (f && refusedAsKept(f.d, keptSuffix));
   } catch (error) {
     if (error instanceof TransferError) return error;
     throw error;

@@ -1,9 +1,9 @@
 import { Script } from "../../redis/script.js";
-import { BREAKER, LEASE, RUN } from "../fields.js";
-import { LEASE_RECORD_TTL_MS } from "../keys.js";
+import { BREAKER, RUN } from "../fields.js";
 import { HOST_BREAKER } from "./fragments/breaker.lua.js";
 import { CLOCK } from "./fragments/clock.lua.js";
 import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
+import { LEASES } from "./fragments/lease.lua.js";
 
 /** Numbers of keys and arguments, see below. */
 const HEAD_KEYS = 1;
@@ -37,7 +37,7 @@ const FILE_ARGS = 5;
  */
 export const admitScript = new Script(
   "admit",
-  `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}
+  `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}${LEASES}
 local defaultLimit = KEYS[1]
 local leaseMs, probeMs, owner, runHosts = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local keysBeforeFiles = ${HEAD_KEYS} + runHosts * ${RUN_HOST_KEYS}
@@ -66,24 +66,9 @@ local function admit(file)
   -- Where other runs wait for the file too, it is copied for them.
   if runState == 'cancelled' and not string.find(waiting, ',', 1, true) then return {'CANCELLED'} end
 
-  local lastDelivery, expiresMs, lastFence, lastOwner, lastSource, predecessors, staged, released, crashes =
-    unpack(redis.call('HMGET', lease, '${LEASE.delivery}', '${LEASE.expiresMs}', '${LEASE.fence}', '${LEASE.owner}',
-      '${LEASE.source}', '${LEASE.predecessors}', '${LEASE.staged}', '${LEASE.released}', '${LEASE.crashes}'))
-  local origin = 'new'
-  if lastDelivery then
-    if released then origin = 'released'
-    elseif lastDelivery == delivery then origin = 'same'
-    elseif lastFence == deadFence then origin = 'dead'
-    elseif tonumber(expiresMs) <= nowMs then origin = 'expired'
-    else
-      local leftMs = tonumber(expiresMs) - nowMs
-      if leftMs > leaseMs then -- the clock was set back
-        leftMs = leaseMs
-        redis.call('HSET', lease, '${LEASE.expiresMs}', nowMs + leaseMs)
-      end
-      return {'BUSY', lastOwner, lastSource, lastFence, leftMs}
-    end
-  end
+  local known, busy = lookAtLease(lease, delivery, deadFence, leaseMs)
+  if busy then return busy end
+  local origin = known.origin
 
   local epoch, bytesPerSecond, sharers = '0', 0, 0
   if host ~= '' and origin == 'same' then
@@ -104,29 +89,10 @@ local function admit(file)
     if limit then bytesPerSecond, sharers = takeSlot(limit, slots, turns, lease, leaseMs) end
   end
 
-  local fence = lastFence
-  predecessors = predecessors or ''
-  if origin ~= 'same' then
-    -- Another one for each file of a call: names of what they stage hang on it.
-    local nextFence = nowUs + file - 1
-    if lastFence then
-      if tonumber(lastFence) >= nextFence then nextFence = tonumber(lastFence) + 1 end
-      predecessors = predecessors == '' and lastFence or predecessors .. ',' .. lastFence
-    end
-    fence = string.format('%.0f', nextFence) -- Lua itself writes numbers with 14 digits
-    redis.call('HSET', lease, '${LEASE.delivery}', delivery, '${LEASE.expiresMs}', nowMs + leaseMs,
-      '${LEASE.fence}', fence, '${LEASE.owner}', owner, '${LEASE.source}', source)
-    if lastFence then
-      redis.call('HSET', lease, '${LEASE.predecessors}', predecessors)
-      redis.call('HDEL', lease, '${LEASE.released}')
-    end
-    if origin == 'dead' or origin == 'expired' then
-      crashes = redis.call('HINCRBY', lease, '${LEASE.crashes}', 1)
-    end
-    redis.call('PEXPIRE', lease, ${LEASE_RECORD_TTL_MS})
-  end
-  return {'OK', fence, epoch, redis.call('HGET', catalog, catalogField) or '', origin, predecessors, staged or '',
-    waiting, tonumber(crashes or '0'), bytesPerSecond, sharers}
+  local by = {delivery = delivery, owner = owner, source = source, leaseMs = leaseMs}
+  local fence, predecessors, crashes = takeLease(lease, known, by, file - 1)
+  return {'OK', fence, epoch, redis.call('HGET', catalog, catalogField) or '', origin, predecessors, known.staged,
+    waiting, crashes, bytesPerSecond, sharers}
 end
 
 local answers = {}

@@ -7,13 +7,14 @@ import { HOST_LIMITS } from "./fragments/host-limits.lua.js";
 
 /** Numbers of keys and arguments, see below. */
 const HEAD_KEYS = 1;
-const HEAD_ARGS = 2;
+const HEAD_ARGS = 3;
 const REPORT_KEYS = 3;
 const REPORT_ARGS = 6;
 const RUN_OUTCOME_KEYS = 7;
 const FILE_KEYS = 3;
-const FILE_ARGS = 12;
+const FILE_ARGS = 14;
 const WAITER_ARGS = 2;
+const FORMER_KEYS = 2;
 
 /**
  * Ends files. Without its flight a file is not ended twice; without its lease it is not ended at all.
@@ -26,15 +27,17 @@ const WAITER_ARGS = 2;
  *   - per host report, which is what came of a file at its host (3): breaker, limit, slots
  *   - per run outcome, which is a run and an outcome (7): run, done, is:<outcome>, failed, its groups, outcomes, secrets
  *   - per file (3): flight, lease, hash of the catalog
+ *   - per file that was moved (2): lease on the path that it was moved from, hash of the catalog of that
  * ARGV:
- *   - number of host reports, number of run outcomes
+ *   - number of host reports, number of run outcomes, number of files
  *   - per host report (6): verdict (ok | slow | fail | none, '' where there is no host), epoch of the breaker, its
  *     threshold, ms that it stays open, ms of Retry-After, '1' to open it at once or ''
  *   - per run outcome: its outcome
- *   - per file (12): number of its host report, number of its run outcome, fence or '' (it ends without a lease), bytes,
+ *   - per file (14): number of its host report, number of its run outcome, fence or '' (it ends without a lease), bytes,
  *     failure (JSON) or '', field in the catalog, catalog entry or '' (stays as it is) or '-' (is dropped), '1' to keep
  *     the record of the lease (what its predecessors staged could not be removed) or '', who waits (the flight's
  *     value), the outcome to be kept (JSON) or '', flight whose secret is not needed any more or '',
+ *     fence of the lease on the path that it was moved from or '', field of that in the catalog (which is dropped) or '',
  *     number of files that wait; and behind them
  *   - per waiting file of it (2): number of its run outcome, its index
  * Returns per file one of:
@@ -46,11 +49,12 @@ export const settleScript = new Script(
   "settle",
   `${CLOCK}${HOST_BREAKER}${HOST_LIMITS}${FAILURES}
 local defaultLimit = KEYS[1]
-local hostReports, runOutcomes = tonumber(ARGV[1]), tonumber(ARGV[2])
+local hostReports, runOutcomes, files = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local keysBeforeRunOutcomes = ${HEAD_KEYS} + hostReports * ${REPORT_KEYS}
 local argsBeforeRunOutcomes = ${HEAD_ARGS} + hostReports * ${REPORT_ARGS}
 local keysBeforeFiles = keysBeforeRunOutcomes + runOutcomes * ${RUN_OUTCOME_KEYS}
 local argsBeforeFiles = argsBeforeRunOutcomes + runOutcomes
+local nextFormer = keysBeforeFiles + files * ${FILE_KEYS}
 
 -- Host reports that this call has read, by number; and the epoch of the last success that a breaker got, by its key.
 local reports, successEpochs = {}, {}
@@ -104,13 +108,25 @@ end
 local function settle(key, arg)
   local flight, lease, catalog = KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
   local hostReport, runOutcome, fence, bytes, failure, catalogField, catalogEntry, keepsLease, expectedWaiting,
-    told, secret, waiters = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
+    told, secret, formerFence, formerField, waiters = unpack(ARGV, arg + 1, arg + ${FILE_ARGS})
   local firstWaiter = arg + ${FILE_ARGS} + 1
   local lastArg = arg + ${FILE_ARGS} + tonumber(waiters) * ${WAITER_ARGS}
 
+  local formerLease, formerCatalog
+  if formerFence ~= '' then
+    formerLease, formerCatalog = KEYS[nextFormer + 1], KEYS[nextFormer + 2]
+    nextFormer = nextFormer + ${FORMER_KEYS}
+  end
+
   local waiting = redis.call('GET', flight)
   if waiting and waiting ~= expectedWaiting then return {'WAITING', waiting}, lastArg end
+  local hasFormer = formerLease and redis.call('HGET', formerLease, '${LEASE.fence}') == formerFence
+  local function leaveFormer()
+    if hasFormer then redis.call('HSET', formerLease, '${LEASE.released}', '1') end
+  end
+  if formerLease and waiting and not hasFormer then return {'STALE', 0}, lastArg end
   if fence ~= '' and redis.call('HGET', lease, '${LEASE.fence}') ~= fence then
+    leaveFormer()
     return {waiting and 'STALE' or 'ALREADY', 0}, lastArg
   end
 
@@ -120,11 +136,16 @@ local function settle(key, arg)
   if report.verdict ~= '' then blockedUntilMs = reportToHost(report, lease, fence) end
   if not waiting then
     if fence ~= '' then redis.call('HSET', lease, '${LEASE.released}', '1') end
+    leaveFormer()
     return {'ALREADY', blockedUntilMs}, lastArg
   end
 
   if catalogEntry == '-' then redis.call('HDEL', catalog, catalogField)
   elseif catalogEntry ~= '' then redis.call('HSET', catalog, catalogField, catalogEntry) end
+  if formerLease then
+    redis.call('HDEL', formerCatalog, formerField)
+    redis.call('DEL', formerLease)
+  end
 
   runOutcome, bytes = tonumber(runOutcome), tonumber(bytes)
   local outcome = ARGV[argsBeforeRunOutcomes + runOutcome]
@@ -150,11 +171,8 @@ local function settle(key, arg)
   return {'OK', blockedUntilMs}, lastArg
 end
 
-local answers, file, arg = {}, 0, argsBeforeFiles
-for key = keysBeforeFiles, #KEYS - ${FILE_KEYS}, ${FILE_KEYS} do
-  file = file + 1
-  answers[file], arg = settle(key, arg)
-end
+local answers, arg = {}, argsBeforeFiles
+for file = 1, files do answers[file], arg = settle(keysBeforeFiles + (file - 1) * ${FILE_KEYS}, arg) end
 for run, bytes in pairs(runBytes) do
   if bytes > 0 then redis.call('HINCRBY', run, '${RUN.bytes}', string.format('%.0f', bytes)) end
 end

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { accessSchema } from "../../permissions.js";
 
 /** Name of the contract and its version, as `GET /health` gives it. */
 export const CONTRACT = "drover-file-manager/1";
@@ -6,13 +7,10 @@ export const CONTRACT = "drover-file-manager/1";
 /** Octal permission bits, such as `0644`. */
 const mode = z.string().regex(/^[0-7]{3,4}$/);
 
-export const grantSchema = z.object({ grantee: z.string().max(1024), permission: z.string().max(256) });
-
 /** Permissions of a file, as they are sent and answered. */
 export const permissionsSchema = z.object({
   mode: mode.optional(),
-  owner: z.string().max(1024).optional(),
-  grants: z.array(grantSchema).max(1000).optional(),
+  ...accessSchema.shape,
 });
 
 export type WirePermissions = z.infer<typeof permissionsSchema>;

@@ -1,11 +1,12 @@
 import { TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
+import type { Permissions } from "../../permissions.js";
 import type { HttpAnswer } from "../http/client.js";
 import { dropBody, readAnswer, reprDigest } from "../remote/answer.js";
 import type {
   Bound,
   Moved,
-  Permissions,
+  PermissionsSet,
   RemoteHead,
   ServerNature,
   Upload,
@@ -74,14 +75,14 @@ export class ReferenceServer extends FileManagerServer {
     name: string,
     permissions: Permissions,
     signal: AbortSignal,
-  ): Promise<boolean> {
+  ): Promise<PermissionsSet> {
     const body = Buffer.from(JSON.stringify({ path: this.pathOf(name), permissions: wireOf(permissions) }));
     const headers = { "content-type": "application/json", "content-length": String(body.length) };
     const message = { method: "POST", body, short: true } as const;
     const answer = await this.ask("/updatePermissions", headers, signal, message);
     if (!isSuccess(answer)) throw this.error(answer);
     dropBody(answer);
-    return true;
+    return { is: "set" };
   }
 
   override async move(): Promise<Moved> {

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { TransferError } from "../../errors.js";
+import type { Permissions } from "../../permissions.js";
 import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http/client.js";
 import {
   bytesOf,
@@ -16,7 +17,7 @@ import type {
   Bound,
   FileServer,
   Moved,
-  Permissions,
+  PermissionsSet,
   RemoteFile,
   RemoteHead,
   Removed,
@@ -169,17 +170,21 @@ export class FileManagerServer implements FileServer {
     return undefined;
   }
 
-  async setPermissions(name: string, permissions: Permissions, signal: AbortSignal): Promise<boolean> {
+  async setPermissions(name: string, permissions: Permissions, signal: AbortSignal): Promise<PermissionsSet> {
     const body = Buffer.from(JSON.stringify(wireOf(permissions)));
     const headers = { "content-type": "application/json", "content-length": String(body.length) };
     const answer = await this.ask(this.#file(name), headers, signal, { method: "PATCH", body, short: true });
     if (answer.status === 501 || answer.status === 405) {
       dropBody(answer);
-      return false;
+      return { is: "unsupported" };
     }
-    if (answer.status !== 200 && answer.status !== 202 && answer.status !== 204) throw this.error(answer);
-    dropBody(answer);
-    return true;
+    if (answer.status === 202 || answer.status === 404) {
+      dropBody(answer);
+      return { is: "absent" };
+    }
+    if (answer.status !== 200 && answer.status !== 204) throw this.error(answer);
+    const stored = storedIn(await readAnswer(answer));
+    return stored ? { is: "set", etag: plainEtag(stored.etag) } : { is: "set" };
   }
 
   async *list(signal: AbortSignal): AsyncGenerator<RemoteFile[]> {
@@ -269,8 +274,9 @@ export function headOf({ size, etag, sha256, permissions }: Stored): RemoteHead 
   };
 }
 
-function boundHeaders({ base, fence }: Bound): Headers {
+function boundHeaders({ base, fence, from }: Bound): Headers {
   return {
+    ...(from === undefined ? {} : { [HEADERS.fromMatch]: from }),
     ...(base === undefined
       ? {}
       : base.is === "absent"

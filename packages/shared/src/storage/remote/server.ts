@@ -1,20 +1,5 @@
 import type { TransferError } from "../../errors.js";
-
-/** Who may do what with a file, for servers that keep it. Absent properties are left as they are. */
-export interface Permissions {
-  /** POSIX permission bits. */
-  mode?: number;
-  /** Grants in the server's own terms. */
-  grants?: Grant[];
-  owner?: string;
-}
-
-/** One grant of an access list. */
-export interface Grant {
-  /** Whom it is for. */
-  grantee: string;
-  permission: string;
-}
+import type { Permissions } from "../../permissions.js";
 
 /** What a server is known to do. */
 export interface ServerNature {
@@ -62,6 +47,8 @@ export interface Bound {
   base: RemoteBase | undefined;
   /** Number of the lease: a server that knows fences refuses requests under an older one. */
   fence?: string;
+  /** ETag of the only version that is to be renamed, where the server takes such a condition. Default: any. */
+  from?: string;
 }
 
 /** The bytes of a file on their way to a server. */
@@ -75,6 +62,15 @@ export interface Upload {
   sourceVersion?: string;
   permissions?: Permissions;
 }
+
+/** How the setting of permissions ended. */
+export type PermissionsSet =
+  /** @property etag of the file then, where the server tells. */
+  | { is: "set"; etag?: string }
+  /** There is no such file; the server may keep them until it comes. */
+  | { is: "absent" }
+  /** The server keeps none. */
+  | { is: "unsupported" };
 
 /** How a request ended. `refused`: its condition did not hold. */
 export type Written = { is: "done"; head: RemoteHead } | { is: "refused" };
@@ -96,14 +92,14 @@ export interface FileServer {
   head(name: string, signal: AbortSignal): Promise<RemoteHead | undefined>;
   /** Writes a file and makes the directories that it needs. Answers with what the server stored. */
   put(name: string, upload: Upload, bound: Bound, signal: AbortSignal): Promise<Written>;
-  /** Renames a file. `bound` is about the target. */
+  /** Renames a file. The base of `bound` is about the target. */
   move(from: string, to: string, bound: Bound, signal: AbortSignal): Promise<Moved>;
   /** Removes a file. */
   remove(name: string, bound: Bound, signal: AbortSignal): Promise<Removed>;
   /** The bytes of a file; undefined if there is none. */
   read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>;
-  /** Sets permissions. @returns whether they are kept. */
-  setPermissions(name: string, permissions: Permissions, signal: AbortSignal): Promise<boolean>;
+  /** Sets permissions. */
+  setPermissions(name: string, permissions: Permissions, signal: AbortSignal): Promise<PermissionsSet>;
   /** All files in the order of their keys, staged ones too, a batch at a time. */
   list(signal: AbortSignal): AsyncGenerator<RemoteFile[]>;
   /** Why nothing can be written there, if that is certain. */

@@ -1,12 +1,13 @@
 import { TransferError } from "../../errors.js";
-import type { Headers, HttpAnswer } from "../http/client.js";
+import type { Access } from "../../permissions.js";
 import { changedWhileRead } from "../http/range.js";
 import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
 import type { S3Client } from "./client.js";
+import { accessOf, headObject } from "./look.js";
 import { readMetadata } from "./metadata.js";
 import type { S3Name } from "./name.js";
 import { encodeKey } from "./sigv4.js";
-import { entryOf, isVersion } from "./source.js";
+import { entryOf, isVersion, S3Source } from "./source.js";
 
 /** An object that its own service is to copy. Its size, ETag and metadata are asked for; its bytes are not read. */
 export class S3CopySource implements Source {
@@ -18,8 +19,7 @@ export class S3CopySource implements Source {
   async open(known: string, signal: AbortSignal): Promise<Opened> {
     const { bucket, key } = this.name;
     const headers = { "x-amz-checksum-mode": "ENABLED" };
-    const answer = await this.#head(headers, signal);
-    answer.body.discard(0);
+    const answer = await headObject(this.client, this.name, headers, signal);
     const length = answer.headers["content-length"];
     const told = entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
     // No bytes arrive that a digest could be compared with.
@@ -46,17 +46,12 @@ export class S3CopySource implements Source {
     return { is: "body", entry, body: NO_BODY, offset: 0, copy };
   }
 
-  /** An answer to HEAD has no body, so that a 404 does not tell what is missing: a GET asks for that. */
-  async #head(headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
-    const { bucket, key } = this.name;
-    try {
-      return await this.client.request({ method: "HEAD", bucket, key, headers }, signal);
-    } catch (error) {
-      if (!(error instanceof TransferError) || error.class !== "not-found") throw error;
-      const found = await this.client.get(bucket, key, {}, { range: "bytes=0-0" }, signal);
-      found.body.abort(error);
-      throw changedWhileRead(); // it came into being meanwhile
-    }
+  look(signal: AbortSignal): Promise<SourceEntry | undefined> {
+    return new S3Source(this.client, this.name).look(signal);
+  }
+
+  access(signal: AbortSignal): Promise<Access> {
+    return accessOf(this.client, this.name, signal);
   }
 
   openRange({ version }: VersionRef, _range: ByteRange, signal: AbortSignal): Promise<Opened> {

@@ -50,9 +50,18 @@ export function metadataHeaders(entry: SourceEntry, sha256: string | undefined, 
     entry.mtimeNs ??
     (entry.mtimeMs === undefined ? undefined : BigInt(Math.round(entry.mtimeMs * 1000)) * 1000n);
   if (ns !== undefined) headers[MTIME] = secondsOf(ns);
-  if (entry.mode !== undefined) headers[MODE] = `100${(entry.mode & 0o777).toString(8).padStart(3, "0")}`;
+  if (entry.mode !== undefined) headers[MODE] = modeText(entry.mode);
   if (sha256 !== undefined) headers[SHA256] = sha256;
   return headers;
+}
+
+/** The headers of an object with another mode. */
+export function withMode(headers: AnswerHeaders, mode: number): Headers {
+  return { ...keptHeaders(headers), [MODE]: modeText(mode) };
+}
+
+function modeText(mode: number): string {
+  return `100${(mode & 0o777).toString(8).padStart(3, "0")}`;
 }
 
 /**

@@ -1,8 +1,11 @@
 import { TransferError } from "../../errors.js";
+import type { Access } from "../../permissions.js";
 import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
 import { changedWhileRead, discard, rangeOf } from "../http/range.js";
 import type { ByteRange, Opened, Source, SourceDigest, SourceEntry, VersionRef } from "../source.js";
 import type { S3Client } from "./client.js";
+import { NoSuchObjectError } from "./errors.js";
+import { accessOf, headObject } from "./look.js";
 import { etagMd5, readMetadata } from "./metadata.js";
 import type { S3Name } from "./name.js";
 
@@ -50,8 +53,13 @@ export class S3Source implements Source {
     if (answer.status === 304 && parts) {
       discard(answer);
       const entry = entryOf(answer.headers, parts.sizeBytes, false);
-      const version = Number.isNaN(Date.parse(answer.headers["last-modified"] ?? "")) ? known : entry.version;
-      return { is: "unchanged", entry: { ...entry, version } };
+      const isDated = !Number.isNaN(Date.parse(answer.headers["last-modified"] ?? ""));
+      if (!isDated || entry.version === known)
+        return { is: "unchanged", entry: { ...entry, version: known } };
+      // It was written again with the same bytes: its metadata may be others, and this answer has none.
+      const now = await this.look(signal);
+      if (now?.strongEtag !== parts.etag) throw changedWhileRead();
+      return { is: "unchanged", entry: now };
     }
     if (answer.status !== 200) throw unexpected(answer);
     const length = answer.headers["content-length"];
@@ -86,6 +94,22 @@ export class S3Source implements Source {
     rangeOf(answer, version, startByte);
     const opened = entryOf(headers, sizeBytes, true); // no checksum of the range was asked for
     return { is: "body", entry: opened, body: answer.body, offset: startByte };
+  }
+
+  async look(signal: AbortSignal): Promise<SourceEntry | undefined> {
+    try {
+      const headers = { "x-amz-checksum-mode": "ENABLED" };
+      const answer = await headObject(this.client, this.name, headers, signal);
+      const length = answer.headers["content-length"];
+      return entryOf(answer.headers, length === undefined ? undefined : Number(length), true);
+    } catch (error) {
+      if (error instanceof NoSuchObjectError) return undefined;
+      throw error;
+    }
+  }
+
+  access(signal: AbortSignal): Promise<Access> {
+    return accessOf(this.client, this.name, signal);
   }
 
   #get(extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {

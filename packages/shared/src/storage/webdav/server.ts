@@ -9,6 +9,7 @@ import type {
   Bound,
   FileServer,
   Moved,
+  PermissionsSet,
   RemoteFile,
   RemoteHead,
   Removed,
@@ -146,8 +147,10 @@ export class WebDavServer implements FileServer {
     const { moveReplacesWhole } = await this.nature();
     // Some remove the target before they see that there is nothing to move.
     if (!isFree && !moveReplacesWhole && !(await this.head(from, signal))) return { is: "gone" };
+    const path = this.#path(to);
+    await this.#makeDirectory(path.slice(0, path.lastIndexOf("/")), signal);
     const headers: Headers = {
-      destination: `${this.#url.origin}${this.#path(to)}`,
+      destination: `${this.#url.origin}${path}`,
       overwrite: isFree ? "F" : "T",
     };
     const answer = await this.#ask(this.#path(from), headers, signal, { method: "MOVE", short: true });
@@ -183,8 +186,8 @@ export class WebDavServer implements FileServer {
     return undefined;
   }
 
-  async setPermissions(): Promise<boolean> {
-    return false;
+  async setPermissions(): Promise<PermissionsSet> {
+    return { is: "unsupported" };
   }
 
   async *list(signal: AbortSignal): AsyncGenerator<RemoteFile[]> {

@@ -1,13 +1,33 @@
-import { closeSync, constants, fchmodSync, fstatSync, fsyncSync, lstatSync, openSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  openSync,
+} from "node:fs";
 import { errnoCode, fileError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
+import type { Permissions } from "@drover/shared/permissions";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
-import { type Before, type Destination, type Refuse, vouchedFor, type WriteAttempt } from "../destination.js";
+import {
+  type Before,
+  type Destination,
+  type FormerFile,
+  type KeptPermissions,
+  type Moved,
+  type Refuse,
+  vouchedFor,
+  type WriteAttempt,
+} from "../destination.js";
 import { LocalBackup } from "./backup.js";
+import { moveLocal } from "./move.js";
 import { LocalRemoval } from "./removal.js";
 import { LocalStaging } from "./staging.js";
 
@@ -55,23 +75,34 @@ export class LocalDestination implements Destination {
     return new LocalStaging(this.tree, attempt, () => this.#openBackup());
   }
 
-  async permit({ file, lease, terms }: WriteAttempt, mode: number): Promise<boolean> {
+  async permit(
+    { file, lease, terms }: WriteAttempt,
+    { mode, owner, grants }: Permissions,
+  ): Promise<KeptPermissions> {
     const directory = this.tree.find(file.name);
-    if (!directory) return false;
+    if (!directory) return { all: false };
     let fd = -1;
     try {
       fd = openSync(directory.at(baseName(file.name)), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       lease.check();
-      fchmodSync(fd, mode & 0o777);
+      const hasOwner = owner === undefined || changeOwner(fd, owner);
+      // A new owner may take bits away.
+      if (mode !== undefined) fchmodSync(fd, mode & 0o777);
       if (terms.durable) fsyncSync(fd);
-      return (fstatSync(fd).mode & 0o777) === (mode & 0o777);
+      const hasMode = mode === undefined || (fstatSync(fd).mode & 0o777) === (mode & 0o777);
+      return { all: hasOwner && hasMode && grants === undefined };
     } catch (error) {
-      if (/^(ENOTSUP|EOPNOTSUPP|ENOSYS)$/.test(errnoCode(error) ?? "")) return false; // a file system without permissions
+      if (isWithoutPermissions(error)) return { all: false };
       throw fileError(error, `change the permissions of ${file.path}`);
     } finally {
       if (fd >= 0) closeSync(fd);
       this.tree.release(directory);
     }
+  }
+
+  async move(attempt: WriteAttempt, former: FormerFile): Promise<Moved | undefined> {
+    if (this.keeps) return undefined;
+    return await moveLocal(this.tree, attempt, former);
   }
 
   async remove({ file, lease, admitted, terms }: WriteAttempt, stamp: string): Promise<void> {
@@ -119,4 +150,27 @@ export class LocalDestination implements Destination {
   close(): void {
     if (this.#backup?.tree !== this.tree) this.#backup?.tree.close();
   }
+}
+
+/** @param owner `uid` or `uid:gid`. @returns false where it is somebody else, or may not be changed. */
+function changeOwner(fd: number, owner: string): boolean {
+  const ids = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(owner);
+  if (!ids) return false;
+  const stat = fstatSync(fd);
+  const uid = Number(ids[1]);
+  const gid = ids[2] === undefined ? stat.gid : Number(ids[2]);
+  if (uid === stat.uid && gid === stat.gid) return true;
+  try {
+    fchownSync(fd, uid, gid);
+    return true;
+  } catch (error) {
+    if (errnoCode(error) === "EPERM" || errnoCode(error) === "EINVAL" || isWithoutPermissions(error))
+      return false;
+    throw error;
+  }
+}
+
+/** Whether the file system has no permissions. */
+function isWithoutPermissions(error: unknown): boolean {
+  return /^(ENOTSUP|EOPNOTSUPP|ENOSYS)$/.test(errnoCode(error) ?? "");
 }

@@ -2,17 +2,22 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
-import { decodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import type { Permissions } from "@drover/shared/permissions";
+import { type CatalogEntry, decodeCatalog, isUncertain } from "@drover/shared/protocol/catalog-entry";
+import type { RemoteBase, RemoteHead, Moved as ServerMoved } from "@drover/shared/storage/remote/server";
 import { stagingName } from "@drover/shared/storage/staging-name";
 import {
   type Before,
   changedMeanwhile,
   type Destination,
+  type FormerFile,
+  type KeptPermissions,
+  type Moved,
   type Staging,
   vouchedFor,
   type WriteAttempt,
 } from "../destination.js";
-import { checkStored, RemoteStaging, WEAK_MS } from "./staging.js";
+import { checkStored, RemoteStaging, sha256Of, WEAK_MS } from "./staging.js";
 import { RemoteTarget, type RemoteTargetOptions } from "./target.js";
 
 /** A removal that is refused although nothing has changed is tried so many times in all. */
@@ -39,7 +44,8 @@ export class RemoteDestination implements Destination {
   async before(attempt: WriteAttempt): Promise<Before> {
     const { file, expected, admitted } = attempt;
     const { tree, server } = this.#target;
-    const entry = decodeCatalog(admitted.catalog);
+    const known = decodeCatalog(admitted.catalog);
+    const entry = known && isUncertain(known) ? undefined : known;
     if (entry && !this.options.spec.checkDestination) return vouchedFor(entry, attempt);
     const nothing: Before = { entry: undefined, known: "", expected: false };
     if (!entry && expected === undefined) return nothing;
@@ -129,8 +135,8 @@ export class RemoteDestination implements Destination {
         // The backup took time, so it may have changed.
         if (!removeIsConditional && !(await isThere())) return;
       }
-      await this.#target.forget(file.name);
       lease.check();
+      await this.#target.markUncertain(file.name, decodeCatalog(admitted.catalog));
       const bound = { base: { is: "version", etag: stamp }, fence: lease.fence } as const;
       for (let tries = 1; (await server.remove(name, bound, signal)) === "refused"; tries++) {
         if (!(await isThere())) return;
@@ -142,7 +148,80 @@ export class RemoteDestination implements Destination {
     });
   }
 
+  async permit(attempt: WriteAttempt, permissions: Permissions): Promise<KeptPermissions> {
+    const { file, lease } = attempt;
+    const { tree, server } = this.#target;
+    return await this.#target.at(file, async () => {
+      if (!(await server.nature()).keepsPermissions) return { all: false };
+      lease.check();
+      const set = await server.setPermissions(tree.nameOf(file.name), permissions, lease.signal);
+      if (set.is !== "absent")
+        return { all: set.is === "set", ...(set.is === "set" && set.etag ? { stamp: set.etag } : {}) };
+      // Somebody has removed it. What the catalog says of it is of no use any more, so the next try copies it.
+      await this.#target.forget(file.name);
+      throw new TransferError("changed", `${file.path} is gone, although it was copied`, { verdict: "ok" });
+    });
+  }
+
+  async move(attempt: WriteAttempt, { attempt: former, entry }: FormerFile): Promise<Moved | undefined> {
+    const { file, lease, admitted } = attempt;
+    const { tree, server } = this.#target;
+    const { signal } = lease;
+    if (this.#backup) return undefined;
+    await this.stage(former).adopt(former.admitted.predecessors, undefined, true);
+    const [from, to] = [tree.nameOf(former.file.name), tree.nameOf(file.name)];
+    return await this.#target.at(file, async () => {
+      const nature = await server.nature();
+      if (!nature.stages) return undefined;
+      const known = decodeCatalog(admitted.catalog);
+      const source = await server.head(from, signal);
+      const target = await server.head(to, signal);
+      const unconditional = nature.moveIsConditional ? {} : ({ unconditional: true } as const);
+      if (!source) {
+        // An attempt before this one has moved it, and did not come to say so.
+        const isMoved =
+          target?.sizeBytes === entry.sizeBytes && (await this.#isSame(to, target, entry, signal));
+        return target && isMoved ? { stamp: target.etag, ...unconditional } : undefined;
+      }
+      if (source.etag !== entry.stamp) return undefined;
+      if (target && (target.etag !== known?.stamp || !nature.moveReplacesWhole)) return undefined;
+      lease.check();
+      former.lease.check();
+      await this.#target.markUncertain(file.name, known);
+      await this.#target.markUncertain(former.file.name, entry);
+      const base: RemoteBase = target ? { is: "version", etag: target.etag } : { is: "absent" };
+      const bound = { base, fence: lease.fence, from: entry.stamp };
+      const moved = await movedOrUnsupported(server.move(from, to, bound, signal));
+      if (moved?.is !== "done") return undefined;
+      if (moved.head.sizeBytes !== entry.sizeBytes) throw changed(file.path);
+      return { stamp: moved.head.etag, ...unconditional };
+    });
+  }
+
+  /** Whether a file is the one in the catalog, which had another name. It is read where its server tells too little. */
+  async #isSame(
+    name: string,
+    { etag, sha256 }: RemoteHead,
+    entry: CatalogEntry,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    if (sha256 !== undefined || entry.sha256 === "") return sha256 === entry.sha256 && sha256 !== "";
+    if (etag === entry.stamp) return true;
+    const body = await this.#target.server.read(name, signal);
+    return body !== undefined && (await sha256Of(body)) === entry.sha256;
+  }
+
   close(): void {}
+}
+
+/** @returns undefined from a server that does not know how to move. */
+async function movedOrUnsupported(moving: Promise<ServerMoved>): Promise<ServerMoved | undefined> {
+  try {
+    return await moving;
+  } catch (error) {
+    if (error instanceof TransferError && error.class === "unsupported") return undefined;
+    throw error;
+  }
 }
 
 function changed(path: string): TransferError {

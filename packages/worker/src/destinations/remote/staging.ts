@@ -3,10 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { baseName } from "@drover/shared/paths";
+import type { Permissions } from "@drover/shared/permissions";
 import { storedOther } from "@drover/shared/storage/remote/answer";
 import type {
   Moved,
-  Permissions,
   RemoteBase,
   RemoteHead,
   ServerNature,
@@ -197,9 +197,10 @@ export class RemoteStaging implements Staging {
       await this.discard();
       const proved = head.sha256 === undefined ? {} : ({ verifiedBy: "repr-digest" } as const);
       const unconditional = way.isBound(this.#base) ? {} : ({ unconditional: true } as const);
-      const isLost = !nature.keepsPermissions && permissionsOf(entry).mode !== undefined;
-      const permissionsLost = isLost ? ({ permissionsLost: true } as const) : {};
-      return { outcome: "copied", stamp: head.etag, ...proved, ...unconditional, ...permissionsLost };
+      const isLost = !nature.keepsPermissions && Object.keys(permissionsOf(entry)).length > 0;
+      const permissions = isLost ? ({ permissionsLost: true } as const) : {};
+      const how = { ...proved, ...unconditional, ...permissions };
+      return { outcome: "copied", stamp: head.etag, hasAccess: true, ...how };
     }
     throw replacedMeanwhile();
   }
@@ -327,10 +328,10 @@ interface Held {
   close(): void;
 }
 
-/** What the metadata of a source says of permissions. */
-function permissionsOf({ mode, headers }: SourceEntry): Permissions {
+/** The permissions that come with a file: those of its metadata where it has no others. */
+function permissionsOf({ mode, access, headers }: SourceEntry): Permissions {
   const own = mode ?? readMetadata(headers ?? {}).mode;
-  return own === undefined ? {} : { mode: own & 0o777 };
+  return { ...(own === undefined ? {} : { mode: own & 0o777 }), ...access };
 }
 
 function baseOf(head: RemoteHead | undefined): RemoteBase {
@@ -350,7 +351,8 @@ export function checkStored(
   if (head.sha256 !== undefined && head.sha256 !== sha256) throw storedOther("other bytes than were sent");
 }
 
-async function sha256Of(body: AsyncIterable<Uint8Array>): Promise<string> {
+/** SHA-256 of bytes as they come, hexadecimal. */
+export async function sha256Of(body: AsyncIterable<Uint8Array>): Promise<string> {
   const digest = createHash("sha256");
   for await (const chunk of body) digest.update(chunk);
   return digest.digest("hex");

@@ -1,8 +1,10 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
-import { decodeCatalog } from "@drover/shared/protocol/catalog-entry";
+import type { Permissions } from "@drover/shared/permissions";
+import { type CatalogEntry, decodeCatalog, isUncertain } from "@drover/shared/protocol/catalog-entry";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
-import { readMetadata } from "@drover/shared/storage/s3/metadata";
+import { readMetadata, withMode } from "@drover/shared/storage/s3/metadata";
+import { encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { WorkFile } from "../../attempt/delivery.js";
 import { encodeResumeRecord } from "../../attempt/resume-record.js";
@@ -10,6 +12,10 @@ import {
   type Before,
   changedMeanwhile,
   type Destination,
+  type FormerFile,
+  type KeptPermissions,
+  type Moved,
+  type Published,
   type Staging,
   vouchedFor,
   type WriteAttempt,
@@ -46,7 +52,8 @@ export class S3Destination implements Destination {
 
   async before(attempt: WriteAttempt): Promise<Before> {
     const { file, expected, admitted } = attempt;
-    const entry = decodeCatalog(admitted.catalog);
+    const known = decodeCatalog(admitted.catalog);
+    const entry = known && isUncertain(known) ? undefined : known;
     if (entry && !this.options.spec.checkDestination) return vouchedFor(entry, attempt);
     const nothing: Before = { entry: undefined, known: "", expected: false };
     if (!entry && expected === undefined) return nothing;
@@ -147,14 +154,94 @@ export class S3Destination implements Destination {
     const headers = await conditions.headers("remove", base);
     // The backup took time, so it may have changed.
     if (backup && !headers && !(await isThere())) return;
-    await this.#target.forget(file.name);
     lease.check();
+    await this.#target.markUncertain(file.name, decodeCatalog(admitted.catalog));
     const removed = await bucket.remove(key, lease.signal, headers);
     if (removed.is === "refused") throw changedMeanwhile(file.path);
     failpoint("removed");
   }
 
+  /** An object's mode is metadata: a copy onto itself has the new one. Owners and grants are not kept. */
+  async permit(
+    attempt: WriteAttempt,
+    { mode, owner, grants }: Permissions,
+    { stamp, sizeBytes }: CatalogEntry,
+  ): Promise<KeptPermissions> {
+    const { file, lease } = attempt;
+    const { bucket, tree, conditions, mostCopyBytes } = this.#target;
+    if (mode === undefined || sizeBytes > mostCopyBytes) return { all: false };
+    const key = tree.key(file.name);
+    try {
+      const head = await bucket.head(key, lease.signal);
+      if (!head || head.etag !== stamp) throw changedSince(file.path);
+      const base = { is: "version", etag: stamp } as const;
+      const condition = await conditions.headers("copy", base);
+      if (!condition) return { all: false };
+      lease.check();
+      const headers = {
+        ...withMode(head.headers, mode),
+        "x-amz-metadata-directive": "REPLACE",
+        "x-amz-copy-source-if-match": stamp,
+        ...condition,
+      };
+      const written = await bucket.copy(
+        key,
+        `/${encodeKey(bucket.name)}/${encodeKey(key)}`,
+        headers,
+        lease.signal,
+      );
+      if (written.is !== "written") throw changedSince(file.path);
+      return { all: owner === undefined && grants === undefined, stamp: written.etag };
+    } catch (error) {
+      if (error instanceof TransferError && error.class === "changed") await this.#target.forget(file.name);
+      throw this.#target.asDestinationError(error, file);
+    }
+  }
+
+  async move(attempt: WriteAttempt, { attempt: former, entry }: FormerFile): Promise<Moved | undefined> {
+    const { file } = attempt;
+    const { tree, bucket } = this.#target;
+    if (this.#backup) return undefined;
+    const { signal } = attempt.lease;
+    const known = decodeCatalog(attempt.admitted.catalog);
+    const target = await this.#head(file);
+    const source = await bucket.head(tree.key(former.file.name), signal);
+    // An attempt before this one may have copied it: equal ETags mean equal bytes, or equal parts.
+    const isThere = target?.etag === entry.stamp && target.sizeBytes === entry.sizeBytes;
+    if (!source) return isThere ? { stamp: target.etag } : undefined;
+    if (source.etag !== entry.stamp) return undefined;
+    if (target && !isThere && target.etag !== known?.stamp) return undefined;
+    former.lease.check();
+    await this.#target.markUncertain(file.name, known);
+    await this.#target.markUncertain(former.file.name, entry);
+    let published: Published = { outcome: "unchanged", stamp: entry.stamp };
+    if (!isThere) {
+      const staging = new S3Staging(new DestinationObject(this.#target, attempt, target?.etag));
+      try {
+        const opened = await this.#objectOf(former.file).open("", signal);
+        if (opened.is !== "body" || !opened.copy || opened.entry.strongEtag !== entry.stamp) return undefined;
+        const received = await staging.receiveCopy(opened, { ...opened.copy, exact: true });
+        published = await staging.publish(received, opened.entry);
+        delete attempt.record.upload;
+      } catch (error) {
+        await staging.discard();
+        delete attempt.record.upload;
+        throw error;
+      } finally {
+        staging.close();
+      }
+      failpoint("linked");
+    }
+    await this.remove(former, entry.stamp);
+    const { stamp, unconditional } = published;
+    return { stamp, ...(unconditional ? { unconditional } : {}) };
+  }
+
   close(): void {
     this.#closing.abort();
   }
+}
+
+function changedSince(path: string): TransferError {
+  return new TransferError("changed", `${path} changed since it was copied`, { verdict: "ok" });
 }

@@ -1,4 +1,5 @@
 import type { ErrorClass } from "@drover/shared/errors";
+import { readMetadata, withMode } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { ResumeRecord } from "../../attempt/resume-record.js";
 import { readBeginning } from "../beginning.js";
@@ -28,7 +29,7 @@ export class S3Staging implements Staging {
   }
 
   async receive(opened: OpenedBody, source: Source | undefined): Promise<Received> {
-    if (opened.copy) return await this.receiveCopy(opened, opened.copy);
+    if (opened.copy) return await this.receiveCopy(opened, withAskedMode(opened.copy, opened.entry.mode));
     const { ended, chunks } = await readBeginning(opened, this.object.attempt);
     const ofFile = source !== undefined;
     return this.#hold(
@@ -88,4 +89,10 @@ export class S3Staging implements Staging {
   close(): void {
     this.keep();
   }
+}
+
+/** A copy that is to have other permission bits than its source. */
+function withAskedMode(copy: ServerCopy, mode: number | undefined): ServerCopy {
+  if (mode === undefined || mode === readMetadata(copy.headers).mode) return copy;
+  return { ...copy, headers: withMode(copy.headers, mode), replaces: true, exact: true };
 }

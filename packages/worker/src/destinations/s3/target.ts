@@ -1,4 +1,5 @@
 import { catalogKey } from "@drover/shared/protocol/catalog";
+import { type CatalogEntry, encodeCatalog, markUncertain } from "@drover/shared/protocol/catalog-entry";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
@@ -62,6 +63,14 @@ export class S3Target {
     const { redis, keys } = this.options;
     const known = this.tree.catalogName(name);
     await redis.hdel(catalogKey(keys, this.tree.id, known), known);
+  }
+
+  /** Has the catalog not vouch any more for a file that is about to be moved, removed or replaced. */
+  async markUncertain(name: string, entry: CatalogEntry | undefined): Promise<void> {
+    if (!entry) return;
+    const { redis, keys } = this.options;
+    const known = this.tree.catalogName(name);
+    await redis.hset(catalogKey(keys, this.tree.id, known), known, encodeCatalog(markUncertain(entry)));
   }
 
   /** @see destinationError */

@@ -1,6 +1,6 @@
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { etagMd5 } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, keptHeaders } from "@drover/shared/storage/s3/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { DestinationObject } from "../object.js";
@@ -37,12 +37,16 @@ export class ServerSideCopy extends Publication {
   async write(condition: Headers, { sizeBytes }: Received): Promise<Written> {
     const { target, key, lease } = this.object;
     const { copy, etag } = this;
-    const headers = { "x-amz-copy-source-if-match": etag, ...condition };
+    const metadata = copy.replaces
+      ? { ...keptHeaders(copy.headers), "x-amz-metadata-directive": "REPLACE" }
+      : {};
+    const headers = { ...metadata, "x-amz-copy-source-if-match": etag, ...condition };
     const written = await target.bucket.copy(key, copy.source, headers, lease.signal);
     if (written.is !== "written") return written;
     // Some services ignore the condition on the source.
     const head = await target.bucket.head(key, lease.signal);
-    const plain = etagMd5({ ...copy.headers }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
+    const plain =
+      etagMd5({ ...copy.headers, etag }) !== undefined && etagMd5(head?.headers ?? {}) !== undefined;
     if (head?.sizeBytes !== sizeBytes || head.etag !== written.etag) throw replacedMeanwhile();
     if (plain && head.etag !== etag) throw replacedMeanwhile();
     return written;
