@@ -93,7 +93,9 @@ export async function carrySteps(
   };
   const followed = await handle.follow(withSettled(events, settled), signal);
   await store.dropConflicts(solved);
-  if (followed.end === "done" || followed.end === "cancelled") {
+  const isOver = followed.end === "done" || followed.end === "cancelled";
+  // Whoever has taken the pair for dead notes what becomes of it.
+  if (isOver && (await session.isHeld())) {
     record.generation++;
     await writeMarkers(record, sides, record.marked ?? [], signal);
     record.lastEndedMs = Date.now();

@@ -49,6 +49,8 @@ export interface PairSession {
   planned: PlannedRun & { spec: { pair: NonNullable<RunSpec["pair"]> } };
   /** Aborted when it is to stop, and when another process has taken the pair. */
   signal: AbortSignal;
+  /** Whether nobody else has taken the pair. */
+  isHeld(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -69,12 +71,11 @@ export async function openPairSession(
   const local = planned.spec.root;
   const remote = remoteOf(planned.spec);
   checkApart(local, remote, request);
-  const known = await findPair(engine, local, remote, planned.spec);
-  const record = known ?? newPair(local, remote, planned.spec);
-  const store = new PairStore(redis, keys, record.id);
   const stop = new AbortController();
   const signal = AbortSignal.any([asked, stop.signal]);
-  const lease = await PairLease.take(redis, keys.pair(record.id, "lease"), request.waitMs, () =>
+  // By the sides, since two processes may sync them for the first time.
+  const leaseKey = keys.pair(shortHash(local, remote, endpointOf(remote, planned.spec)), "lease");
+  const lease = await PairLease.take(redis, leaseKey, request.waitMs, () =>
     stop.abort(new Error("another process has taken the pair")),
   );
   const sides: PairSides = {
@@ -86,6 +87,9 @@ export async function openPairSession(
     await lease.release();
   };
   try {
+    const record =
+      (await findPair(engine, local, remote, planned.spec)) ?? newPair(local, remote, planned.spec);
+    const store = new PairStore(redis, keys, record.id);
     const marked = markedSides(request.terms);
     const { adopt } = request;
     const adopts = await takeUp(engine, { record, store, sides }, { marked, adopt, signal });
@@ -100,7 +104,19 @@ export async function openPairSession(
       ...(request.suffixed ? { suffixed: true } : {}),
     };
     const spec = { ...planned.spec, pair };
-    return { record, store, sides, marked, adopts, runId, planned: { ...planned, spec }, signal, close };
+    const isHeld = () => lease.isHeld();
+    return {
+      record,
+      store,
+      sides,
+      marked,
+      adopts,
+      runId,
+      planned: { ...planned, spec },
+      signal,
+      isHeld,
+      close,
+    };
   } catch (error) {
     await close();
     throw error;
