@@ -12,6 +12,8 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
        bench/run.sh service                       requests per second of the HTTP service
        bench/run.sh catalog                       what the catalog costs
        bench/run.sh s3                            at an S3 service: against rclone and the AWS CLI
+       bench/run.sh bisync                        both ways with an S3 service: against rclone bisync
+       bench/run.sh file-manager                  from an S3 service into a file manager: against rclone
 
   small      10,000 files of 10 KB over HTTP, against rclone and aria2c
   big        one file of 1 GiB with its SHA-256 checked, against curl
@@ -26,6 +28,8 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
   service  GET of a run, POST of one file, POST of 10,000; BENCH_SECONDS=10, ROUNDS=3
   s3                10,000 objects of 10 KB down, again, and up, and one of 1 GiB both ways; needs the AWS CLI, and
                     Ceph where DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET name no other service
+  bisync            20,000 files (BENCH_FILES) for the first time, 100 changes on each side, nothing changed
+  file-manager      20,000 objects (BENCH_FILES) by HTTP into a directory: drover file-manager, and rclone serve webdav
   catalog           bytes of Redis per file, files compared per second, and two exports told apart
 
 Environment:
@@ -57,6 +61,7 @@ listing=()
 service=()
 catalog=()
 s3=()
+bisync=()
 for arg in "$@"; do
   case $arg in
     small | big | unchanged) parts+=("$arg") ;;
@@ -66,6 +71,7 @@ for arg in "$@"; do
     service) service=(service) ;;
     catalog) catalog=(catalog) ;;
     s3) s3=(s3) ;;
+    bisync | file-manager) bisync+=("$arg") ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 64 ;;
   esac
@@ -166,7 +172,7 @@ trap '[ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' INT TERM
 drive() {
   local wrap=()
   # Uses the given service, or starts one.
-  if [ "$1" = s3.mjs ] && [ -z "${DROVER_TEST_S3_ENDPOINT:-}" ]; then wrap=("$root/tests/harness/ceph.sh"); fi
+  if [[ "$1" =~ ^(s3|bisync)[.]mjs$ ]] && [ -z "${DROVER_TEST_S3_ENDPOINT:-}" ]; then wrap=("$root/tests/harness/ceph.sh"); fi
   "$root/scripts/with-node.sh" "${wrap[@]}" node "$root/bench/$1" "${@:2}" 9>&- &
   driver=$!
   while true; do
@@ -179,3 +185,4 @@ drive() {
 [ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"
 [ "${#catalog[@]}" = 0 ] || drive catalog.mjs
 [ "${#s3[@]}" = 0 ] || drive s3.mjs
+for part in "${bisync[@]}"; do drive bisync.mjs "$part"; done
