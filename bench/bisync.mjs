@@ -80,10 +80,11 @@ const drover = (...words) => [
 ];
 const nameOf = (at) => join(`d${String(at % 100).padStart(2, "0")}`, `f${String(at).padStart(6, "0")}`);
 
-function fill(local) {
+/** @param sizeBytes of each file, about. */
+function fill(local, sizeBytes = 1_000) {
   emptyDir(local);
   for (let at = 0; at < 100; at++) mkdirSync(join(local, `d${String(at).padStart(2, "0")}`));
-  for (let at = 0; at < files; at++) writeFileSync(join(local, nameOf(at)), `${at} ${"x".repeat(1_000)}`);
+  for (let at = 0; at < files; at++) writeFileSync(join(local, nameOf(at)), `${at} ${"x".repeat(sizeBytes)}`);
 }
 
 const tools = {
@@ -181,6 +182,7 @@ async function startServer(command, port) {
 
 async function intoFileManagers() {
   const rows = [];
+  fill(tools.rclone.local, 10_000);
   await measured("rclone, to fill", rclone("copy", tools.rclone.local, remote("source")));
   for (let round = 1; round <= rounds; round++) {
     for (const name of ["rclone", "drover"]) {
@@ -190,7 +192,16 @@ async function intoFileManagers() {
       const serves =
         name === "rclone"
           ? ["rclone", "--config", "/dev/null", "serve", "webdav", served, "--addr", `127.0.0.1:${port}`]
-          : [...droverCommand(), "file-manager", "--root", served, "--port", String(port), "--insecure"];
+          : [
+              ...droverCommand(),
+              "file-manager",
+              "--root",
+              served,
+              "--port",
+              String(port),
+              "--durability",
+              "none",
+            ];
       const server = await startServer(serves, port);
       try {
         const command =
