@@ -5,6 +5,7 @@ import { failuresPage } from "./failures.js";
 import { filesPage } from "./files.js";
 import { hostsPage } from "./hosts.js";
 import { overviewPage } from "./overview.js";
+import { pairPage, pairsPage } from "./pairs.js";
 import { runPage } from "./run.js";
 import { runsPage } from "./runs.js";
 import { workersPage } from "./workers.js";
@@ -13,12 +14,14 @@ import { workersPage } from "./workers.js";
 export const PAGES: readonly Page[] = [
   overviewPage,
   runsPage,
+  pairsPage,
   hostsPage,
   workersPage,
   eventsPage,
   auditPage,
   entryPage,
   runPage,
+  pairPage,
   filesPage,
   failuresPage,
 ];
