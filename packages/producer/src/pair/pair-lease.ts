@@ -61,6 +61,11 @@ export class PairLease {
     return (await this.redis.eval(IF_MINE, 1, this.key, this.token, ms)) === 1;
   }
 
+  /** Whether it was not taken by another process, which took this one for dead. */
+  isHeld(): Promise<boolean> {
+    return this.#ifMine(LEASE_MS);
+  }
+
   async release(): Promise<void> {
     clearInterval(this.#timer);
     await this.#ifMine(0);

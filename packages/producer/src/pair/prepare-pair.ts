@@ -72,14 +72,26 @@ export async function preparePair(
   const local = planned.spec.root;
   const remote = remoteOf(planned.spec);
   checkApart(local, remote, request);
-  const known = await findPair(engine, local, remote, planned.spec);
-  const record = known ?? newPair(local, remote, planned.spec);
-  const store = new PairStore(redis, keys, record.id);
   const stop = new AbortController();
   const within = AbortSignal.any([signal, stop.signal]);
-  const lease = await PairLease.take(redis, keys.pair(record.id, "lease"), request.waitMs, () =>
-    stop.abort(new Error("another process has taken the pair")),
-  );
+  const take = (id: string) =>
+    PairLease.take(redis, keys.pair(id, "lease"), request.waitMs, () =>
+      stop.abort(new Error("another process has taken the pair")),
+    );
+  // First that of the two sides, which may be no pair yet: two processes must not make two pairs of them.
+  const sidesLease = await take(shortHash("sides", local, remote, endpointOf(remote, planned.spec)));
+  const { id } = (await findPair(engine, local, remote, planned.spec)) ?? newPair(local, remote, planned.spec);
+  const store = new PairStore(redis, keys, id);
+  let lease: PairLease;
+  try {
+    lease = await take(id);
+  } catch (error) {
+    await sidesLease.release();
+    throw error;
+  }
+  // Whoever had it may have changed the record.
+  const known = await store.record();
+  const record = known ?? { ...newPair(local, remote, planned.spec), id };
   const sides: PairSides = {
     local: openSide(local, planned.spec, within),
     remote: openSide(remote, planned.spec, within),
@@ -89,6 +101,7 @@ export async function preparePair(
     plan?.close();
     await Promise.all([sides.local.close(), sides.remote.close()]);
     await lease.release();
+    await sidesLease.release();
   };
   try {
     const marked = markedSides(request.terms);
@@ -131,7 +144,10 @@ export async function preparePair(
         }
         await begin(record, { store, plan: plan as PairPlan, sides, marked, runId, isAdopted }, within);
       },
-      end: () => end(record, { store, plan: plan as PairPlan, sides, marked }, signal),
+      async end() {
+        // Whoever has taken the pair for dead notes what becomes of it.
+        if (await lease.isHeld()) await end(record, { store, plan: plan as PairPlan, sides, marked }, signal);
+      },
       close,
     };
   } catch (error) {

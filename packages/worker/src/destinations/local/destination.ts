@@ -6,7 +6,14 @@ import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry"
 import type { RunSpec } from "@drover/shared/run";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
-import { type Before, type Destination, type Refuse, vouchedFor, type WriteAttempt } from "../destination.js";
+import {
+  type Before,
+  type Destination,
+  notAsItMustBe,
+  type Refuse,
+  vouchedFor,
+  type WriteAttempt,
+} from "../destination.js";
 import { LocalBackup } from "./backup.js";
 import { LocalRemoval } from "./removal.js";
 import { LocalStaging } from "./staging.js";
@@ -74,11 +81,16 @@ export class LocalDestination implements Destination {
     }
   }
 
-  async remove({ file, lease, admitted, terms }: WriteAttempt, stamp: string): Promise<void> {
+  async remove({ file, lease, admitted, terms, must }: WriteAttempt, stamp: string): Promise<void> {
     const removal = new LocalRemoval(this.tree, file.name, stamp, lease.key, lease.fence);
     try {
       removal.adopt(admitted.predecessors);
-      if (removal.take(() => lease.check())) {
+      const lastLook = () => {
+        lease.check();
+        const whole = must?.is === "version" ? must.whole : undefined;
+        if (whole !== undefined && removal.wholeStamp() !== whole) throw notAsItMustBe(file.path);
+      };
+      if (removal.take(lastLook)) {
         failpoint("taken");
         await removal.finish(this.#backupFor(removal), terms.durable);
       }
