@@ -3,7 +3,7 @@ import { BACKUPS, DIRECTIONS, type PairTerms, type Side, STRATEGIES } from "@dro
 import { RunLostError } from "@drover/shared/protocol/backlog";
 import { Rng } from "../../chaos/rng.js";
 import { beforeSteps, type Step } from "./steps.js";
-import { type Edit, FakeTree, type QuickTree, type UserTree } from "./trees.js";
+import { BucketTree, type Edit, FakeTree, type QuickTree, type UserTree } from "./trees.js";
 import type { PairWorld, Told } from "./world.js";
 
 const NAMES = ["a.txt", "b", "d/c.txt", "d/e/f.md", "g.tar.gz", ".h"];
@@ -52,6 +52,8 @@ export class PairHistory {
   readonly #owed = new Set<string>();
   /** What the users of each side made of it, where nobody else may. */
   readonly #own: Record<Side, Map<string, string>> = { local: new Map(), remote: new Map() };
+  /** Edits of a real service that were begun while a sync went on. */
+  readonly #late: Promise<void>[] = [];
   /** Whether the ancestor was lost, or is another's. */
   #forgotten = false;
 
@@ -153,14 +155,18 @@ export class PairHistory {
   #quickEdit(how?: Edit): void {
     const name = this.#rng.pick(NAMES);
     const side = this.#sideFor(name);
-    const tree = this.tree(side) as QuickTree;
-    const before = tree.read(name);
+    const tree = this.tree(side);
+    if (tree instanceof BucketTree) {
+      this.#late.push(this.#edit(side, name, this.#rng.chance(0.25) ? "remove" : "write"));
+      return;
+    }
+    const before = (tree as QuickTree).read(name);
     if (before === undefined && how !== undefined) return;
     const what = how === undefined && this.#rng.chance(0.25) ? "remove" : "write";
     const planned = this.#plan(side, name, what, before, undefined, how);
     if (!planned) return;
-    if (planned.text === undefined) tree.remove(name);
-    else tree.write(name, planned.text, planned.how);
+    if (planned.text === undefined) void tree.remove(name);
+    else void tree.write(name, planned.text, planned.how);
   }
 
   #plan(
@@ -273,6 +279,7 @@ export class PairHistory {
   }
 
   async #check(): Promise<void> {
+    await Promise.all(this.#late.splice(0));
     const { local, remote } = await this.#both();
     const { direction } = this.terms;
     const kept = new Set([...local.values(), ...remote.values(), ...(await this.world.backups())]);
