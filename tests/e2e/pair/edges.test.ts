@@ -107,6 +107,19 @@ it("numbers a conflict copy whose name other bytes have", async () => {
   expect(Object.fromEntries(await remote.all())).toEqual(all);
 });
 
+it("gives a conflict copy that is replaced itself another name", async () => {
+  const { world, local, remote } = await open();
+  const terms: PairTerms = { ...TERMS, direction: "push" };
+  remote.write("a", "remote", "rename");
+  local.write("a", "local", "rename");
+  await world.sync(terms);
+  const [copy = ""] = [...(await remote.all()).keys()].filter((name) => name !== "a");
+  local.write(copy, "other", "rename");
+  await world.sync(terms);
+  expect(remote.read(copy)).toBe("other");
+  expect([...(await remote.all()).values()].sort()).toEqual(["local", "other", "remote"]);
+});
+
 it("does not wait for the lease of a process of this machine that was killed", async () => {
   const { world, local, remote } = await open("directory");
   local.write("a", "version 1", "rename");

@@ -80,7 +80,8 @@ export async function preparePair(
     );
   // First that of the two sides, which may be no pair yet: two processes must not make two pairs of them.
   const sidesLease = await take(shortHash("sides", local, remote, endpointOf(remote, planned.spec)));
-  const { id } = (await findPair(engine, local, remote, planned.spec)) ?? newPair(local, remote, planned.spec);
+  const { id } =
+    (await findPair(engine, local, remote, planned.spec)) ?? newPair(local, remote, planned.spec);
   const store = new PairStore(redis, keys, id);
   let lease: PairLease;
   try {
@@ -146,7 +147,8 @@ export async function preparePair(
       },
       async end() {
         // Whoever has taken the pair for dead notes what becomes of it.
-        if (await lease.isHeld()) await end(record, { store, plan: plan as PairPlan, sides, marked }, signal);
+        const begun = { store, plan: plan as PairPlan, sides, marked, generation };
+        if (await lease.isHeld()) await end(record, begun, signal);
       },
       close,
     };
@@ -294,8 +296,9 @@ async function begin(
   if (plan.steps.count > 0 || isFirst || isAdopted) {
     record.lastRun = runId;
     delete record.lastEndedMs;
-    await store.setRecord(record);
+    // A pair that is recorded has its markers, whenever this process is killed.
     if (isFirst || isAdopted) await writeMarkers(record, sides, marked, signal);
+    await store.setRecord(record);
   }
   if (plan.steps.count > 0) await store.beginUndo(runId);
   let notes: [string, Ancestor | undefined][] = [];
@@ -317,11 +320,12 @@ async function begin(
 
 async function end(
   record: PairRecord,
-  { store, plan, sides, marked }: Begun,
+  { store, plan, sides, marked, generation }: Begun & { generation: number },
   signal: AbortSignal,
 ): Promise<void> {
-  if (plan.steps.count > 0) {
-    record.generation++;
+  // A run that broke off may have written markers alone.
+  if (plan.steps.count > 0 || generation > record.generation) {
+    record.generation = Math.max(generation, record.generation) + 1;
     await writeMarkers(record, sides, marked, signal);
   }
   record.lastEndedMs = Date.now();
