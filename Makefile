@@ -39,7 +39,7 @@ check: setup ## Lint, formatting, types and shell scripts: what CI runs
 bench: setup ## Measure throughput
 	@$(RUN) bench/run.sh
 
-chaos: setup ## Play seeds with a fleet under fire (SEED=1 MINUTES=10)
+chaos: setup ## Play seeds with a fleet under fire, and with two-way syncs (SEED=1 MINUTES=10 WHAT=pairs)
 	@$(RUN) scripts/chaos.sh
 
 mirror-demo: setup ## Keep a bucket in a file manager and watch it happen, without containers

@@ -1,8 +1,11 @@
+import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
 import { join } from "node:path";
+import { conflictName } from "@drover/shared/pair/conflict-name";
 import type { PairTerms } from "@drover/shared/pair/decide";
 import { afterEach, describe, expect, it } from "vitest";
 import { FakeS3 } from "../../harness/fake-s3.js";
-import { beforeFsCalls } from "../../harness/pair/fs-hook.js";
+import { beforeSteps } from "../../harness/pair/steps.js";
 import { DirectoryTree, type Edit, FakeTree, type QuickTree } from "../../harness/pair/trees.js";
 import { PairWorld } from "../../harness/pair/world.js";
 
@@ -63,6 +66,60 @@ it("does not let a deleted conflict copy come back", async () => {
   expect([...(await local.all()).keys()]).toEqual(["a"]);
 });
 
+it.each(["replaced", "deleted"])("sees an edit that keeps size and time of what is %s", async (what) => {
+  const terms: PairTerms = { ...TERMS, backups: "none" };
+  const { world, local, remote } = await open();
+  local.write("a", "version 1", "rename");
+  local.write("b", "stays", "rename");
+  await world.sync(terms);
+  if (what === "replaced") remote.write("a", "version 2", "rename");
+  else remote.remove("a");
+  let isEdited = false;
+  await beforeSteps(
+    { roots: [local.root], s3: undefined },
+    ({ name, paths }) => {
+      // A staged file, or the directory that a file is taken away to.
+      if (isEdited || !/openSync|mkdirSync/.test(name) || !/\/\.drover-(?!pair)/.test(paths[0] ?? "")) return;
+      isEdited = true;
+      local.write("a", "version 3", "keeping-mtime");
+    },
+    () => world.sync(terms),
+  );
+  expect(isEdited).toBe(true);
+  await world.sync(terms);
+  const all = await local.all();
+  expect([...all.values()]).toContain("version 3");
+  expect(await remote.all()).toEqual(all);
+});
+
+it("numbers a conflict copy whose name other bytes have", async () => {
+  const { world, local, remote } = await open();
+  remote.write("a", "remote", "rename");
+  local.write("a", "local", "rename");
+  const { mtimeMs } = statSync(join(local.root, "a"));
+  const sha256 = createHash("sha256").update("local").digest("hex");
+  const taken = conflictName("a", { side: "local", mtimeMs, sha256 });
+  remote.write(taken, "other", "rename");
+  await world.sync(TERMS);
+  await world.sync(TERMS);
+  const all = { a: "remote", [taken]: "other", [`${taken}-2`]: "local" };
+  expect(Object.fromEntries(await local.all())).toEqual(all);
+  expect(Object.fromEntries(await remote.all())).toEqual(all);
+});
+
+it("gives a conflict copy that is replaced itself another name", async () => {
+  const { world, local, remote } = await open();
+  const terms: PairTerms = { ...TERMS, direction: "push" };
+  remote.write("a", "remote", "rename");
+  local.write("a", "local", "rename");
+  await world.sync(terms);
+  const [copy = ""] = [...(await remote.all()).keys()].filter((name) => name !== "a");
+  local.write(copy, "other", "rename");
+  await world.sync(terms);
+  expect(remote.read(copy)).toBe("other");
+  expect([...(await remote.all()).values()].sort()).toEqual(["local", "other", "remote"]);
+});
+
 it("does not wait for the lease of a process of this machine that was killed", async () => {
   const { world, local, remote } = await open("directory");
   local.write("a", "version 1", "rename");
@@ -113,7 +170,7 @@ const EVERY = Number(process.env.EVERY ?? 50);
 
 describe.for(["s3", "directory"] as const)("a directory and %s", (kind) => {
   it.for(Object.keys(SITUATIONS))(
-    "loses no edit before any call of the file system: %s",
+    "loses no edit before any call of the file system or request: %s",
     { timeout: 3_600_000 },
     async (situation) => {
       const terms: PairTerms[] = [
@@ -138,7 +195,13 @@ describe.for(["s3", "directory"] as const)("a directory and %s", (kind) => {
               all.world,
             );
             const trees = { world, local: world.local as DirectoryTree, remote: world.remote as QuickTree };
-            const sweep = { situation, side, how, call, terms: terms[call % terms.length] as PairTerms };
+            const sweep = {
+              situation,
+              side,
+              how,
+              call,
+              terms: terms[(at + Math.floor(call / EVERY)) % terms.length] as PairTerms,
+            };
             if (!(await editedAt(trees, sweep))) break;
           }
     },
@@ -153,6 +216,8 @@ interface Sweep {
   terms: PairTerms;
 }
 
+let edits = 0;
+
 /** @returns whether the sync made that many calls. */
 async function editedAt(trees: Trees, { situation, side, how, call, terms }: Sweep): Promise<boolean> {
   const { world, local, remote } = trees;
@@ -165,10 +230,11 @@ async function editedAt(trees: Trees, { situation, side, how, call, terms }: Swe
   let calls = 0;
   let said = "";
   let edited: string | undefined;
-  const roots = [local.root, remote.root];
-  await beforeFsCalls(
+  const s3 = remote instanceof FakeTree ? remote.s3 : undefined;
+  await beforeSteps(
+    { roots: [local.root, remote.root], s3 },
     ({ name: called, paths }) => {
-      if (!paths.some((path) => roots.some((root) => path.startsWith(root))) || ++calls !== call) return;
+      if (++calls !== call) return;
       said = `${called} ${paths}`;
       // The moment before a rename over another file is the one that nothing can be done about.
       if (
@@ -181,7 +247,7 @@ async function editedAt(trees: Trees, { situation, side, how, call, terms }: Swe
       if (tree.read(name) === undefined && called === "renameSync") return;
       if (how === "remove") tree.remove(name);
       else {
-        edited = `edit on ${side}: ${how} ${call}`.padEnd(tree.read(name)?.length ?? 0, ".");
+        edited = `e${edits++}`.padEnd(tree.read(name)?.length ?? 0, ".");
         tree.write(name, edited, how);
       }
     },

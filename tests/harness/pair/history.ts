@@ -1,8 +1,9 @@
 import { basename } from "node:path";
 import { BACKUPS, DIRECTIONS, type PairTerms, type Side, STRATEGIES } from "@drover/shared/pair/decide";
+import { RunLostError } from "@drover/shared/protocol/backlog";
 import { Rng } from "../../chaos/rng.js";
-import { beforeFsCalls, type FsCall } from "./fs-hook.js";
-import type { Edit, QuickTree, UserTree } from "./trees.js";
+import { beforeSteps, type Step } from "./steps.js";
+import { BucketTree, type Edit, FakeTree, type QuickTree, type UserTree } from "./trees.js";
 import type { PairWorld, Told } from "./world.js";
 
 const NAMES = ["a.txt", "b", "d/c.txt", "d/e/f.md", "g.tar.gz", ".h"];
@@ -51,6 +52,8 @@ export class PairHistory {
   readonly #owed = new Set<string>();
   /** What the users of each side made of it, where nobody else may. */
   readonly #own: Record<Side, Map<string, string>> = { local: new Map(), remote: new Map() };
+  /** Edits of a real service that were begun while a sync went on. */
+  readonly #late: Promise<void>[] = [];
   /** Whether the ancestor was lost, or is another's. */
   #forgotten = false;
 
@@ -152,14 +155,18 @@ export class PairHistory {
   #quickEdit(how?: Edit): void {
     const name = this.#rng.pick(NAMES);
     const side = this.#sideFor(name);
-    const tree = this.tree(side) as QuickTree;
-    const before = tree.read(name);
+    const tree = this.tree(side);
+    if (tree instanceof BucketTree) {
+      this.#late.push(this.#edit(side, name, this.#rng.chance(0.25) ? "remove" : "write"));
+      return;
+    }
+    const before = (tree as QuickTree).read(name);
     if (before === undefined && how !== undefined) return;
     const what = how === undefined && this.#rng.chance(0.25) ? "remove" : "write";
     const planned = this.#plan(side, name, what, before, undefined, how);
     if (!planned) return;
-    if (planned.text === undefined) tree.remove(name);
-    else tree.write(name, planned.text, planned.how);
+    if (planned.text === undefined) void tree.remove(name);
+    else void tree.write(name, planned.text, planned.how);
   }
 
   #plan(
@@ -218,21 +225,16 @@ export class PairHistory {
     this.#checkReport(before, await this.#both(), told);
   }
 
-  /** Edits between any two calls of the file system, and requests. */
-  async #syncWhileEdited(lost = false): Promise<void> {
+  /** Edits between any two calls of the file system, or requests. */
+  async #syncWhileEdited(): Promise<void> {
     const rng = this.#rng;
     let edits = rng.int(1, 4);
     const chance = rng.pick([0.02, 0.1, 0.3]);
-    const roots = [this.tree("local").root, this.tree("remote").root];
-    let leases = lost ? 1 : 0;
+    const [local, remote] = [this.tree("local"), this.tree("remote")];
     this.#say("a sync while users edit");
-    await beforeFsCalls(
+    await beforeSteps(
+      { roots: [local.root, remote.root], s3: remote instanceof FakeTree ? remote.s3 : undefined },
       (call) => {
-        if (!call.paths.some((path) => roots.some((root) => path.startsWith(root)))) return;
-        if (leases > 0 && rng.chance(0.1)) {
-          leases--;
-          void this.world.dropLease();
-        }
         if (edits === 0 || !rng.chance(chance)) return;
         edits--;
         const how = isOverwriting(call) ? "in-place" : undefined;
@@ -243,11 +245,23 @@ export class PairHistory {
     );
   }
 
+  /** One waits for the other, or takes it for dead. */
   async #twoSyncs(): Promise<void> {
-    this.#say("two syncs at once");
+    const loses = this.#rng.chance(0.5);
+    this.#say(`two syncs at once${loses ? ", and the first one loses its lease" : ""}`);
+    let left = loses ? this.#rng.int(1, 60) : 0;
+    const [local, remote] = [this.tree("local"), this.tree("remote")];
     const second = { adopt: this.#forgotten };
-    const syncs = [this.#sync(), this.world.sync(this.terms, second)];
-    for (const each of await Promise.allSettled(syncs)) if (each.status === "rejected") throw each.reason;
+    const ended = await beforeSteps(
+      { roots: [local.root, remote.root], s3: remote instanceof FakeTree ? remote.s3 : undefined },
+      () => {
+        if (left > 0 && --left === 0) void this.world.dropLease();
+      },
+      () => Promise.allSettled([this.#sync(), this.world.sync(this.terms, second)]),
+    );
+    // Whose lease is lost is told so.
+    for (const each of ended)
+      if (each.status === "rejected" && !(loses && each.reason instanceof RunLostError)) throw each.reason;
   }
 
   async #syncKilled(): Promise<void> {
@@ -265,6 +279,7 @@ export class PairHistory {
   }
 
   async #check(): Promise<void> {
+    await Promise.all(this.#late.splice(0));
     const { local, remote } = await this.#both();
     const { direction } = this.terms;
     const kept = new Set([...local.values(), ...remote.values(), ...(await this.world.backups())]);
@@ -376,7 +391,7 @@ export class PairHistory {
   }
 }
 
-function isOverwriting({ name, paths }: FsCall): boolean {
+function isOverwriting({ name, paths }: Step): boolean {
   // The only moment that nothing can be done about is that before a rename: see docs/bisync.md.
   return name === "renameSync" && !/\.drover-/.test(basename(paths[1] ?? ""));
 }

@@ -4,7 +4,7 @@ import { filesBelow } from "../drover.js";
 import type { FakeS3 } from "../fake-s3.js";
 import type { TestS3 } from "../s3.js";
 
-// Users do not run into the faults that are put in the way of Drover: see fs-hook.ts.
+// Users do not run into the faults that are put in the way of Drover: see steps.ts.
 const { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } = { ...fs };
 
 /** How somebody edits a file: writes into it, or writes another one and renames it, as editors do. */

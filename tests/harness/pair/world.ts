@@ -1,13 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { PairRequest } from "@drover/producer/pair/prepare-pair";
+import type { PairRequest } from "@drover/producer/pair/pair-session";
 import { type PairResult, syncPair } from "@drover/producer/pair/sync-pair";
 import { planRun } from "@drover/producer/runs/plan";
 import { SILENT } from "@drover/producer/runs/run-handle";
 import { type Engine, openEngine } from "@drover/shared/engine";
 import type { Outcome } from "@drover/shared/outcome";
 import type { PairTerms } from "@drover/shared/pair/decide";
-import { allPairs } from "@drover/shared/pair/store";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import { DroverProcess, filesBelow } from "../drover.js";
 import type { UserTree } from "./trees.js";
@@ -146,7 +145,8 @@ export class PairWorld {
   /** As if another process had taken the pair for dead. */
   async dropLease(): Promise<void> {
     const { redis, keys } = this.engine;
-    for (const { id } of await allPairs(redis, keys)) await redis.del(keys.pair(id, "lease"));
+    const leases = await redis.keys(`${keys.pair("*", "lease").replace(/[{}]/g, "?")}`);
+    if (leases.length > 0) await redis.del(leases);
   }
 
   /** All that Redis knows, to be restored later. */

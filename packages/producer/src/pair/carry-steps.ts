@@ -57,20 +57,19 @@ export async function carrySteps(
     record.generation = adopts;
   }
   record.terms = planned.spec.pair;
+  if (unmarked.length > 0) {
+    // Before the record: a pair that is recorded has its markers, whenever this process is killed.
+    await writeMarkers(record, sides, unmarked, signal);
+    record.marked = [...new Set([...(record.marked ?? []), ...unmarked])];
+  }
   if (steps.count > 0 || isFirst) {
     record.lastRun = runId;
     delete record.lastEndedMs;
-    await store.setRecord(record);
   }
-  if (unmarked.length > 0) {
-    await writeMarkers(record, sides, unmarked, signal);
-    record.marked = [...new Set([...(record.marked ?? []), ...unmarked])];
-    await store.setRecord(record);
-  }
+  await store.setRecord(record);
   if (notes) await setNotes(session, notes);
   if (steps.count === 0) {
-    record.lastEndedMs = Date.now();
-    await store.setRecord(record);
+    await noteEnd(session, false);
     return { run: undefined, counts: undefined, end: "done" };
   }
   await store.beginUndo(runId);
@@ -96,10 +95,7 @@ export async function carrySteps(
   const isOver = followed.end === "done" || followed.end === "cancelled";
   // Whoever has taken the pair for dead notes what becomes of it.
   if (isOver && (await session.isHeld())) {
-    record.generation++;
-    await writeMarkers(record, sides, record.marked ?? [], signal);
-    record.lastEndedMs = Date.now();
-    await store.setRecord(record);
+    await noteEnd(session, true);
     await pruneBackups(session, options.keepBackupsMs ?? KEEP_BACKUPS_MS, (message) => events.warn(message));
   }
   return { run: handle.run.id, counts: followed.counts, end: followed.end };
@@ -123,6 +119,18 @@ function withSettled(events: RunEvents, settled: RunEvents["settled"]): RunEvent
     settled,
     warn: (message) => events.warn(message),
   };
+}
+
+/** Notes that a sync has ended. @param hasWritten whether it may have changed a side. */
+async function noteEnd(session: PairSession, hasWritten: boolean): Promise<void> {
+  const { record, store, sides, generation, signal } = session;
+  // A run that broke off may have written markers alone.
+  if (hasWritten || generation > record.generation) {
+    record.generation = Math.max(generation, record.generation) + 1;
+    await writeMarkers(record, sides, record.marked ?? [], signal);
+  }
+  record.lastEndedMs = Date.now();
+  await store.setRecord(record);
 }
 
 async function setNotes(

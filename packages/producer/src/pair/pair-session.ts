@@ -43,6 +43,8 @@ export interface PairSession {
    * undefined where they are what they were.
    */
   adopts: number | undefined;
+  /** The latest generation that Redis or a marker has: that of a marker, where a run broke off right after it wrote that. */
+  generation: number;
   /** Id of the run that is made of what it does. */
   runId: string;
   /** The run, without its files. */
@@ -92,7 +94,7 @@ export async function openPairSession(
     const store = new PairStore(redis, keys, record.id);
     const marked = markedSides(request.terms);
     const { adopt } = request;
-    const adopts = await takeUp(engine, { record, store, sides }, { marked, adopt, signal });
+    const { adopts, generation } = await takeUp(engine, { record, store, sides }, { marked, adopt, signal });
     const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const runId = newRunId();
     const pair: NonNullable<RunSpec["pair"]> = {
@@ -111,6 +113,7 @@ export async function openPairSession(
       sides,
       marked,
       adopts,
+      generation,
       runId,
       planned: { ...planned, spec },
       signal,
@@ -126,20 +129,20 @@ export async function openPairSession(
 /**
  * Looks at the markers of a pair that was synced before, and takes up what a run left that broke off.
  *
- * @returns see {@link PairSession.adopts}.
+ * @returns as the session has them.
  */
 async function takeUp(
   engine: Engine,
   { record, store, sides }: Pick<PairSession, "record" | "store" | "sides">,
   { marked, adopt, signal }: { marked: readonly Side[]; adopt: boolean; signal: AbortSignal },
-): Promise<number | undefined> {
-  if (record.lastRun === undefined) return undefined;
+): Promise<Pick<PairSession, "adopts" | "generation">> {
+  if (record.lastRun === undefined) return { adopts: undefined, generation: record.generation };
   const written = marked.filter((side) => record.marked?.includes(side));
   const { isAdopted, generation } = await checkMarkers(record, sides, written, { adopt, signal });
   // No other state of the pair has this one.
-  if (isAdopted) return generation + 1;
+  if (isAdopted) return { adopts: generation + 1, generation };
   if (record.lastEndedMs === undefined) await recover(engine, record.lastRun, { store, sides }, signal);
-  return undefined;
+  return { adopts: undefined, generation };
 }
 
 /** The side of a pair that is not the root of its run: the run's only source. */

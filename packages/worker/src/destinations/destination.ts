@@ -34,8 +34,11 @@ export interface WriteAttempt {
   readonly must?: Precondition | undefined;
 }
 
-/** A condition on what is at a destination. A stamp is as in the catalog: see CatalogEntry.stamp. */
-export type Precondition = { is: "absent" } | { is: "version"; stamp: string };
+/**
+ * A condition on what is at a destination. A stamp is as in the catalog: see CatalogEntry.stamp. `whole` is that of a local
+ * file with the time of its last change (ns) too, `size:mtime:inode:ctime`, which tells of edits that keep size and time.
+ */
+export type Precondition = { is: "absent" } | { is: "version"; stamp: string; whole?: string };
 
 /** What is at the destination before the source is asked. */
 export interface Before {

@@ -144,7 +144,9 @@ export async function removeFrom(
   await note(attempt, pair, { to, name, over: look, keeps, isCopy: false }, "");
   failpoint("noted");
   const stamp = writtenStamp(look.stamp, end);
-  await (keeps ? end.keeping : end.plain).remove(writing(attempt, end, name), stamp);
+  // An object's DELETE has its condition by the stamp.
+  const must = isS3(end.tree.root) ? undefined : preconditionOf(look, end);
+  await (keeps ? end.keeping : end.plain).remove(writing(attempt, end, name, must), stamp);
 }
 
 /** Notes what is about to be written, so that it can be taken back, and recognized after a crash. */
@@ -186,7 +188,9 @@ function writing(attempt: Attempt, end: PairEnd, name: string, must?: Preconditi
 }
 
 function preconditionOf(over: Transfer["over"], end: PairEnd): Precondition {
-  return over.is === "absent" ? over : { is: "version", stamp: writtenStamp(over.stamp, end) };
+  if (over.is === "absent") return over;
+  const whole = isS3(end.tree.root) ? {} : { whole: over.stamp };
+  return { is: "version", stamp: writtenStamp(over.stamp, end), ...whole };
 }
 
 function isS3(root: string): boolean {

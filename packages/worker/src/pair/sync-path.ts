@@ -253,6 +253,8 @@ export class SyncPath implements Operation {
     const on: Side[] = spec.direction === "bidirectional" ? [to, OTHER[to]] : [to];
     for (let number = 1; number <= MOST_NAMES; number++) {
       const copy = conflictName(name, { side: to, mtimeMs, sha256 }, number, spec.suffixed);
+      // It may be the copy of this very version that is to be replaced.
+      if (copy === name) continue;
       if (await this.#copyAside({ copy, to, on, look, sha256 }, name)) {
         this.#copies.push(copy);
         failpoint("set-aside");

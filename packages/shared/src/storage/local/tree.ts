@@ -355,11 +355,21 @@ export function putBack(directory: Directory, staged: string, name: string): voi
   discardEmpty(directory.at(staged));
 }
 
-/** Renames the staged file to its destination. A reader sees the complete old or the complete new file. */
-export function publish(directory: Directory, staging: string, name: string): void {
+/**
+ * Renames the staged file to its destination. A reader sees the complete old or the complete new file.
+ *
+ * @param lastLook called right before the rename.
+ */
+export function publish(
+  directory: Directory,
+  staging: string,
+  name: string,
+  lastLook: () => void = () => {},
+): void {
   directory.check();
   const base = name.slice(name.lastIndexOf("/") + 1);
   refuseSpecial(directory, base);
+  lastLook();
   try {
     renameSync(directory.at(staging), directory.at(base));
   } catch (error) {

@@ -22,6 +22,7 @@ import {
   type FormerFile,
   type KeptPermissions,
   type Moved,
+  notAsItMustBe,
   type Refuse,
   vouchedFor,
   type WriteAttempt,
@@ -105,11 +106,16 @@ export class LocalDestination implements Destination {
     return await moveLocal(this.tree, attempt, former);
   }
 
-  async remove({ file, lease, admitted, terms }: WriteAttempt, stamp: string): Promise<void> {
+  async remove({ file, lease, admitted, terms, must }: WriteAttempt, stamp: string): Promise<void> {
     const removal = new LocalRemoval(this.tree, file.name, stamp, lease.key, lease.fence);
     try {
       removal.adopt(admitted.predecessors);
-      if (removal.take(() => lease.check())) {
+      const lastLook = () => {
+        lease.check();
+        const whole = must?.is === "version" ? must.whole : undefined;
+        if (whole !== undefined && removal.wholeStamp() !== whole) throw notAsItMustBe(file.path);
+      };
+      if (removal.take(lastLook)) {
         failpoint("taken");
         await removal.finish(this.#backupFor(removal), terms.durable);
       }

@@ -91,6 +91,12 @@ export class LocalRemoval {
     return true;
   }
 
+  /** The stamp of the file in its place with the time of its last change; undefined if there is none. */
+  wholeStamp(): string | undefined {
+    const stat = this.#look(this.#base);
+    return stat && `${statStamp(stat)}:${stat.ctimeNs}`;
+  }
+
   #putBack(staged: string): void {
     putBack(this.#directory as Directory, staged, this.#base);
   }

@@ -212,17 +212,26 @@ export class LocalStaging implements Staging, StagingFile {
     const { lease, file } = this.attempt;
     const destination = directory.at(baseName(file.name));
     const former = stagingName(lease.key, `${lease.fence} former`);
+    // What a backup keeps has a second name already, and an edit is in it.
+    if (must.is === "version" && must.whole !== undefined && !this.openBackup())
+      this.#checkMust(must, must.whole);
     const hasFormer = must.is === "version" && secondName(destination, directory.at(former));
     let isReplaced = false;
     try {
-      const beforeRename = () => {
-        failpoint("commit");
+      const linkedNs = hasFormer ? this.#ctimeNs(former) : undefined;
+      const lastLook = () => {
         this.#checkMust(must);
+        // An edit that kept size and time.
+        if (linkedNs !== undefined && this.#ctimeNs(baseName(file.name)) !== linkedNs)
+          throw notAsItMustBe(file.path);
       };
+      const beforeRename = () => failpoint("commit");
       const stamp =
         must.is === "absent"
           ? await this.commit(entry, durable, beforeRename, publishNew)
-          : await this.commit(entry, durable, beforeRename);
+          : await this.commit(entry, durable, beforeRename, (at, staged, name) =>
+              publish(at, staged, name, lastLook),
+            );
       isReplaced = true;
       const stat = this.published;
       const left = hasFormer ? lstatSync(directory.at(former), { bigint: true }) : undefined;
@@ -238,11 +247,20 @@ export class LocalStaging implements Staging, StagingFile {
     return stat !== undefined && must.is === "version" && statStamp(stat) !== must.stamp;
   }
 
-  /** @throws TransferError class `changed` if the destination is not what it must be. */
-  #checkMust(must: Precondition): void {
+  #ctimeNs(name: string): bigint | undefined {
+    return lstatSync(this.directory.at(name), { bigint: true, throwIfNoEntry: false })?.ctimeNs;
+  }
+
+  /**
+   * @param whole its stamp with the time of its last change, where that has not been moved. Default: that is not compared.
+   * @throws TransferError class `changed` if the destination is not what it must be.
+   */
+  #checkMust(must: Precondition, whole?: string): void {
     const { name, path } = this.attempt.file;
     const stat = lstatSync(this.directory.at(baseName(name)), { bigint: true, throwIfNoEntry: false });
-    const isSo = must.is === "absent" ? !stat : stat?.isFile() && statStamp(stat) === must.stamp;
+    const isVersion = stat?.isFile() && statStamp(stat) === (must.is === "version" ? must.stamp : "");
+    const isWhole = whole === undefined || (stat && `${statStamp(stat)}:${stat.ctimeNs}` === whole);
+    const isSo = must.is === "absent" ? !stat : isVersion && isWhole;
     if (!isSo) throw notAsItMustBe(path);
   }
 
