@@ -13,6 +13,7 @@ import type { EnqueueFile } from "@drover/shared/protocol/backlog";
 import { flightHash } from "@drover/shared/protocol/flights";
 import type { RunSpec } from "@drover/shared/run";
 import { below, destinationOf, hostOf, storageOf } from "@drover/shared/storage/registry";
+import type { Wanted } from "../expand/patterns.js";
 import { wantedBy } from "../expand/wanted.js";
 import type { GivenFiles } from "../runs/expand-run.js";
 import type { PlannedRun } from "../runs/plan.js";
@@ -38,6 +39,18 @@ export interface PairRequest {
   waitMs: number;
   /** Whether names of conflict copies end in what was added. */
   suffixed: boolean;
+  /** Which paths are of the pair, made of what the patterns of the run want. Default: these. */
+  wanted?: (byPatterns: Wanted) => Wanted;
+  /** Looks at the plan when it passed its guards, and may take steps out of it; called while the pair's lease is held. */
+  review?: (review: PairReview) => Promise<void>;
+}
+
+/** What a plan is reviewed with. */
+export interface PairReview {
+  record: PairRecord;
+  plan: PairPlan;
+  sides: PairSides;
+  signal: AbortSignal;
 }
 
 /** A sync that is planned and passed its guards. Nothing was changed yet. */
@@ -100,8 +113,10 @@ export async function preparePair(
     const runId = newRunId();
     const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const examiner = { sides, terms: request.terms, clockOffsetMs: offset, signal: within };
-    plan = await planPair(examiner, store, wantedBy(planned.spec));
+    const wanted = wantedBy(planned.spec);
+    plan = await planPair(examiner, store, request.wanted?.(wanted) ?? wanted);
     checkPlan(plan, request.limits);
+    await request.review?.({ record, plan, sides, signal: within });
     const spec: RunSpec = {
       ...planned.spec,
       pair: {

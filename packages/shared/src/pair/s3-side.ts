@@ -121,6 +121,21 @@ export class S3Side implements PairSide {
     return hash.digest("hex");
   }
 
+  async bytes(name: string, stamp: string, signal: AbortSignal): Promise<Buffer> {
+    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
+    const opened = await source.open("", signal);
+    if (opened.is !== "body") throw new Error("an object without a known version is opened");
+    const { entry, body } = opened;
+    if (s3Stamp(entry.sizeBytes ?? -1, entry.strongEtag) !== stamp) {
+      body.abort(new Error("another version"));
+      throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
+    }
+    const chunks: Buffer[] = [];
+    for (let some = await body.read(); some; some = await body.read())
+      chunks.push(...some.map((each) => Buffer.from(each)));
+    return Buffer.concat(chunks);
+  }
+
   async edited(
     name: string,
     look: FileLook,

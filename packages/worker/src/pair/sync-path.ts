@@ -145,7 +145,8 @@ export class SyncPath implements Operation {
     const look = seen[from];
     const over = seen[to];
     if (look.is !== "file" || over.is === "unknown") throw changed(name);
-    const done = await transfer(attempt, this.#pair, { from, to, name, toName: name, look, over, keeps });
+    const { checked } = decodeStep(attempt.job.p ?? "");
+    const done = await transfer(attempt, this.#pair, { from, to, name, toName: name, look, over, keeps, checked });
     if (done.late !== undefined) await this.#rescue(done.late, over);
     const kept = keeps && over.is === "file" && done.outcome === "copied";
     const action = to === "remote" ? "push" : "pull";
