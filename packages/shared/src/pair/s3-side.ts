@@ -39,7 +39,7 @@ export class S3Side implements PairSide {
     this.#client = new S3Client(this.#http, s3, credentialsOf(s3));
     this.#tree = new S3Tree(root, s3);
     this.#bucket = new S3Bucket(this.#client, this.#tree.bucket);
-    this.root = this.#tree.root;
+    this.root = this.#tree.root.replace(/\/$/, ""); // that of a whole bucket ends in it
   }
 
   location(name: string): string {
