@@ -1,50 +1,57 @@
-import { createServer } from "node:http";
+import { request as ask, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { REPOSITORY } from "./drover.js";
+import { FakeS3 } from "./fake-s3.js";
 import { itWithFakeS3 } from "./fixtures.js";
 import { startRedis, type TestRedis } from "./redis.js";
-import { TestS3 } from "./s3.js";
 
 export const DOCUMENT = readFileSync(join(REPOSITORY, "docs/templates-settings-cache.md"), "utf8");
 
-/** The buckets of the examples, in an S3 service in this process. */
+/** The buckets of the examples, each a service of its own behind one endpoint. */
 export class Buckets {
-  readonly #client: S3Client;
-
-  private constructor(private readonly s3: TestS3) {
-    const { endpoint, accessKeyId, secretAccessKey } = s3.service;
-    this.#client = new S3Client({
-      ...{ endpoint, region: "us-east-1", forcePathStyle: true, requestChecksumCalculation: "WHEN_REQUIRED" },
-      credentials: { accessKeyId, secretAccessKey },
+  readonly #services = new Map<string, FakeS3>();
+  readonly #server = createServer((request, answer) => {
+    const [, bucket = "", rest = ""] = /^\/([^/?]*)(.*)$/s.exec(request.url as string) ?? [];
+    const service = this.#services.get(bucket);
+    if (!service) return answer.writeHead(404).end();
+    const { method, headers } = request;
+    const forwarded = ask(`${service.endpoint}/bucket${rest}`, { method, headers }, (response) => {
+      answer.writeHead(response.statusCode as number, response.headers);
+      response.pipe(answer);
     });
-  }
+    return request.pipe(forwarded);
+  });
 
   static async start(): Promise<Buckets> {
-    const buckets = new Buckets(await TestS3.start());
-    for (const Bucket of ["templates", "settings", "config"])
-      await buckets.#client.send(new CreateBucketCommand({ Bucket }));
+    const buckets = new Buckets();
+    for (const name of ["templates", "settings", "config"]) buckets.#services.set(name, await FakeS3.start());
+    await new Promise<void>((resolve) => buckets.#server.listen(0, "127.0.0.1", resolve));
     return buckets;
   }
 
   get env(): Record<string, string> {
-    return this.s3.env;
+    const { port } = this.#server.address() as AddressInfo;
+    return { ...this.of("templates").env, AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}` };
   }
 
-  async put(Bucket: string, Key: string, Body: string): Promise<void> {
-    await this.#client.send(new PutObjectCommand({ Bucket, Key, Body }));
+  of(bucket: string): FakeS3 {
+    return this.#services.get(bucket) as FakeS3;
   }
 
-  async get(Bucket: string, Key: string): Promise<string> {
-    const { Body } = await this.#client.send(new GetObjectCommand({ Bucket, Key }));
-    return (await Body?.transformToString()) as string;
+  put(bucket: string, key: string, content: string): void {
+    this.of(bucket).put(key, content);
+  }
+
+  get(bucket: string, key: string): string {
+    return String(this.of(bucket).stored(key)?.content);
   }
 
   async stop(): Promise<void> {
-    this.#client.destroy();
-    await this.s3.stop();
+    this.#server.closeAllConnections();
+    this.#server.close();
+    for (const service of this.#services.values()) await service.stop();
   }
 }
 

@@ -20,7 +20,7 @@ const LINES = [...DOCUMENT.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block 
 );
 
 /** Files as the examples have them. */
-async function fill(work: Work, buckets: Buckets): Promise<void> {
+function fill(work: Work, buckets: Buckets): void {
   work.write({
     "templates/index.html": "index",
     "templates/mail/hello.j2": "hello",
@@ -30,9 +30,9 @@ async function fill(work: Work, buckets: Buckets): Promise<void> {
     "config/email.yml": "from: me\n",
     "schemas/database.json": JSON.stringify({ properties: { host: { type: "string" } } }),
   });
-  await buckets.put("templates", "remote.jinja2", "remote");
-  await buckets.put("settings", "mail.yaml", "to: you\n");
-  await buckets.put("config", "database.yml", "host: db\n");
+  buckets.put("templates", "remote.jinja2", "remote");
+  buckets.put("settings", "mail.yaml", "to: you\n");
+  buckets.put("config", "database.yml", "host: db\n");
 }
 
 /** A program's packages, with drover among them. */
@@ -52,7 +52,7 @@ function installed(work: Work): void {
 
 describe("docs/templates-settings-cache.md", () => {
   it("has programs that run, in its order", async ({ box, work, buckets, program }) => {
-    await fill(work, buckets);
+    fill(work, buckets);
     installed(work);
     const cache = await connect(parseAddress(program.url));
     for (const key of ["template:index.html", "bccache:index.html", "response:/"]) await cache.set(key, "x");
@@ -73,7 +73,7 @@ describe("docs/templates-settings-cache.md", () => {
       "Invalidated 0 cache entries",
       "Cleared 0 bytecode entries",
     ]);
-    expect(await buckets.get("templates", "mail/hello.j2")).toBe("hello");
+    expect(buckets.get("templates", "mail/hello.j2")).toBe("hello");
     expect(await run("settings.mts")).toEqual([
       ...["Synced settings for 3 adapters", "Synced: 1", "Conflicts: 0", "Backed up: 0"],
       "Config reloaded: false",
@@ -83,14 +83,14 @@ describe("docs/templates-settings-cache.md", () => {
     expect(lines[0]).toBe("Refreshed 2 cache entries");
     expect(lines.slice(-3)).toEqual(["Invalidated: 0", "Warmed: 0", "Cleared: 1"]);
     work.write({ "templates/local.html": "local", "settings/database.yml": "host: other\nport: 1\n" });
-    await buckets.put("templates", "index.html", "index of production");
+    buckets.put("templates", "index.html", "index of production");
     expect(await run("environment.mts")).toEqual([
-      ...["Environment sync complete:", "- Settings: 1 synced", "- Templates: 1 synced", "- Cache: 0 warmed"],
+      ...["Environment sync complete:", "- Settings: 1 synced", "- Templates: 2 synced", "- Cache: 0 warmed"],
     ]);
     work.write({ "settings/database.yml": "host: third\nport: 22\n" });
     expect(await run("deployment.mts")).toEqual(['{"templates":1,"settings":1,"cacheWarmed":0}']);
     work.write({ "templates/index.html": "edited here" });
-    await buckets.put("templates", "index.html", "edited there, too");
+    buckets.put("templates", "index.html", "edited there, too");
     expect(await run("dry-run.mts")).toEqual([
       ...["Dry run results:", "Would sync: index.html", "Would sync 1 templates", "Found 1 conflicts"],
     ]);
@@ -124,7 +124,7 @@ describe("docs/templates-settings-cache.md", () => {
   }, 120_000);
 
   it("has command lines that run, in its order", async ({ box, work, buckets, program, app }) => {
-    await fill(work, buckets);
+    fill(work, buckets);
     expect(LINES.length).toBeGreaterThan(15);
     for (const line of LINES) {
       const args = line
@@ -133,10 +133,9 @@ describe("docs/templates-settings-cache.md", () => {
         .match(/'[^']*'|\S+/g)
         ?.map((word) => word.replaceAll("'", ""));
       const { code, stdout, stderr } = await box.run(args as string[], { cwd: work.path, env: buckets.env });
-      expect(`${line}\n${code}\n${stderr}`).toBe(`${line}\n0\n`);
-      expect(stdout).not.toBe("");
+      expect({ line, code, stderr, stdout }).toEqual({ line, code: 0, stderr: "", stdout: expect.stringMatching(/./) });
     }
     expect(app.asked).toEqual(["GET /"]);
-    expect(await buckets.get("templates", "custom.html")).toBe("custom");
+    expect(buckets.get("templates", "custom.html")).toBe("custom");
   }, 240_000);
 });

@@ -203,6 +203,18 @@ describe("sync.pair()", () => {
     expect(ground.tree("two")).toEqual({ a: "a", b: "b" });
   });
 
+  it("goes in another direction from one sync to the next", async ({ ground }) => {
+    ground.write("one/a", "a");
+    ground.write("two/b", "b");
+    const pair = { ...ground.options, local: ground.path("one"), remote: ground.path("two") };
+    for (const direction of ["PULL", "BIDIRECTIONAL", "PULL", "PUSH", "PUSH", "BIDIRECTIONAL"] as const) {
+      ground.write(`one/from-one-${direction}`, String(Math.random()));
+      ground.write(`two/from-two-${direction}`, String(Math.random()));
+      expect((await sync.pair({ ...pair, strategy: { direction } })).syncedItems.length).toBeGreaterThan(0);
+    }
+    expect(ground.tree("one")).toEqual(ground.tree("two"));
+  });
+
   it("writes one side alone by its direction", async ({ ground }) => {
     ground.write("one/a", "a");
     ground.write("two/b", "b");

@@ -108,21 +108,26 @@ class Lines implements Shown {
 /** One object, written while the keys come. */
 class JsonKeys implements Shown {
   hasFailed = false;
-  #list = "";
+  #isBegun = false;
   readonly #warmed: string[] = [];
   readonly #cleared: string[] = [];
   readonly #skipped: object[] = [];
   readonly #errors: object[] = [];
 
-  constructor(operation: CacheOperation, dryRun: boolean) {
-    process.stdout.write(
-      `{"operation":${JSON.stringify(operation)},"dry_run":${dryRun},"invalidated_keys":[`,
-    );
-  }
+  constructor(
+    private readonly operation: CacheOperation,
+    private readonly dryRun: boolean,
+  ) {}
 
   invalidated(key: string): void {
-    process.stdout.write(`${this.#list}${JSON.stringify(key)}`);
-    this.#list = ",\n";
+    process.stdout.write(`${this.#begin()}${JSON.stringify(key)}`);
+  }
+
+  /** What comes before a key. */
+  #begin(): string {
+    if (this.#isBegun) return ",\n";
+    this.#isBegun = true;
+    return `{"operation":${JSON.stringify(this.operation)},"dry_run":${this.dryRun},"invalidated_keys":[`;
   }
 
   warmed(key: string): void {
@@ -149,6 +154,6 @@ class JsonKeys implements Shown {
       skipped: this.#skipped,
       errors: this.#errors,
     };
-    process.stdout.write(`],${JSON.stringify(rest).slice(1)}\n`);
+    process.stdout.write(`${this.#isBegun ? "" : this.#begin()}],${JSON.stringify(rest).slice(1)}\n`);
   }
 }

@@ -278,7 +278,10 @@ async function begin(
     record.lastRun = runId;
     delete record.lastEndedMs;
     await store.setRecord(record);
-    if (isFirst) await writeMarkers(record, sides, marked, signal);
+    if (isFirst) {
+      await writeMarkers(record, sides, marked, signal);
+      await store.setRecord(record);
+    }
   }
   if (plan.steps.count > 0) await store.beginUndo(runId);
   let notes: [string, Ancestor | undefined][] = [];

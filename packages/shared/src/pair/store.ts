@@ -22,6 +22,8 @@ export interface PairRecord {
   createdMs: number;
   /** Number of syncs that changed something. Both sides' markers have it too. */
   generation: number;
+  /** The generation of each side's marker: that of the last sync that could write to that side. */
+  marked?: Partial<Record<Side, number>>;
   /** Its last run, which may have broken off. */
   lastRun?: string;
   /** When that ended (Unix ms); absent while it has not. */
