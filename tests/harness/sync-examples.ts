@@ -16,7 +16,10 @@ export class Buckets {
     const [, bucket = "", rest = ""] = /^\/([^/?]*)(.*)$/s.exec(request.url as string) ?? [];
     const service = this.#services.get(bucket);
     if (!service) return answer.writeHead(404).end();
-    const { method, headers } = request;
+    const { method } = request;
+    const headers = { ...request.headers };
+    const from = headers["x-amz-copy-source"];
+    if (typeof from === "string") headers["x-amz-copy-source"] = from.replace(/^\/?[^/]+/, "/bucket");
     const forwarded = ask(`${service.endpoint}/bucket${rest}`, { method, headers }, (response) => {
       answer.writeHead(response.statusCode as number, response.headers);
       response.pipe(answer);
