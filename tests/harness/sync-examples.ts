@@ -1,6 +1,6 @@
+import { readFileSync } from "node:fs";
 import { request as ask, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { REPOSITORY } from "./drover.js";
 import { FakeS3 } from "./fake-s3.js";

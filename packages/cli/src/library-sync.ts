@@ -15,7 +15,6 @@ import {
   SyncResult,
   type TemplateSyncResult,
 } from "@drover/producer/sync-action/results";
-import { adapterPatterns, syncSettings } from "@drover/producer/sync-action/settings";
 import { limitsOf, paceOf, type SyncStrategy, termsOf } from "@drover/producer/sync-action/strategy";
 import {
   refuseListed,
@@ -148,6 +147,8 @@ async function settings(options: SettingsOptions = {}): Promise<SettingsSyncResu
     storageBucket = "settings",
     reload = reloadOf(resolved.values),
   } = options;
+  // With the parsers of YAML and schemas, which nothing else needs.
+  const { adapterPatterns, syncSettings } = await import("@drover/producer/sync-action/settings");
   const openCache = cacheOpener(options, resolved);
   checkReload(reload, openCache !== undefined);
   const request = {

@@ -31,7 +31,11 @@ describe("drover templates", () => {
     cache.disconnect();
   });
 
-  it("says what it does, path by path, and ends with exit code 1 where conflicts wait", async ({ box, work, s3 }) => {
+  it("says what it does, path by path, and ends with exit code 1 where conflicts wait", async ({
+    box,
+    work,
+    s3,
+  }) => {
     work.write({ "templates/a.html": "a", "templates/b.html": "local" });
     s3.put("b.html", "remote");
     const args = ["templates", "--bucket", "bucket", "--conflict", "MANUAL"];
@@ -66,7 +70,10 @@ describe("drover settings", () => {
     expect(s3.keys.filter((key) => !key.startsWith(".drover-"))).toEqual(["good.yml"]);
     const check = await box.run(["settings", "check", "--json"], { cwd: work.path });
     expect(check.code).toBe(1);
-    expect(JSON.parse(check.stdout)).toMatchObject({ files: 2, issues: [{ path: "bad.yml", line: 2, column: 1 }] });
+    expect(JSON.parse(check.stdout)).toMatchObject({
+      files: 2,
+      issues: [{ path: "bad.yml", line: 2, column: 1 }],
+    });
     expect(check.stdout).not.toContain("s3cr3t");
     expect((await box.run(["settings", "check", "--adapter", "good"], { cwd: work.path })).code).toBe(0);
   });
@@ -92,7 +99,10 @@ describe("drover settings", () => {
       ["--reload-command", "[broken"],
       ["--adapter", "a/b"],
     ]) {
-      const { code } = await box.run(["settings", "--bucket", "bucket", ...wrong], { cwd: work.path, env: s3.env });
+      const { code } = await box.run(["settings", "--bucket", "bucket", ...wrong], {
+        cwd: work.path,
+        env: s3.env,
+      });
       expect([wrong, code]).toEqual([wrong, 2]);
     }
     expect(s3.keys).toEqual([]);
@@ -102,7 +112,18 @@ describe("drover settings", () => {
 describe("drover cache", () => {
   it("tells keys and reasons as JSON", async ({ box, work, program }) => {
     const cache = await connect(parseAddress(program.url));
-    await cache.mset("template:a", "x", "bccache:a", "x", "response:a", "x", "gather:a", "x", "{drover}:x", "x");
+    await cache.mset(
+      "template:a",
+      "x",
+      "bccache:a",
+      "x",
+      "response:a",
+      "x",
+      "gather:a",
+      "x",
+      "{drover}:x",
+      "x",
+    );
     const run = async (...args: string[]) => {
       const { code, stdout } = await box.run(["cache", ...args, "--json"], {
         cwd: work.path,
@@ -114,8 +135,14 @@ describe("drover cache", () => {
       ...{ code: 0, operation: "clear", invalidated_keys: [], cleared_namespaces: ["templates", "gather"] },
     });
     const refreshed = await run("refresh");
-    expect((refreshed as { invalidated_keys?: string[] }).invalidated_keys?.sort()).toEqual(["bccache:a", "response:a"]);
-    expect(refreshed).toMatchObject({ skipped: [{ path: "templates" }, { path: "responses" }], warmed_keys: [] });
+    expect((refreshed as { invalidated_keys?: string[] }).invalidated_keys?.sort()).toEqual([
+      "bccache:a",
+      "response:a",
+    ]);
+    expect(refreshed).toMatchObject({
+      skipped: [{ path: "templates" }, { path: "responses" }],
+      warmed_keys: [],
+    });
     expect(await run("invalidate", "--key", "{drover}:x")).toMatchObject({ code: 2 });
     expect(await run("warm", "--warm-url", "http://127.0.0.1:1/")).toMatchObject({ code: 1, errors: [{}] });
     expect(await cache.keys("*")).toEqual(["{drover}:x"]);

@@ -2,18 +2,20 @@ import { execFile } from "node:child_process";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connect } from "@drover/shared/redis/connect";
 import { parseAddress } from "@drover/shared/redis/address";
+import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { REPOSITORY } from "../../harness/drover.js";
 import type { Work } from "../../harness/fixtures.js";
 import { type Buckets, DOCUMENT, it } from "../../harness/sync-examples.js";
 
 /** The programs of the document: a code block that is headed `ts file=NAME` is a whole file. */
-const PROGRAMS = [...DOCUMENT.matchAll(/^```ts file=(\S+)\n(.*?)^```$/gms)].map(([, name = "", text = ""]) => ({
-  name,
-  text,
-}));
+const PROGRAMS = [...DOCUMENT.matchAll(/^```ts file=(\S+)\n(.*?)^```$/gms)].map(
+  ([, name = "", text = ""]) => ({
+    name,
+    text,
+  }),
+);
 /** Its command lines. */
 const LINES = [...DOCUMENT.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = ""]) =>
   [...block.matchAll(/^drover (.*?) *(?:#.*)?$/gm)].map(([, line = ""]) => line),
@@ -61,7 +63,13 @@ describe("docs/templates-settings-cache.md", () => {
       writeFileSync(work.at(name), text as string);
       const { stdout } = await promisify(execFile)(process.execPath, [name], {
         cwd: work.path,
-        env: { PATH: process.env.PATH, HOME: box.home, ...buckets.env, DROVER_CACHE: program.url, DROVER_REDIS: program.url },
+        env: {
+          PATH: process.env.PATH,
+          HOME: box.home,
+          ...buckets.env,
+          DROVER_CACHE: program.url,
+          DROVER_REDIS: program.url,
+        },
         timeout: 50_000,
       });
       return stdout.trimEnd().split("\n");
@@ -94,7 +102,10 @@ describe("docs/templates-settings-cache.md", () => {
     expect(await run("dry-run.mts")).toEqual([
       ...["Dry run results:", "Would sync: index.html", "Would sync 1 templates", "Found 1 conflicts"],
     ]);
-    expect(await run("manual.mts")).toEqual(["Manual conflict resolution required", "index.html: both_changed"]);
+    expect(await run("manual.mts")).toEqual([
+      "Manual conflict resolution required",
+      "index.html: both_changed",
+    ]);
     expect(await run("conflicts.mts")).toEqual([
       "Found 1 conflicts:",
       "Conflict: index.html",
@@ -113,13 +124,19 @@ describe("docs/templates-settings-cache.md", () => {
       "tsconfig.json": JSON.stringify({
         compilerOptions: {
           ...{ strict: true, noEmit: true, module: "nodenext", target: "es2024", skipLibCheck: true },
-          ...{ exactOptionalPropertyTypes: true, types: ["node"], typeRoots: [join(REPOSITORY, "node_modules/@types")] },
+          ...{
+            exactOptionalPropertyTypes: true,
+            types: ["node"],
+            typeRoots: [join(REPOSITORY, "node_modules/@types")],
+          },
         },
         files: PROGRAMS.map(({ name }) => name),
       }),
     });
     const tsc = join(REPOSITORY, "node_modules/.bin/tsc");
-    const { stdout } = await promisify(execFile)(tsc, ["-p", work.path]).catch((error) => error as { stdout: string });
+    const { stdout } = await promisify(execFile)(tsc, ["-p", work.path]).catch(
+      (error) => error as { stdout: string },
+    );
     expect(stdout).toBe("");
   }, 120_000);
 
@@ -133,7 +150,12 @@ describe("docs/templates-settings-cache.md", () => {
         .match(/'[^']*'|\S+/g)
         ?.map((word) => word.replaceAll("'", ""));
       const { code, stdout, stderr } = await box.run(args as string[], { cwd: work.path, env: buckets.env });
-      expect({ line, code, stderr, stdout }).toEqual({ line, code: 0, stderr: "", stdout: expect.stringMatching(/./) });
+      expect({ line, code, stderr, stdout }).toEqual({
+        line,
+        code: 0,
+        stderr: "",
+        stdout: expect.stringMatching(/./),
+      });
     }
     expect(app.asked).toEqual(["GET /"]);
     expect(buckets.get("templates", "custom.html")).toBe("custom");

@@ -34,9 +34,17 @@ describe("sync.cache()", () => {
 
   it("invalidates namespaces, or keys alone", async ({ ground, redis }) => {
     await fill(redis);
-    const result = await sync.cache({ ...ground.options, operation: "invalidate", namespaces: ["bccache", "gather"] });
+    const result = await sync.cache({
+      ...ground.options,
+      operation: "invalidate",
+      namespaces: ["bccache", "gather"],
+    });
     expect(result.invalidatedKeys.sort()).toEqual([...KEYS.bccache, ...KEYS.gather].sort());
-    const keys = await sync.cache({ ...ground.options, operation: "invalidate", keys: ["session:1", "nothing"] });
+    const keys = await sync.cache({
+      ...ground.options,
+      operation: "invalidate",
+      keys: ["session:1", "nothing"],
+    });
     expect(keys).toMatchObject({ invalidatedKeys: ["session:1"], skipped: [] });
     expect(await redis.exists(...KEYS.templates)).toBe(3);
   });
@@ -89,7 +97,11 @@ describe("sync.cache()", () => {
       warmUrls: [`http://${host}/`, `http://user:s3cr3t@${host}/broken`],
       strategy: { retryAttempts: 1, retryDelay: 0.01 },
     } as const;
-    const refused = await sync.cache({ ...warm, namespaces: [...warm.namespaces], warmUrls: [...warm.warmUrls] });
+    const refused = await sync.cache({
+      ...warm,
+      namespaces: [...warm.namespaces],
+      warmUrls: [...warm.warmUrls],
+    });
     expect(refused.errors).toHaveLength(2);
     expect(refused.errors[0]?.why).toMatch(/private address/);
     expect(asked).toEqual([]);
@@ -124,19 +136,31 @@ describe("sync.cache()", () => {
   it("never touches a key of Drover's own", async ({ ground, redis, keys }) => {
     await redis.set(keys.format(), "1");
     await redis.set("{drover}:format", "1");
-    const options = { ...ground.options, operation: "invalidate", keys: ["template:a", keys.format()] } as const;
+    const options = {
+      ...ground.options,
+      operation: "invalidate",
+      keys: ["template:a", keys.format()],
+    } as const;
     await redis.set("template:a", "x");
     await expect(sync.cache({ ...options, keys: [...options.keys] })).rejects.toThrow(SettingsError);
     expect(await redis.exists("template:a", keys.format())).toBe(2);
     const { engine: _, ...others } = ground.options;
-    await expect(sync.cache({ ...others, operation: "clear", keys: ["{drover}:format"] })).rejects.toThrow(SettingsError);
+    await expect(sync.cache({ ...others, operation: "clear", keys: ["{drover}:format"] })).rejects.toThrow(
+      SettingsError,
+    );
   });
 
   it("refuses what it cannot do", async ({ ground }) => {
     const { cache: _, ...without } = ground.options;
     await expect(sync.cache(without)).rejects.toThrow(SettingsError);
-    await expect(sync.cache({ ...ground.options, cache: "redis://127.0.0.1:1" })).rejects.toThrow(UnavailableError);
-    await expect(sync.cache({ ...ground.options, namespaces: ["{drover}" as "gather"] })).rejects.toThrow(SettingsError);
-    await expect(sync.cache({ ...ground.options, operation: "flush" as "clear" })).rejects.toThrow(SettingsError);
+    await expect(sync.cache({ ...ground.options, cache: "redis://127.0.0.1:1" })).rejects.toThrow(
+      UnavailableError,
+    );
+    await expect(sync.cache({ ...ground.options, namespaces: ["{drover}" as "gather"] })).rejects.toThrow(
+      SettingsError,
+    );
+    await expect(sync.cache({ ...ground.options, operation: "flush" as "clear" })).rejects.toThrow(
+      SettingsError,
+    );
   });
 });

@@ -1,6 +1,6 @@
+import { rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
-import { rmSync, writeFileSync } from "node:fs";
 import { sync } from "@drover/cli/library-sync";
 import { ManualResolutionRequired, SettingsError } from "@drover/producer";
 import { connect } from "@drover/shared/redis/connect";
@@ -39,13 +39,18 @@ describe("sync.settings()", () => {
     ground.write("settings/notes.txt", "no settings");
     ground.put("cache.yaml", "url: b\n");
     const result = await sync.settings(settingsOf(ground));
-    expect(result).toMatchObject({ inSync: true, configReloaded: false, adaptersAffected: ["cache", "database"] });
+    expect(result).toMatchObject({
+      inSync: true,
+      configReloaded: false,
+      adaptersAffected: ["cache", "database"],
+    });
     expect(ground.bucket()).toEqual({ "database.yml": "host: a\n", "cache.yaml": "url: b\n" });
     expect(await sync.settings(settingsOf(ground))).toMatchObject({ syncedItems: [], adaptersAffected: [] });
   });
 
   it("takes some adapters alone", async ({ ground }) => {
-    for (const name of ["database", "cache", "email", "data*"]) ground.write(`settings/${name}.yml`, `${name}: 1\n`);
+    for (const name of ["database", "cache", "email", "data*"])
+      ground.write(`settings/${name}.yml`, `${name}: 1\n`);
     const some = (adapterNames: string[]) => sync.settings({ ...settingsOf(ground), adapterNames });
     expect((await some(["data*"])).adaptersAffected).toEqual(["data*"]);
     expect((await some(["database", "email"])).adaptersAffected).toEqual(["database", "email"]);
@@ -53,7 +58,9 @@ describe("sync.settings()", () => {
     await expect(some(["../etc/passwd"])).rejects.toThrow(SettingsError);
   });
 
-  it("holds an invalid file back alone, in either direction, and says where without a value", async ({ ground }) => {
+  it("holds an invalid file back alone, in either direction, and says where without a value", async ({
+    ground,
+  }) => {
     ground.write("settings/good.yml", "a: 1\n");
     ground.write("settings/bad.yml", 'a: 1\npassword: "hunter2\n');
     ground.put("worse.yml", "token: s3cr3t\ntoken: again\n");
@@ -128,12 +135,16 @@ describe("sync.settings()", () => {
     expect(ground.read("settings/a.yml")).toBe("a: 1\nb: 2\n");
   });
 
-  it("puts the suffix of a conflict copy behind the extension, and checks the winner alone", async ({ ground }) => {
+  it("puts the suffix of a conflict copy behind the extension, and checks the winner alone", async ({
+    ground,
+  }) => {
     ground.write("settings/a.yml", "local: [\n");
     ground.put("a.yml", "remote: 1\n");
     const strategy = { conflictStrategy: "BACKUP_BOTH" } as const;
     const result = await sync.settings({ ...settingsOf(ground), strategy });
-    expect(result.backedUp).toEqual([expect.stringMatching(/^a\.yml\.conflict-local-\d{8}T\d{6}Z-[0-9a-f]{8}$/)]);
+    expect(result.backedUp).toEqual([
+      expect.stringMatching(/^a\.yml\.conflict-local-\d{8}T\d{6}Z-[0-9a-f]{8}$/),
+    ]);
     expect(ground.read("settings/a.yml")).toBe("remote: 1\n");
     expect(result.adaptersAffected).toEqual(["a"]);
   });
@@ -142,7 +153,9 @@ describe("sync.settings()", () => {
     ground.write("settings/a.yml", "a: 1\n");
     ground.put("a.yml", "a: 2\n");
     const strategy = { conflictStrategy: "MANUAL" } as const;
-    await expect(sync.settings({ ...settingsOf(ground), strategy })).rejects.toThrow(ManualResolutionRequired);
+    await expect(sync.settings({ ...settingsOf(ground), strategy })).rejects.toThrow(
+      ManualResolutionRequired,
+    );
   });
 });
 
@@ -191,7 +204,11 @@ describe("the reload", () => {
     expect(await sync.settings(options)).toMatchObject({ configReloaded: false, inSync: false });
     expect(app.posts).toHaveLength(2);
     app.status = 200;
-    expect(await sync.settings(options)).toMatchObject({ configReloaded: true, syncedItems: [], inSync: true });
+    expect(await sync.settings(options)).toMatchObject({
+      configReloaded: true,
+      syncedItems: [],
+      inSync: true,
+    });
     expect(await sync.settings(options)).toMatchObject({ configReloaded: false });
     expect(app.posts).toHaveLength(3);
     app.stop();
@@ -201,7 +218,9 @@ describe("the reload", () => {
     ground.write("settings/a.yml", "a: 1\n");
     const touch = "require('fs').writeFileSync(process.argv[1], process.argv[2])";
     const command = [process.execPath, "-e", touch, ground.path("told"), "$HOME; $(id)"];
-    expect(await sync.settings({ ...settingsOf(ground), reload: { command } })).toMatchObject({ configReloaded: true });
+    expect(await sync.settings({ ...settingsOf(ground), reload: { command } })).toMatchObject({
+      configReloaded: true,
+    });
     expect(ground.read("told")).toBe("$HOME; $(id)");
     ground.write("settings/a.yml", "a: 1\nb: 2\n");
     const failing = [process.execPath, "-e", "process.exit(3)"];
@@ -218,7 +237,9 @@ describe("the reload", () => {
     ground.write("settings/a.yml", "a: 1\n");
     await sync.settings({ ...settingsOf(ground), reload: { channel: "settings" } });
     await until("the message", () => heard.length > 0);
-    expect(heard.map((each) => JSON.parse(each))).toMatchObject([{ event: "settings.changed", adapters: ["a"] }]);
+    expect(heard.map((each) => JSON.parse(each))).toMatchObject([
+      { event: "settings.changed", adapters: ["a"] },
+    ]);
     listener.disconnect();
   });
 });

@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { sync } from "@drover/cli/library-sync";
-import { allPairs } from "@drover/shared/pair/store";
 import { ManualResolutionRequired } from "@drover/producer";
+import { allPairs } from "@drover/shared/pair/store";
 import { describe, expect } from "vitest";
 import { type Ground, it } from "../../harness/sync-action.js";
 
@@ -21,7 +21,13 @@ describe("sync.templates()", () => {
     ground.put("logo.svg", "no template");
     const result = await sync.templates(templatesOf(ground));
     expect(result.syncedItems.sort()).toEqual(["a.html", "deep/er/b.jinja2", "mail/c.j2"]);
-    expect(result).toMatchObject({ inSync: true, hasConflicts: false, dryRun: false, backedUp: [], errors: [] });
+    expect(result).toMatchObject({
+      inSync: true,
+      hasConflicts: false,
+      dryRun: false,
+      backedUp: [],
+      errors: [],
+    });
     expect(ground.tree("templates")).toEqual({
       ...{ "a.html": "a", "deep/er/b.jinja2": "b", "mail/c.j2": "c" },
       "notes.txt": "no template",
@@ -34,12 +40,21 @@ describe("sync.templates()", () => {
     expect(again).toMatchObject({ syncedItems: [], inSync: true, runs: [] });
   });
 
-  it("removes the cache keys of changed templates alone, once more a second later", async ({ ground, redis }) => {
+  it("removes the cache keys of changed templates alone, once more a second later", async ({
+    ground,
+    redis,
+  }) => {
     ground.write("templates/a.html", "1");
     ground.write("templates/b.html", "1");
     ground.write("templates/x[1]*.html", "1");
     await sync.templates(templatesOf(ground));
-    const others = ["template:b.html", "template:de:b.html", "bccache:b.html", "template:aa.html", "xtemplate:a.html"];
+    const others = [
+      "template:b.html",
+      "template:de:b.html",
+      "bccache:b.html",
+      "template:aa.html",
+      "xtemplate:a.html",
+    ];
     const theirs = ["template:a.html", "template:de:a.html", "template:x:y:a.html", "template:x[1]*.html"];
     const bytecode = ["bccache:a.html", "bccache:v3:a.html"];
     for (const key of [...others, ...theirs, ...bytecode]) await redis.set(key, "old");
@@ -47,7 +62,8 @@ describe("sync.templates()", () => {
     ground.write("templates/x[1]*.html", "2, longer");
     const syncing = sync.templates(templatesOf(ground));
     // Somebody who has read the old template stores it after it was removed.
-    while ((await redis.exists("template:a.html")) === 1) await new Promise((resolve) => setImmediate(resolve));
+    while ((await redis.exists("template:a.html")) === 1)
+      await new Promise((resolve) => setImmediate(resolve));
     await redis.set("template:late:a.html", "old");
     const result = await syncing;
     expect(result.cacheInvalidated.sort()).toEqual([...theirs, "template:late:a.html"].sort());
@@ -72,7 +88,11 @@ describe("sync.templates()", () => {
     expect(await redis.exists(keys.pair(pair?.id as string, "owed"), "template:a.html")).toBe(0);
   });
 
-  it("makes good what a process owed that died after it had changed files", async ({ ground, redis, keys }) => {
+  it("makes good what a process owed that died after it had changed files", async ({
+    ground,
+    redis,
+    keys,
+  }) => {
     ground.write("templates/a.html", "1");
     await sync.templates(templatesOf(ground));
     await redis.set("template:a.html", "old");
@@ -166,7 +186,10 @@ describe("sync.templates()", () => {
   it("keeps what it replaces, and says where", async ({ ground }) => {
     ground.write("templates/a.html", "local, newer");
     ground.put("a.html", "remote");
-    const result = await sync.templates({ ...templatesOf(ground), strategy: { conflictStrategy: "NEWEST_WINS" } });
+    const result = await sync.templates({
+      ...templatesOf(ground),
+      strategy: { conflictStrategy: "NEWEST_WINS" },
+    });
     expect(result.conflicts).toMatchObject([{ path: "a.html", winner: "local" }]);
     expect(ground.bucket()).toEqual({ "a.html": "local, newer" });
     const [kept] = result.backedUp;

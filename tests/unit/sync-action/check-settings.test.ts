@@ -5,7 +5,8 @@ import { afterAll, describe, expect, it } from "vitest";
 
 const schemas = mkdtempSync("/tmp/dsc-");
 afterAll(() => rmSync(schemas, { recursive: true }));
-const check = (content: string | Buffer, name = "app.yml") => new SettingsCheck(schemas).check(name, Buffer.from(content));
+const check = (content: string | Buffer, name = "app.yml") =>
+  new SettingsCheck(schemas).check(name, Buffer.from(content));
 
 const BOMB = `a: &a [s, s, s, s, s, s, s, s, s]
 ${[..."bcdefghij"].map((name, at) => `${name}: &${name} [${Array(9).fill(`*${"abcdefghi"[at]}`).join(", ")}]`).join("\n")}
@@ -50,7 +51,9 @@ describe("what is checked of settings", () => {
     expect(check(Buffer.from([0x61, 0x3a, 0x20, 0x31, 0x0a, 0x62, 0x3a, 0x20, 0xc3, 0xbc, 0xff]))).toEqual([
       { why: "it is not valid UTF-8", line: 2, column: 5 },
     ]);
-    expect(check(Buffer.from("a: ü", "latin1"))).toEqual([{ why: "it is not valid UTF-8", line: 1, column: 4 }]);
+    expect(check(Buffer.from("a: ü", "latin1"))).toEqual([
+      { why: "it is not valid UTF-8", line: 1, column: 4 },
+    ]);
     expect(check(Buffer.from("\ufeffa: 1\n", "utf16le"))).toHaveLength(1);
   });
 
@@ -58,7 +61,9 @@ describe("what is checked of settings", () => {
     const begunMs = performance.now();
     expect(check(BOMB)).toEqual([{ why: "its aliases stand for too much", line: 2, column: 8 }]);
     expect(check(`a: ${"[".repeat(100_000)}`)[0]?.why).toBeDefined();
-    expect(check(`a: ${"[".repeat(500)}${"]".repeat(500)}`)).toMatchObject([{ why: "it is nested too deeply" }]);
+    expect(check(`a: ${"[".repeat(500)}${"]".repeat(500)}`)).toMatchObject([
+      { why: "it is nested too deeply" },
+    ]);
     expect(check("a: &a [*a]\n").length).toBeLessThanOrEqual(1);
     expect(check(Buffer.alloc((1 << 20) + 1, "#"))).toEqual([{ why: "it is larger than 1 MiB" }]);
     expect(performance.now() - begunMs).toBeLessThan(20_000);
@@ -101,7 +106,7 @@ describe("the schema of an adapter", () => {
     const text = "port: 70000\npools:\n  - {size: 31337}\nmode: s3cr3t\nname: S3CR3T\nextra: s3cr3t\n";
     const issues = check(text, "sub/db.yaml");
     expect(issues.map(({ why, line, column }) => `${line}:${column} ${why}`).sort()).toEqual([
-      "1:1 schema: must NOT have additional properties: \"extra\"",
+      '1:1 schema: must NOT have additional properties: "extra"',
       "1:1 schema: must have required property 'host'",
       "1:7 schema: must be <= 65535",
       "3:12 schema: must be equal to one of the allowed values",
@@ -117,6 +122,8 @@ describe("the schema of an adapter", () => {
     write("broken.json", "{ s3cr3t");
     write("wrong.json", { type: "s3cr3t" });
     for (const name of ["broken", "wrong"])
-      expect(check("a: 1\n", `${name}.yml`)).toEqual([{ why: `its schema ${name}.json cannot be read, or is none` }]);
+      expect(check("a: 1\n", `${name}.yml`)).toEqual([
+        { why: `its schema ${name}.json cannot be read, or is none` },
+      ]);
   });
 });

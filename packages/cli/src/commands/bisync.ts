@@ -1,6 +1,15 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../display/help.js";
-import { addSettings, NETWORK, OUTCOMES_KEPT, RETENTION, S3, STATE, settingsOf, TRANSFER } from "../settings/flags.js";
+import {
+  addSettings,
+  NETWORK,
+  OUTCOMES_KEPT,
+  RETENTION,
+  S3,
+  STATE,
+  settingsOf,
+  TRANSFER,
+} from "../settings/flags.js";
 import type { PairFlags } from "../settings/pair-request.js";
 import { addDisplayOptions, type Exit } from "./options.js";
 import { addPairOptions, NOT_OF_PAIRS } from "./pair-options.js";
@@ -27,7 +36,13 @@ export function addBisync(program: Command, exit: Exit): void {
   groupOptions(command);
   addExamples(command, [
     ["what would be done", "drover bisync ./docs s3://team/docs --dry-run"],
-    ["keep both versions of what was edited on both sides", "drover bisync ./docs s3://team/docs --conflict backup-both"],
-    ["only bring changes here; local edits are kept aside", "drover bisync ./site s3://team/site --direction pull"],
+    [
+      "keep both versions of what was edited on both sides",
+      "drover bisync ./docs s3://team/docs --conflict backup-both",
+    ],
+    [
+      "only bring changes here; local edits are kept aside",
+      "drover bisync ./site s3://team/site --direction pull",
+    ],
   ]);
 }

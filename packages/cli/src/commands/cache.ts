@@ -47,10 +47,7 @@ export function addCache(program: Command, exit: Exit): void {
     });
   }
   addExamples(cache, [
-    [
-      "after a deployment",
-      "drover cache refresh --cache redis://localhost:6379/1 --warm-url https://example.com/",
-    ],
-    ["compiled templates alone", "drover cache clear --cache redis://localhost:6379/1 --namespace bccache"],
+    ["after a deployment", "drover cache refresh --cache redis://cache/1 --warm-url https://example.com/"],
+    ["compiled templates alone", "drover cache clear --cache redis://cache/1 --namespace bccache"],
   ]);
 }

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { addExamples, groupOptions } from "../display/help.js";
+import { addExamples, groupOptions, HELP } from "../display/help.js";
 import {
   addSettings,
   NETWORK,
@@ -35,8 +35,8 @@ export function addSettingsSync(program: Command, exit: Exit): void {
       collect,
     );
   addPairOptions(command);
-  const filters = addFilterOptions(command);
-  addDisplayOptions(command);
+  const filters = addFilterOptions(command, "*.yml *.yaml");
+  addDisplayOptions(command, "the result as a JSON object on standard output");
   const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
   const names = [...RELOAD, ...transfer, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE];
   addSettings(command, ["schema-dir", "cache", ...names]).action(
@@ -57,7 +57,8 @@ export function addSettingsSync(program: Command, exit: Exit): void {
     .description("check settings as they are before they are published; changes nothing")
     .argument("[dir]", "directory of settings (default: settings)")
     .option("--adapter <NAME>", "only NAME.yml and NAME.yaml (repeatable; default: all)", collect)
-    .option("--json", "as JSON");
+    .option("--json", "as JSON")
+    .configureHelp({ ...HELP, showGlobalOptions: false });
   addSettings(check, ["schema-dir"]).action(
     async (
       directory: string | undefined,

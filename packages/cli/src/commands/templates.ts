@@ -26,8 +26,8 @@ export function addTemplates(program: Command, exit: Exit): void {
       "bucket, bucket/prefix, or a directory that begins with / or . (default: templates)",
     );
   addPairOptions(command);
-  const filters = addFilterOptions(command);
-  addDisplayOptions(command);
+  const filters = addFilterOptions(command, "*.html *.jinja2 *.j2");
+  addDisplayOptions(command, "the result as a JSON object on standard output");
   const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
   addSettings(command, [
     "cache",

@@ -106,6 +106,7 @@ async function tell(
     result.configReloaded = true;
   } catch (error) {
     result.inSync = false;
+    result.interrupted ||= signal.aborted;
     const why = `the settings were not loaded again, which the next sync asks for: ${messageOf(error)}`;
     result.errors.push({ path: "", why });
     events.warn(why);

@@ -81,6 +81,7 @@ async function syncDirectory(
     await owed.paid();
   } catch (error) {
     result.inSync = false;
+    result.interrupted ||= context.signal.aborted;
     const why = `the cache still has ${owed.names.size} changed templates, which the next sync removes: ${messageOf(error)}`;
     result.errors.push({ path: "", why });
     context.events.warn(why);
