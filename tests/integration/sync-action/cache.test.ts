@@ -2,8 +2,10 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { sync } from "@drover/cli/library-sync";
 import { SettingsError, UnavailableError } from "@drover/producer";
+import { connect } from "@drover/shared/redis/connect";
 import type { Redis } from "ioredis";
 import { describe, expect } from "vitest";
+import { Server, TestCluster } from "../../harness/redis-kinds.js";
 import { it } from "../../harness/sync-action.js";
 
 const KEYS = {
@@ -162,5 +164,27 @@ describe("sync.cache()", () => {
     await expect(sync.cache({ ...ground.options, operation: "flush" as "clear" })).rejects.toThrow(
       SettingsError,
     );
+  });
+
+  it("works with a Cluster, and with a Redis that may evict keys", async ({ ground }) => {
+    const cluster = await TestCluster.start(3, []);
+    const single = await Server.start(["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]);
+    try {
+      ground.write("templates/warm.html", "warm");
+      for (const url of [`redis+cluster://${cluster.addresses}`, `redis://${single.address}`]) {
+        const redis = url.includes("cluster") ? await connect({ url }) : single.direct();
+        const names = Array.from({ length: 300 }, (_, at) => `template:t${at}`);
+        await Promise.all([...names, "session:1"].map((key) => redis.set(key, "x")));
+        const templatePaths = [ground.path("templates")];
+        const result = await sync.cache({ ...ground.options, cache: url, warmRaw: true, templatePaths });
+        expect(result.invalidatedKeys.sort()).toEqual(names.sort());
+        expect(result.warmedKeys).toEqual(["template:warm.html"]);
+        expect(await redis.get("template:warm.html")).toBe("warm");
+        expect(await redis.get("session:1")).toBe("x");
+        redis.disconnect();
+      }
+    } finally {
+      await Promise.all([cluster.stop(), single.stop()]);
+    }
   });
 });

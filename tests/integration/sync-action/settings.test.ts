@@ -109,13 +109,15 @@ describe("sync.settings()", () => {
         ground.put("remote.yml", "b: [ 1\n");
       },
     };
-    const result = await sync.settings({ ...settingsOf(ground), events });
-    expect(result).toMatchObject({ syncedItems: [], inSync: false });
+    const reload = { command: ["true"] };
+    const result = await sync.settings({ ...settingsOf(ground), events, reload });
+    expect(result).toMatchObject({ syncedItems: [], inSync: false, configReloaded: false });
     expect(result.errors.map(({ path }) => path).sort()).toEqual(["local.yml", "remote.yml"]);
     expect(result.errors[0]?.why).toMatch(/edited after it was checked/);
     expect(ground.bucket()).toEqual({ "remote.yml": "b: [ 1\n" });
     expect(ground.tree("settings")).toEqual({ "local.yml": "a: [ 1\n" });
-    const next = await sync.settings(settingsOf(ground));
+    const next = await sync.settings({ ...settingsOf(ground), reload });
+    expect(next.configReloaded).toBe(false); // nothing was changed, and so nothing is owed
     expect(next.skipped.map(({ path }) => path)).toEqual(["local.yml", "remote.yml"]);
     ground.write("settings/local.yml", "a: [ 1 ]\n");
     expect((await sync.settings(settingsOf(ground))).syncedItems).toEqual(["local.yml"]);
