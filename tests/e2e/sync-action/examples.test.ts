@@ -114,7 +114,9 @@ describe("docs/templates-settings-cache.md", () => {
       expect.stringMatching(/^Created backups: index\.html\.conflict-local-/),
     ]);
     cache.disconnect();
-    expect(PROGRAMS).toHaveLength(8);
+    work.write({ "docs/a.md": "a", "docs/b.tmp": "b" });
+    expect(await run("pair.mts")).toEqual(["1 synced, in sync: true"]);
+    expect(PROGRAMS).toHaveLength(9);
   }, 180_000);
 
   it("has programs that fit the types", async ({ work }) => {

@@ -215,6 +215,31 @@ describe("sync.templates()", () => {
 });
 
 describe("sync.pair()", () => {
+  it("tries again what failed, as often and as soon as the strategy says", async ({ ground }) => {
+    ground.write("one/a", "a");
+    const puts: number[] = [];
+    ground.s3.fault = ({ method, key }, answer) => {
+      if (method !== "PUT" || key !== "p/a") return false;
+      puts.push(performance.now());
+      if (puts.length % 3 === 0) return false;
+      answer.writeHead(500).end();
+      return true;
+    };
+    const pair = { ...ground.options, local: ground.path("one"), remote: "s3://bucket/p" };
+    const failed = await sync.pair({ ...pair, strategy: { retryAttempts: 1, retryDelay: 0.01 } });
+    expect(failed.errors).toMatchObject([{ path: "a" }]);
+    expect(puts).toHaveLength(2);
+    puts.length = 0;
+    const delays: number[] = [];
+    const events = {
+      retrying: (...[, , , delayMs]: [unknown, unknown, unknown, number]) => delays.push(delayMs),
+    };
+    const done = await sync.pair({ ...pair, events, strategy: { retryAttempts: 2, retryDelay: 0.01 } });
+    expect(delays).toHaveLength(2);
+    expect(Math.max(...delays)).toBeLessThanOrEqual(15);
+    expect(done).toMatchObject({ syncedItems: ["a"], inSync: true });
+  });
+
   it("syncs two directories", async ({ ground }) => {
     ground.write("one/a", "a");
     ground.write("two/b", "b");

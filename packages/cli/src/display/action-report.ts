@@ -26,9 +26,9 @@ export class ActionReport {
       return EXIT.interrupted;
     }
     if (result.inSync) return EXIT.ok;
-    return result.hasErrors && result.syncedItems.length === 0 && result.skipped.length === 0
-      ? EXIT.none
-      : EXIT.some;
+    const hasFailed = result.errors.some(({ path }) => path !== ""); // else it is the cache, or the reload
+    const isNothing = hasFailed && result.syncedItems.length === 0 && result.skipped.length === 0;
+    return isNothing ? EXIT.none : EXIT.some;
   }
 
   #line(result: SyncResult, more: string[]): string {

@@ -27,6 +27,8 @@ const redisUrl: Kind<string> = {
   },
   show: redactUrl,
 };
+/** A URL, which is checked where it is used. It may hold a password. */
+const anyUrl: Kind<string> = { read: (value) => value, show: redactUrl };
 const path: Kind<string> = {
   read: (value) => {
     if (value === "") throw new Error("a path");
@@ -283,7 +285,7 @@ export const SETTINGS = {
   ),
   "schema-dir": setting(path, undefined, "directory of ADAPTER.json, JSON Schemas 2020-12 for settings"),
   "reload-url": setting(
-    text,
+    anyUrl,
     undefined,
     "posted to when settings have changed; an address that is not public needs --allow-address",
   ),

@@ -85,7 +85,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     const received = await receive(write, source, opened, staging);
     failpoint("stage");
     if ((plan.checked ?? received.sha256) !== received.sha256)
-      throw new TransferError("unsupported", `${side.location(name)} was edited after it was checked: the next sync checks it`, {
+      throw new TransferError("checksum", `${side.location(name)} was edited after it was checked: the next sync checks it`, {
         permanent: true,
         verdict: "ok",
       });
