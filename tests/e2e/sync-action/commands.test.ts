@@ -1,6 +1,9 @@
+import { mkdirSync } from "node:fs";
 import { parseAddress } from "@drover/shared/redis/address";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
+import { filesBelow } from "../../harness/drover.js";
+import { TestFleet } from "../../harness/fleet.js";
 import { it } from "../../harness/sync-examples.js";
 
 describe("drover templates", () => {
@@ -60,6 +63,25 @@ describe("drover templates", () => {
 });
 
 describe("drover settings", () => {
+  it("is carried by a fleet, whose workers publish what was checked", async ({ box, work }) => {
+    work.write({ "settings/good.yml": "a: 1\n", "settings/bad.yml": "a: [\n", "other/remote.yml": "b: 1\n" });
+    const roots = [work.at("settings"), work.at("other"), work.at("kept")];
+    mkdirSync(work.at("kept"));
+    const fleet = await TestFleet.start(box, roots);
+    await fleet.worker();
+    const backups = ["--backup-dir", work.at("kept/local"), "--remote-backup-dir", work.at("kept/remote")];
+    const args = ["settings", "--bucket", work.at("other"), "--redis", fleet.url, ...backups, "--json"];
+    const { code, stdout } = await box.run(args, { cwd: work.path });
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({
+      ...{ adapters_affected: ["good", "remote"], errors: [], skipped: [{ path: "bad.yml", line: 2 }] },
+    });
+    expect(filesBelow(work.at("other")).filter((path) => path.endsWith("yml"))).toEqual([
+      ...[work.at("other/good.yml"), work.at("other/remote.yml")],
+    ]);
+    await fleet.stop();
+  });
+
   it("holds back what is invalid, and never says a value", async ({ box, work, s3 }) => {
     work.write({ "settings/good.yml": "a: 1\n", "settings/bad.yml": "password: 's3cr3t\n" });
     const args = ["settings", "--bucket", "bucket"];

@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { sync } from "@drover/cli/library-sync";
-import { ManualResolutionRequired } from "@drover/producer";
+import { ManualResolutionRequired, PairGuardError } from "@drover/producer";
 import { allPairs } from "@drover/shared/pair/store";
 import { describe, expect } from "vitest";
 import { type Ground, it } from "../../harness/sync-action.js";
@@ -146,6 +146,23 @@ describe("sync.templates()", () => {
     await sync.templates(both);
     expect(ground.tree("custom")).toEqual({ "a.html": "custom" });
     expect(ground.bucket()).toEqual({ "a.html": "custom", "z.html": "z" });
+  });
+
+  it("tells what it did with one directory where a guard stops another", async ({ ground }) => {
+    ground.write("templates/a.html", "1");
+    ground.write("custom/b.html", "b");
+    const both = { ...templatesOf(ground), templatePaths: [ground.path("templates"), ground.path("custom")] };
+    await sync.templates(both);
+    ground.write("templates/a.html", "2, longer");
+    rmSync(ground.path("custom/b.html"));
+    const result = await sync.templates(both);
+    expect(result).toMatchObject({ syncedItems: ["a.html"], inSync: false });
+    expect(result.errors).toMatchObject([
+      { path: "", why: expect.stringMatching(/custom was not synced: .*allow-empty/) },
+    ]);
+    expect(ground.bucket()).toEqual({ "a.html": "2, longer", "b.html": "b" });
+    rmSync(ground.path("templates/a.html"));
+    await expect(sync.templates(both)).rejects.toThrow(PairGuardError);
   });
 
   it("tells what it would do, and changes nothing", async ({ ground, redis, keys }) => {

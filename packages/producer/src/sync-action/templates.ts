@@ -1,8 +1,10 @@
-import { messageOf } from "@drover/shared/errors";
+import { messageOf, TransferError } from "@drover/shared/errors";
 import { allPairs, PairStore } from "@drover/shared/pair/store";
+import { ListingError } from "@drover/shared/storage/listing-error";
 import { storageOf } from "@drover/shared/storage/registry";
 import type { Wanted } from "../expand/patterns.js";
 import { wantedBy } from "../expand/wanted.js";
+import { PairGuardError } from "../pair/guards.js";
 import { planRun } from "../runs/plan.js";
 import type { Cache } from "./cache.js";
 import { namesIn } from "./directory-names.js";
@@ -39,9 +41,24 @@ export async function syncTemplates(
   const { trees } = request;
   const result = new TemplateSyncResult(trees.some(({ dryRun }) => dryRun));
   const owned = trees.length === 1 ? undefined : await ownersOf(context, trees, result);
-  for (const [at, tree] of trees.entries())
-    await syncDirectory(context, request, { tree, owned: owned?.[at] }, result);
+  for (const [at, tree] of trees.entries()) {
+    try {
+      await syncDirectory(context, request, { tree, owned: owned?.[at] }, result);
+    } catch (error) {
+      if (result.runs.length === 0 || !isStopped(error)) throw error;
+      // Others were changed already: that is told, with why this one was not.
+      const why = `${tree.run.destination.root} was not synced: ${messageOf(error)}`;
+      result.errors.push({ path: "", why });
+      result.inSync = false;
+      context.events.warn(why);
+    }
+  }
   return result;
+}
+
+/** Whether an error stopped a sync before its first change. */
+function isStopped(error: unknown): boolean {
+  return error instanceof PairGuardError || error instanceof TransferError || error instanceof ListingError;
 }
 
 async function syncDirectory(
