@@ -9,3 +9,11 @@ export {
   type ServiceRunRequest,
 } from "@drover/service/client/client";
 export * from "@drover/worker";
+export {
+  type CacheOptions,
+  type PairOptions,
+  type SettingsOptions,
+  type SyncOptions,
+  sync,
+  type TemplatesOptions,
+} from "./library-sync.js";

@@ -7,6 +7,7 @@ export { parseHostLimit } from "@drover/shared/protocol/host-limits";
 export type { Run } from "@drover/shared/run";
 export { ListingError } from "@drover/shared/storage/listing-error";
 export { type LeaderOptions, startLeader } from "./dispatch/leader.js";
+export { PairGuardError } from "./pair/guards.js";
 export { type Cancelled, cancelRun } from "./runs/cancel.js";
 export { checkBackup, prepareDestination } from "./runs/destination.js";
 export { type DryRunOptions, type DryRunResult, dryRun, type PlannedFile } from "./runs/dry-run.js";
@@ -17,3 +18,13 @@ export { type RunEnd, type RunEvents, type RunHandle, type RunResult, SILENT } f
 export { planServices } from "./runs/services.js";
 export { type SubmitOptions, submit, submitDetached } from "./runs/submit.js";
 export { listRuns, type RunSummary, summaryOf } from "./runs/summary.js";
+export {
+  CacheSyncResult,
+  ManualResolutionRequired,
+  SettingsSyncResult,
+  type SyncConflict,
+  type SyncIssue,
+  SyncResult,
+  TemplateSyncResult,
+} from "./sync-action/results.js";
+export { ConflictStrategy, SyncDirection, type SyncStrategy } from "./sync-action/strategy.js";

@@ -63,6 +63,8 @@ export const runSpecSchema = z.object({
   retries: z.number(),
   timeoutMs: z.number(),
   backoffFactor: z.number(),
+  /** Delay before the second attempt, in milliseconds. Default 1,000. */
+  backoffBaseMs: z.number().optional(),
   jitter: z.enum(["full", "near"]),
   circuitTtlMs: z.number(),
   circuitThreshold: z.number(),

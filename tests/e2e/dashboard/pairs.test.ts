@@ -37,7 +37,9 @@ describe.skipIf(!hasBrowser)("the page of a pair", () => {
       if (viewport) await page.setViewportSize(viewport);
       await page.evaluate(AXE);
       const violations = await page.evaluate(async () => {
-        const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: { id: string }[] }> } };
+        const { axe } = globalThis as unknown as {
+          axe: { run(): Promise<{ violations: { id: string }[] }> };
+        };
         return (await axe.run()).violations.map(({ id }) => id);
       });
       expect(violations).toEqual([]);

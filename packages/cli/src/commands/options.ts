@@ -40,9 +40,12 @@ export interface DisplayFlags extends OutputFlags {
 }
 
 /** Adds the flags that say how much is told of a run. */
-export function addDisplayOptions(command: Command): Command {
+export function addDisplayOptions(
+  command: Command,
+  json = "results as a JSON array on standard output",
+): Command {
   return command
-    .option("--json", "results as a JSON array on standard output")
+    .option("--json", json)
     .option("--ndjson", "results as one JSON object a line")
     .option("--stats <TIME>", "time between lines of progress without a terminal; 0 for none (default: 30s)")
     .option("-q, --quiet", "say what went wrong alone")

@@ -6,6 +6,7 @@ import { rollback } from "@drover/producer/pair/rollback";
 import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
 import { type Engine, openEngine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
+import type { Side } from "@drover/shared/pair/decide";
 import { openSide } from "@drover/shared/pair/open-side";
 import { allPairs, type PairConflict, type PairRecord, PairStore } from "@drover/shared/pair/store";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
@@ -112,7 +113,7 @@ export function forgetPair(text: string, resolved: Resolved): Promise<number> {
     const record = await findPairBy(engine, text, process.cwd());
     const { spec } = await planOf(record, {}, resolved);
     const { signal } = new AbortController();
-    for (const side of record.marked ?? []) {
+    for (const side of Object.keys(record.marked ?? {}) as Side[]) {
       const opened = openSide(record[side], spec, signal);
       try {
         await opened.removeOwn(`.drover-pair-${record.id}`, signal);

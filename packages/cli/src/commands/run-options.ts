@@ -61,9 +61,10 @@ export function addRunOptions(command: Command): string[] {
 /**
  * Adds the options that choose files of directories and prefixes.
  *
+ * @param taken what is taken where no pattern is given.
  * @returns their rules, see {@link addRunOptions}.
  */
-export function addFilterOptions(command: Command): string[] {
+export function addFilterOptions(command: Command, taken = "*"): string[] {
   const filters: string[] = [];
   const rule = (sign: "+" | "-") => (glob: string) => {
     filters.push(`${sign} ${glob}`);
@@ -76,7 +77,7 @@ export function addFilterOptions(command: Command): string[] {
   command
     .option(
       "--pattern <GLOB>",
-      "files of directories and prefixes to take (repeatable; !GLOB excludes; default: *)",
+      `files of directories and prefixes to take (repeatable; !GLOB excludes; default: ${taken})`,
       collect,
     )
     .option(

@@ -51,6 +51,8 @@ export const STATE: SettingName[] = ["state-dir", "redis"];
 export const RETENTION: SettingName[] = ["keep-runs"];
 /** Settings of what is kept of the files of a run. */
 export const OUTCOMES_KEPT: SettingName[] = ["keep-outcomes", "keep-outcomes-for"];
+/** Settings of how a program is told that its settings have changed. */
+export const RELOAD: SettingName[] = ["reload-url", "reload-command", "reload-channel", "reload-timeout"];
 export const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
 
 /** Placeholders of the flags' values in the help. */
@@ -77,6 +79,12 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-dest-profile": "NAME",
   "state-dir": "DIR",
   redis: "URL",
+  cache: "URL",
+  "schema-dir": "DIR",
+  "reload-url": "URL",
+  "reload-command": "ARGV",
+  "reload-channel": "NAME",
+  "reload-timeout": "TIME",
 };
 
 /** Adds the flags of the settings, `--config` and `--profile` to a command. */

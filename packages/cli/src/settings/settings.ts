@@ -27,6 +27,8 @@ const redisUrl: Kind<string> = {
   },
   show: redactUrl,
 };
+/** A URL, which is checked where it is used. It may hold a password. */
+const anyUrl: Kind<string> = { read: (value) => value, show: redactUrl };
 const path: Kind<string> = {
   read: (value) => {
     if (value === "") throw new Error("a path");
@@ -281,6 +283,28 @@ export const SETTINGS = {
     "Redis to use instead of Drover's own, e.g. rediss://user@host:6379/0; also redis+sentinel://, redis+cluster://",
     "REDIS_URL",
   ),
+  cache: setting(
+    redisUrl,
+    undefined,
+    "Redis that is the cache of your program, for templates, settings and cache; never Drover's own",
+  ),
+  "schema-dir": setting(path, undefined, "directory of ADAPTER.json, JSON Schemas 2020-12 for settings"),
+  "reload-url": setting(
+    anyUrl,
+    undefined,
+    "posted to when settings have changed; an address that is not public needs --allow-address",
+  ),
+  "reload-command": setting(
+    text,
+    undefined,
+    'run without a shell when settings have changed: words, or a JSON array such as ["systemctl","reload","app"]',
+  ),
+  "reload-channel": setting(
+    text,
+    undefined,
+    "channel of the --cache that is told when settings have changed",
+  ),
+  "reload-timeout": setting(seconds(0.1, 3600), 30, "seconds that each of these may take"),
 } as const;
 
 export type SettingName = keyof typeof SETTINGS;
@@ -328,7 +352,7 @@ export async function resolveSettings(
         return entry.kind.read(value);
       } catch (error) {
         if (error instanceof SettingsError) throw new OptionError(`${where}: ${error.message}`);
-        const given = /^(redis|s3-endpoint|s3-dest-endpoint|artifact-root)$/.test(name)
+        const given = /^(redis|cache|s3-endpoint|s3-dest-endpoint|artifact-root)$/.test(name)
           ? "this"
           : JSON.stringify(value); // the value may contain a password
         throw new OptionError(`${where} must be ${(error as Error).message}, not ${given}`);

@@ -51,7 +51,7 @@ export async function carrySteps(
 ): Promise<Carried> {
   const { record, store, sides, marked, adopts, runId, planned, signal } = session;
   const isFirst = record.lastRun === undefined || adopts !== undefined;
-  const unmarked = marked.filter((side) => adopts !== undefined || !record.marked?.includes(side));
+  const unmarked = marked.filter((side) => adopts !== undefined || record.marked?.[side] === undefined);
   if (adopts !== undefined) {
     await dropAncestors(store);
     record.generation = adopts;
@@ -60,7 +60,6 @@ export async function carrySteps(
   if (unmarked.length > 0) {
     // Before the record: a pair that is recorded has its markers, whenever this process is killed.
     await writeMarkers(record, sides, unmarked, signal);
-    record.marked = [...new Set([...(record.marked ?? []), ...unmarked])];
   }
   if (steps.count > 0 || isFirst) {
     record.lastRun = runId;
@@ -123,11 +122,11 @@ function withSettled(events: RunEvents, settled: RunEvents["settled"]): RunEvent
 
 /** Notes that a sync has ended. @param hasWritten whether it may have changed a side. */
 async function noteEnd(session: PairSession, hasWritten: boolean): Promise<void> {
-  const { record, store, sides, generation, signal } = session;
+  const { record, store, sides, marked, generation, signal } = session;
   // A run that broke off may have written markers alone.
   if (hasWritten || generation > record.generation) {
     record.generation = Math.max(generation, record.generation) + 1;
-    await writeMarkers(record, sides, record.marked ?? [], signal);
+    await writeMarkers(record, sides, marked, signal);
   }
   record.lastEndedMs = Date.now();
   await store.setRecord(record);

@@ -30,6 +30,8 @@ export async function checkMarkers(
   let isAdopted = false;
   let { generation } = record;
   for (const side of marked) {
+    const expected = record.marked?.[side];
+    if (expected === undefined) continue; // no sync has written to it yet
     const text = await sides[side].readOwn(nameOf(record.id), signal);
     const marker = text === undefined ? undefined : parse(text);
     const where = sides[side].root;
@@ -39,11 +41,11 @@ export async function checkMarkers(
           code: "marker" as const,
           message: `${where} has no ${nameOf(record.id)}: is it mounted, is it the right one?`,
         }
-      : isOf(marker.generation, record)
+      : isOf(marker.generation, expected, record)
         ? undefined
         : {
             code: "generation" as const,
-            message: `${where} was synced ${marker.generation} times, and Redis knows of ${record.generation}: one of them was restored`,
+            message: `${where} was synced ${marker.generation} times, and Redis knows of ${expected}: one of them was restored`,
           };
     if (!why) continue;
     isAdopted = true;
@@ -57,9 +59,9 @@ export async function checkMarkers(
 }
 
 /** A run that broke off may have written the next generation to its markers. */
-function isOf(generation: number, record: PairRecord): boolean {
+function isOf(generation: number, expected: number, record: PairRecord): boolean {
   const hasBrokenOff = record.lastEndedMs === undefined;
-  return generation === record.generation || (hasBrokenOff && generation === record.generation + 1);
+  return generation === expected || (hasBrokenOff && generation === record.generation + 1);
 }
 
 function parse(text: string): z.infer<typeof markerSchema> | undefined {
@@ -70,13 +72,15 @@ function parse(text: string): z.infer<typeof markerSchema> | undefined {
   }
 }
 
-/** Writes the markers of a pair's generation. */
+/** Writes the markers of a pair's generation, and notes that in its record, which the caller keeps. */
 export async function writeMarkers(
-  { id, local, remote, generation }: PairRecord,
+  record: PairRecord,
   sides: PairSides,
   marked: readonly Side[],
   signal: AbortSignal,
 ): Promise<void> {
+  const { id, local, remote, generation } = record;
   const text = `${JSON.stringify({ pair: id, local, remote, generation })}\n`;
   for (const side of marked) await sides[side].writeOwn(nameOf(id), text, signal);
+  record.marked = { ...record.marked, ...Object.fromEntries(marked.map((side) => [side, generation])) };
 }

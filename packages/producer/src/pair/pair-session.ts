@@ -9,10 +9,12 @@ import { allPairs, type PairRecord, PairStore } from "@drover/shared/pair/store"
 import { isBelow } from "@drover/shared/paths";
 import type { RunSpec } from "@drover/shared/run";
 import { below, destinationOf, storageOf } from "@drover/shared/storage/registry";
+import type { Wanted } from "../expand/patterns.js";
 import type { PlannedRun } from "../runs/plan.js";
 import type { PairLimits } from "./guards.js";
 import { checkMarkers } from "./marker.js";
 import { PairLease } from "./pair-lease.js";
+import type { PairPlan } from "./pair-plan.js";
 import { recover } from "./recover.js";
 
 /** What is asked of a sync of a pair, beside what any run is asked. */
@@ -29,6 +31,18 @@ export interface PairRequest {
   waitMs: number;
   /** Whether names of conflict copies end in what was added. */
   suffixed: boolean;
+  /** Which paths are of the pair, made of what the patterns of the run want. Default: these. */
+  wanted?: (byPatterns: Wanted) => Wanted;
+  /** Looks at the plan when it passed its guards, and may take steps out of it; called while the pair's lease is held. */
+  review?: (review: PairReview) => Promise<void>;
+}
+
+/** What a plan is reviewed with. */
+export interface PairReview {
+  record: PairRecord;
+  plan: PairPlan;
+  sides: PairSides;
+  signal: AbortSignal;
 }
 
 /** A pair that this process holds: nobody else syncs it meanwhile. */
@@ -137,8 +151,7 @@ async function takeUp(
   { marked, adopt, signal }: { marked: readonly Side[]; adopt: boolean; signal: AbortSignal },
 ): Promise<Pick<PairSession, "adopts" | "generation">> {
   if (record.lastRun === undefined) return { adopts: undefined, generation: record.generation };
-  const written = marked.filter((side) => record.marked?.includes(side));
-  const { isAdopted, generation } = await checkMarkers(record, sides, written, { adopt, signal });
+  const { isAdopted, generation } = await checkMarkers(record, sides, marked, { adopt, signal });
   // No other state of the pair has this one.
   if (isAdopted) return { adopts: generation + 1, generation };
   if (record.lastEndedMs === undefined) await recover(engine, record.lastRun, { store, sides }, signal);

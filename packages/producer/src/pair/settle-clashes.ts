@@ -1,5 +1,5 @@
 import type { PairTerms, Side } from "@drover/shared/pair/decide";
-import { type DecidedStep, decodeStep, encodeStep } from "@drover/shared/pair/step";
+import { type DecidedStep, decodeDecided, encodeStep } from "@drover/shared/pair/step";
 import type { Clash, Clashes } from "./clashes.js";
 import { OTHER } from "./merge.js";
 import { leave, PairPlan, type PlannedStep } from "./pair-plan.js";
@@ -60,8 +60,7 @@ function note({ name, step }: PlannedStep, clash: Clash | undefined, planned: Ma
   if (!clash) return;
   const known = planned.get(clash.name) ?? { own: undefined, deletes: 0 };
   planned.set(clash.name, known);
-  const decoded = decodeStep(step);
-  if (decoded.is !== "decided") return;
+  const decoded = decodeDecided(step);
   if (name === clash.name) known.own = decoded;
   else if (decoded.decision.do === "delete") known.deletes++;
 }
@@ -86,7 +85,7 @@ function wayOf({ files, below }: Clash, planned: Planned | undefined, terms: Pai
 function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void {
   const { name, step } = planned;
   const isFile = name === clash.name;
-  const decoded = decodeStep(step) as DecidedStep;
+  const decoded = decodeDecided(step);
   const why = "one side has a file where the other one has a directory";
   const block = (reason: string) => {
     uncount(plan, decoded);

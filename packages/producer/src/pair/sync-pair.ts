@@ -74,9 +74,11 @@ export async function syncPair(
     const { pair } = session.planned.spec;
     const examiner = { sides, terms: request.terms, clockOffsetMs: pair.clockOffsetMs, signal };
     const known = session.adopts === undefined ? store : NOTHING_KNOWN;
-    const plan = await planPair(examiner, known, wantedBy(planned.spec));
+    const wanted = wantedBy(planned.spec);
+    const plan = await planPair(examiner, known, request.wanted?.(wanted) ?? wanted);
     try {
       checkPlan(plan, request.limits);
+      await request.review?.({ record, plan, sides, signal });
       const numbers: PairNumbers = { paths: plan.paths, unknown: plan.unknown, ...plan.counts };
       await tell(plan, numbers, options);
       const { dryRun } = options;

@@ -92,6 +92,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
   if (terms.ignoreTimes) spec.ignoreTimes = true;
+  if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
   if (request.traceparent !== undefined && TRACEPARENT.test(request.traceparent))

@@ -76,8 +76,10 @@ const termsSchema = z.strictObject({
   retries: z.number().int().positive().default(5),
   /** Time limit in ms for connecting, for the response, and for each KiB of the body. */
   timeoutMs: z.number().positive().default(300_000),
-  /** Growth of the delay between attempts, which starts at one second. */
+  /** Growth of the delay between attempts, which starts at `backoffBaseMs`. */
   backoffFactor: z.number().min(1).default(1.5),
+  /** Delay before the second attempt, in ms. Default 1,000. */
+  backoffBaseMs: z.number().nonnegative().optional(),
   /** `full`: a random time up to the delay. `near`: within a quarter of the delay. */
   jitter: z.enum(["full", "near"]).default("full"),
   /** Files at once. Defaults to 8; for a fleet to the capacity of its workers. */

@@ -5,6 +5,12 @@ const KEY_BYTES = 1_024;
 /** What was added to the name of a conflict copy. */
 const ADDED = /\.conflict-(?:local|remote)-\d{8}T\d{6}Z-[0-9a-f]{8}(?:-\d+)?/;
 
+/** The name of the file that a conflict copy is a copy of; any other name as it is. */
+export function originalName(name: string): string {
+  const slash = name.lastIndexOf("/") + 1;
+  return name.slice(0, slash) + name.slice(slash).replace(ADDED, "");
+}
+
 /** The version that gets a name of its own. */
 export interface AsideVersion {
   /** Whose version it is. */

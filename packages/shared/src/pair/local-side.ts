@@ -113,6 +113,19 @@ export class LocalSide implements PairSide {
     return this.digest(name, look, "sha256");
   }
 
+  async bytes(name: string, stamp: string): Promise<Buffer> {
+    const path = this.location(name);
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(path);
+    } catch (error) {
+      throw fileError(error, `read ${path}`);
+    }
+    const now = this.#look(name);
+    if (now.is === "file" && now.stamp === stamp) return bytes;
+    throw new TransferError("changed", `${path} changed while it was read`);
+  }
+
   async edited(_name: string, { mtimeMs }: FileLook): Promise<EditTime> {
     return { ms: Math.min(mtimeMs, Date.now()), toleranceMs: TOLERANCE_MS };
   }

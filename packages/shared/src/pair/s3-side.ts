@@ -47,7 +47,7 @@ export class S3Side implements PairSide {
     this.#client = new S3Client(this.#http, s3, credentialsOf(s3));
     this.#tree = new S3Tree(root, s3);
     this.#bucket = new S3Bucket(this.#client, this.#tree.bucket);
-    this.root = this.#tree.root;
+    this.root = this.#tree.root.replace(/\/$/, ""); // that of a whole bucket ends in it
   }
 
   location(name: string): string {
@@ -134,6 +134,21 @@ export class S3Side implements PairSide {
     if (body.receivedBytes !== look.sizeBytes)
       throw new TransferError("truncated", `got ${body.receivedBytes} of ${look.sizeBytes} bytes`);
     return hash.digest("hex");
+  }
+
+  async bytes(name: string, stamp: string, signal: AbortSignal): Promise<Buffer> {
+    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
+    const opened = await source.open("", signal);
+    if (opened.is !== "body") throw new Error("an object without a known version is opened");
+    const { entry, body } = opened;
+    if (s3Stamp(entry.sizeBytes ?? -1, entry.strongEtag) !== stamp) {
+      body.abort(new Error("another version"));
+      throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
+    }
+    const chunks: Buffer[] = [];
+    for (let some = await body.read(); some; some = await body.read())
+      chunks.push(...some.map((each) => Buffer.from(each)));
+    return Buffer.concat(chunks);
   }
 
   async edited(

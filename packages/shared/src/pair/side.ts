@@ -67,6 +67,13 @@ export interface PairSide {
   /** The SHA-256 of a version, hexadecimal: reads all of it. @throws TransferError class `changed` for another version. */
   read(name: string, look: FileLook, signal: AbortSignal): Promise<string>;
   /**
+   * The bytes of a small version.
+   *
+   * @param stamp of the version.
+   * @throws TransferError class `changed` for another version.
+   */
+  bytes(name: string, stamp: string, signal: AbortSignal): Promise<Buffer>;
+  /**
    * When a version was edited.
    *
    * @param unless a time (Unix ms) that a tool may have kept although the bytes are others: it is not believed.

@@ -23,8 +23,8 @@ export interface PairRecord {
   createdMs: number;
   /** Number of syncs that changed something. Both sides' markers have it too. */
   generation: number;
-  /** Sides that have a marker. */
-  marked?: Side[];
+  /** The generation of each side's marker: that of the last sync that could write to that side. */
+  marked?: Partial<Record<Side, number>>;
   /** By what it was synced last. */
   terms?: PairTerms;
   /** Its last run, which may have broken off. */

@@ -6,6 +6,8 @@ export interface Terms {
   retries: number;
   /** Delay before attempt n+1: `backoffBaseMs` × `backoffFactor`^(n−1). */
   backoffFactor: number;
+  /** In milliseconds. Default 1,000. */
+  backoffBaseMs?: number | undefined;
   /** `full`: anything from 0 to the delay. `near`: within a quarter of it. */
   jitter: "full" | "near";
   timeoutMs: number;

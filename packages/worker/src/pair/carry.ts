@@ -33,6 +33,8 @@ export interface Transfer {
   over: Exclude<Look, { is: "unknown" }>;
   /** Whether what it replaces is kept in the backup. */
   keeps: boolean;
+  /** SHA-256 of the only version that may be published. Default: any. */
+  checked?: string | undefined;
 }
 
 /** What a transfer brought about. */
@@ -90,6 +92,15 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     context.receiving?.(job, attempt.record);
     const received = await receive(write, source, opened, staging);
     failpoint("stage");
+    if ((plan.checked ?? received.sha256) !== received.sha256)
+      throw new TransferError(
+        "checksum",
+        `${location} was edited after it was checked: the next sync checks it`,
+        {
+          permanent: true,
+          verdict: "ok",
+        },
+      );
     const verifiedBy = verify(received, opened.entry, received.lengthBytes, undefined);
     if (side && !isS3(side.root)) {
       const now = await side.look(name, lease.signal);

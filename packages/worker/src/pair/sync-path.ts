@@ -168,7 +168,9 @@ export class SyncPath implements Operation {
     const over = seen[to];
     if (look.is !== "file" || over.is === "unknown") throw changed(name);
     const location = this.#pair.sides[from].location(name);
-    const plan = { from, to, location, name, toName: name, look, over, keeps };
+    const step = decodeStep(attempt.job.p ?? "");
+    const checked = step.is === "decided" ? step.checked : undefined;
+    const plan = { from, to, location, name, toName: name, look, over, keeps, checked };
     const done = await transfer(attempt, this.#pair, plan);
     if (done.late !== undefined) await this.#rescue(done.late, over);
     const kept = keeps && over.is === "file" && done.outcome === "copied";

@@ -19,7 +19,7 @@ import { perform } from "../operations/index.js";
 import { Semaphore } from "./semaphore.js";
 import { StartTimes } from "./start-times.js";
 
-const BACKOFF_BASE_MS = 1_000;
+const DEFAULT_BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 60_000;
 /** Delay in ms before a destination that another worker holds is tried again. */
 const BUSY_MS = 300;
@@ -410,8 +410,8 @@ async function giveBack(redis: Redis, queued: Job<unknown>, token: string): Prom
 }
 
 function backoff(context: RunContext, attempt: number, error: TransferError): number {
-  const { backoffFactor, jitter } = context.terms;
-  const delay = Math.min(BACKOFF_BASE_MS * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
+  const { backoffFactor, backoffBaseMs = DEFAULT_BACKOFF_BASE_MS, jitter } = context.terms;
+  const delay = Math.min(backoffBaseMs * backoffFactor ** (attempt - 1), BACKOFF_CAP_MS);
   const jittered = jitter === "full" ? Math.random() * delay : delay * (0.75 + Math.random() * 0.5);
   return Math.max(Math.round(jittered), error.retryAfterMs ?? 0, 1);
 }
