@@ -117,7 +117,8 @@ function addOutcome(result: SyncResult, { name, outcome, pair, error }: Outcome)
   const { action = "unchanged", conflict = false, backup, copies = [] } = pair ?? {};
   if (/^(push|pull|delete-local|delete-remote)$/.test(action)) result.syncedItems.push(name);
   else if (!/^(unchanged|forgotten|listed)$/.test(action)) result.skipped.push({ path: name, why: action });
-  if (backup !== undefined) result.backedUp.push(backup);
+  // What has a copy is in the backup as well, for whoever takes the run back.
+  if (backup !== undefined && copies.length === 0) result.backedUp.push(backup);
   result.backedUp.push(...copies);
   // Decided anew by a worker.
   if (conflict && !result.conflicts.some(({ path }) => path === name))
