@@ -9,6 +9,12 @@ import type { Keys } from "./keys.js";
  */
 export const FORMAT = 1;
 
+/**
+ * Greatest number of the format of a run that this version knows. 2 is that of runs that sync a pair, whose jobs an earlier
+ * worker would not understand: it leaves them to others. All other runs are of format 1.
+ */
+export const RUN_FORMAT = 2;
+
 /** A record is of a format that this version does not know. */
 export class OtherFormatError extends SettingsError {
   override name = "OtherFormatError";

@@ -1,7 +1,7 @@
 import { isProcessDead } from "../process-name.js";
 import { type Run, runSpecSchema } from "../run.js";
 import { RUN } from "./fields.js";
-import { FORMAT } from "./format.js";
+import { RUN_FORMAT } from "./format.js";
 
 /**
  * Reads the hash of a run. A run that says it is running and that nobody works on is `interrupted`; one of a fleet is
@@ -10,7 +10,7 @@ import { FORMAT } from "./format.js";
  * @returns undefined for a run that is not there, or that another version of Drover made.
  */
 export function readRun(id: string, hash: Record<string, string>): Run | undefined {
-  if (Number(hash[RUN.format] ?? 1) > FORMAT) return undefined;
+  if (Number(hash[RUN.format] ?? 1) > RUN_FORMAT) return undefined;
   const spec = runSpecSchema.safeParse(JSON.parse(hash[RUN.spec] ?? "null"), { jitless: true });
   if (!spec.success) return undefined;
   const { fleet } = spec.data;
