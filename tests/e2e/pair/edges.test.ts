@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
+import { statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { conflictName } from "@drover/shared/pair/conflict-name";
 import type { PairTerms } from "@drover/shared/pair/decide";
@@ -152,6 +152,26 @@ it.each(["replaced", "deleted"])("leaves a version that cannot be kept: it is no
   expect(remote.read("a")).toBe(what === "replaced" ? "version 2" : undefined);
   expect(await world.backups()).toEqual(["version 1"]);
 });
+
+it.each(["bidirectional", "push"] as const)(
+  "measures the clock of the service in a first sync: %s",
+  async (direction) => {
+    const { world, local, remote } = await open();
+    const { s3 } = remote as FakeTree;
+    const aheadMs = 3_600_000;
+    s3.fault = (_request, answer) => {
+      answer.setHeader("date", new Date(Date.now() + aheadMs).toUTCString());
+      return false;
+    };
+    // Ten minutes ago by the service's clock, five by ours.
+    s3.put("p/a", "remote", {}, new Date(Date.now() + aheadMs - 600_000));
+    local.write("a", "local", "rename");
+    const editedMs = Date.now() - 300_000;
+    utimesSync(join(local.root, "a"), editedMs / 1000, editedMs / 1000);
+    await world.sync({ ...TERMS, direction, strategy: "newest-wins" });
+    expect([local.read("a"), remote.read("a")]).toEqual(["local", "local"]);
+  },
+);
 
 it("gives a conflict copy that is replaced itself another name", async () => {
   const { world, local, remote } = await open();

@@ -112,10 +112,11 @@ export async function preparePair(
     if (!isAdopted && known?.lastRun && known.lastEndedMs === undefined)
       await recover(engine, known, store, sides, within);
     const runId = newRunId();
-    const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
-    const examiner = { sides, terms: request.terms, clockOffsetMs: offset, signal: within };
+    const clockOffsetMs = () => usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
+    const examiner = { sides, terms: request.terms, clockOffsetMs, signal: within };
     plan = await planPair(examiner, isAdopted ? NOTHING_KNOWN : store, wantedBy(planned.spec));
     checkPlan(plan, request.limits);
+    const offset = clockOffsetMs();
     const spec: RunSpec = {
       ...planned.spec,
       pair: {
