@@ -1,12 +1,12 @@
 import type { Engine } from "@drover/shared/engine";
-import { SettingsError } from "@drover/shared/errors";
+import { SettingsError, TransferError } from "@drover/shared/errors";
 import { newRunId, shortHash } from "@drover/shared/ids";
 import type { NewJob } from "@drover/shared/job";
 import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
 import type { PairTerms, Side } from "@drover/shared/pair/decide";
 import { openSide } from "@drover/shared/pair/open-side";
 import { usableOffset } from "@drover/shared/pair/path-state";
-import type { PairSides } from "@drover/shared/pair/side";
+import type { FileLook, PairSide, PairSides } from "@drover/shared/pair/side";
 import { allPairs, type PairRecord, PairStore } from "@drover/shared/pair/store";
 import { isBelow } from "@drover/shared/paths";
 import type { EnqueueFile } from "@drover/shared/protocol/backlog";
@@ -254,12 +254,9 @@ async function recover(
     const noted = await store.ancestorsOf(page.map(([name]) => name));
     for (const [at, [name, entry]] of page.entries()) {
       if (entry.sha256 === "" || noted[at]?.sha256 === entry.sha256) continue;
-      const look = await sides[entry.side].look(name, signal);
-      if (look.is !== "file") continue;
-      const side = sides[entry.side];
-      const sha256 =
-        (await side.digest(name, look, "sha256", signal)) ?? (await side.read(name, look, signal));
-      if (sha256 !== entry.sha256) continue;
+      const look = await lookFor(name, entry.sha256, sides[entry.side], signal);
+      if (!look) continue;
+      const { sha256 } = entry;
       const before = decodeAncestor(Buffer.from(entry.before, "base64"));
       const { mode } = look.mode === undefined ? { mode: before?.mode } : look;
       found.push([
@@ -268,6 +265,24 @@ async function recover(
       ]);
     }
     await store.setAncestors(found);
+  }
+}
+
+/** Looks whether a side holds a version. Users may edit it meanwhile: then it is another one. */
+async function lookFor(
+  name: string,
+  sha256: string,
+  side: PairSide,
+  signal: AbortSignal,
+): Promise<FileLook | undefined> {
+  const look = await side.look(name, signal);
+  if (look.is !== "file") return undefined;
+  try {
+    const found = (await side.digest(name, look, "sha256", signal)) ?? (await side.read(name, look, signal));
+    return found === sha256 ? look : undefined;
+  } catch (error) {
+    if (error instanceof TransferError && /^(changed|not-found)$/.test(error.class)) return undefined;
+    throw error;
   }
 }
 
