@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
+import { statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { conflictName } from "@drover/shared/pair/conflict-name";
 import type { PairTerms } from "@drover/shared/pair/decide";
 import { afterEach, describe, expect, it } from "vitest";
-import { FakeS3 } from "../../harness/fake-s3.js";
+import { FakeS3, sendError } from "../../harness/fake-s3.js";
 import { beforeSteps } from "../../harness/pair/steps.js";
 import { DirectoryTree, type Edit, FakeTree, type QuickTree } from "../../harness/pair/trees.js";
 import { PairWorld } from "../../harness/pair/world.js";
@@ -107,6 +107,72 @@ it("numbers a conflict copy whose name other bytes have", async () => {
   expect(Object.fromEntries(await remote.all())).toEqual(all);
 });
 
+it("does not believe a listing that leaves out an object, and deletes nothing", async () => {
+  const { world, local, remote } = await open();
+  const { s3 } = remote as FakeTree;
+  local.write("a", "version 1", "rename");
+  local.write("b", "version 1", "rename");
+  await world.sync(TERMS);
+  s3.fault = ({ query }, answer) => {
+    if (!query.has("list-type")) return false;
+    answer.end(
+      s3
+        .page(query)
+        .replace(/<Contents><Key>p\/a<\/Key>.*?<\/Contents>/, "")
+        .replace("<KeyCount>3", "<KeyCount>2"),
+    );
+    return true;
+  };
+  const lied = await world.sync(TERMS);
+  expect(lied.result.planned["delete-local"]).toBe(1);
+  expect(local.read("a")).toBe("version 1");
+  s3.fault = () => false;
+  expect((await world.sync(TERMS)).result.run).toBeUndefined();
+  expect(remote.read("a")).toBe("version 1");
+});
+
+it.each(["replaced", "deleted"])("leaves a version that cannot be kept: it is not %s", async (what) => {
+  const { world, local, remote } = await open();
+  const { s3 } = remote as FakeTree;
+  local.write("a", "version 1", "rename");
+  local.write("b", "stays", "rename");
+  await world.sync(TERMS);
+  s3.fault = ({ method, key }, answer) => {
+    if (method === "GET" || !key.startsWith(".drover-backups/")) return false;
+    sendError(answer, 403, "AccessDenied");
+    return true;
+  };
+  if (what === "replaced") local.write("a", "version 2", "rename");
+  else local.remove("a");
+  const { settled } = await world.sync(TERMS);
+  expect(settled).toMatchObject([{ name: "a", outcome: "failed" }]);
+  expect(remote.read("a")).toBe("version 1");
+  s3.fault = () => false;
+  await world.sync(TERMS);
+  expect(remote.read("a")).toBe(what === "replaced" ? "version 2" : undefined);
+  expect(await world.backups()).toEqual(["version 1"]);
+});
+
+it.each(["bidirectional", "push"] as const)(
+  "measures the clock of the service in a first sync: %s",
+  async (direction) => {
+    const { world, local, remote } = await open();
+    const { s3 } = remote as FakeTree;
+    const aheadMs = 3_600_000;
+    s3.fault = (_request, answer) => {
+      answer.setHeader("date", new Date(Date.now() + aheadMs).toUTCString());
+      return false;
+    };
+    // Ten minutes ago by the service's clock, five by ours.
+    s3.put("p/a", "remote", {}, new Date(Date.now() + aheadMs - 600_000));
+    local.write("a", "local", "rename");
+    const editedMs = Date.now() - 300_000;
+    utimesSync(join(local.root, "a"), editedMs / 1000, editedMs / 1000);
+    await world.sync({ ...TERMS, direction, strategy: "newest-wins" });
+    expect([local.read("a"), remote.read("a")]).toEqual(["local", "local"]);
+  },
+);
+
 it("gives a conflict copy that is replaced itself another name", async () => {
   const { world, local, remote } = await open();
   const terms: PairTerms = { ...TERMS, direction: "push" };
@@ -166,7 +232,7 @@ const SITUATIONS: Record<string, (trees: Trees) => void> = {
 };
 
 /** Every how-manieth call is preceded by an edit. All: EVERY=1 */
-const EVERY = Number(process.env.EVERY ?? 50);
+const EVERY = Number(process.env.EVERY ?? 80);
 
 describe.for(["s3", "directory"] as const)("a directory and %s", (kind) => {
   it.for(Object.keys(SITUATIONS))(

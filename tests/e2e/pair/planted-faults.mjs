@@ -64,8 +64,7 @@ const FAULTS = [
   {
     name: "a report that says nothing of deletions",
     file: "packages/worker/dist/pair/sync-path.js",
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the code that is looked for
-    from: "action: `delete-${to}`",
+    from: /action: `delete-\$\{to\}`/,
     to: 'action: "none"',
     by: { test: HISTORIES, env: { SEEDS: "1-10" }, says: /the report says of the/ },
   },

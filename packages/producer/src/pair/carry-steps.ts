@@ -72,6 +72,8 @@ export async function carrySteps(
     return { run: undefined, counts: undefined, end: "done" };
   }
   await store.beginUndo(runId);
+  const offset = session.clockOffsetMs();
+  if (offset !== undefined) planned.spec.pair.clockOffsetMs = offset;
   const { startPool, stateDir, keepRuns, live, events } = options;
   const handle = await submit(engine, planned, {
     startPool,

@@ -57,6 +57,8 @@ export interface PairSession {
    * undefined where they are what they were.
    */
   adopts: number | undefined;
+  /** See Examiner: asked for when an answer of the service has told its time. */
+  clockOffsetMs(): number | undefined;
   /** The latest generation that Redis or a marker has: that of a marker, where a run broke off right after it wrote that. */
   generation: number;
   /** Id of the run that is made of what it does. */
@@ -109,14 +111,13 @@ export async function openPairSession(
     const marked = markedSides(request.terms);
     const { adopt } = request;
     const { adopts, generation } = await takeUp(engine, { record, store, sides }, { marked, adopt, signal });
-    const offset = usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
+    const clockOffsetMs = () => usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const runId = newRunId();
     const pair: NonNullable<RunSpec["pair"]> = {
       id: record.id,
       remote,
       ...request.terms,
       backupDirs: backupDirsOf(record.id, runId, remote, request),
-      ...(offset === undefined ? {} : { clockOffsetMs: offset }),
       ...(request.suffixed ? { suffixed: true } : {}),
     };
     const spec = { ...planned.spec, pair };
@@ -128,6 +129,7 @@ export async function openPairSession(
       marked,
       adopts,
       generation,
+      clockOffsetMs,
       runId,
       planned: { ...planned, spec },
       signal,

@@ -1,7 +1,7 @@
 import type { Engine } from "@drover/shared/engine";
-import { SettingsError } from "@drover/shared/errors";
+import { SettingsError, TransferError } from "@drover/shared/errors";
 import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
-import type { PairSides } from "@drover/shared/pair/side";
+import type { FileLook, PairSide, PairSides } from "@drover/shared/pair/side";
 import type { PairStore } from "@drover/shared/pair/store";
 
 /**
@@ -22,12 +22,9 @@ export async function recover(
       const { name } = entry;
       // Conflict copies were never the same on both sides.
       if (entry.sha256 === "" || entry.copy || noted[at]?.sha256 === entry.sha256) continue;
-      const look = await sides[entry.side].look(name, signal);
-      if (look.is !== "file") continue;
-      const side = sides[entry.side];
-      const sha256 =
-        (await side.digest(name, look, "sha256", signal)) ?? (await side.read(name, look, signal));
-      if (sha256 !== entry.sha256) continue;
+      const look = await lookFor(name, entry.sha256, sides[entry.side], signal);
+      if (!look) continue;
+      const { sha256 } = entry;
       const before = decodeAncestor(Buffer.from(entry.before, "base64"));
       const { mode } = look.mode === undefined ? { mode: before?.mode } : look;
       found.push([
@@ -36,6 +33,24 @@ export async function recover(
       ]);
     }
     await store.setAncestors(found);
+  }
+}
+
+/** Looks whether a side holds a version. Users may edit it meanwhile: then it is another one. */
+async function lookFor(
+  name: string,
+  sha256: string,
+  side: PairSide,
+  signal: AbortSignal,
+): Promise<FileLook | undefined> {
+  const look = await side.look(name, signal);
+  if (look.is !== "file") return undefined;
+  try {
+    const found = (await side.digest(name, look, "sha256", signal)) ?? (await side.read(name, look, signal));
+    return found === sha256 ? look : undefined;
+  } catch (error) {
+    if (error instanceof TransferError && /^(changed|not-found)$/.test(error.class)) return undefined;
+    throw error;
   }
 }
 

@@ -71,8 +71,8 @@ export async function syncPair(
   const session = await openPairSession(engine, planned, request, options.signal);
   try {
     const { sides, store, signal, record } = session;
-    const { pair } = session.planned.spec;
-    const examiner = { sides, terms: request.terms, clockOffsetMs: pair.clockOffsetMs, signal };
+    const clockOffsetMs = () => session.clockOffsetMs();
+    const examiner = { sides, terms: request.terms, clockOffsetMs, signal };
     const known = session.adopts === undefined ? store : NOTHING_KNOWN;
     const wanted = wantedBy(planned.spec);
     const plan = await planPair(examiner, known, request.wanted?.(wanted) ?? wanted);

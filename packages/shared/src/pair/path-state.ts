@@ -26,9 +26,9 @@ export interface Examiner {
   terms: PairTerms;
   /**
    * What is added to times of the local clock to have those of the service (ms); undefined where that is so much that no
-   * time can be believed. See {@link usableOffset}.
+   * time can be believed. Asked for when an answer of the service has told its time. See {@link usableOffset}.
    */
-  clockOffsetMs: number | undefined;
+  clockOffsetMs(): number | undefined;
   signal: AbortSignal;
 }
 
@@ -136,18 +136,15 @@ async function newerOf(
   both: Record<Side, FileLook>,
   { sides, clockOffsetMs, signal }: Examiner,
 ): Promise<Side | undefined> {
-  if (clockOffsetMs === undefined) return undefined;
   const keptMs = ancestor === undefined ? undefined : mtimeOfStamp(ancestor.local);
   const [local, remote] = await Promise.all([
     sides.local.edited(name, both.local, undefined, signal),
     sides.remote.edited(name, both.remote, keptMs, signal),
   ]);
-  const toleranceMs = Math.max(
-    local.toleranceMs,
-    remote.toleranceMs,
-    clockOffsetMs === 0 ? 0 : SAME_CLOCK_MS,
-  );
-  const localMs = local.ms + clockOffsetMs;
+  const offsetMs = clockOffsetMs();
+  if (offsetMs === undefined) return undefined;
+  const toleranceMs = Math.max(local.toleranceMs, remote.toleranceMs, offsetMs === 0 ? 0 : SAME_CLOCK_MS);
+  const localMs = local.ms + offsetMs;
   if (Math.abs(localMs - remote.ms) <= toleranceMs) return undefined;
   return localMs > remote.ms ? "local" : "remote";
 }

@@ -100,7 +100,12 @@ export class SyncPath implements Operation {
   async #decide(seen: SeenPath): Promise<Decision> {
     const { sides, spec } = this.#pair;
     const { signal } = this.attempt.lease;
-    const state = await examine(seen, { sides, terms: spec, clockOffsetMs: spec.clockOffsetMs, signal });
+    const state = await examine(seen, {
+      sides,
+      terms: spec,
+      clockOffsetMs: () => spec.clockOffsetMs,
+      signal,
+    });
     const decision = withMode(decide(state, spec), state);
     const isNoted = decision.do === "record" || (decision.do === "nothing" && state.restamped);
     if (isNoted && state.sha256 !== undefined) this.#equal = ancestorOf(seen, state.sha256);
