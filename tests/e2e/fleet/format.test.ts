@@ -1,4 +1,4 @@
-import { FORMAT } from "@drover/shared/protocol/format";
+import { FORMAT, RUN_FORMAT, RUN_FORMAT } from "@drover/shared/protocol/format";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
@@ -36,7 +36,7 @@ describe("records of a later version", () => {
     work.write({ "src/a": "a", "src/b": "b" });
     const { stdout } = await box.run(["sync", work.at("src"), "--to", work.out, "--detach", ...fleet.own]);
     const id = stdout.trim();
-    await redis.hset(keys.run(id), "format", FORMAT + 1);
+    await redis.hset(keys.run(id), "format", RUN_FORMAT + 1);
     const early = await fleet.worker();
     await until("a look at the run", async () => (await redis.scard(keys.active())) === 0);
     const { code, stderr } = await box.run(["status", id, ...fleet.own]);
