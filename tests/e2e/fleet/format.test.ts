@@ -1,4 +1,4 @@
-import { FORMAT, RUN_FORMAT, RUN_FORMAT } from "@drover/shared/protocol/format";
+import { FORMAT, RUN_FORMAT } from "@drover/shared/protocol/format";
 import { Keys } from "@drover/shared/protocol/keys";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
