@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect } from "vitest";
 import type { Sandbox } from "../../harness/drover.js";
@@ -198,5 +198,75 @@ describe("a pair of a directory and S3", () => {
     expect((await box.run(["rollback", result.run as string], { env })).code).toBe(0);
     expect(read(work, "a/one")).toBe("local");
     expect(read(work, "a/sub/two")).toBe("2");
+  });
+});
+
+describe("three machines with a Redis each, on one prefix", () => {
+  it("come to the same tree, and no version is lost", { timeout: 120_000 }, async ({ box, work, s3 }) => {
+    const machines = ["m1", "m2", "m3"];
+    const sync = async (machine: string, ...args: string[]) => {
+      await sleep(60);
+      const own = ["--state-dir", work.at(`state-${machine}`), "--conflict", "backup-both", "--json"];
+      const done = await box.run(["bisync", work.at(machine), s3.url("side"), ...own, ...args], {
+        env: s3.env,
+      });
+      return { code: done.code, ...(JSON.parse(done.stdout) as Result) };
+    };
+    const all = async () => {
+      for (const machine of machines) {
+        const done = await sync(machine);
+        expect(done, JSON.stringify(done)).toMatchObject({ in_sync: true, code: 0 });
+      }
+    };
+    work.write({ "m1/a": "of 1", "m2/b": "of 2", "m3/c": "of 3" });
+    await all();
+    await all();
+    for (const machine of machines) expect(read(work, `${machine}/c`)).toBe("of 3");
+    work.write({ "m1/a": "edit of 1", "m2/a": "edit of 2", "m3/new": "3" });
+    rmSync(work.at("m2/b"));
+    await all();
+    await all();
+    const trees = machines.map((machine) =>
+      readdirSync(work.at(machine))
+        .filter((name) => !name.startsWith(".drover-"))
+        .map((name) => [name, read(work, `${machine}/${name}`)])
+        .sort(),
+    );
+    expect(trees[1]).toEqual(trees[0]);
+    expect(trees[2]).toEqual(trees[0]);
+    const texts = (trees[0] ?? []).map(([, text]) => text);
+    expect(texts).toEqual(expect.arrayContaining(["edit of 1", "edit of 2", "3", "of 3"]));
+    expect(texts).not.toContain("of 2");
+  });
+});
+
+describe("a prefix that was restored from a backup", () => {
+  it("stops the sync; --adopt brings both sides together and deletes nothing", async ({ box, work, s3 }) => {
+    const { env } = s3;
+    const args = ["bisync", work.at("a"), s3.url("side"), "--json"];
+    work.write({ "a/one": "1", "a/two": "2" });
+    await box.run(args, { env });
+    const yesterday = new Map<string, string>();
+    const keys = [".drover-pair-", "one", "two"];
+    for (const name of readdirSync(work.at("a")).filter((each) => keys.some((key) => each.startsWith(key))))
+      yesterday.set(`side/${name}`, await s3.get(`side/${name}`));
+    expect(yesterday.size).toBe(3);
+    await sleep(60);
+    work.write({ "a/one": "edited since", "a/three": "3" });
+    rmSync(work.at("a/two"));
+    expect((await box.run(args, { env })).code).toBe(0);
+    await s3.remove("side/three");
+    for (const [key, text] of yesterday) await s3.put(key, text);
+
+    const stopped = await box.run(args, { env });
+    expect(stopped.code).toBe(1);
+    expect(JSON.parse(stopped.stdout)).toMatchObject({ stopped: { code: "generation" } });
+    expect(stopped.stderr).toContain("nothing was changed");
+    const adopted = await box.run([...args, "--adopt", "--conflict", "local-wins"], { env });
+    expect(adopted.code).toBe(0);
+    expect(read(work, "a/one")).toBe("edited since");
+    expect(read(work, "a/two")).toBe("2");
+    expect(await s3.get("side/three")).toBe("3");
+    expect((await box.run(args, { env })).stdout).toContain('"items":[]');
   });
 });

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { newRunId, shortHash } from "@drover/shared/ids";
@@ -197,7 +198,8 @@ async function findPair(
 
 function newPair(local: string, remote: string, spec: RunSpec): PairRecord {
   return {
-    id: shortHash("pair", local, remote, newRunId()),
+    // Part of names of files: lower case alone, for file systems that do not tell cases apart.
+    id: randomBytes(8).toString("hex"),
     local,
     remote,
     endpoint: endpointOf(remote, spec),

@@ -2,14 +2,15 @@ import { createHash } from "node:crypto";
 import { TransferError } from "../errors.js";
 import { safeKey } from "../paths.js";
 import { HttpClient } from "../storage/http/client.js";
-import { S3Bucket } from "../storage/s3/bucket.js";
+import { type ObjectHead, S3Bucket } from "../storage/s3/bucket.js";
 import { S3Client } from "../storage/s3/client.js";
 import { credentialsOf } from "../storage/s3/credentials.js";
 import { S3Lister } from "../storage/s3/lister.js";
 import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
 import { parseS3 } from "../storage/s3/name.js";
-import { etagOfVersion, S3Source } from "../storage/s3/source.js";
+import { entryOf, etagOfVersion, S3Source } from "../storage/s3/source.js";
 import { S3Tree } from "../storage/s3/tree.js";
+import type { Opened } from "../storage/source.js";
 import type { LookOptions } from "../storage/storage.js";
 import {
   type EditTime,
@@ -26,6 +27,8 @@ const SECOND_MS = 2_000;
 const METADATA_MS = 1;
 /** Answers by which the clock of the service is measured. */
 const MOST_OFFSETS = 15;
+/** Versions whose HEAD is remembered: more than are examined at once. */
+const MOST_HEADS = 64;
 
 /** The objects below a prefix as one side of a pair. */
 export class S3Side implements PairSide {
@@ -35,6 +38,8 @@ export class S3Side implements PairSide {
   readonly #bucket: S3Bucket;
   readonly #tree: S3Tree;
   readonly #offsetsMs: number[] = [];
+  /** Of versions that were asked about last, by stamp and name. */
+  readonly #heads = new Map<string, ObjectHead>();
 
   /** @throws TransferError where the run has no S3 settings. */
   constructor(
@@ -91,19 +96,28 @@ export class S3Side implements PairSide {
     return { is: "file", stamp: s3Stamp(sizeBytes, etag), sizeBytes, mtimeMs };
   }
 
-  async #head(name: string, signal: AbortSignal) {
+  async #head(name: string, signal: AbortSignal): Promise<ObjectHead | undefined> {
     const within = AbortSignal.any([signal, AbortSignal.timeout(this.options.spec.timeoutMs)]);
     const askedMs = Date.now();
-    const head = await this.#bucket.head(this.#tree.key(name), within);
+    const head = await this.#bucket.head(this.#tree.key(name), within, { "x-amz-checksum-mode": "ENABLED" });
     if (head) this.#noteClock(head.headers.date, askedMs);
     return head;
   }
 
-  /** @throws TransferError class `changed` if there is another version. */
-  async #headOf(name: string, look: FileLook, signal: AbortSignal) {
+  /** What is known of a version does not change: who examines it asks several times. @throws as {@link digest}. */
+  async #headOf(name: string, { stamp }: FileLook, signal: AbortSignal): Promise<ObjectHead> {
+    const version = `${stamp} ${name}`;
+    const known = this.#heads.get(version);
+    if (known) return known;
     const head = await this.#head(name, signal);
-    if (head && s3Stamp(head.sizeBytes, head.etag) === look.stamp) return head;
-    throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
+    if (!head || s3Stamp(head.sizeBytes, head.etag) !== stamp) throw this.#changed(name);
+    if (this.#heads.size >= MOST_HEADS) this.#heads.delete(this.#heads.keys().next().value as string);
+    this.#heads.set(version, head);
+    return head;
+  }
+
+  #changed(name: string): TransferError {
+    return new TransferError("changed", `${this.location(name)} changed since it was listed`);
   }
 
   async digest(
@@ -115,40 +129,47 @@ export class S3Side implements PairSide {
     const { headers } = await this.#headOf(name, look, signal);
     const md5 = etagMd5(headers);
     if (algorithm === "md5") return md5;
+    const { digest } = entryOf(headers, look.sizeBytes, true);
+    if (digest?.by === "x-amz-checksum" && digest.algorithm === "sha256")
+      return Buffer.from(digest.base64, "base64").toString("hex");
     // Tools that replace an object may keep the metadata of the former one: an ETag that is an MD5 tells more.
     return md5 === undefined ? readMetadata(headers).sha256 : undefined;
   }
 
-  async read(name: string, look: FileLook, signal: AbortSignal): Promise<string> {
-    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
-    const opened = await source.open("", signal);
-    if (opened.is !== "body") throw new Error("an object without a known version is opened");
-    const { entry, body } = opened;
-    if (s3Stamp(entry.sizeBytes ?? -1, entry.strongEtag) !== look.stamp) {
-      body.abort(new Error("another version"));
-      throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
-    }
+  async read(name: string, { stamp, sizeBytes }: FileLook, signal: AbortSignal): Promise<string> {
     const hash = createHash("sha256");
-    for (let chunks = await body.read(); chunks; chunks = await body.read())
-      for (const chunk of chunks) hash.update(chunk);
-    if (body.receivedBytes !== look.sizeBytes)
-      throw new TransferError("truncated", `got ${body.receivedBytes} of ${look.sizeBytes} bytes`);
+    let read = 0;
+    for await (const chunk of this.#chunks(name, stamp, signal)) {
+      hash.update(chunk);
+      read += chunk.length;
+    }
+    if (read !== sizeBytes) throw new TransferError("truncated", `got ${read} of ${sizeBytes} bytes`);
     return hash.digest("hex");
   }
 
   async bytes(name: string, stamp: string, signal: AbortSignal): Promise<Buffer> {
-    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
-    const opened = await source.open("", signal);
-    if (opened.is !== "body") throw new Error("an object without a known version is opened");
-    const { entry, body } = opened;
+    const chunks: Buffer[] = [];
+    for await (const chunk of this.#chunks(name, stamp, signal)) chunks.push(Buffer.from(chunk));
+    return Buffer.concat(chunks);
+  }
+
+  /** @throws TransferError class `changed` for another version. */
+  async *#chunks(name: string, stamp: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const { entry, body } = await this.#open(name, signal);
     if (s3Stamp(entry.sizeBytes ?? -1, entry.strongEtag) !== stamp) {
       body.abort(new Error("another version"));
-      throw new TransferError("changed", `${this.location(name)} changed since it was listed`);
+      throw this.#changed(name);
     }
-    const chunks: Buffer[] = [];
-    for (let some = await body.read(); some; some = await body.read())
-      chunks.push(...some.map((each) => Buffer.from(each)));
-    return Buffer.concat(chunks);
+    for (let chunks = await body.read(); chunks; chunks = await body.read()) yield* chunks;
+  }
+
+  async #open(name: string, signal: AbortSignal): Promise<Extract<Opened, { is: "body" }>> {
+    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
+    const askedMs = Date.now();
+    const opened = await source.open("", signal);
+    if (opened.is !== "body") throw new Error("an object without a known version is opened");
+    this.#noteClock(opened.entry.headers?.date, askedMs);
+    return opened;
   }
 
   async edited(
@@ -168,21 +189,14 @@ export class S3Side implements PairSide {
   }
 
   async readOwn(name: string, signal: AbortSignal): Promise<string | undefined> {
-    const source = new S3Source(this.#client, { bucket: this.#tree.bucket, key: this.#tree.key(name) });
-    const askedMs = Date.now();
     try {
-      const opened = await source.open("", signal);
-      if (opened.is !== "body") throw new Error("an object without a known version is opened");
-      this.#noteClock(opened.entry.headers?.date, askedMs);
+      const { body } = await this.#open(name, signal);
       const chunks: Buffer[] = [];
-      for (let some = await opened.body.read(); some; some = await opened.body.read())
+      for (let some = await body.read(); some; some = await body.read())
         chunks.push(...some.map((each) => Buffer.from(each)));
       return Buffer.concat(chunks).toString();
     } catch (error) {
-      if (error instanceof TransferError && error.class === "not-found") {
-        await this.look(name, signal); // its answer tells the time
-        return undefined;
-      }
+      if (error instanceof TransferError && error.class === "not-found") return undefined;
       throw error;
     }
   }

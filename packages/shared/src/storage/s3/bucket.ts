@@ -84,10 +84,10 @@ export class S3Bucket {
     readonly name: string,
   ) {}
 
-  /** @returns undefined if there is no such object. */
-  async head(key: string, signal: AbortSignal): Promise<ObjectHead | undefined> {
+  /** @param asks what it is to tell beside the usual. @returns undefined if there is no such object. */
+  async head(key: string, signal: AbortSignal, asks: Headers = {}): Promise<ObjectHead | undefined> {
     try {
-      const { headers, body } = await this.#send({ method: "HEAD", key }, signal);
+      const { headers, body } = await this.#send({ method: "HEAD", key, headers: asks }, signal);
       body.discard(0);
       return { etag: headers.etag ?? "", sizeBytes: Number(headers["content-length"] ?? 0), headers };
     } catch (error) {
