@@ -40,7 +40,9 @@ describe("reports of a mirror", { timeout: 300_000 }, () => {
     expect((await mirror.status()).reports_waiting).toBe(2);
 
     const daemon = mirror.start(["daemon"], env);
-    await until("the report is delivered again", () => busy.deliveries.length >= 2, WAIT_MS);
+    // The daemon has reports of its own, which may come first.
+    const again = () => busy.deliveries.filter(({ body }) => body.id === report.id);
+    await until("the report is delivered again", () => again().length >= 2, WAIT_MS);
     await using late = await Receiver.start(undefined, port);
     const isLate = () => late.deliveries.some(({ body }) => body.id === report.id);
     await until("it is delivered to who did not listen", isLate, WAIT_MS);
@@ -54,7 +56,7 @@ describe("reports of a mirror", { timeout: 300_000 }, () => {
       expect(Math.abs(Number(delivery.headers["webhook-timestamp"]) - nowSeconds)).toBeLessThan(300);
       expect(delivery.headers["webhook-signature"]).toBe(expectedSignature(secret, delivery));
     }
-    expect(busy.deliveries.slice(0, 2).map(({ body }) => body.id)).toEqual([report.id, report.id]);
+    expect(again()).toHaveLength(2);
     const told = [initial.stdout, initial.stderr, ended.stdout, ended.stderr].join("\n");
     expect(told).not.toContain(secret);
     expect(told).not.toContain(secret.slice("whsec_".length));

@@ -11,7 +11,7 @@ describe("the help", () => {
     const { stdout } = await box.run(["--help"]);
     expect(headings(stdout)).toEqual([
       "Options",
-      ...["Move files", "Runs", "Fleets", "Over HTTP", "Mirrors"],
+      ...["Move files", "Runs", "Pairs that are synced both ways", "Fleets", "Over HTTP", "Mirrors"],
       ...["What is known and set", "Commands", "Examples"],
     ]);
     expect(longest(stdout)).toBeLessThanOrEqual(80);
