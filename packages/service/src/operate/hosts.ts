@@ -110,7 +110,8 @@ export function hostRoutes({ engine }: ServiceContext): Route[] {
           body: {
             hosts: states.map((state) => ({
               ...showHost(state, busy.get(state.host) ?? 0),
-              waiting: waitingFor(state.host, leader),
+              // The leader tells how it was up to a second ago.
+              waiting: state.breaker === "closed" ? null : waitingFor(state.host, leader),
             })),
             default_limit: showLimit(usual?.limit ?? {}),
             truncated: found.isTruncated,
