@@ -83,7 +83,10 @@ export function showRoutes({ engine, stopping }: ServiceContext): Route[] {
         const untilMs = Date.now() + query.wait * 1000;
         for (;;) {
           const summary = await summaryOf(engine, id);
-          if (isOver(summary.run) || Date.now() >= untilMs || request.destroyed || stopping.aborted)
+          // What a cancelled run has on its way ends a moment later.
+          const { settled, files } = summary.counts;
+          const hasEnded = isOver(summary.run) && (summary.run.state !== "cancelled" || settled >= files);
+          if (hasEnded || Date.now() >= untilMs || request.destroyed || stopping.aborted)
             return { status: 200, body: { ...show(summary), webhook: await webhookOf(id) } };
           await sleep(Math.min(WAIT_LOOK_MS, Math.max(untilMs - Date.now(), 1)));
         }
