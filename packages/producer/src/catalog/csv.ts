@@ -94,6 +94,21 @@ export async function* readCsv(file: string, needed: Column[]): AsyncGenerator<R
   if (!at) throw new SettingsError(`${file} is empty: a catalog begins with a line of column names`);
 }
 
+/**
+ * Reads a few lines in memory, one character per byte: a header and records.
+ *
+ * @throws Error for what is none.
+ */
+export function parseLines(text: string): Row[] {
+  const [names = [], ...records]: string[][] = parseAll(Buffer.from(text, "latin1"), {
+    encoding: "latin1",
+    record_delimiter: ["\n"],
+    max_record_size: MOST_RECORD_BYTES,
+  });
+  const at = columnsOf(names, ["path", "size", "sha256"], "a line");
+  return records.map((record) => checkRow(fieldsOf(record, at), "a line"));
+}
+
 /** Reads records of a mirror's state as {@link csvLines} wrote them: all columns, without the header. */
 export function stateRowsOf(text: string): Row[] {
   const records: string[][] = parseAll(Buffer.from(text, "latin1"), {

@@ -1,4 +1,5 @@
 import { SettingsError } from "@drover/shared/errors";
+import { compareLines } from "./compare-lines.js";
 import { readCsv } from "./csv.js";
 import type { Read, Row } from "./rows.js";
 import { Sorter } from "./sorter.js";
@@ -31,6 +32,16 @@ export type Change = { path: string } & (
  * @throws SettingsError if a file is not a catalog or names a path twice.
  */
 export async function* diff(oldFile: string, newFile: string, memoryBytes?: number): AsyncGenerator<Change> {
+  const quick = new Collected(memoryBytes);
+  try {
+    if (await compareLines(oldFile, newFile, quick)) {
+      quick.findRenamed();
+      yield* quick.changes();
+      return;
+    }
+  } finally {
+    quick.close();
+  }
   const unsorted = new Set<string>();
   for (;;) {
     const collected = new Collected(memoryBytes);
