@@ -1,8 +1,8 @@
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError, TransferError } from "@drover/shared/errors";
-import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
+import { type Ancestor, decodeAncestor, encodeAncestor } from "@drover/shared/pair/ancestor";
 import type { FileLook, PairSide, PairSides } from "@drover/shared/pair/side";
-import type { PairStore } from "@drover/shared/pair/store";
+import type { PairStore, UndoEntry } from "@drover/shared/pair/store";
 
 /**
  * Takes up what a run left that broke off: where a side holds what the run was about to write, both sides were equal, and an
@@ -16,12 +16,17 @@ export async function recover(
 ): Promise<void> {
   await stopLast(engine, runId);
   for await (const page of store.undo(runId)) {
-    const found: [string, Ancestor][] = [];
+    const found: [string, Ancestor | undefined][] = [];
     const noted = await store.ancestorsOf(page.map(({ name }) => name));
     for (const [at, entry] of page.entries()) {
       const { name } = entry;
+      if (entry.sha256 === "") {
+        // Neither side had it any more: what is made there since is new.
+        if (await isGone(entry, noted[at], sides, signal)) found.push([name, undefined]);
+        continue;
+      }
       // Conflict copies were never the same on both sides.
-      if (entry.sha256 === "" || entry.copy || noted[at]?.sha256 === entry.sha256) continue;
+      if (entry.copy || noted[at]?.sha256 === entry.sha256) continue;
       const look = await lookFor(name, entry.sha256, sides[entry.side], signal);
       if (!look) continue;
       const { sha256 } = entry;
@@ -34,6 +39,17 @@ export async function recover(
     }
     await store.setAncestors(found);
   }
+}
+
+/** Whether a deletion was carried out, and not noted any more. */
+async function isGone(
+  { name, side, before }: UndoEntry,
+  noted: Ancestor | undefined,
+  sides: PairSides,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (!noted || encodeAncestor(noted).toString("base64") !== before) return false;
+  return (await sides[side].look(name, signal)).is === "absent";
 }
 
 /** Looks whether a side holds a version. Users may edit it meanwhile: then it is another one. */
