@@ -114,11 +114,12 @@ export async function openPairSession(
     const { adopts, generation } = await takeUp(engine, { record, store, sides }, { marked, adopt, signal });
     const clockOffsetMs = () => usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const runId = newRunId();
+    record.backupDirs = { ...record.backupDirs, ...request.backupDirs };
     const pair: NonNullable<RunSpec["pair"]> = {
       id: record.id,
       remote,
       ...request.terms,
-      backupDirs: backupDirsOf(record.id, runId, remote, request),
+      backupDirs: backupDirsOf(record, runId, request.stateDir),
       ...(request.suffixed ? { suffixed: true } : {}),
     };
     const spec = { ...planned.spec, pair };
@@ -217,16 +218,16 @@ function markedSides({ direction }: PairTerms): Side[] {
   return direction === "pull" ? ["local"] : direction === "push" ? ["remote"] : ["local", "remote"];
 }
 
+/** Where a run keeps what it replaces: in a directory of its own. */
 function backupDirsOf(
-  id: string,
+  { id, remote, backupDirs = {} }: PairRecord,
   runId: string,
-  remote: string,
-  { backupDirs, stateDir }: PairRequest,
+  stateDir: string,
 ): Record<Side, string> {
-  const below1 = (dir: string, ...parts: string[]) => below(dir, [...parts, runId].join("/"));
-  const local = below1(backupDirs.local ?? `${stateDir}/backups`, id, "local");
-  if (backupDirs.remote !== undefined) return { local, remote: below1(backupDirs.remote, id) };
-  if (storageOf(remote).name !== "s3") return { local, remote: below1(`${stateDir}/backups`, id, "remote") };
+  const ofRun = (dir: string, ...parts: string[]) => below(dir, [...parts, runId].join("/"));
+  const local = ofRun(backupDirs.local ?? `${stateDir}/backups`, id, "local");
+  if (backupDirs.remote !== undefined) return { local, remote: ofRun(backupDirs.remote, id) };
+  if (storageOf(remote).name !== "s3") return { local, remote: ofRun(`${stateDir}/backups`, id, "remote") };
   const bucket = /^s3:\/\/[^/]+/i.exec(remote)?.[0] as string;
-  return { local, remote: below1(`${bucket}/.drover-backups`, id) };
+  return { local, remote: ofRun(`${bucket}/.drover-backups`, id) };
 }

@@ -27,6 +27,8 @@ export interface PairRecord {
   marked?: Partial<Record<Side, number>>;
   /** By what it was synced last. */
   terms?: PairTerms;
+  /** Where what was replaced is kept, as far as somebody has said: what is done to the pair later keeps it there too. */
+  backupDirs?: Partial<Record<Side, string>>;
   /** Its last run, which may have broken off. */
   lastRun?: string;
   /** When that ended (Unix ms); absent while it has not. */
