@@ -56,6 +56,10 @@ function named(listed: PairConflict[], path: string): PairConflict {
 }
 
 function decisionFor(conflict: PairConflict, take: Take, { direction }: PairTerms): CarriedDecision {
+  if (conflict.reason === "type")
+    throw new SettingsError(
+      `${conflict.path} is a file on one side and a directory on the other: rename one of them, then sync again`,
+    );
   const winner = take === "newest" ? newestOf(conflict) : take;
   if (winner === "both") {
     if (!conflict.local || !conflict.remote)
