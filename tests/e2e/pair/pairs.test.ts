@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect } from "vitest";
 import type { Sandbox } from "../../harness/drover.js";
@@ -135,6 +135,18 @@ describe("a file in the way of a directory", () => {
     expect((await sync(box, work)).result).toMatchObject({ in_sync: true, items: [] });
   });
 
+  it("is listed with manual, and no version of it can be taken", async ({ box, work }) => {
+    work.write({ "a/q": "1" });
+    await sync(box, work);
+    work.write({ "a/p/x": "below", "b/p": "changed" });
+    expect((await sync(box, work, "--conflict", "manual")).code).toBe(1);
+    const resolved = await box.run(["resolve", work.at("a"), "--all", "--take", "local"]);
+    expect(resolved.code).toBe(2);
+    expect(resolved.stderr).toContain("rename one of them");
+    expect(read(work, "b/p")).toBe("changed");
+    expect(read(work, "a/p/x")).toBe("below");
+  });
+
   it("is blocked where the side must not be written", async ({ box, work }) => {
     work.write({ "a/p": "file", "a/q": "1" });
     await sync(box, work);
@@ -144,6 +156,24 @@ describe("a file in the way of a directory", () => {
     expect(code).toBe(1);
     expect(read(work, "a/p/x")).toBe("below");
     expect(read(work, "b/p")).toBe("changed");
+  });
+});
+
+describe("a sync whose end cannot be noted", () => {
+  it("does not say that nothing was changed, and the next one goes on", async ({ box, work }) => {
+    work.write({ "a/one": "1" });
+    mkdirSync(work.at("b"));
+    await sync(box, work);
+    const [marker] = readdirSync(work.at("b")).filter((name) => name.startsWith(".drover-pair-"));
+    mkdirSync(work.at(`b/${marker}.new`));
+    work.write({ "a/one": "edited" });
+    const broken = await sync(box, work);
+    expect(broken.stderr).toContain("the end of this sync cannot be noted");
+    expect(broken.stderr).not.toContain("nothing was changed");
+    expect(read(work, "b/one")).toBe("edited");
+    rmSync(work.at(`b/${marker}.new`), { recursive: true });
+    const next = await sync(box, work);
+    expect(next).toMatchObject({ code: 0, result: { in_sync: true, items: [] } });
   });
 });
 

@@ -44,6 +44,24 @@ describe("pairs over HTTP", () => {
     expect(readFileSync(work.at("data/b/one"), "utf8")).toBe("remote");
   });
 
+  it("go by the terms of the last sync, whatever was resolved or taken back since", async ({
+    serve,
+    work,
+  }) => {
+    work.write({ "data/a/one": "1" });
+    mkdirSync(work.at("data/b"));
+    const service = await serve(["--root", work.at("data")]);
+    const json = { local: work.at("data/a"), remote: work.at("data/b"), conflict: "remote-wins" };
+    const { pair } = await carried(service, await service.ask("/api/v1/pairs", { json }));
+    const again = `/api/v1/pairs/${pair}/sync`;
+    work.write({ "data/a/one": "local", "data/b/one": "remote" });
+    const { run } = await carried(service, await service.ask(again, { method: "POST" }));
+    await carried(service, await service.ask(`/api/v1/runs/${run}/rollback`, { method: "POST" }));
+    expect(readFileSync(work.at("data/a/one"), "utf8")).toBe("local");
+    await carried(service, await service.ask(again, { method: "POST" }));
+    expect(readFileSync(work.at("data/a/one"), "utf8")).toBe("remote");
+  });
+
   it("are refused outside of the roots, and where a guard stops them", async ({ serve, work }) => {
     work.write({ "data/a/one": "1", "data/a/two": "2", "other/x": "1" });
     mkdirSync(work.at("data/b"));

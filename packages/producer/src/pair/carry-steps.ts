@@ -1,4 +1,5 @@
 import type { Engine } from "@drover/shared/engine";
+import { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
 import type { NewJob } from "@drover/shared/job";
 import { isSuccess, type Outcome, type RunCounts } from "@drover/shared/outcome";
@@ -50,13 +51,13 @@ export async function carrySteps(
   options: CarryOptions,
 ): Promise<Carried> {
   const { record, store, sides, marked, adopts, runId, planned, signal } = session;
+  const { events } = options;
   const isFirst = record.lastRun === undefined || adopts !== undefined;
   const unmarked = marked.filter((side) => adopts !== undefined || record.marked?.[side] === undefined);
   if (adopts !== undefined) {
     await dropAncestors(store);
     record.generation = adopts;
   }
-  record.terms = planned.spec.pair;
   if (unmarked.length > 0) {
     // Before the record: a pair that is recorded has its markers, whenever this process is killed.
     await writeMarkers(record, sides, unmarked, signal);
@@ -68,13 +69,13 @@ export async function carrySteps(
   await store.setRecord(record);
   if (notes) await setNotes(session, notes);
   if (steps.count === 0) {
-    await noteEnd(session, false);
+    await noteEnd(session, false, events);
     return { run: undefined, counts: undefined, end: "done" };
   }
   await store.beginUndo(runId);
   const offset = session.clockOffsetMs();
   if (offset !== undefined) planned.spec.pair.clockOffsetMs = offset;
-  const { startPool, stateDir, keepRuns, live, events } = options;
+  const { startPool, stateDir, keepRuns, live } = options;
   const handle = await submit(engine, planned, {
     startPool,
     stateDir,
@@ -96,7 +97,7 @@ export async function carrySteps(
   const isOver = followed.end === "done" || followed.end === "cancelled";
   // Whoever has taken the pair for dead notes what becomes of it.
   if (isOver && (await session.isHeld())) {
-    await noteEnd(session, true);
+    await noteEnd(session, true, events);
     await pruneBackups(session, options.keepBackupsMs ?? KEEP_BACKUPS_MS, (message) => events.warn(message));
   }
   return { run: handle.run.id, counts: followed.counts, end: followed.end };
@@ -122,13 +123,29 @@ function withSettled(events: RunEvents, settled: RunEvents["settled"]): RunEvent
   };
 }
 
-/** Notes that a sync has ended. @param hasWritten whether it may have changed a side. */
-async function noteEnd(session: PairSession, hasWritten: boolean): Promise<void> {
+/**
+ * Notes that a sync has ended. Where a marker cannot be written, the sync counts as broken off, and the next one goes on: what it
+ * did to files stands.
+ *
+ * @param hasWritten whether it may have changed a side.
+ */
+async function noteEnd(
+  session: PairSession,
+  hasWritten: boolean,
+  events: Pick<RunEvents, "warn">,
+): Promise<void> {
   const { record, store, sides, marked, generation, signal } = session;
   // A run that broke off may have written markers alone.
   if (hasWritten || generation > record.generation) {
-    record.generation = Math.max(generation, record.generation) + 1;
-    await writeMarkers(record, sides, marked, signal);
+    const next = { ...record, generation: Math.max(generation, record.generation) + 1 };
+    try {
+      await writeMarkers(next, sides, marked, signal);
+    } catch (error) {
+      if (!(error instanceof TransferError)) throw error;
+      events.warn(`the end of this sync cannot be noted, the next one goes on with it: ${error.message}`);
+      return;
+    }
+    Object.assign(record, next);
   }
   record.lastEndedMs = Date.now();
   await store.setRecord(record);

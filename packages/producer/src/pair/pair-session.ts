@@ -115,12 +115,13 @@ export async function openPairSession(
     const clockOffsetMs = () => usableOffset(sides.remote.clockOffsetMs() - sides.local.clockOffsetMs());
     const runId = newRunId();
     record.backupDirs = { ...record.backupDirs, ...request.backupDirs };
+    if (request.suffixed) record.suffixed = true;
     const pair: NonNullable<RunSpec["pair"]> = {
       id: record.id,
       remote,
       ...request.terms,
       backupDirs: backupDirsOf(record, runId, request.stateDir),
-      ...(request.suffixed ? { suffixed: true } : {}),
+      ...(record.suffixed ? { suffixed: true } : {}),
     };
     const spec = { ...planned.spec, pair };
     const isHeld = () => lease.isHeld();

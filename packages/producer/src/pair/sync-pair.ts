@@ -84,6 +84,7 @@ export async function syncPair(
       const { dryRun } = options;
       const result = { pair: record.id, planned: numbers, dryRun };
       if (dryRun) return { ...result, run: undefined, counts: undefined, end: "done" };
+      record.terms = request.terms;
       await listConflicts(session, plan);
       return { ...result, ...(await carrySteps(engine, session, plan, options)) };
     } finally {

@@ -124,7 +124,9 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
     const planned = await plan(local, remote, body);
     const request = requestOf(body, last, own(planned.spec.root, remote, body));
     const begun = await told(syncs.sync(planned, request, body.dry_run ?? false));
-    const pair = (await allPairs(engine.redis, engine.keys)).find((each) => each.local === planned.spec.root);
+    const other = planned.spec.sources[0]?.replace(/\/$/, "");
+    const pairs = await allPairs(engine.redis, engine.keys);
+    const pair = pairs.find((each) => each.local === planned.spec.root && each.remote === other);
     return replyOf(begun, pair?.id);
   };
   const again = async (record: PairRecord) => {

@@ -27,6 +27,8 @@ export interface PairRecord {
   marked?: Partial<Record<Side, number>>;
   /** By what it was synced last. */
   terms?: PairTerms;
+  /** Whether names of conflict copies end in what was added, since a sync wanted that. */
+  suffixed?: true;
   /** Where what was replaced is kept, as far as somebody has said: what is done to the pair later keeps it there too. */
   backupDirs?: Partial<Record<Side, string>>;
   /** Its last run, which may have broken off. */

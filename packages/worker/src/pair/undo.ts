@@ -35,12 +35,12 @@ export async function undo(attempt: Attempt, pair: PairContext, entry: UndoEntry
     });
   const former = plainLook(entry.former);
   const plan = { from: undefined, to: side, location: entry.backup, name, toName: name, look: former };
-  const { outcome, ancestor } = await transfer(attempt, pair, {
+  const { outcome, ancestor, verifiedBy } = await transfer(attempt, pair, {
     ...plan,
     over: look,
     keeps: look.is === "file",
   });
-  return { ...ended(entry, ancestor, outcome), verifiedBy: "length" };
+  return { ...ended(entry, ancestor, outcome), verifiedBy };
 }
 
 async function isAsLeft(
