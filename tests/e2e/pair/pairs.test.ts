@@ -147,12 +147,40 @@ describe("a file in the way of a directory", () => {
     expect(read(work, "a/p/x")).toBe("below");
   });
 
-  it("is blocked where the side must not be written", async ({ box, work }) => {
+  it("comes beside the directory where only that side is written, once", async ({ box, work }) => {
     work.write({ "a/p": "file", "a/q": "1" });
     await sync(box, work);
     rmSync(work.at("a/p"));
     work.write({ "a/p/x": "below", "b/p": "changed" });
-    const { code } = await sync(box, work, "--direction", "pull");
+    const { code, result } = await sync(box, work, "--direction", "pull");
+    expect(code).toBe(0);
+    const copy = result.items.find(({ path }) => path === "p")?.copies?.[0] as string;
+    expect(read(work, `a/${copy}`)).toBe("changed");
+    expect(existsSync(work.at(`b/${copy}`))).toBe(false);
+    expect(read(work, "a/p/x")).toBe("below");
+    expect(read(work, "b/p")).toBe("changed");
+    const again = await sync(box, work, "--direction", "pull");
+    expect(again.result.items.filter(({ copies }) => copies)).toEqual([]);
+    expect(readdirSync(work.at("a")).filter((name) => name.includes("conflict"))).toEqual([copy]);
+  });
+
+  it("that was not changed stays where the side of the directory alone is written", async ({ box, work }) => {
+    work.write({ "a/p": "file", "a/q": "1" });
+    await sync(box, work);
+    rmSync(work.at("a/p"));
+    work.write({ "a/p/x": "below" });
+    const { code, stdout } = await sync(box, work, "--direction", "pull");
+    expect(code).toBe(1);
+    expect(stdout).toContain("blocked");
+    expect(read(work, "a/p/x")).toBe("below");
+    expect(read(work, "b/p")).toBe("file");
+  });
+
+  it("is blocked where its own version of the side that is written wins", async ({ box, work }) => {
+    work.write({ "a/q": "1" });
+    await sync(box, work);
+    work.write({ "a/p/x": "below", "b/p": "changed" });
+    const { code } = await sync(box, work, "--direction", "pull", "--conflict", "local-wins");
     expect(code).toBe(1);
     expect(read(work, "a/p/x")).toBe("below");
     expect(read(work, "b/p")).toBe("changed");

@@ -7,6 +7,8 @@ export interface Clash {
   name: string;
   /** Sides that have the file. */
   files: ReadonlySet<Side>;
+  /** Whether a file is the ancestor's, as far as its stamp tells: then it is not what is new. */
+  isAncestor: boolean;
   /** How many paths each side has below it. */
   below: Record<Side, number>;
 }
@@ -21,7 +23,7 @@ export class Clashes {
     return this.#clashing.size;
   }
 
-  see({ name, local, remote }: SeenPath): void {
+  see({ name, ancestor, local, remote }: SeenPath): void {
     const here = new Set<Side>();
     if (local.is !== "absent") here.add("local");
     if (remote.is !== "absent") here.add("remote");
@@ -33,7 +35,11 @@ export class Clashes {
       for (const side of here) file.below[side]++;
       this.#clashing.set(file.name, file);
     }
-    this.#files.push({ name, files: here, below: { local: 0, remote: 0 } });
+    const isAncestor = [...here].some((side) => {
+      const look = side === "local" ? local : remote;
+      return look.is === "file" && look.stamp === ancestor?.[side];
+    });
+    this.#files.push({ name, files: here, isAncestor, below: { local: 0, remote: 0 } });
   }
 
   /** The outermost clash that a path is the file of, or below; undefined if there is none. */

@@ -10,6 +10,8 @@ type Way =
   | "in-order"
   /** The file gets another name, then the directory comes. */
   | "vacate"
+  /** The directory stays, and gets the file beside it under another name. */
+  | "beside"
   /** A person decides. */
   | "list"
   /** Both sides stay as they are. */
@@ -65,7 +67,7 @@ function note({ name, step }: PlannedStep, clash: Clash | undefined, planned: Ma
   else if (decoded.decision.do === "delete") known.deletes++;
 }
 
-function wayOf({ files, below }: Clash, planned: Planned | undefined, terms: PairTerms): Way {
+function wayOf({ files, below, isAncestor }: Clash, planned: Planned | undefined, terms: PairTerms): Way {
   for (const side of files) if (below[side] > 0) return files.size === 2 ? "file-alone" : "blocked";
   const [side] = files;
   if (files.size !== 1 || side === undefined) return "blocked";
@@ -76,10 +78,11 @@ function wayOf({ files, below }: Clash, planned: Planned | undefined, terms: Pai
   if (own && planned.deletes === below[OTHER[side]]) return "in-order";
   if (strategy === "manual") return "list";
   if (direction === "bidirectional") return "vacate";
-  // One way: only the side that is written may make room, and only if its strategy lets the other one win.
+  // One way: only the side that is written may make room, or take the file in, and only if its strategy lets the other one win.
   const written: Side = direction === "pull" ? "local" : "remote";
-  if (side !== written) return "blocked";
-  return strategy === `${written}-wins` ? "blocked" : "vacate";
+  if (strategy === `${written}-wins`) return "blocked";
+  if (side === written) return "vacate";
+  return isAncestor ? "blocked" : "beside";
 }
 
 function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void {
@@ -99,6 +102,21 @@ function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void
   if (way === "file-alone") {
     if (isFile) plan.steps.add(planned);
     else block(`refused name: ${clash.name} is a file`);
+    return;
+  }
+  if (way === "beside") {
+    if (!isFile) {
+      plan.steps.add(planned);
+      return;
+    }
+    uncount(plan, decoded);
+    plan.counts.conflicts++;
+    const { to } = decoded.decision;
+    count(plan, { do: "copy", to });
+    plan.steps.add({
+      ...planned,
+      step: encodeStep({ ...decoded, decision: { do: "beside", to, conflict: true } }),
+    });
     return;
   }
   if (way === "list") {

@@ -22,7 +22,12 @@ export async function conflictsOf({ plan, sides, signal }: PairReview): Promise<
       path: name,
       ...(localMtime === undefined ? {} : { localMtime }),
       ...(remoteMtime === undefined ? {} : { remoteMtime }),
-      winner: decision.do === "set-aside" ? "both" : decision.to === "local" ? "remote" : "local",
+      winner:
+        decision.do === "set-aside" || decision.do === "beside"
+          ? "both"
+          : decision.to === "local"
+            ? "remote"
+            : "local",
     });
   }
   return found;

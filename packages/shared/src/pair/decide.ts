@@ -72,6 +72,8 @@ export type Decision =
   | { do: "set-aside"; to: Side; conflict: true }
   /** The file of the side `to` gets a name of its own, and its name is free for a directory. */
   | { do: "vacate"; to: Side; conflict: true }
+  /** `to` gets the file of the other side under a name of its own: it keeps the directory that has the name. */
+  | { do: "beside"; to: Side; conflict: true }
   /** Both hold the same: that is noted. */
   | { do: "record" }
   /** Neither has it any more: what is noted goes. */

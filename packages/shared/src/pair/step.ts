@@ -25,7 +25,7 @@ export interface UndoStep {
 
 export type PairStep = DecidedStep | UndoStep;
 
-const DECISIONS = ["copy", "delete", "set-aside", "vacate"] as const;
+const DECISIONS = ["copy", "delete", "set-aside", "vacate", "beside"] as const;
 
 /** Writes a step in a few characters, since each file's job has one. */
 export function encodeStep(step: PairStep): string {
@@ -43,13 +43,13 @@ export function decodeStep(text: string): PairStep {
   const read = JSON.parse(text) as UndoEntry | [string, string, string, string?, string?];
   if (!Array.isArray(read)) return { is: "undo", entry: read };
   const [flags, local, remote, above = "", checked] = read;
-  const match = /^([0-3])([lr])(k?)(c?)$/.exec(flags);
+  const match = /^([0-4])([lr])(k?)(c?)$/.exec(flags);
   if (!match || typeof local !== "string" || typeof remote !== "string") throw new Error("no step of a pair");
   const to: Side = match[2] === "l" ? "local" : "remote";
   const [keeps, conflict] = [match[3] === "k", match[4] === "c"];
   const what = DECISIONS[Number(match[1])] as (typeof DECISIONS)[number];
   const decision: CarriedDecision =
-    what === "set-aside" || what === "vacate"
+    what === "set-aside" || what === "vacate" || what === "beside"
       ? { do: what, to, conflict: true }
       : { do: what, to, keeps, conflict };
   return {

@@ -132,18 +132,27 @@ export class SyncPath implements Operation {
       case "delete":
         return await this.#delete(decision, seen);
       case "set-aside":
-        await this.#setAside(decision.to, seen);
+        await this.#setAside(decision.to, seen, this.#ownSides(decision.to));
         return await this.#copy(
           { to: decision.to, keeps: this.#pair.spec.backups === "all", conflict: true },
           seen,
         );
       case "vacate":
-        await this.#setAside(decision.to, seen);
+        await this.#setAside(decision.to, seen, this.#ownSides(decision.to));
         return await this.#remove(
           { to: decision.to, keeps: this.#pair.spec.backups === "all", conflict: true },
           seen,
         );
+      case "beside":
+        return (await this.#setAside(OTHER[decision.to], seen, [decision.to]))
+          ? this.#left("beside", true)
+          : { outcome: "unchanged", verdict: "ok", pair: { action: "unchanged", conflict: false } };
     }
+  }
+
+  /** Sides that get a conflict copy of a version that one of them has: both, where the direction allows. */
+  #ownSides(side: Side): Side[] {
+    return this.#pair.spec.direction === "bidirectional" ? [side, OTHER[side]] : [side];
   }
 
   #left(action: string, conflict: boolean): FileEnd {
@@ -246,8 +255,8 @@ export class SyncPath implements Operation {
     };
   }
 
-  /** Gives the version of a side a name of its own, where the direction allows on both sides. */
-  async #setAside(to: Side, seen: SeenPath): Promise<void> {
+  /** Gives the version of the side `to` a name of its own, on some sides. @returns false if they have that already. */
+  async #setAside(to: Side, seen: SeenPath, on: Side[]): Promise<boolean> {
     const { attempt } = this;
     const { sides, spec } = this.#pair;
     const { name } = seen;
@@ -257,25 +266,24 @@ export class SyncPath implements Operation {
     const sha256 =
       (await sides[to].digest(name, look, "sha256", signal)) ?? (await sides[to].read(name, look, signal));
     const { ms: mtimeMs } = await sides[to].edited(name, look, undefined, signal);
-    const on: Side[] = spec.direction === "bidirectional" ? [to, OTHER[to]] : [to];
     for (let number = 1; number <= MOST_NAMES; number++) {
       const copy = conflictName(name, { side: to, mtimeMs, sha256 }, number, spec.suffixed);
       // It may be the copy of this very version that is to be replaced.
       if (copy === name) continue;
-      if (await this.#copyAside({ copy, to, on, look, sha256 }, name)) {
-        this.#copies.push(copy);
-        failpoint("set-aside");
-        return;
-      }
+      const made = await this.#copyAside({ copy, to, on, look, sha256 }, name);
+      if (made === undefined) continue;
+      this.#copies.push(copy);
+      failpoint("set-aside");
+      return made > 0;
     }
     throw new TransferError("io", `no name is free for the other version of ${name}`, { permanent: true });
   }
 
-  /** @returns false if the name has other bytes on a side. */
+  /** @returns how many copies were made; undefined if the name has other bytes on a side. */
   async #copyAside(
     { copy, to, on, look, sha256 }: { copy: string; to: Side; on: Side[]; look: FileLook; sha256: string },
     name: string,
-  ): Promise<boolean> {
+  ): Promise<number | undefined> {
     const { attempt } = this;
     const { sides } = this.#pair;
     const missing: Side[] = [];
@@ -283,7 +291,7 @@ export class SyncPath implements Operation {
     for (const side of on) {
       const there = await sides[side].look(copy, attempt.lease.signal);
       if (there.is === "absent") missing.push(side);
-      else if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
+      else if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return undefined;
       else stamps[side] = there.racy ? "" : there.stamp;
     }
     for (const side of missing) {
@@ -296,7 +304,7 @@ export class SyncPath implements Operation {
         if (!(error instanceof TransferError) || error.class !== "changed") throw error;
         const there = await sides[side].look(copy, attempt.lease.signal);
         if (there.is === "absent") throw error; // it is the version that changed
-        if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return false;
+        if (there.is !== "file" || !(await this.#hasBytes(side, copy, there, sha256))) return undefined;
       }
     }
     // Both sides have the copy: who deletes it on one of them has done with it.
@@ -305,7 +313,7 @@ export class SyncPath implements Operation {
       const noted = { sha256, sizeBytes, ...(mode === undefined ? {} : { mode }), ...stamps };
       await this.#pair.store.setNewAncestor(copy, noted);
     }
-    return true;
+    return missing.length;
   }
 
   async #hasBytes(side: Side, name: string, look: FileLook, sha256: string): Promise<boolean> {
