@@ -28,6 +28,8 @@ export class FakeS3 implements FakeObjects {
   /** How long every answer takes, in milliseconds. */
   delayMs = 0;
   readonly writes = new FakeS3Writes(this);
+  /** Versions by their id, where the bucket keeps them. Default: it keeps none. */
+  versions: Map<string, Stored> | undefined;
   readonly #objects = new Map<string, Stored>();
   #sorted: { key: string; bytes: Buffer }[] | undefined;
   #atOnce = 0;
@@ -61,7 +63,12 @@ export class FakeS3 implements FakeObjects {
     const bytes = Buffer.from(content);
     const etag = headers.etag ?? `"${createHash("md5").update(bytes).digest("hex")}"`;
     if (!this.#objects.has(key)) this.#sorted = undefined;
-    this.#objects.set(key, { content: bytes, etag, modified, headers });
+    const stored = { content: bytes, etag, modified, headers };
+    this.#objects.set(key, stored);
+    if (!this.versions) return;
+    const id = `v${this.versions.size + 1}`;
+    stored.headers = { ...headers, "x-amz-version-id": id };
+    this.versions.set(id, stored);
   }
 
   stored(key: string): Stored | undefined {
@@ -103,6 +110,10 @@ export class FakeS3 implements FakeObjects {
     else if (/^(PUT|POST|DELETE)$/.test(request.method)) await this.writes.answer(request, message, answer);
     else if (request.query.has("uploadId"))
       this.writes.listParts(request.query.get("uploadId") as string, answer);
+    else if (request.query.has("versioning"))
+      answer.end(
+        `<VersioningConfiguration>${this.versions ? "<Status>Enabled</Status>" : ""}</VersioningConfiguration>`,
+      );
     else if (request.query.has("uploads")) this.writes.listUploads(request.query.get("prefix") ?? "", answer);
     else if (request.query.has("list-type")) answer.end(this.page(request.query));
     else this.#get(request, answer);
@@ -153,8 +164,9 @@ export class FakeS3 implements FakeObjects {
     return `<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name><Prefix>${encoded(prefix)}</Prefix><EncodingType>url</EncodingType><KeyCount>${items.length + prefixes.size}</KeyCount><IsTruncated>${truncated}</IsTruncated>${next}${items.join("")}${common.join("")}</ListBucketResult>`;
   }
 
-  #get({ key, headers }: FakeRequest, answer: ServerResponse): unknown {
-    const stored = this.#objects.get(key);
+  #get({ key, query, headers }: FakeRequest, answer: ServerResponse): unknown {
+    const id = query.get("versionId");
+    const stored = id === null ? this.#objects.get(key) : this.versions?.get(id);
     if (!stored) return sendError(answer, 404, "NoSuchKey");
     const { content, etag } = stored;
     answer.setHeader("last-modified", stored.modified.toUTCString());

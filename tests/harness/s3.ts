@@ -7,8 +7,10 @@ import {
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListObjectVersionsCommand,
   ListPartsCommand,
   NoSuchKey,
+  PutBucketVersioningCommand,
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
@@ -105,6 +107,12 @@ export class TestS3 {
     return s3;
   }
 
+  /** Lets the bucket keep every version of its objects. */
+  async keepVersions(): Promise<void> {
+    const VersioningConfiguration = { Status: "Enabled" } as const;
+    await this.#client.send(new PutBucketVersioningCommand({ Bucket: this.bucket, VersioningConfiguration }));
+  }
+
   /** Environment of a `drover` command that may use it. */
   get env(): Record<string, string> {
     return {
@@ -186,16 +194,20 @@ export class TestS3 {
     return bytes;
   }
 
-  async remove(key: string): Promise<void> {
-    await this.#client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key }));
+  /** @param VersionId removes this version for good. Default: the latest, as the bucket does that. */
+  async remove(key: string, VersionId?: string): Promise<void> {
+    await this.#client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key, VersionId }));
   }
 
   async stop(): Promise<void> {
     if (!this.server) {
       for (;;) {
-        const { Contents = [] } = await this.#client.send(new ListObjectsV2Command({ Bucket: this.bucket }));
-        if (Contents.length === 0) break;
-        await Promise.all(Contents.map(({ Key }) => this.remove(Key as string)));
+        const { Versions = [], DeleteMarkers = [] } = await this.#client.send(
+          new ListObjectVersionsCommand({ Bucket: this.bucket }),
+        );
+        const all = [...Versions, ...DeleteMarkers];
+        if (all.length === 0) break;
+        await Promise.all(all.map(({ Key = "", VersionId }) => this.remove(Key, VersionId)));
       }
       await this.#client.send(new DeleteBucketCommand({ Bucket: this.bucket }));
     }

@@ -124,6 +124,8 @@ export const runSpecSchema = z.object({
       noDelete: z.boolean(),
       /** Where replaced and deleted versions of each side are kept, in the same storage: a directory for each run. */
       backupDirs: z.object({ local: z.string(), remote: z.string() }),
+      /** Whether the bucket keeps versions, which are the backup of the remote side then. */
+      versioned: z.literal(true).optional(),
       /** Added to times of the local clock to have those of the service (ms); absent where no time can be believed. */
       clockOffsetMs: z.number().optional(),
       /** Whether names of conflict copies end in what was added. */

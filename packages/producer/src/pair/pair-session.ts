@@ -5,7 +5,7 @@ import { newRunId, shortHash } from "@drover/shared/ids";
 import type { PairTerms, Side } from "@drover/shared/pair/decide";
 import { openSide } from "@drover/shared/pair/open-side";
 import { usableOffset } from "@drover/shared/pair/path-state";
-import type { PairSides } from "@drover/shared/pair/side";
+import type { PairSide, PairSides } from "@drover/shared/pair/side";
 import { allPairs, type PairRecord, PairStore } from "@drover/shared/pair/store";
 import { isBelow } from "@drover/shared/paths";
 import type { RunSpec } from "@drover/shared/run";
@@ -121,6 +121,7 @@ export async function openPairSession(
       remote,
       ...request.terms,
       backupDirs: backupDirsOf(record, runId, request.stateDir),
+      ...((await keepsVersions(record, sides.remote, signal)) ? { versioned: true } : {}),
       ...(record.suffixed ? { suffixed: true } : {}),
     };
     const spec = { ...planned.spec, pair };
@@ -217,6 +218,15 @@ function endpointOf(remote: string, { s3 }: RunSpec): string {
 /** The sides that get a marker: those that the pair may write to. */
 function markedSides({ direction }: PairTerms): Side[] {
   return direction === "pull" ? ["local"] : direction === "push" ? ["remote"] : ["local", "remote"];
+}
+
+/** Whether the bucket keeps what is replaced, and nobody has named another place. */
+async function keepsVersions(
+  { backupDirs }: PairRecord,
+  { versions }: PairSide,
+  signal: AbortSignal,
+): Promise<boolean> {
+  return backupDirs?.remote === undefined && versions !== undefined && (await versions.areKept(signal));
 }
 
 /** Where a run keeps what it replaces: in a directory of its own. */

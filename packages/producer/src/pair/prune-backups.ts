@@ -16,8 +16,9 @@ export async function pruneBackups(
     if (startedMs > Date.now() - keepMs) continue;
     try {
       for await (const page of store.undo(runId))
-        for (const { backup, side } of page)
-          if (backup !== "") await sides[side].removeKept(backup, runId, signal);
+        // What a bucket keeps by itself goes by the rules of the bucket.
+        for (const { backup, version, side } of page)
+          if (backup !== "" && version === undefined) await sides[side].removeKept(backup, runId, signal);
       await store.dropUndo(runId);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;

@@ -16,6 +16,7 @@ import {
   type EditTime,
   type FileLook,
   isOwnName,
+  type KeptVersions,
   type ListedPath,
   type Look,
   type PairSide,
@@ -33,6 +34,21 @@ const MOST_HEADS = 64;
 /** The objects below a prefix as one side of a pair. */
 export class S3Side implements PairSide {
   readonly root: string;
+  readonly versions: KeptVersions = {
+    areKept: (signal) => this.#bucket.isVersioned(signal),
+    idOf: async (name, look, signal) => {
+      const { headers } = await this.#headOf(name, look, signal);
+      const id = headers["x-amz-version-id"];
+      if (id !== undefined) return id;
+      throw new TransferError("unsupported", `the service names no version of ${this.location(name)}`, {
+        permanent: true,
+      });
+    },
+    source: (name, versionId) => {
+      const { bucket } = this.#tree;
+      return new S3Source(this.#client, { bucket, key: this.#tree.key(name), versionId });
+    },
+  };
   readonly #http: HttpClient;
   readonly #client: S3Client;
   readonly #bucket: S3Bucket;

@@ -1,3 +1,4 @@
+import type { Source } from "../storage/source.js";
 import type { Side } from "./decide.js";
 
 /** A version of a file on one side, as a listing or a look tells it. */
@@ -38,9 +39,21 @@ export interface EditTime {
   toleranceMs: number;
 }
 
+/** The versions that a storage keeps by itself. All methods throw TransferError. */
+export interface KeptVersions {
+  /** Whether it keeps them. */
+  areKept(signal: AbortSignal): Promise<boolean>;
+  /** The id of a version that is the latest one. @throws TransferError class `changed` if another one is. */
+  idOf(name: string, look: FileLook, signal: AbortSignal): Promise<string>;
+  /** A version to be read. */
+  source(name: string, id: string): Source;
+}
+
 /** One of the two trees of a pair, to be looked at. All methods throw TransferError. */
 export interface PairSide {
   readonly root: string;
+  /** Of a side whose storage may keep what is replaced or removed by itself. */
+  readonly versions?: KeptVersions;
   /** The location of a path, as a source of a job has it. */
   location(name: string): string;
   /** @throws TransferError class `path` where no file of this side can have that name. */

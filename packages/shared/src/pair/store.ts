@@ -67,6 +67,8 @@ export interface UndoEntry {
   former: string;
   /** Where that version is kept; "" if it is not. */
   backup: string;
+  /** Its id, where it is kept by its own bucket, which keeps versions. */
+  version?: string;
   /** 1 for a conflict copy, which is no version that both sides held. */
   copy?: 1;
 }

@@ -11,11 +11,18 @@ import type { FileLook, Look } from "@drover/shared/pair/side";
 import { statStamp } from "@drover/shared/protocol/catalog-entry";
 import { digestOfFile } from "@drover/shared/storage/local/digest-of-file";
 import { storageOf } from "@drover/shared/storage/registry";
+import type { Source } from "@drover/shared/storage/source";
 import type { Attempt } from "../attempt/attempt.js";
 import type { WorkFile } from "../attempt/delivery.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
-import { mayRun, type Precondition, type Published, type WriteAttempt } from "../destinations/destination.js";
+import {
+  type Destination,
+  mayRun,
+  type Precondition,
+  type Published,
+  type WriteAttempt,
+} from "../destinations/destination.js";
 import type { PairContext, PairEnd } from "./pair-context.js";
 
 /** A version that is to be brought to the other side, to another name, or back from a backup. */
@@ -25,6 +32,8 @@ export interface Transfer {
   to: Side;
   /** Where it is. */
   location: string;
+  /** To be read from. Default: its location. */
+  source?: Source | undefined;
   name: string;
   toName: string;
   /** The version that is copied. Of a backup only its size is looked at. */
@@ -43,6 +52,8 @@ export interface Transferred {
   /** What both sides hold now, if the names are the same. */
   ancestor: Ancestor;
   verifiedBy: VerifiedBy;
+  /** Where what was replaced is kept; "" for nowhere. */
+  backup: string;
   unconditional?: true | undefined;
   /** The version that was replaced, where somebody wrote to it meanwhile. */
   late?: { sha256(): Promise<string>; moveTo(name: string): boolean };
@@ -75,7 +86,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
   const { from, to, location, name, toName, look, over, keeps } = plan;
   const side = from === undefined ? undefined : pair.sides[from];
   const end = pair.ends[to];
-  const source = await context.source({ i: job.i, s: location, d: job.d });
+  const source = plan.source ?? (await context.source({ i: job.i, s: location, d: job.d }));
   // Whether its stamp can be trusted is told by a look before it is read.
   const before = !side || isS3(side.root) ? look : await side.look(name, lease.signal);
   if (before.is !== "file" || before.stamp !== look.stamp) throw otherVersion(location);
@@ -83,7 +94,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
   if (opened.is !== "body") throw new Error("a file without a known version is opened");
   failpoint("open");
   const write = writing(attempt, end, toName, preconditionOf(over, end));
-  const staging = (keeps ? end.keeping : end.plain).stage(write);
+  const staging = writerOf(pair, to, keeps).stage(write);
   try {
     if (side && isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp))
       throw otherVersion(location);
@@ -106,7 +117,12 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
       const now = await side.look(name, lease.signal);
       if (now.is !== "file" || now.stamp !== look.stamp) throw otherVersion(location);
     }
-    await note(attempt, pair, { to, name: toName, over, keeps, isCopy: name !== toName }, received.sha256);
+    const backup = await note(
+      attempt,
+      pair,
+      { to, name: toName, over, keeps, isCopy: name !== toName },
+      received.sha256,
+    );
     failpoint("noted");
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
@@ -116,6 +132,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     return {
       outcome: published.outcome,
       verifiedBy,
+      backup: published.outcome === "copied" ? backup : "",
       unconditional: published.unconditional,
       ...(published.late === undefined ? {} : { late: lateOf(end, toName, published.late) }),
       ancestor: {
@@ -145,39 +162,64 @@ async function discardQuietly(staging: { discard(): void | Promise<void> }): Pro
   }
 }
 
-/** Removes one version of a side. @throws TransferError class `changed` if it has another. */
+/**
+ * Removes one version of a side.
+ *
+ * @returns where it is kept; "" for nowhere.
+ * @throws TransferError class `changed` if it has another.
+ */
 export async function removeFrom(
   attempt: Attempt,
   pair: PairContext,
   { to, name, look, keeps }: { to: Side; name: string; look: FileLook; keeps: boolean },
-): Promise<void> {
+): Promise<string> {
   const end = pair.ends[to];
-  await note(attempt, pair, { to, name, over: look, keeps, isCopy: false }, "");
+  const backup = await note(attempt, pair, { to, name, over: look, keeps, isCopy: false }, "");
   failpoint("noted");
   const stamp = writtenStamp(look.stamp, end);
   // An object's DELETE has its condition by the stamp.
   const must = isS3(end.tree.root) ? undefined : preconditionOf(look, end);
-  await (keeps ? end.keeping : end.plain).remove(writing(attempt, end, name, must), stamp);
+  await writerOf(pair, to, keeps).remove(writing(attempt, end, name, must), stamp);
+  return backup;
 }
 
-/** Notes what is about to be written, so that it can be taken back, and recognized after a crash. */
+/** What a bucket keeps by itself is not copied. */
+function writerOf({ ends, spec }: PairContext, to: Side, keeps: boolean): Destination {
+  const isKept = to === "remote" && spec.versioned;
+  return keeps && !isKept ? ends[to].keeping : ends[to].plain;
+}
+
+/**
+ * Notes what is about to be written, so that it can be taken back, and recognized after a crash.
+ *
+ * @returns where the version before is kept; "" for nowhere.
+ * @throws TransferError class `changed` where that is another one by now.
+ */
 async function note(
   attempt: Attempt,
-  { store, ends }: PairContext,
+  { store, ends, sides, spec }: PairContext,
   { to, name, over, keeps, isCopy }: { to: Side; name: string; over: Look; keeps: boolean; isCopy: boolean },
   sha256: string,
-): Promise<void> {
-  const { context, admitted } = attempt;
+): Promise<string> {
+  const { context, admitted, lease } = attempt;
   const former = over.is === "file" ? over.stamp : "";
+  const versions = to === "remote" && spec.versioned ? sides.remote.versions : undefined;
+  const isKept = keeps && over.is === "file";
+  const version = isKept ? await versions?.idOf(name, over, lease.signal) : undefined;
+  const place =
+    version === undefined ? ends[to].kept(name) : `${sides[to].location(name)}?versionId=${version}`;
+  const backup = isKept ? place : "";
   await store.intend(context.runId, {
     name,
     side: to,
     sha256,
     before: isCopy ? "" : admitted.catalog.toString("base64"),
     former,
-    backup: keeps && former !== "" ? ends[to].kept(name) : "",
+    backup,
+    ...(version === undefined ? {} : { version }),
     ...(isCopy ? { copy: 1 } : {}),
   });
+  return backup;
 }
 
 /** The attempt, as one that writes to one side. */

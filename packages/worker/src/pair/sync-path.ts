@@ -187,7 +187,6 @@ export class SyncPath implements Operation {
     const plan = { from, to, location, name, toName: name, look, over, keeps, checked };
     const done = await transfer(attempt, this.#pair, plan);
     if (done.late !== undefined) await this.#rescue(done.late, over);
-    const kept = keeps && over.is === "file" && done.outcome === "copied";
     const action = to === "remote" ? "push" : "pull";
     return {
       outcome: done.outcome,
@@ -198,7 +197,7 @@ export class SyncPath implements Operation {
       pair: {
         action,
         conflict,
-        ...(kept ? { backup: this.#pair.ends[to].kept(name) } : {}),
+        ...(done.backup === "" ? {} : { backup: done.backup }),
         ...(this.#copies.length > 0 ? { copies: this.#copies } : {}),
       },
     };
@@ -241,7 +240,7 @@ export class SyncPath implements Operation {
     const look = seen[to];
     if (look.is !== "file") throw changed(name);
     failpoint("pair-delete");
-    await removeFrom(attempt, this.#pair, { to, name, look, keeps });
+    const backup = await removeFrom(attempt, this.#pair, { to, name, look, keeps });
     return {
       outcome: "deleted",
       entry: NO_ENTRY,
@@ -249,7 +248,7 @@ export class SyncPath implements Operation {
       pair: {
         action: `delete-${to}`,
         conflict,
-        ...(keeps ? { backup: this.#pair.ends[to].kept(name) } : {}),
+        ...(backup === "" ? {} : { backup }),
         ...(this.#copies.length > 0 ? { copies: this.#copies } : {}),
       },
     };

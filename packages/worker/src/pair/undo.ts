@@ -34,7 +34,9 @@ export async function undo(attempt: Attempt, pair: PairContext, entry: UndoEntry
       permanent: true,
     });
   const former = plainLook(entry.former);
-  const plan = { from: undefined, to: side, location: entry.backup, name, toName: name, look: former };
+  const { backup: location, version } = entry;
+  const source = version === undefined ? undefined : pair.sides[side].versions?.source(name, version);
+  const plan = { from: undefined, to: side, location, source, name, toName: name, look: former };
   const { outcome, ancestor, verifiedBy } = await transfer(attempt, pair, {
     ...plan,
     over: look,

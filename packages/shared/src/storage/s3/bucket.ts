@@ -97,6 +97,21 @@ export class S3Bucket {
   }
 
   /**
+   * Whether the bucket keeps every version of its objects. Who may not ask, and a service that does not know the question, count
+   * as no.
+   */
+  async isVersioned(signal: AbortSignal): Promise<boolean> {
+    try {
+      const answer = await this.#send({ method: "GET", key: "", query: { versioning: "" } }, signal);
+      const xml = await readXml(answer, this.name);
+      return xml?.name === "VersioningConfiguration" && childText(xml, "Status") === "Enabled";
+    } catch (error) {
+      if (error instanceof TransferError && error.permanent) return false;
+      throw error;
+    }
+  }
+
+  /**
    * Writes an object in one request.
    *
    * @param bodyHash SHA-256 of the body, hexadecimal.

@@ -5,6 +5,8 @@ export interface S3Name {
   bucket: string;
   /** As the service knows it, not encoded; "" for the whole bucket. */
   key: string;
+  /** Of a bucket that keeps versions. Default: the latest one. */
+  versionId?: string;
 }
 
 const SCHEME = /^s3:\/\//i;

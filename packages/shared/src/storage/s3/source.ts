@@ -113,7 +113,8 @@ export class S3Source implements Source {
   }
 
   #get(extra: Headers, signal: AbortSignal): Promise<HttpAnswer> {
-    return this.client.get(this.name.bucket, this.name.key, {}, extra, signal);
+    const { bucket, key, versionId } = this.name;
+    return this.client.get(bucket, key, versionId === undefined ? {} : { versionId }, extra, signal);
   }
 }
 
