@@ -15,8 +15,8 @@ export async function pruneBackups(
   for (const { runId, startedMs } of await store.undoable()) {
     if (startedMs > Date.now() - keepMs) continue;
     try {
+      // What a bucket keeps by itself goes by the rules of the bucket.
       for await (const page of store.undo(runId))
-        // What a bucket keeps by itself goes by the rules of the bucket.
         for (const { backup, version, side } of page)
           if (backup !== "" && version === undefined) await sides[side].removeKept(backup, runId, signal);
       await store.dropUndo(runId);

@@ -1,3 +1,5 @@
+import { TransferError } from "../errors.js";
+import { hasPartsOf } from "../storage/s3/parts-etag.js";
 import type { Ancestor } from "./ancestor.js";
 import type { Decision, PairTerms, PathState, Side, SideState } from "./decide.js";
 import type { FileLook, Look, PairSides } from "./side.js";
@@ -98,9 +100,24 @@ async function stateOf(
       const isSame = (await sides.local.digest(name, seen.local as FileLook, "md5", signal)) === md5;
       return isSame ? as("same", true) : as("changed");
     }
+    const both = { local: seen.local as FileLook, remote: look };
+    if (await hasSameParts(name, both, { sides, signal })) return as("same", true);
   }
   const sha256 = told ?? (await sides[side].read(name, look, signal));
   return sha256 === ancestor.sha256 ? as("same", true) : as("changed");
+}
+
+/** Whether the ETag of an object that was uploaded in parts shows the bytes of the local file. */
+async function hasSameParts(
+  name: string,
+  { local, remote }: Record<Side, FileLook>,
+  { sides, signal }: Pick<Examiner, "sides" | "signal">,
+): Promise<boolean> {
+  const path = sides.local.location(name);
+  if (!(await hasPartsOf(path, local.sizeBytes, remote.stamp))) return false;
+  const now = await sides.local.look(name, signal);
+  if (now.is === "file" && now.stamp === local.stamp) return true;
+  throw new TransferError("changed", `${path} changed while it was read`);
 }
 
 /** The SHA-256 of two versions if they have the same bytes. Size and time alone never make them so. */
@@ -113,6 +130,7 @@ async function equalBytes(
   const ask = (side: Side, look: FileLook, algorithm: "sha256" | "md5") =>
     sides[side].digest(name, look, algorithm, signal);
   const sha256 = (await ask("local", local, "sha256")) ?? (await sides.local.read(name, local, signal));
+  if (await hasSameParts(name, { local, remote }, { sides, signal })) return sha256;
   const theirs = await ask("remote", remote, "sha256");
   if (theirs !== undefined) return theirs === sha256 ? sha256 : undefined;
   const md5 = await ask("remote", remote, "md5");
