@@ -34,6 +34,25 @@ describe("drover templates", () => {
     cache.disconnect();
   });
 
+  it("clears the cache of what a rollback has changed", async ({ box, work, s3, program }) => {
+    work.write({ "templates/a.html": "1", "templates/b.html": "1" });
+    const args = ["templates", "--bucket", "bucket", "--cache", program.url, "--json"];
+    const options = { cwd: work.path, env: s3.env };
+    expect(await box.run(args, options)).toMatchObject({ code: 0 });
+    s3.put("a.html", "2, longer");
+    const synced = JSON.parse((await box.run(args, options)).stdout) as { runs: string[] };
+    const cache = await connect(parseAddress(program.url));
+    await cache.mset("template:a.html", "2, longer", "template:b.html", "1");
+    const back = await box.run(["rollback", synced.runs[0] as string], options);
+    expect(back).toMatchObject({ code: 0 });
+    expect(back.stderr).toContain("the next drover templates does that");
+    expect(await cache.exists("template:a.html")).toBe(1);
+    const next = await box.run(args, options);
+    expect(JSON.parse(next.stdout)).toMatchObject({ cache_invalidated: ["template:a.html"] });
+    expect(await cache.exists("template:b.html")).toBe(1);
+    cache.disconnect();
+  });
+
   it("says what it does, path by path, and ends with exit code 1 where conflicts wait", async ({
     box,
     work,

@@ -73,6 +73,11 @@ export async function carrySteps(
     return { run: undefined, counts: undefined, end: "done" };
   }
   await store.beginUndo(runId);
+  if (session.owes) {
+    await session.owes.owe(steps.all());
+    const { hook } = session.owes;
+    events.warn(`the program is not told of changed ${hook} now: the next drover ${hook} does that`);
+  }
   const offset = session.clockOffsetMs();
   if (offset !== undefined) planned.spec.pair.clockOffsetMs = offset;
   const { startPool, stateDir, keepRuns, live } = options;

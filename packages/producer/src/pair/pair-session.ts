@@ -14,6 +14,7 @@ import type { Wanted } from "../expand/patterns.js";
 import type { PlannedRun } from "../runs/plan.js";
 import type { PairLimits } from "./guards.js";
 import { checkMarkers } from "./marker.js";
+import { type Hook, OwedHooks } from "./owed-hooks.js";
 import { PairLease } from "./pair-lease.js";
 import type { PairPlan } from "./pair-plan.js";
 import { recover } from "./recover.js";
@@ -32,6 +33,11 @@ export interface PairRequest {
   waitMs: number;
   /** Whether names of conflict copies end in what was added. */
   suffixed: boolean;
+  /**
+   * What the sync does itself for the program that reads the local side, or that nothing is wanted. Default: what any earlier sync
+   * did is owed, and left to the next one that does.
+   */
+  hook?: Hook | "none";
   /** Which paths are of the pair, made of what the patterns of the run want. Default: these. */
   wanted?: (byPatterns: Wanted) => Wanted;
   /** Looks at the plan when it passed its guards, and may take steps out of it; called while the pair's lease is held. */
@@ -68,6 +74,8 @@ export interface PairSession {
   planned: PlannedRun & { spec: { pair: NonNullable<RunSpec["pair"]> } };
   /** Aborted when it is to stop, and when another process has taken the pair. */
   signal: AbortSignal;
+  /** What is owed to the program that reads the local side, and is left to a sync that does it; undefined for nothing. */
+  owes: OwedHooks | undefined;
   /** Whether nobody else has taken the pair. */
   isHeld(): Promise<boolean>;
   close(): Promise<void>;
@@ -116,6 +124,10 @@ export async function openPairSession(
     const runId = newRunId();
     record.backupDirs = { ...record.backupDirs, ...request.backupDirs };
     if (request.suffixed) record.suffixed = true;
+    const { hook } = request;
+    if (hook !== undefined && hook !== "none") record.hook = hook;
+    const owes =
+      record.hook && hook === undefined ? new OwedHooks(redis, keys, record.id, record.hook) : undefined;
     const pair: NonNullable<RunSpec["pair"]> = {
       id: record.id,
       remote,
@@ -137,6 +149,7 @@ export async function openPairSession(
       runId,
       planned: { ...planned, spec },
       signal,
+      owes,
       isHeld,
       close,
     };

@@ -1,10 +1,11 @@
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { wantedBy } from "../expand/wanted.js";
+import { OwedHooks } from "../pair/owed-hooks.js";
+import type { PairRequest } from "../pair/pair-session.js";
 import { planRun } from "../runs/plan.js";
 import type { Cache } from "./cache.js";
 import { adapterOf, SettingsCheck, type SettingsIssue } from "./check-settings.js";
-import { OwedHooks } from "./owed-hooks.js";
 import { canReload, type ReloadTarget, reload } from "./reload.js";
 import { SettingsSyncResult } from "./results.js";
 import { checkSteps } from "./review-plan.js";
@@ -35,9 +36,6 @@ export interface SettingsRequest {
   pace: Pace;
 }
 
-/** Members of the set of what is owed that are of this hook. */
-const KIND = "r";
-
 /**
  * Syncs settings files, each of which is checked before it is published on either side, and tells the program to load them
  * again if any was changed. What it could not be told stays owed: the next sync does it.
@@ -56,13 +54,18 @@ export async function syncSettings(
   const reloads = request.reloadConfig && canReload(request.reload);
   let invalid = new Map<string, SettingsIssue[]>();
   let owed: OwedHooks | undefined;
-  const pair = { ...tree.pair, suffixed: true, wanted: (wanted: typeof isSettings) => withCopies(wanted) };
+  const pair: PairRequest = {
+    ...tree.pair,
+    hook: reloads ? "settings" : "none",
+    suffixed: true,
+    wanted: (wanted) => withCopies(wanted),
+  };
   const done = await syncTree(context, { ...tree, pair }, result, async (review) => {
     invalid = await checkSteps(review, { check, allOrNothing: request.allOrNothing, isSettings });
     if (tree.dryRun || !reloads) return;
-    owed = new OwedHooks(redis, keys.pair(review.record.id, "owed"), KIND);
+    owed = new OwedHooks(redis, keys, review.record.id, "settings");
     await owed.takeOver();
-    if (review.plan.steps.count > 0) await owed.owe(once());
+    await owed.owe(review.plan.steps.all());
   });
   sayWhere(result, invalid);
   const changed = result.syncedItems.filter(isSettings);
@@ -72,10 +75,6 @@ export async function syncSettings(
   if (result.syncedItems.length === 0) await owed.dropOwn();
   if (owed.names.size > 0) await tell(context, request, result, owed);
   return result;
-}
-
-async function* once(): AsyncGenerator<string> {
-  yield "reload";
 }
 
 /** Puts what was found in a file in the place of what was said of it in one line. */

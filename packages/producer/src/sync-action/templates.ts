@@ -5,11 +5,12 @@ import { storageOf } from "@drover/shared/storage/registry";
 import type { Wanted } from "../expand/patterns.js";
 import { wantedBy } from "../expand/wanted.js";
 import { PairGuardError } from "../pair/guards.js";
+import { OwedHooks } from "../pair/owed-hooks.js";
+import type { PairRequest } from "../pair/pair-session.js";
 import { planRun } from "../runs/plan.js";
 import type { Cache } from "./cache.js";
 import { namesIn } from "./directory-names.js";
 import { invalidateTemplates } from "./invalidate-templates.js";
-import { OwedHooks } from "./owed-hooks.js";
 import { TemplateSyncResult } from "./results.js";
 import type { Pace } from "./strategy.js";
 import { type SyncContext, syncTree, type TreeRequest } from "./sync-tree.js";
@@ -24,9 +25,6 @@ export interface TemplatesRequest {
   openCache: (() => Promise<Cache>) | undefined;
   pace: Pace;
 }
-
-/** Members of the set of what is owed that are of this hook. */
-const KIND = "c";
 
 /**
  * Syncs directories of templates with one place, and removes from the program's cache what it holds of those that were changed.
@@ -69,12 +67,16 @@ async function syncDirectory(
 ): Promise<void> {
   const { redis, keys } = context.engine;
   let owed: OwedHooks | undefined;
-  const pair = { ...tree.pair, wanted: (byPatterns: Wanted) => withCopies(byPatterns, owned) };
+  const pair: PairRequest = {
+    ...tree.pair,
+    hook: openCache ? "templates" : "none",
+    wanted: (byPatterns) => withCopies(byPatterns, owned),
+  };
   const done = await syncTree(context, { ...tree, pair }, result, async ({ record, plan }) => {
     if (tree.dryRun || !openCache) return;
-    owed = new OwedHooks(redis, keys.pair(record.id, "owed"), KIND);
+    owed = new OwedHooks(redis, keys, record.id, "templates");
     await owed.takeOver();
-    await owed.owe(namesOf(plan.steps.all()));
+    await owed.owe(plan.steps.all());
   });
   if (
     !owed ||
@@ -103,10 +105,6 @@ async function syncDirectory(
     result.errors.push({ path: "", why });
     context.events.warn(why);
   }
-}
-
-async function* namesOf(steps: AsyncIterable<{ name: string }>): AsyncGenerator<string> {
-  for await (const { name } of steps) yield name;
 }
 
 /**

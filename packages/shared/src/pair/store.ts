@@ -29,6 +29,8 @@ export interface PairRecord {
   terms?: PairTerms;
   /** Whether names of conflict copies end in what was added, since a sync wanted that. */
   suffixed?: true;
+  /** What is owed to the program that reads the local side, whoever changes it: its templates or its settings. */
+  hook?: "templates" | "settings";
   /** Where what was replaced is kept, as far as somebody has said: what is done to the pair later keeps it there too. */
   backupDirs?: Partial<Record<Side, string>>;
   /** Its last run, which may have broken off. */

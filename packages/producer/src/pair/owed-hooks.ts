@@ -1,5 +1,11 @@
 import { randomBytes } from "node:crypto";
+import type { PairRecord } from "@drover/shared/pair/store";
+import type { Keys } from "@drover/shared/protocol/keys";
 import type { Redis } from "ioredis";
+
+export type Hook = NonNullable<PairRecord["hook"]>;
+/** How members of the set begin. */
+const KINDS: Record<Hook, string> = { templates: "c", settings: "r" };
 
 /** Members per call to Redis. */
 const BATCH = 1_000;
@@ -13,25 +19,28 @@ export class OwedHooks {
   /** Members that this sync sees to: those that earlier syncs left, and its own. */
   readonly #members = new Set<string>();
 
-  /**
-   * @param key of the pair's set.
-   * @param kind of the hook, a single character.
-   */
+  readonly #key: string;
+  readonly #kind: string;
+
   constructor(
     private readonly redis: Redis,
-    private readonly key: string,
-    private readonly kind: string,
-  ) {}
+    keys: Keys,
+    pairId: string,
+    readonly hook: Hook,
+  ) {
+    this.#key = keys.pair(pairId, "owed");
+    this.#kind = KINDS[hook];
+  }
 
   /** Takes over what earlier syncs left. To be called while the pair's lease is held: they have ended, or died. */
   async takeOver(): Promise<void> {
     let cursor = "0";
     do {
       const [next, members] = await this.redis.sscan(
-        this.key,
+        this.#key,
         cursor,
         "MATCH",
-        `${this.kind} *`,
+        `${this.#kind} *`,
         "COUNT",
         BATCH,
       );
@@ -40,15 +49,16 @@ export class OwedHooks {
     } while (cursor !== "0");
   }
 
-  /** Notes what will be owed, before anything is changed. */
-  async owe(names: AsyncIterable<string>): Promise<void> {
+  /** Notes what will be owed, before anything is changed: the names of templates, or that settings were changed at all. */
+  async owe(steps: AsyncIterable<{ name: string }>): Promise<void> {
     let batch: string[] = [];
     const flush = async () => {
-      if (batch.length > 0) await this.redis.sadd(this.key, ...batch);
+      if (batch.length > 0) await this.redis.sadd(this.#key, ...batch);
       batch = [];
     };
-    for await (const name of names) {
-      const member = `${this.kind} ${this.#token} ${name}`;
+    for await (const { name } of steps) {
+      const member = `${this.#kind} ${this.#token} ${this.hook === "templates" ? name : "reload"}`;
+      if (this.#members.has(member)) continue;
       this.#members.add(member);
       if (batch.push(member) >= BATCH) await flush();
     }
@@ -63,7 +73,7 @@ export class OwedHooks {
   /** Forgets what this sync owed, since it changed nothing. */
   async dropOwn(): Promise<void> {
     await this.#remove(
-      [...this.#members].filter((member) => member.startsWith(`${this.kind} ${this.#token} `)),
+      [...this.#members].filter((member) => member.startsWith(`${this.#kind} ${this.#token} `)),
     );
   }
 
@@ -74,7 +84,7 @@ export class OwedHooks {
 
   async #remove(members: string[]): Promise<void> {
     for (let from = 0; from < members.length; from += BATCH)
-      await this.redis.srem(this.key, ...members.slice(from, from + BATCH));
+      await this.redis.srem(this.#key, ...members.slice(from, from + BATCH));
     for (const member of members) this.#members.delete(member);
   }
 }
