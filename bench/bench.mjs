@@ -59,7 +59,7 @@ const dir = process.env.BENCH_DIR;
 const rounds = positive("ROUNDS", 5);
 const fileCount = positive("BENCH_FILES", 10_000);
 const bigSize = positive("BENCH_BIG_MB", 1024) * 1024 * 1024;
-const parts = process.argv.length > 2 ? process.argv.slice(2) : ["small", "big", "unchanged"];
+const parts = process.argv.length > 2 ? process.argv.slice(2) : ["small", "big", "limited", "unchanged"];
 const commandTimeout = 180_000;
 const quiet = 100; // Pause in ms between commands.
 
@@ -355,6 +355,45 @@ async function big() {
           name: "curl+sha256sum",
           note: "one after the other, as a script would",
           command: ["sh", "-c", 'curl -q -s -o "$1" "$2" && sha256sum "$1"', "sh", target, url],
+        },
+      ],
+    }),
+  });
+}
+
+/** The same file where a server limits each connection, as many do: what is missing is more of them. */
+async function limited() {
+  const sha256 = needBig();
+  const url = `${origin}/limited/big.bin`;
+  const into = {
+    async prepare() {
+      emptyDir(out);
+    },
+    check: (name) => checkBig(name, out, sha256),
+  };
+  return await compare({
+    id: "limited",
+    title: `one file of ${bigSize / 1024 / 1024} MiB, each connection at 20 MB/s`,
+    unit: { amount: bigSize / 1e6, rate: "MB/s", per: "run", scale: 1, whole: true, cost: "s" },
+    tools: contestants({
+      drover: {
+        ...into,
+        freshState: true,
+        command: sync([url, "--checksum", `${url}=${sha256}`], out, droverBigOptions),
+      },
+      peers: [
+        {
+          ...into,
+          name: "aria2c -x16",
+          note: "16 connections from the start; checks nothing",
+          command: [
+            ...words("aria2c --no-conf=true -q -x 16 -s 16 --file-allocation=none"),
+            "-d",
+            out,
+            "-o",
+            "big.bin",
+            url,
+          ],
         },
       ],
     }),
@@ -682,7 +721,7 @@ async function main() {
   mkdirSync(join(run, "rt"), { mode: 0o700 });
   mkdirSync(www, { recursive: true, mode: 0o700 });
   if (!haveDrover()) say("drover is not measured: the other tools alone");
-  if (parts.includes("big")) needBig();
+  if (parts.includes("big") || parts.includes("limited")) needBig();
   if (parts.includes("small") || parts.includes("unchanged")) needSmall();
   await startNginx();
 
@@ -690,7 +729,7 @@ async function main() {
   console.log(about(on));
   const results = [];
   const last = join(root, "bench/.work/last.json");
-  for (const [id, part] of Object.entries({ small, big, unchanged })) {
+  for (const [id, part] of Object.entries({ small, big, limited, unchanged })) {
     if (!parts.includes(id)) continue;
     results.push(await part());
     console.log(report(results.at(-1)));

@@ -136,6 +136,10 @@ ${temporary.map((name) => `  ${name}_temp_path ${home}/${name};`).join("\n")}
   server {
 ${hosts.map((host) => `    listen ${host}:${port};`).join("\n")}
     root ${www};
+    location /limited/ {
+      alias ${www}/;
+      limit_rate 20m;
+    }
   }
 }
 `,

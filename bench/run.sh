@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: bench/run.sh [small] [big] [unchanged]     default: these three
+usage: bench/run.sh [small] [big] [limited] [unchanged]   default: these four
        bench/run.sh fleet                         the four of a fleet, or by name:
        bench/run.sh [delay] [hundred-thousand] [cores] [blocked-host]
        bench/run.sh listing                       a listing of 1,000,000 keys
@@ -17,6 +17,7 @@ usage: bench/run.sh [small] [big] [unchanged]     default: these three
 
   small      10,000 files of 10 KB over HTTP, against rclone and aria2c
   big        one file of 1 GiB with its SHA-256 checked, against curl
+  limited    the same from a server that gives each connection 20 MB/s, against aria2c with 16
   unchanged  the same 10,000 a second time, nothing having changed
 
   delay             10,000 files from an origin that takes 20 ms: against rclone, and one worker against four
@@ -64,7 +65,7 @@ s3=()
 bisync=()
 for arg in "$@"; do
   case $arg in
-    small | big | unchanged) parts+=("$arg") ;;
+    small | big | limited | unchanged) parts+=("$arg") ;;
     fleet) fleet=(delay hundred-thousand cores blocked-host) ;;
     delay | hundred-thousand | cores | blocked-host) fleet+=("$arg") ;;
     listing) listing=(listing) ;;
@@ -76,7 +77,7 @@ for arg in "$@"; do
     *) usage >&2; exit 64 ;;
   esac
 done
-[ "$#" -gt 0 ] || parts=(small big unchanged)
+[ "$#" -gt 0 ] || parts=(small big limited unchanged)
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 

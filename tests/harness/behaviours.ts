@@ -15,6 +15,8 @@ export interface FileOptions {
   readonly headers?: Headers;
   /** `false` answers every range with the whole file and advertises none. */
   readonly ranges?: boolean;
+  /** What each connection is given. Default: whatever goes through. */
+  readonly bytesPerSecond?: number;
 }
 
 /** A file as a good server serves it, with conditions and ranges. */
@@ -91,7 +93,7 @@ async function serve(exchange: Exchange, content: Content, options: FileOptions)
   if (range === undefined) response.writeHead(200, { ...headers, ...length });
   else
     response.writeHead(206, { ...headers, ...length, "content-range": `bytes ${start}-${end - 1}/${size}` });
-  if (request.method !== "HEAD") await send(response, content, start, end);
+  if (request.method !== "HEAD") await send(response, content, start, end, options.bytesPerSecond);
   response.end();
 }
 
@@ -322,10 +324,25 @@ function contentOf(body: Body): Content {
   return typeof body === "string" || Buffer.isBuffer(body) ? bytes(body) : body;
 }
 
-async function send(response: ServerResponse, content: Content, start: number, end: number): Promise<void> {
+async function send(
+  response: ServerResponse,
+  content: Content,
+  start: number,
+  end: number,
+  bytesPerSecond = Number.POSITIVE_INFINITY,
+): Promise<void> {
+  const startedMs = performance.now();
+  let sent = 0;
   for (const slice of content.slices(start, end)) {
+    for (let at = 0; at < slice.length && !response.destroyed; ) {
+      const some = slice.subarray(at, at + 64 * 1024);
+      at += some.length;
+      sent += some.length;
+      await write(response, some);
+      const aheadMs = (sent / bytesPerSecond) * 1000 - (performance.now() - startedMs);
+      if (aheadMs > 5) await delay(aheadMs);
+    }
     if (response.destroyed) return;
-    await write(response, slice);
   }
 }
 

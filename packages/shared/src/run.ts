@@ -86,6 +86,8 @@ export const runSpecSchema = z.object({
    */
   checkDestination: z.boolean().optional(),
   resume: z.boolean(),
+  /** Most streams that one large file is fetched by. Default: 16. */
+  streams: z.number().optional(),
   /** Whether to read every file again, also what is known to be unchanged. Default false. */
   ignoreTimes: z.literal(true).optional(),
   durable: z.boolean(),

@@ -117,10 +117,16 @@ describe("taking over", () => {
     expect(ground.read("file")).toBe("0123456789");
   });
 
-  it("keeps pieces behind the noted bytes where those are noted too", ({ ground }) => {
+  it("keeps what is behind the noted bytes where that is noted too", ({ ground }) => {
     const { fence, record } = ground.leave("file", "0123456789abcdef");
     const staging = ground.stage("file");
-    expect(staging.adopt([fence], { ...record, contiguousBytes: 4, pieces: [3] }, false)).toBe(true);
+    expect(
+      staging.adopt(
+        [fence],
+        { ...record, contiguousBytes: 4, spans: [{ startByte: 12, endByte: 16 }] },
+        false,
+      ),
+    ).toBe(true);
     expect(readFileSync(staging.fd, "utf8")).toBe("0123456789abcdef");
     staging.discard();
     staging.close();
@@ -179,7 +185,7 @@ describe("taking over", () => {
         strongEtag: "",
         sizeBytes: undefined,
         contiguousBytes: 5,
-        pieces: [],
+        spans: [],
         mismatches: 0,
         oneStream: false,
         receivedBytes: 0,

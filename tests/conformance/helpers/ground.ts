@@ -39,6 +39,7 @@ const TERMS: Terms = {
   whenBusy: "wait",
   maxFileSizeBytes: undefined,
   resume: true,
+  streams: 16,
   durable: false,
 };
 
@@ -107,7 +108,7 @@ class Ground {
       strongEtag: '"v"',
       sizeBytes: undefined,
       contiguousBytes: content.length,
-      pieces: [],
+      spans: [],
       mismatches: 0,
       oneStream: false,
       receivedBytes: 0,

@@ -122,6 +122,7 @@ export class FileWorker {
       whenBusy: "wait",
       maxFileSizeBytes: undefined,
       resume: true,
+      streams: 16,
       durable: false,
       ...over,
     };

@@ -100,7 +100,7 @@ describe("a resume record", () => {
     strongEtag: '"ä"',
     sizeBytes: 2 ** 40,
     contiguousBytes: 2 ** 33,
-    pieces: [700, 900],
+    spans: [{ startByte: 2 ** 34, endByte: 2 ** 35 }],
     mismatches: 1,
     oneStream: false,
     receivedBytes: 2 ** 33,
@@ -123,11 +123,11 @@ describe("a resume record", () => {
 
   test("from before the last boot trusts no bytes but keeps the count of mismatches", () => {
     const fields = JSON.parse(encodeResumeRecord(record)) as unknown[];
-    const note = JSON.stringify(fields.with(-1, "another boot"));
+    const note = JSON.stringify(fields.with(7, "another boot"));
     expect(decodeResumeRecord(note)).toMatchObject({
       fence: record.fence,
       contiguousBytes: 0,
-      pieces: [],
+      spans: [],
       mismatches: 1,
     });
   });

@@ -22,7 +22,16 @@ const GROUPS: [heading: string, names: string[]][] = [
   [
     "How files are carried:",
     [
-      ...["max-workers", "bwlimit", "max-file-size", "retries", "timeout", "backoff-factor", "resume"],
+      ...[
+        "max-workers",
+        "bwlimit",
+        "streams",
+        "max-file-size",
+        "retries",
+        "timeout",
+        "backoff-factor",
+        "resume",
+      ],
       ...["circuit-ttl", "breaker-wait", "deadline", "stop-after-failures", "durability"],
       "permissions",
     ],

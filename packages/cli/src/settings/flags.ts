@@ -24,6 +24,7 @@ export const TRANSFER: SettingName[] = [
   "breaker-wait",
   "max-file-size",
   "bwlimit",
+  "streams",
   "check-destination",
   "resume",
   "durability",

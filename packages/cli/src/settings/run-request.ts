@@ -79,6 +79,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       maxWorkers: origins["max-workers"] === "default" ? undefined : values["max-workers"],
       maxFileSizeBytes: values["max-file-size"],
       bytesPerSecond: values.bwlimit,
+      ...(origins.streams === "default" ? {} : { streams: values.streams }),
       ...(values["user-agent"] === undefined ? {} : { userAgent: values["user-agent"] }),
       resume: values.resume,
       ...(flags.deadline === undefined

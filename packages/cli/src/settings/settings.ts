@@ -178,6 +178,11 @@ export const SETTINGS = {
     "seconds to wait for an open breaker (default: one circuit TTL)",
   ),
   "max-file-size": setting(size, undefined, "refuse larger files, e.g. 2GiB"),
+  streams: setting(
+    number(1, 64, true),
+    16,
+    "most streams that one large file is fetched by: more than one where that adds to the rate",
+  ),
   bwlimit: setting(size, undefined, "bytes per second for this run, e.g. 20MB"),
   "user-agent": setting(userAgent, undefined, "User-Agent of the requests (default: drover/VERSION)"),
   "ca-file": setting(

@@ -104,6 +104,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (terms.deadlineMs !== undefined) spec.deadlineMs = checkDeadline(terms.deadlineMs);
   if (terms.stopAfterFailures !== undefined) spec.stopAfterFailures = terms.stopAfterFailures;
   if (terms.userAgent !== undefined) spec.userAgent = terms.userAgent;
+  if (terms.streams !== undefined) spec.streams = terms.streams;
   if (terms.bytesPerSecond !== undefined) spec.bytesPerSecond = terms.bytesPerSecond;
   Object.assign(
     spec,

@@ -91,6 +91,8 @@ const termsSchema = z.strictObject({
     .string()
     .regex(/^[\x20-\x7e]+$/, "printable ASCII")
     .optional(),
+  /** Most streams that one large file is fetched by. Default: 16. */
+  streams: z.number().int().min(1).max(64).optional(),
   /** Whether to continue a file where an earlier attempt stopped. */
   resume: z.boolean().default(true),
   /** Whether to read every file again, also what is known to be unchanged. */

@@ -92,6 +92,12 @@ export const submissionSchema = z
     backoff_factor: z.number().min(1).max(10).optional(),
     max_workers: z.int().min(1).max(1_024).optional(),
     max_file_size: bytes.min(1).optional(),
+    streams: z
+      .int()
+      .min(1)
+      .max(64)
+      .optional()
+      .meta({ description: "Most streams that one large file is fetched by. Default: 16." }),
     bwlimit: bytes.min(1).optional().meta({ description: "Bytes per second." }),
     user_agent: z.string().max(200).optional(),
     resume: z.boolean().optional(),
@@ -197,6 +203,7 @@ function termsOf(given: Submission, config: ServiceConfig) {
       ...(given.backoff_factor === undefined ? {} : { backoffFactor: given.backoff_factor }),
       ...(given.max_workers === undefined ? {} : { maxWorkers: given.max_workers }),
       maxFileSizeBytes: smaller(given.max_file_size, config.maxFileSizeBytes),
+      ...(given.streams === undefined ? {} : { streams: given.streams }),
       ...(given.bwlimit === undefined ? {} : { bytesPerSecond: given.bwlimit }),
       ...(given.user_agent === undefined ? {} : { userAgent: given.user_agent }),
       resume: given.resume ?? true,

@@ -77,6 +77,8 @@ export interface Admitted {
   /** Limit of its host for the whole fleet in bytes per second, or 0; and how many files share it. */
   bytesPerSecond: number;
   others: number;
+  /** Streams that the limit of its host leaves to the file; 0 where that has none. */
+  mostStreams: number;
 }
 
 export type AdmitAnswer =
@@ -432,6 +434,7 @@ function readAdmit(answer: unknown[]): AdmitAnswer {
         crashes: Number(answer[8]),
         bytesPerSecond: Number(answer[9]),
         others: Number(answer[10]),
+        mostStreams: Number(answer[11]),
       };
   }
 }

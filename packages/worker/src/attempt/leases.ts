@@ -19,6 +19,8 @@ export class Lease {
   note = "";
   /** The file's share of its host's bandwidth, if that is limited. */
   share?: Share;
+  /** Streams that the limit of its host leaves to the file. */
+  mostStreams = Number.POSITIVE_INFINITY;
 
   /**
    * @param runId the run, if it alone wants the file; undefined if the lease must not be cancelled with a

@@ -1,7 +1,5 @@
 import { bootId } from "@drover/shared/process-name";
 
-/** Size in bytes of the segments in which a large file is fetched if the source supports ranges. */
-export const PIECE_BYTES = 32 << 20;
 /** Fewest staged bytes that are worth resuming. */
 export const WORTH_RESUMING_BYTES = 1 << 20;
 
@@ -15,8 +13,8 @@ export interface ResumeRecord {
   sizeBytes: number | undefined;
   /** Number of bytes staged without a gap from the start. */
   contiguousBytes: number;
-  /** Indexes of complete segments beyond `contiguousBytes`. */
-  pieces: number[];
+  /** What is staged beyond `contiguousBytes`, in its order: from the first byte up to, but not including, the last. */
+  spans: { startByte: number; endByte: number }[];
   /** Bytes received, for the display of progress. */
   receivedBytes: number;
   /** Attempts that ended with a wrong checksum. */
@@ -43,7 +41,7 @@ export function newResumeRecord(fence: string, before?: ResumeRecord): ResumeRec
     strongEtag: "",
     sizeBytes: undefined,
     contiguousBytes: 0,
-    pieces: [],
+    spans: [],
     receivedBytes: 0,
     mismatches: before?.mismatches ?? 0,
     oneStream: before?.oneStream ?? false,
@@ -55,26 +53,28 @@ export function newResumeRecord(fence: string, before?: ResumeRecord): ResumeRec
 /** Discards all staged bytes from the record. */
 export function dropBytes(record: ResumeRecord): void {
   record.contiguousBytes = 0;
-  record.pieces = [];
+  record.spans = [];
 }
 
 const BOOT = bootId();
 
 export function encodeResumeRecord(record: ResumeRecord): string {
-  const { fence, version, strongEtag, sizeBytes, contiguousBytes, pieces, mismatches } = record;
-  const { oneStream, upload } = record;
+  const { fence, version, strongEtag, sizeBytes, contiguousBytes, mismatches } = record;
+  const { oneStream, upload, spans } = record;
   return JSON.stringify([
     fence,
     version,
     strongEtag,
     sizeBytes ?? -1,
     contiguousBytes,
-    pieces,
+    // Earlier versions had numbers of pieces here.
+    [],
     mismatches,
     BOOT,
-    ...(upload || oneStream
+    ...(upload || oneStream || spans.length > 0
       ? [upload?.id ?? null, upload?.metadata ?? "", upload?.object ?? "", oneStream ? 1 : 0]
       : []),
+    ...(spans.length > 0 ? [spans.flatMap(({ startByte, endByte }) => [startByte, endByte])] : []),
   ]);
 }
 
@@ -90,13 +90,14 @@ export function decodeResumeRecord(note: string): ResumeRecord | undefined {
     strongEtag,
     size,
     contiguousBytes,
-    pieces,
+    ,
     mismatches,
     boot,
     uploadId,
     metadata = "",
     object = "",
     oneStream = 0,
+    bounds = [],
   ] = JSON.parse(note) as [
     string,
     string,
@@ -110,14 +111,18 @@ export function decodeResumeRecord(note: string): ResumeRecord | undefined {
     string | undefined,
     string | undefined,
     number | undefined,
+    number[] | undefined,
   ];
+  const spans = [];
+  for (let at = 0; at + 1 < bounds.length; at += 2)
+    spans.push({ startByte: bounds[at] as number, endByte: bounds[at + 1] as number });
   const record: ResumeRecord = {
     fence,
     version,
     strongEtag,
     sizeBytes: size < 0 ? undefined : size,
     contiguousBytes,
-    pieces,
+    spans,
     receivedBytes: contiguousBytes,
     mismatches,
     oneStream: oneStream === 1,
@@ -125,5 +130,5 @@ export function decodeResumeRecord(note: string): ResumeRecord | undefined {
       ? {}
       : { upload: { id: uploadId, metadata, ...(object ? { object } : {}) } }),
   };
-  return boot === BOOT && BOOT !== "0" ? record : { ...record, contiguousBytes: 0, pieces: [] };
+  return boot === BOOT && BOOT !== "0" ? record : { ...record, contiguousBytes: 0, spans: [] };
 }

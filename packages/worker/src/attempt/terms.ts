@@ -27,6 +27,8 @@ export interface Terms {
   whenGone?: "leave" | "remove" | undefined;
   /** `acl`: the access list of a source gives the permissions of a copy that has no others. Default: it is not read. */
   permissions?: "acl" | undefined;
+  /** Most streams that one large file is fetched by. */
+  streams: number;
   /** Whether to fsync file and directory before a file counts as copied. */
   durable: boolean;
 }

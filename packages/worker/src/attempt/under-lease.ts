@@ -61,6 +61,7 @@ export async function underLease(
   const lease = context.leases.hold(file.lease, answer.fence, askedAt, file.host, alone);
   if (answer.bytesPerSecond > 0)
     lease.share = { bytesPerSecond: answer.bytesPerSecond / Math.max(answer.others, 1), dueMs: 0 };
+  if (answer.mostStreams > 0) lease.mostStreams = answer.mostStreams;
   const attempt = new Attempt(delivery, context, file, answer, lease);
   const work = new operation(attempt);
   try {

@@ -25,8 +25,10 @@ import { RefusedDestination } from "../destinations/refused.js";
 import { openDestination } from "../destinations/registry.js";
 import { openPair } from "../pair/pair-context.js";
 
-/** Connections per file and origin: a large file is fetched in several segments at once. */
+/** Connections per file and origin, besides those of the streams of one large file. */
 const CONNECTIONS_PER_FILE = 4;
+/** Streams of one large file, where its run says nothing else. */
+const STREAMS = 16;
 
 export interface RunContextOptions {
   redis: Redis;
@@ -58,7 +60,8 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const probeMs = probeMsOf(spec);
   const flights = new Flights(runId, spec);
   const secrets = new SecretStore(redis, keys);
-  const connections = options.filesAtOnce * CONNECTIONS_PER_FILE;
+  const streams = spec.streams ?? STREAMS;
+  const connections = options.filesAtOnce * CONNECTIONS_PER_FILE + streams;
   const { timeoutMs, userAgent } = spec;
   const guard = spec.guarded ? (options.guard ?? new AddressGuard()) : undefined;
   const http = new HttpClient({ timeoutMs, connections, userAgent, guard });
@@ -94,6 +97,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
       ...spec,
       rules: { threshold: spec.circuitThreshold, ttlMs: spec.circuitTtlMs, probeMs },
       maxFileSizeBytes: spec.maxFileSizeBytes,
+      streams,
     },
     keepsOutcomes: (spec.keepOutcomes?.most ?? 0) > 0,
     breakers: options.breakers,

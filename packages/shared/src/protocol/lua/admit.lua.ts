@@ -33,7 +33,8 @@ const FILE_ARGS = 5;
  *   - {'BLOCKED', ms}: the breaker of its host is open
  *   - {'OK', fence, epoch of the breaker, catalog entry or '', origin of the lease ('new' | 'same' | 'released' | 'dead'
  *     | 'expired'), fences of predecessors, what is known of the staged bytes or '', files that wait for it (the
- *     flight's value), holders that died, bytes per second for its host or 0, files that share them}
+ *     flight's value), holders that died, bytes per second for its host or 0, files that share them, streams for
+ *     this file or 0}
  */
 export const admitScript = new Script(
   "admit",
@@ -70,7 +71,7 @@ local function admit(file)
   if busy then return busy end
   local origin = known.origin
 
-  local epoch, bytesPerSecond, sharers = '0', 0, 0
+  local epoch, bytesPerSecond, sharers, mostStreams = '0', 0, 0, 0
   if host ~= '' and origin == 'same' then
     epoch = redis.call('HGET', breaker, '${BREAKER.epoch}') or '0'
   elseif host ~= '' then
@@ -86,13 +87,13 @@ local function admit(file)
       if untilMs then return {'BLOCKED', untilMs - nowMs} end
       if isClosed then closedEpochs[host] = epoch end
     end
-    if limit then bytesPerSecond, sharers = takeSlot(limit, slots, turns, lease, leaseMs) end
+    if limit then bytesPerSecond, sharers, mostStreams = takeSlot(limit, slots, turns, lease, leaseMs) end
   end
 
   local by = {delivery = delivery, owner = owner, source = source, leaseMs = leaseMs}
   local fence, predecessors, crashes = takeLease(lease, known, by, file - 1)
   return {'OK', fence, epoch, redis.call('HGET', catalog, catalogField) or '', origin, predecessors, known.staged,
-    waiting, crashes, bytesPerSecond, sharers}
+    waiting, crashes, bytesPerSecond, sharers, mostStreams}
 end
 
 local answers = {}

@@ -1,12 +1,13 @@
 import { hash } from "node:crypto";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
-import { encodeResumeRecord, PIECE_BYTES } from "../../attempt/resume-record.js";
+import { encodeResumeRecord } from "../../attempt/resume-record.js";
 import { digestOf } from "../../bytes/hash/digest.js";
 import { HashBehind } from "../../bytes/hash/hash-behind.js";
 import { algorithmsFor, tooLarge } from "../../bytes/receive.js";
 import type { OpenedBody, Received, WriteAttempt } from "../destination.js";
-import { SEGMENTED_BYTES, SegmentedFetch } from "./segments.js";
+
 import type { StagingFile } from "./staging-file.js";
+import { STREAMED_BYTES, StreamedFetch } from "./streams.js";
 
 /** After so many bytes the progress of a larger file is noted for a successor. */
 const NOTE_BYTES = 8 << 20;
@@ -26,13 +27,15 @@ export async function receiveLocally(
   source: Source | undefined,
 ): Promise<Received> {
   const { offset, entry } = opened;
-  if (source && offset % PIECE_BYTES === 0 && !attempt.record.oneStream && canSegment(entry))
-    return new SegmentedFetch(attempt, staging, opened, source).run();
+  const { record, terms, lease } = attempt;
+  const mayStream = !record.oneStream && Math.min(terms.streams, lease.mostStreams) > 1;
+  if (source && offset === record.contiguousBytes && mayStream && canStream(entry))
+    return new StreamedFetch(attempt, staging, opened, source).run();
   return receiveBody(attempt, staging, opened, source && entry.sizeBytes);
 }
 
-function canSegment(entry: SourceEntry): boolean {
-  return entry.ranges && entry.strongEtag !== "" && (entry.sizeBytes ?? 0) >= SEGMENTED_BYTES;
+function canStream(entry: SourceEntry): boolean {
+  return entry.ranges && entry.strongEtag !== "" && (entry.sizeBytes ?? 0) >= STREAMED_BYTES;
 }
 
 /**
@@ -94,7 +97,7 @@ async function receiveBody(
   try {
     let written = opened.offset;
     let notedBytes = written;
-    record.pieces = [];
+    record.spans = [];
     hashing.advance(written);
     let chunks: Buffer[] | null = held.length > 0 ? held : await body.read();
     while (chunks) {

@@ -97,8 +97,8 @@ export class LocalStaging implements Staging, StagingFile {
       this.#fd = openSync(mine, O_RDWR | O_NOFOLLOW);
       const stat = fstatSync(this.#fd);
       if (stat.isFile() && stat.size >= record.contiguousBytes) {
-        // Nobody knows what follows the noted bytes, unless pieces are noted too.
-        if (record.pieces.length === 0) ftruncateSync(this.#fd, record.contiguousBytes);
+        // Nobody knows what follows the noted bytes, unless spans of it are noted too.
+        if (record.spans.length === 0) ftruncateSync(this.#fd, record.contiguousBytes);
         return true;
       }
     } catch (error) {

@@ -117,12 +117,17 @@ local function limitAdmit(defaultKey, key, slots, turns, lease)
   return nil, limit
 end
 
--- Returns bytes per second of the host or 0, and how many files share them.
+-- Returns bytes per second of the host or 0, how many files share them, and how many streams this one may have, or 0. What limits
+-- files at once limits connections: each has a slot, and further streams share what is left. Streams are requests, too.
 local function takeSlot(limit, slots, turns, lease, leaseMs)
   redis.call('ZREM', turns, lease)
   redis.call('ZADD', slots, nowMs + leaseMs, lease)
   redis.call('PEXPIRE', slots, leaseMs * 4)
-  return limit.bytesPerSecond, limit.bytesPerSecond > 0 and redis.call('ZCARD', slots) or 0
+  local used = redis.call('ZCARD', slots)
+  local files = math.floor(limit.adaptedFiles > 0 and limit.adaptedFiles or limit.files)
+  local hasRate = limit.adaptedRate > 0 or limit.requestsPerSecond > 0
+  local mostStreams = hasRate and 1 or files > 0 and math.max(1, math.floor(files / used)) or 0
+  return limit.bytesPerSecond, limit.bytesPerSecond > 0 and used or 0, mostStreams
 end
 
 -- No slot lasts longer than a lease from now on, although the clock was set back.
