@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addBisync } from "./commands/bisync.js";
 import { addCache } from "./commands/cache.js";
 import { addCatalog } from "./commands/catalog.js";
+import { addCompletion } from "./commands/completion.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
 import { addDashboard } from "./commands/dashboard.js";
@@ -67,6 +68,7 @@ export function buildProgram(exit: Exit): Command {
   addCatalog(program, exit);
   addConfig(program, exit);
   addDoctor(program, exit);
+  addCompletion(program, exit);
   addGlobalOptions(program);
   for (const command of program.commands) nameHelp(command);
   addExamples(program, [
