@@ -24,6 +24,7 @@ RUN scripts/build.sh \
   && mkdir /package \
   && mv packages/cli/bundle /package/dist \
   && cp drover LICENSE /package/ \
+  && node scripts/package/terminal.mjs /package \
   && node scripts/package/manifest.mjs /package
 
 FROM ${BASE}

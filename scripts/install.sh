@@ -25,7 +25,23 @@ if [ -e "$link" ] || [ -L "$link" ]; then
   [ "$(readlink -- "$link")" = ../lib/drover/drover ] || fail "$link is not Drover's"
 fi
 
+# What a shell and man(1) find by itself: the manual, and completions, each a link into lib/drover.
+share=$prefix/share
+links() {
+  for page in "$1"/man/*.1; do echo "man/man1/${page##*/} man/${page##*/}"; done
+  echo "bash-completion/completions/drover completions/drover.bash"
+  echo "zsh/site-functions/_drover completions/_drover"
+  echo "fish/vendor_completions.d/drover.fish completions/drover.fish"
+}
+# Removes those that lead to Drover's; what else is called so is not touched.
+unlink_all() {
+  [ ! -d "$target" ] || links "$target" | while read -r name _; do
+    case $(readlink -- "$share/$name" 2>/dev/null) in *lib/drover/*) rm -f "$share/$name" ;; esac
+  done
+}
+
 if [ "$action" = uninstall ]; then
+  unlink_all
   rm -rf "$target" "$link"
   exit 0
 fi
@@ -45,9 +61,15 @@ if ! new_enough node; then
   mkdir -p "$fresh/node/bin"
   cp -L "$own" "$fresh/node/bin/node"
 fi
+unlink_all
 rm -rf "$target"
 mv "$fresh" "$target"
 ln -sf ../lib/drover/drover "$link"
+links "$target" | while read -r name file; do
+  if [ -e "$share/$name" ] || [ -L "$share/$name" ]; then continue; fi
+  mkdir -p "$share/${name%/*}"
+  ln -s "../../../lib/drover/$file" "$share/$name"
+done
 echo "installed $("$link" --version) as $link"
 case :$PATH: in
   *":$prefix/bin:"*) ;;

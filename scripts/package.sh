@@ -19,6 +19,7 @@ quietly() {
   }
 }
 quietly rolldown --config scripts/package/types.config.mjs --dir "$package/dist"
+quietly node scripts/package/terminal.mjs "$package"
 quietly node scripts/package/manifest.mjs "$package"
 # Without Node's types, as in a program that has nothing but the package.
 quietly tsc --ignoreConfig --noEmit --strict --module nodenext --types '' --lib es2024,dom "$package/dist/library.d.ts"

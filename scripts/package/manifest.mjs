@@ -1,5 +1,5 @@
-/** Writes package.json of the package in the directory that is named. */
-import { readFileSync, writeFileSync } from "node:fs";
+/** Writes package.json of the package in the directory that is named, in which the manual is (terminal.mjs). */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const [directory] = process.argv.slice(2);
@@ -14,6 +14,9 @@ const manifest = {
   engines,
   os: ["!win32"],
   bin: { drover: "drover" },
+  man: readdirSync(join(directory, "man"))
+    .sort()
+    .map((name) => `./man/${name}`),
   types: "./dist/library.d.ts",
   exports: {
     ".": { types: "./dist/library.d.ts", default: "./dist/library.js" },

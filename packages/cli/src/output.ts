@@ -1,7 +1,9 @@
 import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import type { OutputConfiguration } from "commander";
+import { paint, type Tone } from "./display/color.js";
 import { counterpartOf } from "./display/other-tools.js";
+import { commandLog } from "./log/log.js";
 
 /** How much is said: `quiet` is what went wrong alone. */
 export type Verbosity = "quiet" | "normal" | "verbose";
@@ -31,7 +33,7 @@ export function tolerateClosedOutput(): void {
   process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => {
     if (unwritten || code === "EPIPE" || code === "ERR_STREAM_DESTROYED") return;
     unwritten = true;
-    line(`drover: cannot write to standard output (${code})`);
+    line(`cannot write to standard output (${code})`, "error", "drover:");
   });
   process.stderr.on("error", () => {}); // it cannot be reported
 }
@@ -52,31 +54,43 @@ export function setLive(display: { clear(): void; draw(): void } | undefined): v
   live = display;
 }
 
-function line(text: string): void {
+/** Writes a line to standard error, behind a head in the colour of a tone; without a head all of it has the colour. */
+function line(text: string, tone: Tone, head = ""): void {
+  const shown = redactText(text); // before colours: their codes could hide where a URL ends
+  const colored = (part: string) => paint(tone, part, process.stderr);
   live?.clear();
-  process.stderr.write(`${redactText(text)}\n`);
+  process.stderr.write(`${head === "" ? colored(shown) : `${colored(head)} ${shown}`}\n`);
   live?.draw();
 }
 
-/** Writes a warning to standard error, without secrets. */
+/** Writes a warning to standard error, without secrets, and to the log. */
 export function warn(message: string): void {
-  line(`warning: ${printable(message)}`);
+  line(printable(message), "warning", "warning:");
+  commandLog()?.warn(message);
 }
 
 /** Writes a line of progress to standard error, unless --quiet is given. */
 export function progressLine(text: string): void {
-  if (says("normal")) line(text);
+  if (says("normal")) line(text, "detail");
 }
 
 /** Writes a line to standard error, only with --verbose. */
 export function detail(message: string): void {
-  if (says("verbose")) line(printable(message));
+  if (says("verbose")) line(printable(message), "detail");
 }
 
-/** Writes one line to standard error, and the stack with --verbose. @param where help is found; default nowhere. */
+/**
+ * Writes one line to standard error, and the stack with --verbose, and both to the log.
+ *
+ * @param where help is found; default nowhere.
+ */
 export function reportError(error: unknown, where?: string): void {
-  line(`drover: ${printable(messageOf(error))}${where === undefined ? "" : ` (${where})`}`);
-  if (says("verbose") && error instanceof Error && error.stack) line(error.stack);
+  line(`${printable(messageOf(error))}${where === undefined ? "" : ` (${where})`}`, "error", "drover:");
+  const stack = error instanceof Error ? error.stack : undefined;
+  if (says("verbose") && stack) line(stack, "detail");
+  const log = commandLog();
+  log?.error(messageOf(error));
+  if (stack) log?.debug({ stack }, "where that was");
 }
 
 /** Formats usage errors as one line, without secrets. @param where help is found. */
@@ -89,7 +103,8 @@ export function oneLine(where: string): OutputConfiguration {
         .replace(/\s*\n\s*/g, " ");
       const [unknown, option = ""] = /^unknown option '([^']*)'/.exec(line) ?? [];
       const counterpart = counterpartOf(option);
-      write(`drover: ${counterpart === undefined ? line : `${unknown}: ${counterpart}`} (${where})\n`);
+      const head = paint("error", "drover:", process.stderr);
+      write(`${head} ${counterpart === undefined ? line : `${unknown}: ${counterpart}`} (${where})\n`);
     },
   };
 }

@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addBisync } from "./commands/bisync.js";
 import { addCache } from "./commands/cache.js";
 import { addCatalog } from "./commands/catalog.js";
+import { addCompletion } from "./commands/completion.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
 import { addDashboard } from "./commands/dashboard.js";
@@ -13,6 +14,7 @@ import { addDoctor } from "./commands/doctor.js";
 import { addEvents } from "./commands/events.js";
 import { addFetch, logUsageErrors } from "./commands/fetch.js";
 import { addFileManager } from "./commands/file-manager.js";
+import { addGlobalOptions } from "./commands/global-options.js";
 import { addMirror } from "./commands/mirror.js";
 import type { Exit } from "./commands/options.js";
 import { addPairs } from "./commands/pairs.js";
@@ -25,11 +27,12 @@ import { addToken } from "./commands/token.js";
 import { addWorker } from "./commands/worker.js";
 import { addExamples, HELP } from "./display/help.js";
 import { EXIT, FETCH_EXIT } from "./exit.js";
+import { commandLog } from "./log/log.js";
 import { isOutputWhole, oneLine, reportError, tolerateClosedOutput } from "./output.js";
 import { OptionError } from "./settings/option-error.js";
 
 /** Builds the command line. Each command declares its own flags and loads its code on demand. */
-function build(exit: Exit): Command {
+export function buildProgram(exit: Exit): Command {
   const program = new Command("drover");
   program
     .description("Moves files: one job per file, each locked, verified, retried and published whole.")
@@ -65,6 +68,8 @@ function build(exit: Exit): Command {
   addCatalog(program, exit);
   addConfig(program, exit);
   addDoctor(program, exit);
+  addCompletion(program, exit);
+  addGlobalOptions(program);
   for (const command of program.commands) nameHelp(command);
   addExamples(program, [
     [
@@ -101,7 +106,7 @@ function version(): string {
 export async function main(args: string[]): Promise<number> {
   let code = 0;
   tolerateClosedOutput();
-  const program = build((value) => {
+  const program = buildProgram((value) => {
     code = value;
   });
   let command = program;
@@ -119,11 +124,17 @@ export async function main(args: string[]): Promise<number> {
       return isFetch ? FETCH_EXIT.usage : EXIT.settings;
     }
     reportError(error, error instanceof OptionError ? helpOf(command) : undefined);
-    return isSettings(error) ? EXIT.settings : EXIT.some;
+    return ended(isSettings(error) ? EXIT.settings : EXIT.some);
   } finally {
     await endTracing();
   }
-  return (await isOutputWhole()) || code !== 0 ? code : EXIT.some;
+  return ended((await isOutputWhole()) || code !== 0 ? code : EXIT.some);
+}
+
+/** Has the log say how the command ended. @returns the exit code. */
+function ended(code: number): number {
+  commandLog()?.info({ exit_code: code, duration_ms: Math.round(performance.now()) }, "ended");
+  return code;
 }
 
 /** Whether the error is about settings or an unreachable Redis, so that nothing has changed. */

@@ -109,6 +109,14 @@ describe("the package", () => {
     }
   });
 
+  it("has the manual, which npm puts where man looks, and the completions", () => {
+    const manual = join(directory, "prefix/share/man/man1");
+    expect(readdirSync(manual)).toEqual(expect.arrayContaining(["drover.1", "drover-sync.1"]));
+    expect(readFileSync(join(manual, "drover-sync.1"), "utf8")).toMatch(/^\.TH DROVER\\-SYNC 1 /);
+    const completions = readdirSync(join(directory, "prefix/lib/node_modules/drover/completions"));
+    expect(completions.sort()).toEqual(["_drover", "drover.bash", "drover.fish"]);
+  });
+
   it("holds all that the command loads while it runs: threads, and the keeper of its own Redis", () => {
     const installed = readdirSync(join(directory, "prefix/lib/node_modules/drover/dist"));
     expect(installed).toEqual(expect.arrayContaining(readdirSync(join(REPOSITORY, "packages/cli/bundle"))));
@@ -264,7 +272,20 @@ describe("scripts/install.sh", () => {
     expect(readlinkSync(join(prefix, "bin/drover"))).toBe("../lib/drover/drover");
     expect(existsSync(join(prefix, "lib/drover/node"))).toBe(false);
     expect((await run(join(prefix, "bin/drover"), ["--version"], { env: bare })).stdout).toMatch(/^\d/);
+    const share = join(prefix, "share");
+    for (const name of [
+      "man/man1/drover-sync.1",
+      "bash-completion/completions/drover",
+      "zsh/site-functions/_drover",
+      "fish/vendor_completions.d/drover.fish",
+    ])
+      expect(readFileSync(join(share, name), "utf8")).toContain("drover");
+    writeFileSync(join(share, "man/man1/other.1"), "somebody's");
     await run(install, ["uninstall", prefix], { env: bare });
+    const left = readdirSync(share, { recursive: true, withFileTypes: true }).filter(
+      (each) => !each.isDirectory(),
+    );
+    expect(left.map(({ name }) => name)).toEqual(["other.1"]);
     expect([readdirSync(join(prefix, "bin")), readdirSync(join(prefix, "lib"))]).toEqual([[], []]);
   });
 

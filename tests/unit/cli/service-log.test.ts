@@ -1,6 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { RotatedFile } from "@drover/cli/commands/service-log";
+import { RotatedFile } from "@drover/cli/log/rotated-file";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 let dir: string;
@@ -37,5 +37,29 @@ describe("the log file of the service", () => {
     rmSync(`${path}.1`, { recursive: true });
     for (let at = 4; at < 6; at++) file.write(`line ${at}\n`);
     expect(text("service.log.1")).toContain("line 0\n");
+  });
+
+  it("is followed by its name: what others rename or remove gets no more lines", () => {
+    const file = new RotatedFile(path);
+    file.write("one\n");
+    renameSync(path, `${path}.old`);
+    file.write("two\n");
+    rmSync(path);
+    file.write("three\n");
+    expect([text("service.log.old"), text("service.log")]).toEqual(["one\n", "three\n"]);
+  });
+
+  it("is rotated by one of several that write to it", () => {
+    const [one, other] = [new RotatedFile(path, 10), new RotatedFile(path, 10)];
+    for (let at = 0; at < 4; at++) (at % 2 ? one : other).write(`line ${at}\n`);
+    expect([text("service.log.1"), text("service.log")]).toEqual(["line 0\nline 1\n", "line 2\nline 3\n"]);
+  });
+
+  it("tells once of a full disk, and never renames what is no file", () => {
+    const codes: string[] = [];
+    const file = new RotatedFile("/dev/full", 0, (code) => codes.push(code));
+    file.write("one\n");
+    file.write("two\n");
+    expect(codes).toEqual(["ENOSPC"]);
   });
 });

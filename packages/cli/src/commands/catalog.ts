@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { addSettings, NETWORK, S3, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, NETWORK, S3, STATE, settingsOf, startLogAlone } from "../settings/flags.js";
 import type { Exit } from "./options.js";
 
 /** `drover catalog …`: the catalog of each destination tree. */
@@ -38,7 +38,8 @@ export function addCatalog(program: Command, exit: Exit): void {
     .argument("<old>")
     .argument("<new>")
     .option("--json", "as JSON")
-    .action(async (old: string, now: string, flags: { json?: boolean }) => {
+    .action(async (old: string, now: string, flags: { json?: boolean }, command: Command) => {
+      await startLogAlone(command);
       const { diffCatalogs } = await import("./catalog-actions.js");
       exit(await diffCatalogs(old, now, flags));
     });

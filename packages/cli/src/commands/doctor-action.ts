@@ -1,9 +1,11 @@
+import { paint, type Tone } from "../display/color.js";
 import { EXIT } from "../exit.js";
 import { printable } from "../output.js";
 import type { Settings } from "../settings/settings.js";
 import * as checks from "./doctor-checks.js";
 
 const MARKS = { ok: "✓", warning: "!", missing: "✗" } as const;
+const TONES: Record<keyof typeof MARKS, Tone> = { ok: "ok", warning: "warning", missing: "error" };
 
 /**
  * Prints a line for each check.
@@ -32,7 +34,7 @@ export async function doctor(
   else
     for (const { check, state, message, remedy } of findings) {
       const text = `${check}: ${message}${remedy === undefined ? "" : `: ${remedy}`}`;
-      process.stdout.write(`${MARKS[state]} ${printable(text)}\n`);
+      process.stdout.write(`${paint(TONES[state], MARKS[state])} ${printable(text)}\n`);
     }
   return findings.some(({ state }) => state === "missing") ? EXIT.some : EXIT.ok;
 }

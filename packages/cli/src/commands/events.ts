@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
+import { loadDotEnv } from "../settings/dot-env.js";
 import { settingsOf } from "../settings/flags.js";
-import { loadDotEnv } from "../settings/service-settings.js";
 import type { EventsFlags } from "./events-action.js";
 import { ALLOW_ADDRESS_HELP, collect, type Exit } from "./options.js";
 import { addServiceSettings } from "./service-options.js";

@@ -3,6 +3,7 @@ import { startFileManager } from "@drover/file-manager/server";
 import { messageOf, SettingsError, TransferError } from "@drover/shared/errors";
 import { secretOf } from "@drover/shared/storage/remote/credentials";
 import { EXIT } from "../exit.js";
+import { commandLog } from "../log/log.js";
 import { parseBinarySize } from "../settings/units.js";
 import { onStopSignal } from "../signals.js";
 
@@ -23,7 +24,9 @@ export interface FileManagerFlags {
 export async function serveFiles(flags: FileManagerFlags): Promise<number> {
   const { root, host = "127.0.0.1", maxFileSize, quiet } = flags;
   const write = (line: Record<string, unknown>) => {
-    if (quiet && line.level === "info") return;
+    const { level, ...fields } = line;
+    commandLog()?.[level === "error" ? "error" : "info"](fields);
+    if (quiet && level === "info") return;
     process.stdout.write(`${JSON.stringify({ ts: new Date().toISOString(), ...line })}\n`);
   };
   const options = {

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
+import { startLogAlone } from "../settings/flags.js";
 import type { FileManagerFlags } from "./file-manager-action.js";
 import type { Exit } from "./options.js";
 
@@ -21,7 +22,8 @@ export function addFileManager(program: Command, exit: Exit): void {
       "fsync: a file is on the disk before it is confirmed; none (default: fsync)",
     )
     .option("-q, --quiet", "log errors alone");
-  command.action(async (flags: FileManagerFlags) => {
+  command.action(async (flags: FileManagerFlags, command: Command) => {
+    await startLogAlone(command);
     const { serveFiles } = await import("./file-manager-action.js");
     exit(await serveFiles(flags));
   });

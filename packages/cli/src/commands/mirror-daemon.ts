@@ -1,6 +1,6 @@
 import { runDaemon } from "@drover/mirror/sync/daemon";
 import { isRedisAway } from "@drover/shared/redis/errors";
-import { destination, pino } from "pino";
+import { streamLogger } from "../log/open-log.js";
 import { mirrorConfigOf } from "../settings/mirror-settings.js";
 import type { Resolved } from "../settings/settings.js";
 import { withEngine } from "./engine.js";
@@ -10,15 +10,7 @@ import { startOwnWorker, untilSignal } from "./serving.js";
 /** `drover mirror daemon`: syncs by the clock until a signal. Logs are JSON lines on standard output. */
 export async function mirrorDaemon(flags: MirrorFlags, resolved: Resolved): Promise<number> {
   const config = mirrorConfigOf(flags.mirror, resolved);
-  const log = pino(
-    {
-      base: { mirror: config.name },
-      messageKey: "message",
-      timestamp: () => `,"ts":"${new Date().toISOString()}"`,
-      formatters: { level: (level) => ({ level }) },
-    },
-    destination({ dest: 1, sync: true }),
-  );
+  const log = streamLogger(1, "info", { mirror: config.name });
   return await withEngine(resolved.values, async (engine) => {
     const context = await opened(engine, config, resolved);
     context.tell = (message) => log.info(message);

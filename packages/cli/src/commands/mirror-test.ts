@@ -8,6 +8,7 @@ import { incrementalSync, initialSync } from "@drover/mirror/sync/sync";
 import { messageOf } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import { destinationOf } from "@drover/shared/storage/registry";
+import { paint } from "../display/color.js";
 import { EXIT } from "../exit.js";
 import type { Resolved } from "../settings/settings.js";
 import { type MirrorFlags, syncOnce, withMirror } from "./mirror-actions.js";
@@ -94,10 +95,10 @@ export async function testMirror(flags: MirrorFlags, resolved: Resolved): Promis
     let failed = 0;
     for (const [name, check] of STEPS) {
       try {
-        process.stdout.write(`✓ ${name}: ${await check(context)}\n`);
+        process.stdout.write(`${paint("ok", "✓")} ${name}: ${await check(context)}\n`);
       } catch (error) {
         failed++;
-        process.stdout.write(`✗ ${name}: ${redactText(messageOf(error))}\n`);
+        process.stdout.write(`${paint("error", "✗")} ${name}: ${redactText(messageOf(error))}\n`);
       }
     }
     process.stdout.write(failed === 0 ? "all steps passed\n" : `${failed} of ${STEPS.length} steps failed\n`);

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
+import { loadDotEnv } from "../settings/dot-env.js";
 import {
   addSettings,
   NETWORK,
@@ -8,9 +9,9 @@ import {
   S3,
   STATE,
   settingsOf,
+  startLogAlone,
   TRANSFER,
 } from "../settings/flags.js";
-import { loadDotEnv } from "../settings/service-settings.js";
 import type { Resolved } from "../settings/settings.js";
 import type { DeadLetterFlags, MirrorFlags } from "./mirror-actions.js";
 import type { Exit } from "./options.js";
@@ -116,7 +117,8 @@ export function addMirror(program: Command, exit: Exit): void {
     .argument("<old>")
     .argument("<new>")
     .option("--json", "as JSON")
-    .action(async (old: string, now: string, flags: { json?: boolean }) => {
+    .action(async (old: string, now: string, flags: { json?: boolean }, called: Command) => {
+      await startLogAlone(called);
       const { diffCatalogs } = await import("./catalog-actions.js");
       exit(await diffCatalogs(old, now, flags));
     });

@@ -11,6 +11,7 @@ import { openSide } from "@drover/shared/pair/open-side";
 import { allPairs, type PairConflict, type PairRecord, PairStore } from "@drover/shared/pair/store";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import prettyBytes from "pretty-bytes";
+import { paint } from "../display/color.js";
 import { PairReport } from "../display/pair-report.js";
 import { EXIT } from "../exit.js";
 import { printable, reportError, warn } from "../output.js";
@@ -139,7 +140,7 @@ export function showConflicts(text: string, flags: OutputFlags, resolved: Resolv
     else if (conflicts.length === 0) print("no conflict waits");
     for (const conflict of flags.json ? [] : conflicts) {
       const { path, reason, local, remote } = conflict;
-      print(`! ${printable(path)} (${reason.replaceAll("_", " ")})`);
+      print(`${paint("warning", "!")} ${printable(path)} (${reason.replaceAll("_", " ")})`);
       for (const [side, version] of [["local", local] as const, ["remote", remote] as const])
         print(
           `    ${side.padEnd(7)} ${version ? `${version.sizeBytes} B, ${new Date(version.mtimeMs).toISOString()}` : "deleted"}`,

@@ -2,6 +2,7 @@ import type { RunSummary } from "@drover/producer/runs/summary";
 import { type OutcomeName, successfulFiles } from "@drover/shared/outcome";
 import { kindOf, type Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
+import { paint } from "../display/color.js";
 import { showDuration } from "../display/duration.js";
 import { pausedText } from "../display/paused.js";
 import { toJson as outcomeToJson, Report, toLine } from "../display/report.js";
@@ -135,7 +136,7 @@ export async function status(given: string, resolved: Resolved, flags: StatusFla
             `${first ? "" : ","}${JSON.stringify({ source: job.s, destination: job.d, outcome, error })}`,
           );
           first = false;
-        } else write(`${printable(`✗ ${job.s} (${error.message})`)}\n`);
+        } else write(`${paint("error", printable(`✗ ${job.s} (${error.message})`))}\n`);
       }
     }
     if (flags.json) write("]}\n");

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
+import { loadDotEnv } from "../settings/dot-env.js";
 import { settingsOf } from "../settings/flags.js";
-import { loadDotEnv } from "../settings/service-settings.js";
 import type { Exit } from "./options.js";
 import type { ServeFlags } from "./serve-action.js";
 import { addDashboardOptions, addServiceOptions, addServiceSettings } from "./service-options.js";

@@ -11,11 +11,12 @@ import { isRedisAway } from "@drover/shared/redis/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { Services } from "@drover/shared/storage/storage";
 import { type RunningWorker, startWorker, workerId } from "@drover/worker/runtime/start-worker";
-import { destination as fileDescriptor, type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import prettyBytes from "pretty-bytes";
 import { showDuration } from "../display/duration.js";
 import { pausedText } from "../display/paused.js";
 import { EXIT } from "../exit.js";
+import { streamLogger } from "../log/open-log.js";
 import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import { servicesRequestOf } from "../settings/run-request.js";
 import type { Resolved, Settings } from "../settings/settings.js";
@@ -41,7 +42,7 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
   const services = await planServices(servicesRequestOf(resolved), { read: roots });
   const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
   for (const root of roots) await destinationOf(root).checkBackup?.(root, services);
-  const log = logger(flags.verbose ?? false);
+  const log = streamLogger(2, flags.verbose ? "debug" : "info", { worker: workerId() });
   return await withEngine(settings, async (engine) => {
     const { concurrency, "health-port": healthPort, "keep-runs": keepRuns } = settings;
     const allowAddresses = flags.allowAddress ?? [];
@@ -65,19 +66,6 @@ export async function worker(flags: WorkerFlags, resolved: Resolved): Promise<nu
     log.warn("stopped while Redis cannot be used: its files return to the queue when their locks run out");
     return await exitWithoutRedis(EXIT.interrupted);
   });
-}
-
-function logger(verbose: boolean): Logger {
-  return pino(
-    {
-      level: verbose ? "debug" : "info",
-      base: { worker: workerId() },
-      messageKey: "message",
-      timestamp: () => `,"ts":"${new Date().toISOString()}"`,
-      formatters: { level: (level) => ({ level }) },
-    },
-    fileDescriptor({ dest: 2, sync: true }),
-  );
 }
 
 /** What a worker does and may do. */

@@ -1,5 +1,6 @@
 import type { PlannedFile } from "@drover/producer/runs/dry-run";
 import { printable } from "../output.js";
+import { paint } from "./color.js";
 import type { Format } from "./format.js";
 
 /** Lines per write. */
@@ -16,7 +17,11 @@ export class DryRunOutput {
     if (this.format === "human") {
       const verb = action === "unchanged" ? "leave" : action;
       const what = source === null || action === "unchanged" ? destination : `${source} -> ${destination}`;
-      this.#print(printable(error ? `✗ ${source} (${reason})` : `would ${verb} ${what} (${reason})`));
+      this.#print(
+        error
+          ? paint("error", printable(`✗ ${source} (${reason})`))
+          : `${printable(`would ${verb} ${what}`)} ${paint("detail", printable(`(${reason})`))}`,
+      );
       return;
     }
     const status = error ? "failed" : "planned";

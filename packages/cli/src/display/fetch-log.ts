@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { redactText } from "@drover/shared/redact";
 import { pino } from "pino";
+import { commandLog } from "../log/log.js";
 
 type Level = "info" | "warn" | "error";
 
-/** Writes JSON lines only: information to standard output, warnings and errors to standard error. */
+/** Writes JSON lines only: information to standard output, warnings and errors to standard error. The log file has them too. */
 export class FetchLog {
   attempt = 1;
   readonly #out: pino.Logger;
@@ -28,6 +29,8 @@ export class FetchLog {
 
   say(level: Level, message: string, fields: Record<string, unknown> = {}): void {
     const logger = level === "info" ? this.#out : this.#err;
-    logger[level]({ attempt: String(this.attempt), ...fields }, redactText(message));
+    const all = { attempt: String(this.attempt), ...fields };
+    logger[level](all, redactText(message));
+    commandLog()?.[level](all, message);
   }
 }

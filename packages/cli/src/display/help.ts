@@ -64,10 +64,20 @@ export function groupOptions(command: Command): void {
   }
 }
 
-/** Adds examples at the end of a command's help: a line that says what for, and the command line. */
-export function addExamples(command: Command, examples: [what: string, line: string][]): void {
+/** A line that says what for, and the command line. */
+export type Example = [what: string, line: string];
+const EXAMPLES = new WeakMap<Command, Example[]>();
+
+/** Adds examples at the end of a command's help. */
+export function addExamples(command: Command, examples: Example[]): void {
+  EXAMPLES.set(command, examples);
   const shown = examples.map(([what, line]) => `  # ${what}\n  ${line}`);
   command.addHelpText("after", `\nExamples:\n${shown.join("\n")}`);
+}
+
+/** The examples that a command's help ends with. */
+export function examplesOf(command: Command): Example[] {
+  return EXAMPLES.get(command) ?? [];
 }
 
 const { groupItems, formatItem } = Help.prototype;

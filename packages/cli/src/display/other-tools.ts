@@ -44,7 +44,6 @@ const COUNTERPARTS: Record<string, string> = {
   "--only-show-errors": "it is --quiet here",
   "-P": "progress is shown on a terminal anyway; --stats sets how often elsewhere",
   "--progress": "progress is shown on a terminal anyway; --stats sets how often elsewhere",
-  "--log-file": "redirect what is printed: >>FILE 2>&1",
   "--limit-rate": "it is --bwlimit here",
   "-t": "it is --retries here",
   "--tries": "it is --retries here",

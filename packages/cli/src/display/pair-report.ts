@@ -7,7 +7,9 @@ import { isSuccess, type Outcome, successfulFiles } from "@drover/shared/outcome
 import { decodeStep, type PairStep } from "@drover/shared/pair/step";
 import prettyBytes from "pretty-bytes";
 import { EXIT } from "../exit.js";
+import { logOutcome } from "../log/log-outcome.js";
 import { printable, says, warn } from "../output.js";
+import { paint } from "./color.js";
 import type { Format } from "./format.js";
 
 /** What became of one path, for programs. */
@@ -58,7 +60,7 @@ export class PairReport implements PairEvents {
   }
 
   listed(path: string, reason: string): void {
-    const line = `! ${printable(path)} (conflict: ${reason.replaceAll("_", " ")}; drover resolve)`;
+    const line = `${paint("warning", "!")} ${printable(path)} (conflict: ${reason.replaceAll("_", " ")}; drover resolve)`;
     this.#item({ path, action: "listed", status: "conflict", conflict: true, why: reason }, line);
   }
 
@@ -72,6 +74,7 @@ export class PairReport implements PairEvents {
 
   settled(outcome: Outcome): void {
     const { name, pair, bytes, checksum, error } = outcome;
+    logOutcome(outcome);
     const isGood = isSuccess(outcome.outcome);
     const action = pair?.action ?? "none";
     if (action === "listed") this.#listedLater++;
@@ -86,7 +89,8 @@ export class PairReport implements PairEvents {
       ...(pair?.copies === undefined ? {} : { copies: pair.copies }),
     };
     if (!isGood) {
-      this.#item(item, `✗ ${printable(name)} (${printable(error?.message ?? outcome.outcome)})`, "quiet");
+      const line = `✗ ${printable(name)} (${printable(error?.message ?? outcome.outcome)})`;
+      this.#item(item, paint("error", line), "quiet");
       return;
     }
     const notes = [
@@ -96,7 +100,10 @@ export class PairReport implements PairEvents {
       ...(pair?.copies ? [`the other version is ${printable(pair.copies.join(", "))}`] : []),
       ...(pair?.conflict && pair.backup ? [`the other version is kept in ${printable(pair.backup)}`] : []),
     ];
-    this.#item(item, `${ARROWS[action] ?? "·"} ${printable(name)} (${notes.join("; ")})`);
+    this.#item(
+      item,
+      `${paint("ok", ARROWS[action] ?? "·")} ${printable(name)} ${paint("detail", `(${notes.join("; ")})`)}`,
+    );
   }
 
   /** Ends the report. @returns the exit code. */

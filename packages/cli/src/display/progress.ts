@@ -1,5 +1,6 @@
 import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import { createLogUpdate } from "log-update";
+import { paint } from "./color.js";
 import { showDuration } from "./duration.js";
 import type { Meter } from "./meter.js";
 
@@ -29,18 +30,20 @@ export class Progress {
   }
 
   draw(): void {
+    const dim = (text: string) => paint("detail", text, process.stderr);
     const lines = [this.meter.line()];
     const active = [...this.meter.active.values()];
     for (const { name, attempt, transfer } of active.slice(0, MOST_ACTIVE)) {
       const size = transfer?.sizeBytes
         ? ` ${Math.floor((100 * transfer.receivedBytes) / transfer.sizeBytes)}%`
         : "";
-      lines.push(`  ↓ ${name}${size}${attempt > 1 ? ` (try ${attempt})` : ""}`);
+      lines.push(dim(`  ↓ ${name}${size}${attempt > 1 ? ` (try ${attempt})` : ""}`));
     }
-    if (active.length > MOST_ACTIVE) lines.push(`  … and ${active.length - MOST_ACTIVE} more`);
+    if (active.length > MOST_ACTIVE) lines.push(dim(`  … and ${active.length - MOST_ACTIVE} more`));
     for (const host of this.breakers.blockedHosts) {
       const until = Math.max(this.breakers.blockedUntil(host) - Date.now(), 0);
-      lines.push(`  ⚡ circuit breaker open: ${host} for ${showDuration(until)}`);
+      const line = `  ⚡ circuit breaker open: ${host} for ${showDuration(until)}`;
+      lines.push(paint("warning", line, process.stderr));
     }
     this.#log(lines.join("\n"));
   }

@@ -1,6 +1,7 @@
 import { isSuccess, type Outcome, type RunCounts, successfulFiles } from "@drover/shared/outcome";
 import prettyBytes from "pretty-bytes";
 import { printable, says } from "../output.js";
+import { paint } from "./color.js";
 import { showDuration } from "./duration.js";
 import type { Format } from "./format.js";
 import type { Progress } from "./progress.js";
@@ -28,12 +29,12 @@ export function toJson(outcome: Outcome, runId: string): string {
 /** The line for people about an outcome. */
 export function toLine(outcome: Outcome): string {
   const name = printable(outcome.name);
-  if (outcome.outcome === "deleted") return `✓ ${name} (deleted)`;
-  if (outcome.outcome === "unchanged") return `✓ ${name} (unchanged)`;
+  const good = (about: string) => `${paint("ok", "✓")} ${name} ${paint("detail", `(${about})`)}`;
+  if (outcome.outcome === "deleted" || outcome.outcome === "unchanged") return good(outcome.outcome);
   if (!isSuccess(outcome.outcome))
-    return `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`;
+    return paint("error", `✗ ${name} (${printable(outcome.error?.message ?? outcome.outcome)})`);
   const doubt = outcome.verifiedBy === "unverified" ? ", unverified: the server gave no length" : "";
-  return `✓ ${name} (${prettyBytes(outcome.bytes)}, ${showDuration(outcome.durationMs)}${doubt})`;
+  return good(`${prettyBytes(outcome.bytes)}, ${showDuration(outcome.durationMs)}${doubt}`);
 }
 
 /** Writes outcomes to standard output as they arrive, many per write. */

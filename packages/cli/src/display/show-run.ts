@@ -7,6 +7,7 @@ import type { Run } from "@drover/shared/run";
 import { below } from "@drover/shared/storage/registry";
 import prettyBytes from "pretty-bytes";
 import { EXIT, exitCode } from "../exit.js";
+import { commandLog } from "../log/log.js";
 import { printable, progressLine, reportError, says, setLive, warn } from "../output.js";
 import { exitWithoutRedis, untilStopped } from "../redis-watch.js";
 import { onStopSignal } from "../signals.js";
@@ -49,9 +50,11 @@ export async function showRun(engine: Engine, handle: RunHandle, options: ShowOp
   }, EXIT.interrupted);
   if (!progress && run.spec.breakerWaitMs > 0) sayBlocked(breakers);
   report.start(title);
+  const { sources, list, root } = run.spec;
+  commandLog()?.info({ run: run.id, sources: sources.length, list, destination: root }, "run started");
   const startedMs = performance.now();
   try {
-    const following = handle.follow(new RunDisplay(report, meter), stop.signal);
+    const following = handle.follow(new RunDisplay(report, meter, run.id), stop.signal);
     const stopped = await untilStopped(engine.redis, following, stop.signal, { away: warn, back: warn });
     if (stopped.is === "without-redis") {
       report.breakOff();
@@ -63,6 +66,16 @@ export async function showRun(engine: Engine, handle: RunHandle, options: ShowOp
     clearInterval(stats);
     const { value: result } = stopped;
     const tookMs = performance.now() - startedMs;
+    commandLog()?.info(
+      {
+        run: run.id,
+        end: result.end,
+        ...result.counts,
+        bytes: meter.copiedBytes,
+        duration_ms: Math.round(tookMs),
+      },
+      "run ended",
+    );
     await report.end(result.counts, [
       countsLine(run, result, { bytes: meter.copiedBytes, tookMs }),
       nextLine(run, result, own),

@@ -3,7 +3,10 @@ import type { Command } from "commander";
 import { warn } from "../output.js";
 import { OptionError } from "./option-error.js";
 import {
+  LOG_SETTINGS,
+  type LogSettingName,
   type Resolved,
+  resolveLogSettings,
   resolveSettings,
   SETTINGS,
   type SettingName,
@@ -86,10 +89,20 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "reload-command": "ARGV",
   "reload-channel": "NAME",
   "reload-timeout": "TIME",
+  "log-file": "FILE",
+  "log-level": "LEVEL",
+  "log-format": "json|text",
 };
 
 /** Adds the flags of the settings, `--config` and `--profile` to a command. */
 export function addSettings(command: Command, names: SettingName[]): Command {
+  return addSettingFlags(command, names)
+    .option("--config <FILE>", "settings file (default: drover.yaml, where there is one)")
+    .option("--profile <NAME>", "profile of the settings files");
+}
+
+/** Adds the flags of settings to a command. */
+export function addSettingFlags(command: Command, names: readonly SettingName[]): Command {
   for (const name of names) {
     const { help, default: fallback } = SETTINGS[name];
     const shown = fallback === undefined || name === "resume" ? help : `${help} (default: ${fallback})`;
@@ -101,9 +114,15 @@ export function addSettings(command: Command, names: SettingName[]): Command {
       command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
-  return command
-    .option("--config <FILE>", "settings file (default: drover.yaml, where there is one)")
-    .option("--profile <NAME>", "profile of the settings files");
+  return command;
+}
+
+/** A flag of the command, or else of one that it is below, as typed; undefined where it was not. */
+function typed(command: Command, name: SettingName): unknown {
+  const key = camel(name);
+  for (let each: Command | null = command; each; each = each.parent)
+    if (each.getOptionValueSource(key) === "cli") return each.getOptionValue(key);
+  return undefined;
 }
 
 const camel = (name: string) => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
@@ -120,17 +139,37 @@ export async function settingsOf(
 ): Promise<Resolved> {
   for (const message of unknownVariables()) tell(message);
   const options = command.opts<Record<string, unknown>>();
-  const flags: Record<string, unknown> = {};
-  for (const name of Object.keys(SETTINGS)) {
-    const key = camel(name);
-    if (command.getOptionValueSource(key) === "cli") flags[name] = options[key];
-  }
+  const flags = flagsOf(command, Object.keys(SETTINGS) as SettingName[]);
   const { config, profile: typedProfile } = options as { config?: string; profile?: string };
   const profile = typedProfile ?? (process.env.DROVER_PROFILE || undefined);
   const resolved = await resolveSettings(flags, config, profile);
   if (typedProfile !== undefined) resolved.typedProfile = typedProfile;
+  await startLog(command, resolved.values);
   await useCertificates(resolved.values);
   return resolved;
+}
+
+/** Starts the log of a command that has no other settings. @throws SettingsError if that cannot be. */
+export async function startLogAlone(command: Command): Promise<void> {
+  await startLog(command, resolveLogSettings(flagsOf(command, LOG_SETTINGS)));
+}
+
+function flagsOf(command: Command, names: readonly SettingName[]): Record<string, unknown> {
+  return Object.fromEntries(names.map((name) => [name, typed(command, name)]));
+}
+
+/** Has the command log as its settings say, which takes no time where they say nothing. @throws SettingsError */
+async function startLog(command: Command, values: Pick<Settings, LogSettingName>): Promise<void> {
+  const { "log-file": path, "log-level": level, "log-format": format } = values;
+  if (path === undefined && level === undefined && format === "json") return;
+  const { openLog } = await import("../log/open-log.js");
+  openLog(path, { level, format }, nameOf(command));
+}
+
+/** The command's name with those that it is below, but not the program's. */
+function nameOf(command: Command): string {
+  const above = command.parent?.parent ? `${nameOf(command.parent)} ` : "";
+  return `${above}${command.name()}`;
 }
 
 /** Has this process and its threads use the certificates of the settings. @throws SettingsError if they cannot be used. */

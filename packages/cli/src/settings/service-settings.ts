@@ -1,10 +1,10 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { parseEnv } from "node:util";
 import type { Schedule } from "@drover/service/config";
 import type { DailyWindow } from "@drover/service/schedule/window";
 import { errnoCode, messageOf, SettingsError } from "@drover/shared/errors";
 import { CronExpressionParser } from "cron-parser";
+import { LEVEL_NAMES, type LogLevel, levelNamed } from "./log-level.js";
 import type { Resolved, SettingName, Settings } from "./settings.js";
 import { parseDecimal } from "./units.js";
 
@@ -35,36 +35,11 @@ export interface ServiceSettings {
   refusedTypes: string[];
 }
 
-/** Levels as they are written, and as pino calls them. */
-const LOG_LEVELS = {
-  DEBUG: "debug",
-  INFO: "info",
-  WARNING: "warn",
-  ERROR: "error",
-  CRITICAL: "fatal",
-} as const;
-export type LogLevel = (typeof LOG_LEVELS)[keyof typeof LOG_LEVELS];
-
 /** Flags of `drover serve` that go before the environment. */
 export interface ServiceFlags {
   host?: string;
   port?: string;
   downloadDir?: string;
-}
-
-/**
- * Sets the variables of the file `.env` in the current directory that the environment does not have.
- *
- * @throws SettingsError if it cannot be read.
- */
-export function loadDotEnv(): void {
-  if (!existsSync(".env")) return;
-  try {
-    for (const [name, value] of Object.entries(parseEnv(readFileSync(".env", "utf8"))))
-      process.env[name] ??= value;
-  } catch (error) {
-    throw new SettingsError(`cannot read .env (${errnoCode(error)})`);
-  }
 }
 
 /**
@@ -94,7 +69,7 @@ export function serviceSettingsOf(flags: ServiceFlags, { values, origins }: Reso
     window: windowOf(),
     skipExisting: yes("SKIP_EXISTING_FILES", true),
     verifyIntegrity: yes("VERIFY_FILE_INTEGRITY", true),
-    logLevel: levelOf(variable("LOG_LEVEL") ?? "INFO"),
+    logLevel: own("log-level") ?? levelOf(variable("LOG_LEVEL") ?? "INFO"),
     logFile: resolve(variable("LOG_FILE") ?? "s3_notifications.log"),
     apiToken: tokenOf(),
     corsOrigins: listOf("CORS_ORIGINS"),
@@ -193,10 +168,10 @@ function yes(name: string, fallback: boolean): boolean {
 }
 
 function levelOf(given: string): LogLevel {
-  const level = Object.entries(LOG_LEVELS).find(([name]) => name === given.toUpperCase())?.[1];
+  const level = levelNamed(given);
   if (level !== undefined) return level;
   throw new SettingsError(
-    `LOG_LEVEL must be ${Object.keys(LOG_LEVELS).join(", ")}, not ${JSON.stringify(given)}`,
+    `LOG_LEVEL must be ${Object.values(LEVEL_NAMES).join(", ")}, not ${JSON.stringify(given)}`,
   );
 }
 

@@ -6,6 +6,7 @@ import { parseAddress } from "@drover/shared/redis/address";
 import { parseSize } from "@drover/shared/size";
 import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
 import { type Layer, readLayers } from "./config-files.js";
+import { LEVEL_NAMES, type LogLevel, levelNamed } from "./log-level.js";
 import { nearest } from "./nearest.js";
 import { OptionError } from "./option-error.js";
 import { parseDecimal, parseDuration } from "./units.js";
@@ -102,6 +103,15 @@ function oneOf<T extends string>(...words: T[]): Kind<T> {
     show: (value) => value,
   };
 }
+
+const logLevel: Kind<LogLevel> = {
+  read: (value) => {
+    const level = levelNamed(value);
+    if (level !== undefined) return level;
+    throw new Error(Object.values(LEVEL_NAMES).join(", ").toLowerCase());
+  },
+  show: (value) => LEVEL_NAMES[value].toLowerCase(),
+};
 
 const userAgent: Kind<string> = {
   read: (value) => {
@@ -310,9 +320,19 @@ export const SETTINGS = {
     "channel of the --cache that is told when settings have changed",
   ),
   "reload-timeout": setting(seconds(0.1, 3600), 30, "seconds that each of these may take"),
+  "log-file": setting(path, undefined, "also log there what the command does; at 100 MB it becomes FILE.1"),
+  "log-level": setting(
+    logLevel,
+    undefined,
+    "least level that is logged: debug, info, warning, error, critical (default: info)",
+  ),
+  "log-format": setting(oneOf("json", "text"), "json", "lines of the log"),
 } as const;
 
 export type SettingName = keyof typeof SETTINGS;
+/** Settings of the log, which every command has. */
+export const LOG_SETTINGS = ["log-file", "log-level", "log-format"] as const satisfies SettingName[];
+export type LogSettingName = (typeof LOG_SETTINGS)[number];
 type ValueOf<S> = S extends Setting<infer T> & { default: infer D }
   ? D extends undefined
     ? T | undefined
@@ -348,10 +368,35 @@ export async function resolveSettings(
   profile?: string,
 ): Promise<Resolved> {
   const layers = await readLayers(configFile, profile, Object.keys(SETTINGS));
+  const { values, origins, places } = resolveEach(Object.keys(SETTINGS) as SettingName[], flags, layers);
+  const root =
+    origins["artifact-root"] === "default"
+      ? parseRoot(values["artifact-root"] as string, process.cwd())
+      : (values["artifact-root"] as string);
+  values["artifact-root"] = root;
+  if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
+  values["state-dir"] ??= stateDir();
+  values["breaker-wait"] ??= values["circuit-ttl"];
+  const events = sectionOf(layers, "events");
+  const mirrors = sectionOf(layers, "mirrors");
+  return {
+    ...{ values: values as Settings, origins, places },
+    ...(events ? { events } : {}),
+    ...(mirrors ? { mirrors } : {}),
+  };
+}
+
+/**
+ * The value of each of some settings, before what depends on several.
+ *
+ * @throws OptionError naming the setting, its origin, and what is expected.
+ */
+function resolveEach(names: SettingName[], flags: Record<string, unknown>, layers: Layer[]) {
   const values: Record<string, unknown> = {};
   const origins = {} as Resolved["origins"];
   const places = {} as Resolved["places"];
-  for (const [name, entry] of Object.entries(SETTINGS) as [SettingName, Setting<unknown>][]) {
+  for (const name of names) {
+    const entry = SETTINGS[name] as Setting<unknown>;
     const read = (value: string, where: string) => {
       try {
         return entry.kind.read(value);
@@ -387,21 +432,16 @@ export async function resolveSettings(
       origins[name] = "default";
     }
   }
-  const root =
-    origins["artifact-root"] === "default"
-      ? parseRoot(values["artifact-root"] as string, process.cwd())
-      : (values["artifact-root"] as string);
-  values["artifact-root"] = root;
-  if (origins["script-name"] === "default" && !destinationOf(root).ownDirectory) values["script-name"] = "";
-  values["state-dir"] ??= stateDir();
-  values["breaker-wait"] ??= values["circuit-ttl"];
-  const events = sectionOf(layers, "events");
-  const mirrors = sectionOf(layers, "mirrors");
-  return {
-    ...{ values: values as Settings, origins, places },
-    ...(events ? { events } : {}),
-    ...(mirrors ? { mirrors } : {}),
-  };
+  return { values, origins, places };
+}
+
+/**
+ * The settings of the log for a command that has no others: flags, then the environment.
+ *
+ * @throws OptionError naming the setting, its origin, and what is expected.
+ */
+export function resolveLogSettings(flags: Record<string, unknown>): Pick<Settings, LogSettingName> {
+  return resolveEach([...LOG_SETTINGS], flags, []).values as Pick<Settings, LogSettingName>;
 }
 
 function sectionOf(
@@ -413,13 +453,13 @@ function sectionOf(
 }
 
 /** A setting's own environment variable. */
-function variableOf(name: string): string {
+export function variableOf(name: string): string {
   return `DROVER_${name.toUpperCase().replaceAll("-", "_")}`;
 }
 
 /** Variables that are not settings: documented ones, and those of Drover's own tests and benchmarks. */
 const OTHER_VARIABLES =
-  /^DROVER_(PROFILE|REDIS_CA|EMBEDDED_IDLE_MS|FAULT|BENCH|OPTS|BIG_OPTS|TEST_.*)$|_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP)/;
+  /^DROVER_(PROFILE|REDIS_CA|COMPLETE_MS|EMBEDDED_IDLE_MS|FAULT|BENCH|OPTS|BIG_OPTS|TEST_.*)$|_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP)/;
 
 /**
  * Returns a message for each variable that looks like a setting but is none, so that misspelt ones are
