@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addBisync } from "./commands/bisync.js";
 import { addCache } from "./commands/cache.js";
 import { addCatalog } from "./commands/catalog.js";
+import { addCheck } from "./commands/check.js";
 import { addConfig } from "./commands/config.js";
 import { addCp } from "./commands/cp.js";
 import { addDashboard } from "./commands/dashboard.js";
@@ -62,6 +63,7 @@ function build(exit: Exit): Command {
   program.commandsGroup("Mirrors:");
   addMirror(program, exit);
   program.commandsGroup("What is known and set:");
+  addCheck(program, exit);
   addCatalog(program, exit);
   addConfig(program, exit);
   addDoctor(program, exit);
