@@ -17,6 +17,7 @@ import { addFileManager } from "./commands/file-manager.js";
 import { addMirror } from "./commands/mirror.js";
 import type { Exit } from "./commands/options.js";
 import { addPairs } from "./commands/pairs.js";
+import { addReceipt } from "./commands/receipt.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addServe } from "./commands/serve.js";
 import { addSettingsSync } from "./commands/settings-sync.js";
@@ -50,6 +51,7 @@ function build(exit: Exit): Command {
   program.commandsGroup("Runs:");
   addRuns(program, exit);
   addRunEnds(program, exit);
+  addReceipt(program, exit);
   program.commandsGroup("Pairs that are synced both ways:");
   addPairs(program, exit);
   program.commandsGroup("Fleets:");
