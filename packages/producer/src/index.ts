@@ -6,8 +6,31 @@ export { ForgottenError, RunLostError } from "@drover/shared/protocol/backlog";
 export { parseHostLimit } from "@drover/shared/protocol/host-limits";
 export type { Run } from "@drover/shared/run";
 export { ListingError } from "@drover/shared/storage/listing-error";
+export {
+  type CheckedPath,
+  type CheckResult,
+  check,
+  isEqual,
+  PATH_STATES,
+  type PathState,
+} from "./check/check.js";
+export { checkCatalog } from "./check/check-catalog.js";
+export {
+  type CheckRequest,
+  type CheckTerms,
+  type Comparing,
+  type DestinationRequest,
+  type PlannedCheck,
+  type PlannedDestination,
+  planCheck,
+  planDestinationCheck,
+} from "./check/plan-check.js";
 export { type LeaderOptions, startLeader } from "./dispatch/leader.js";
 export { PairGuardError } from "./pair/guards.js";
+export type { ReceiptFile, ReceiptHead } from "./receipt/receipt-format.js";
+export { parsePublicKey, publicPem, receiptKey } from "./receipt/receipt-key.js";
+export { ReceiptError, type VerifiedReceipt, verifyReceipt } from "./receipt/verify-receipt.js";
+export { type Receipt, writeReceipt } from "./receipt/write-receipt.js";
 export { type Cancelled, cancelRun } from "./runs/cancel.js";
 export { checkBackup, prepareDestination } from "./runs/destination.js";
 export { type DryRunOptions, type DryRunResult, dryRun, type PlannedFile } from "./runs/dry-run.js";

@@ -69,6 +69,10 @@ export interface Outcome {
   unconditional?: true;
   /** True if permissions were asked for, or the source has some, and the destination does not keep all of them. */
   permissionsLost?: true;
+  /** Version at the source, as the catalog has it. */
+  version?: string;
+  /** Number of the lease that it ended under. */
+  fence?: string;
   /** What a two-way sync did with it. */
   pair?: PairOutcome;
   /** Name that it had at the destination before it was moved to its present one; nothing was transferred. */

@@ -244,7 +244,7 @@ function formatOf(given: string | undefined, file: string | undefined): ExportFo
 }
 
 /** @throws SettingsError if the catalog has no such tree, or several and none is named. */
-async function knownTree(catalog: Catalog, given: string | undefined): Promise<CatalogTree> {
+export async function knownTree(catalog: Catalog, given: string | undefined): Promise<CatalogTree> {
   const trees = await catalog.trees();
   if (trees.length === 0)
     throw new SettingsError("the catalog is empty: no sync has come to its end here yet");

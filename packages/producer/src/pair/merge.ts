@@ -3,8 +3,8 @@ import type { Side } from "@drover/shared/pair/decide";
 import type { SeenPath } from "@drover/shared/pair/path-state";
 import type { ListedPath, Look, PairSides } from "@drover/shared/pair/side";
 import type { PairStore } from "@drover/shared/pair/store";
-import { compareKeys } from "@drover/shared/storage/key-order";
 import { Sorter } from "../catalog/sorter.js";
+import { least, SortedListing } from "../expand/sorted-listing.js";
 
 const ABSENT: Look = { is: "absent" };
 
@@ -22,8 +22,8 @@ export async function* mergePair(
   signal: AbortSignal,
 ): AsyncGenerator<SeenPath> {
   const sorter = new Sorter();
-  const local = new Listing(sides.local.list(signal), wanted);
-  const remote = new Listing(sides.remote.list(signal), wanted);
+  const local = new SortedListing(sides.local.list(signal), wanted);
+  const remote = new SortedListing(sides.remote.list(signal), wanted);
   try {
     // Both listings begin while the record is read.
     const begun = Promise.all([local.begin(), remote.begin()]);
@@ -39,7 +39,7 @@ export async function* mergePair(
       if (name === undefined) return;
       const ancestor = noted?.name === name ? noted.ancestor : undefined;
       if (ancestor) known = ancestors.next();
-      const seen = { name, ancestor, local: await local.take(name), remote: await remote.take(name) };
+      const seen = { name, ancestor, local: await at(local, name), remote: await at(remote, name) };
       if (!name.endsWith("/")) yield seen;
     }
   } finally {
@@ -48,56 +48,8 @@ export async function* mergePair(
   }
 }
 
-/** The listing of one side, read in the order of names. */
-class Listing {
-  #head: ListedPath | undefined;
-  #hiding: { name: string; look: Look }[] = [];
-
-  constructor(
-    private readonly paths: AsyncGenerator<ListedPath>,
-    private readonly wanted: (name: string) => boolean,
-  ) {}
-
-  get name(): string | undefined {
-    return this.#head?.name;
-  }
-
-  begin(): Promise<void> {
-    return this.#next();
-  }
-
-  /** What this side has at a name. Names must come in order, and none may be left out that it has. */
-  async take(name: string): Promise<Look> {
-    const head = this.#head;
-    if (head?.name === name) {
-      if (head.hides) this.#hiding.push({ name: name.endsWith("/") ? name : `${name}/`, look: head.look });
-      await this.#next();
-      return head.look;
-    }
-    if (this.#hiding.length === 0) return ABSENT;
-    // "0" follows "/" in byte order, so that `above0` comes after everything below `above/`.
-    this.#hiding = this.#hiding.filter((each) => compareKeys(`${each.name.slice(0, -1)}0`, name) > 0);
-    return this.#hiding.find((each) => name.startsWith(each.name))?.look ?? ABSENT;
-  }
-
-  async #next(): Promise<void> {
-    for (;;) {
-      const step = await this.paths.next();
-      this.#head = step.done ? undefined : step.value;
-      if (!this.#head || this.#head.hides || this.wanted(this.#head.name)) return;
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.paths.return(undefined);
-  }
-}
-
-function least(names: (string | undefined)[]): string | undefined {
-  let first: string | undefined;
-  for (const name of names)
-    if (name !== undefined && (first === undefined || compareKeys(name, first) < 0)) first = name;
-  return first;
+async function at(listing: SortedListing<ListedPath>, name: string): Promise<Look> {
+  return (await listing.take(name))?.look ?? ABSENT;
 }
 
 /** A record for the sorter, whose strings are bytes: name, NUL, ancestor. */

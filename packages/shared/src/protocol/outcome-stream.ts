@@ -61,18 +61,25 @@ export class OutcomeStream {
   }
 }
 
+/** An outcome that is kept. */
+export interface KeptOutcome extends Outcome {
+  /** When it was recorded, by the clock of Redis (Unix ms). */
+  endedMs: number;
+}
+
 /**
  * The outcomes of a run that are still kept, the newest first, in pages. Of a file that was tried again, the last one.
  */
-export async function* keptOutcomes(redis: Redis, keys: Keys, runId: string): AsyncGenerator<Outcome[]> {
+export async function* keptOutcomes(redis: Redis, keys: Keys, runId: string): AsyncGenerator<KeptOutcome[]> {
   const seen = new Set<number>();
   for (let before = "+"; ; ) {
     const entries = (await redis.xrevrange(keys.outcomes(runId), before, "-", "COUNT", MOST_READ)) as Entry[];
-    const page: Outcome[] = [];
-    for (const { index, outcome } of entries.map(readEntry)) {
+    const page: KeptOutcome[] = [];
+    for (const entry of entries) {
+      const { index, outcome } = readEntry(entry);
       if (seen.has(index)) continue;
       seen.add(index);
-      page.push({ ...outcome, index });
+      page.push({ ...outcome, index, endedMs: Number.parseInt(entry[0], 10) });
     }
     if (page.length > 0) yield page;
     const last = entries.at(-1);

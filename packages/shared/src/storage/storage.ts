@@ -3,6 +3,7 @@ import type { TransferError } from "../errors.js";
 import type { TransferJob } from "../job.js";
 import type { CatalogEntry } from "../protocol/catalog-entry.js";
 import type { RunSpec } from "../run.js";
+import type { Contents } from "./contents.js";
 import type { HttpClient } from "./http/client.js";
 import type { Source, SourceEntry } from "./source.js";
 import type { Tree, TreeNames } from "./tree.js";
@@ -77,6 +78,8 @@ export interface Storage {
   loadSources(): Promise<(options: SourcesOptions) => Sources>;
   /** Makes the lister of its files. */
   openLister(options: ListerOptions): Promise<Lister>;
+  /** Opens what its files hold, to be compared. The root of the spec is what was listed. */
+  openContents(options: ContentsOptions): Promise<Contents>;
   /** Opens what tells about single files without reading them. Absent if a dry run must not ask for them. */
   openPeek?(options: LookOptions): Promise<Peek>;
   /** Its capabilities as a destination; undefined if it is read-only. */
@@ -106,6 +109,11 @@ export interface LookOptions {
   signal: AbortSignal;
   /** Called with messages for people about what is waited for. */
   warn(message: string): void;
+}
+
+export interface ContentsOptions extends LookOptions {
+  /** The user's request headers. */
+  headers: Record<string, string>;
 }
 
 export interface ListerOptions extends LookOptions {
@@ -141,10 +149,13 @@ export type Listed =
       version: string | undefined;
       mark: string;
     }
-  /** `name`: of the unreadable file; "" if it is not a single file, or its name is unknown. */
-  | { is: "failed"; name: string; location: string; error: TransferError; mark?: string }
-  /** Left out on purpose. */
-  | { is: "skipped"; location: string; why: string; mark?: string }
+  /**
+   * `name`: of the unreadable file; "" if it is not a single file, or its name is unknown. `tree`: name of a directory that
+   * could not be listed completely, "" for the listed location itself.
+   */
+  | { is: "failed"; name: string; location: string; error: TransferError; tree?: string; mark?: string }
+  /** Left out on purpose. `hides`: what is below its name is not known either. */
+  | { is: "skipped"; name: string; location: string; why: string; hides: boolean; mark?: string }
   /** Progress of the listing without a wanted file. */
   | { is: "passed"; mark: string };
 

@@ -64,6 +64,8 @@ export async function settle(settling: Settling, end: FileEnd): Promise<Settled>
     bytes: copy?.sizeBytes ?? 0,
     verifiedBy: end.verifiedBy ?? null,
   };
+  if (entry !== undefined && entry !== NO_ENTRY) told.version = entry.version;
+  if (admitted) told.fence = admitted.fence;
   if (end.unconditional) told.unconditional = true;
   if (end.pair) told.pair = end.pair;
   if (end.permissionsLost) told.permissionsLost = true;

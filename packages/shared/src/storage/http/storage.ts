@@ -43,6 +43,10 @@ export const httpStorage: Storage = {
     };
   },
   openLister: async () => SINGLE_FILES,
+  async openContents(options) {
+    const { HttpContents } = await import("./contents.js");
+    return new HttpContents(options);
+  },
 };
 
 /** Cache: scheme and authority of the last URL with the slash after them, usually those of the next one. */

@@ -31,7 +31,13 @@ export class LocalLister implements Lister {
     for await (const found of walk(directory, { wanted, destination, isDestination, after })) {
       switch (found.is) {
         case "skipped":
-          yield { is: "skipped", location: found.path, why: found.why };
+          yield {
+            is: "skipped",
+            name: found.relative,
+            location: found.path,
+            why: found.why,
+            hides: found.hides,
+          };
           break;
         case "failed":
           yield {
@@ -39,7 +45,7 @@ export class LocalLister implements Lister {
             name: found.name,
             location: found.path,
             error: found.error,
-            ...(found.name === "" ? {} : { mark: found.name }),
+            ...(found.name === "" ? { tree: relative(directory, found.path) } : { mark: found.name }),
           };
           break;
         case "file": {

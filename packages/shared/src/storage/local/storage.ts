@@ -98,6 +98,10 @@ export const localStorage: Storage = {
     const { LocalSource } = await import("./source.js");
     return ({ spec }): Sources => ({ open: (job) => new LocalSource(job.s, spec.readsBelow) });
   },
+  async openContents() {
+    const { LocalContents } = await import("./contents.js");
+    return new LocalContents();
+  },
   async openPeek() {
     const { LocalPeek } = await import("./peek.js");
     return new LocalPeek();

@@ -10,7 +10,8 @@ export type Found =
   | { is: "file"; relative: string; path: string; stat: BigIntStats }
   /** `name`: the file's path relative to the directory, or "" if a directory could not be listed. */
   | { is: "failed"; name: string; path: string; error: TransferError }
-  | { is: "skipped"; relative: string; path: string; why: string }
+  /** `hides`: what is below its name is not known either. */
+  | { is: "skipped"; relative: string; path: string; why: string; hides: boolean }
   /** Anything but a directory, if only names are requested. */
   | { is: "named"; relative: string; kind: Kind }
   /** Progress of the walk without a wanted file. */
@@ -58,8 +59,9 @@ async function* walkBelow(
     if (entry.kind === "d") {
       const inside = `${below}/`;
       if (after !== undefined && !after.startsWith(inside) && compareKeys(inside, after) < 0) continue;
-      if (below === destination) yield { is: "skipped", relative: below, path, why: "it is the destination" };
-      else if (isStaging) yield { is: "skipped", relative: below, path, why: STAGING_REASON };
+      if (below === destination)
+        yield { is: "skipped", relative: below, path, why: "it is the destination", hides: true };
+      else if (isStaging) yield { is: "skipped", relative: below, path, why: STAGING_REASON, hides: true };
       else yield* walkBelow(path, below, state);
       continue;
     }
@@ -68,7 +70,7 @@ async function* walkBelow(
     else if (wanted(below)) {
       state.unwanted = 0;
       yield isStaging
-        ? { is: "skipped", relative: below, path, why: STAGING_REASON }
+        ? { is: "skipped", relative: below, path, why: STAGING_REASON, hides: false }
         : look(entry, path, below);
     } else if (++state.unwanted >= PASSED_NAMES) {
       state.unwanted = 0;
@@ -80,11 +82,11 @@ async function* walkBelow(
 }
 
 function look(entry: Name, path: string, relative: string): Found {
-  const skipped = (why: string): Found => ({ is: "skipped", relative, path, why });
+  const skipped = (why: string, hides = false): Found => ({ is: "skipped", relative, path, why, hides });
   if (entry.kind === "o") return skipped("not a regular file");
   try {
     const stat = statSync(path, { bigint: true });
-    if (stat.isDirectory()) return skipped("a link to a directory");
+    if (stat.isDirectory()) return skipped("a link to a directory", true);
     if (!stat.isFile()) return skipped("not a regular file");
     return { is: "file", relative, path, stat };
   } catch (error) {

@@ -57,6 +57,10 @@ export function remoteStorage(kind: RemoteKind): Storage {
       const { RemoteLister } = await import("./lister.js");
       return new RemoteLister(options, await load());
     },
+    async openContents(options) {
+      const { RemoteContents } = await import("./contents.js");
+      return new RemoteContents(options, await load());
+    },
   };
 }
 

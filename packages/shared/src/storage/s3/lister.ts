@@ -116,13 +116,14 @@ export class S3Lister implements Lister {
         last = key;
         if (key.endsWith("/")) {
           const why = "its name ends in /, as a directory's does";
-          if (object.sizeBytes > 0) yield { is: "skipped", location: text, why, mark: key };
+          if (object.sizeBytes > 0)
+            yield { is: "skipped", name, location: text, why, hides: false, mark: key };
           continue;
         }
         // No pattern matches a name of dots, which must not go unsaid.
         if (!wanted(name) && !/(^|\/)\.\.?$/.test(name)) continue;
         if (isStaging) {
-          yield { is: "skipped", location: text, why: STAGING_REASON, mark: key };
+          yield { is: "skipped", name, location: text, why: STAGING_REASON, hides: false, mark: key };
           continue;
         }
         const { sizeBytes, mtimeMs } = object;

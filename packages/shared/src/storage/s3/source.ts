@@ -171,17 +171,29 @@ const WEAK = [
   ["crc32", "x-amz-checksum-crc32", 8],
 ] as const;
 
-/** The best digest of the whole object that is known: of the service, else of the uploader, else a CRC of the service. */
+/** The best digest of the whole object that is known. */
 function digestOf(headers: AnswerHeaders): SourceDigest | undefined {
+  return digestsOf(headers).next().value ?? undefined;
+}
+
+/**
+ * The digests of the whole object that are known, the most trustworthy first: of the service, else of the uploader, a CRC
+ * of the service last. Tools that replace an object may keep the metadata of the former one, so that what the uploader
+ * noted counts only where the ETag is no MD5.
+ */
+export function* digestsOf(headers: AnswerHeaders): Generator<SourceDigest, undefined> {
   const strong = keptChecksum(headers, STRONG);
-  if (strong) return strong;
+  if (strong) yield strong;
   const md5 = etagMd5(headers);
-  if (md5 !== undefined) return { by: "etag", algorithm: "md5", base64: base64Of(md5) };
-  const noted = readMetadata(headers);
-  if (noted.sha256 !== undefined)
-    return { by: "x-amz-meta", algorithm: "sha256", base64: base64Of(noted.sha256) };
-  if (noted.md5 !== undefined) return { by: "x-amz-meta", algorithm: "md5", base64: noted.md5 };
-  return keptChecksum(headers, WEAK);
+  if (md5 !== undefined) yield { by: "etag", algorithm: "md5", base64: base64Of(md5) };
+  else {
+    const noted = readMetadata(headers);
+    if (noted.sha256 !== undefined)
+      yield { by: "x-amz-meta", algorithm: "sha256", base64: base64Of(noted.sha256) };
+    if (noted.md5 !== undefined) yield { by: "x-amz-meta", algorithm: "md5", base64: noted.md5 };
+  }
+  const weak = keptChecksum(headers, WEAK);
+  if (weak) yield weak;
 }
 
 /** A checksum that the service keeps of the whole object. One that ends in `-N` is of the checksums of its parts. */

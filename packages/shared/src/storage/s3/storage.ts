@@ -111,6 +111,10 @@ export const s3Storage: Storage = {
     const { S3Sources } = await import("./sources.js");
     return (options): Sources => new S3Sources(options);
   },
+  async openContents(options) {
+    const { S3Contents } = await import("./contents.js");
+    return new S3Contents(options);
+  },
   async openPeek(options) {
     const { S3Peek } = await import("./peek.js");
     return new S3Peek(options);
