@@ -55,6 +55,23 @@ describe("two syncs at once", () => {
   });
 });
 
+describe("a dry run", () => {
+  it("says what is to be done, not that it was (elsewhere: which way, and was it done? rclone#7029)", async ({
+    box,
+    work,
+    fake,
+  }) => {
+    work.write({ "a/one": "1" });
+    const { code, stdout } = await box.run(["bisync", work.at("a"), "s3://bucket/p", "--dry-run"], {
+      env: fake.env,
+    });
+    expect([code, stdout]).toEqual([
+      0,
+      "→ one (would push)\n1 to push, 0 to pull, 0 to delete here, 0 to delete there; not in sync, 1 files\n",
+    ]);
+  });
+});
+
 describe("exit codes", () => {
   it("tell what came of it (elsewhere: 0 although files failed, rclone#7042 and others)", async ({
     box,
