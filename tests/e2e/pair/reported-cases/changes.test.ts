@@ -120,14 +120,14 @@ playCases([
   },
   {
     name: "a file from the future is synced once",
-    elsewhere: "aws s3 sync and make-like tools copy it each time, for it is always newer (aws-cli#599)",
+    elsewhere: "aws s3 sync and make-like tools copy it each time, for it is always newer",
     given: { b: "2" },
     when: (pair) => pair.writeAt("a", "1", FUTURE),
     expected: { both: { a: "1", b: "2" }, done: 1 },
   },
   {
     name: "a file from the future does not win for that",
-    elsewhere: "the machine whose clock is ahead wins all conflicts (FreeShow#3556)",
+    elsewhere: "a time that was bumped counts for the newest edit (FreeShow#3556)",
     given: { "a.txt": "1" },
     when: (pair) => {
       pair.writeAt("a.txt", "local edit", FUTURE);
@@ -137,7 +137,7 @@ playCases([
   },
   {
     name: "an object cannot have been edited after it was uploaded, whatever its metadata say",
-    elsewhere: "Unison prefers the newer time, however wrong it is (unison#29)",
+    elsewhere: "tools that prefer the newer time believe it, however wrong it is",
     given: { "a.txt": "1" },
     when: (pair) => {
       pair.writeAt("a.txt", "local edit", new Date(Date.now() - 60_000));
@@ -225,7 +225,7 @@ playCases([
   },
   {
     name: "an edit by a tool that keeps the SHA-256 of the former version in the metadata is told of",
-    elsewhere: "s3fs writes objects in parts and keeps their x-amz-meta headers (s3fs-fuse#584)",
+    elsewhere: "mounts such as s3fs write objects in parts and keep their x-amz-meta headers",
     given: { a: "version 1", b: "2" },
     when: (pair) => {
       const headers = Object.entries(pair.s3.stored(pair.key("a"))?.headers ?? {});

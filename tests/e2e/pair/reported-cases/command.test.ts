@@ -56,7 +56,7 @@ describe("two syncs at once", () => {
 });
 
 describe("a dry run", () => {
-  it("says what is to be done, not that it was (elsewhere: which way, and was it done? rclone#7029)", async ({
+  it("says what is to be done, not that it was (elsewhere: the direction is unclear, rclone#7029)", async ({
     box,
     work,
     fake,
@@ -73,11 +73,7 @@ describe("a dry run", () => {
 });
 
 describe("exit codes", () => {
-  it("tell what came of it (elsewhere: 0 although files failed, rclone#7042 and others)", async ({
-    box,
-    work,
-    fake,
-  }) => {
+  it("tell what came of it (elsewhere: 0 although files failed)", async ({ box, work, fake }) => {
     const { env } = fake;
     work.write({ "a/one.txt": "1", "a/two": "2" });
     const run = (...args: string[]) => box.run(["bisync", work.at("a"), "s3://bucket/p", ...args], { env });
@@ -130,7 +126,7 @@ describe("a whole bucket as a side", () => {
 });
 
 describe.runIf(process.getuid?.() === 0)("a user who may not all", () => {
-  it("finds a directory unreadable, and nothing in it deleted (elsewhere: lost with its contents, rclone#7555)", async () => {
+  it("finds a directory unreadable, and nothing in it deleted (elsewhere: what cannot be read counts as gone)", async () => {
     const box = new Sandbox();
     const s3 = await FakeS3.start();
     try {

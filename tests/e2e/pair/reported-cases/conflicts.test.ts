@@ -181,7 +181,7 @@ playCases([
   },
   {
     name: "names without an extension have conflict copies, too",
-    elsewhere: "suffixes of conflict copies break dot files (rclone#7471)",
+    elsewhere: "suffixes of conflict copies make other names of dot files",
     given: { ".env": "1", Makefile: "2", "v1.2/notes": "3" },
     when: (pair) => {
       for (const name of [".env", "Makefile", "v1.2/notes"]) {
@@ -213,7 +213,7 @@ playCases([
   },
   {
     name: "a conflict that waits for a person lets all others go on",
-    elsewhere: "rclone bisync aborts, and wants --resync (rclone#7470)",
+    elsewhere: "one conflict stops the whole sync",
     given: { "a.txt": "1", b: "2" },
     when: (pair) => {
       editBoth(pair);
@@ -253,7 +253,7 @@ playCases([
   },
   {
     name: "an edit against a deletion that was listed waits on",
-    elsewhere: "rclone bisync decides it by itself in the next run (rclone#5691)",
+    elsewhere: "it is decided by itself in the next run",
     given: { "a.txt": "1", b: "2" },
     when: async (pair) => {
       pair.write("local", { "a.txt": "edited" });
@@ -265,7 +265,7 @@ playCases([
   },
   {
     name: "a conflict that was resolved is none in the next sync, and what lost is kept",
-    elsewhere: "Nextcloud's client shows resolved conflicts again (nextcloud/desktop#943)",
+    elsewhere: "conflict copies come without a reason (nextcloud/desktop#943)",
     given: { "a.txt": "1", b: "2" },
     when: async (pair) => {
       editBoth(pair);

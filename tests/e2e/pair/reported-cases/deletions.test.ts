@@ -80,7 +80,7 @@ playCases([
   },
   {
     name: "what is edited here and deleted there stays, as it was edited",
-    elsewhere: "ownCloud's client lost edits to a deletion on the server (owncloud/client#1014)",
+    elsewhere: "ownCloud deletes the only copy that is left (owncloud/client#1014)",
     given: { a: "1", b: "2", c: "3" },
     when: ({ local, remote }) => {
       local.write("a", "edited", "rename");
@@ -270,7 +270,7 @@ playCases([
   },
   {
     name: "more deletions than half of the files stop the sync",
-    elsewhere: "scripts around aws s3 sync --delete empty the bucket after a wrong cd (s3cmd#156)",
+    elsewhere: "s3cmd, launched from the wrong directory, empties the bucket (s3cmd#156)",
     given: TEN,
     when: ({ local }) => {
       for (const name of ["f0", "f1", "f2", "f3", "f4", "f5"]) local.remove(name);

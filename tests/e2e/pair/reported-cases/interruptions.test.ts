@@ -59,7 +59,7 @@ playCases([
   },
   {
     name: "a deletion that was under way when the sync was killed is done by the next one",
-    elsewhere: "the file that was deleted on one side comes back from the other (rclone#7332)",
+    elsewhere: "both sides are left in a messy state (rclone#7332)",
     given: { a: "1", b: "2", ...OTHERS },
     when: async (pair) => {
       pair.local.remove("a");
@@ -207,7 +207,7 @@ playCases([
   },
   {
     name: "a dry run changes nothing, and no later sync",
-    elsewhere: "a dry run that leaves listings makes the next run delete or abort (rclone#7029 and others)",
+    elsewhere: "a dry run that leaves listings makes the next run delete or abort",
     when: async (pair) => {
       pair.write("local", { a: "1" });
       pair.put("b", "2");
@@ -224,7 +224,7 @@ playCases([
   },
   {
     name: "a dry run of deletions and conflicts changes nothing",
-    elsewhere: "dry runs that are not (rclone#7029)",
+    elsewhere: "what a dry run would do is not clear (rclone#7029)",
     given: { a: "1", "b.txt": "2", ...OTHERS },
     when: (pair) => {
       pair.local.remove("a");
@@ -246,7 +246,7 @@ playCases([
   },
   {
     name: "a state that was lost deletes nothing",
-    elsewhere: "listings of another run make bisync delete (rclone#7270), databases of old ones too",
+    elsewhere: "what is missing in a listing that is no longer true counts as deleted",
     given: { a: "1", b: "2", ...OTHERS },
     when: (pair) => {
       pair.local.remove("a");

@@ -45,7 +45,7 @@ playCases([
   },
   {
     name: "nothing is written through a link in a file's place",
-    elsewhere: "pulls that follow links overwrite files outside of the folder (lsyncd#290)",
+    elsewhere: "pulls that follow links overwrite files outside of the folder",
     given: { a: "1", ...OTHERS },
     when: (pair) => {
       pair.rename("a", "../a");
@@ -109,7 +109,7 @@ playCases([
   },
   {
     name: "an edit of a file with two names is an edit of both",
-    elsewhere: "tools that know files by inode bring one of them alone (owncloud/client#1990)",
+    elsewhere: "tools that know files by inode bring one of them alone",
     given: OTHERS,
     when: async (pair) => {
       pair.write("local", { a: "1" });
@@ -180,7 +180,7 @@ playCases([
   },
   {
     name: "permissions that both sides have changed are no conflict: the local ones win",
-    elsewhere: "Unison stops at it: props changed on both (unison#456)",
+    elsewhere: "Unison stops at it: props changed on both",
     with: "directory",
     given: { a: "1", ...OTHERS },
     when: (pair) => {

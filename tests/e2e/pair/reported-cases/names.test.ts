@@ -71,7 +71,7 @@ playCases([
   },
   {
     name: "files with such names are edited, kept and deleted",
-    elsewhere: "server-side copies lose + and % in names (aws-cli#6253 and others)",
+    elsewhere: "server-side copies lose + and % in names",
     given: named(SIGNS),
     when: (pair) => {
       for (const name of SIGNS.slice(0, 3)) pair.local.write(name, "edited", "rename");
@@ -93,7 +93,7 @@ playCases([
   },
   {
     name: "names that Windows cannot have are kept on systems that can",
-    elsewhere: "Nextcloud blocks them everywhere (nextcloud/desktop#707)",
+    elsewhere: "servers block them for everybody because some clients run Windows",
     when: (pair) => splitUp(pair, WINDOWS),
     expected: { both: named(WINDOWS), done: WINDOWS.length },
   },
@@ -146,7 +146,7 @@ playCases([
   },
   {
     name: "a directory that is renamed in case alone has its new name on both sides",
-    elsewhere: "Unison skips both as conflicting updates (unison#456)",
+    elsewhere: "tools that take the names for one skip both",
     given: { "Docs/a": "1", "Docs/d/b": "2", c: "3", d: "4", e: "5" },
     when: (pair) => pair.rename("Docs", "docs"),
     expected: { both: { "docs/a": "1", "docs/d/b": "2", c: "3", d: "4", e: "5" } },
@@ -248,7 +248,7 @@ playCases([
   },
   {
     name: "a directory that stands for one in the bucket goes on when its file is deleted",
-    elsewhere: "the marker keeps the directory alive on all clients (rclone#3661)",
+    elsewhere: "the marker keeps the directory alive on all clients",
     given: { "d/a": "1", b: "2", c: "3" },
     when: (pair) => {
       pair.put("d/", "");
@@ -258,7 +258,7 @@ playCases([
   },
   {
     name: "a name that is no UTF-8 is left alone, and all others go on",
-    elsewhere: "mangled names are uploaded, and the originals deleted (rclone#1472)",
+    elsewhere: "rclone mangles names (rclone#1472)",
     given: { b: "2" },
     when: (pair) => {
       writeFileSync(Buffer.concat([Buffer.from(`${pair.local.root}/bad`), Buffer.from([0xff])]), "1");

@@ -75,7 +75,7 @@ playCases([
   },
   {
     name: "a file that is renamed and edited here is edited on both sides",
-    elsewhere: "renames found by inode take the old content along (owncloud/client#1990)",
+    elsewhere: "renames found by inode take the old content along",
     given: { a: "1", ...OTHERS },
     when: (pair) => {
       pair.rename("a", "b");
@@ -95,7 +95,7 @@ playCases([
   },
   {
     name: "two files that swap their names swap their contents on the other side",
-    elsewhere: "tools that follow inodes or sizes see no change, or delete one (syncthing#3526)",
+    elsewhere: "tools that go by inode and size see no change, or delete one",
     given: { a: "1", b: "2", ...OTHERS },
     when: (pair) => {
       pair.rename("a", "t");
@@ -106,7 +106,7 @@ playCases([
   },
   {
     name: "two directories that swap their names swap on the other side",
-    elsewhere: "Seafile and others make conflicts of all files in them (seafile-client#243)",
+    elsewhere: "tools make conflicts of all files in them",
     given: { "d/f": "1", "e/f": "2", "e/g": "3", ...OTHERS },
     when: (pair) => {
       pair.rename("d", "t");
@@ -194,7 +194,7 @@ playCases([
   },
   {
     name: "an edited file here and a directory in its place there are both there afterwards",
-    elsewhere: "ownCloud deletes the edited file with the type (owncloud/client#1014)",
+    elsewhere: "the type changes, and the edited file is gone",
     given: { "p.d": "1", ...OTHERS },
     when: (pair) => {
       pair.write("local", { "p.d": "edited" });
