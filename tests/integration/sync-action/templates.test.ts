@@ -170,7 +170,7 @@ describe("sync.templates()", () => {
     ground.put("b.html", "b");
     await redis.set("template:a.html", "old");
     const result = await sync.templates({ ...templatesOf(ground), strategy: { dryRun: true } });
-    expect(result).toMatchObject({ dryRun: true, cacheInvalidated: [], runs: [] });
+    expect(result).toMatchObject({ dryRun: true, inSync: false, cacheInvalidated: [], runs: [] });
     expect(result.syncedItems).toEqual(["a.html", "b.html"]);
     expect(ground.tree("templates")).toEqual({ "a.html": "a" });
     expect(ground.bucket()).toEqual({ "b.html": "b" });

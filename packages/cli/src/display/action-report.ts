@@ -25,19 +25,19 @@ export class ActionReport {
       warn("interrupted: the next sync goes on");
       return EXIT.interrupted;
     }
-    if (result.inSync) return EXIT.ok;
+    if (result.isSettled) return EXIT.ok;
     const hasFailed = result.errors.some(({ path }) => path !== ""); // else it is the cache, or the reload
     const isNothing = hasFailed && result.syncedItems.length === 0 && result.skipped.length === 0;
     return isNothing ? EXIT.none : EXIT.some;
   }
 
   #line(result: SyncResult, more: string[]): string {
-    const { syncedItems, conflicts, skipped, errors, dryRun, inSync } = result;
+    const { syncedItems, conflicts, skipped, errors, dryRun, isSettled } = result;
     const parts = [`${syncedItems.length} ${dryRun ? "would be synced" : "synced"}`];
     if (conflicts.length > 0) parts.push(`${conflicts.length} conflicts`);
     if (skipped.length > 0) parts.push(`${skipped.length} left`);
     if (errors.length > 0) parts.push(`${errors.length} failed`);
-    return [...parts, ...more].join(", ") + (inSync ? "" : "; not in sync");
+    return [...parts, ...more].join(", ") + (isSettled ? "" : "; not in sync");
   }
 
   /** Ends the report of a sync that changed nothing. */

@@ -128,7 +128,7 @@ export class PairReport implements PairEvents {
       left: planned.left,
       failed,
     };
-    this.#close(summary, lineOf(planned, { failed, listed, isInSync, run: result.run }));
+    this.#close(summary, lineOf(planned, { failed, listed, isInSync, result }));
     await flushed();
     if (end === "interrupted" || end === "half-submitted" || end === "goes-on") {
       warn("interrupted: the next sync goes on");
@@ -206,14 +206,16 @@ function lineOf(
     failed,
     listed,
     isInSync,
-    run,
-  }: { failed: number; listed: number; isInSync: boolean; run: string | undefined },
+    result: { run, dryRun },
+  }: { failed: number; listed: number; isInSync: boolean; result: PairResult },
 ): string {
+  const to = dryRun ? "to " : "";
+  const [push, pull, remove] = dryRun ? ["push", "pull", "delete"] : ["pushed", "pulled", "deleted"];
   const parts = [
-    `${planned.push} pushed`,
-    `${planned.pull} pulled`,
-    `${planned["delete-local"]} deleted here`,
-    `${planned["delete-remote"]} deleted there`,
+    `${planned.push} ${to}${push}`,
+    `${planned.pull} ${to}${pull}`,
+    `${planned["delete-local"]} ${to}${remove} here`,
+    `${planned["delete-remote"]} ${to}${remove} there`,
   ];
   if (planned.conflicts > 0) parts.push(`${planned.conflicts} conflicts`);
   if (listed > 0) parts.push(`${listed} of them to resolve`);

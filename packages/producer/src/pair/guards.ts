@@ -1,3 +1,4 @@
+import type { Side } from "@drover/shared/pair/decide";
 import { OTHER } from "./merge.js";
 import type { PairPlan } from "./pair-plan.js";
 
@@ -26,8 +27,17 @@ export interface PairLimits {
 /** Fewer tracked files than this may all change. */
 const FEW_FILES = 10;
 
-/** @throws PairGuardError if the plan looks like an accident. */
-export function checkPlan(plan: PairPlan, limits: PairLimits): void {
+/**
+ * Looks whether a plan is an accident.
+ *
+ * @param renamesOn how many of the files that are deleted on a side come there under another name; asked where it matters.
+ * @throws PairGuardError if it looks like one.
+ */
+export async function checkPlan(
+  plan: PairPlan,
+  limits: PairLimits,
+  renamesOn: (side: Side) => Promise<number>,
+): Promise<void> {
   if (plan.tracked === 0) return;
   for (const side of ["local", "remote"] as const) {
     const { present } = plan.sides[side];
@@ -42,10 +52,12 @@ export function checkPlan(plan: PairPlan, limits: PairLimits): void {
     const { maxDelete } = limits;
     const allowed = "files" in maxDelete ? maxDelete.files : (plan.tracked * maxDelete.percent) / 100;
     if (deletes <= allowed || limits.allowEmpty === OTHER[side]) continue;
+    const lost = deletes - (await renamesOn(side));
+    if (lost <= allowed) continue;
     const limit = "files" in maxDelete ? String(maxDelete.files) : `${maxDelete.percent}%`;
     throw new PairGuardError(
       "max-delete",
-      `${deletes} of ${plan.tracked} files would be deleted on the ${side} side, and --max-delete allows ${limit}`,
+      `${lost} of ${plan.tracked} files would be deleted on the ${side} side, and --max-delete allows ${limit}`,
     );
   }
   for (const side of ["local", "remote"] as const) {

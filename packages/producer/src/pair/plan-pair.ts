@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import { encodeAncestor } from "@drover/shared/pair/ancestor";
-import { type Decision, decide, type PairTerms, type Side } from "@drover/shared/pair/decide";
+import { type Decision, decide, type Side } from "@drover/shared/pair/decide";
 import {
   ancestorOf,
   type Examined,
@@ -11,7 +11,7 @@ import {
 } from "@drover/shared/pair/path-state";
 import type { FileLook } from "@drover/shared/pair/side";
 import { encodeStep } from "@drover/shared/pair/step";
-import type { ConflictVersion, PairStore } from "@drover/shared/pair/store";
+import type { ConflictVersion, PairConflict, PairStore } from "@drover/shared/pair/store";
 import { Clashes } from "./clashes.js";
 import { mergePair } from "./merge.js";
 import { leave, PairPlan } from "./pair-plan.js";
@@ -27,24 +27,27 @@ const BATCH = 512;
  * stored, for to go on with a sync is to plan again.
  *
  * @param wanted whether a path is of the pair.
+ * @param listed conflicts that wait for a person.
  * @throws TransferError, ListingError if a side cannot be listed completely.
  */
 export async function planPair(
   examiner: Examiner,
   store: Pick<PairStore, "ancestors">,
   wanted: (name: string) => boolean,
+  listed: readonly PairConflict[],
 ): Promise<PairPlan> {
   const plan = new PairPlan();
+  const hadBoth = new Set(listed.filter((each) => each.local && each.remote).map(({ path }) => path));
   const clashes = new Clashes();
   try {
     let batch: SeenPath[] = [];
     for await (const seen of mergePair(examiner.sides, store, wanted, examiner.signal)) {
       clashes.see(seen);
       if (batch.push(seen) < BATCH) continue;
-      await planBatch(batch, examiner, plan);
+      await planBatch(batch, { examiner, hadBoth }, plan);
       batch = [];
     }
-    await planBatch(batch, examiner, plan);
+    await planBatch(batch, { examiner, hadBoth }, plan);
     return clashes.size === 0 ? plan : await settleClashes(plan, clashes, examiner.terms);
   } catch (error) {
     plan.close();
@@ -52,7 +55,13 @@ export async function planPair(
   }
 }
 
-async function planBatch(batch: SeenPath[], examiner: Examiner, plan: PairPlan): Promise<void> {
+interface Planning {
+  examiner: Examiner;
+  /** Conflicts that were listed while both sides had a version. */
+  hadBoth: ReadonlySet<string>;
+}
+
+async function planBatch(batch: SeenPath[], { examiner, hadBoth }: Planning, plan: PairPlan): Promise<void> {
   const states: (Examined | TransferError)[] = [];
   let next = 0;
   const examineSome = async () => {
@@ -66,8 +75,22 @@ async function planBatch(batch: SeenPath[], examiner: Examiner, plan: PairPlan):
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, examineSome));
-  for (const [at, seen] of batch.entries())
-    add(seen, states[at] as Examined | TransferError, examiner.terms, plan);
+  for (const [at, seen] of batch.entries()) {
+    const state = states[at] as Examined | TransferError;
+    if (state instanceof TransferError) addUnknown(seen, state, plan);
+    else add(seen, state, decisionOn(seen, state, { examiner, hadBoth }), plan);
+  }
+}
+
+function decisionOn({ name }: SeenPath, state: Examined, { examiner, hadBoth }: Planning): Decision {
+  const decision = withMode(decide(state, examiner.terms), state);
+  if (decision.do !== "list" || !hadBoth.has(name)) return decision;
+  // A person has removed one of two versions: the other one is taken, where it may be written.
+  const { direction } = examiner.terms;
+  const absent = (["local", "remote"] as const).find((side) => state[side] === "absent");
+  const written = direction === "bidirectional" ? absent : direction === "pull" ? "local" : "remote";
+  if (absent === undefined || absent !== written) return decision;
+  return { do: "copy", to: absent, keeps: false, conflict: true };
 }
 
 /** @throws TransferError for a name that one of the sides cannot have. */
@@ -76,25 +99,28 @@ function examineNamed(seen: SeenPath, examiner: Examiner): Promise<Examined> {
   return examine(seen, examiner);
 }
 
-function add(seen: SeenPath, state: Examined | TransferError, terms: PairTerms, plan: PairPlan): void {
-  const { name, ancestor, local, remote } = seen;
+function countPath({ ancestor, local, remote }: SeenPath, plan: PairPlan): void {
   if (ancestor) plan.tracked++;
   if (local.is !== "absent" || remote.is !== "absent") plan.paths++;
-  if (state instanceof TransferError) {
-    // It is looked at again in the next sync; until then both sides stay as they are.
-    plan.unknown++;
-    leave(plan, name, state.message);
-    if (ancestor)
-      for (const side of ["local", "remote"] as const)
-        if (seen[side].is !== "absent") plan.sides[side].present++;
-    return;
-  }
+}
+
+/** It is looked at again in the next sync; until then both sides stay as they are. */
+function addUnknown(seen: SeenPath, { message }: TransferError, plan: PairPlan): void {
+  countPath(seen, plan);
+  plan.unknown++;
+  leave(plan, seen.name, message);
+  if (!seen.ancestor) return;
+  for (const side of ["local", "remote"] as const) if (seen[side].is !== "absent") plan.sides[side].present++;
+}
+
+function add(seen: SeenPath, state: Examined, decision: Decision, plan: PairPlan): void {
+  const { name, local, remote } = seen;
+  countPath(seen, plan);
   for (const side of ["local", "remote"] as const) {
     if (!state.tracked || state[side] === "absent") continue;
     plan.sides[side].present++;
     if (state[side] === "changed") plan.sides[side].changed++;
   }
-  const decision = withMode(decide(state, terms), state);
   switch (decision.do) {
     case "nothing":
       if (state.restamped) note(plan, seen, state);

@@ -8,6 +8,7 @@ import { checkPlan } from "./guards.js";
 import type { LeftPath, PairPlan, PlannedStep } from "./pair-plan.js";
 import { openPairSession, type PairRequest, type PairSession } from "./pair-session.js";
 import { planPair } from "./plan-pair.js";
+import { countRenames } from "./renames.js";
 
 /** What a sync of a pair is told of while it goes on. */
 export interface PairEvents extends RunEvents {
@@ -75,9 +76,10 @@ export async function syncPair(
     const examiner = { sides, terms: request.terms, clockOffsetMs, signal };
     const known = session.adopts === undefined ? store : NOTHING_KNOWN;
     const wanted = wantedBy(planned.spec);
-    const plan = await planPair(examiner, known, request.wanted?.(wanted) ?? wanted);
+    const isOfPair = request.wanted?.(wanted) ?? wanted;
+    const plan = await planPair(examiner, known, isOfPair, await store.conflicts());
     try {
-      checkPlan(plan, request.limits);
+      await checkPlan(plan, request.limits, (side) => countRenames(plan, side, session));
       await request.review?.({ record, plan, sides, signal });
       const numbers: PairNumbers = { paths: plan.paths, unknown: plan.unknown, ...plan.counts };
       await tell(plan, numbers, options);

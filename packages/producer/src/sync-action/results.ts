@@ -35,12 +35,17 @@ export class SyncResult {
   readonly runs: string[] = [];
   /** Ids of the pairs. */
   readonly pairs: string[] = [];
-  /** Whether both sides are the same now, as far as they are to be, and all that follows a sync was done. */
-  inSync = true;
+  /** Whether nothing failed or waits for somebody; of a dry run, whether nothing would. */
+  isSettled = true;
   /** Whether it was stopped before its end; the next sync goes on. */
   interrupted = false;
 
   constructor(readonly dryRun: boolean) {}
+
+  /** Whether both sides are the same now, as far as they are to be, and all that follows a sync was done. */
+  get inSync(): boolean {
+    return this.isSettled && !(this.dryRun && this.syncedItems.length > 0);
+  }
 
   get hasConflicts(): boolean {
     return this.conflicts.length > 0;
@@ -52,8 +57,9 @@ export class SyncResult {
 
   /** The fields as an object for programs, with names as other programs have them: `synced_items`. */
   toJSON(): Record<string, unknown> {
-    const { hasConflicts, hasErrors } = this;
-    return snakeCase({ ...this, hasConflicts, hasErrors }) as Record<string, unknown>;
+    const { isSettled: _, ...fields } = this;
+    const { inSync, hasConflicts, hasErrors } = this;
+    return snakeCase({ ...fields, inSync, hasConflicts, hasErrors }) as Record<string, unknown>;
   }
 }
 

@@ -104,7 +104,7 @@ async function tell(
     await owed.paid();
     result.configReloaded = true;
   } catch (error) {
-    result.inSync = false;
+    result.isSettled = false;
     result.interrupted ||= signal.aborted;
     const why = `the settings were not loaded again, which the next sync asks for: ${messageOf(error)}`;
     result.errors.push({ path: "", why });

@@ -67,7 +67,7 @@ export async function syncTree(
   result.pairs.push(done.pair);
   if (done.end !== "done") result.interrupted ||= done.end !== "cancelled";
   const isWhole = done.end === "done" && done.planned.unknown === 0 && !result.hasErrors;
-  if (!isWhole || result.conflicts.some(isListed)) result.inSync = false;
+  if (!isWhole || result.conflicts.some(isListed)) result.isSettled = false;
   return done;
 }
 

@@ -47,7 +47,7 @@ export async function syncTemplates(
       // Others were changed already: that is told, with why this one was not.
       const why = `${tree.run.destination.root} was not synced: ${messageOf(error)}`;
       result.errors.push({ path: "", why });
-      result.inSync = false;
+      result.isSettled = false;
       context.events.warn(why);
     }
   }
@@ -99,7 +99,7 @@ async function syncDirectory(
     });
     await owed.paid();
   } catch (error) {
-    result.inSync = false;
+    result.isSettled = false;
     result.interrupted ||= context.signal.aborted;
     const why = `the cache still has ${owed.names.size} changed templates, which the next sync removes: ${messageOf(error)}`;
     result.errors.push({ path: "", why });

@@ -16,6 +16,7 @@ import { ListingError } from "../storage/listing-error.js";
 import { digestOfFile } from "../storage/local/digest-of-file.js";
 import { walk } from "../storage/local/walk.js";
 import {
+  type DigestKind,
   type EditTime,
   type FileLook,
   isOwnName,
@@ -101,8 +102,8 @@ export class LocalSide implements PairSide {
     return undefined;
   }
 
-  async digest(name: string, look: FileLook, algorithm: "sha256" | "md5"): Promise<string> {
-    const digest = await digestOfFile(this.location(name), algorithm);
+  async digest(name: string, look: FileLook, which: DigestKind): Promise<string> {
+    const digest = await digestOfFile(this.location(name), which === "md5" ? "md5" : "sha256");
     const now = this.#look(name);
     if (now.is !== "file" || now.stamp !== look.stamp)
       throw new TransferError("changed", `${this.location(name)} changed while it was read`);

@@ -2,7 +2,7 @@ import { TransferError } from "../errors.js";
 import { hasPartsOf } from "../storage/s3/parts-etag.js";
 import type { Ancestor } from "./ancestor.js";
 import type { Decision, PairTerms, PathState, Side, SideState } from "./decide.js";
-import type { FileLook, Look, PairSides } from "./side.js";
+import type { DigestKind, FileLook, Look, PairSides } from "./side.js";
 
 /** A path and what is seen of it. */
 export interface SeenPath {
@@ -103,6 +103,11 @@ async function stateOf(
     const both = { local: seen.local as FileLook, remote: look };
     if (await hasSameParts(name, both, { sides, signal })) return as("same", true);
   }
+  if (told === undefined) {
+    // A note of other bytes is believed; one of the ancestor's may be left from it, and is no proof.
+    const noted = await sides[side].digest(name, look, "noted", signal);
+    if (noted !== undefined && noted !== ancestor.sha256) return as("changed");
+  }
   const sha256 = told ?? (await sides[side].read(name, look, signal));
   return sha256 === ancestor.sha256 ? as("same", true) : as("changed");
 }
@@ -127,15 +132,16 @@ async function equalBytes(
   { sides, signal }: Examiner,
 ): Promise<string | undefined> {
   if (local.sizeBytes !== remote.sizeBytes) return undefined;
-  const ask = (side: Side, look: FileLook, algorithm: "sha256" | "md5") =>
-    sides[side].digest(name, look, algorithm, signal);
+  const ask = (side: Side, look: FileLook, which: DigestKind) =>
+    sides[side].digest(name, look, which, signal);
   const sha256 = (await ask("local", local, "sha256")) ?? (await sides.local.read(name, local, signal));
   if (await hasSameParts(name, { local, remote }, { sides, signal })) return sha256;
   const theirs = await ask("remote", remote, "sha256");
   if (theirs !== undefined) return theirs === sha256 ? sha256 : undefined;
   const md5 = await ask("remote", remote, "md5");
   if (md5 !== undefined) return (await ask("local", local, "md5")) === md5 ? sha256 : undefined;
-  return (await sides.remote.read(name, remote, signal)) === sha256 ? sha256 : undefined;
+  const noted = (await ask("remote", remote, "noted")) ?? (await sides.remote.read(name, remote, signal));
+  return noted === sha256 ? sha256 : undefined;
 }
 
 /** Clocks that differ by no more than this are taken for the same, in milliseconds. */

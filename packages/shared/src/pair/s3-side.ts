@@ -13,6 +13,7 @@ import { S3Tree } from "../storage/s3/tree.js";
 import type { Opened } from "../storage/source.js";
 import type { LookOptions } from "../storage/storage.js";
 import {
+  type DigestKind,
   type EditTime,
   type FileLook,
   isOwnName,
@@ -139,17 +140,16 @@ export class S3Side implements PairSide {
   async digest(
     name: string,
     look: FileLook,
-    algorithm: "sha256" | "md5",
+    which: DigestKind,
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const { headers } = await this.#headOf(name, look, signal);
-    const md5 = etagMd5(headers);
-    if (algorithm === "md5") return md5;
+    if (which === "md5") return etagMd5(headers);
+    if (which === "noted") return readMetadata(headers).sha256;
     const { digest } = entryOf(headers, look.sizeBytes, true);
-    if (digest?.by === "x-amz-checksum" && digest.algorithm === "sha256")
-      return Buffer.from(digest.base64, "base64").toString("hex");
-    // Tools that replace an object may keep the metadata of the former one: an ETag that is an MD5 tells more.
-    return md5 === undefined ? readMetadata(headers).sha256 : undefined;
+    return digest?.by === "x-amz-checksum" && digest.algorithm === "sha256"
+      ? Buffer.from(digest.base64, "base64").toString("hex")
+      : undefined;
   }
 
   async read(name: string, { stamp, sizeBytes }: FileLook, signal: AbortSignal): Promise<string> {

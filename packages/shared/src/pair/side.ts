@@ -49,6 +49,8 @@ export interface KeptVersions {
   source(name: string, id: string): Source;
 }
 
+export type DigestKind = "sha256" | "md5" | "noted";
+
 /** One of the two trees of a pair, to be looked at. All methods throw TransferError. */
 export interface PairSide {
   readonly root: string;
@@ -69,14 +71,11 @@ export interface PairSide {
   /**
    * A digest of a version, hexadecimal, without a transfer where possible.
    *
+   * @param which `noted` is the SHA-256 that whoever wrote the version has noted with it: tools that replace an object may
+   *   keep the note of the former one.
    * @returns undefined if only {@link read} tells.
    */
-  digest(
-    name: string,
-    look: FileLook,
-    algorithm: "sha256" | "md5",
-    signal: AbortSignal,
-  ): Promise<string | undefined>;
+  digest(name: string, look: FileLook, which: DigestKind, signal: AbortSignal): Promise<string | undefined>;
   /** The SHA-256 of a version, hexadecimal: reads all of it. @throws TransferError class `changed` for another version. */
   read(name: string, look: FileLook, signal: AbortSignal): Promise<string>;
   /**
