@@ -1,7 +1,11 @@
 import { basename } from "node:path";
+import { PairGuardError } from "@drover/producer/pair/guards";
+import { TransferError } from "@drover/shared/errors";
 import { BACKUPS, DIRECTIONS, type PairTerms, type Side, STRATEGIES } from "@drover/shared/pair/decide";
 import { RunLostError } from "@drover/shared/protocol/backlog";
+import { ListingError } from "@drover/shared/storage/listing-error";
 import { Rng } from "../../chaos/rng.js";
+import { ALL_LIES, type Lie, type LyingProxy } from "./lying-proxy.js";
 import { beforeSteps, type Step } from "./steps.js";
 import { BucketTree, type Edit, FakeTree, type QuickTree, type UserTree } from "./trees.js";
 import type { PairWorld, Told } from "./world.js";
@@ -34,6 +38,8 @@ export interface HistoryOptions {
   /** Whether syncs are killed, which needs a process for each. */
   kills: boolean;
   rounds?: number;
+  /** What is between Drover and S3, until all edits are made. */
+  proxy?: LyingProxy;
 }
 
 /** A random history of two trees, with everything that is checked about it. */
@@ -56,6 +62,9 @@ export class PairHistory {
   readonly #late: Promise<void>[] = [];
   /** Whether the ancestor was lost, or is another's. */
   #forgotten = false;
+  /** Whether what is the same on both sides may have been taken for new: a deletion is not remembered then. */
+  #isExcused = false;
+  readonly #lies: readonly Lie[];
 
   constructor(
     readonly world: PairWorld,
@@ -72,6 +81,7 @@ export class PairHistory {
       backups: rng.pick(this.#oneSided ? BACKUPS : ["all", "all", "conflicts"]),
       noDelete: !this.#oneSided && rng.chance(0.1),
     };
+    this.#lies = options.proxy ? liesOf(rng, options.kills) : [];
   }
 
   tree(side: Side): UserTree {
@@ -92,6 +102,12 @@ export class PairHistory {
     const rng = this.#rng;
     this.#say(`terms ${JSON.stringify(this.terms)}${this.#oneSided ? " one-sided" : ""}`);
     await this.#edit(this.terms.direction === "pull" ? "remote" : "local", ANCHOR, "write");
+    const { proxy } = this.options;
+    if (proxy) {
+      proxy.lies = this.#lies;
+      proxy.chance = rng.pick(this.#lies.length > 2 ? [0.03, 0.1, 0.3] : [0.1, 0.3, 0.6]);
+      this.#say(`lies, ${proxy.chance}: ${proxy.lies}`);
+    }
     let saved: Map<string, Buffer> | undefined;
     for (let round = 1; round <= rounds && this.violations.length === 0; round++) {
       await this.#someEdits(rng.int(0, 6));
@@ -204,25 +220,54 @@ export class PairHistory {
 
   // What Drover does.
 
-  async #sync(): Promise<Told> {
+  /** @returns undefined where lies have stopped it. */
+  async #sync(): Promise<Told | undefined> {
     const adopt = this.#forgotten;
     this.#forgotten = false;
-    const told = await this.world.sync(this.terms, { adopt });
+    let told: Told;
+    try {
+      told = await this.world.sync(this.terms, { adopt });
+    } catch (error) {
+      const { proxy } = this.options;
+      if (!proxy || proxy.lies.length === 0 || !isRefusal(error)) throw error;
+      this.#forgotten = adopt;
+      this.#say(`sync stopped by lies: ${error.message}${this.#toldLies()}`);
+      return undefined;
+    }
     const { planned, end } = told.result;
     const did = told.settled.map(
       ({ name, outcome, pair, error }) =>
         `${name}: ${pair?.action ?? outcome}${pair?.copies ? ` +${pair.copies}` : ""}${error ? ` (${error.class}: ${error.message})` : ""}`,
     );
     this.#say(
-      `sync ${end} ${JSON.stringify(planned)}\n    ${[...did, ...told.left.map(({ name, why }) => `${name}: left ${why}`)].join("\n    ")}`,
+      `sync ${end} ${JSON.stringify(planned)}\n    ${[...did, ...told.left.map(({ name, why }) => `${name}: left ${why}`)].join("\n    ")}${this.#toldLies()}`,
     );
     return told;
   }
 
+  #toldLies(): string {
+    const told = this.options.proxy?.told.splice(0) ?? [];
+    return told.map((lie) => `\n    lie ${lie}`).join("");
+  }
+
+  /** A marker that was hidden, or came late, stops the sync that follows, until somebody has looked. */
+  async #adoptedSync(): Promise<void> {
+    try {
+      await this.#quietSync();
+    } catch (error) {
+      if (!this.options.proxy || !(error instanceof PairGuardError)) throw error;
+      this.#say(`sync stopped: ${error.message}`);
+      this.#forgotten = true;
+      this.#isExcused = true;
+      await this.#quietSync();
+    }
+  }
+
   async #quietSync(): Promise<void> {
     const before = await this.#both();
+    const isHonest = !this.options.proxy || this.options.proxy.lies.length === 0;
     const told = await this.#sync();
-    this.#checkReport(before, await this.#both(), told);
+    if (told && isHonest) this.#checkReport(before, await this.#both(), told);
   }
 
   /** Edits between any two calls of the file system, or requests. */
@@ -260,8 +305,12 @@ export class PairHistory {
       () => Promise.allSettled([this.#sync(), this.world.sync(this.terms, second)]),
     );
     // Whose lease is lost is told so.
-    for (const each of ended)
-      if (each.status === "rejected" && !(loses && each.reason instanceof RunLostError)) throw each.reason;
+    const isLying = (this.options.proxy?.lies.length ?? 0) > 0;
+    for (const each of ended) {
+      if (each.status === "fulfilled" || (loses && each.reason instanceof RunLostError)) continue;
+      if (!isLying || !isRefusal(each.reason)) throw each.reason;
+      this.#say(`one is stopped by lies: ${each.reason.message}`);
+    }
   }
 
   async #syncKilled(): Promise<void> {
@@ -293,7 +342,8 @@ export class PairHistory {
         const original = name.replace(CONFLICT, "");
         const isWritten = this.#written.get(original)?.has(text);
         if (!isWritten) this.#violated(`invented on the ${side} side: ${name}: ${brief(text)}`);
-        if (name !== original && this.#oneSided) this.#violated(`a false conflict: ${name}`);
+        if (name !== original && this.#oneSided && !this.#isExcused)
+          this.#violated(`a false conflict: ${name}`);
         if ((name.match(/\.conflict-/g)?.length ?? 0) > 1) this.#violated(`a copy of a copy: ${name}`);
       }
     const readOnly = direction === "pull" ? "remote" : direction === "push" ? "local" : undefined;
@@ -327,7 +377,8 @@ export class PairHistory {
       for (const copy of pair?.copies ?? [])
         for (const each of ["local", "remote"] as const)
           if (after[each].get(copy) !== before[each].get(copy)) said[each].add(copy);
-      if (this.#oneSided && pair?.conflict) this.#violated(`a false conflict is told of: ${name}`);
+      if (this.#oneSided && !this.#isExcused && pair?.conflict)
+        this.#violated(`a false conflict is told of: ${name}`);
     }
     for (const side of ["local", "remote"] as const) {
       const names = new Set([...before[side].keys(), ...after[side].keys()]);
@@ -340,7 +391,8 @@ export class PairHistory {
 
   /** Nobody edits any more: both sides become what the direction says, and stay. */
   async #comesToRest(): Promise<void> {
-    await this.#quietSync();
+    await this.options.proxy?.beHonest();
+    await this.#adoptedSync();
     await this.#quietSync();
     await this.#check();
     const before = await this.#both();
@@ -353,14 +405,14 @@ export class PairHistory {
     if (direction === "push" && strategy === "local-wins")
       for (const [name, text] of before.local)
         if (before.remote.get(name) !== text) this.#violated(`not pushed: ${name}`);
-    if (this.#oneSided)
+    if (this.#oneSided && !this.#isExcused)
       for (const [name, side] of this.#owner) {
         const wanted = this.#own[side].get(name);
         if (before.local.get(name) !== wanted)
           this.#violated(`${name} is not what its user made of it: ${brief(wanted)}`);
       }
     const told = await this.#sync();
-    if (told.result.run !== undefined) this.#violated("the last sync still did something");
+    if (told?.result.run !== undefined) this.#violated("the last sync still did something");
     this.#same("the last sync wrote locally", before.local, (await this.#both()).local);
     this.#same("the last sync wrote remotely", before.remote, (await this.#both()).remote);
     if (this.violations.length === 0) await this.#deletionsStay();
@@ -375,6 +427,16 @@ export class PairHistory {
       (name) => name !== ANCHOR && both.remote.get(name) === both.local.get(name),
     );
     for (const name of gone) await this.#edit(this.#sideFor(name), name, "remove");
+    const { proxy } = this.options;
+    // What is said twice not to be there counts as deleted.
+    if (proxy && !this.#isExcused && !this.#lies.includes("absent")) {
+      proxy.lies = this.#lies;
+      this.#say("the proxy lies again");
+      await this.#sync();
+      await proxy.beHonest();
+      await this.#adoptedSync();
+      if (this.#isExcused) return;
+    }
     for (let round = 0; round < 2; round++) {
       await this.#sync();
       const after = await this.#both();
@@ -389,6 +451,24 @@ export class PairHistory {
     if (this.violations.length === 0) return "";
     return `seed ${this.options.seed}: ${this.violations.join("\n")}\n\n${this.log.join("\n")}`;
   }
+}
+
+/**
+ * The lies of one history. Where conditions are passed over and a version is hidden as well, nobody can know that it is there: these
+ * two are never told together.
+ */
+function liesOf(rng: Rng, kills: boolean): Lie[] {
+  const hiding: Lie[] = ["hidden", "ended", "absent"];
+  const without: Lie[] = rng.chance(0.5) ? ["unconditional"] : hiding;
+  // A process that is killed has the usual time limits.
+  if (kills) without.push("late");
+  const some = ALL_LIES.filter((lie) => !without.includes(lie));
+  return rng.chance(0.5) ? some : [rng.pick(some), rng.pick(some)];
+}
+
+/** Whether a sync may end so where the service cannot be believed. */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof TransferError || error instanceof ListingError || error instanceof PairGuardError;
 }
 
 function isOverwriting({ name, paths }: Step): boolean {

@@ -29,6 +29,8 @@ export interface WorldOptions {
   remoteBackups: UserTree;
   /** Environment by which S3 is found. */
   env: Record<string, string>;
+  /** Terms of the syncs in this process, where the usual ones would wait too long. */
+  impatience?: { timeoutMs: number; retries: number; backoffBaseMs: number };
 }
 
 /** Two trees and what Drover keeps of them, synced by this process or by others. */
@@ -71,14 +73,15 @@ export class PairWorld {
   }
 
   async #planned() {
-    const { local, remote, env } = this.options;
+    const { local, remote, env, impatience } = this.options;
     return await planRun({
       directory: this.options.directory,
       stateDir: this.stateDir,
       carriedBy: "process",
       selection: { sources: [`${remote.root}/`] },
       destination: { root: local.root, durability: "rename" },
-      terms: { retries: 8, backoffFactor: 1 },
+      terms: { retries: 8, backoffFactor: 1, ...impatience },
+      ...(impatience ? { breaker: { threshold: 1_000_000 } } : {}),
       s3: { endpoint: env.AWS_ENDPOINT_URL_S3, region: "us-east-1", pathStyle: true },
     });
   }

@@ -16,8 +16,9 @@ export async function pruneBackups(
     if (startedMs > Date.now() - keepMs) continue;
     try {
       for await (const page of store.undo(runId))
-        for (const { backup, side } of page)
-          if (backup !== "") await sides[side].removeKept(backup, runId, signal);
+        for (const { backup, more = [], side } of page)
+          for (const kept of [backup, ...more])
+            if (kept !== "") await sides[side].removeKept(kept, runId, signal);
       await store.dropUndo(runId);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;

@@ -16,7 +16,15 @@ import type { WorkFile } from "../attempt/delivery.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
 import { mayRun, type Precondition, type Published, type WriteAttempt } from "../destinations/destination.js";
+import type { Journal } from "./journal.js";
 import type { PairContext, PairEnd } from "./pair-context.js";
+
+/** One attempt at one path. */
+export interface PathAttempt {
+  attempt: Attempt;
+  pair: PairContext;
+  journal: Journal;
+}
 
 /** A version that is to be brought to the other side, to another name, or back from a backup. */
 export interface Transfer {
@@ -27,7 +35,7 @@ export interface Transfer {
   location: string;
   name: string;
   toName: string;
-  /** The version that is copied. Of a backup only its size is looked at. */
+  /** The version that is copied. Of a backup its size alone is compared. */
   look: FileLook;
   /** What it replaces. */
   over: Exclude<Look, { is: "unknown" }>;
@@ -44,6 +52,8 @@ export interface Transferred {
   ancestor: Ancestor;
   verifiedBy: VerifiedBy;
   unconditional?: true | undefined;
+  /** Where the version is kept that was replaced; "" for nowhere. */
+  backup: string;
   /** The version that was replaced, where somebody wrote to it meanwhile. */
   late?: { sha256(): Promise<string>; moveTo(name: string): boolean };
 }
@@ -70,7 +80,10 @@ export async function fenceOff(attempt: Attempt, { ends }: PairContext): Promise
  *
  * @throws TransferError class `changed` otherwise.
  */
-export async function transfer(attempt: Attempt, pair: PairContext, plan: Transfer): Promise<Transferred> {
+export async function transfer(
+  { attempt, pair, journal }: PathAttempt,
+  plan: Transfer,
+): Promise<Transferred> {
   const { context, job, lease } = attempt;
   const { from, to, location, name, toName, look, over, keeps } = plan;
   const side = from === undefined ? undefined : pair.sides[from];
@@ -82,16 +95,27 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
   const opened = await source.open("", lease.signal);
   if (opened.is !== "body") throw new Error("a file without a known version is opened");
   failpoint("open");
-  const write = writing(attempt, end, toName, preconditionOf(over, end));
-  const staging = (keeps ? end.keeping : end.plain).stage(write);
+  const write = { to, name: toName, over, keeps, isCopy: name !== toName };
+  const { destination, backup } = await journal.place(write);
+  const ofSide = writing(attempt, end, toName, preconditionOf(over, end));
+  const staging = destination.stage(ofSide);
   try {
     if (side && isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp))
       throw otherVersion(location);
     const { strongEtag, version, sizeBytes } = opened.entry;
     Object.assign(attempt.record, { version, strongEtag, sizeBytes });
     context.receiving?.(job, attempt.record);
-    const received = await receive(write, source, opened, staging);
+    const received = await receive(ofSide, source, opened, staging);
     failpoint("stage");
+    // A service, or what is between, may end the bytes early and tell their number for the length.
+    if (received.sizeBytes !== look.sizeBytes)
+      throw new TransferError(
+        "truncated",
+        `got ${received.sizeBytes} of ${look.sizeBytes} bytes of ${location}`,
+        {
+          verdict: "fail",
+        },
+      );
     if ((plan.checked ?? received.sha256) !== received.sha256)
       throw new TransferError(
         "checksum",
@@ -106,7 +130,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
       const now = await side.look(name, lease.signal);
       if (now.is !== "file" || now.stamp !== look.stamp) throw otherVersion(location);
     }
-    await note(attempt, pair, { to, name: toName, over, keeps, isCopy: name !== toName }, received.sha256);
+    await journal.note(write, backup, received.sha256);
     failpoint("noted");
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
@@ -116,6 +140,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     return {
       outcome: published.outcome,
       verifiedBy,
+      backup,
       unconditional: published.unconditional,
       ...(published.late === undefined ? {} : { late: lateOf(end, toName, published.late) }),
       ancestor: {
@@ -145,39 +170,21 @@ async function discardQuietly(staging: { discard(): void | Promise<void> }): Pro
   }
 }
 
-/** Removes one version of a side. @throws TransferError class `changed` if it has another. */
+/** Removes one version of a side. @returns where it is kept; "" for nowhere. @throws TransferError class `changed` if it has another. */
 export async function removeFrom(
-  attempt: Attempt,
-  pair: PairContext,
+  { attempt, pair, journal }: PathAttempt,
   { to, name, look, keeps }: { to: Side; name: string; look: FileLook; keeps: boolean },
-): Promise<void> {
+): Promise<string> {
   const end = pair.ends[to];
-  await note(attempt, pair, { to, name, over: look, keeps, isCopy: false }, "");
+  const write = { to, name, over: look, keeps, isCopy: false };
+  const { destination, backup } = await journal.place(write);
+  await journal.note(write, backup, "");
   failpoint("noted");
   const stamp = writtenStamp(look.stamp, end);
   // An object's DELETE has its condition by the stamp.
   const must = isS3(end.tree.root) ? undefined : preconditionOf(look, end);
-  await (keeps ? end.keeping : end.plain).remove(writing(attempt, end, name, must), stamp);
-}
-
-/** Notes what is about to be written, so that it can be taken back, and recognized after a crash. */
-async function note(
-  attempt: Attempt,
-  { store, ends }: PairContext,
-  { to, name, over, keeps, isCopy }: { to: Side; name: string; over: Look; keeps: boolean; isCopy: boolean },
-  sha256: string,
-): Promise<void> {
-  const { context, admitted } = attempt;
-  const former = over.is === "file" ? over.stamp : "";
-  await store.intend(context.runId, {
-    name,
-    side: to,
-    sha256,
-    before: isCopy ? "" : admitted.catalog.toString("base64"),
-    former,
-    backup: keeps && former !== "" ? ends[to].kept(name) : "",
-    ...(isCopy ? { copy: 1 } : {}),
-  });
+  await destination.remove(writing(attempt, end, name, must), stamp);
+  return backup;
 }
 
 /** The attempt, as one that writes to one side. */
