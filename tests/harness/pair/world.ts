@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { PairRequest } from "@drover/producer/pair/pair-session";
+import { rollback } from "@drover/producer/pair/rollback";
 import { type PairResult, syncPair } from "@drover/producer/pair/sync-pair";
 import { planRun } from "@drover/producer/runs/plan";
 import { SILENT } from "@drover/producer/runs/run-handle";
@@ -118,6 +119,20 @@ export class PairWorld {
       signal: new AbortController().signal,
     });
     return { ...told, result };
+  }
+
+  /** Takes back a run. @returns what became of each path. */
+  async rollback(terms: PairTerms, runId: string): Promise<Outcome[]> {
+    const settled: Outcome[] = [];
+    await rollback(this.engine, await this.#planned(), this.request(terms), runId, {
+      startPool: startLocalPool,
+      stateDir: this.stateDir,
+      dryRun: false,
+      wouldDo: () => {},
+      events: { ...SILENT, settled: (outcome) => void settled.push(outcome) },
+      signal: new AbortController().signal,
+    });
+    return settled;
   }
 
   /** Syncs in a process of its own, which kills itself at a point where it comes by. @returns whether it was killed. */

@@ -1,5 +1,6 @@
 import type { Side } from "@drover/shared/pair/decide";
 import type { SeenPath } from "@drover/shared/pair/path-state";
+import type { Look } from "@drover/shared/pair/side";
 import { compareKeys } from "@drover/shared/storage/key-order";
 
 /** A path that is a file's on one side, and a directory's on the same or the other one. */
@@ -7,6 +8,8 @@ export interface Clash {
   name: string;
   /** Sides that have the file. */
   files: ReadonlySet<Side>;
+  /** Stamps of its versions; "" for none. */
+  stamps: Record<Side, string>;
   /** How many paths each side has below it. */
   below: Record<Side, number>;
 }
@@ -33,7 +36,9 @@ export class Clashes {
       for (const side of here) file.below[side]++;
       this.#clashing.set(file.name, file);
     }
-    this.#files.push({ name, files: here, below: { local: 0, remote: 0 } });
+    const stampOf = (look: Look) => (look.is === "file" ? look.stamp : "");
+    const stamps = { local: stampOf(local), remote: stampOf(remote) };
+    this.#files.push({ name, files: here, stamps, below: { local: 0, remote: 0 } });
   }
 
   /** The outermost clash that a path is the file of, or below; undefined if there is none. */
