@@ -80,7 +80,7 @@ it.for(lyingSeeds)("a directory and S3 through lies, seed %s", { timeout: 300_00
     env: { ...s3.env, AWS_ENDPOINT_URL_S3: proxy.url },
     impatience: IMPATIENCE,
   }));
-  await played(world, { seed, proxy, wide: seed % 2 === 0 }).finally(async () => {
+  await played(world, { seed, proxy, wide: seed % 4 < 2 }).finally(async () => {
     await proxy.stop();
     await s3.stop();
   });
@@ -113,7 +113,7 @@ it.runIf(real).for(seeds)("a real service through lies, seed %s", { timeout: 300
     env: { ...s3.env, AWS_ENDPOINT_URL_S3: proxy.url },
     impatience: IMPATIENCE,
   }));
-  await played(world, { seed, proxy, wide: seed % 2 === 0 }).finally(async () => {
+  await played(world, { seed, proxy, wide: seed % 4 < 2 }).finally(async () => {
     await proxy.stop();
     await s3.stop();
   });
@@ -121,7 +121,11 @@ it.runIf(real).for(seeds)("a real service through lies, seed %s", { timeout: 300
 
 async function played(world: PairWorld, options: Omit<HistoryOptions, "kills">): Promise<void> {
   const { seed } = options;
-  const history = new PairHistory(world, { ...options, kills: kills(seed) });
+  // A process that is killed has the usual time limits, so that not all lies can be told to it.
+  const history = new PairHistory(world, {
+    ...options,
+    kills: kills(seed) && (!options.proxy || seed % 2 === 1),
+  });
   try {
     await history.play();
   } catch (error) {

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PairTerms } from "@drover/shared/pair/decide";
-import { afterEach, describe, expect } from "vitest";
+import { afterEach, describe, expect, onTestFinished } from "vitest";
 import { filesBelow, type Sandbox } from "../../harness/drover.js";
 import { FakeS3, sendError } from "../../harness/fake-s3.js";
 import { it, type Work } from "../../harness/fixtures.js";
@@ -87,6 +87,31 @@ describe("a write that was done, and whose answer was lost", () => {
     expect(await world.backups()).toEqual(["version 1"]);
   });
 
+  it.each(["changed", "new"])("is known by the rollback that made it: %s", async (what) => {
+    const { world, s3, local, remote } = await lost("POST" as "PUT", () => {});
+    const name = what === "new" ? "b" : "a";
+    local.write(name, "version 2", "rename");
+    const { result } = await world.sync(TERMS);
+    let isLost = false;
+    s3.fault = ({ method, key }, answer) => {
+      if (isLost || !/PUT|DELETE/.test(method) || key !== `p/${name}`) return false;
+      isLost = true;
+      if (what === "new") remote.remove(name);
+      else remote.write(name, "version 1", "rename"); // with an ETag of its own, as under KMS
+      sendError(answer, 500, "InternalError");
+      return true;
+    };
+    const settled = await world.rollback(TERMS, result.run as string);
+    expect(isLost).toBe(true);
+    expect(settled.filter(({ error }) => error)).toEqual([]);
+    expect(remote.read(name)).toBe(what === "new" ? undefined : "version 1");
+    expect(local.read(name)).toBe("version 2");
+    s3.fault = () => false;
+    await world.sync(TERMS);
+    expect(remote.read(name)).toBe("version 2");
+    expect((await remote.all()).size).toBe((await local.all()).size);
+  });
+
   it("is known for what it is in the next sync, where no attempt was answered", async () => {
     const { world, s3, local, remote } = await lost("PUT", () => {});
     local.write("a", "version 2", "rename");
@@ -118,7 +143,7 @@ describe("a write that was done, and whose answer was lost", () => {
   });
 });
 
-describe("in a fleet, an attempt that is killed after it published", () => {
+describe.concurrent("in a fleet, an attempt that is killed after it published", () => {
   /** A sync by a fleet whose first worker is killed after it published `one`, which is edited then. */
   async function killed(box: Sandbox, work: Work, edit: () => void) {
     for (const name of ["a", "b", "kept-a", "kept-b"]) mkdirSync(work.at(name), { recursive: true });
@@ -126,7 +151,7 @@ describe("in a fleet, an attempt that is killed after it published", () => {
       box,
       ["a", "b", "kept-a", "kept-b"].map((name) => work.at(name)),
     );
-    opened.push(() => fleet.stop());
+    onTestFinished(() => fleet.stop());
     const dirs = ["--backup-dir", work.at("kept-a"), "--remote-backup-dir", work.at("kept-b")];
     const args = [
       "bisync",

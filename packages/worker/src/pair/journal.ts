@@ -42,11 +42,14 @@ export class Journal {
     this.#isRepeated = attempt.admitted.predecessors.length > 0 || attempt.delivery.attempt > 1;
   }
 
-  /** @returns what an earlier attempt of this run brought about; undefined where none did, or that cannot be told. */
-  async takeUp(name: string): Promise<CarriedOut | undefined> {
+  /**
+   * @param on sides that this attempt may write.
+   * @returns what an earlier attempt of this run brought about; undefined where none did, or that cannot be told.
+   */
+  async takeUp(name: string, on: readonly Side[] = ["local", "remote"]): Promise<CarriedOut | undefined> {
     if (!this.#isRepeated) return undefined;
     const noted = decodeAncestor(this.attempt.admitted.catalog);
-    for (const side of ["local", "remote"] as const) {
+    for (const side of on) {
       const entry = await this.#entry(side, name);
       const found = entry && (await carriedOut(entry, noted, this.pair.sides, this.attempt.lease.signal));
       if (!found) continue;

@@ -17,6 +17,8 @@ export async function undo(work: PathAttempt, entry: UndoEntry): Promise<FileEnd
   const { side, name } = entry;
   const { attempt, pair } = work;
   const { signal } = attempt.lease;
+  const done = await work.journal.takeUp(name, [side]);
+  if (done) return ended(entry, done.ancestor, "unchanged");
   const look = await pair.sides[side].look(name, signal);
   if (look.is === "unknown") throw refused(name, look.why);
   if (look.is === "absent" && entry.former === "") return ended(entry, undefined, "unchanged"); // it never came about
