@@ -96,7 +96,7 @@ export class PairHistory {
   /** What the users of each side made of it, where nobody else may. */
   readonly #own: Record<Side, Map<string, string>> = { local: new Map(), remote: new Map() };
   /** Edits of a real service that were begun while a sync went on. */
-  readonly #late: Promise<void>[] = [];
+  #late = Promise.resolve();
   /** Whether the ancestor was lost, or is another's. */
   #forgotten = false;
   /** Whether what is the same on both sides may have been taken for new: a deletion is not remembered then. */
@@ -244,7 +244,9 @@ export class PairHistory {
     const tree = this.tree(side);
     if (!(tree instanceof BucketTree) && !(tree as QuickTree).canHold(name)) return;
     if (tree instanceof BucketTree) {
-      this.#late.push(this.#edit(side, name, this.#rng.chance(0.25) ? "remove" : "write"));
+      const what = this.#rng.chance(0.25) ? "remove" : "write";
+      // One after the other: each is of the version that it finds.
+      this.#late = this.#late.then(() => this.#edit(side, name, what));
       return;
     }
     const before = (tree as QuickTree).read(name);
@@ -417,7 +419,7 @@ export class PairHistory {
   }
 
   async #check(): Promise<void> {
-    await Promise.all(this.#late.splice(0));
+    await this.#late;
     const { local, remote } = await this.#both();
     const { direction } = this.terms;
     const kept = new Set([...local.values(), ...remote.values(), ...(await this.world.backups())]);

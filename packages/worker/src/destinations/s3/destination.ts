@@ -150,10 +150,11 @@ export class S3Destination implements Destination {
       }
       failpoint("kept");
     }
+    const isSeen = backup !== undefined || (await isThere());
     const base = { is: "version", etag: stamp } as const;
     const headers = await conditions.headers("remove", base);
-    // Without a condition the last look decides, after the backup, which took time.
-    if (!headers && !(await isThere())) return;
+    // A condition is more than a look, which may be wrong. Without one, the backup took time, so it may have changed.
+    if (!headers && !(backup ? await isThere() : isSeen)) return;
     lease.check();
     await this.#target.markUncertain(file.name, decodeCatalog(admitted.catalog));
     const removed = await bucket.remove(key, lease.signal, headers);
