@@ -244,6 +244,8 @@ export class PairHistory {
     const tree = this.tree(side);
     if (!(tree instanceof BucketTree) && !(tree as QuickTree).canHold(name)) return;
     if (tree instanceof BucketTree) {
+      // It may overwrite what Drover has written in this moment, unseen: only where all is kept, that is found again.
+      if (this.terms.backups !== "all") return;
       const what = this.#rng.chance(0.25) ? "remove" : "write";
       // One after the other: each is of the version that it finds.
       this.#late = this.#late.then(() => this.#edit(side, name, what));
