@@ -147,6 +147,34 @@ describe("a file in the way of a directory", () => {
     expect(read(work, "a/p/x")).toBe("below");
   });
 
+  it("that nobody has synced gets another name one way, too", async ({ box, work }) => {
+    for (const [direction, side, other] of [
+      ["push", "b", "a"],
+      ["pull", "a", "b"],
+    ]) {
+      work.write({
+        [`${other}/${direction}/x`]: "below",
+        [`${side}/${direction}`]: "file",
+        [`${other}/q`]: "1",
+      });
+      const { code, result } = await sync(box, work, "--direction", direction as string);
+      const copy = result.items.find(({ path }) => path === direction)?.copies?.[0] as string;
+      expect(read(work, `${side}/${direction}/x`)).toBe("below");
+      expect(read(work, `${side}/${copy}`)).toBe("file");
+      expect(existsSync(work.at(`${other}/${copy}`))).toBe(false);
+      expect(code).toBe(0);
+      expect(result.items.filter(({ path }) => path === direction)).toHaveLength(1);
+    }
+  });
+
+  it("that nobody has synced is listed with manual one way", async ({ box, work }) => {
+    work.write({ "a/p/x": "below", "b/p": "file", "a/q": "1" });
+    const { code, result } = await sync(box, work, "--direction", "push", "--conflict", "manual");
+    expect(code).toBe(1);
+    expect(result.items.find(({ path }) => path === "p")).toMatchObject({ action: "listed" });
+    expect((await box.run(["conflicts", work.at("a")])).code).toBe(1);
+  });
+
   it("comes beside the directory where only that side is written, once", async ({ box, work }) => {
     work.write({ "a/p": "file", "a/q": "1" });
     await sync(box, work);

@@ -21,18 +21,22 @@ let isWithin = false;
 for (const name of WATCHED) {
   const real = fs[name] as (...args: unknown[]) => unknown;
   (fs as unknown as Record<string, unknown>)[name] = (...args: unknown[]) => {
-    if (hook && !isWithin) {
-      isWithin = true;
-      try {
-        hook({ name, paths: args.filter((each) => typeof each === "string") as string[] });
-      } finally {
-        isWithin = false;
-      }
-    }
+    if (hook && !isWithin)
+      alone(hook, { name, paths: args.filter((each) => typeof each === "string") as string[] });
     return real(...args);
   };
 }
 syncBuiltinESMExports();
+
+/** Calls a hook, whose own calls have none before them. */
+function alone(before: (step: Step) => void, step: Step): void {
+  isWithin = true;
+  try {
+    before(step);
+  } finally {
+    isWithin = false;
+  }
+}
 
 /**
  * Calls something before each call of the file system below one of the directories, and each request to S3, until the work is
@@ -51,7 +55,7 @@ export async function beforeSteps<T>(
   };
   if (s3)
     s3.before = ({ method, key }) => {
-      before({ name: method, paths: [key] });
+      alone(before, { name: method, paths: [key] });
       return undefined;
     };
   try {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { filesBelow } from "../drover.js";
@@ -5,7 +6,19 @@ import type { FakeS3 } from "../fake-s3.js";
 import type { TestS3 } from "../s3.js";
 
 // Users do not run into the faults that are put in the way of Drover: see steps.ts.
-const { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } = { ...fs };
+const {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} = {
+  ...fs,
+};
 
 /** How somebody edits a file: writes into it, or writes another one and renames it, as editors do. */
 export type Edit = "in-place" | "rename" | "keeping-mtime";
@@ -25,9 +38,17 @@ export interface QuickTree extends UserTree {
   read(name: string): string | undefined;
   write(name: string, text: string, how: Edit): void;
   remove(name: string): void;
+  /** Whether a file may have that name: none is in the way of its directories, nor a directory in its own. */
+  canHold(name: string): boolean;
 }
 
-const isOwn = (name: string) => /(^|\/)\.drover-/.test(name);
+/** What is kept again by a run is a version, though. */
+const isOwn = (name: string) => /(^|\/)\.drover-(?!pair-again-)/.test(name);
+
+/** Whether one of two names is that of a directory that the other one is in. */
+export function isInTheWay(one: string, other: string): boolean {
+  return one.startsWith(`${other}/`) || other.startsWith(`${one}/`);
+}
 
 /** A directory. */
 export class DirectoryTree implements QuickTree {
@@ -61,6 +82,39 @@ export class DirectoryTree implements QuickTree {
 
   remove(name: string): void {
     rmSync(join(this.root, name), { force: true });
+    // Directories that are empty now go with it.
+    for (let above = dirname(name); above !== "."; above = dirname(above)) {
+      try {
+        rmdirSync(join(this.root, above));
+      } catch {
+        return;
+      }
+    }
+  }
+
+  canHold(name: string): boolean {
+    if (this.#stat(name)?.isDirectory()) return false;
+    for (let above = dirname(name); above !== "."; above = dirname(above))
+      if (this.#stat(above)?.isFile()) return false;
+    return true;
+  }
+
+  #stat(name: string) {
+    try {
+      return lstatSync(join(this.root, name), { throwIfNoEntry: false });
+    } catch (error) {
+      if (/ENOTDIR/.test(String(error))) return undefined; // a file is above it
+      throw error;
+    }
+  }
+
+  setMode(name: string, mode: number): void {
+    chmodSync(join(this.root, name), mode);
+  }
+
+  modeOf(name: string): number | undefined {
+    const stat = this.#stat(name);
+    return stat && stat.mode & 0o777;
   }
 
   async all(): Promise<Map<string, string>> {
@@ -94,11 +148,18 @@ export class FakeTree implements QuickTree {
     // A tool that keeps old metadata.
     const kept = how === "keeping-mtime" ? (this.s3.stored(key)?.headers ?? {}) : {};
     const { etag: _, ...headers } = kept;
-    this.s3.put(key, text, headers, how === "keeping-mtime" && modified ? modified : new Date());
+    // Of some versions the ETag tells no bytes, as where parts were uploaded.
+    const opaque = how === "rename" ? { etag: `"${createHash("md5").update(text).digest("hex")}-2"` } : {};
+    const all = { ...headers, ...opaque };
+    this.s3.put(key, text, all, how === "keeping-mtime" && modified ? modified : new Date());
   }
 
   remove(name: string): void {
     this.s3.remove(`${this.prefix}/${name}`);
+  }
+
+  canHold(name: string): boolean {
+    return !this.s3.keys.some((key) => isInTheWay(key.slice(this.prefix.length + 1), name));
   }
 
   async all(): Promise<Map<string, string>> {

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { PairRequest } from "@drover/producer/pair/pair-session";
+import { rollback } from "@drover/producer/pair/rollback";
 import { type PairResult, syncPair } from "@drover/producer/pair/sync-pair";
 import { planRun } from "@drover/producer/runs/plan";
 import { SILENT } from "@drover/producer/runs/run-handle";
@@ -29,6 +30,8 @@ export interface WorldOptions {
   remoteBackups: UserTree;
   /** Environment by which S3 is found. */
   env: Record<string, string>;
+  /** Terms of the syncs in this process, where the usual ones would wait too long. */
+  impatience?: { timeoutMs: number; retries: number; backoffBaseMs: number };
 }
 
 /** Two trees and what Drover keeps of them, synced by this process or by others. */
@@ -71,14 +74,15 @@ export class PairWorld {
   }
 
   async #planned() {
-    const { local, remote, env } = this.options;
+    const { local, remote, env, impatience } = this.options;
     return await planRun({
       directory: this.options.directory,
       stateDir: this.stateDir,
       carriedBy: "process",
       selection: { sources: [`${remote.root}/`] },
       destination: { root: local.root, durability: "rename" },
-      terms: { retries: 8, backoffFactor: 1 },
+      terms: { retries: 8, backoffFactor: 1, ...impatience },
+      ...(impatience ? { breaker: { threshold: 1_000_000 } } : {}),
       s3: { endpoint: env.AWS_ENDPOINT_URL_S3, region: "us-east-1", pathStyle: true },
     });
   }
@@ -115,6 +119,20 @@ export class PairWorld {
       signal: new AbortController().signal,
     });
     return { ...told, result };
+  }
+
+  /** Takes back a run. @returns what became of each path. */
+  async rollback(terms: PairTerms, runId: string): Promise<Outcome[]> {
+    const settled: Outcome[] = [];
+    await rollback(this.engine, await this.#planned(), this.request(terms), runId, {
+      startPool: startLocalPool,
+      stateDir: this.stateDir,
+      dryRun: false,
+      wouldDo: () => {},
+      events: { ...SILENT, settled: (outcome) => void settled.push(outcome) },
+      signal: new AbortController().signal,
+    });
+    return settled;
   }
 
   /** Syncs in a process of its own, which kills itself at a point where it comes by. @returns whether it was killed. */

@@ -65,6 +65,7 @@ export async function carrySteps(
   if (steps.count > 0 || isFirst) {
     record.lastRun = runId;
     delete record.lastEndedMs;
+    delete record.lastFailed;
   }
   await store.setRecord(record);
   if (notes) await setNotes(session, notes);
@@ -102,6 +103,7 @@ export async function carrySteps(
   const isOver = followed.end === "done" || followed.end === "cancelled";
   // Whoever has taken the pair for dead notes what becomes of it.
   if (isOver && (await session.isHeld())) {
+    if (followed.counts.failed > 0) record.lastFailed = true;
     await noteEnd(session, true, events);
     await pruneBackups(session, options.keepBackupsMs ?? KEEP_BACKUPS_MS, (message) => events.warn(message));
   }

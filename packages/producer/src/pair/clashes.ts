@@ -1,5 +1,6 @@
 import type { Side } from "@drover/shared/pair/decide";
 import type { SeenPath } from "@drover/shared/pair/path-state";
+import type { Look } from "@drover/shared/pair/side";
 import { compareKeys } from "@drover/shared/storage/key-order";
 
 /** A path that is a file's on one side, and a directory's on the same or the other one. */
@@ -9,6 +10,8 @@ export interface Clash {
   files: ReadonlySet<Side>;
   /** Whether a file is the ancestor's, as far as its stamp tells: then it is not what is new. */
   isAncestor: boolean;
+  /** Stamps of its versions; "" for none. */
+  stamps: Record<Side, string>;
   /** How many paths each side has below it. */
   below: Record<Side, number>;
 }
@@ -35,11 +38,10 @@ export class Clashes {
       for (const side of here) file.below[side]++;
       this.#clashing.set(file.name, file);
     }
-    const isAncestor = [...here].some((side) => {
-      const look = side === "local" ? local : remote;
-      return look.is === "file" && look.stamp === ancestor?.[side];
-    });
-    this.#files.push({ name, files: here, isAncestor, below: { local: 0, remote: 0 } });
+    const stampOf = (look: Look) => (look.is === "file" ? look.stamp : "");
+    const stamps = { local: stampOf(local), remote: stampOf(remote) };
+    const isAncestor = [...here].some((side) => stamps[side] !== "" && stamps[side] === ancestor?.[side]);
+    this.#files.push({ name, files: here, isAncestor, stamps, below: { local: 0, remote: 0 } });
   }
 
   /** The outermost clash that a path is the file of, or below; undefined if there is none. */

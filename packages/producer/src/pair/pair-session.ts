@@ -173,7 +173,8 @@ async function takeUp(
   const { isAdopted, generation } = await checkMarkers(record, sides, marked, { adopt, signal });
   // No other state of the pair has this one.
   if (isAdopted) return { adopts: generation + 1, generation };
-  if (record.lastEndedMs === undefined) await recover(engine, record.lastRun, { store, sides }, signal);
+  if (record.lastEndedMs === undefined || record.lastFailed)
+    await recover(engine, record.lastRun, { store, sides }, signal);
   return { adopts: undefined, generation };
 }
 

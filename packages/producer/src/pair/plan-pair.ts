@@ -67,7 +67,9 @@ async function planBatch(batch: SeenPath[], { examiner, hadBoth }: Planning, pla
   const examineSome = async () => {
     for (let at = next++; at < batch.length; at = next++) {
       try {
-        states[at] = await examineNamed(batch[at] as SeenPath, examiner);
+        const { seen, state } = await examineTwice(batch[at] as SeenPath, examiner);
+        batch[at] = seen;
+        states[at] = state;
       } catch (error) {
         if (!(error instanceof TransferError)) throw error;
         states[at] = error;
@@ -97,6 +99,26 @@ function decisionOn({ name }: SeenPath, state: Examined, { examiner, hadBoth }: 
 function examineNamed(seen: SeenPath, examiner: Examiner): Promise<Examined> {
   for (const side of Object.values(examiner.sides)) side.checkName(seen.name);
   return examine(seen, examiner);
+}
+
+/**
+ * What is forgotten or listed is never looked at by a worker, as what is deleted is: where a side is said not to have a path that
+ * both had, it is asked once more. A listing may lie.
+ */
+async function examineTwice(
+  seen: SeenPath,
+  examiner: Examiner,
+): Promise<{ seen: SeenPath; state: Examined }> {
+  const state = await examineNamed(seen, examiner);
+  const { do: what, ...rest } = decide(state, examiner.terms);
+  const rests =
+    what === "forget" || what === "list" || (what === "leave" && "forgets" in rest && rest.forgets);
+  if (!seen.ancestor || !rests) return { seen, state };
+  const again = { ...seen };
+  for (const side of ["local", "remote"] as const)
+    if (seen[side].is === "absent") again[side] = await examiner.sides[side].look(seen.name, examiner.signal);
+  const isSo = again.local.is === seen.local.is && again.remote.is === seen.remote.is;
+  return isSo ? { seen, state } : { seen: again, state: await examineNamed(again, examiner) };
 }
 
 function countPath({ ancestor, local, remote }: SeenPath, plan: PairPlan): void {

@@ -17,8 +17,9 @@ export async function pruneBackups(
     try {
       // What a bucket keeps by itself goes by the rules of the bucket.
       for await (const page of store.undo(runId))
-        for (const { backup, version, side } of page)
-          if (backup !== "" && version === undefined) await sides[side].removeKept(backup, runId, signal);
+        for (const { backup, version, more = [], side } of page)
+          for (const kept of version === undefined ? [backup, ...more] : more)
+            if (kept !== "") await sides[side].removeKept(kept, runId, signal);
       await store.dropUndo(runId);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;

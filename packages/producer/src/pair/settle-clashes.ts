@@ -23,6 +23,7 @@ type Way =
 interface Planned {
   /** The step of the file itself. */
   own: DecidedStep | undefined;
+  clash: Clash;
   /** How many paths below it are deleted. */
   deletes: number;
 }
@@ -41,7 +42,14 @@ export async function settleClashes(plan: PairPlan, clashes: Clashes, terms: Pai
     Object.assign(kept.counts, plan.counts);
     const planned = new Map<string, Planned>();
     for await (const step of plan.steps.all()) note(step, clashes.of(step.name), planned);
-    for await (const each of plan.left.all()) kept.left.add(each);
+    const alone = [...planned.values()].filter(({ own }) => own === undefined);
+    const moved = new Set(
+      alone.filter((each) => moveAlone(kept, each, terms)).map(({ clash }) => clash.name),
+    );
+    for await (const each of plan.left.all()) {
+      if (moved.has(each.name)) kept.counts.left--;
+      else kept.left.add(each);
+    }
     for await (const each of plan.notes.all()) kept.notes.add(each);
     for await (const each of plan.conflicts.all()) kept.conflicts.add(each);
     for await (const step of plan.steps.all()) {
@@ -60,11 +68,41 @@ export async function settleClashes(plan: PairPlan, clashes: Clashes, terms: Pai
 
 function note({ name, step }: PlannedStep, clash: Clash | undefined, planned: Map<string, Planned>): void {
   if (!clash) return;
-  const known = planned.get(clash.name) ?? { own: undefined, deletes: 0 };
+  const known = planned.get(clash.name) ?? { own: undefined, clash, deletes: 0 };
   planned.set(clash.name, known);
   const decoded = decodeDecided(step);
   if (name === clash.name) known.own = decoded;
   else if (decoded.decision.do === "delete") known.deletes++;
+}
+
+/**
+ * A file that would have been left where it is, if there were no directory to come to its place.
+ *
+ * @returns whether something is planned for it now.
+ */
+function moveAlone(plan: PairPlan, planned: Planned, terms: PairTerms): boolean {
+  const { clash } = planned;
+  const { name, stamps, files } = clash;
+  const [side] = files;
+  // Of what is no file, a link say, nothing is known.
+  if (side === undefined || stamps[side] === "") return false;
+  const way = wayOf(clash, planned, terms);
+  if (way === "list") list(plan, name);
+  if (way === "vacate") vacate(plan, name, stamps, side);
+  return way === "list" || way === "vacate";
+}
+
+function list(plan: PairPlan, path: string): void {
+  plan.counts.listed++;
+  plan.counts.conflicts++;
+  plan.conflicts.add({ path, reason: "type", listedMs: Date.now() });
+}
+
+function vacate(plan: PairPlan, name: string, { local, remote }: Record<Side, string>, to: Side): void {
+  count(plan, { do: "delete", to });
+  plan.counts.conflicts++;
+  const decision = { do: "vacate", to, conflict: true } as const;
+  plan.steps.add({ name, step: encodeStep({ is: "decided", decision, local, remote }), phase: 1 });
 }
 
 function wayOf({ files, below, isAncestor }: Clash, planned: Planned | undefined, terms: PairTerms): Way {
@@ -125,9 +163,7 @@ function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void
       leave(plan, name, `waits: ${clash.name} is a conflict`);
       return;
     }
-    plan.counts.listed++;
-    plan.counts.conflicts++;
-    plan.conflicts.add({ path: name, reason: "type", listedMs: Date.now() });
+    list(plan, name);
     return;
   }
   const [side] = clash.files;
@@ -140,10 +176,7 @@ function add(plan: PairPlan, planned: PlannedStep, clash: Clash, way: Way): void
   }
   uncount(plan, decoded);
   if (isFile) {
-    count(plan, { do: "delete", to: fileSide });
-    plan.counts.conflicts++;
-    const vacate = { do: "vacate", to: fileSide, conflict: true } as const;
-    plan.steps.add({ name, step: encodeStep({ ...decoded, decision: vacate }), phase: 1 });
+    vacate(plan, name, decoded, fileSide);
     return;
   }
   // The whole directory comes, what was to be deleted with it too.

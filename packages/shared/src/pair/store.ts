@@ -37,6 +37,8 @@ export interface PairRecord {
   lastRun?: string;
   /** When that ended (Unix ms); absent while it has not. */
   lastEndedMs?: number;
+  /** Whether files of it failed: some of them may have been written all the same. */
+  lastFailed?: true;
 }
 
 /** A version that is one side of a conflict. */
@@ -73,6 +75,8 @@ export interface UndoEntry {
   version?: string;
   /** 1 for a conflict copy, which is no version that both sides held. */
   copy?: 1;
+  /** Where the run has kept other versions of the path: more than one of its attempts has replaced something. */
+  more?: string[];
 }
 
 interface Intent {
@@ -191,6 +195,12 @@ export class PairStore {
       await this.redis.hset(this.#undo(runId), ...fields);
     }
     return intents.map(() => undefined);
+  }
+
+  /** What a run has noted last of one path of a side; undefined for nothing. */
+  async intended(runId: string, side: Side, name: string): Promise<UndoEntry | undefined> {
+    const found = await resent(this.redis, () => this.redis.hget(this.#undo(runId), `${side}/${name}`));
+    return found === null ? undefined : (JSON.parse(found) as UndoEntry);
   }
 
   /** Undo entries of a run, in pages and in no order. */

@@ -16,14 +16,16 @@ import type { Attempt } from "../attempt/attempt.js";
 import type { WorkFile } from "../attempt/delivery.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
-import {
-  type Destination,
-  mayRun,
-  type Precondition,
-  type Published,
-  type WriteAttempt,
-} from "../destinations/destination.js";
+import { mayRun, type Precondition, type Published, type WriteAttempt } from "../destinations/destination.js";
+import type { Journal } from "./journal.js";
 import type { PairContext, PairEnd } from "./pair-context.js";
+
+/** One attempt at one path. */
+export interface PathAttempt {
+  attempt: Attempt;
+  pair: PairContext;
+  journal: Journal;
+}
 
 /** A version that is to be brought to the other side, to another name, or back from a backup. */
 export interface Transfer {
@@ -36,7 +38,7 @@ export interface Transfer {
   source?: Source | undefined;
   name: string;
   toName: string;
-  /** The version that is copied. Of a backup only its size is looked at. */
+  /** The version that is copied. Of a backup its size alone is compared. */
   look: FileLook;
   /** What it replaces. */
   over: Exclude<Look, { is: "unknown" }>;
@@ -52,9 +54,9 @@ export interface Transferred {
   /** What both sides hold now, if the names are the same. */
   ancestor: Ancestor;
   verifiedBy: VerifiedBy;
-  /** Where what was replaced is kept; "" for nowhere. */
-  backup: string;
   unconditional?: true | undefined;
+  /** Where the version is kept that was replaced; "" for nowhere. */
+  backup: string;
   /** The version that was replaced, where somebody wrote to it meanwhile. */
   late?: { sha256(): Promise<string>; moveTo(name: string): boolean };
 }
@@ -81,7 +83,10 @@ export async function fenceOff(attempt: Attempt, { ends }: PairContext): Promise
  *
  * @throws TransferError class `changed` otherwise.
  */
-export async function transfer(attempt: Attempt, pair: PairContext, plan: Transfer): Promise<Transferred> {
+export async function transfer(
+  { attempt, pair, journal }: PathAttempt,
+  plan: Transfer,
+): Promise<Transferred> {
   const { context, job, lease } = attempt;
   const { from, to, location, name, toName, look, over, keeps } = plan;
   const side = from === undefined ? undefined : pair.sides[from];
@@ -93,16 +98,27 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
   const opened = await source.open("", lease.signal);
   if (opened.is !== "body") throw new Error("a file without a known version is opened");
   failpoint("open");
-  const write = writing(attempt, end, toName, preconditionOf(over, end));
-  const staging = writerOf(pair, to, keeps).stage(write);
+  const write = { to, name: toName, over, keeps, isCopy: name !== toName };
+  const place = await journal.place(write);
+  const ofSide = writing(attempt, end, toName, preconditionOf(over, end));
+  const staging = place.destination.stage(ofSide);
   try {
     if (side && isS3(side.root) && opened.entry.strongEtag !== etagOfStamp(look.stamp))
       throw otherVersion(location);
     const { strongEtag, version, sizeBytes } = opened.entry;
     Object.assign(attempt.record, { version, strongEtag, sizeBytes });
     context.receiving?.(job, attempt.record);
-    const received = await receive(write, source, opened, staging);
+    const received = await receive(ofSide, source, opened, staging);
     failpoint("stage");
+    // A service, or what is between, may end the bytes early and tell their number for the length.
+    if (received.sizeBytes !== look.sizeBytes)
+      throw new TransferError(
+        "truncated",
+        `got ${received.sizeBytes} of ${look.sizeBytes} bytes of ${location}`,
+        {
+          verdict: "fail",
+        },
+      );
     if ((plan.checked ?? received.sha256) !== received.sha256)
       throw new TransferError(
         "checksum",
@@ -117,12 +133,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
       const now = await side.look(name, lease.signal);
       if (now.is !== "file" || now.stamp !== look.stamp) throw otherVersion(location);
     }
-    const backup = await note(
-      attempt,
-      pair,
-      { to, name: toName, over, keeps, isCopy: name !== toName },
-      received.sha256,
-    );
+    await journal.note(write, place, received.sha256);
     failpoint("noted");
     const published = await staging.publish(received, opened.entry);
     if (published.outcome === "copied") failpoint("committed");
@@ -132,7 +143,7 @@ export async function transfer(attempt: Attempt, pair: PairContext, plan: Transf
     return {
       outcome: published.outcome,
       verifiedBy,
-      backup: published.outcome === "copied" ? backup : "",
+      backup: place.backup,
       unconditional: published.unconditional,
       ...(published.late === undefined ? {} : { late: lateOf(end, toName, published.late) }),
       ancestor: {
@@ -162,64 +173,21 @@ async function discardQuietly(staging: { discard(): void | Promise<void> }): Pro
   }
 }
 
-/**
- * Removes one version of a side.
- *
- * @returns where it is kept; "" for nowhere.
- * @throws TransferError class `changed` if it has another.
- */
+/** Removes one version of a side. @returns where it is kept; "" for nowhere. @throws TransferError class `changed` if it has another. */
 export async function removeFrom(
-  attempt: Attempt,
-  pair: PairContext,
+  { attempt, pair, journal }: PathAttempt,
   { to, name, look, keeps }: { to: Side; name: string; look: FileLook; keeps: boolean },
 ): Promise<string> {
   const end = pair.ends[to];
-  const backup = await note(attempt, pair, { to, name, over: look, keeps, isCopy: false }, "");
+  const write = { to, name, over: look, keeps, isCopy: false };
+  const place = await journal.place(write);
+  await journal.note(write, place, "");
   failpoint("noted");
   const stamp = writtenStamp(look.stamp, end);
   // An object's DELETE has its condition by the stamp.
   const must = isS3(end.tree.root) ? undefined : preconditionOf(look, end);
-  await writerOf(pair, to, keeps).remove(writing(attempt, end, name, must), stamp);
-  return backup;
-}
-
-/** What a bucket keeps by itself is not copied. */
-function writerOf({ ends, spec }: PairContext, to: Side, keeps: boolean): Destination {
-  const isKept = to === "remote" && spec.versioned;
-  return keeps && !isKept ? ends[to].keeping : ends[to].plain;
-}
-
-/**
- * Notes what is about to be written, so that it can be taken back, and recognized after a crash.
- *
- * @returns where the version before is kept; "" for nowhere.
- * @throws TransferError class `changed` where that is another one by now.
- */
-async function note(
-  attempt: Attempt,
-  { store, ends, sides, spec }: PairContext,
-  { to, name, over, keeps, isCopy }: { to: Side; name: string; over: Look; keeps: boolean; isCopy: boolean },
-  sha256: string,
-): Promise<string> {
-  const { context, admitted, lease } = attempt;
-  const former = over.is === "file" ? over.stamp : "";
-  const versions = to === "remote" && spec.versioned ? sides.remote.versions : undefined;
-  const isKept = keeps && over.is === "file";
-  const version = isKept ? await versions?.idOf(name, over, lease.signal) : undefined;
-  const place =
-    version === undefined ? ends[to].kept(name) : `${sides[to].location(name)}?versionId=${version}`;
-  const backup = isKept ? place : "";
-  await store.intend(context.runId, {
-    name,
-    side: to,
-    sha256,
-    before: isCopy ? "" : admitted.catalog.toString("base64"),
-    former,
-    backup,
-    ...(version === undefined ? {} : { version }),
-    ...(isCopy ? { copy: 1 } : {}),
-  });
-  return backup;
+  await place.destination.remove(writing(attempt, end, name, must), stamp);
+  return place.backup;
 }
 
 /** The attempt, as one that writes to one side. */

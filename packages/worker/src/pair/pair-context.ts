@@ -17,6 +17,14 @@ export interface PairEnd {
   keeping: Destination;
   /** Location of a path in the backup. */
   kept(name: string): string;
+  /**
+   * Keeps it in another part of the backup.
+   *
+   * @param part its name.
+   */
+  again(part: string): Pick<PairEnd, "keeping" | "kept">;
+  /** Closes all of that. */
+  close(): void;
 }
 
 /** What the files of a run that syncs a pair share. */
@@ -49,11 +57,7 @@ export function openPair(options: Omit<DestinationOptions, "tree">): PairContext
     ends,
     async close() {
       stop.abort();
-      for (const end of Object.values(ends)) {
-        end.plain.close();
-        end.keeping.close();
-        end.tree.close();
-      }
+      for (const end of Object.values(ends)) end.close();
       await Promise.all([sides.local.close(), sides.remote.close()]);
     },
   };
@@ -63,10 +67,26 @@ function openEnd(root: string, backupDir: string, options: Omit<DestinationOptio
   // As if a run had this root alone.
   const { pair: _, ...spec } = { ...options.spec, root };
   const tree = openTree(spec);
+  const keepIn = (dir: string) => ({
+    keeping: openDestination({ ...options, spec: { ...spec, backup: { dir, suffix: "" } }, tree }),
+    kept: (name: string) => below(dir, name),
+  });
+  const plain = openDestination({ ...options, spec, tree });
+  const first = keepIn(backupDir);
+  const parts = new Map<string, ReturnType<typeof keepIn>>();
   return {
     tree,
-    plain: openDestination({ ...options, spec, tree }),
-    keeping: openDestination({ ...options, spec: { ...spec, backup: { dir: backupDir, suffix: "" } }, tree }),
-    kept: (name) => below(backupDir, name),
+    plain,
+    ...first,
+    again(name) {
+      // No path of a pair has such a name.
+      const part = parts.get(name) ?? keepIn(below(backupDir, `.drover-pair-again-${name}`));
+      parts.set(name, part);
+      return part;
+    },
+    close() {
+      for (const each of [plain, first.keeping, ...[...parts.values()].map(({ keeping }) => keeping), tree])
+        each.close();
+    },
   };
 }

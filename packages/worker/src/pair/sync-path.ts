@@ -1,6 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
-import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
+import type { Ancestor } from "@drover/shared/pair/ancestor";
+import type { CarriedOut } from "@drover/shared/pair/carried-out";
 import { conflictName } from "@drover/shared/pair/conflict-name";
 import { type Decision, decide, type Side } from "@drover/shared/pair/decide";
 import { ancestorOf, examine, type SeenPath, withMode } from "@drover/shared/pair/path-state";
@@ -11,7 +12,8 @@ import { NO_ENTRY } from "@drover/shared/protocol/admission";
 import type { Attempt } from "../attempt/attempt.js";
 import type { FileEnd } from "../attempt/settle.js";
 import type { Operation } from "../attempt/under-lease.js";
-import { fenceOff, removeFrom, type Transferred, transfer } from "./carry.js";
+import { fenceOff, type PathAttempt, removeFrom, type Transferred, transfer } from "./carry.js";
+import { ancestorBy, Journal } from "./journal.js";
 import type { PairContext } from "./pair-context.js";
 import { undo } from "./undo.js";
 
@@ -29,12 +31,16 @@ const OTHER: Record<Side, Side> = { local: "remote", remote: "local" };
 export class SyncPath implements Operation {
   readonly tellsOfErrors = true;
   readonly #pair: PairContext;
+  readonly #work: PathAttempt;
+  /** What an attempt before this one has done, without being heard any more. */
+  #done: CarriedOut | undefined;
   readonly #copies: string[] = [];
 
   constructor(private readonly attempt: Attempt) {
     const { pair } = attempt.context;
     if (!pair) throw new TransferError("internal", "the run syncs no pair", { permanent: true });
     this.#pair = pair;
+    this.#work = { attempt, pair, journal: new Journal(attempt, pair) };
     // What an attempt leaves behind on either side is found by the fences of its lease alone.
     attempt.fencedOff = false;
   }
@@ -43,13 +49,14 @@ export class SyncPath implements Operation {
     const { attempt } = this;
     await fenceOff(attempt, this.#pair);
     const step = decodeStep(attempt.job.p ?? "");
-    if (step.is === "undo") return await undo(attempt, this.#pair, step.entry);
+    if (step.is === "undo") return await undo(this.#work, step.entry);
+    this.#done = await this.#work.journal.takeUp(attempt.job.d);
     if (step.above !== undefined) await this.#checkAbove(step.above, step.decision.to);
     let { seen, decision } = await this.#planned(step);
     for (let round = 1; ; round++) {
       try {
         decision ??= await this.#decide(seen);
-        return await this.#carryOut(decision, seen);
+        return this.#withDone(await this.#carryOut(decision, seen));
       } catch (error) {
         if (!(error instanceof TransferError) || error.class !== "changed") throw error;
         if (round === MOST_DECISIONS)
@@ -61,6 +68,13 @@ export class SyncPath implements Operation {
         decision = undefined;
       }
     }
+  }
+
+  /** Where this attempt found out nothing newer, what both sides hold is what an earlier one has brought about. */
+  #withDone(end: FileEnd): FileEnd {
+    if (!this.#done || end.ancestor || end.entry !== undefined) return end;
+    const { ancestor } = this.#done;
+    return ancestor ? { ...end, ancestor } : { ...end, entry: NO_ENTRY };
   }
 
   /** @throws TransferError if a file is still where a directory is to be. */
@@ -94,7 +108,7 @@ export class SyncPath implements Operation {
   }
 
   get #ancestor(): Ancestor | undefined {
-    return decodeAncestor(this.attempt.admitted.catalog);
+    return ancestorBy(this.attempt, this.#done);
   }
 
   async #decide(seen: SeenPath): Promise<Decision> {
@@ -185,8 +199,9 @@ export class SyncPath implements Operation {
     const step = decodeStep(attempt.job.p ?? "");
     const checked = step.is === "decided" ? step.checked : undefined;
     const plan = { from, to, location, name, toName: name, look, over, keeps, checked };
-    const done = await transfer(attempt, this.#pair, plan);
+    const done = await transfer(this.#work, plan);
     if (done.late !== undefined) await this.#rescue(done.late, over);
+    const kept = done.backup !== "" && done.outcome === "copied";
     const action = to === "remote" ? "push" : "pull";
     return {
       outcome: done.outcome,
@@ -197,7 +212,7 @@ export class SyncPath implements Operation {
       pair: {
         action,
         conflict,
-        ...(done.backup === "" ? {} : { backup: done.backup }),
+        ...(kept ? { backup: done.backup } : {}),
         ...(this.#copies.length > 0 ? { copies: this.#copies } : {}),
       },
     };
@@ -235,12 +250,11 @@ export class SyncPath implements Operation {
     { to, keeps, conflict }: { to: Side; keeps: boolean; conflict: boolean },
     seen: SeenPath,
   ): Promise<FileEnd> {
-    const { attempt } = this;
     const { name } = seen;
     const look = seen[to];
     if (look.is !== "file") throw changed(name);
     failpoint("pair-delete");
-    const backup = await removeFrom(attempt, this.#pair, { to, name, look, keeps });
+    const backup = await removeFrom(this.#work, { to, name, look, keeps });
     return {
       outcome: "deleted",
       entry: NO_ENTRY,
@@ -298,7 +312,7 @@ export class SyncPath implements Operation {
       const over = { is: "absent" } as const;
       const plan = { from: to, to: side, location, name, toName: copy, look, over, keeps: false };
       try {
-        stamps[side] = (await transfer(attempt, this.#pair, plan)).ancestor[side];
+        stamps[side] = (await transfer(this.#work, plan)).ancestor[side];
       } catch (error) {
         if (!(error instanceof TransferError) || error.class !== "changed") throw error;
         const there = await sides[side].look(copy, attempt.lease.signal);

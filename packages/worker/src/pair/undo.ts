@@ -3,9 +3,8 @@ import { type Ancestor, decodeAncestor } from "@drover/shared/pair/ancestor";
 import type { FileLook, Look } from "@drover/shared/pair/side";
 import type { UndoEntry } from "@drover/shared/pair/store";
 import { NO_ENTRY } from "@drover/shared/protocol/admission";
-import type { Attempt } from "../attempt/attempt.js";
 import type { FileEnd } from "../attempt/settle.js";
-import { removeFrom, transfer } from "./carry.js";
+import { type PathAttempt, removeFrom, transfer } from "./carry.js";
 import type { PairContext } from "./pair-context.js";
 
 /**
@@ -14,9 +13,12 @@ import type { PairContext } from "./pair-context.js";
  *
  * @throws TransferError class `changed` for that, `not-found` where the version before was not kept.
  */
-export async function undo(attempt: Attempt, pair: PairContext, entry: UndoEntry): Promise<FileEnd> {
+export async function undo(work: PathAttempt, entry: UndoEntry): Promise<FileEnd> {
   const { side, name } = entry;
+  const { attempt, pair } = work;
   const { signal } = attempt.lease;
+  const done = await work.journal.takeUp(name, [side]);
+  if (done) return ended(entry, done.ancestor, "unchanged");
   const look = await pair.sides[side].look(name, signal);
   if (look.is === "unknown") throw refused(name, look.why);
   if (look.is === "absent" && entry.former === "") return ended(entry, undefined, "unchanged"); // it never came about
@@ -26,7 +28,7 @@ export async function undo(attempt: Attempt, pair: PairContext, entry: UndoEntry
     throw refused(name, "it was changed after the run");
   }
   if (entry.former === "") {
-    await removeFrom(attempt, pair, { to: side, name, look: look as FileLook, keeps: true });
+    await removeFrom(work, { to: side, name, look: look as FileLook, keeps: true });
     return ended(entry, undefined, "deleted");
   }
   if (entry.backup === "")
@@ -37,7 +39,7 @@ export async function undo(attempt: Attempt, pair: PairContext, entry: UndoEntry
   const { backup: location, version } = entry;
   const source = version === undefined ? undefined : pair.sides[side].versions?.source(name, version);
   const plan = { from: undefined, to: side, location, source, name, toName: name, look: former };
-  const { outcome, ancestor, verifiedBy } = await transfer(attempt, pair, {
+  const { outcome, ancestor, verifiedBy } = await transfer(work, {
     ...plan,
     over: look,
     keeps: look.is === "file",

@@ -149,15 +149,19 @@ export class S3Destination implements Destination {
         throw error;
       }
       failpoint("kept");
-    } else if (!(await isThere())) return;
+    }
+    const isSeen = backup !== undefined || (await isThere());
     const base = { is: "version", etag: stamp } as const;
     const headers = await conditions.headers("remove", base);
-    // The backup took time, so it may have changed.
-    if (backup && !headers && !(await isThere())) return;
+    // A condition is more than a look, which may be wrong. Without one, the backup took time, so it may have changed.
+    if (!headers && !(backup ? await isThere() : isSeen)) return;
     lease.check();
     await this.#target.markUncertain(file.name, decodeCatalog(admitted.catalog));
     const removed = await bucket.remove(key, lease.signal, headers);
-    if (removed.is === "refused") throw changedMeanwhile(file.path);
+    if (removed.is === "refused") {
+      if (!(await isThere())) return;
+      throw changedMeanwhile(file.path);
+    }
     failpoint("removed");
   }
 
