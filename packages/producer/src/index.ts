@@ -11,7 +11,6 @@ export {
   type CheckResult,
   check,
   isEqual,
-  PATH_STATES,
   type PathState,
 } from "./check/check.js";
 export { checkCatalog } from "./check/check-catalog.js";
@@ -28,7 +27,7 @@ export {
 export { type LeaderOptions, startLeader } from "./dispatch/leader.js";
 export { PairGuardError } from "./pair/guards.js";
 export type { ReceiptFile, ReceiptHead } from "./receipt/receipt-format.js";
-export { parsePublicKey, publicPem, receiptKey } from "./receipt/receipt-key.js";
+export { parsePublicKey, receiptKey, type SigningKey, type VerifyingKey } from "./receipt/receipt-key.js";
 export { ReceiptError, type VerifiedReceipt, verifyReceipt } from "./receipt/verify-receipt.js";
 export { type Receipt, writeReceipt } from "./receipt/write-receipt.js";
 export { type Cancelled, cancelRun } from "./runs/cancel.js";

@@ -14,6 +14,7 @@ import {
 } from "@drover/producer/check/plan-check";
 import { SettingsError } from "@drover/shared/errors";
 import { Catalog } from "@drover/shared/protocol/catalog";
+import { storageOf } from "@drover/shared/storage/registry";
 import { CheckReport, type ReportFlags } from "../display/check-report.js";
 import { EXIT } from "../exit.js";
 import { reportError, setVerbosity, warn } from "../output.js";
@@ -76,13 +77,14 @@ async function checkDelivered(
     const planned = await planDestinationCheck({ ...asked, destination: tree.root, terms });
     const { location, spec } = planned.destination;
     // A local tree is identified by its record, even if its directory is gone.
-    const id = spec.s3 && location.storage.destination?.namesOf(tree.root, spec).id;
-    if (location.storage.settings !== undefined && id !== tree.id)
+    const { settings, destination } = storageOf(location);
+    const id = settings && destination?.namesOf(tree.root, spec).id;
+    if (settings !== undefined && id !== tree.id)
       throw new SettingsError(
         `${tree.root} is at another service than these settings name: see --s3-endpoint`,
       );
     const report = reportOf([planned.destination], flags);
-    return await show(report, (signal) => checkCatalog(planned, { catalog, tree }, { signal, warn }));
+    return await show(report, (signal) => checkCatalog(planned, { engine, tree }, { signal, warn }));
   });
 }
 
@@ -111,8 +113,8 @@ function termsOf(
 const DEFAULT_WORKERS = 8;
 
 function reportOf(sides: PlannedSide[], flags: CheckFlags): CheckReport {
-  const local = sides.filter(({ location }) => location.storage.schemes[0] === "file");
-  const checked = local.map(({ location }) => location.text);
+  const local = sides.filter(({ location }) => storageOf(location).schemes[0] === "file");
+  const checked = local.map(({ location }) => location);
   return new CheckReport({ flags, json: flags.json ?? false, checked });
 }
 

@@ -2,7 +2,7 @@ import { createWriteStream, readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { toStandardOutput, whole } from "@drover/producer/catalog/export";
-import { parsePublicKey, publicPem, receiptKey } from "@drover/producer/receipt/receipt-key";
+import { parsePublicKey, receiptKey } from "@drover/producer/receipt/receipt-key";
 import { compareWithReceipt, ReceiptError, verifyReceipt } from "@drover/producer/receipt/verify-receipt";
 import { writeReceipt } from "@drover/producer/receipt/write-receipt";
 import { errnoCode, SettingsError, TransferError } from "@drover/shared/errors";
@@ -36,7 +36,7 @@ export async function receipt(
 
 /** `drover receipt key` */
 export async function key(settings: Settings): Promise<number> {
-  process.stdout.write(publicPem(receiptKey(settings["state-dir"] as string)));
+  process.stdout.write(receiptKey(settings["state-dir"] as string).publicPem);
   return EXIT.ok;
 }
 

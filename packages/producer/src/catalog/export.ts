@@ -106,7 +106,9 @@ function ndjsonLine({ path, sizeBytes, sha256, mode, sourceId, version, stamp }:
 }
 
 /** Writes to standard output. A reader that closes the pipe (`| head`) ends the output without an error. */
-export async function toStandardOutput(chunks: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<void> {
+export async function toStandardOutput(
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
   try {
     await pipeline(Readable.from(chunks), process.stdout, { end: false });
   } catch (error) {

@@ -1,5 +1,6 @@
+import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
-import type { Catalog, CatalogTree } from "@drover/shared/protocol/catalog";
+import { Catalog, type CatalogTree } from "@drover/shared/protocol/catalog";
 import {
   type CatalogEntry,
   decodeCatalog,
@@ -29,9 +30,10 @@ interface Recorded {
  */
 export async function* checkCatalog(
   planned: PlannedDestination,
-  { catalog, tree }: { catalog: Catalog; tree: CatalogTree },
+  { engine, tree }: { engine: Engine; tree: CatalogTree },
   options: CheckOptions,
 ): AsyncGenerator<CheckedPath, CheckResult> {
+  const catalog = new Catalog(engine.redis, engine.keys);
   const side = await CheckSide.open(planned.destination, planned.headers, options);
   const sorter = new Sorter();
   const wanted = wantedBy(planned.selection);

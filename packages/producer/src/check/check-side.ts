@@ -1,6 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Contents, FileVersion } from "@drover/shared/storage/contents";
 import { ListingError } from "@drover/shared/storage/listing-error";
+import { type Location, storageOf } from "@drover/shared/storage/registry";
 import type { Lister, Looked } from "@drover/shared/storage/storage";
 import { listing } from "../expand/expand.js";
 import type { SortedEntry } from "../expand/sorted-listing.js";
@@ -33,14 +34,16 @@ export class CheckSide {
   ): Promise<CheckSide> {
     const { location, spec } = planned;
     const looking = { spec, signal, warn };
+    const storage = storageOf(location);
     // As sources are listed: links to files are followed, and what is staged there is passed over.
-    const lister = await location.storage.openLister({ ...looking, of: "sources" });
-    const contents = await location.storage.openContents({ ...looking, headers });
+    const lister = await storage.openLister({ ...looking, of: "sources" });
+    const contents = await storage.openContents({ ...looking, headers });
     return new CheckSide(planned, lister, contents, { signal, warn });
   }
 
-  get location() {
-    return this.planned.location;
+  get location(): Location {
+    const { location: text } = this.planned;
+    return { storage: storageOf(text), text };
   }
 
   /** What people call it, without secrets. */

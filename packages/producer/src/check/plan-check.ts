@@ -48,7 +48,8 @@ export interface CheckTerms extends Limits {
 
 /** Files of one side. */
 export interface PlannedSide {
-  location: Location;
+  /** Canonical, including its secrets. */
+  location: string;
   /** How the side is reached. Its root is what the listing must not enter from outside: the destination. */
   spec: ListedRun;
 }
@@ -82,7 +83,7 @@ export async function planCheck(request: CheckRequest): Promise<PlannedCheck> {
   if (limited(terms) && !source.storage.listsSizes) throw new SettingsError(URL_LIMITS);
   const planned = plan(request, destination, services);
   const { spec } = planned.destination;
-  return { ...planned, findsExtra, source: { location: source, spec: { ...spec, ...services } } };
+  return { ...planned, findsExtra, source: { location: source.text, spec: { ...spec, ...services } } };
 }
 
 /** As {@link planCheck}, for a destination that is held against what is recorded of it. */
@@ -102,7 +103,7 @@ function plan(
   if (limited(terms) && !location.storage.listsSizes) throw new SettingsError(URL_LIMITS);
   const spec = { root: location.text, timeoutMs, retries, userAgent };
   return {
-    destination: { location, spec: { ...spec, s3: services.s3Destination ?? services.s3 } },
+    destination: { location: location.text, spec: { ...spec, s3: services.s3Destination ?? services.s3 } },
     comparing,
     selection: {
       ...{ patterns, filters, patternSyntax: "rclone" },
@@ -135,5 +136,5 @@ async function servicesOf(s3: S3Settings, source: string, destination: string): 
 
 /** What a person calls a side, without secrets. */
 export function shownSide({ location }: PlannedSide): string {
-  return redactUrl(location.text);
+  return redactUrl(location);
 }

@@ -5,6 +5,8 @@ import {
   generateKeyPairSync,
   type KeyObject,
   randomBytes,
+  sign,
+  verify,
 } from "node:crypto";
 import {
   closeSync,
@@ -26,41 +28,60 @@ import { makeDirectory } from "@drover/shared/make-directory";
 const KEY_FILE = "receipt-key.pem";
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
 
+/** A private key that signs receipts. What it is never leaves it. */
+export interface SigningKey {
+  sign(bytes: Uint8Array): Uint8Array;
+  /** The public half as PEM, for {@link parsePublicKey}. */
+  readonly publicPem: string;
+  /** As that of the {@link VerifyingKey}. */
+  readonly fingerprint: string;
+}
+
+/** A public key that receipts are verified with. */
+export interface VerifyingKey {
+  verify(bytes: Uint8Array, signature: Uint8Array): boolean;
+  /** SHA-256 of the key (DER), hexadecimal: tells people which key it is. */
+  readonly fingerprint: string;
+}
+
 /**
  * The key that receipts are signed with: that of the state directory, which is made at its first use and never replaced.
  * Processes that make it at the same time get the same one.
  *
  * @throws SettingsError for a key that others may read or have put there, a link, and what is no Ed25519 key.
  */
-export function receiptKey(stateDir: string): KeyObject {
+export function receiptKey(stateDir: string): SigningKey {
   const path = join(stateDir, KEY_FILE);
-  return readKey(path) ?? makeKey(path);
+  const key = readKey(path) ?? makeKey(path);
+  const publicKey = createPublicKey(key);
+  return {
+    sign: (bytes) => sign(null, bytes, key),
+    publicPem: publicKey.export({ type: "spki", format: "pem" }) as string,
+    fingerprint: fingerprintOf(publicKey),
+  };
 }
 
-/** The public half as PEM, for {@link parsePublicKey}. */
-export function publicPem(key: KeyObject): string {
-  return createPublicKey(key).export({ type: "spki", format: "pem" }) as string;
-}
-
-/** SHA-256 of a public key (DER), hexadecimal: tells people which key it was. */
-export function fingerprintOf(publicKey: KeyObject): string {
+function fingerprintOf(publicKey: KeyObject): string {
   return createHash("sha256")
     .update(publicKey.export({ type: "spki", format: "der" }))
     .digest("hex");
 }
 
 /** Reads the PEM of a public key. A private one is refused: nobody but the signer should have it. */
-export function parsePublicKey(pem: string): KeyObject {
+export function parsePublicKey(pem: string): VerifyingKey {
   if (!/^\s*-----BEGIN PUBLIC KEY-----/.test(pem))
     throw new SettingsError("the key must be a public key in PEM, as `drover receipt key` prints it");
-  let key: KeyObject | undefined;
+  let key: KeyObject;
   try {
     key = createPublicKey(pem);
   } catch {
-    // refused below
+    throw new SettingsError("the key is no public key");
   }
-  if (key?.asymmetricKeyType === "ed25519") return key;
-  throw new SettingsError("the key is no public key of Ed25519");
+  if (key.asymmetricKeyType !== "ed25519") throw new SettingsError("the key is no public key of Ed25519");
+  return {
+    verify: (bytes, signature) => verify(null, bytes, key, signature),
+    fingerprint: fingerprintOf(key),
+  };
 }
 
 function readKey(path: string): KeyObject | undefined {

@@ -1,4 +1,4 @@
-import { createHash, type Hash, type KeyObject, verify } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { createReadStream, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { fileError, messageOf, TransferError } from "@drover/shared/errors";
@@ -11,7 +11,7 @@ import {
   type ReceiptHead,
   signedBytes,
 } from "./receipt-format.js";
-import { fingerprintOf } from "./receipt-key.js";
+import type { VerifyingKey } from "./receipt-key.js";
 
 /** A receipt proves nothing: it was changed, is cut short, or is another key's. */
 export class ReceiptError extends Error {
@@ -39,7 +39,7 @@ const MOST_LINE_BYTES = 1 << 20;
  */
 export async function verifyReceipt(
   path: string,
-  publicKey: KeyObject,
+  publicKey: VerifyingKey,
   onFile: (file: ReceiptFile) => Promise<void> = async () => {},
 ): Promise<VerifiedReceipt> {
   const end = await checkSignature(path, publicKey);
@@ -53,7 +53,7 @@ export async function verifyReceipt(
       head = value as ReceiptHead;
       if (head.drover_receipt !== 1)
         throw new ReceiptError("it is of a format that this version does not know");
-      const own = fingerprintOf(publicKey);
+      const own = publicKey.fingerprint;
       if (head.key_sha256 !== own) throw new ReceiptError("it says that another key has signed it");
       continue;
     }
@@ -74,7 +74,7 @@ export async function verifyReceipt(
 }
 
 /** @returns the last line, whose signature holds for all before it. */
-async function checkSignature(path: string, publicKey: KeyObject): Promise<ReceiptEnd> {
+async function checkSignature(path: string, publicKey: VerifyingKey): Promise<ReceiptEnd> {
   const hash = createHash("sha256");
   let last: Buffer | undefined;
   let first: Buffer | undefined;
@@ -91,8 +91,8 @@ async function checkSignature(path: string, publicKey: KeyObject): Promise<Recei
   if (!end) throw new ReceiptError("it does not end in a signature: it is cut short, or something follows");
   if (end.lines !== lines || end.sha256 !== hash.digest("hex"))
     throw new ReceiptError("its bytes are not those that were signed");
-  if (!verify(null, signedBytes(end), publicKey, Buffer.from(end.signature, "base64"))) {
-    const isOther = first && !first.includes(`"key_sha256":"${fingerprintOf(publicKey)}"`);
+  if (!publicKey.verify(signedBytes(end), Buffer.from(end.signature, "base64"))) {
+    const isOther = first && !first.includes(`"key_sha256":"${publicKey.fingerprint}"`);
     throw new ReceiptError(
       isOther ? "another key has signed it" : "its signature is not of this key, or of other bytes",
     );

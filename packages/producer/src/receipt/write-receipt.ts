@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { createHash } from "node:crypto";
 import type { Engine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { isSuccess, type RunCounts } from "@drover/shared/outcome";
@@ -8,13 +8,13 @@ import { droverVersion } from "@drover/shared/version";
 import { Sorter } from "../catalog/sorter.js";
 import { type FailedFile, filesFailed } from "../runs/run-files.js";
 import { lineOf, type ReceiptFile, type ReceiptHead, signedBytes } from "./receipt-format.js";
-import { fingerprintOf } from "./receipt-key.js";
+import type { SigningKey } from "./receipt-key.js";
 
 /** A receipt that is being written. */
 export interface Receipt {
   head: ReceiptHead;
   /** Its bytes, to be read once and to the end. */
-  bytes: AsyncGenerator<Buffer>;
+  bytes: AsyncGenerator<Uint8Array>;
 }
 
 /**
@@ -23,7 +23,7 @@ export interface Receipt {
  * @param key private, see `receiptKey`.
  * @throws SettingsError for a run that has not ended, and for a two-way sync.
  */
-export async function writeReceipt(engine: Engine, runId: string, key: KeyObject): Promise<Receipt> {
+export async function writeReceipt(engine: Engine, runId: string, key: SigningKey): Promise<Receipt> {
   const run = await engine.ledger.get(runId);
   if (run.spec.pair) throw new SettingsError(`run ${runId} is a two-way sync: it has no receipt`);
   if (run.state === "running" || run.state === "interrupted")
@@ -85,7 +85,7 @@ function failedLine({ index, job, path, attempts, error }: FailedFile): ReceiptF
   };
 }
 
-function headOf(run: Run, counts: RunCounts, listed: Listed, key: KeyObject): ReceiptHead {
+function headOf(run: Run, counts: RunCounts, listed: Listed, key: SigningKey): ReceiptHead {
   const { id, state, startedMs, endedMs, spec } = run;
   const why = incompleteness(run, counts, listed);
   return {
@@ -104,7 +104,7 @@ function headOf(run: Run, counts: RunCounts, listed: Listed, key: KeyObject): Re
       .update(JSON.stringify(sortedKeys(spec)))
       .digest("hex"),
     counts,
-    key_sha256: fingerprintOf(createPublicKey(key)),
+    key_sha256: key.fingerprint,
   };
 }
 
@@ -124,8 +124,8 @@ function incompleteness({ state }: Run, counts: RunCounts, listed: Listed): stri
 async function* signed(
   engine: Engine,
   { id, generation }: Run,
-  { head, files, key }: { head: ReceiptHead; files: Sorter; key: KeyObject },
-): AsyncGenerator<Buffer> {
+  { head, files, key }: { head: ReceiptHead; files: Sorter; key: SigningKey },
+): AsyncGenerator<Uint8Array> {
   const hash = createHash("sha256");
   let lines = 0;
   const bytesOf = (line: string) => {
@@ -141,7 +141,7 @@ async function* signed(
     if (now.generation !== generation)
       throw new SettingsError(`run ${id} goes on: ask again when it has ended`);
     const sha256 = hash.digest("hex");
-    const signature = sign(null, signedBytes({ lines, sha256 }), key).toString("base64");
+    const signature = Buffer.from(key.sign(signedBytes({ lines, sha256 }))).toString("base64");
     yield Buffer.from(lineOf({ end: "receipt", lines, sha256, signature }));
   } finally {
     files.close();

@@ -63,7 +63,8 @@ export async function* chunksOf(
     refuseEncoding(entry, location);
     if (!isVersion(entry)) throw changedSince(location);
     let read = 0;
-    for (let chunks = await body.read(); chunks; chunks = await body.read())
+    const whole = body.takeIfComplete(); // of a small file, without memory for a large one
+    for (let chunks = whole ?? (await body.read()); chunks; chunks = whole ? null : await body.read())
       for (const chunk of chunks) {
         read += chunk.length;
         yield chunk;
