@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { addExamples } from "../display/help.js";
-import { addSettings, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, STATE, settingsOf, startLogAlone } from "../settings/flags.js";
 import { OptionError } from "../settings/option-error.js";
 import type { Exit } from "./options.js";
 
@@ -27,9 +27,12 @@ export function addReceipt(program: Command, exit: Exit): void {
     .option("--key <PUB>", "file with the signer's public key, or its PEM; never taken from the receipt")
     .option("--files <DIR>", "also hold the delivered files against those below a directory")
     .option("--json", "as JSON")
-    .action(async (file: string, flags: { key?: string; files?: string; json?: boolean }) => {
-      exit(await (await actions()).verify(file, flags));
-    });
+    .action(
+      async (file: string, flags: { key?: string; files?: string; json?: boolean }, command: Command) => {
+        await startLogAlone(command);
+        exit(await (await actions()).verify(file, flags));
+      },
+    );
   addSettings(
     receipt
       .command("key")
