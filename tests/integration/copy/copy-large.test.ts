@@ -6,7 +6,7 @@ import type { Behaviour } from "../../harness/fault-origin.js";
 import { it } from "../helpers/file-worker.js";
 
 const MIB = 1 << 20;
-const SIZE = 96 * MIB + 12_345;
+const SIZE = 72 * MIB + 12_345;
 const ONE = pattern(SIZE, 1);
 const TWO = pattern(SIZE, 2);
 const SHA_ONE = sha256(ONE);
