@@ -9,6 +9,8 @@ const HOLD_MS = 300;
 const MOST_HOLD_MS = 60_000;
 /** The rate of a host that sends in bursts, as servers do that limit a rate by the second, is measured over this time. */
 const BURSTS_WINDOW_MS = 2_000;
+/** When it is first tried whether fewer streams would do, in milliseconds: that costs half of the rate for a while. */
+const FIRST_TRIAL_MS = 5_000;
 /** What half as many streams must give at least of the rate, to be enough. */
 const LEAST_KEPT = 0.9;
 
@@ -103,6 +105,7 @@ export class StreamCount {
     if (nowMs < this.#heldUntilMs) return;
     if (this.target < this.#most) {
       if (!isBusy) this.#aim(Math.min(this.target * 2, this.#most), nowMs);
+      this.#heldUntilMs = nowMs + (this.target < this.#most ? 0 : FIRST_TRIAL_MS);
       return;
     }
     if (this.target === 1) return;
