@@ -27,7 +27,8 @@ usage: bench/run.sh [small] [big] [limited] [unchanged]   default: these four
 
   listing  a prefix of an S3 endpoint that takes 30 ms for a page: one request after the other, and as Drover lists
   service  GET of a run, POST of one file, POST of 10,000; BENCH_SECONDS=10, ROUNDS=3
-  s3                10,000 objects of 10 KB down, again, and up, and one of 1 GiB both ways; needs the AWS CLI, and
+  s3                10,000 objects of 10 KB down, again, and up, and one of 1 GiB both ways, also against today's rclone,
+                    s5cmd and juicefs where Go can build them; needs the AWS CLI, and
                     Ceph where DROVER_TEST_S3_ENDPOINT, _KEY and _SECRET name no other service
   bisync            20,000 files (BENCH_FILES) for the first time, 100 changes on each side, nothing changed
   file-manager      20,000 objects (BENCH_FILES) by HTTP into a directory: drover file-manager, and rclone serve webdav
@@ -185,5 +186,8 @@ drive() {
 [ "${#parts[@]}" = 0 ] || drive bench.mjs "${parts[@]}"
 [ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"
 [ "${#catalog[@]}" = 0 ] || drive catalog.mjs
-[ "${#s3[@]}" = 0 ] || drive s3.mjs
+if [ "${#s3[@]}" -gt 0 ]; then
+  "$root/bench/peers.sh" "$root/bench/.work/peers" >&2
+  drive s3.mjs
+fi
 for part in "${bisync[@]}"; do drive bisync.mjs "$part"; done

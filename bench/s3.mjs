@@ -5,6 +5,7 @@ import { createHash, randomFillSync } from "node:crypto";
 import {
   closeSync,
   cpSync,
+  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -81,16 +82,25 @@ async function measured(name, command) {
   return result;
 }
 
-const rclone = (...words) => [
-  "rclone",
-  "--config",
-  "/dev/null",
-  "--transfers",
-  "64",
-  "--checkers",
-  "64",
+const rcloneBy = (program, words) => [
+  program,
+  ...["--config", "/dev/null", "--transfers", "64", "--checkers", "64"],
   ...words,
 ];
+const rclone = (...words) => rcloneBy("rclone", words);
+/** Where bench/peers.sh has built today's versions. */
+const newestOf = (name) => join(root, "bench/.work/peers/bin", name);
+/** Tools of today, as far as they can be had here: made of their command. */
+const ifNewest = (name, tool) => (existsSync(newestOf(name)) ? [tool(newestOf(name))] : []);
+/** Today's rclone, as a tool that does what Debian's does. */
+const newestRclone = (words, more = {}) =>
+  ifNewest("rclone", (program) => ({ name: "newest rclone", command: rcloneBy(program, words), ...more }));
+const juicefs = (program, from, to) => [program, "sync", "--threads", "64", "--no-https", from, to];
+const juicefsAt = (prefix) => {
+  const { DROVER_TEST_S3_KEY: key, DROVER_TEST_S3_SECRET: secret } = process.env;
+  return `minio://${key}:${secret}@${new URL(endpoint).host}/${bucket}/${prefix}/`;
+};
+const s5cmd = (program, ...words) => [program, "--endpoint-url", endpoint, "--numworkers", "64", ...words];
 const aws = (...words) => ["aws", "--endpoint-url", endpoint, ...words];
 const remote = (prefix) => `:s3:${bucket}/${prefix}`;
 const s3 = (prefix) => `s3://${bucket}/${prefix}`;
@@ -142,6 +152,22 @@ const parts = {
         command: rclone("copy", remote("small"), out),
         check: (name) => checkSmall(name, out, files),
       },
+      ...newestRclone(["copy", remote("small"), out], {
+        prepare: () => emptyDir(out),
+        check: (name) => checkSmall(name, out, files),
+      }),
+      ...ifNewest("s5cmd", (program) => ({
+        name: "newest s5cmd",
+        prepare: () => emptyDir(out),
+        command: s5cmd(program, "cp", `${s3("small")}/*`, `${out}/`),
+        check: (name) => checkSmall(name, out, files),
+      })),
+      ...ifNewest("juicefs", (program) => ({
+        name: "newest juicefs sync",
+        prepare: () => emptyDir(out),
+        command: juicefs(program, juicefsAt("small"), `${out}/`),
+        check: (name) => checkSmall(name, out, files),
+      })),
       {
         name: "drover",
         prepare: fresh,
@@ -152,7 +178,10 @@ const parts = {
         },
       },
     ],
-    wanted: [["drover", "rclone", 1]],
+    wanted: [
+      ["drover", "rclone", 1],
+      ["drover", "newest rclone", 1],
+    ],
   },
   again: {
     title: "the same again, nothing changed",
@@ -169,6 +198,11 @@ const parts = {
     },
     tools: [
       { name: "rclone", command: rclone("copy", remote("small"), outOf.rclone) },
+      ...newestRclone(["copy", remote("small"), outOf.rclone]),
+      ...ifNewest("s5cmd", (program) => ({
+        name: "newest s5cmd sync",
+        command: s5cmd(program, "sync", `${s3("small")}/*`, `${outOf.aws}/`),
+      })),
       { name: "rclone, size only", command: rclone("copy", "--size-only", remote("small"), outOf.rclone) },
       { name: "aws s3 sync", command: aws("s3", "sync", "--only-show-errors", s3("small"), outOf.aws) },
       {
@@ -180,6 +214,7 @@ const parts = {
     ],
     wanted: [
       ["drover", "rclone", 5],
+      ["drover", "newest rclone", 5],
       ["drover", "aws s3 sync", 1],
       ["drover", "rclone, size only", 1, "drover, nothing to do"],
     ],
@@ -192,6 +227,12 @@ const parts = {
         prepare: () => purge("up"),
         command: rclone("copy", local, remote("up")),
       },
+      ...newestRclone(["copy", local, remote("up")], { prepare: () => purge("up") }),
+      ...ifNewest("s5cmd", (program) => ({
+        name: "newest s5cmd",
+        prepare: () => purge("up"),
+        command: s5cmd(program, "cp", `${local}/`, `${s3("up")}/`),
+      })),
       {
         name: "drover",
         async prepare() {
@@ -205,7 +246,10 @@ const parts = {
         },
       },
     ],
-    wanted: [["drover", "rclone", 1]],
+    wanted: [
+      ["drover", "rclone", 1],
+      ["drover", "newest rclone", 1],
+    ],
   },
   big: {
     title: `one object of ${bigBytes >> 20} MiB`,
@@ -239,6 +283,7 @@ const parts = {
         prepare: () => emptyDir(out),
         command: rclone("copy", remote("big"), out),
       },
+      ...newestRclone(["copy", remote("big"), out], { prepare: () => emptyDir(out) }),
       {
         name: "drover, down",
         prepare: fresh,
@@ -252,6 +297,7 @@ const parts = {
     wanted: [
       ["drover, up", "rclone, up", 1],
       ["drover, down", "rclone, down", 1],
+      ["drover, down", "newest rclone", 1],
     ],
   },
 };
@@ -289,6 +335,7 @@ async function measure(id) {
     ];
   });
   const ratios = part.wanted.map(([ours, theirs, wanted, idle]) => {
+    if (!seen.has(theirs)) return [`rate of ${ours} ÷ ${theirs}`, "", "not to be had here", ""];
     const ratio = wall(theirs) / (wall(ours) - (idle ? wall(idle) : 0));
     const what = `rate of ${ours}${idle ? ", start-up apart," : ""} ÷ ${theirs}`;
     return [what, `≥ ${wanted.toFixed(2)}`, ratio.toFixed(2), ratio >= wanted ? "met" : "MISSED"];
@@ -322,9 +369,13 @@ process.stdout.write(
       aws: ["aws", "--version"],
       redis: [redisServer(), "--version"],
       ceph: ["radosgw", "--version"],
+      ...(existsSync(newestOf("rclone")) ? { "newest rclone": [newestOf("rclone"), "version"] } : {}),
     }),
   })}\n`,
 );
+for (const name of ["rclone", "s5cmd", "juicefs"])
+  if (!existsSync(newestOf(name)))
+    process.stdout.write(`newest ${name}: not to be had here, so it has no row\n`);
 try {
   await plain("rclone mkdir", rclone("mkdir", `:s3:${bucket}`));
   for (const id of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(parts)) await measure(id);
