@@ -26,7 +26,7 @@ export function showPlan(spec: RunSpec, estimate: Estimate, format: Format): num
   const { budgets } = estimate;
   for (const { budget, used } of budgets.filter(({ fits }) => !fits))
     reportError(
-      `it would be stopped: ${amountOf(budget, used)} is more than ${optionOf(budget)}, ${amountOf(budget, budget.most)}`,
+      `it would be stopped: ${amountOf(budget, used)} would reach ${optionOf(budget)}, ${amountOf(budget, budget.most)}`,
     );
   return code === EXIT.ok && budgets.some(({ fits }) => !fits) ? EXIT.some : code;
 }

@@ -73,7 +73,7 @@ export async function estimate(
     cost: prices && totalCost(prices, traffic, spec, tally.bytes),
     budgets: (spec.budgets ?? []).map((budget) => {
       const used = usedOf(budget, carried);
-      return { budget, used, fits: used <= budget.most };
+      return { budget, used, fits: used < budget.most };
     }),
   };
 }
@@ -108,21 +108,30 @@ class Tally {
   bytes = 0;
   unknownSizes = 0;
   readonly #traffic = new Map<string, Traffic>();
-  /** Files that listings tell of, and of how many one page tells, by place. */
-  readonly #listed = new Map<string, { place: Place; files: number; filesPerList: number }>();
+  /** Sources that may be listed, and how many files were found in each. */
+  readonly #trees: { location: string; place: Place; files: number; filesPerList: number }[] = [];
+  /** Sources that turned out to be one file. */
+  readonly #named = new Set<string>();
   readonly #keepsFormer: boolean;
   /** Files that are at the destination, as far as they are met. */
   #there = 0;
 
   constructor(private readonly spec: RunSpec) {
     this.#keepsFormer = spec.backup !== undefined;
-    // Each tree is listed, also one with nothing in it.
-    for (const source of spec.sources) if (storageOf(source).isTree(source) !== false) this.#list(source, 0);
+    for (const source of spec.sources) {
+      const { requests, isTree } = storageOf(source);
+      if (requests?.filesPerList === undefined) continue;
+      const place = placeOf(source, spec);
+      // Whether it names a file is asked by a listing of its name, and by one of what is below it.
+      if (isTree(source) === undefined) this.#count(place, { list: 2 });
+      const location = source.replace(/\/?$/, "/");
+      this.#trees.push({ location, place, files: 0, filesPerList: requests.filesPerList });
+    }
   }
 
   add({ source, action, sizeBytes, isNew }: PlannedFile): void {
     const { spec } = this;
-    if (source !== null) this.#list(source, 1);
+    if (source !== null) this.#found(source);
     if (action === "unchanged" || action === "delete" || (action === "copy" && !isNew)) this.#there++;
     const written = storageOf(spec.root).requests;
     if (action === "delete" && written)
@@ -138,21 +147,23 @@ class Tally {
   /** @returns all traffic, that of listings too. */
   end(): Traffic[] {
     const { spec } = this;
-    for (const { place, files, filesPerList } of this.#listed.values())
-      this.#count(place, { list: Math.max(1, Math.ceil(files / filesPerList)) });
+    for (const { location, place, files, filesPerList } of this.#trees) {
+      if (!this.#named.has(location.slice(0, -1)))
+        this.#count(place, { list: Math.max(1, Math.ceil(files / filesPerList)) });
+    }
     const { filesPerList } = storageOf(spec.root).requests ?? {};
     if (filesPerList !== undefined && (spec.delete || spec.checkDestination))
       this.#count(destinationPlace(spec), { list: Math.max(1, Math.ceil(this.#there / filesPerList)) });
     return [...this.#traffic.values()];
   }
 
-  #list(source: string, files: number): void {
-    const { filesPerList } = storageOf(source).requests ?? {};
-    if (filesPerList === undefined) return;
-    const place = placeOf(source, this.spec);
-    const listed = this.#listed.get(keyOf(place)) ?? { place, files: 0, filesPerList };
-    listed.files += files;
-    this.#listed.set(keyOf(place), listed);
+  /** Counts a file that was found in a listing, or by its name. */
+  #found(source: string): void {
+    if (storageOf(source).requests?.filesPerList === undefined) return;
+    const tree = this.#trees.find(({ location }) => source.startsWith(location));
+    if (tree) tree.files++;
+    else if (this.spec.sources.includes(source)) this.#named.add(source);
+    else this.#count(placeOf(source, this.spec), { list: 1 }); // an item of a list
   }
 
   #count(place: Place, requests: Requests, { outBytes, inBytes } = { outBytes: 0, inBytes: 0 }): void {
