@@ -12,7 +12,7 @@ export type Fault = (request: FakeRequest, answer: ServerResponse) => boolean;
 const encoded = (key: string) => encodeURIComponent(key).replaceAll("%2F", "/");
 
 /**
- * One bucket (`bucket`, path style) in this process that lists in the order of UTF-8 bytes, as S3 does, with
+ * One bucket (`bucket` unless told otherwise, path style) in this process that lists in the order of UTF-8 bytes, as S3 does, with
  * conditions and ranges on GET, and what {@link FakeS3Writes} does. Faults can be put in the way of each request. It
  * checks no signature.
  */
@@ -39,8 +39,10 @@ export class FakeS3 implements FakeObjects {
     });
   });
 
-  static async start(): Promise<FakeS3> {
-    const s3 = new FakeS3();
+  constructor(private readonly bucket = "bucket") {}
+
+  static async start(bucket?: string): Promise<FakeS3> {
+    const s3 = new FakeS3(bucket);
     await new Promise<void>((resolve) => s3.#server.listen(0, "127.0.0.1", resolve));
     return s3;
   }
@@ -106,7 +108,7 @@ export class FakeS3 implements FakeObjects {
     await this.before(request);
     this.#atOnce--;
     if (this.fault(request, answer)) return;
-    if (bucket !== "bucket") sendError(answer, 404, "NoSuchBucket");
+    if (bucket !== this.bucket) sendError(answer, 404, "NoSuchBucket");
     else if (/^(PUT|POST|DELETE)$/.test(request.method)) await this.writes.answer(request, message, answer);
     else if (request.query.has("uploadId"))
       this.writes.listParts(request.query.get("uploadId") as string, answer);

@@ -19,6 +19,7 @@ import { addGlobalOptions } from "./commands/global-options.js";
 import { addMirror } from "./commands/mirror.js";
 import type { Exit } from "./commands/options.js";
 import { addPairs } from "./commands/pairs.js";
+import { addPlan } from "./commands/plan.js";
 import { addReceipt } from "./commands/receipt.js";
 import { addRunEnds, addRuns } from "./commands/runs.js";
 import { addServe } from "./commands/serve.js";
@@ -46,6 +47,7 @@ export function buildProgram(exit: Exit): Command {
   program.commandsGroup("Move files:");
   addCp(program, exit);
   addSync(program, exit);
+  addPlan(program, exit);
   addBisync(program, exit);
   addTemplates(program, exit);
   addSettingsSync(program, exit);

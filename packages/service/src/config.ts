@@ -1,3 +1,4 @@
+import type { PriceTable } from "@drover/producer/prices/price-table";
 import type { S3Settings } from "@drover/producer/runs/request";
 import type { EventSettings } from "./intake/route.js";
 import type { DailyWindow } from "./schedule/window.js";
@@ -32,6 +33,8 @@ export interface ServiceConfig {
   requestsPerSecond: number;
   /** How long the delivery of a webhook is tried, in milliseconds. */
   webhookRetryMs: number;
+  /** What requests and bytes cost; undefined where no limit of costs can be given. */
+  prices: PriceTable | undefined;
   /** Absolute path of Drover's own state. */
   stateDir: string;
   /** Runs of each kind that went well and are kept. */

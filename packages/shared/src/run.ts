@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
+import { runBudgetSchema } from "./run-budget.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
@@ -97,6 +98,8 @@ export const runSpecSchema = z.object({
   deadlineMs: z.number().optional(),
   /** The run is cancelled once so many files failed or were blocked. */
   stopAfterFailures: z.number().optional(),
+  /** The run is cancelled once one of them is used up. */
+  budgets: z.array(runBudgetSchema).optional(),
   /** Whether a fleet's workers carry the files, rather than one process. */
   fleet: z.boolean().default(false),
   /** Whether the run has its own request headers, so that it must not share files with other runs. */
@@ -225,7 +228,10 @@ export interface Run {
   deletionRefused: string;
   /** Why it was cancelled by itself, or "". */
   stoppedBecause: string;
+  /** Sum of the sizes of the files that arrived or were there already. */
   bytes: number;
+  /** Sum of the sizes of the files that were copied; 0 in runs of versions that did not count them. */
+  copiedBytes: number;
   /** How often the run was resumed or retried. */
   generation: number;
 }

@@ -56,4 +56,43 @@ describe("runs over HTTP with limits of their own", () => {
     expect((await service.ask(retry, { method: "POST" })).status).toBe(202);
     expect((await service.ask(`/api/v1/runs/${run.id}?wait=30`)).body).toMatchObject({ copied: 3 });
   });
+
+  it("stop when they have copied so many bytes, or cost so much where the server has prices", async ({
+    serve,
+    work,
+    origin,
+  }) => {
+    const gate = new Gate();
+    const held = origin.route("/held", does.gated(gate, does.file("held")));
+    const urls = ["a", "b"].map((name) => origin.route(`/${name}`, does.file(name.repeat(600))));
+    const prices = work.write({
+      "prices.yaml": "currency: EUR\nprices:\n  - host: '*'\n    egress: 1000000\n",
+    });
+    const own = ["--root", work.at(""), "--allow-address", "127.0.0.1"];
+    const service = await serve([...own, "--prices", prices]);
+    const request = { sources: [held, ...urls] };
+    const bytes = await settled(service, { ...request, to: work.at("bytes"), max_bytes: 1000 });
+    expect(bytes).toMatchObject({
+      state: "cancelled",
+      copied: 2,
+      cancelled: 1,
+      stopped_because: "1,200 bytes were copied, and it was to stop at 1,000 bytes",
+    });
+    const cost = await settled(service, { ...request, to: work.at("cost"), max_cost: 1.2 });
+    expect(cost).toMatchObject({
+      state: "cancelled",
+      copied: 2,
+      stopped_because: "it has cost about 1.20 EUR, and it was to stop at 1.20 EUR",
+    });
+    gate.open();
+  });
+
+  it("are refused where costs are limited and the server knows none", async ({ serve, work }) => {
+    const service = await serve(["--root", work.at("")]);
+    const request = { sources: [work.write({ a: "a" })], to: work.at("out"), max_cost: 1 };
+    const { status, body } = await service.ask("/api/v1/runs", { json: request });
+    expect([status, body.detail]).toEqual([422, expect.stringContaining("this server has none")]);
+    const nothing = { ...request, max_cost: 0 };
+    expect((await service.ask("/api/v1/runs", { json: nothing })).status).toBe(422);
+  });
 });

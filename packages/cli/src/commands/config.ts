@@ -4,6 +4,7 @@ import {
   addSettings,
   NETWORK,
   OUTCOMES_KEPT,
+  PRICES,
   RETENTION,
   S3,
   STATE,
@@ -16,7 +17,16 @@ import type { Exit } from "./options.js";
 
 export function addConfig(program: Command, exit: Exit): void {
   const command = program.command("config").description("print the settings and where they come from");
-  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...WORKER, ...STATE])
+  addSettings(command, [
+    ...TRANSFER,
+    ...PRICES,
+    ...NETWORK,
+    ...S3,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...WORKER,
+    ...STATE,
+  ])
     .option("--json", "as JSON")
     .action(async (flags: { json?: boolean }, command: Command) => {
       exit(config(await settingsOf(command), flags));

@@ -5,6 +5,7 @@ import {
   addSettings,
   NETWORK,
   OUTCOMES_KEPT,
+  PRICES,
   RETENTION,
   S3,
   STATE,
@@ -29,6 +30,7 @@ export function addCp(program: Command, exit: Exit): void {
   const filters = addRunOptions(command);
   addSettings(command, [
     ...TRANSFER.filter((name) => !DESTINATION.includes(name)),
+    ...PRICES,
     ...NETWORK,
     ...S3,
     ...RETENTION,

@@ -48,6 +48,8 @@ export function addRunOptions(command: Command): string[] {
       "cancel what is not done then: a time from now, e.g. 30m or 2h, or a date such as 2026-11-20T15:00:00Z",
     )
     .option("--stop-after-failures <N>", "cancel the rest once so many files failed or were blocked")
+    .option("--max-bytes <SIZE>", "cancel the rest once so many bytes were copied, e.g. 500GB")
+    .option("--max-cost <N>", "cancel the rest once it has cost so much by the table of --prices")
     .option("--label <TEXT>", "what drover runs calls the run")
     .option("--checksum <SOURCE=SHA256>", "expected checksum of a source (repeatable)", collect)
     .option("-n, --dry-run", "say what would be copied and deleted, and why; change nothing")

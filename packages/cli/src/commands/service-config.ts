@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import { readPriceTable } from "@drover/producer/prices/read-price-table";
 import type { ServiceConfig } from "@drover/service/config";
 import { eventSettingsOf } from "@drover/service/intake/settings";
 import { windowText } from "@drover/service/schedule/window";
@@ -43,6 +44,7 @@ export function serviceConfigOf(
     webhookRetryMs: settings.webhookRetryMs,
     events,
     mirrors: mirrorConfigsOf(resolved).map(({ name }) => name),
+    prices: values.prices === undefined ? undefined : readPriceTable(values.prices),
     stateDir: values["state-dir"] as string,
     keepRuns: values["keep-runs"],
     keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },

@@ -46,7 +46,7 @@ export function addServiceSettings(command: Command): void {
   addSettings(command, [
     ...(["concurrency", "drain-deadline", "retries", "timeout", "max-file-size"] as const),
     ...(["s3-bucket", "s3-endpoint", "s3-region", "s3-path-style", "s3-anonymous", "s3-profile"] as const),
-    ...(["ca-file", "client-cert", "client-key"] as const),
+    ...(["ca-file", "client-cert", "client-key", "prices"] as const),
     ...RETENTION,
     ...OUTCOMES_KEPT,
     ...STATE,

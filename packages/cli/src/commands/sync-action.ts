@@ -24,18 +24,14 @@ export async function makeRun(
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
   const { "keep-runs": keepRuns } = resolved.values;
   const { format, statsMs } = displayOf(flags);
-  const request = requestOf(sources, flags, resolved);
-  request.destination.rootMayBeFile = rootMayBeFile;
-  const { planRun } = await import("@drover/producer/runs/plan");
-  const planned = await planRun(request);
   if (flags.delete && flags.detach)
     throw new OptionError(
       "--delete needs the command to stay until everything has arrived: leave --detach out",
     );
-  const { directoriesMeant } = await import("@drover/producer/expand/directories-meant");
-  for (const line of directoriesMeant(planned.spec)) warn(line);
-  const { checkBackup, prepareDestination } = await import("@drover/producer/runs/destination");
-  await checkBackup(planned);
+  const planned = await planOf(sources, flags, resolved, {
+    rootMayBeFile,
+    needsPrices: flags.maxCost !== undefined,
+  });
   if (flags.dryRun) {
     const { showDryRun } = await import("../display/show-dry-run.js");
     return await showDryRun(planned, format, { redis, stateDir });
@@ -45,6 +41,7 @@ export async function makeRun(
     throw new OptionError(`${fleets} needs a fleet: name its Redis with --redis`);
   const { parseHostLimit } = await import("@drover/shared/protocol/host-limits");
   const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
+  const { prepareDestination } = await import("@drover/producer/runs/destination");
   await prepareDestination(planned);
   // Redis starts while the remaining modules are loaded.
   const { openEngine } = await import("@drover/shared/engine");
@@ -71,6 +68,35 @@ export async function makeRun(
   } finally {
     engine.close();
   }
+}
+
+/**
+ * Understands and checks what a command line asks for, and warns of what it may not mean.
+ *
+ * @param how.rootMayBeFile see {@link makeRun}.
+ * @param how.needsPrices whether the price table of the settings is read.
+ * @throws SettingsError for what cannot be.
+ */
+export async function planOf(
+  sources: string[],
+  flags: RunFlags,
+  resolved: Resolved,
+  { rootMayBeFile, needsPrices }: { rootMayBeFile: boolean; needsPrices: boolean },
+): Promise<PlannedRun> {
+  const request = requestOf(sources, flags, resolved);
+  request.destination.rootMayBeFile = rootMayBeFile;
+  const { prices } = resolved.values;
+  if (needsPrices && prices !== undefined) {
+    const { readPriceTable } = await import("@drover/producer/prices/read-price-table");
+    request.terms = { ...request.terms, prices: readPriceTable(prices) };
+  }
+  const { planRun } = await import("@drover/producer/runs/plan");
+  const planned = await planRun(request);
+  const { directoriesMeant } = await import("@drover/producer/expand/directories-meant");
+  for (const line of directoriesMeant(planned.spec)) warn(line);
+  const { checkBackup } = await import("@drover/producer/runs/destination");
+  await checkBackup(planned);
+  return planned;
 }
 
 /** Submits a run to its fleet and prints its id. */

@@ -5,12 +5,14 @@ import {
   addSettings,
   NETWORK,
   OUTCOMES_KEPT,
+  PRICES,
   RETENTION,
   S3,
   STATE,
   settingsOf,
   TRANSFER,
 } from "../settings/flags.js";
+import type { Resolved } from "../settings/settings.js";
 import type { Exit } from "./options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
 import { makeRun } from "./sync-action.js";
@@ -24,21 +26,8 @@ interface SyncFlags extends RunFlags {
 export function addSync(program: Command, exit: Exit): void {
   const command = program
     .command("sync")
-    .description("sync URLs, S3 objects, files and directories to a directory or to S3")
-    .argument("[source...]", SOURCES_HELP)
-    .option("--to <DEST>", "where the files go: a directory, or s3://bucket/prefix");
-  const filters = addRunOptions(command);
-  command
-    .option("--delete", "remove at the destination what directories and prefixes do not have")
-    .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)");
-  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE]).action(
-    async (sources: string[], flags: SyncFlags, command: Command) => {
-      const settings = await settingsOf(command);
-      if (flags.to === undefined) refuseAmbiguous(sources, settings);
-      const resolved = flags.to === undefined ? settings : withDestination(settings, "--to", flags.to);
-      exit(await makeRun(sources, { ...flags, filters }, resolved));
-    },
-  );
+    .description("sync URLs, S3 objects, files and directories to a directory or to S3");
+  addSyncOptions(command, async (sources, flags, resolved) => exit(await makeRun(sources, flags, resolved)));
   groupOptions(command);
   addExamples(command, [
     [
@@ -55,4 +44,32 @@ export function addSync(program: Command, exit: Exit): void {
       "drover sync ./site --to s3://bucket/site --backup-dir s3://bucket/old",
     ],
   ]);
+}
+
+/** Adds the arguments and options of `drover sync`. @param act is called with what was typed. */
+export function addSyncOptions(
+  command: Command,
+  act: (sources: string[], flags: RunFlags, resolved: Resolved) => Promise<void>,
+): void {
+  command
+    .argument("[source...]", SOURCES_HELP)
+    .option("--to <DEST>", "where the files go: a directory, or s3://bucket/prefix");
+  const filters = addRunOptions(command);
+  command
+    .option("--delete", "remove at the destination what directories and prefixes do not have")
+    .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)");
+  addSettings(command, [
+    ...TRANSFER,
+    ...PRICES,
+    ...NETWORK,
+    ...S3,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...STATE,
+  ]).action(async (sources: string[], flags: SyncFlags, command: Command) => {
+    const settings = await settingsOf(command);
+    if (flags.to === undefined) refuseAmbiguous(sources, settings);
+    const resolved = flags.to === undefined ? settings : withDestination(settings, "--to", flags.to);
+    await act(sources, { ...flags, filters }, resolved);
+  });
 }

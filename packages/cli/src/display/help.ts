@@ -33,6 +33,7 @@ const GROUPS: [heading: string, names: string[]][] = [
         "resume",
       ],
       ...["circuit-ttl", "breaker-wait", "deadline", "stop-after-failures", "durability"],
+      ...["max-bytes", "max-cost", "prices"],
       "permissions",
     ],
   ],

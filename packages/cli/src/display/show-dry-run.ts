@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { dryRun } from "@drover/producer/runs/dry-run";
+import { type DryRunResult, dryRun } from "@drover/producer/runs/dry-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
 import { type EngineOptions, openEngine } from "@drover/shared/engine";
 import { EXIT } from "../exit.js";
@@ -23,13 +23,22 @@ export async function showDryRun(planned: PlannedRun, format: Format, state: Eng
   });
   let step = await files.next();
   for (; !step.done; step = await files.next()) output.file(step.value);
-  const { counts, unclear, deletionRefused, incomplete } = step.value;
-  const { root, delete: deletion } = planned.spec;
-  const deleted = deletion ? `, ${counts.delete} deleted` : "";
+  const { counts, unclear } = step.value;
+  const deleted = planned.spec.delete ? `, ${counts.delete} deleted` : "";
   const perhaps = unclear === 0 ? "" : ` (${unclear} of them only if what comes is not what is there)`;
   output.end(
     `${counts.copy} ${counts.copy === 1 ? "file" : "files"} would be copied${perhaps}, ${counts.unchanged} left unchanged${deleted}; nothing was changed`,
   );
+  return dryRunExit(step.value, planned.spec.root);
+}
+
+/**
+ * Says what would go wrong in a run.
+ *
+ * @returns the exit code of the dry run.
+ * @throws ListingError if a source could not be listed completely.
+ */
+export function dryRunExit({ counts, deletionRefused, incomplete }: DryRunResult, root: string): number {
   if (incomplete) throw incomplete;
   const total = counts.copy + counts.unchanged + counts.none;
   if (deletionRefused !== "") reportError(`nothing would be deleted in ${root}: ${deletionRefused}`);

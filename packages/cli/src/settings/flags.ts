@@ -34,6 +34,8 @@ export const TRANSFER: SettingName[] = [
   "permissions",
   "backlog-high-water",
 ];
+/** What requests and bytes cost. */
+export const PRICES: SettingName[] = ["prices"];
 export const S3: SettingName[] = [
   "s3-endpoint",
   "s3-bucket",
@@ -77,6 +79,7 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-region": "NAME",
   "s3-checksums": "when-supported|when-required",
   "s3-profile": "NAME",
+  prices: "FILE",
   "backlog-high-water": "FILES",
   "s3-dest-endpoint": "URL",
   "s3-dest-region": "NAME",

@@ -8,7 +8,15 @@ import { below } from "@drover/shared/storage/registry";
 import { Netrc } from "./netrc.js";
 import { OptionError } from "./option-error.js";
 import { type Resolved, SETTINGS, type Settings } from "./settings.js";
-import { parseAge, parseBinarySize, parseCount, parseInstant, parseMostDeleted } from "./units.js";
+import {
+  parseAge,
+  parseAmount,
+  parseBinarySize,
+  parseBytes,
+  parseCount,
+  parseInstant,
+  parseMostDeleted,
+} from "./units.js";
 
 /** Flags of `drover sync` that are not settings, as typed. */
 export interface RequestFlags {
@@ -32,6 +40,9 @@ export interface RequestFlags {
   /** When the run is cancelled, and after how many failures. */
   deadline?: string;
   stopAfterFailures?: string;
+  /** Bytes and costs at which it is cancelled. */
+  maxBytes?: string;
+  maxCost?: string;
   suffix?: string;
   ignoreTimes?: boolean;
 }
@@ -88,6 +99,8 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       ...(flags.stopAfterFailures === undefined
         ? {}
         : { stopAfterFailures: parseCount("--stop-after-failures", flags.stopAfterFailures) }),
+      ...(flags.maxBytes === undefined ? {} : { maxBytes: parseBytes("--max-bytes", flags.maxBytes) }),
+      ...(flags.maxCost === undefined ? {} : { maxCost: parseAmount("--max-cost", flags.maxCost) }),
       ignoreTimes: flags.ignoreTimes ?? false,
       backlogHighWater: values["backlog-high-water"],
     },

@@ -222,6 +222,11 @@ export const SETTINGS = {
     "metadata",
     "acl: owner and grants of objects without a mode are read from their access lists (a request each)",
   ),
+  prices: setting(
+    path,
+    undefined,
+    "YAML file that says what requests and bytes cost, for drover plan and --max-cost",
+  ),
   "backlog-high-water": setting(
     number(1, 1e9, true),
     200_000,

@@ -1,3 +1,4 @@
+import { parseSize } from "@drover/shared/size";
 import { OptionError } from "./option-error.js";
 
 const SIZES = "BKMGTP";
@@ -105,6 +106,22 @@ export function parseCount(option: string, text: string): number {
   const count = /^\d+$/.test(text.trim()) ? Number(text) : 0;
   if (Number.isSafeInteger(count) && count >= 1) return count;
   throw new OptionError(`${option} must be a whole number of at least 1, not ${JSON.stringify(text)}`);
+}
+
+/** Parses a size such as `500000`, `20MB` or `1.5GiB`. @returns bytes, at least 1. @throws SettingsError */
+export function parseBytes(option: string, text: string): number {
+  const bytes = Math.round(parseSize(text));
+  if (Number.isSafeInteger(bytes) && bytes >= 1) return bytes;
+  throw new OptionError(
+    `${option} must be a size such as 500000, 20MB or 1.5GiB, not ${JSON.stringify(text)}`,
+  );
+}
+
+/** Parses an amount of money above 0. @throws SettingsError */
+export function parseAmount(option: string, text: string): number {
+  const amount = parseDecimal(text);
+  if (amount > 0 && Number.isFinite(amount)) return amount;
+  throw new OptionError(`${option} must be an amount such as 5 or 0.25, not ${JSON.stringify(text)}`);
 }
 
 /** Parses `--max-delete`: `N` files, or `P%` of the files at the destination. @throws SettingsError */

@@ -113,7 +113,8 @@ export class FleetDispatcher {
     if (nowMs - this.#limitsMs < LIMITS_EVERY_MS) return;
     this.#limitsMs = nowMs;
     const mayBeDue = [...this.#runs.values()].filter(
-      ({ spec }) => (spec.deadlineMs ?? Infinity) <= nowMs || spec.stopAfterFailures !== undefined,
+      ({ spec: { deadlineMs = Infinity, stopAfterFailures, budgets } }) =>
+        deadlineMs <= nowMs || stopAfterFailures !== undefined || budgets !== undefined,
     );
     await Promise.all(
       mayBeDue.map(async ({ id }) => {

@@ -16,6 +16,8 @@ export interface Entry {
   asks?: Asked | undefined;
   /** Version at the source if its listing tells; equal to the catalog's if unchanged. */
   version: string | undefined;
+  /** In bytes, if its listing tells. */
+  sizeBytes?: number | undefined;
   /** Why the item cannot be carried. */
   error: TransferError | undefined;
   /** Where the expansion continues after this entry. */

@@ -225,8 +225,9 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   const destination = named.name ?? storage.fileName(text, spec.layout);
   const sha256 = named.sha256 ?? spec.checksums[redacted];
   if (looked.is === "file") {
-    const { version } = looked;
-    yield entry(spec, { source: text, redacted, destination, sha256, version, asks: named.asks }, after);
+    const { version, sizeBytes } = looked;
+    const file = { source: text, redacted, destination, sha256, version, sizeBytes, asks: named.asks };
+    yield entry(spec, file, after);
     return;
   }
   const error =
@@ -256,8 +257,8 @@ async function* expandTree(
       else if (each.is === "failed")
         yield { ...failure(each.location, each.error, cursor), destination: each.name };
       else if (each.is === "file" && isWithin(spec, each.sizeBytes, each.mtimeMs)) {
-        const { location: source, name: destination, version } = each;
-        yield entry(spec, { source, destination, sha256: checksums.get(source), version }, cursor);
+        const { location: source, name: destination, version, sizeBytes } = each;
+        yield entry(spec, { source, destination, sha256: checksums.get(source), version, sizeBytes }, cursor);
       } else yield { passed: true, cursor };
     }
     yield { passed: true, cursor: after };
@@ -286,18 +287,19 @@ interface FoundFile {
   destination: string;
   sha256: string | undefined;
   version: string | undefined;
+  sizeBytes?: number | undefined;
   asks?: Asked | undefined;
 }
 
 /** Makes the entry of a file, with an error if the destination does not allow its name. */
 function entry(spec: RunSpec, file: FoundFile, cursor: Cursor): Entry {
-  const { source, redacted = source, destination, sha256, version, asks } = file;
+  const { source, redacted = source, destination, sha256, version, sizeBytes, asks } = file;
   try {
     destinationOf(spec.root).checkName(destination);
   } catch (error) {
     return { ...failure(source, error as TransferError, cursor), destination };
   }
-  return { source, redacted, destination, sha256, asks, version, error: undefined, cursor };
+  return { source, redacted, destination, sha256, asks, version, sizeBytes, error: undefined, cursor };
 }
 
 function failure(source: string, error: TransferError, cursor: Cursor): Entry {

@@ -6,7 +6,7 @@ import { refusedAsKept } from "@drover/shared/kept-name";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
-import { below, destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
+import { below, destinationOf, openTree, sourceId, storageOf } from "@drover/shared/storage/registry";
 import type { DestinationCheck, Foreseen } from "@drover/shared/storage/storage";
 import type { EntryKind, Tree } from "@drover/shared/storage/tree";
 import { compare } from "../compare/compare.js";
@@ -31,6 +31,10 @@ export interface PlannedFile {
   reason: string;
   /** Whether the run may find it the same: something is there, and only the transfer tells. */
   unclear?: true;
+  /** Whether it is to be copied to where nothing is. */
+  isNew?: true;
+  /** As its listing tells or, if asked for, as the catalog has it from an earlier run. */
+  sizeBytes?: number;
   error?: { class: string; message: string };
 }
 
@@ -46,6 +50,8 @@ export interface DryRunResult {
 }
 
 export interface DryRunOptions {
+  /** Whether the catalog is asked for sizes that no listing tells. Default false. */
+  recallsSizes?: boolean;
   /** Opens the record of earlier syncs; resolves to undefined if there is none. */
   openEngine(): Promise<Engine | undefined>;
   warn(message: string): void;
@@ -71,11 +77,13 @@ export async function* dryRun(
   let unclear = 0;
   try {
     const claims = new Claims(planned);
+    const { recallsSizes = false } = options;
+    const known = { planned, engine, tree, check, foreseer, recallsSizes };
     try {
       for await (const found of batches(planned, options.warn)) {
-        for (const file of await judge(claims.of(found), { planned, engine, tree, check, foreseer })) {
+        for (const file of await judge(claims.of(found), known)) {
           counts[file.action]++;
-          if (file.reason === NEW) added++;
+          if (file.isNew) added++;
           if (file.unclear) unclear++;
           yield file;
         }
@@ -176,19 +184,22 @@ interface Known {
   tree: Tree | undefined;
   check: DestinationCheck | undefined;
   foreseer: Foreseer | undefined;
+  recallsSizes: boolean;
 }
 
 async function judge(
   entries: Entry[],
-  { planned, engine, tree, check, foreseer }: Known,
+  { planned, engine, tree, check, foreseer, recallsSizes }: Known,
 ): Promise<PlannedFile[]> {
   const { spec } = planned;
+  if (recallsSizes && engine && tree)
+    await recallSizes(entries, spec, tree.id, new Catalog(engine.redis, engine.keys));
   const known =
     engine && tree
       ? await compare({ spec, tree, catalog: new Catalog(engine.redis, engine.keys), check }, entries)
       : [];
   const files = entries.map((entry, at) => judgeOne(entry, known[at] !== undefined, spec, tree));
-  const there = files.flatMap(({ action, reason }, at) => (action === "copy" && reason !== NEW ? [at] : []));
+  const there = files.flatMap(({ action, isNew }, at) => (action === "copy" && !isNew ? [at] : []));
   if (!foreseer || there.length === 0) return files;
   const found = await foreseer.foresee(there.map((at) => entries[at] as Entry));
   there.forEach((at, which) => {
@@ -197,9 +208,23 @@ async function judge(
   return files;
 }
 
+/** Gives entries without a size the one that the catalog has from an earlier run. */
+async function recallSizes(entries: Entry[], spec: RunSpec, treeId: string, catalog: Catalog): Promise<void> {
+  const unknown = entries.filter(({ error, sizeBytes }) => !error && sizeBytes === undefined);
+  if (unknown.length === 0) return;
+  const found = await catalog.lookUp(
+    treeId,
+    unknown.map(({ destination }) => destination),
+  );
+  unknown.forEach((entry, at) => {
+    const last = found[at];
+    if (last?.source === sourceId(entry.redacted, spec)) entry.sizeBytes = last.sizeBytes;
+  });
+}
+
 function withForeseen(file: PlannedFile, found: Foreseen | TransferError): PlannedFile {
   if (found instanceof TransferError) return refused(file, found);
-  if (found === "nothing") return { ...file, reason: NEW };
+  if (found === "nothing") return { ...file, reason: NEW, isNew: true };
   if (found === "same") return { ...file, action: "unchanged", reason: "it is there, with the same content" };
   if (found === "other") return file;
   const isAsked = storageOf(file.source ?? "").openPeek === undefined;
@@ -209,7 +234,8 @@ function withForeseen(file: PlannedFile, found: Foreseen | TransferError): Plann
 function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | undefined): PlannedFile {
   const { redacted: source, error } = entry;
   const destination = entry.destination === "" ? "" : below(spec.root, entry.destination);
-  const base = { source, destination };
+  const { sizeBytes } = entry;
+  const base = { source, destination, ...(sizeBytes === undefined ? {} : { sizeBytes }) };
   if (error) return refused(base, error);
   if (isKnown) return { ...base, action: "unchanged", reason: "it is as the last sync left it" };
   const asKept = refusedAsKept(entry.destination, suffixBeside(spec));
@@ -221,7 +247,7 @@ function judgeOne(entry: Entry, isKnown: boolean, spec: RunSpec, tree: Tree | un
     if (!(error instanceof TransferError)) throw error;
     return refused(base, error);
   }
-  if (there === "nothing") return { ...base, action: "copy", reason: NEW };
+  if (there === "nothing") return { ...base, action: "copy", reason: NEW, isNew: true };
   if (there === "unknown")
     return { ...base, action: "copy", reason: "it is not known to be this version there" };
   if (there === "directory" || there === "special") {

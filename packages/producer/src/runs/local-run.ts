@@ -7,6 +7,7 @@ import { Backlog, RunLostError } from "@drover/shared/protocol/backlog";
 import { type HostBreakers, hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import { stopIfDue } from "@drover/shared/protocol/run-limits";
 import type { Run, RunSecrets } from "@drover/shared/run";
+import { spentBudget } from "@drover/shared/run-budget";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { hostOf, openTree } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";
@@ -114,6 +115,10 @@ class LocalCarriage {
   /** Nothing is left to do here, and files have not ended. */
   #waitsForLedger = false;
   #cancelled = false;
+  /** What the run has carried by its budgets, as far as this process knows. */
+  readonly #carried = { files: 0, bytes: 0 };
+  /** Whether Redis has been asked about budgets that seem used up: from then on the poll asks. */
+  #askedAboutBudgets = false;
   #listing: ListingError | undefined;
 
   private readonly engine: Engine;
@@ -195,7 +200,10 @@ class LocalCarriage {
   async #start(): Promise<void> {
     const { run, engine, events, breakers, options } = this;
     const left = run.generation > 0 ? await this.#putBackLeftOver() : [];
-    if (this.#isFirst) events.endedBefore((await engine.ledger.counts(run.id)).settled);
+    const before = await engine.ledger.counts(run.id);
+    this.#carried.files = before.copied + before.failed;
+    this.#carried.bytes = run.copiedBytes;
+    if (this.#isFirst) events.endedBefore(before.settled);
     this.#pool = options.startPool({
       run,
       queue: this.#queueName(run.generation),
@@ -260,8 +268,20 @@ class LocalCarriage {
 
   #onSettled(outcome: Outcome): void {
     if (this.#told.add(outcome.index)) this.events.settled(outcome); // the first outcome is the right one
-    if (!isSuccess(outcome.outcome) && this.run.spec.stopAfterFailures !== undefined) this.#lookForCancel();
+    const hasFailed = !isSuccess(outcome.outcome);
+    if (this.#isSpentBy(outcome) || (hasFailed && this.run.spec.stopAfterFailures !== undefined))
+      this.#lookForCancel();
     this.#leave();
+  }
+
+  /** Counts what ended. @returns true once, when a budget seems used up: the ledger, which decides, is to be asked. */
+  #isSpentBy({ outcome, bytes }: Outcome): boolean {
+    const { budgets } = this.run.spec;
+    if (budgets === undefined || this.#askedAboutBudgets) return false;
+    if (outcome === "copied" || outcome === "failed") this.#carried.files++;
+    if (outcome === "copied") this.#carried.bytes += bytes;
+    this.#askedAboutBudgets = spentBudget(budgets, this.#carried) !== undefined;
+    return this.#askedAboutBudgets;
   }
 
   #onDropped(job: TransferJob): void {
@@ -290,7 +310,8 @@ class LocalCarriage {
 
   async #isCancelled(): Promise<boolean> {
     const { engine, run } = this;
-    const hasLimits = run.spec.deadlineMs !== undefined || run.spec.stopAfterFailures !== undefined;
+    const { deadlineMs, stopAfterFailures, budgets } = run.spec;
+    const hasLimits = deadlineMs !== undefined || stopAfterFailures !== undefined || budgets !== undefined;
     if (hasLimits && (await stopIfDue(engine, run.id)) !== undefined) return true;
     return await engine.ledger.isCancelled(run.id);
   }

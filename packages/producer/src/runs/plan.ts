@@ -15,6 +15,7 @@ import { TRACEPARENT } from "@drover/shared/tracing";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { Listers } from "../expand/listers.js";
+import { bytesBudget, costBudget } from "../prices/budgets.js";
 import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
@@ -103,6 +104,9 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (destination.check && asksForCheck) spec.checkDestination = true;
   if (terms.deadlineMs !== undefined) spec.deadlineMs = checkDeadline(terms.deadlineMs);
   if (terms.stopAfterFailures !== undefined) spec.stopAfterFailures = terms.stopAfterFailures;
+  const { maxBytes, maxCost, prices } = terms;
+  if (maxCost !== undefined && prices === undefined)
+    throw new SettingsError("--max-cost needs a price table: name one with --prices FILE");
   if (terms.userAgent !== undefined) spec.userAgent = terms.userAgent;
   if (terms.streams !== undefined) spec.streams = terms.streams;
   if (terms.bytesPerSecond !== undefined) spec.bytesPerSecond = terms.bytesPerSecond;
@@ -124,6 +128,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const deletion = planDeletion(request, sources, spec);
   const backup = planBackup(request, sources, spec);
   if (backup) spec.backup = backup;
+  const budgets = [
+    ...(maxBytes === undefined ? [] : [bytesBudget(maxBytes)]),
+    ...(maxCost === undefined || prices === undefined ? [] : [costBudget(maxCost, prices, spec)]),
+  ];
+  if (budgets.length > 0) spec.budgets = budgets;
   if (deletion) spec.delete = backup?.dir === undefined ? deletion : { ...deletion, backupDir: backup.dir };
   return {
     spec,

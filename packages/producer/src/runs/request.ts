@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { priceTableSchema } from "../prices/price-table.js";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits in lower case");
 const bytes = z.number().int().nonnegative();
@@ -103,6 +104,12 @@ const termsSchema = z.strictObject({
   deadlineMs: z.number().positive().optional(),
   /** The run is cancelled once so many files failed or were blocked. Default: never. A retry goes on without. */
   stopAfterFailures: z.number().int().positive().optional(),
+  /** The run is cancelled once it has copied so many bytes. Default: never. A retry goes on without. */
+  maxBytes: z.number().int().positive().optional(),
+  /** The run is cancelled once it has cost so much by `prices`. Default: never. A retry goes on without. */
+  maxCost: z.number().positive().optional(),
+  /** What requests and bytes cost. */
+  prices: priceTableSchema.optional(),
   /** Most files that may be registered but not yet settled; beyond it the listing waits. */
   backlogHighWater: z.number().int().positive().default(200_000),
 });

@@ -6,7 +6,8 @@ import { type DecidedStep, decodeDecided, encodeStep } from "@drover/shared/pair
 import { Spool } from "../delete/spool.js";
 import type { PairPlan, PlannedStep } from "../pair/pair-plan.js";
 import type { PairReview } from "../pair/pair-session.js";
-import { MOST_SETTINGS_BYTES, type SettingsCheck, type SettingsIssue } from "./check-settings.js";
+import { MOST_YAML_BYTES } from "../strict-yaml.js";
+import type { SettingsCheck, SettingsIssue } from "./check-settings.js";
 import type { SyncConflict } from "./results.js";
 
 /** The conflicts among the steps of a plan. Only they are asked for the times of their versions. */
@@ -111,7 +112,7 @@ async function checkStep(
   const from = step.decision.to === "local" ? "remote" : "local";
   const stamp = step[from];
   // A stamp begins with the size.
-  if (Number(stamp.slice(0, stamp.indexOf(":"))) > MOST_SETTINGS_BYTES)
+  if (Number(stamp.slice(0, stamp.indexOf(":"))) > MOST_YAML_BYTES)
     return [{ why: "it is larger than 1 MiB" }];
   let bytes: Buffer;
   try {

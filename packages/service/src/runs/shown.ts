@@ -32,7 +32,8 @@ export const runSchema = z
     bytes: count.meta({ description: "Bytes that were copied." }),
     not_deleted_because: z.string().nullable(),
     stopped_because: z.string().nullable().meta({
-      description: "Why it was cancelled by itself: its deadline, or `stop_after_failures`.",
+      description:
+        "Why it was cancelled by itself: its deadline, `stop_after_failures`, `max_bytes` or `max_cost`.",
     }),
   })
   .meta({ id: "Run" });

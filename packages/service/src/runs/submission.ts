@@ -118,6 +118,14 @@ export const submissionSchema = z
       .min(1)
       .optional()
       .meta({ description: "Files that may fail or be blocked before the rest is cancelled." }),
+    max_bytes: bytes
+      .min(1)
+      .optional()
+      .meta({ description: "Bytes that may be copied before the rest is cancelled." }),
+    max_cost: z.number().positive().optional().meta({
+      description:
+        "What may be spent before the rest is cancelled, in the currency of the server's price table. Refused where it has none.",
+    }),
     keep_outcomes: z.int().min(0).max(1_000_000).optional(),
     webhook: webhookRequestSchema.optional().meta({ description: "Told of when the run has ended." }),
   })
@@ -199,6 +207,8 @@ function termsOf(given: Submission, config: ServiceConfig) {
       retries: given.retries ?? config.retries,
       ...(given.deadline === undefined ? {} : { deadlineMs: deadlineOf(given.deadline) }),
       ...(given.stop_after_failures === undefined ? {} : { stopAfterFailures: given.stop_after_failures }),
+      ...(given.max_bytes === undefined ? {} : { maxBytes: given.max_bytes }),
+      ...costLimitOf(given, config),
       timeoutMs: given.timeout === undefined ? config.timeoutMs : given.timeout * 1000,
       ...(given.backoff_factor === undefined ? {} : { backoffFactor: given.backoff_factor }),
       ...(given.max_workers === undefined ? {} : { maxWorkers: given.max_workers }),
@@ -211,6 +221,14 @@ function termsOf(given: Submission, config: ServiceConfig) {
     },
     breaker: { ttlMs, ...(given.breaker_wait === undefined ? {} : { waitMs: given.breaker_wait * 1000 }) },
   };
+}
+
+/** @throws Problem where the server does not know what anything costs. */
+function costLimitOf({ max_cost: maxCost }: Submission, { prices }: ServiceConfig) {
+  if (maxCost === undefined) return {};
+  if (prices === undefined)
+    throw new Problem(422, "max_cost needs a price table, and this server has none: its --prices names one");
+  return { maxCost, prices };
 }
 
 function smaller(one: number | undefined, other: number | undefined): number | undefined {

@@ -28,17 +28,19 @@ export const RUN = {
   cursor: "cursor",
   /** Files that are registered. */
   files: "files",
-  /** Sum of the sizes of the files that were copied. */
+  /** Sum of the sizes of the files that arrived or were there already; and of those that were copied alone. */
   bytes: "bytes",
+  copiedBytes: "copied",
   /** How often it was resumed or retried. */
   generation: "generation",
   /** `1` once all its files are registered. */
   sealed: "sealed",
   /** Why nothing was removed at the destination although it was asked for. */
   deletionRefused: "undeleted",
-  /** When it is cancelled unless it has ended, and after how many failures; absent without such limits. */
+  /** When it is cancelled unless it has ended, after how many failures, and at which budgets (JSON, see run-budget.ts); absent without such limits. */
   deadlineMs: "deadline",
   stopAfterFailures: "stopAfter",
+  budgets: "budgets",
   /** Why it was cancelled by itself. */
   stoppedBecause: "why",
   /** Until when its outcomes are kept for those who follow it. */

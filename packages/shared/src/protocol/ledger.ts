@@ -241,7 +241,7 @@ export class Ledger {
   /**
    * Makes this process the one that works on the run.
    *
-   * @param lifts whether its deadline and its limit of failures hold no more. Default false.
+   * @param lifts whether its deadline, its limit of failures and its budgets hold no more. Default false.
    * @throws SettingsError when another live process has it.
    */
   async take(run: Run, lifts = false): Promise<void> {

@@ -61,6 +61,7 @@ export async function recordRun(
     ...(spec.stopAfterFailures === undefined
       ? {}
       : { [RUN.stopAfterFailures]: String(spec.stopAfterFailures) }),
+    ...(spec.budgets === undefined ? {} : { [RUN.budgets]: JSON.stringify(spec.budgets) }),
     // What nobody is about to follow is not kept in full.
     ...(spec.fleet && !isExpandedByServer ? { [RUN.followedUntilMs]: String(startedMs + FOLLOW_MS) } : {}),
     ...(request === undefined ? {} : { [RUN.idempotency]: request.claim.name }),

@@ -34,6 +34,7 @@ export function readRun(id: string, hash: Record<string, string>): Run | undefin
     deletionRefused: hash[RUN.deletionRefused] ?? "",
     stoppedBecause: hash[RUN.stoppedBecause] ?? "",
     bytes: Number(hash[RUN.bytes] ?? 0),
+    copiedBytes: Number(hash[RUN.copiedBytes] ?? 0),
     generation: Number(hash[RUN.generation] ?? 0),
   };
 }

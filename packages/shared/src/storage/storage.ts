@@ -5,6 +5,7 @@ import type { CatalogEntry } from "../protocol/catalog-entry.js";
 import type { RunSpec } from "../run.js";
 import type { Contents } from "./contents.js";
 import type { HttpClient } from "./http/client.js";
+import type { RequestEstimate } from "./requests.js";
 import type { Source, SourceEntry } from "./source.js";
 import type { Tree, TreeNames } from "./tree.js";
 
@@ -61,6 +62,10 @@ export interface Storage {
   revalidates?(version: string): boolean;
   /** The host (`host:port`) whose breaker and limits apply to a location; "" if there is none. */
   hostOf(location: string, services: Services): string;
+  /** The bucket of a location, by which its service bills. Absent where there are none. */
+  bucketOf?(location: string): string;
+  /** How many requests a run makes here. Absent where it makes none. */
+  readonly requests?: RequestEstimate;
   /** What distinguishes locations of the same text, such as the service. */
   identity(services: Services): string[];
   /** The settings that decide which bytes a location has. Runs that differ in them share no flight. */
@@ -128,8 +133,8 @@ export type Expected = "either" | "file" | "tree";
 
 /** What is at a location. */
 export type Looked =
-  /** A file; `version` if its listing tells. */
-  | { is: "file"; version: string | undefined }
+  /** A file; `version` and size if its listing tells. */
+  | { is: "file"; version: string | undefined; sizeBytes?: number }
   | { is: "tree" }
   | { is: "nothing"; why: string }
   /** Something unreadable, or not a file. */

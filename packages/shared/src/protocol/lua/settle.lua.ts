@@ -58,8 +58,8 @@ local nextFormer = keysBeforeFiles + files * ${FILE_KEYS}
 
 -- Host reports that this call has read, by number; and the epoch of the last success that a breaker got, by its key.
 local reports, successEpochs = {}, {}
--- By key of the run: bytes to add, and what is to be done with its outcomes.
-local runBytes, runKeeping = {}, {}
+-- By key of the run: bytes to add, of all files and of those that were copied; and what is to be done with its outcomes.
+local runBytes, runCopied, runKeeping = {}, {}, {}
 
 -- Keeps an outcome for those who follow the run; without them the newest for those who ask later. What a run left as it
 -- was is of no interest then.
@@ -156,6 +156,7 @@ local function settle(key, arg)
     if outcome ~= 'copied' then redis.call('SETBIT', hasOutcome, index, 1) end
     if failure ~= '' then noteFailure(failures, groups, index, failure) end
     runBytes[run] = (runBytes[run] or 0) + bytes
+    if outcome == 'copied' then runCopied[run] = (runCopied[run] or 0) + bytes end
     if told ~= '' then keepOutcome(run, outcomes, outcome, index, told) end
   end
   if secret ~= '' then
@@ -173,9 +174,13 @@ end
 
 local answers, arg = {}, argsBeforeFiles
 for file = 1, files do answers[file], arg = settle(keysBeforeFiles + (file - 1) * ${FILE_KEYS}, arg) end
-for run, bytes in pairs(runBytes) do
-  if bytes > 0 then redis.call('HINCRBY', run, '${RUN.bytes}', string.format('%.0f', bytes)) end
+local function addBytes(field, bytesByRun)
+  for run, bytes in pairs(bytesByRun) do
+    if bytes > 0 then redis.call('HINCRBY', run, field, string.format('%.0f', bytes)) end
+  end
 end
+addBytes('${RUN.bytes}', runBytes)
+addBytes('${RUN.copiedBytes}', runCopied)
 return answers
 `,
 );

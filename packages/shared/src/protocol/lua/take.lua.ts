@@ -35,7 +35,7 @@ if fleetRun ~= '' then
   redis.call('SADD', active, fleetRun)
 end
 redis.call('HDEL', run, '${RUN.endedMs}', '${RUN.stoppedBecause}')
-if lifts == '1' then redis.call('HDEL', run, '${RUN.deadlineMs}', '${RUN.stopAfterFailures}') end
+if lifts == '1' then redis.call('HDEL', run, '${RUN.deadlineMs}', '${RUN.stopAfterFailures}', '${RUN.budgets}') end
 redis.call('PERSIST', outcomes)
 redis.call('HINCRBY', run, '${RUN.generation}', 1)
 indexRun(id, run, failures, indexes)

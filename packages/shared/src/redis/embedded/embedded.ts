@@ -67,7 +67,7 @@ export async function openEmbedded(options: EmbeddedOptions): Promise<EmbeddedRe
     throw new EmbeddedError("the embedded Redis needs unix sockets: name a Redis with --redis URL");
   }
   const link = new SupervisorLink(prepareStateDir(options.stateDir), {
-    startTimeoutMs: options.startTimeoutMs ?? 15_000,
+    startTimeoutMs: options.startTimeoutMs ?? GREETING_MS,
     idleMs: options.idleMs ?? 60_000,
     onTrouble: options.onTrouble ?? (() => {}),
   });
@@ -78,6 +78,16 @@ export async function openEmbedded(options: EmbeddedOptions): Promise<EmbeddedRe
     },
     close: () => link.close(),
   };
+}
+
+/** Whether the Redis of a state directory runs. Nothing is started, and nothing made. */
+export async function isEmbeddedRunning(stateDir: string): Promise<boolean> {
+  if (process.platform === "win32" || !existsSync(join(stateDir, "redis"))) return false;
+  const path = supervisorSocket(locate(prepareStateDir(stateDir)));
+  if (!existsSync(path)) return false;
+  const greeting = await greet(path, GREETING_MS, false);
+  if (greeting.outcome === "ready") greeting.socket.destroy();
+  return greeting.outcome === "ready";
 }
 
 /**
@@ -102,6 +112,9 @@ export function findRedisServer(env: NodeJS.ProcessEnv = process.env): string | 
 const NO_SERVER =
   "no valkey-server or redis-server found: install one (Debian/Ubuntu: apt-get install redis-server; " +
   "macOS: brew install valkey), or name a Redis with --redis URL";
+
+/** How long a Redis that loads its data may be silent, in milliseconds. */
+const GREETING_MS = 15_000;
 
 const SUPERVISOR = fileURLToPath(new URL("./supervisor.js", import.meta.url));
 

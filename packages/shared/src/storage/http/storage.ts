@@ -23,6 +23,7 @@ export const httpStorage: Storage = {
     }
   },
   hostOf: (location) => originHost(location),
+  requests: { read: { get: 1 } },
   identity: () => [],
   flightTerms: () => undefined,
   /** `name`: the decoded last segment, or `index` if it is empty. `url`: host and path. */

@@ -20,7 +20,7 @@ export class LocalLister implements Lister {
       return { is: "failed", error: fileError(error, `read ${path}`) };
     }
     if (stat.isDirectory()) return { is: "tree" };
-    if (stat.isFile()) return { is: "file", version: localVersion(stat) };
+    if (stat.isFile()) return { is: "file", version: localVersion(stat), sizeBytes: Number(stat.size) };
     const error = new TransferError("unsupported", `${path} is not a regular file`, { permanent: true });
     return { is: "failed", error };
   }

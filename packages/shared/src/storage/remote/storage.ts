@@ -4,6 +4,7 @@ import { redactUrl } from "../../redact.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Storage } from "../storage.js";
 import type { Connect } from "./lister.js";
+import { REMOTE_REQUESTS } from "./requests.js";
 import { joinRemote, urlOf } from "./root.js";
 import { RemoteTree } from "./tree.js";
 
@@ -42,6 +43,7 @@ export function remoteStorage(kind: RemoteKind): Storage {
       throw unread(text);
     },
     hostOf: (location) => hostOfRoot(location),
+    requests: REMOTE_REQUESTS,
     identity: () => [],
     flightTerms: () => undefined,
     fileName: (location) => baseName(location),

@@ -64,7 +64,7 @@ export class S3Lister implements Lister {
         const why = `${location} is an object, and there are others below ${location}/: write ${location}/ for those, or name the object in a list (--from-file)`;
         return { is: "failed", error: new TransferError("unsupported", why, { permanent: true }) };
       }
-      if (object) return { is: "file", version: versionOf(object) };
+      if (object) return { is: "file", version: versionOf(object), sizeBytes: object.sizeBytes };
       if (isPrefix) return { is: "tree" };
       const hint = key.includes("*") ? " (* is a character in a source: --include chooses files)" : "";
       const why = `no such object, and nothing below that prefix${hint}`;

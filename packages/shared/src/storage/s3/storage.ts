@@ -3,6 +3,7 @@ import { baseName, isBelow, safeKey } from "../../paths.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Services, Sources, Storage } from "../storage.js";
 import { parseS3, s3Text } from "./name.js";
+import { S3_REQUESTS } from "./requests.js";
 import { awsEndpoint, destinationService, isAws } from "./service.js";
 import type { S3Spec } from "./spec.js";
 import { S3Tree } from "./tree.js";
@@ -96,6 +97,8 @@ export const s3Storage: Storage = {
     return s3Text(parseS3(`s3://${bucket}${text.slice("s3://".length)}`));
   },
   hostOf: (_location, { s3 }) => originHost(s3?.endpoint ?? awsEndpoint("us-east-1")),
+  bucketOf: (location) => parseS3(location).bucket,
+  requests: S3_REQUESTS,
   identity: ({ s3 }) => [s3?.endpoint ?? ""],
   flightTerms: ({ s3 }) => s3,
   /** `name`: the last part of the key. `url`: bucket and key. */
