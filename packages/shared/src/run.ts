@@ -16,6 +16,8 @@ export const runSpecSchema = z.object({
   directory: z.string(),
   /** Sources of the command line in order, without secrets; paths are absolute. */
   sources: z.array(z.string()),
+  /** Whether `*`, `?`, `[…]` and `{…}` in `s3://` sources and lines of the list choose objects. Default: they are characters. */
+  wildcards: z.literal(true).optional(),
   /** Absolute path of the list of sources; for a pipe, of its copy. */
   list: z.string().optional(),
   /** Size and modification time of the list when the run began. */

@@ -148,10 +148,10 @@ describe("an S3 name without a slash at its end", () => {
   );
 
   itWithFakeS3(
-    "is told to be no pattern where it has a star and nothing is there",
+    "is told to be no pattern where it has a star, nothing is there, and wildcards are off",
     async ({ box, s3, work }) => {
       s3.put("p/a.csv", "a");
-      const args = ["cp", "s3://bucket/p/*.csv", "dst"];
+      const args = ["cp", "s3://bucket/p/*.csv", "dst", "--no-wildcards"];
       const { code, stderr } = await box.run(args, { cwd: work.path, env: s3.env });
       expect([code, stderr]).toEqual([2, expect.stringContaining("* is a character in a source: --include")]);
     },

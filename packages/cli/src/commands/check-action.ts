@@ -6,7 +6,6 @@ import {
 } from "@drover/producer/check/check";
 import { checkCatalog } from "@drover/producer/check/check-catalog";
 import {
-  type CheckTerms,
   type Comparing,
   type PlannedSide,
   planCheck,
@@ -18,8 +17,9 @@ import { storageOf } from "@drover/shared/storage/registry";
 import { CheckReport, type ReportFlags } from "../display/check-report.js";
 import { EXIT } from "../exit.js";
 import { reportError, setVerbosity, warn } from "../output.js";
+import { checkTermsOf } from "../settings/check-terms.js";
 import { OptionError } from "../settings/option-error.js";
-import { type RequestFlags, requestOf } from "../settings/run-request.js";
+import type { RequestFlags } from "../settings/run-request.js";
 import type { Resolved } from "../settings/settings.js";
 import { onStopSignal } from "../signals.js";
 import { knownTree } from "./catalog-actions.js";
@@ -55,7 +55,10 @@ export async function check(
   }
   if (src === undefined || dst === undefined)
     throw new OptionError("name both sides, SRC and DST, or a destination with --catalog");
-  const { source, terms } = termsOf(src, flags, resolved);
+  const {
+    sources: [source = ""],
+    terms,
+  } = checkTermsOf([src], flags, resolved);
   const planned = await planCheck({
     ...{ directory, source, destination: dst, comparing, terms },
     findsExtra: !flags.oneWay,
@@ -73,7 +76,7 @@ async function checkDelivered(
   return await withEngine(resolved.values, async (engine) => {
     const catalog = new Catalog(engine.redis, engine.keys);
     const tree = await knownTree(catalog, given);
-    const { terms } = termsOf(undefined, flags, resolved);
+    const { terms } = checkTermsOf([], flags, resolved);
     const planned = await planDestinationCheck({ ...asked, destination: tree.root, terms });
     const { location, spec } = planned.destination;
     // A local tree is identified by its record, even if its directory is gone.
@@ -87,30 +90,6 @@ async function checkDelivered(
     return await show(report, (signal) => checkCatalog(planned, { engine, tree }, { signal, warn }));
   });
 }
-
-/** The terms of a run with the same flags. @param src as typed; undefined for none. */
-function termsOf(
-  src: string | undefined,
-  flags: CheckFlags,
-  resolved: Resolved,
-): { source: string; terms: CheckTerms } {
-  const { selection, s3 } = requestOf(src === undefined ? [] : [src], flags, resolved);
-  const { patterns = ["*"], filters = [], headers = {} } = selection;
-  const { minSizeBytes, maxSizeBytes, minMtimeMs, maxMtimeMs, sources: [source = ""] = [] } = selection;
-  const { values } = resolved;
-  const terms = {
-    ...{ patterns, filters, headers, minSizeBytes, maxSizeBytes, minMtimeMs, maxMtimeMs },
-    timeoutMs: values.timeout * 1000,
-    retries: values.retries,
-    maxWorkers: values["max-workers"] ?? DEFAULT_WORKERS,
-    userAgent: values["user-agent"],
-    s3: s3 as CheckTerms["s3"],
-  };
-  return { source, terms };
-}
-
-/** Files that are compared at once where no setting says how many. */
-const DEFAULT_WORKERS = 8;
 
 function reportOf(sides: PlannedSide[], flags: CheckFlags): CheckReport {
   const local = sides.filter(({ location }) => storageOf(location).schemes[0] === "file");

@@ -17,7 +17,10 @@ export interface RunFlags extends RequestFlags, DisplayFlags {
   hostLimit?: string[];
 }
 
-export const SOURCES_HELP = "http(s) URLs, s3://bucket/key or prefix, files, file:// URLs, directories";
+export const NO_WILDCARDS_HELP = "take * ? [ { in s3:// sources for characters of the key";
+
+export const SOURCES_HELP =
+  "http(s) URLs, s3://bucket/key, prefix or wildcards, files, file:// URLs, directories";
 
 /**
  * Adds what commands that make a run have in common.
@@ -31,6 +34,7 @@ export function addRunOptions(command: Command): string[] {
       "--from-file <LIST>",
       "sources from a file: source [TAB destination [TAB sha256]], sha256sum, or CSV or TSV with a header; - is stdin",
     )
+    .option("--no-wildcards", NO_WILDCARDS_HELP)
     .option("--base-url <URL>", "where the names of a sha256sum list are fetched from (default: paths)");
   const filters = addFilterOptions(command);
   command

@@ -1,5 +1,6 @@
 import type { FleetRun } from "@drover/producer/runs/fleet-run";
 import type { PlannedRun } from "@drover/producer/runs/plan";
+import type { Engine } from "@drover/shared/engine";
 import { EXIT } from "../exit.js";
 import { detail, reportError, warn } from "../output.js";
 import { OptionError } from "../settings/option-error.js";
@@ -9,17 +10,28 @@ import type { Resolved } from "../settings/settings.js";
 import { displayOf } from "./options.js";
 import type { RunFlags } from "./run-options.js";
 
+/** What a command does besides carrying a run. */
+export interface RunSteps {
+  /** Whether the destination is the name of the file where one file is the only source. Default false. */
+  rootMayBeFile?: boolean;
+  /** Called with each local source before anything is planned, to undo what a killed command has left. */
+  recover?(path: string, warn: (message: string) => void): void;
+  /** Called with the planned run before anything changes. @throws SettingsError */
+  check?(planned: PlannedRun): Promise<void>;
+  /** Called when the run has ended. @returns the exit code of the command. */
+  after?(engine: Engine, planned: PlannedRun, code: number): Promise<number>;
+}
+
 /**
  * Checks all settings before anything changes, then carries the run or submits it to the fleet, and shows it.
  *
- * @param rootMayBeFile whether the destination is the name of the file where one file is the only source.
  * @returns the exit code.
  */
 export async function makeRun(
   sources: string[],
   flags: RunFlags,
   resolved: Resolved,
-  { rootMayBeFile = false } = {},
+  { rootMayBeFile = false, recover, check, after }: RunSteps = {},
 ): Promise<number> {
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
   const { "keep-runs": keepRuns } = resolved.values;
@@ -28,10 +40,12 @@ export async function makeRun(
     throw new OptionError(
       "--delete needs the command to stay until everything has arrived: leave --detach out",
     );
+  if (recover) await recoverAll(sources, recover);
   const planned = await planOf(sources, flags, resolved, {
     rootMayBeFile,
     needsPrices: flags.maxCost !== undefined,
   });
+  await check?.(planned);
   if (flags.dryRun) {
     const { showDryRun } = await import("../display/show-dry-run.js");
     return await showDryRun(planned, format, { redis, stateDir });
@@ -59,12 +73,9 @@ export async function makeRun(
     const options = { startPool: startLocalPool, stateDir, keepRuns, hostLimits, live: isLive(format), warn };
     const handle = await submit(engine, planned, options);
     if (!planned.spec.fleet) detail(`run ${handle.run.id}`); // of a fleet's run the display says it
-    return await showRun(engine, handle, {
-      format,
-      statsMs,
-      title: titleOf(planned),
-      own: ownOptions(resolved),
-    });
+    const title = titleOf(planned);
+    const code = await showRun(engine, handle, { format, statsMs, title, own: ownOptions(resolved) });
+    return after ? await after(engine, planned, code) : code;
   } finally {
     engine.close();
   }
@@ -97,6 +108,12 @@ export async function planOf(
   const { checkBackup } = await import("@drover/producer/runs/destination");
   await checkBackup(planned);
   return planned;
+}
+
+async function recoverAll(sources: string[], recover: NonNullable<RunSteps["recover"]>): Promise<void> {
+  const { parseLocation, storageOf } = await import("@drover/shared/storage/registry");
+  const local = sources.filter((source) => storageOf(source).schemes[0] === "file");
+  for (const source of local) recover(parseLocation(source, { directory: process.cwd() }).text, warn);
 }
 
 /** Submits a run to its fleet and prints its id. */

@@ -22,6 +22,8 @@ import {
 export interface RequestFlags {
   fromFile?: string;
   baseUrl?: string;
+  /** Whether wildcards in `s3://` sources choose objects. Default: they are characters. */
+  wildcards?: boolean;
   pattern?: string[];
   /** `+ glob` or `- glob`, in order. */
   filters?: string[];
@@ -62,6 +64,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
     keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },
     selection: {
       sources: sources.map(named),
+      wildcards: flags.wildcards ?? false,
       ...(flags.fromFile === undefined ? {} : { list: flags.fromFile }),
       ...(flags.baseUrl === undefined ? {} : { baseUrl: named(flags.baseUrl) }),
       patterns: flags.pattern ?? ["*"],

@@ -1,4 +1,4 @@
-import { parseLocation, storageOf } from "@drover/shared/storage/registry";
+import { type Location, storageOf } from "@drover/shared/storage/registry";
 import type { ListedName } from "@drover/shared/storage/storage";
 import type { TreeNames } from "@drover/shared/storage/tree";
 import { listing } from "../expand/expand.js";
@@ -11,11 +11,10 @@ import type { Listers } from "../expand/listers.js";
  * @throws ListingError if it cannot be listed completely.
  */
 export async function* namesOfSource(
-  text: string,
+  { storage, text: location }: Location,
   listers: Listers,
   beginning: string,
 ): AsyncGenerator<ListedName> {
-  const { storage, text: location } = parseLocation(text, { directory: "/" });
   const lister = await listers.of(storage);
   yield* toItsEnd(location, lister.names(location, beginning));
 }

@@ -13,6 +13,7 @@ import { beginningOf } from "../expand/beginning.js";
 import type { Cursor } from "../expand/cursor.js";
 import { Listers } from "../expand/listers.js";
 import { wantedBy } from "../expand/wanted.js";
+import { parseKept } from "../expand/wildcards.js";
 import { SortedSource } from "./extraneous.js";
 import { filesOf, namesOfSource } from "./listings.js";
 import { Spool } from "./spool.js";
@@ -69,7 +70,7 @@ export async function findExtraneous(
   const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({
     source,
-    names: new SortedSource(namesOfSource(source, listers, beginning), wanted),
+    names: new SortedSource(namesOfSource(parseKept(source, spec), listers, beginning), wanted),
   }));
   const before = besides.removed + besides.added;
   let files = before;

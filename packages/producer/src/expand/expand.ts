@@ -17,6 +17,7 @@ import { refusal } from "./list-line.js";
 import { Listers } from "./listers.js";
 import type { Wanted } from "./patterns.js";
 import { wantedBy } from "./wanted.js";
+import { matcherOf, parseKept, parseSource, type Wildcards, wildcardsOf } from "./wildcards.js";
 
 /** Progress of the cursor without a file. */
 export interface Passed {
@@ -101,15 +102,17 @@ async function* sourcesOf(input: ExpandInput): AsyncGenerator<Expandable> {
     };
     startAfter = undefined;
     const after: Cursor = { sources: at + 1, listByte: 0 };
-    const location = parseLocation(input.sources[at] as string, { directory: "/" });
+    const text = input.sources[at] as string;
+    const location = parseKept(text, spec);
+    const { wildcards } = location;
     yield {
       cursor: inside,
-      ...(several ? { named: redactUrl(location.text) } : {}),
-      expand: (listers) =>
-        expandOne(
-          { location, expected: "either", name: spec.destination },
-          { wanted, input, inside, after, listers, logins },
-        ),
+      ...(several ? { named: wildcards ? text : redactUrl(location.text) } : {}),
+      expand: (listers) => {
+        const context = { wanted, input, inside, after, listers, logins };
+        if (wildcards) return expandChosen(wildcards, context);
+        return expandOne({ location, expected: "either", name: spec.destination }, context);
+      },
     };
   }
   if (input.list === undefined) return;
@@ -150,6 +153,8 @@ interface Context {
   listers: Listers;
   /** For URLs of the list. */
   logins: Logins | undefined;
+  /** What the wanted names of a tree begin with. Default: as the patterns of the run say. */
+  beginning?: string;
 }
 
 async function* expandItem({ says, where }: ListItem, context: Context): AsyncGenerator<Entry | Passed> {
@@ -158,21 +163,46 @@ async function* expandItem({ says, where }: ListItem, context: Context): AsyncGe
     return;
   }
   const { source, destination: name, sha256, asks } = says;
+  const { spec } = context.input;
   let location: Location;
   try {
     const complete = context.logins?.addTo(source) ?? source;
-    location = parseLocation(complete, { directory: context.input.spec.directory });
+    const parsing = { directory: spec.directory };
+    const wildcards = spec.wildcards ? wildcardsOf(complete, parsing) : undefined;
+    if (wildcards && (context.inside.after !== undefined || !(await isObject(wildcards.exact, context)))) {
+      if (name === undefined && sha256 === undefined && asks === undefined) {
+        yield* expandChosen(wildcards, context);
+        return;
+      }
+      throw refusal("it has wildcards: a name, a checksum or permissions are of one file");
+    }
+    location = wildcards?.exact ?? (spec.wildcards ? parseSource : parseLocation)(complete, parsing);
   } catch (error) {
     const known = error instanceof TransferError ? error : refusal(messageOf(error));
     yield failure(source, located(known, where), context.after);
     return;
   }
   // A line of a list is one file, unless it says more; runs that began before that was so ask.
-  const expected = context.input.spec.listSyntax === undefined ? "either" : "file";
+  const expected = spec.listSyntax === undefined ? "either" : "file";
   for await (const found of expandOne({ location, expected, name, sha256, asks }, context)) {
     const isItem = !("passed" in found) && found.source === location.text; // files of a directory have names of their own
     yield isItem && found.error ? { ...found, error: located(found.error, where) } : found;
   }
+}
+
+/** Whether a line of a list is the name of an object as it stands: lists are made of names. */
+async function isObject({ storage, text }: Location, { listers }: Context): Promise<boolean> {
+  const lister = await listers.of(storage);
+  const looked = await listing(text, lister.look(text, "file"));
+  return looked.is === "file" && looked.version !== undefined;
+}
+
+/** Yields the files that wildcards choose. */
+async function* expandChosen({ tree, pattern }: Wildcards, context: Context): AsyncGenerator<Entry | Passed> {
+  const { wanted: isOfForm, beginning } = matcherOf(pattern);
+  const lister = await context.listers.of(tree.storage);
+  const wanted = (name: string) => isOfForm(name) && context.wanted(name);
+  yield* expandTree(tree, lister, { ...context, wanted, beginning });
 }
 
 /** The error, with the item of the list in its message. */
@@ -239,11 +269,13 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
 async function* expandTree(
   { text: location }: Location,
   lister: Lister,
-  { wanted, input, inside, after }: Context,
+  context: Context,
 ): AsyncGenerator<Entry | Passed> {
+  const { wanted, input, inside, after } = context;
   const { spec } = input;
+  const beginning = context.beginning ?? beginningOf(spec);
   const checksums = new Map(Object.entries(spec.checksums)); // not an object: V8 would intern every name that is looked up in it
-  const found = lister.list(location, { wanted, beginning: beginningOf(spec), after: inside.after });
+  const found = lister.list(location, { wanted, beginning, after: inside.after });
   let cursor = inside;
   try {
     for (

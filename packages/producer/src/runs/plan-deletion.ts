@@ -1,7 +1,8 @@
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
-import { destinationOf, type Location, storageOf } from "@drover/shared/storage/registry";
+import { destinationOf, storageOf } from "@drover/shared/storage/registry";
+import type { PlannedSource } from "../expand/wildcards.js";
 import type { RunRequest } from "./request.js";
 
 /**
@@ -13,13 +14,18 @@ import type { RunRequest } from "./request.js";
  */
 export function planDeletion(
   request: RunRequest,
-  sources: Location[],
+  sources: PlannedSource[],
   spec: Pick<RunSpec, "root" | "s3" | "s3Destination">,
 ): RunSpec["delete"] {
   const { delete: deletion } = request.destination;
   if (!deletion) return undefined;
   if (request.selection.list !== undefined || request.selection.listText !== undefined)
     throw new SettingsError("--delete needs whole trees: it cannot be used with --from-file");
+  const chosen = sources.find(({ wildcards }) => wildcards);
+  if (chosen)
+    throw new SettingsError(
+      `--delete needs whole prefixes, and ${chosen.wildcards?.exact.text} has wildcards: name ${chosen.text} and choose by --include`,
+    );
   const file = sources.find(({ storage, text }) => !storage.isTree(text));
   if (file)
     throw new SettingsError(

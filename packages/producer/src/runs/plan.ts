@@ -11,10 +11,12 @@ import {
   parseRoot,
   storageOf,
 } from "@drover/shared/storage/registry";
+import type { Expected, Looked } from "@drover/shared/storage/storage";
 import { TRACEPARENT } from "@drover/shared/tracing";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { Listers } from "../expand/listers.js";
+import { escapedText, type PlannedSource, parseSource, textOf } from "../expand/wildcards.js";
 import { bytesBudget, costBudget } from "../prices/budgets.js";
 import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
@@ -52,6 +54,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   let sources = checkSources(request);
   if (limited(limits) && sources.some(({ storage }) => !storage.listsSizes))
     throw new SettingsError(URL_LIMITS);
+  const kept = selection.wildcards ? textOf : ({ text }: Location) => text;
   const list = selection.list === undefined ? undefined : checkList(resolveList(selection.list, directory));
   const baseUrl = checkBaseUrl(request);
   const asksForCheck = destinationOf(root).openCheck !== undefined;
@@ -63,7 +66,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     kind: request.kind,
     root,
     directory,
-    sources: sources.map(({ text }) => redactUrl(text)),
+    sources: sources.map((source) => redactUrl(kept(source))),
+    ...(selection.wildcards ? { wildcards: true } : {}),
     ...(list && "list" in list ? list : {}),
     listIsStdin: list !== undefined && "pipe" in list,
     ...(selection.listText === undefined ? {} : { list: "of the request", listIsStored: true }),
@@ -121,7 +125,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const [only] = !hasList && sources.length === 1 ? sources : [];
   const mayBeFile = destination.rootMayBeFile ? destinationOf(root).asFile(root) : undefined;
   if (destination.delete || (only && mayBeFile)) sources = await resolveTrees(sources, spec);
-  spec.sources = sources.map(({ text }) => redactUrl(text));
+  await refuseNames(sources, spec);
+  spec.sources = sources.map((source) => redactUrl(kept(source)));
   if (only && mayBeFile && !sources.some(isTree))
     Object.assign(spec, { root: mayBeFile.root, destination: mayBeFile.name });
   for (const source of sources) refuseSame(source, spec);
@@ -138,7 +143,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     spec,
     secrets: {
       headers,
-      sources: sources.map(({ text }) => text),
+      sources: sources.map(kept),
       ...(baseUrl === undefined ? {} : { baseUrl }),
       ...(selection.listText === undefined ? {} : { list: selection.listText }),
       ...(list === undefined || selection.logins.length === 0 ? {} : { logins: selection.logins }),
@@ -177,13 +182,16 @@ function limitsOf({ selection }: RunRequest): Limits {
 }
 
 /** The sources without repetitions. Two that would be written to the same destination are refused. */
-function checkSources({ selection, directory, s3, destination }: RunRequest): Location[] {
-  const byText = new Map<string, Location>();
+function checkSources(request: RunRequest): PlannedSource[] {
+  const { selection, destination, directory, s3 } = request;
+  const parse = selection.wildcards ? parseSource : parseLocation;
+  const byText = new Map<string, PlannedSource>();
   const byDestination = new Map<string, string>();
   for (const written of selection.sources) {
-    const source = parseLocation(written, { directory, bucket: s3.bucket });
-    if (byText.has(source.text)) continue;
-    byText.set(source.text, source);
+    const source: PlannedSource = parse(written, { directory, bucket: s3.bucket });
+    const text = textOf(source);
+    if (byText.has(text)) continue;
+    byText.set(text, source);
     if (source.storage.isTree(source.text) !== false) continue; // the listing will tell
     const name = source.storage.fileName(source.text, destination.layout);
     const other = byDestination.get(name);
@@ -209,26 +217,58 @@ function isTree({ storage, text }: Location): boolean {
  * @throws SettingsError if a source is not there, or is both a file and a tree; UnavailableError if a service does not
  *   tell.
  */
-async function resolveTrees(sources: Location[], spec: RunSpec): Promise<Location[]> {
+async function resolveTrees(sources: PlannedSource[], spec: RunSpec): Promise<PlannedSource[]> {
+  return await withListers(spec, async (listers) => {
+    const resolved: PlannedSource[] = [];
+    for (const source of sources) resolved.push(await resolveTree(source, listers));
+    return resolved;
+  });
+}
+
+async function withListers<T>(spec: RunSpec, use: (listers: Listers) => Promise<T>): Promise<T> {
   const { signal } = new AbortController(); // never aborted: Ctrl-C ends the process
   const listers = new Listers({ spec, of: "sources", signal, warn: () => {} });
   try {
-    const resolved: Location[] = [];
-    for (const source of sources) resolved.push(await resolveTree(source, listers));
-    return resolved;
+    return await use(listers);
   } finally {
     await listers.close();
   }
 }
 
-async function resolveTree(source: Location, listers: Listers): Promise<Location> {
-  const { storage, text } = source;
-  if (storage.isTree(text) !== undefined) return source;
+/**
+ * Asks whether sources with wildcards are names of objects as they stand: nobody could tell what is meant.
+ *
+ * @throws SettingsError if one is; UnavailableError if a service does not tell.
+ */
+async function refuseNames(sources: PlannedSource[], spec: RunSpec): Promise<void> {
+  if (!sources.some(({ wildcards }) => wildcards)) return;
+  await withListers(spec, async (listers) => {
+    for (const { wildcards } of sources) {
+      if (!wildcards) continue;
+      const { exact, tree } = wildcards;
+      const looked = await lookAt(exact, "file", listers);
+      // Who may not list gets no version; the listing itself will say so.
+      if (looked.is === "file" && looked.version !== undefined)
+        throw new SettingsError(
+          `${exact.text} has wildcards, and is the name of an object: write ${escapedText(exact.text)} for the object, or choose by ${tree.text} and --include`,
+        );
+    }
+  });
+}
+
+/** @throws UnavailableError if the service does not tell. */
+async function lookAt({ storage, text }: Location, expected: Expected, listers: Listers): Promise<Looked> {
   const lister = await listers.of(storage);
-  const looked = await lister.look(text, "either").catch((error) => {
+  return await lister.look(text, expected).catch((error) => {
     if (!(error instanceof TransferError)) throw error;
     throw new UnavailableError(`cannot look at ${redactUrl(text)}: ${error.message}`);
   });
+}
+
+async function resolveTree(source: PlannedSource, listers: Listers): Promise<PlannedSource> {
+  const { storage, text } = source;
+  if (storage.isTree(text) !== undefined) return source;
+  const looked = await lookAt(source, "either", listers);
   if (looked.is === "failed") throw new SettingsError(looked.error.message);
   if (looked.is === "nothing") throw new SettingsError(`${redactUrl(text)}: ${looked.why}`);
   return looked.is === "tree" ? { storage, text: `${text}/` } : source;

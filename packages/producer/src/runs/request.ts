@@ -11,6 +11,8 @@ const selectionSchema = z.strictObject({
    * directory.
    */
   sources: z.array(z.string()).default([]),
+  /** Whether `*`, `?`, `[…]` and `{…}` in `s3://` sources choose objects. Default: they are characters of a key. */
+  wildcards: z.boolean().default(false),
   /** List of sources in one of the forms of docs/lists.md: path of a file or pipe, or `-` for this process's standard input. */
   list: z.string().optional(),
   /** The list itself, instead of where it is. It is kept in Redis until the run has read it. */

@@ -167,6 +167,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
     },
     selection: {
       sources: given.sources ?? [],
+      wildcards: true,
       ...(listText === undefined ? {} : { listText }),
       ...(given.base_url === undefined ? {} : { baseUrl: given.base_url }),
       patterns: given.patterns ?? ["*"],

@@ -1,5 +1,5 @@
 import { TransferError } from "../errors.js";
-import type { Opened, SourceDigest, SourceEntry } from "./source.js";
+import type { Opened, Source, SourceDigest, SourceEntry } from "./source.js";
 
 /** A checksum of a whole file. */
 export interface KnownDigest {
@@ -41,6 +41,8 @@ export interface Contents {
    * @throws TransferError class `changed` for another version.
    */
   digests(file: FileVersion, signal: AbortSignal): Promise<KnownDigest[]>;
+  /** A file to be read from any place on. */
+  source(name: string, location: string): Source;
   /** Reads a version. @throws TransferError class `changed` for another one, at the end at the latest. */
   read(file: FileVersion, signal: AbortSignal): AsyncGenerator<Uint8Array>;
   close(): Promise<void>;

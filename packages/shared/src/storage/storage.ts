@@ -152,6 +152,8 @@ export type Listed =
       sizeBytes: number;
       mtimeMs: number;
       version: string | undefined;
+      /** As S3 calls it; absent where its listing does not tell. */
+      storageClass?: string;
       mark: string;
     }
   /**
@@ -163,6 +165,9 @@ export type Listed =
   | { is: "skipped"; name: string; location: string; why: string; hides: boolean; mark?: string }
   /** Progress of the listing without a wanted file. */
   | { is: "passed"; mark: string };
+
+/** An item of one level of a tree: also a directory or prefix, whose name has no slash at its end. */
+export type ListedLevel = Listed | { is: "tree"; name: string; location: string };
 
 /** A name in a tree, regardless of filters. */
 export interface ListedName {
@@ -207,6 +212,13 @@ export interface Lister {
    * @throws ListingError, TransferError if it cannot be listed completely.
    */
   names(location: string, beginning?: string): AsyncGenerator<ListedName>;
+  /**
+   * Yields one level of a tree in the byte order of names, with a slash behind those of trees. Absent where only a listing of
+   * the whole tree tells.
+   *
+   * @throws TransferError if it cannot be listed completely.
+   */
+  level?(location: string, wanted: ListOptions["wanted"]): AsyncGenerator<ListedLevel>;
   close(): Promise<void>;
 }
 

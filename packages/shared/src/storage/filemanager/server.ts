@@ -162,8 +162,14 @@ export class FileManagerServer implements FileServer {
     throw this.error(answer);
   }
 
+  async get(name: string, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    const answer = await this.ask(this.#file(name), headers, signal, { method: "GET" });
+    if (answer.status === 401 || answer.status === 403) throw this.error(answer);
+    return answer;
+  }
+
   async read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
-    const answer = await this.ask(this.#file(name), {}, signal, { method: "GET" });
+    const answer = await this.get(name, {}, signal);
     if (answer.status === 200) return bytesOf(answer);
     if (answer.status !== 404) throw this.error(answer);
     dropBody(answer);

@@ -8,7 +8,7 @@ import {
   knownDigest,
   refuseEncoding,
 } from "../contents.js";
-import type { Opened } from "../source.js";
+import type { Opened, Source } from "../source.js";
 import type { ContentsOptions } from "../storage.js";
 import { HttpClient } from "./client.js";
 import { HttpSource } from "./source.js";
@@ -53,6 +53,10 @@ export class HttpContents implements Contents {
     return now?.digests ?? [];
   }
 
+  source(_name: string, location: string): Source {
+    return new HttpSource(this.#http, location, this.options.headers);
+  }
+
   async *read(file: FileVersion, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const opened = await this.#open(file.location, signal);
     yield* chunksOf(
@@ -63,7 +67,7 @@ export class HttpContents implements Contents {
   }
 
   #open(location: string, signal: AbortSignal): Promise<Opened> {
-    return new HttpSource(this.#http, location, this.options.headers).open("", signal);
+    return this.source("", location).open("", signal);
   }
 
   close(): Promise<void> {

@@ -51,7 +51,7 @@ export class HttpSource implements Source {
    * @param headers the user's, for the URL's origin.
    */
   constructor(
-    private readonly client: HttpClient,
+    private readonly client: Pick<HttpClient, "get">,
     private readonly url: string,
     private readonly headers: Headers,
   ) {}

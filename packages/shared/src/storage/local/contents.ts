@@ -1,6 +1,7 @@
 import { type BigIntStats, statSync } from "node:fs";
 import { errnoCode, fileError, TransferError } from "../../errors.js";
 import { type Contents, chunksOf, type FileVersion, type KnownDigest } from "../contents.js";
+import type { Source } from "../source.js";
 import { LocalSource, localVersion } from "./source.js";
 
 /** What local files hold. Links to files are followed, as a listing of sources does. */
@@ -27,6 +28,10 @@ export class LocalContents implements Contents {
 
   async digests(): Promise<KnownDigest[]> {
     return [];
+  }
+
+  source(_name: string, location: string): Source {
+    return new LocalSource(location);
   }
 
   async *read({ location, version }: FileVersion): AsyncGenerator<Uint8Array> {

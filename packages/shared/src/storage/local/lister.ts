@@ -3,9 +3,9 @@ import { relative, sep } from "node:path";
 import { fileError, TransferError } from "../../errors.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
 import { ListingError } from "../listing-error.js";
-import type { Listed, ListedName, Lister, ListOptions, Looked } from "../storage.js";
+import type { Listed, ListedLevel, ListedName, Lister, ListOptions, Looked } from "../storage.js";
 import { localVersion } from "./source.js";
-import { walk } from "./walk.js";
+import { type WalkOptions, walk } from "./walk.js";
 
 /** Lists files and directories. */
 export class LocalLister implements Lister {
@@ -28,7 +28,16 @@ export class LocalLister implements Lister {
   async *list(directory: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
     const destination = rootInside(directory, this.root);
     const isDestination = isInside(directory, this.root);
-    for await (const found of walk(directory, { wanted, destination, isDestination, after })) {
+    for await (const each of this.#listed(directory, { wanted, destination, isDestination, after }))
+      if (each.is !== "tree") yield each;
+  }
+
+  level(directory: string, wanted: ListOptions["wanted"]): AsyncGenerator<ListedLevel> {
+    return this.#listed(directory, { wanted, isLevel: true });
+  }
+
+  async *#listed(directory: string, options: WalkOptions): AsyncGenerator<ListedLevel> {
+    for await (const found of walk(directory, options)) {
       switch (found.is) {
         case "skipped":
           yield {
@@ -47,6 +56,9 @@ export class LocalLister implements Lister {
             error: found.error,
             ...(found.name === "" ? { tree: relative(directory, found.path) } : { mark: found.name }),
           };
+          break;
+        case "directory":
+          yield { is: "tree", name: found.relative, location: found.path };
           break;
         case "file": {
           const { size, mtimeNs } = found.stat;

@@ -14,6 +14,8 @@ export type Found =
   | { is: "skipped"; relative: string; path: string; why: string; hides: boolean }
   /** Anything but a directory, if only names are requested. */
   | { is: "named"; relative: string; kind: Kind }
+  /** A directory that is not entered. */
+  | { is: "directory"; relative: string; path: string }
   /** Progress of the walk without a wanted file. */
   | { is: "passed"; relative: string };
 
@@ -34,6 +36,8 @@ export interface WalkOptions {
   after?: string | undefined;
   /** Whether to yield only names, without a stat of the files. Default false. */
   names?: boolean;
+  /** Whether directories are yielded and not entered. Default false. */
+  isLevel?: boolean;
 }
 
 /**
@@ -61,6 +65,7 @@ async function* walkBelow(
       if (after !== undefined && !after.startsWith(inside) && compareKeys(inside, after) < 0) continue;
       if (below === destination)
         yield { is: "skipped", relative: below, path, why: "it is the destination", hides: true };
+      else if (state.isLevel) yield { is: "directory", relative: below, path };
       else if (isStaging) yield { is: "skipped", relative: below, path, why: STAGING_REASON, hides: true };
       else yield* walkBelow(path, below, state);
       continue;

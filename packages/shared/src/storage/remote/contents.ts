@@ -1,5 +1,7 @@
 import { type Contents, changedSince, type FileVersion, goneSince, type KnownDigest } from "../contents.js";
-import { HttpClient } from "../http/client.js";
+import { type Headers, HttpClient } from "../http/client.js";
+import { HttpSource } from "../http/source.js";
+import type { Source } from "../source.js";
 import type { ContentsOptions } from "../storage.js";
 import type { Connect } from "./lister.js";
 import type { FileServer, RemoteHead } from "./server.js";
@@ -36,6 +38,12 @@ export class RemoteContents implements Contents {
 
   async digests(file: FileVersion, signal: AbortSignal): Promise<KnownDigest[]> {
     return file.digests ?? digestsOf(await this.#sameHead(file, signal));
+  }
+
+  source(name: string): Source {
+    const get = (_url: string, _headers: Headers, extra: Headers, signal: AbortSignal) =>
+      this.#server.get(name, extra, signal);
+    return new HttpSource({ get }, "", {});
   }
 
   /** The version is looked at behind the bytes: a server that changes it without another ETag cannot be told. */

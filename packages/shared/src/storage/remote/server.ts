@@ -1,5 +1,6 @@
 import type { TransferError } from "../../errors.js";
 import type { Permissions } from "../../permissions.js";
+import type { Headers, HttpAnswer } from "../http/client.js";
 
 /** What a server is known to do. */
 export interface ServerNature {
@@ -96,6 +97,8 @@ export interface FileServer {
   move(from: string, to: string, bound: Bound, signal: AbortSignal): Promise<Moved>;
   /** Removes a file. */
   remove(name: string, bound: Bound, signal: AbortSignal): Promise<Removed>;
+  /** Asks for a file with further headers, such as a range. @returns any answer but a refusal of the credentials. */
+  get(name: string, headers: Headers, signal: AbortSignal): Promise<HttpAnswer>;
   /** The bytes of a file; undefined if there is none. */
   read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** Sets permissions. */

@@ -53,6 +53,11 @@ export class S3Client {
     return this.request({ method: "GET", bucket, key, query, headers }, signal);
   }
 
+  /** Sends a GET for the service itself, which lists its buckets. Returns and throws as {@link request} does. */
+  service(query: Record<string, string>, signal: AbortSignal): Promise<HttpAnswer> {
+    return this.request({ method: "GET", bucket: "", key: "", query }, signal);
+  }
+
   /**
    * Sends one request. If the service refuses the credentials and others can be found, it is sent once more with those.
    * Redirects are not followed, because the signature and the session token are for this host alone.
@@ -143,6 +148,7 @@ export class S3Client {
     const encoded = encodeKey(key);
     if (Buffer.byteLength(key) > 1024)
       throw new TransferError("path", "the key is over 1024 bytes", { permanent: true });
+    if (bucket === "") return { origin: `${protocol}//${host}`, host, path: `${this.#basePath}/` };
     // A bucket name that is no DNS label cannot be part of a host name, or no certificate covers it.
     if (this.spec.pathStyle || !/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/.test(bucket)) {
       const path = `${this.#basePath}/${encodeKey(bucket)}/${encoded}`;

@@ -9,6 +9,7 @@ import {
   knownDigest,
 } from "../contents.js";
 import { HttpClient } from "../http/client.js";
+import type { Source } from "../source.js";
 import type { ContentsOptions } from "../storage.js";
 import { S3Client } from "./client.js";
 import { credentialsOf } from "./credentials.js";
@@ -53,6 +54,10 @@ export class S3Contents implements Contents {
     if (!entry) throw goneSince(file.location);
     if (!isVersion(file, entry.strongEtag)) throw changedSince(file.location);
     return [...digestsOf(entry.headers ?? {})].map(knownDigest);
+  }
+
+  source(_name: string, location: string): Source {
+    return this.#source(location);
   }
 
   async *read(file: FileVersion, signal: AbortSignal): AsyncGenerator<Uint8Array> {

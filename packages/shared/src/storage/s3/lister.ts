@@ -1,10 +1,12 @@
 import { TransferError } from "../../errors.js";
 import { baseName, STAGING_NAME, STAGING_REASON, safeKey } from "../../paths.js";
 import { HttpClient } from "../http/client.js";
+import { compareKeys } from "../key-order.js";
 import { ListingError } from "../listing-error.js";
 import type {
   Expected,
   Listed,
+  ListedLevel,
   ListedName,
   ListedRun,
   Lister,
@@ -17,7 +19,7 @@ import { credentialsOf } from "./credentials.js";
 import { listObjects } from "./listing/listing.js";
 import { type ListedObject, objectsOf } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
-import { TokenCheck } from "./listing/token-check.js";
+import { TokenCheck, untrusted } from "./listing/token-check.js";
 import { parseS3, s3Text } from "./name.js";
 import { destinationService } from "./service.js";
 import { s3Version } from "./source.js";
@@ -106,10 +108,7 @@ export class S3Lister implements Lister {
         if (isStaging && isDestination) continue;
         const text = s3Text({ bucket, key });
         if (object.unreadable) {
-          const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, {
-            permanent: true,
-          });
-          yield { is: "failed", name: "", location: text, error };
+          yield unreadable(key, text);
           continue;
         }
         const name = key.slice(prefix.length);
@@ -126,10 +125,44 @@ export class S3Lister implements Lister {
           yield { is: "skipped", name, location: text, why: STAGING_REASON, hides: false, mark: key };
           continue;
         }
-        const { sizeBytes, mtimeMs } = object;
-        yield { is: "file", name, location: text, sizeBytes, mtimeMs, version: versionOf(object), mark: key };
+        yield { is: "file", name, location: text, ...described(object), mark: key };
       }
       if (last !== undefined) yield { is: "passed", mark: last };
+    }
+  }
+
+  async *level(location: string, wanted: ListOptions["wanted"]): AsyncGenerator<ListedLevel> {
+    const { bucket, key } = parseS3(location);
+    const prefix = asPrefix(key);
+    const request = { bucket, prefix, delimiter: "/" };
+    const tokens = new TokenCheck();
+    let last = "";
+    for (let token: string | undefined; ; ) {
+      const page = await this.#listPage(
+        token === undefined ? request : { ...request, token },
+        this.options.signal,
+      );
+      tokens.check(page, token);
+      const found = [
+        ...objectsOf(page, page.objects.keys.length),
+        ...page.prefixes.map((key) => ({ key, isTree: true as const })),
+      ].sort((a, b) => compareKeys(a.key, b.key));
+      for (const each of found) {
+        if (!each.key.startsWith(prefix))
+          throw untrusted(`the key ${JSON.stringify(each.key)} is not below ${prefix}`);
+        if ("isTree" in each && each.key === last) continue; // some services name it on both pages that it is on
+        if (compareKeys(each.key, last) <= 0 && last !== "")
+          throw untrusted(`the key ${JSON.stringify(each.key)} comes after ${JSON.stringify(last)}`);
+        last = each.key;
+        const name = each.key.slice(prefix.length);
+        const text = s3Text({ bucket, key: each.key });
+        if ("isTree" in each) yield { is: "tree", name: name.slice(0, -1), location: text };
+        else if (each.unreadable) yield unreadable(each.key, text);
+        else if (name !== "" && wanted(name))
+          yield { is: "file", name, location: text, ...described(each), mark: each.key };
+      }
+      if (page.next === undefined) return;
+      token = page.next;
     }
   }
 
@@ -174,6 +207,18 @@ export class S3Lister implements Lister {
   async close(): Promise<void> {
     await this.#client?.close();
   }
+}
+
+/** What a listing of files says of an object. */
+function described(object: ListedObject) {
+  const { sizeBytes, mtimeMs, storageClass } = object;
+  const version = versionOf(object);
+  return { sizeBytes, mtimeMs, version, ...(storageClass === undefined ? {} : { storageClass }) };
+}
+
+function unreadable(key: string, location: string): Listed {
+  const error = new TransferError("path", `refused key ${key}: it is not valid UTF-8`, { permanent: true });
+  return { is: "failed", name: "", location, error };
 }
 
 /** Who goes on within a listing knows that a name is a prefix. */

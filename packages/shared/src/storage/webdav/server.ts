@@ -177,9 +177,15 @@ export class WebDavServer implements FileServer {
     throw this.#error(answer);
   }
 
+  async get(name: string, headers: Headers, signal: AbortSignal): Promise<HttpAnswer> {
+    const sent = { "accept-encoding": "identity", ...headers };
+    const answer = await this.#ask(this.#path(name), sent, signal, { method: "GET" });
+    if (answer.status === 401 || answer.status === 403) throw this.#error(answer);
+    return answer;
+  }
+
   async read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
-    const headers = { "accept-encoding": "identity" };
-    const answer = await this.#ask(this.#path(name), headers, signal, { method: "GET" });
+    const answer = await this.get(name, {}, signal);
     if (answer.status === 200) return bytesOf(answer);
     if (answer.status !== 404) throw this.#error(answer);
     dropBody(answer);

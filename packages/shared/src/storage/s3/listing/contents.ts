@@ -7,6 +7,8 @@ export interface ListedObjects {
   mtimesMs: number[];
   /** With their quotes; "" where the service gives none. */
   etags: string[];
+  /** "" where the service gives none. */
+  storageClasses: string[];
 }
 
 const OPEN = Buffer.from("<Contents>");
@@ -15,6 +17,7 @@ const KEY = Buffer.from("Key");
 const SIZE = Buffer.from("Size");
 const MODIFIED = Buffer.from("LastModified");
 const ETAG = Buffer.from("ETag");
+const CLASS = Buffer.from("StorageClass");
 const TIME = Buffer.from("0000-00-00T00:00:00.000Z");
 const [LESS, GREATER, SLASH, SPACE, NEWLINE, ZERO, NINE] = [0x3c, 0x3e, 0x2f, 0x20, 0x0a, 0x30, 0x39];
 
@@ -51,6 +54,7 @@ class Lines {
 // Pages are read one after the other, each in one go.
 const keys = new Lines();
 const etags = new Lines();
+const classes = new Lines();
 
 /**
  * Reads all `<Contents>` of a page. They are nearly all of it, and a general parser costs more than the request.
@@ -60,7 +64,8 @@ const etags = new Lines();
 export function readContents(page: Buffer): { objects: ListedObjects; rest: string } | undefined {
   keys.clear();
   etags.clear();
-  const objects: ListedObjects = { keys: [], sizesBytes: [], mtimesMs: [], etags: [] };
+  classes.clear();
+  const objects: ListedObjects = { keys: [], sizesBytes: [], mtimesMs: [], etags: [], storageClasses: [] };
   let rest = "";
   let at = 0;
   for (let open = page.indexOf(OPEN); open >= 0; open = page.indexOf(OPEN, at)) {
@@ -73,14 +78,14 @@ export function readContents(page: Buffer): { objects: ListedObjects; rest: stri
   rest += page.toString("utf8", at);
   if (rest.includes("<!")) return undefined; // what was read may have been a comment
   if (keys.count === 0) return { objects, rest };
-  const [names, tags] = [keys.split(), etags.split()];
-  if (!names || !tags) return undefined;
-  return { objects: { ...objects, keys: names, etags: tags }, rest };
+  const [names, tags, storageClasses] = [keys.split(), etags.split(), classes.split()];
+  if (!names || !tags || !storageClasses) return undefined;
+  return { objects: { ...objects, keys: names, etags: tags, storageClasses }, rest };
 }
 
-/** @returns where it ends, or -1 where it has not each of the four values once. */
+/** @returns where it ends, or -1 where it has not each of the four values once, and a storage class at most once. */
 function readObject(page: Buffer, start: number, { sizesBytes, mtimesMs }: ListedObjects): number {
-  let [hasKey, hasSize, hasTime, hasEtag] = [false, false, false, false];
+  let [hasKey, hasSize, hasTime, hasEtag, hasClass] = [false, false, false, false, false];
   let at = start;
   for (;;) {
     while ((page[at] as number) <= SPACE) at++;
@@ -115,9 +120,14 @@ function readObject(page: Buffer, start: number, { sizesBytes, mtimesMs }: Liste
       if (hasEtag) return -1;
       hasEtag = true;
       etags.add(page, from, to);
+    } else if (length === CLASS.length && isAt(page, name, CLASS)) {
+      if (hasClass) return -1;
+      hasClass = true;
+      classes.add(page, from, to);
     }
     at += length + 3;
   }
+  if (!hasClass) classes.add(page, at, at);
   return hasKey && hasSize && hasTime && hasEtag && isAt(page, at, CLOSE) ? at + CLOSE.length : -1;
 }
 

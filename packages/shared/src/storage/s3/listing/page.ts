@@ -8,6 +8,8 @@ export interface ListedObject {
   /** With its quotes; "" where the service gives none. */
   etag: string;
   mtimeMs: number;
+  /** Absent where the service gives none. */
+  storageClass?: string;
   /** The key is no UTF-8: what is here of it is good for a message only. */
   unreadable?: true;
 }
@@ -25,7 +27,7 @@ export interface ListedPage {
 
 /** The first `count` objects of a page, one by one. */
 export function objectsOf({ objects, unreadable }: ListedPage, count: number): ListedObject[] {
-  const { keys, sizesBytes, mtimesMs, etags } = objects;
+  const { keys, sizesBytes, mtimesMs, etags, storageClasses } = objects;
   const all: ListedObject[] = [];
   for (let at = 0; at < count; at++) {
     const object: ListedObject = {
@@ -34,6 +36,8 @@ export function objectsOf({ objects, unreadable }: ListedPage, count: number): L
       etag: etags[at] as string,
       mtimeMs: mtimesMs[at] as number,
     };
+    const storageClass = storageClasses[at];
+    if (storageClass) object.storageClass = storageClass;
     if (unreadable.has(at)) object.unreadable = true;
     all.push(object);
   }
@@ -72,7 +76,7 @@ export function parsePage(bytes: Buffer): ListedPage {
 }
 
 function contentsOf(root: XmlElement): ListedObjects {
-  const objects: ListedObjects = { keys: [], sizesBytes: [], mtimesMs: [], etags: [] };
+  const objects: ListedObjects = { keys: [], sizesBytes: [], mtimesMs: [], etags: [], storageClasses: [] };
   for (const child of root.children) {
     if (child.name !== "Contents") continue;
     const key = childText(child, "Key");
@@ -85,6 +89,7 @@ function contentsOf(root: XmlElement): ListedObjects {
     objects.sizesBytes.push(Number(size));
     objects.mtimesMs.push(mtimeMs);
     objects.etags.push(childText(child, "ETag") ?? "");
+    objects.storageClasses.push(childText(child, "StorageClass") ?? "");
   }
   return objects;
 }
