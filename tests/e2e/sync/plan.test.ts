@@ -192,4 +192,27 @@ describe("drover plan", () => {
     expect((await box.run(["sync", ...args], { env })).code).toBe(0);
     expect(countedAt(s3)).toEqual({ list: 6, get: 4 });
   });
+
+  it("knows the runs of a fleet, and leaves its run to nobody", async ({ box, fleet, origin, work }) => {
+    await fleet.worker();
+    const urls = ["a", "b"].map((name) => origin.route(`/${name}`, does.file(name.repeat(500))));
+    const args = [...urls, ...work.into, ...fleet.own];
+    expect((await box.run(["sync", ...args])).code).toBe(0);
+    const asked = origin.requests.length;
+    const prices = ["--prices", work.write({ "prices.yaml": PRICES })];
+    const { code, stdout } = await box.run(["plan", ...args, ...prices, "--max-cost", "1", "--json"]);
+    expect([code, JSON.parse(stdout)]).toMatchObject([
+      0,
+      {
+        files: { copy: 2 },
+        unclear: 2,
+        bytes: 1000,
+        time: { runs: 1, of: "destination" },
+        cost: { requests: 0.004, egress: expect.closeTo(0.4, 9), total: expect.closeTo(0.404, 9) },
+        limits: [{ what: "cost", most: 1, used: expect.closeTo(0.404, 9), fits: true }],
+      },
+    ]);
+    expect(await listRuns(box, fleet.own)).toHaveLength(1);
+    expect(origin.requests.length).toBe(asked);
+  });
 });
