@@ -5,7 +5,7 @@ import { Keys } from "./protocol/keys.js";
 import { Ledger } from "./protocol/ledger.js";
 import { parseAddress, type RedisAddress } from "./redis/address.js";
 import { connect } from "./redis/connect.js";
-import { isEmbeddedRunning, openEmbedded } from "./redis/embedded/embedded.js";
+import { openEmbedded } from "./redis/embedded/embedded.js";
 
 /** A connection to Redis and the ledger in it, for all commands. */
 export interface Engine {
@@ -55,16 +55,6 @@ export async function openEngine({ redis: url, stateDir, namespace }: EngineOpti
       embedded?.close();
     },
   };
-}
-
-/**
- * As {@link openEngine}, but starts nothing.
- *
- * @returns undefined where the embedded Redis of the state directory does not run.
- */
-export async function openRunningEngine(options: EngineOptions): Promise<Engine | undefined> {
-  if (options.redis === undefined && !(await isEmbeddedRunning(options.stateDir))) return undefined;
-  return await openEngine(options);
 }
 
 /** How long the unused embedded Redis stays, from the environment; its default is a minute. */

@@ -13,12 +13,10 @@ export async function plan(sources: string[], flags: RunFlags, resolved: Resolve
   const stateDir = resolved.values["state-dir"] as string;
   const { format } = displayOf(flags);
   const planned = await planOf(sources, flags, resolved, { rootMayBeFile: false, needsPrices: true });
-  const { openRunningEngine } = await import("@drover/shared/engine");
-  const engine = await openRunningEngine({ redis, stateDir });
-  if (!engine && existsSync(join(stateDir, "redis")))
-    warn(
-      "Drover's own Redis does not run, and a plan starts nothing: what it knows of earlier runs is left out (drover runs starts it)",
-    );
+  const { openEngine } = await import("@drover/shared/engine");
+  // A state directory without a Redis knows of no run, so none is started.
+  const isNoted = redis !== undefined || existsSync(join(stateDir, "redis"));
+  const engine = isNoted ? await openEngine({ redis, stateDir }) : undefined;
   try {
     const { estimate } = await import("@drover/producer/runs/estimate");
     const { readPriceTable } = await import("@drover/producer/prices/read-price-table");

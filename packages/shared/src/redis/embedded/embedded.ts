@@ -80,16 +80,6 @@ export async function openEmbedded(options: EmbeddedOptions): Promise<EmbeddedRe
   };
 }
 
-/** Whether the Redis of a state directory runs. Nothing is started, and nothing made. */
-export async function isEmbeddedRunning(stateDir: string): Promise<boolean> {
-  if (process.platform === "win32" || !existsSync(join(stateDir, "redis"))) return false;
-  const path = supervisorSocket(locate(prepareStateDir(stateDir)));
-  if (!existsSync(path)) return false;
-  const greeting = await greet(path, GREETING_MS, false);
-  if (greeting.outcome === "ready") greeting.socket.destroy();
-  return greeting.outcome === "ready";
-}
-
 /**
  * The server to run: `valkey-server` or else `redis-server`, from PATH, then from where packages put it on
  * systems that leave that directory out of PATH.
