@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { describe, expect } from "vitest";
 import type { StartOptions } from "../../harness/drover.js";
 import { FakeS3 } from "../../harness/fake-s3.js";
+import { fileManager } from "../../harness/file-servers.js";
 import { itWithFakeS3 as it, type Work } from "../../harness/fixtures.js";
 
 /** The files below a directory with what they hold; none where it is not there. */
@@ -226,6 +227,30 @@ describe("drover mv", () => {
     expect({ ...files(work, "src"), ...files(work, "dst") }).toEqual(content);
     if (existsSync(work.at("src"))) await box.run(["mv", "src", "dst"], { cwd: work.path });
     expect([files(work, "src"), files(work, "dst")]).toEqual([{}, content]);
+  });
+
+  it("moves to a file server", async ({ box, work }) => {
+    const server = await fileManager.start();
+    try {
+      work.write({ "src/a": "1", "src/b/c": "2" });
+      const { code, stdout } = await box.run(["mv", "src", server.root], { cwd: work.path });
+      expect([code, stdout]).toEqual([0, expect.stringContaining("2 removed at the source")]);
+      expect([existsSync(work.at("src")), readFileSync(join(server.directory, "b/c"), "utf8")]).toEqual([
+        ...[false, "2"],
+      ]);
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it("reads a list twice, and moves what its wildcards choose", async ({ box, s3, work }) => {
+    for (const key of ["p/a", "p/b", "q"]) s3.put(key, key);
+    work.write({ x: "x", list: "s3://bucket/p/*\nx\ts3-x\n" });
+    const options = { cwd: work.path, env: s3.env };
+    const { code, stdout } = await box.run(["mv", "--from-file", "list", "out"], options);
+    expect([code, stdout]).toEqual([0, expect.stringContaining("3 removed at the source")]);
+    expect([files(work, "out"), objects(s3)]).toEqual([{ a: "p/a", b: "p/b", "s3-x": "x" }, { q: "q" }]);
+    expect(existsSync(work.at("x"))).toBe(false);
   });
 
   it("moves by a fleet", { timeout: 60_000 }, async ({ box, fleet, work }) => {

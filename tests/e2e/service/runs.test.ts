@@ -64,6 +64,27 @@ describe("runs over HTTP", () => {
     expect((await service.stop()).code).toBe(0);
   });
 
+  it("take wildcards in sources and lists, and names as files", async ({ serve, work, fake }) => {
+    for (const key of ["p/a.gz", "p/x/b.gz", "p/c.txt", "p/d[1]", "p/d1"]) fake.put(key, key);
+    work.write({ "data/x": "" });
+    const service = await serve(["--root", work.at("data")], fake.env);
+    const there = async (asked: object) => {
+      const run = await service.runToEnd({ to: work.at("data/out"), ...asked });
+      const { body } = await service.ask(`/api/v1/runs/${run.id}/files`);
+      return body.files.map(({ source, outcome }: Record<string, string>) => `${source} ${outcome}`).sort();
+    };
+    expect(await there({ sources: ["s3://bucket/p/*.gz"] })).toEqual([
+      "s3://bucket/p/a.gz copied",
+      "s3://bucket/p/x/b.gz copied",
+    ]);
+    expect(await there({ list: "s3://bucket/p/d*\n" })).toEqual([
+      "s3://bucket/p/d1 copied",
+      "s3://bucket/p/d[1] copied",
+    ]);
+    fake.remove("p/d[1]");
+    expect(await there({ files: [{ source: "s3://bucket/p/d[1]" }] })).toEqual(["s3://bucket/p/d[1] failed"]);
+  });
+
   it("take files with names and checksums of their own, and lists", async ({ serve, work, origin }) => {
     const a = origin.route("/a", does.file("a"));
     const b = `${origin.route("/b", does.file("b"))}?token=SECRET-CANARY`;

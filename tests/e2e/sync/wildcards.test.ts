@@ -67,6 +67,12 @@ describe("wildcards in s3:// sources", () => {
       expect(await cp(box, [source, `b${at}/`], options)).toMatchObject({ code: 0 });
       expect(files(work, `b${at}`)).toEqual(["s*r"]);
     }
+    const wrong = `s3://bucket/odd/s\\*r=${"0".repeat(64)}`;
+    const summed = await cp(box, ["s3://bucket/odd/s\\*r", "d/", "--checksum", wrong], options);
+    expect([summed.code, summed.stdout + summed.stderr]).toEqual([
+      3,
+      expect.stringContaining("wrong checksum"),
+    ]);
     expect(await cp(box, ["s3://bucket/odd/s*r", "c/", "--no-wildcards"], options)).toMatchObject({
       code: 0,
     });

@@ -28,7 +28,10 @@ function read(bytes: Buffer): unknown {
   }
 }
 
-const object = { key: "k", sizeBytes: 3, etag: '"900150983cd24fb0"', mtimeMs: Date.parse(TIME) };
+const object = {
+  ...{ key: "k", sizeBytes: 3, etag: '"900150983cd24fb0"', mtimeMs: Date.parse(TIME) },
+  storageClass: "STANDARD",
+};
 
 describe("a page of a listing", () => {
   test.for<[string, string, object[]]>([
@@ -48,7 +51,7 @@ describe("a page of a listing", () => {
     [
       "another order",
       `<Contents><Size>3</Size><ETag>"900150983cd24fb0"</ETag><LastModified>${TIME}</LastModified><Key>k</Key></Contents>`,
-      [{}],
+      [{ storageClass: undefined }],
     ],
     ["elements within", contents({}, "<Owner><ID>x</ID><Key>not this</Key></Owner><Empty/>"), [{}]],
     ["white space", contents({}).replaceAll("><", ">\n  <"), [{}]],

@@ -6,7 +6,10 @@ const GROUPS: [heading: string, names: string[]][] = [
   ["The dashboard:", ["dashboard", "board-writes", "trusted-proxy", "proxy-user-header", "proxy-scope"]],
   [
     "Sources and destination:",
-    ["to", "from-file", "base-url", "artifact-root", "script-name", "layout", "checksum", "header"],
+    [
+      ...["to", "from-file", "base-url", "wildcards", "artifact-root", "script-name", "layout"],
+      ...["checksum", "header", "recursive", "range"],
+    ],
   ],
   [
     "What is taken of directories and prefixes:",
@@ -37,7 +40,10 @@ const GROUPS: [heading: string, names: string[]][] = [
       "permissions",
     ],
   ],
-  ["What is printed:", ["quiet", "verbose", "stats", "label", "json", "ndjson"]],
+  [
+    "What is printed:",
+    ["long", "human", "summarize", "quiet", "verbose", "stats", "label", "json", "ndjson"],
+  ],
   [
     "Networks and credentials:",
     ["user-agent", "netrc", "bearer-token-file", "ca-file", "client-cert", "client-key", "allow-address"],

@@ -29,7 +29,7 @@ export interface Moved {
 export interface RemoveSourcesOptions {
   engine: Engine;
   signal: AbortSignal;
-  /** Called with what stays, and why; undefined where the run has said why. */
+  /** Called with what stays, and why, unless the run has said that. */
   left(source: string, why: string): void;
 }
 
@@ -77,12 +77,11 @@ export async function removeSources(
     const work = async () => {
       for (const [at, entry] of next) {
         if (signal.aborted) return;
+        const { error, redacted } = entry;
         if (copied[at]) await removeOne(entry);
-        else
-          stays(
-            entry.redacted,
-            entry.error?.message ?? "this version of it was not copied, or its copy is not as it was left",
-          );
+        else if (!error)
+          stays(redacted, "this version of it was not copied, or its copy is not as it was left");
+        else if (error.class !== "not-found") moved.left++; // the run has said why
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));

@@ -312,7 +312,8 @@ function checkChecksums(
   const texts = new Set(sources.map(({ text }) => text));
   const trees = sources.filter(({ storage, text }) => storage.isTree(text) !== false);
   for (const { source, sha256 } of selection.checksums) {
-    const { text } = parseLocation(source, { directory, bucket: s3.bucket });
+    const parse = selection.wildcards ? parseSource : parseLocation;
+    const { text } = parse(source, { directory, bucket: s3.bucket });
     const inside = trees.some((tree) => text.startsWith(`${tree.text.replace(/\/$/, "")}/`));
     if (!texts.has(text) && !inside && selection.list === undefined && selection.listText === undefined)
       throw new SettingsError(`--checksum names ${redactUrl(text)}, which is none of the sources`);

@@ -24,7 +24,7 @@ export const submissionSchema = z
       .optional()
       .meta({
         description:
-          "URLs, `s3://bucket/key`, `s3://bucket/prefix/`, files or directories below the server's roots. More than 1,000 are given as `files` or `list`.",
+          "URLs, `s3://bucket/key`, `s3://bucket/prefix/`, `s3://bucket/2026/*.gz`, files or directories below the server's roots. More than 1,000 are given as `files` or `list`.",
         example: ["https://example.com/data/a.csv"],
       }),
     files: z
@@ -167,7 +167,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
     },
     selection: {
       sources: given.sources ?? [],
-      wildcards: true,
+      wildcards: given.files === undefined, // those are names of single files
       ...(listText === undefined ? {} : { listText }),
       ...(given.base_url === undefined ? {} : { baseUrl: given.base_url }),
       patterns: given.patterns ?? ["*"],
