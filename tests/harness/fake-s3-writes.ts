@@ -155,7 +155,9 @@ export class FakeS3Writes {
 
 function kept(headers: IncomingMessage["headers"]): Record<string, string> {
   const names = Object.keys(headers).filter((name) =>
-    /^(x-amz-meta-|x-amz-checksum-|cache-control$|content-type$)/.test(name),
+    /^(x-amz-meta-|x-amz-checksum-|x-amz-storage-class$|cache-control$|content-(type|language|disposition)$)/.test(
+      name,
+    ),
   );
   return Object.fromEntries(names.map((name) => [name, String(headers[name])]));
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
+import { s3ObjectOptionsSchema } from "./storage/s3/object-options.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
@@ -80,6 +81,10 @@ export const runSpecSchema = z.object({
   s3: s3SpecSchema.optional(),
   /** How an s3:// destination is reached, if its service or credentials differ from the sources'. */
   s3Destination: s3SpecSchema.optional(),
+  /** What the objects of an s3:// destination are to have. Default: what source and service say. */
+  s3Objects: s3ObjectOptionsSchema.optional(),
+  /** Which objects are encrypted with keys of the user, which are among the secrets of the run. Default: none. */
+  s3CustomerKeys: z.array(z.enum(["source", "destination"])).optional(),
   /**
    * Whether objects of an s3:// destination are checked before they count as unchanged. Local files always
    * are.

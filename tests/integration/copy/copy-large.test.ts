@@ -111,7 +111,11 @@ describe("a large file that is replaced while its segments are fetched", () => {
     expect(space.files()).toEqual(["file"]);
   });
 
-  it("takes nothing of a piece that starts elsewhere than requested", async ({ fileWorker, origin, space }) => {
+  it("takes nothing of a piece that starts elsewhere than requested", async ({
+    fileWorker,
+    origin,
+    space,
+  }) => {
     const url = origin.route("/file", does.file(ONE, { bytesPerSecond }), does.wrongContentRange(ONE));
     expect((await fileWorker.through("file", url)).checksum).toBe(SHA_ONE);
     expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);

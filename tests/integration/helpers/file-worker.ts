@@ -15,6 +15,7 @@ import { openTree, storageOf } from "@drover/shared/storage/registry";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
 import { parseS3 } from "@drover/shared/storage/s3/name";
+import type { S3ObjectOptions } from "@drover/shared/storage/s3/object-options";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
@@ -53,6 +54,8 @@ export interface FileWorkerOptions extends Partial<Terms> {
   wrap?: (source: Source) => Source;
   /** Service of an s3:// root and of s3:// sources. */
   s3?: S3Spec;
+  /** What the objects of an s3:// root are to have. */
+  objects?: S3ObjectOptions;
   /** Size in bytes above which objects are copied in parts. */
   mostCopyBytes?: number;
   /** `s3://bucket/prefix` where removed files are kept. */
@@ -95,6 +98,7 @@ export class FileWorker {
       runId,
       wrap,
       s3,
+      objects,
       mostCopyBytes,
       backup,
       open,
@@ -136,7 +140,7 @@ export class FileWorker {
       const destination = new S3Destination({
         ...shared,
         tree,
-        spec: { root, s3 } as RunSpec,
+        spec: { root, s3, ...(objects ? { s3Objects: objects } : {}) } as RunSpec,
         client: s3Client as S3Client,
         ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
         ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),

@@ -6,6 +6,7 @@ import {
   OUTCOMES_KEPT,
   RETENTION,
   S3,
+  S3_OBJECTS,
   STATE,
   settingsOf,
   TRANSFER,
@@ -16,7 +17,16 @@ import type { Exit } from "./options.js";
 
 export function addConfig(program: Command, exit: Exit): void {
   const command = program.command("config").description("print the settings and where they come from");
-  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...WORKER, ...STATE])
+  addSettings(command, [
+    ...TRANSFER,
+    ...NETWORK,
+    ...S3,
+    ...S3_OBJECTS,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...WORKER,
+    ...STATE,
+  ])
     .option("--json", "as JSON")
     .action(async (flags: { json?: boolean }, command: Command) => {
       exit(config(await settingsOf(command), flags));

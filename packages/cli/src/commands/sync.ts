@@ -7,6 +7,7 @@ import {
   OUTCOMES_KEPT,
   RETENTION,
   S3,
+  S3_OBJECTS,
   STATE,
   settingsOf,
   TRANSFER,
@@ -31,14 +32,20 @@ export function addSync(program: Command, exit: Exit): void {
   command
     .option("--delete", "remove at the destination what directories and prefixes do not have")
     .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)");
-  addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE]).action(
-    async (sources: string[], flags: SyncFlags, command: Command) => {
-      const settings = await settingsOf(command);
-      if (flags.to === undefined) refuseAmbiguous(sources, settings);
-      const resolved = flags.to === undefined ? settings : withDestination(settings, "--to", flags.to);
-      exit(await makeRun(sources, { ...flags, filters }, resolved));
-    },
-  );
+  addSettings(command, [
+    ...TRANSFER,
+    ...NETWORK,
+    ...S3,
+    ...S3_OBJECTS,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...STATE,
+  ]).action(async (sources: string[], flags: SyncFlags, command: Command) => {
+    const settings = await settingsOf(command);
+    if (flags.to === undefined) refuseAmbiguous(sources, settings);
+    const resolved = flags.to === undefined ? settings : withDestination(settings, "--to", flags.to);
+    exit(await makeRun(sources, { ...flags, filters }, resolved));
+  });
   groupOptions(command);
   addExamples(command, [
     [

@@ -4,10 +4,11 @@ import type { ServicesRequest } from "@drover/producer/runs/services";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
-import { below } from "@drover/shared/storage/registry";
+import { below, storageOf } from "@drover/shared/storage/registry";
+import type { S3ObjectOptions } from "@drover/shared/storage/s3/object-options";
 import { Netrc } from "./netrc.js";
 import { OptionError } from "./option-error.js";
-import { type Resolved, SETTINGS, type Settings } from "./settings.js";
+import { type Resolved, SETTINGS, type SettingName, type Settings } from "./settings.js";
 import { parseAge, parseBinarySize, parseCount, parseInstant, parseMostDeleted } from "./units.js";
 
 /** Flags of `drover sync` that are not settings, as typed. */
@@ -96,7 +97,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       waitMs: (values["breaker-wait"] ?? values["circuit-ttl"]) * 1000,
     },
     ...(values.permissions === "acl" ? { permissions: "acl" as const } : {}),
-    ...servicesRequestOf(resolved),
+    s3: { ...s3RequestOf(resolved), ...objectsOf(resolved) },
   };
 }
 
@@ -126,6 +127,35 @@ function s3RequestOf({ values, origins }: Resolved): S3Settings {
       profile: values["s3-dest-profile"],
     },
   };
+}
+
+/** The setting of each option of objects. */
+const OBJECT_SETTINGS = {
+  storageClass: "s3-storage-class",
+  sse: "s3-sse",
+  sseKmsKeyId: "s3-sse-kms-key-id",
+  acl: "s3-acl",
+  cacheControl: "s3-cache-control",
+  contentType: "s3-content-type",
+  contentDisposition: "s3-content-disposition",
+  contentEncoding: "s3-content-encoding",
+  contentLanguage: "s3-content-language",
+  metadata: "s3-metadata",
+  tags: "s3-tags",
+  partBytes: "s3-part-size",
+} as const satisfies Record<keyof S3ObjectOptions, SettingName>;
+
+/**
+ * What the objects of the destination are to have. Where that is not in S3, flags alone count, which are refused then:
+ * environment and files are for all commands.
+ */
+function objectsOf({ values, origins }: Resolved): Pick<S3Settings, "objects"> {
+  const isS3 = storageOf(values["artifact-root"]).settings === "s3";
+  const asked = Object.entries(OBJECT_SETTINGS).filter(
+    ([, name]) => values[name] !== undefined && (isS3 || origins[name] === "flag"),
+  );
+  if (asked.length === 0) return {};
+  return { objects: Object.fromEntries(asked.map(([key, name]) => [key, values[name]])) };
 }
 
 /** The destination: a directory or `s3://bucket/prefix`. */

@@ -19,6 +19,7 @@ import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
+import { flagOfObjects, planS3Objects } from "./s3-objects.js";
 import { planServices } from "./services.js";
 
 /** A checked request, ready to submit. */
@@ -91,6 +92,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     fleet,
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
+  const objects = planS3Objects(request.s3, root);
+  if (objects) spec.s3Objects = objects;
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
@@ -150,7 +153,8 @@ function parseRequest(input: RunRequestInput): RunRequest {
   const parsed = runRequestSchema.safeParse(input, { jitless: true });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw new SettingsError(`${issue?.path.join(".") || "the request"}: ${issue?.message}`);
+  const path = issue?.path.join(".") ?? "";
+  throw new SettingsError(`${flagOfObjects(path) ?? (path || "the request")}: ${issue?.message}`);
 }
 
 function limitsOf({ selection }: RunRequest): Limits {

@@ -1,3 +1,4 @@
+import { s3ObjectOptionsSchema } from "@drover/shared/storage/s3/object-options";
 import { z } from "zod";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits in lower case");
@@ -146,6 +147,8 @@ const s3Schema = s3ServiceSchema.extend({
   requesterPays: z.boolean().default(false),
   /** The service of the destination, if it differs. */
   destination: s3ServiceSchema.optional(),
+  /** What the objects of an `s3://` destination are to have. */
+  objects: s3ObjectOptionsSchema.optional(),
 });
 export type S3Settings = z.infer<typeof s3Schema>;
 

@@ -3,7 +3,7 @@ import { newRunId } from "../ids.js";
 import { redactUrl } from "../redact.js";
 import { kindOf, type Run, type RunSecrets, type RunSpec, type WebhookTarget } from "../run.js";
 import { RUN, SECRETS, WEBHOOK } from "./fields.js";
-import { FORMAT, RUN_FORMAT } from "./format.js";
+import { formatOf } from "./format.js";
 import { ClaimLostError, type RequestClaim } from "./idempotency.js";
 import type { Keys } from "./keys.js";
 import { PRODUCER_SILENCE_MS } from "./ledger.js";
@@ -45,7 +45,7 @@ export async function recordRun(
 ): Promise<string> {
   const startedMs = Date.now();
   const ofRun = {
-    [RUN.format]: String(spec.pair ? RUN_FORMAT : FORMAT),
+    [RUN.format]: String(formatOf(spec)),
     [RUN.state]: "running",
     [RUN.owner]: owner,
     [RUN.startedMs]: String(startedMs),

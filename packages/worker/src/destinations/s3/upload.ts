@@ -9,6 +9,8 @@ import type { DestinationObject } from "./object.js";
 
 const MOST_PARTS = 10_000;
 const MIB = 1 << 20;
+/** Parts of a file of unknown size do not grow beyond this: they are held in memory, and hashed in one go. */
+const MOST_GROWN_BYTES = 100 * LEAST_PART_BYTES;
 /** If the size of a file is not known, its parts grow by the least size after so many parts. */
 const GROW_PARTS = 100;
 /** A part is sent so many times in all before the attempt fails. */
@@ -22,10 +24,18 @@ const AGAIN_MS = 500;
  *
  * @param part number, from 1.
  * @param lengthBytes size of the file; undefined if it is not known.
+ * @param leastBytes size that a part has where that makes no more than 10,000 of them.
  */
-export function partBytesOf(part: number, lengthBytes: number | undefined): number {
-  if (lengthBytes === undefined) return LEAST_PART_BYTES * (1 + Math.floor((part - 1) / GROW_PARTS));
-  return Math.max(LEAST_PART_BYTES, Math.ceil(lengthBytes / MOST_PARTS / MIB) * MIB);
+export function partBytesOf(
+  part: number,
+  lengthBytes: number | undefined,
+  leastBytes = LEAST_PART_BYTES,
+): number {
+  if (lengthBytes === undefined) {
+    const grown = leastBytes * (1 + Math.floor((part - 1) / GROW_PARTS));
+    return Math.min(grown, MOST_GROWN_BYTES);
+  }
+  return Math.max(leastBytes, Math.ceil(lengthBytes / MOST_PARTS / MIB) * MIB);
 }
 
 /** Bytes of another object of the service: from `startByte` up to, but not including, `endByte`. */

@@ -1,6 +1,6 @@
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { isOutdated, metadataHeaders } from "@drover/shared/storage/s3/metadata";
+import { isOutdated } from "@drover/shared/storage/s3/metadata";
 import { encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
@@ -80,5 +80,5 @@ export async function withMetadataOf(
   // Archived objects cannot be read, so they cannot be copied.
   if (/^(GLACIER|DEEP_ARCHIVE)$/.test(headers["x-amz-storage-class"] ?? "")) return undefined;
   const condition = await target.conditions.headers("copy", { is: "version", etag });
-  return condition && new MetadataOnly(object, metadataHeaders(entry, sha256, key), etag);
+  return condition && new MetadataOnly(object, target.headersOf(entry, sha256, key), etag);
 }
