@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
+import type { CustomerKeyTexts, S3Keys } from "./storage/s3/customer-key.js";
 import { s3ObjectOptionsSchema } from "./storage/s3/object-options.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
@@ -145,7 +146,10 @@ export const runSpecSchema = z.object({
   readsBelow: z.array(z.string()).optional(),
 });
 
-export type RunSpec = z.infer<typeof runSpecSchema>;
+export type RunSpec = z.infer<typeof runSpecSchema> & {
+  /** Keys of the user that objects are encrypted with: in the process that uses them alone, never stored. */
+  s3Keys?: S3Keys;
+};
 
 /** Which command a run is of. */
 export function kindOf({ kind, whenBusy }: Pick<RunSpec, "kind" | "whenBusy">): "sync" | "fetch" {
@@ -203,6 +207,8 @@ export interface RunSecrets {
   list?: string | undefined;
   /** Users and passwords for URLs in the list, until all of it is submitted. Default: none. */
   logins?: Login[] | undefined;
+  /** Keys that objects are encrypted with. Default: none. */
+  customerKeys?: CustomerKeyTexts | undefined;
   /** Where the end of the run is told of. Default: nowhere. */
   webhook?: WebhookTarget | undefined;
 }

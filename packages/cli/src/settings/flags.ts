@@ -63,6 +63,8 @@ export const S3_OBJECTS: SettingName[] = [
   "s3-tags",
   "s3-part-size",
 ];
+/** Settings of commands that read and write objects which are encrypted with keys of the user. */
+export const S3_KEYS: SettingName[] = ["s3-sse-customer-key-file", "s3-source-sse-customer-key-file"];
 /** Settings of commands that make requests over the network. */
 export const NETWORK: SettingName[] = ["user-agent", "ca-file", "client-cert", "client-key"];
 /** Settings that locate Redis. */
@@ -109,6 +111,8 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-metadata": "KEY=VALUE",
   "s3-tags": "KEY=VALUE",
   "s3-part-size": "SIZE",
+  "s3-sse-customer-key-file": "FILE",
+  "s3-source-sse-customer-key-file": "FILE",
   "state-dir": "DIR",
   redis: "URL",
   cache: "URL",

@@ -11,6 +11,9 @@ import { OptionError } from "./option-error.js";
 import { type Resolved, SETTINGS, type SettingName, type Settings } from "./settings.js";
 import { parseAge, parseBinarySize, parseCount, parseInstant, parseMostDeleted } from "./units.js";
 
+/** Size of a key of SSE-C. */
+const KEY_BYTES = 32;
+
 /** Flags of `drover sync` that are not settings, as typed. */
 export interface RequestFlags {
   fromFile?: string;
@@ -97,7 +100,11 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       waitMs: (values["breaker-wait"] ?? values["circuit-ttl"]) * 1000,
     },
     ...(values.permissions === "acl" ? { permissions: "acl" as const } : {}),
-    s3: { ...s3RequestOf(resolved), ...objectsOf(resolved) },
+    s3: {
+      ...s3RequestOf(resolved),
+      ...objectsOf(resolved),
+      ...keysOf(resolved, sources, flags.fromFile !== undefined),
+    },
   };
 }
 
@@ -156,6 +163,46 @@ function objectsOf({ values, origins }: Resolved): Pick<S3Settings, "objects"> {
   );
   if (asked.length === 0) return {};
   return { objects: Object.fromEntries(asked.map(([key, name]) => [key, values[name]])) };
+}
+
+/**
+ * The keys that objects are encrypted with. A file that only environment or `drover.yaml` names is left out where nothing
+ * could be encrypted with its key: they are for all commands.
+ */
+function keysOf(
+  { values, origins }: Resolved,
+  sources: string[],
+  hasList: boolean,
+): Pick<S3Settings, "customerKeys"> {
+  const isS3 = storageOf(values["artifact-root"]).settings === "s3";
+  const reads = hasList || sources.some((source) => /^s3:/i.test(source));
+  const keyOf = (name: "s3-sse-customer-key-file" | "s3-source-sse-customer-key-file", isUsed: boolean) => {
+    const path = values[name];
+    return path !== undefined && (isUsed || origins[name] === "flag") ? readKey(name, path) : undefined;
+  };
+  const destination = keyOf("s3-sse-customer-key-file", isS3);
+  const source = keyOf("s3-source-sse-customer-key-file", reads);
+  if (source === undefined && destination === undefined) return {};
+  return {
+    customerKeys: {
+      ...(source === undefined ? {} : { source }),
+      ...(destination === undefined ? {} : { destination }),
+    },
+  };
+}
+
+/** @returns the key in base64. @throws SettingsError if the file has none; never with its content. */
+function readKey(name: string, path: string): string {
+  let content: Buffer;
+  try {
+    content = readFileSync(path);
+  } catch (error) {
+    throw new SettingsError(`--${name}: cannot read ${path} (${errnoCode(error)})`);
+  }
+  if (content.length === KEY_BYTES) return content.toString("base64");
+  const text = content.toString("latin1").trim();
+  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return text;
+  throw new SettingsError(`--${name}: ${path} must hold a key of 32 bytes, as it is or in base64`);
 }
 
 /** The destination: a directory or `s3://bucket/prefix`. */

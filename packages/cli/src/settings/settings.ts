@@ -301,6 +301,16 @@ export const SETTINGS = {
     undefined,
     "size of the parts of a large object, 5M to 5G (default: 16M, and more where there would be over 10,000)",
   ),
+  "s3-sse-customer-key-file": setting(
+    path,
+    undefined,
+    "file with the key of 32 bytes that the objects are encrypted with (SSE-C), as it is or in base64",
+  ),
+  "s3-source-sse-customer-key-file": setting(
+    path,
+    undefined,
+    "file with the key that objects of the sources are encrypted with",
+  ),
   concurrency: setting(number(1, 1024, true), 16, "files that a worker carries at once"),
   "drain-deadline": setting(
     seconds(0, 86_400),

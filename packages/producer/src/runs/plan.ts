@@ -19,6 +19,7 @@ import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
+import { planCustomerKeys } from "./s3-keys.js";
 import { flagOfObjects, planS3Objects } from "./s3-objects.js";
 import { planServices } from "./services.js";
 
@@ -117,6 +118,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       written: root,
     }),
   );
+  const customerKeys = planCustomerKeys(request.s3, { spec, sources, hasList });
+  if (customerKeys) {
+    spec.s3CustomerKeys = Object.keys(customerKeys) as (keyof typeof customerKeys)[];
+    spec.ownFlights = fleet;
+  }
   const [only] = !hasList && sources.length === 1 ? sources : [];
   const mayBeFile = destination.rootMayBeFile ? destinationOf(root).asFile(root) : undefined;
   if (destination.delete || (only && mayBeFile)) sources = await resolveTrees(sources, spec);
@@ -136,6 +142,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       ...(baseUrl === undefined ? {} : { baseUrl }),
       ...(selection.listText === undefined ? {} : { list: selection.listText }),
       ...(list === undefined || selection.logins.length === 0 ? {} : { logins: selection.logins }),
+      ...(customerKeys ? { customerKeys } : {}),
     },
     ...(list && "pipe" in list ? list : {}),
   };

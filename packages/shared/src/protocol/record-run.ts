@@ -71,6 +71,9 @@ export async function recordRun(
     ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
     ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
     ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
+    ...(secrets.customerKeys === undefined
+      ? {}
+      : { [SECRETS.customerKeys]: JSON.stringify(secrets.customerKeys) }),
   };
   const [runValues = [], secretValues = [], webhookValues = []] = [
     ofRun,
@@ -112,8 +115,14 @@ function newRun(id: string, fields: Record<string, string>): Run {
 }
 
 /** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */
-function hasSecrets({ headers, sources, baseUrl, list, logins }: RunSecrets): boolean {
+function hasSecrets({ headers, sources, baseUrl, list, logins, customerKeys }: RunSecrets): boolean {
   const locations = baseUrl === undefined ? sources : [...sources, baseUrl];
   const isSecret = locations.some((location) => redactUrl(location) !== location);
-  return isSecret || Object.keys(headers).length > 0 || list !== undefined || logins !== undefined;
+  return (
+    isSecret ||
+    Object.keys(headers).length > 0 ||
+    list !== undefined ||
+    logins !== undefined ||
+    customerKeys !== undefined
+  );
 }

@@ -46,7 +46,7 @@ export interface PartCopy extends PartRequest {
   source: string;
   /** Its bytes to copy: `bytes=FIRST-LAST`. */
   range: string;
-  /** Conditions on the source. */
+  /** Conditions on the source, and what is needed to read it. */
   headers: Headers;
 }
 
@@ -205,13 +205,18 @@ export class S3Bucket {
    * Lets the service copy another of its objects.
    *
    * @param source `/bucket/key`, percent-encoded.
-   * @param headers conditions, metadata with its directive, and the tags that it gets instead of the other object's.
+   * @param headers conditions, what is needed to read the other object, metadata with its directive, and the tags that it gets instead of the other object's.
    * @returns `refused` also if it is the condition on the source that does not hold.
    */
   copy(key: string, source: string, headers: Headers, signal: AbortSignal): Promise<Written> {
     const all: Headers = { ...headers, ...this.place, "x-amz-copy-source": source };
     if (all["x-amz-tagging"] !== undefined) all["x-amz-tagging-directive"] = "REPLACE";
     return this.#copied({ method: "PUT", key, headers: all }, signal);
+  }
+
+  /** What a copy needs besides, to read an object of this bucket. @param headers of that object. */
+  copyHeaders(headers: AnswerHeaders): Headers | undefined {
+    return this.client.copyHeaders(headers);
   }
 
   #placed(headers: Headers): Headers {

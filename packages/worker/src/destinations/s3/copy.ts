@@ -51,7 +51,8 @@ export async function receiveCopy(
       const startByte = at * partBytes;
       const endByte = Math.min(startByte + partBytes, sizeBytes);
       const range = { source: copy.source, startByte, endByte };
-      await upload.copy(at + 1, range, { "x-amz-copy-source-if-match": entry.strongEtag }, signal);
+      const condition = { ...copy.reading, "x-amz-copy-source-if-match": entry.strongEtag };
+      await upload.copy(at + 1, range, condition, signal);
       record.receivedBytes += endByte - startByte;
     }
   };

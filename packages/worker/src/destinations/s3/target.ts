@@ -48,6 +48,10 @@ export class S3Target {
   readonly mostCopyBytes: number;
   /** Whether uploads carry a checksum that the service keeps. */
   readonly checksums: boolean;
+  /** Whether its objects are encrypted with a key of the user: their ETags are no MD5s then. */
+  readonly hasOwnKey: boolean;
+  /** What an upload must have been begun with to be continued, besides its headers. Empty by default. */
+  readonly begunWith: readonly unknown[];
   /** Sizes in bytes of uploaded and of copied parts that the run asks for; undefined if it does not. */
   readonly partBytes: number | undefined;
   readonly copiedPartBytes: number | undefined;
@@ -62,6 +66,9 @@ export class S3Target {
     this.bufferPool = options.bufferPool;
     this.mostCopyBytes = options.mostCopyBytes ?? MOST_COPY_BYTES;
     const { place, content, tagging } = objectHeadersOf(spec.s3Objects);
+    const key = spec.s3Keys?.destination;
+    this.hasOwnKey = key !== undefined;
+    this.begunWith = place || key ? [place, key?.id] : [];
     this.copiedPartBytes = spec.s3Objects?.partBytes;
     this.partBytes = this.copiedPartBytes && Math.min(this.copiedPartBytes, MOST_HELD_BYTES);
     this.#content = content;

@@ -77,7 +77,7 @@ export class S3Upload {
     const { key, target } = this.object;
     const request = { key, uploadId: this.id, part, body: bytes, md5: base64, signal };
     await this.try(part, () => target.bucket.uploadPart(request), signal);
-    if (this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
+    if (target.hasOwnKey || this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
     failpoint("part");
   }
 
@@ -85,7 +85,7 @@ export class S3Upload {
    * Makes a part by copying a range of another object of the service, unless the service has the part. A part that is
    * there is of the same version, because an upload of another version is not continued.
    *
-   * @param headers conditions on the other object.
+   * @param headers conditions on the other object, and what is needed to read it.
    */
   async copy(part: number, range: CopyRange, headers: Headers, signal: AbortSignal): Promise<void> {
     const { key, target } = this.object;

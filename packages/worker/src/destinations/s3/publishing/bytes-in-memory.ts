@@ -44,22 +44,22 @@ export class BytesInMemory extends Publication {
     };
     const written = await target.bucket.put(key, bytes, sha256, headers, lease.signal);
     if (written.is !== "written") return written;
-    const stored = md5Of(written);
+    const stored = this.#md5Of(written);
     if (stored !== undefined && stored !== md5)
       throw new TransferError("checksum", "wrong checksum: the service stored other bytes than were sent");
     return written;
   }
 
   isProvedBy(written: WrittenObject): boolean {
-    return md5Of(written) !== undefined;
+    return this.#md5Of(written) !== undefined;
+  }
+
+  /** MD5 (hexadecimal) in the ETag of an answer; undefined if that ETag is no MD5. */
+  #md5Of({ headers, etag }: WrittenObject): string | undefined {
+    return this.object.target.hasOwnKey ? undefined : etagMd5({ ...headers, etag });
   }
 
   override release(): void {
     this.giveBack();
   }
-}
-
-/** MD5 (hexadecimal) in the ETag of an answer; undefined if that ETag is no MD5. */
-function md5Of({ headers, etag }: WrittenObject): string | undefined {
-  return etagMd5({ ...headers, etag });
 }

@@ -43,6 +43,7 @@ export class ServerSideCopy extends Publication {
     const headers = {
       ...metadata,
       ...(copy.tagging === undefined ? {} : { "x-amz-tagging": copy.tagging }),
+      ...copy.reading,
       "x-amz-copy-source-if-match": etag,
       ...condition,
     };
