@@ -103,6 +103,7 @@ log file = $home/\$name.log
 admin socket = $home/run/\$name.\$pid.asok
 [client.rgw]
 rgw frontends = beast endpoint=$rgw_listen
+rgw crypt require ssl = false
 CONF
 
 background() {
@@ -118,6 +119,15 @@ osd=$(cat /proc/sys/kernel/random/uuid)
 timeout 60 ceph osd new "$osd" >/dev/null 2>&1 || give_up "the monitor does not answer"
 ceph-osd -i 0 --mkfs --osd-uuid "$osd" >>"$home/out.log" 2>&1 || give_up "the store cannot be made"
 background ceph-osd -i 0
+timeout 60 radosgw-admin -n client.rgw user create --uid=drover --display-name=drover \
+  --access-key=DROVERTEST --secret=DROVERTESTSECRET >/dev/null 2>&1 || give_up "no user can be made"
+# A storage class beside the usual one.
+cold=(--placement-id default-placement --storage-class STANDARD_IA)
+{
+  timeout 60 radosgw-admin -n client.rgw zonegroup placement add --rgw-zonegroup default "${cold[@]}" &&
+    timeout 60 radosgw-admin -n client.rgw zone placement add --rgw-zone default "${cold[@]}" \
+      --data-pool default.rgw.cold.data
+} >>"$home/out.log" 2>&1 || give_up "no storage class can be made"
 background radosgw -n client.rgw
 endpoint=http://127.0.0.1:${rgw_listen##*:}
 for _ in $(seq 600); do
@@ -126,8 +136,6 @@ for _ in $(seq 600); do
   sleep 0.1
 done
 curl -fs "$endpoint/" >/dev/null || give_up "the gateway does not answer"
-timeout 60 radosgw-admin -n client.rgw user create --uid=drover --display-name=drover \
-  --access-key=DROVERTEST --secret=DROVERTESTSECRET >/dev/null 2>&1 || give_up "no user can be made"
 
 status=0
 DROVER_TEST_S3_ENDPOINT=$endpoint DROVER_TEST_S3_KEY=DROVERTEST DROVER_TEST_S3_SECRET=DROVERTESTSECRET "$@" || status=$?

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type FakeObjects, type FakeRequest, sendError } from "./fake-s3-answers.js";
+import { encryption, etagOf, refusal, withoutEncryption } from "./fake-s3-keys.js";
 
 const md5 = (bytes: Buffer) => createHash("md5").update(bytes).digest();
 
@@ -55,9 +56,16 @@ export class FakeS3Writes {
     const source = this.#source(request, answer);
     if (source === null) return undefined;
     const replace = source === undefined || headers["x-amz-metadata-directive"] === "REPLACE";
-    this.s3.put(request.key, source?.content ?? body, replace ? kept(headers) : source.headers);
+    const bytes = source?.content ?? body;
+    const own = encryption(headers);
+    const refused = refusal(own, headers);
+    if (refused) return sendError(answer, refused.status, refused.code);
+    const etagged = Object.keys(own).length > 0 ? { etag: `"${etagOf(bytes, own)}"` } : {};
+    const rest = replace ? kept(headers) : withoutEncryption(source.headers);
+    this.s3.put(request.key, bytes, { ...rest, ...own, ...etagged });
     if (this.after(request, answer)) return undefined;
     const etag = this.s3.stored(request.key)?.etag as string;
+    for (const [name, value] of Object.entries(own)) answer.setHeader(name, value);
     if (source) return answer.end(`<CopyObjectResult><ETag>${etag}</ETag></CopyObjectResult>`);
     return answer.writeHead(200, { etag }).end();
   }
@@ -80,6 +88,11 @@ export class FakeS3Writes {
     const path = decodeURIComponent((named.split("?")[0] as string).replaceAll("+", " "));
     const source = this.s3.stored(path.replace(/^\/bucket\//, ""));
     const wanted = headers["x-amz-copy-source-if-match"];
+    const refused = source && refusal(source.headers, headers, "copied key");
+    if (refused) {
+      sendError(answer, refused.status, refused.code);
+      return null;
+    }
     if (source && (wanted === undefined || wanted === source.etag)) return source;
     sendError(answer, source ? 412 : 404, source ? "PreconditionFailed" : "NoSuchKey");
     return null;
@@ -87,18 +100,21 @@ export class FakeS3Writes {
 
   #create({ key, headers }: FakeRequest, answer: ServerResponse): void {
     const id = `upload-${++this.#ids}`;
-    this.uploads.set(id, { key, headers: kept(headers), parts: new Map(), started: new Date() });
+    const all = { ...kept(headers), ...encryption(headers) };
+    this.uploads.set(id, { key, headers: all, parts: new Map(), started: new Date() });
     answer.end(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`);
   }
 
   #part(request: FakeRequest, upload: FakeUpload, body: Buffer, answer: ServerResponse): unknown {
+    const refused = refusal(upload.headers, request.headers);
+    if (refused) return sendError(answer, refused.status, refused.code);
     const source = this.#source(request, answer);
     if (source === null) return undefined;
     const range = /^bytes=(\d+)-(\d+)$/.exec(String(request.headers["x-amz-copy-source-range"] ?? ""));
     const bytes = source ? source.content.subarray(Number(range?.[1]), Number(range?.[2]) + 1) : body;
     upload.parts.set(Number(request.query.get("partNumber")), bytes);
     if (this.after(request, answer)) return undefined;
-    const etag = `"${md5(bytes).toString("hex")}"`;
+    const etag = `"${etagOf(bytes, upload.headers)}"`;
     if (source) return answer.end(`<CopyPartResult><ETag>${etag}</ETag></CopyPartResult>`);
     return answer.writeHead(200, { etag }).end();
   }
@@ -115,7 +131,7 @@ export class FakeS3Writes {
       const number = /<PartNumber>(\d+)<\/PartNumber>/.exec(part)?.[1];
       const etag = /<ETag>&quot;([^&]*)&quot;<\/ETag>/.exec(part)?.[1];
       const bytes = upload.parts.get(Number(number));
-      return bytes && md5(bytes).toString("hex") === etag ? bytes : undefined;
+      return bytes && etagOf(bytes, upload.headers) === etag ? bytes : undefined;
     });
     if (parts.length === 0 || parts.includes(undefined)) return sendError(answer, 400, "InvalidPart");
     if (this.#refused(request)) return sendError(answer, 412, "PreconditionFailed");
@@ -134,7 +150,7 @@ export class FakeS3Writes {
     if (!upload) return sendError(answer, 404, "NoSuchUpload");
     const parts = [...upload.parts].map(
       ([number, bytes]) =>
-        `<Part><PartNumber>${number}</PartNumber><ETag>&quot;${md5(bytes).toString("hex")}&quot;</ETag><Size>${bytes.length}</Size></Part>`,
+        `<Part><PartNumber>${number}</PartNumber><ETag>&quot;${etagOf(bytes, upload.headers)}&quot;</ETag><Size>${bytes.length}</Size></Part>`,
     );
     return answer.end(
       `<ListPartsResult><IsTruncated>false</IsTruncated>${parts.sort().join("")}</ListPartsResult>`,
@@ -155,7 +171,9 @@ export class FakeS3Writes {
 
 function kept(headers: IncomingMessage["headers"]): Record<string, string> {
   const names = Object.keys(headers).filter((name) =>
-    /^(x-amz-meta-|x-amz-checksum-|cache-control$|content-type$)/.test(name),
+    /^(x-amz-meta-|x-amz-checksum-|x-amz-storage-class$|cache-control$|content-(type|language|disposition)$)/.test(
+      name,
+    ),
   );
   return Object.fromEntries(names.map((name) => [name, String(headers[name])]));
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type FakeObjects, type FakeRequest, type Stored, sendError } from "./fake-s3-answers.js";
+import { refusal } from "./fake-s3-keys.js";
 import { FakeS3Writes } from "./fake-s3-writes.js";
 
 export { type FakeRequest, type Stored, sendError } from "./fake-s3-answers.js";
@@ -170,6 +171,8 @@ export class FakeS3 implements FakeObjects {
     const id = query.get("versionId");
     const stored = id === null ? this.#objects.get(key) : this.versions?.get(id);
     if (!stored) return sendError(answer, 404, "NoSuchKey");
+    const refused = refusal(stored.headers, headers);
+    if (refused) return sendError(answer, refused.status, refused.code);
     const { content, etag } = stored;
     answer.setHeader("last-modified", stored.modified.toUTCString());
     answer.setHeader("etag", etag);

@@ -1,9 +1,10 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import {
   CreateBucketCommand,
   DeleteBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
+  GetObjectTaggingCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
@@ -157,12 +158,36 @@ export class TestS3 {
     }
   }
 
-  /** What the service keeps with an object. */
-  async head(key: string) {
-    const { ContentType, ContentEncoding, CacheControl, Metadata } = await this.#client.send(
-      new HeadObjectCommand({ Bucket: this.bucket, Key: key }),
+  /**
+   * What the service keeps with an object.
+   *
+   * @param customerKey that it is encrypted with. Default: with none.
+   */
+  async head(key: string, customerKey?: Buffer) {
+    const sseC = customerKey && {
+      SSECustomerAlgorithm: "AES256",
+      SSECustomerKey: customerKey.toString("base64"),
+      SSECustomerKeyMD5: createHash("md5").update(customerKey).digest("base64"),
+    };
+    const told = await this.#client.send(
+      new HeadObjectCommand({ Bucket: this.bucket, Key: key, ...(sseC ?? {}) }),
     );
-    return { type: ContentType, encoding: ContentEncoding, cacheControl: CacheControl, metadata: Metadata };
+    return {
+      type: told.ContentType,
+      encoding: told.ContentEncoding,
+      cacheControl: told.CacheControl,
+      disposition: told.ContentDisposition,
+      language: told.ContentLanguage,
+      metadata: told.Metadata,
+      storageClass: told.StorageClass,
+    };
+  }
+
+  async tags(key: string): Promise<Record<string, string>> {
+    const { TagSet = [] } = await this.#client.send(
+      new GetObjectTaggingCommand({ Bucket: this.bucket, Key: key }),
+    );
+    return Object.fromEntries(TagSet.map(({ Key = "", Value = "" }) => [Key, Value]));
   }
 
   /** Keys of up to 1,000 objects. */

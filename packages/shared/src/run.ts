@@ -2,6 +2,8 @@ import { z } from "zod";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
 import { runBudgetSchema } from "./run-budget.js";
+import type { CustomerKeyTexts, S3Keys } from "./storage/s3/customer-key.js";
+import { s3ObjectOptionsSchema } from "./storage/s3/object-options.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
@@ -83,6 +85,10 @@ export const runSpecSchema = z.object({
   s3: s3SpecSchema.optional(),
   /** How an s3:// destination is reached, if its service or credentials differ from the sources'. */
   s3Destination: s3SpecSchema.optional(),
+  /** What the objects of an s3:// destination are to have. Default: what source and service say. */
+  s3Objects: s3ObjectOptionsSchema.optional(),
+  /** Which objects are encrypted with keys of the user, which are among the secrets of the run. Default: none. */
+  s3CustomerKeys: z.array(z.enum(["source", "destination"])).optional(),
   /**
    * Whether objects of an s3:// destination are checked before they count as unchanged. Local files always
    * are.
@@ -145,7 +151,10 @@ export const runSpecSchema = z.object({
   readsBelow: z.array(z.string()).optional(),
 });
 
-export type RunSpec = z.infer<typeof runSpecSchema>;
+export type RunSpec = z.infer<typeof runSpecSchema> & {
+  /** Keys of the user that objects are encrypted with: in the process that uses them alone, never stored. */
+  s3Keys?: S3Keys;
+};
 
 /** Which command a run is of. */
 export function kindOf({ kind, whenBusy }: Pick<RunSpec, "kind" | "whenBusy">): "sync" | "fetch" {
@@ -203,6 +212,8 @@ export interface RunSecrets {
   list?: string | undefined;
   /** Users and passwords for URLs in the list, until all of it is submitted. Default: none. */
   logins?: Login[] | undefined;
+  /** Keys that objects are encrypted with. Default: none. */
+  customerKeys?: CustomerKeyTexts | undefined;
   /** Where the end of the run is told of. Default: nowhere. */
   webhook?: WebhookTarget | undefined;
 }

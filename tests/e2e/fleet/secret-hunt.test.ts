@@ -12,7 +12,7 @@ import {
   ProcessWatch,
   redisContents,
 } from "../../harness/canaries.js";
-import { sha256 } from "../../harness/content.js";
+import { pattern, sha256, toBuffer } from "../../harness/content.js";
 import { type DroverProcess, filesBelow, type Result, Sandbox } from "../../harness/drover.js";
 import { FakeS3, sendError } from "../../harness/fake-s3.js";
 import { FaultOrigin, refusedUrl } from "../../harness/fault-origin.js";
@@ -252,6 +252,55 @@ describe("wherever a user puts a secret, nobody but the server sees it", () => {
         const seen = [...hunt.watch.seen].join("\n");
         for (const program of hasProc ? [/supervisor\.js/, /-server/] : []) expect(seen).toMatch(program);
       }
+      hunt.expectNothing();
+    },
+  );
+
+  it.for(["own", "fleet"] as const)(
+    "be it a key that objects are encrypted with (%s)",
+    { timeout: 240_000 },
+    async (kind, { hunt: start }) => {
+      const hunt = await start(kind);
+      const { work, s3, flags } = hunt;
+      const keyOf = (name: string) => Buffer.from(`${CANARY}-${name}`.padEnd(32, "."));
+      work.write({
+        "raw.key": keyOf("raw"),
+        "text.key": `${keyOf("raw").toString("base64")}\n`,
+        "other.key": keyOf("other"),
+        "bad.key": `${CANARY} is too short`,
+        "in/a": "a",
+        "in/large": toBuffer(pattern(17 << 20)),
+      });
+      const quick = ["--retries", "1", "--verbose"];
+      const closing = ["--s3-sse-customer-key-file", work.at("raw.key"), ...quick];
+      const up = ["sync", work.at("in"), "--to", "s3://bucket/k", ...closing];
+      // The fleet's worker writes to a directory alone, so that the objects come from this process.
+      expect((await hunt.run(up)).code).toBe(0);
+      expect((await hunt.run([...up, "--check-destination", "--json"])).stdout).toMatch(/"unchanged"/);
+      expect((await hunt.run([...up, "--dry-run"])).code).toBe(0);
+      const opening = (file: string) => ["--s3-source-sse-customer-key-file", work.at(file), ...quick];
+      const down = (...more: string[]) => ["sync", "s3://bucket/k/", ...work.into, ...more, ...flags];
+      expect((await hunt.run(down(...opening("text.key")))).code).toBe(0);
+      expect(readFileSync(work.to("a"), "utf8")).toBe("a");
+      const check = ["check", work.at("in"), "s3://bucket/k/", "--download"];
+      expect((await hunt.run([...check, ...closing.slice(0, 2)])).code).toBe(0);
+      work.write({ "in/a": "b" });
+      expect((await hunt.run(up)).code).toBe(0);
+      const wrong = await hunt.run(down(...opening("other.key")));
+      expect(wrong.code).toBe(1);
+      expect(wrong.stdout + wrong.stderr).toMatch(/access denied/);
+      expect((await hunt.run(down(...opening("bad.key")))).code).toBe(2);
+      expect((await hunt.run(down("--s3-sse-customer-key-file", work.at("raw.key")))).code).toBe(2);
+      const redis = await hunt.redis();
+      const [latest] = await hunt.retell();
+      await hunt.run(["retry", latest?.run ?? "", ...flags]);
+      const contents = await redisContents(redis);
+      redis.disconnect();
+      const found = contents.filter(({ text }) => canariesIn(text).length > 0).map(({ key }) => key);
+      expect(found.length).toBeGreaterThan(0);
+      expect(found.filter((key) => !SECRETS_KEY.test(key))).toEqual([]);
+      for (const { key, headers } of s3.requests)
+        expect(canariesIn(key + String(headers["user-agent"]))).toEqual([]);
       hunt.expectNothing();
     },
   );

@@ -14,7 +14,9 @@ import type { LocalTree } from "@drover/shared/storage/local/tree";
 import { openTree, storageOf } from "@drover/shared/storage/registry";
 import { S3Client } from "@drover/shared/storage/s3/client";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
+import type { CustomerKey, S3Keys } from "@drover/shared/storage/s3/customer-key";
 import { parseS3 } from "@drover/shared/storage/s3/name";
+import type { S3ObjectOptions } from "@drover/shared/storage/s3/object-options";
 import type { S3Spec } from "@drover/shared/storage/s3/spec";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Source } from "@drover/shared/storage/source";
@@ -53,6 +55,10 @@ export interface FileWorkerOptions extends Partial<Terms> {
   wrap?: (source: Source) => Source;
   /** Service of an s3:// root and of s3:// sources. */
   s3?: S3Spec;
+  /** What the objects of an s3:// root are to have. */
+  objects?: S3ObjectOptions;
+  /** Keys that the objects of sources and of the root are encrypted with. */
+  keysOf?: S3Keys;
   /** Size in bytes above which objects are copied in parts. */
   mostCopyBytes?: number;
   /** `s3://bucket/prefix` where removed files are kept. */
@@ -95,6 +101,8 @@ export class FileWorker {
       runId,
       wrap,
       s3,
+      objects,
+      keysOf = {},
       mostCopyBytes,
       backup,
       open,
@@ -103,9 +111,12 @@ export class FileWorker {
     const member = new Member(redis, keys, owner);
     const timeoutMs = over.timeoutMs ?? 10_000;
     const client = new HttpClient({ timeoutMs, connections: 16 });
-    const s3Client = s3 && new S3Client(client, s3, async () => ({ accessKeyId: "A", secretAccessKey: "S" }));
+    const clientOf = (key: CustomerKey | undefined) =>
+      s3 && new S3Client(client, s3, async () => ({ accessKeyId: "A", secretAccessKey: "S" }), key);
+    const s3Client = clientOf(keysOf.destination);
+    const readingClient = clientOf(keysOf.source);
     const sources: Record<string, (location: string) => Source> = {
-      s3: (location) => new S3CopySource(s3Client as S3Client, parseS3(location)),
+      s3: (location) => new S3CopySource(readingClient as S3Client, parseS3(location)),
       local: (location) => new LocalSource(location),
       http: (location) => new HttpSource(client, location, headers),
     };
@@ -136,7 +147,7 @@ export class FileWorker {
       const destination = new S3Destination({
         ...shared,
         tree,
-        spec: { root, s3 } as RunSpec,
+        spec: { root, s3, s3Keys: keysOf, ...(objects ? { s3Objects: objects } : {}) } as RunSpec,
         client: s3Client as S3Client,
         ...(mostCopyBytes === undefined ? {} : { mostCopyBytes }),
         ...(backup === undefined ? {} : { backup: new S3Tree(backup, s3 as S3Spec) }),

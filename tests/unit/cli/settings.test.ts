@@ -2,7 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { OptionError } from "@drover/cli/settings/option-error";
+import { requestOf } from "@drover/cli/settings/run-request";
 import { resolveSettings, SETTINGS, showSettings, unknownVariables } from "@drover/cli/settings/settings";
+import { planRun } from "@drover/producer/runs/plan";
 import { SettingsError } from "@drover/shared/errors";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
@@ -366,5 +368,64 @@ describe("drover config", () => {
     expect(by.retries).toMatchObject({ origin: "flag", value: "3", place: "" });
     expect(by.bwlimit).toMatchObject({ value: "2000 bytes" });
     expect(by["max-file-size"]).toMatchObject({ origin: "default", value: "(none)" });
+  });
+});
+
+describe("what objects are to have", () => {
+  test("takes pairs from repeated flags, from lines of a variable, and from a list in a file", async () => {
+    const flags = { "s3-metadata": ["owner=ann", "note=a=b, c"], "s3-part-size": "64M" };
+    vi.stubEnv("DROVER_S3_TAGS", "team=data\nstage=");
+    const { values } = await resolveSettings(flags, config("s3-storage-class: STANDARD_IA\n"));
+    expect(values).toMatchObject({
+      "s3-metadata": { owner: "ann", note: "a=b, c" },
+      "s3-tags": { team: "data", stage: "" },
+      "s3-part-size": 64 << 20,
+      "s3-storage-class": "STANDARD_IA",
+    });
+    vi.stubEnv("DROVER_S3_TAGS", undefined);
+    const file = config("s3-tags:\n  - team=data\n  - stage=live\n");
+    const resolved = await resolveSettings({}, file);
+    expect(resolved.values["s3-tags"]).toEqual({ team: "data", stage: "live" });
+    expect(showSettings(resolved).find(({ name }) => name === "s3-tags")?.value).toBe(
+      "team=data, stage=live",
+    );
+  });
+
+  test.for([
+    ["s3-metadata", "owner", "--s3-metadata must be KEY=VALUE"],
+    ["s3-tags", ["a=1", "a=2"], "--s3-tags must be KEY=VALUE with a once"],
+    ["s3-part-size", "4M", "--s3-part-size must be a size from 5M to 5G"],
+    ["s3-part-size", "6G", "--s3-part-size must be a size from 5M to 5G"],
+    ["s3-sse", "aes", "--s3-sse must be AES256 or aws:kms"],
+    ["s3-acl", "everybody", "--s3-acl must be private or public-read"],
+  ] as const)("refuses --%s %s", async ([name, value, why]) => {
+    await expect(resolveSettings({ [name]: value }, undefined)).rejects.toThrow(why);
+  });
+
+  test.for([
+    [{ "s3-metadata": ["mtime=1"] }, "--s3-metadata: drover-sha256, mtime, mode, md5chksum are written by"],
+    [{ "s3-metadata": ["Owner=1"] }, "--s3-metadata: keys are in lower case"],
+    [{ "s3-metadata": ["owner=ü"] }, "--s3-metadata owner: printable ASCII"],
+    [{ "s3-tags": ["aws:x=1"] }, "--s3-tags: keys that begin with aws:"],
+    [{ "s3-storage-class": "a b" }, "--s3-storage-class: a name such as STANDARD_IA"],
+    [{ "s3-sse-kms-key-id": "k" }, "--s3-sse-kms-key-id names a key of KMS: it needs --s3-sse aws:kms"],
+  ] as const)("refuses %o of a run", async ([flags, why]) => {
+    const resolved = await resolveSettings({ ...flags, "artifact-root": "s3://bucket/to" }, undefined);
+    await expect(planRun(requestOf(["https://example.com/a"], {}, resolved))).rejects.toThrow(why);
+  });
+
+  test("is refused as a flag where the destination is not in S3, and waits in the environment", async () => {
+    const flags = { "s3-storage-class": "STANDARD_IA", "artifact-root": "out" };
+    const request = requestOf(["https://example.com/a"], {}, await resolveSettings(flags, undefined));
+    await expect(planRun(request)).rejects.toThrow(
+      /^--s3-storage-class is for objects of S3, and the destination .* is none/,
+    );
+    vi.stubEnv("DROVER_S3_STORAGE_CLASS", "STANDARD_IA");
+    const resolved = await resolveSettings({ "artifact-root": "out" }, undefined);
+    const { spec } = await planRun(requestOf(["https://example.com/a"], {}, resolved));
+    expect(spec.s3Objects).toBeUndefined();
+    const toS3 = await resolveSettings({ "artifact-root": "s3://bucket/to" }, undefined);
+    const planned = await planRun(requestOf(["https://example.com/a"], {}, toS3));
+    expect(planned.spec.s3Objects).toEqual({ storageClass: "STANDARD_IA" });
   });
 });

@@ -21,6 +21,16 @@ describe("parts of an upload", () => {
     },
   );
 
+  test.for([5 * MIB, 64 * MIB, 2 ** 30])(
+    "have %i bytes if that is asked for, unless they were too many",
+    (least) => {
+      expect(partBytesOf(1, 10_000 * least, least)).toBe(least);
+      expect(partBytesOf(1, 10_000 * least + 1, least)).toBe(least + MIB);
+      expect(partBytesOf(1, undefined, least)).toBe(least);
+      expect(partBytesOf(10_000, undefined, least)).toBeLessThan(2 ** 31);
+    },
+  );
+
   test("hold 5 TiB if the length is unknown", () => {
     let sum = 0;
     for (let part = 1; part <= 10_000; part++) sum += partBytesOf(part, undefined);

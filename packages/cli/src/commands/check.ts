@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../display/help.js";
-import { addSettings, NETWORK, S3, STATE, settingsOf } from "../settings/flags.js";
+import { addSettings, NETWORK, S3, S3_KEYS, STATE, settingsOf } from "../settings/flags.js";
 import type { CheckFlags } from "./check-action.js";
 import { addHeaderOptions, type Exit } from "./options.js";
 import { addFilterOptions } from "./run-options.js";
@@ -30,7 +30,7 @@ export function addCheck(program: Command, exit: Exit): void {
     .option("--json", "what was found of each path, as JSON")
     .option("-q, --quiet", "no sums where a report goes to standard output")
     .option("-v, --verbose", "equal files, and stack traces of errors");
-  addSettings(command, ["max-workers", "retries", "timeout", ...NETWORK, ...S3, ...STATE]).action(
+  addSettings(command, ["max-workers", "retries", "timeout", ...NETWORK, ...S3, ...S3_KEYS, ...STATE]).action(
     async (src: string | undefined, dst: string | undefined, flags: CheckFlags, command: Command) => {
       const { check } = await import("./check-action.js");
       exit(await check(src, dst, { ...flags, filters }, await settingsOf(command)));

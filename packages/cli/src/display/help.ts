@@ -1,4 +1,5 @@
 import { type Command, Help, type HelpConfiguration, type Option } from "commander";
+import { S3_KEYS, S3_OBJECTS } from "../settings/flags.js";
 
 /** Headings of options in the order in which the help shows them. What is in none is under the last one. */
 const GROUPS: [heading: string, names: string[]][] = [
@@ -53,6 +54,8 @@ const GROUPS: [heading: string, names: string[]][] = [
     [
       ...["s3-profile", "s3-endpoint", "s3-region", "s3-bucket", "s3-anonymous", "s3-requester-pays"],
       ...["s3-path-style", "s3-checksums", "s3-dest-profile", "s3-dest-endpoint", "s3-dest-region"],
+      ...S3_OBJECTS,
+      ...S3_KEYS,
     ],
   ],
   ["A fleet:", ["redis", "detach", "host-limit", "concurrency", "drain-deadline", "health-port"]],

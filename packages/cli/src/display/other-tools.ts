@@ -1,7 +1,6 @@
 const COMPARED = "no option says how to compare: what differs is replaced, what is unchanged is left alone";
 const WHOLE = "a directory is copied whole anyway";
 const VERIFIED = "certificates are always verified; --ca-file names an authority of your own";
-const BUCKET = "the bucket's defaults hold";
 
 /** Options of rclone, aws s3, s5cmd, wget, cp and rsync, and what stands for them here. `docs/coming-from.md` has more. */
 const COUNTERPARTS: Record<string, string> = {
@@ -39,9 +38,22 @@ const COUNTERPARTS: Record<string, string> = {
   "--region": "it is --s3-region here",
   "--request-payer": "it is --s3-requester-pays here",
   "--raw": "it is --no-wildcards here",
-  "--acl": BUCKET,
-  "--sse": BUCKET,
-  "--storage-class": BUCKET,
+  "--acl": "it is --s3-acl here",
+  "--sse": "it is --s3-sse here",
+  "--sse-kms-key-id": "it is --s3-sse-kms-key-id here",
+  "--storage-class": "it is --s3-storage-class here",
+  "--cache-control": "it is --s3-cache-control here",
+  "--content-type": "it is --s3-content-type here",
+  "--content-disposition": "it is --s3-content-disposition here",
+  "--content-encoding": "it is --s3-content-encoding here",
+  "--content-language": "it is --s3-content-language here",
+  "--metadata-set": "it is --s3-metadata here",
+  "--s3-server-side-encryption": "it is --s3-sse here",
+  "--s3-chunk-size": "it is --s3-part-size here",
+  "--part-size": "it is --s3-part-size here",
+  "--sse-c": "--s3-sse-customer-key-file names the file of the key",
+  "--sse-c-key": "--s3-sse-customer-key-file names the file of the key",
+  "--s3-sse-customer-key": "--s3-sse-customer-key-file names the file of the key",
   "--only-show-errors": "it is --quiet here",
   "-P": "progress is shown on a terminal anyway; --stats sets how often elsewhere",
   "--progress": "progress is shown on a terminal anyway; --stats sets how often elsewhere",

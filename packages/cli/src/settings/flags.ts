@@ -9,6 +9,7 @@ import {
   resolveLogSettings,
   resolveSettings,
   SETTINGS,
+  type Setting,
   type SettingName,
   type Settings,
   unknownVariables,
@@ -49,6 +50,23 @@ export const S3: SettingName[] = [
   "s3-dest-region",
   "s3-dest-profile",
 ];
+/** Settings of commands that write objects. */
+export const S3_OBJECTS: SettingName[] = [
+  "s3-storage-class",
+  "s3-sse",
+  "s3-sse-kms-key-id",
+  "s3-acl",
+  "s3-cache-control",
+  "s3-content-type",
+  "s3-content-disposition",
+  "s3-content-encoding",
+  "s3-content-language",
+  "s3-metadata",
+  "s3-tags",
+  "s3-part-size",
+];
+/** Settings of commands that read and write objects which are encrypted with keys of the user. */
+export const S3_KEYS: SettingName[] = ["s3-sse-customer-key-file", "s3-source-sse-customer-key-file"];
 /** Settings of commands that make requests over the network. */
 export const NETWORK: SettingName[] = ["user-agent", "ca-file", "client-cert", "client-key"];
 /** Settings that locate Redis. */
@@ -84,6 +102,20 @@ const VALUES: Partial<Record<SettingName, string>> = {
   "s3-dest-endpoint": "URL",
   "s3-dest-region": "NAME",
   "s3-dest-profile": "NAME",
+  "s3-storage-class": "CLASS",
+  "s3-sse": "AES256|aws:kms",
+  "s3-sse-kms-key-id": "ID",
+  "s3-acl": "NAME",
+  "s3-cache-control": "TEXT",
+  "s3-content-type": "TYPE",
+  "s3-content-disposition": "TEXT",
+  "s3-content-encoding": "NAME",
+  "s3-content-language": "NAME",
+  "s3-metadata": "KEY=VALUE",
+  "s3-tags": "KEY=VALUE",
+  "s3-part-size": "SIZE",
+  "s3-sse-customer-key-file": "FILE",
+  "s3-source-sse-customer-key-file": "FILE",
   "state-dir": "DIR",
   redis: "URL",
   cache: "URL",
@@ -107,7 +139,7 @@ export function addSettings(command: Command, names: SettingName[]): Command {
 /** Adds the flags of settings to a command. */
 export function addSettingFlags(command: Command, names: readonly SettingName[]): Command {
   for (const name of names) {
-    const { help, default: fallback } = SETTINGS[name];
+    const { help, default: fallback, kind } = SETTINGS[name] as Setting<unknown>;
     const shown = fallback === undefined || name === "resume" ? help : `${help} (default: ${fallback})`;
     if (name === "resume") command.option("--no-resume", `do not ${shown}`);
     else if (name === "s3-path-style") {
@@ -115,6 +147,11 @@ export function addSettingFlags(command: Command, names: readonly SettingName[])
     } else if (name === "s3-anonymous" || name === "s3-requester-pays") command.option(`--${name}`, help);
     else if (name === "check-destination")
       command.option(`--${name}`, shown).option(`--no-${name}`, "trust the catalog");
+    else if (kind.lines)
+      command.option(`--${name} <${VALUES[name]}>`, shown, (each, before: string[] = []) => [
+        ...before,
+        each,
+      ]);
     else command.option(`--${name} <${VALUES[name] ?? "N"}>`, shown);
   }
   return command;

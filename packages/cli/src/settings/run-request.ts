@@ -4,10 +4,11 @@ import type { ServicesRequest } from "@drover/producer/runs/services";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
-import { below } from "@drover/shared/storage/registry";
+import { below, storageOf } from "@drover/shared/storage/registry";
+import type { S3ObjectOptions } from "@drover/shared/storage/s3/object-options";
 import { Netrc } from "./netrc.js";
 import { OptionError } from "./option-error.js";
-import { type Resolved, SETTINGS, type Settings } from "./settings.js";
+import { type Resolved, SETTINGS, type SettingName, type Settings } from "./settings.js";
 import {
   parseAge,
   parseAmount,
@@ -17,6 +18,9 @@ import {
   parseInstant,
   parseMostDeleted,
 } from "./units.js";
+
+/** Size of a key of SSE-C. */
+const KEY_BYTES = 32;
 
 /** Flags of `drover sync` that are not settings, as typed. */
 export interface RequestFlags {
@@ -112,7 +116,11 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       waitMs: (values["breaker-wait"] ?? values["circuit-ttl"]) * 1000,
     },
     ...(values.permissions === "acl" ? { permissions: "acl" as const } : {}),
-    ...servicesRequestOf(resolved),
+    s3: {
+      ...s3RequestOf(resolved),
+      ...objectsOf(resolved),
+      ...keysOf(resolved, sources, flags.fromFile !== undefined),
+    },
   };
 }
 
@@ -142,6 +150,75 @@ function s3RequestOf({ values, origins }: Resolved): S3Settings {
       profile: values["s3-dest-profile"],
     },
   };
+}
+
+/** The setting of each option of objects. */
+const OBJECT_SETTINGS = {
+  storageClass: "s3-storage-class",
+  sse: "s3-sse",
+  sseKmsKeyId: "s3-sse-kms-key-id",
+  acl: "s3-acl",
+  cacheControl: "s3-cache-control",
+  contentType: "s3-content-type",
+  contentDisposition: "s3-content-disposition",
+  contentEncoding: "s3-content-encoding",
+  contentLanguage: "s3-content-language",
+  metadata: "s3-metadata",
+  tags: "s3-tags",
+  partBytes: "s3-part-size",
+} as const satisfies Record<keyof S3ObjectOptions, SettingName>;
+
+/**
+ * What the objects of the destination are to have. Where that is not in S3, flags alone count, which are refused then:
+ * environment and files are for all commands.
+ */
+function objectsOf({ values, origins }: Resolved): Pick<S3Settings, "objects"> {
+  const isS3 = storageOf(values["artifact-root"]).settings === "s3";
+  const asked = Object.entries(OBJECT_SETTINGS).filter(
+    ([, name]) => values[name] !== undefined && (isS3 || origins[name] === "flag"),
+  );
+  if (asked.length === 0) return {};
+  return { objects: Object.fromEntries(asked.map(([key, name]) => [key, values[name]])) };
+}
+
+/**
+ * The keys that objects are encrypted with. A file that only environment or `drover.yaml` names is left out where nothing
+ * could be encrypted with its key: they are for all commands.
+ */
+function keysOf(
+  { values, origins }: Resolved,
+  sources: string[],
+  hasList: boolean,
+): Pick<S3Settings, "customerKeys"> {
+  const isS3 = storageOf(values["artifact-root"]).settings === "s3";
+  const reads = hasList || sources.some((source) => /^s3:/i.test(source));
+  const keyOf = (name: "s3-sse-customer-key-file" | "s3-source-sse-customer-key-file", isUsed: boolean) => {
+    const path = values[name];
+    return path !== undefined && (isUsed || origins[name] === "flag") ? readKey(name, path) : undefined;
+  };
+  const destination = keyOf("s3-sse-customer-key-file", isS3);
+  const source = keyOf("s3-source-sse-customer-key-file", reads);
+  if (source === undefined && destination === undefined) return {};
+  return {
+    customerKeys: {
+      ...(source === undefined ? {} : { source }),
+      ...(destination === undefined ? {} : { destination }),
+    },
+  };
+}
+
+/** @returns the key in base64. @throws SettingsError if the file has none; never with its content. */
+function readKey(name: string, path: string): string {
+  let content: Buffer;
+  try {
+    content = readFileSync(path);
+  } catch (error) {
+    throw new SettingsError(`--${name}: cannot read ${path} (${errnoCode(error)})`);
+  }
+  if (content.length === KEY_BYTES) return content.toString("base64");
+  const text = content.toString("latin1").trim();
+  if (/^[A-Za-z0-9+/]{43}=$/.test(text)) return text;
+  throw new SettingsError(`--${name}: ${path} must hold a key of 32 bytes, as it is or in base64`);
 }
 
 /** The destination: a directory or `s3://bucket/prefix`. */

@@ -5,20 +5,17 @@ import { redactUrl } from "@drover/shared/redact";
 import { parseAddress } from "@drover/shared/redis/address";
 import { parseSize } from "@drover/shared/size";
 import { destinationOf, parseRoot } from "@drover/shared/storage/registry";
+import { CANNED_ACLS } from "@drover/shared/storage/s3/canned-acls";
 import { type Layer, readLayers } from "./config-files.js";
+import type { Kind } from "./kind.js";
 import { LEVEL_NAMES, type LogLevel, levelNamed } from "./log-level.js";
 import { nearest } from "./nearest.js";
+import { pairs, partSize } from "./object-kinds.js";
 import { OptionError } from "./option-error.js";
 import { parseDecimal, parseDuration } from "./units.js";
 
 /** Origin of a setting's value, strongest first. */
 export type Origin = "flag" | "environment" | "file" | "default";
-
-interface Kind<T> {
-  /** @throws Error with what is expected; SettingsError with what is wrong. */
-  read(text: string): T;
-  show(value: T): string;
-}
 
 const text: Kind<string> = { read: (value) => value, show: (value) => value };
 const redisUrl: Kind<string> = {
@@ -131,7 +128,7 @@ const serviceUrl: Kind<string> = {
   show: (value) => value,
 };
 
-interface Setting<T> {
+export interface Setting<T> {
   kind: Kind<T>;
   /** Default value. */
   default: T | undefined;
@@ -289,6 +286,36 @@ export const SETTINGS = {
   ),
   "s3-dest-region": setting(text, undefined, "its region"),
   "s3-dest-profile": setting(text, undefined, "profile of the AWS configuration files that writes there"),
+  "s3-storage-class": setting(text, undefined, "storage class of the objects, such as STANDARD_IA"),
+  "s3-sse": setting(oneOf("AES256", "aws:kms"), undefined, "how the service encrypts the objects"),
+  "s3-sse-kms-key-id": setting(text, undefined, "key of KMS for --s3-sse aws:kms (default: that of AWS)"),
+  "s3-acl": setting(oneOf(...CANNED_ACLS), undefined, "access list of the objects"),
+  "s3-cache-control": setting(text, undefined, "Cache-Control of the objects"),
+  "s3-content-type": setting(text, undefined, "Content-Type of the objects (default: the source's)"),
+  "s3-content-disposition": setting(text, undefined, "Content-Disposition of the objects"),
+  "s3-content-encoding": setting(
+    text,
+    undefined,
+    "Content-Encoding of the objects; the bytes stay as they are",
+  ),
+  "s3-content-language": setting(text, undefined, "Content-Language of the objects"),
+  "s3-metadata": setting(pairs, undefined, "metadata of the objects; may be repeated"),
+  "s3-tags": setting(pairs, undefined, "tag of the objects; may be repeated"),
+  "s3-part-size": setting(
+    partSize,
+    undefined,
+    "size of the parts of a large object, 5M to 5G (default: 16M, and more where there would be over 10,000)",
+  ),
+  "s3-sse-customer-key-file": setting(
+    path,
+    undefined,
+    "file with the key of 32 bytes that the objects are encrypted with (SSE-C), as it is or in base64",
+  ),
+  "s3-source-sse-customer-key-file": setting(
+    path,
+    undefined,
+    "file with the key that objects of the sources are encrypted with",
+  ),
   concurrency: setting(number(1, 1024, true), 16, "files that a worker carries at once"),
   "drain-deadline": setting(
     seconds(0, 86_400),
@@ -422,14 +449,17 @@ function resolveEach(names: SettingName[], flags: Record<string, unknown>, layer
       (each) => process.env[each] !== undefined && (process.env[each] !== "" || name === "script-name"),
     );
     if (flag !== undefined) {
-      values[name] = read(String(flag), `--${name}`);
+      values[name] = read(Array.isArray(flag) ? flag.join("\n") : String(flag), `--${name}`);
       origins[name] = "flag";
     } else if (variable !== undefined) {
       values[name] = read(process.env[variable] as string, variable);
       origins[name] = "environment";
       places[name] = variable;
     } else if (layer !== undefined) {
-      values[name] = read(plain(layer.values[name], name, layer.place), `${name} in ${layer.place}`);
+      values[name] = read(
+        plain(layer.values[name], name, layer.place, entry.kind.lines),
+        `${name} in ${layer.place}`,
+      );
       origins[name] = "file";
       places[name] = layer.place;
     } else {
@@ -481,7 +511,8 @@ export function unknownVariables(env: NodeJS.ProcessEnv = process.env): string[]
     });
 }
 
-function plain(value: unknown, name: string, place: string): string {
+function plain(value: unknown, name: string, place: string, lines = false): string {
+  if (lines && Array.isArray(value)) return value.map((each) => plain(each, name, place)).join("\n");
   if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
     return String(value);
   throw new SettingsError(`${name} in ${place} has no plain value: write ${name}: value`);

@@ -2,10 +2,12 @@ import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
 import { type Location, parseLocation, parseRoot, storageOf } from "@drover/shared/storage/registry";
+import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import type { ListedRun, Services } from "@drover/shared/storage/storage";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import type { S3Settings } from "../runs/request.js";
+import { refuseInTheOpen } from "../runs/s3-keys.js";
 import { planServices } from "../runs/services.js";
 
 /** How files are compared. `checksum`: by size and by a checksum that costs no transfer. */
@@ -83,13 +85,21 @@ export async function planCheck(request: CheckRequest): Promise<PlannedCheck> {
   if (limited(terms) && !source.storage.listsSizes) throw new SettingsError(URL_LIMITS);
   const planned = plan(request, destination, services);
   const { spec } = planned.destination;
-  return { ...planned, findsExtra, source: { location: source.text, spec: { ...spec, ...services } } };
+  refuseInTheOpen(terms.s3.customerKeys ?? {}, services);
+  const ofSource = { source: terms.s3.customerKeys?.source };
+  return {
+    ...planned,
+    findsExtra,
+    source: { location: source.text, spec: withCustomerKeys({ ...spec, ...services }, ofSource) },
+  };
 }
 
 /** As {@link planCheck}, for a destination that is held against what is recorded of it. */
 export async function planDestinationCheck(request: DestinationRequest): Promise<PlannedDestination> {
   const destination = parseDestination(request);
-  return plan(request, destination, await servicesOf(request.terms.s3, destination.text, destination.text));
+  const services = await servicesOf(request.terms.s3, destination.text, destination.text);
+  refuseInTheOpen(request.terms.s3.customerKeys ?? {}, services);
+  return plan(request, destination, services);
 }
 
 function plan(
@@ -101,9 +111,12 @@ function plan(
   const { patterns, filters, minSizeBytes, maxSizeBytes, minMtimeMs, maxMtimeMs } = terms;
   checkPatterns({ patterns, filters });
   if (limited(terms) && !location.storage.listsSizes) throw new SettingsError(URL_LIMITS);
-  const spec = { root: location.text, timeoutMs, retries, userAgent };
+  const s3 = services.s3Destination ?? services.s3;
+  // Each side reads its files as a source does.
+  const key = { source: terms.s3.customerKeys?.destination };
+  const spec = withCustomerKeys({ root: location.text, timeoutMs, retries, userAgent, s3 }, key);
   return {
-    destination: { location: location.text, spec: { ...spec, s3: services.s3Destination ?? services.s3 } },
+    destination: { location: location.text, spec },
     comparing,
     selection: {
       ...{ patterns, filters, patternSyntax: "rclone" },

@@ -7,6 +7,7 @@ import { Catalog } from "@drover/shared/protocol/catalog";
 import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { below, destinationOf, openTree, sourceId, storageOf } from "@drover/shared/storage/registry";
+import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import type { DestinationCheck, Foreseen } from "@drover/shared/storage/storage";
 import type { EntryKind, Tree } from "@drover/shared/storage/tree";
 import { compare } from "../compare/compare.js";
@@ -65,7 +66,7 @@ export async function* dryRun(
   planned: PlannedRun,
   options: DryRunOptions,
 ): AsyncGenerator<PlannedFile, DryRunResult> {
-  const { spec } = planned;
+  const spec = withCustomerKeys(planned.spec, planned.secrets.customerKeys);
   const { signal } = new AbortController(); // never aborted: Ctrl-C ends the process
   const tree = destinationOf(spec.root).mayExist(spec.root) ? openTree(spec) : undefined;
   const engine = tree && (await options.openEngine());

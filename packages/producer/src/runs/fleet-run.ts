@@ -10,6 +10,7 @@ import { SecretStore } from "@drover/shared/protocol/secret-store";
 import type { Run, RunSecrets } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { openTree } from "@drover/shared/storage/registry";
+import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import { openCheck } from "../compare/open-check.js";
 import type { Batches } from "../enqueue/batches.js";
 import { type GivenFiles, RunExpansion } from "./expand-run.js";
@@ -191,7 +192,8 @@ export class FleetRun implements RunHandle {
     const { ledger } = engine;
     const { signal } = this.#stop;
     const tree = openTree(run.spec);
-    const check = await openCheck(run.spec, tree, signal, events.warn);
+    const spec = withCustomerKeys(run.spec, secrets.customerKeys);
+    const check = await openCheck(spec, tree, signal, events.warn);
     let lost = false;
     const hold = async () => {
       lost = !(await ledger.hold(run.id));

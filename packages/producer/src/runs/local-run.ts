@@ -10,6 +10,7 @@ import type { Run, RunSecrets } from "@drover/shared/run";
 import { spentBudget } from "@drover/shared/run-budget";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { hostOf, openTree } from "@drover/shared/storage/registry";
+import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import type { Tree } from "@drover/shared/storage/tree";
 import { Queue } from "bullmq";
 import { openCheck } from "../compare/open-check.js";
@@ -208,6 +209,7 @@ class LocalCarriage {
       run,
       queue: this.#queueName(run.generation),
       headers: options.secrets.headers,
+      customerKeys: options.secrets.customerKeys,
       redis: engine.redis,
       address: engine.address,
       keys: engine.keys,
@@ -341,7 +343,8 @@ class LocalCarriage {
     const { spec } = run;
     const { signal } = this.#stopExpanding;
     const revalidator = new Revalidator(spec, options.secrets.headers, spec.maxWorkers, breakers);
-    const check = await openCheck(spec, this.#tree, signal, events.warn);
+    const { customerKeys } = options.secrets;
+    const check = await openCheck(withCustomerKeys(spec, customerKeys), this.#tree, signal, events.warn);
     const expansion = new RunExpansion({
       engine,
       run,

@@ -22,6 +22,8 @@ import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
+import { planCustomerKeys } from "./s3-keys.js";
+import { flagOfObjects, planS3Objects } from "./s3-objects.js";
 import { planServices } from "./services.js";
 
 /** A checked request, ready to submit. */
@@ -96,6 +98,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     fleet,
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
+  const objects = planS3Objects(request.s3, root);
+  if (objects) spec.s3Objects = objects;
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
@@ -122,6 +126,11 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       written: root,
     }),
   );
+  const customerKeys = planCustomerKeys(request.s3, { spec, sources, hasList });
+  if (customerKeys) {
+    spec.s3CustomerKeys = Object.keys(customerKeys) as (keyof typeof customerKeys)[];
+    spec.ownFlights = fleet;
+  }
   const [only] = !hasList && sources.length === 1 ? sources : [];
   const mayBeFile = destination.rootMayBeFile ? destinationOf(root).asFile(root) : undefined;
   if (destination.delete || (only && mayBeFile)) sources = await resolveTrees(sources, spec);
@@ -147,6 +156,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
       ...(baseUrl === undefined ? {} : { baseUrl }),
       ...(selection.listText === undefined ? {} : { list: selection.listText }),
       ...(list === undefined || selection.logins.length === 0 ? {} : { logins: selection.logins }),
+      ...(customerKeys ? { customerKeys } : {}),
     },
     ...(list && "pipe" in list ? list : {}),
   };
@@ -164,7 +174,8 @@ function parseRequest(input: RunRequestInput): RunRequest {
   const parsed = runRequestSchema.safeParse(input, { jitless: true });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw new SettingsError(`${issue?.path.join(".") || "the request"}: ${issue?.message}`);
+  const path = issue?.path.join(".") ?? "";
+  throw new SettingsError(`${flagOfObjects(path) ?? (path || "the request")}: ${issue?.message}`);
 }
 
 function limitsOf({ selection }: RunRequest): Limits {

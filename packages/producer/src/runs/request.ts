@@ -1,3 +1,4 @@
+import { s3ObjectOptionsSchema } from "@drover/shared/storage/s3/object-options";
 import { z } from "zod";
 import { priceTableSchema } from "../prices/price-table.js";
 
@@ -128,6 +129,10 @@ const breakerSchema = z.strictObject({
   openWhenSpent: z.boolean().default(false),
 });
 
+const customerKey = z
+  .string()
+  .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), "a key of 32 bytes in base64");
+
 const s3ServiceSchema = z.strictObject({
   /** URL of the service. Defaults to that of the profile, then to AWS. */
   endpoint: z.string().optional(),
@@ -155,6 +160,12 @@ const s3Schema = s3ServiceSchema.extend({
   requesterPays: z.boolean().default(false),
   /** The service of the destination, if it differs. */
   destination: s3ServiceSchema.optional(),
+  /** What the objects of an `s3://` destination are to have. */
+  objects: s3ObjectOptionsSchema.optional(),
+  /** Keys of 32 bytes in base64 that objects are encrypted with, and that the service does not keep (SSE-C). */
+  customerKeys: z
+    .strictObject({ source: customerKey.optional(), destination: customerKey.optional() })
+    .optional(),
 });
 export type S3Settings = z.infer<typeof s3Schema>;
 

@@ -4,6 +4,7 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RedisAddress } from "@drover/shared/redis/address";
 import type { Run } from "@drover/shared/run";
+import type { CustomerKeyTexts } from "@drover/shared/storage/s3/customer-key";
 import type { Redis } from "ioredis";
 import type { RunEvents } from "./run-handle.js";
 
@@ -38,6 +39,8 @@ export interface WorkerPoolOptions {
   queue: string;
   /** The user's request headers. */
   headers: Record<string, string>;
+  /** Keys of the user that objects are encrypted with. */
+  customerKeys?: CustomerKeyTexts | undefined;
   redis: Redis;
   /** Address of `redis`, for the connections of threads. */
   address: RedisAddress;

@@ -1,10 +1,11 @@
 import { listItems } from "@drover/producer/expand/list-items";
 import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
-import type { RunRequestInput } from "@drover/producer/runs/request";
+import type { RunRequest, RunRequestInput } from "@drover/producer/runs/request";
 import { messageOf } from "@drover/shared/errors";
 import { isBelow, liesWithin, realAncestor } from "@drover/shared/paths";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { parseLocation } from "@drover/shared/storage/registry";
+import { s3ObjectOptionsSchema } from "@drover/shared/storage/s3/object-options";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import { Problem } from "../http/problem.js";
@@ -14,6 +15,7 @@ const seconds = z.number().positive().max(86_400);
 const bytes = z.int().min(0);
 const instant = z.iso.datetime({ offset: true });
 const MOST_SOURCES = 1_000;
+const objectOptions = s3ObjectOptionsSchema.shape;
 
 /** What `POST /api/v1/runs` takes: what `drover sync` can say, but for what belongs to the server. */
 export const submissionSchema = z
@@ -127,6 +129,23 @@ export const submissionSchema = z
         "What may be spent before the rest is cancelled, in the currency of the server's price table. Refused where it has none.",
     }),
     keep_outcomes: z.int().min(0).max(1_000_000).optional(),
+    s3: z
+      .strictObject({
+        storage_class: objectOptions.storageClass,
+        cache_control: objectOptions.cacheControl,
+        content_type: objectOptions.contentType,
+        content_disposition: objectOptions.contentDisposition,
+        content_encoding: objectOptions.contentEncoding,
+        content_language: objectOptions.contentLanguage,
+        metadata: objectOptions.metadata,
+        tags: objectOptions.tags,
+        part_size: objectOptions.partBytes,
+      })
+      .optional()
+      .meta({
+        description:
+          "What the objects of an `s3://bucket/prefix` are to have. Access lists, encryption and its keys are not for requests.",
+      }),
     webhook: webhookRequestSchema.optional().meta({ description: "Told of when the run has ended." }),
   })
   .meta({ id: "RunRequest" });
@@ -193,7 +212,25 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
     },
     terms,
     breaker,
-    s3: config.s3,
+    s3: { ...config.s3, ...objectsOf(given) },
+  };
+}
+
+function objectsOf({ s3 }: Submission): Pick<RunRequest["s3"], "objects"> {
+  if (s3 === undefined) return {};
+  const { metadata, tags } = s3;
+  return {
+    objects: {
+      storageClass: s3.storage_class,
+      cacheControl: s3.cache_control,
+      contentType: s3.content_type,
+      contentDisposition: s3.content_disposition,
+      contentEncoding: s3.content_encoding,
+      contentLanguage: s3.content_language,
+      partBytes: s3.part_size,
+      metadata,
+      tags,
+    },
   };
 }
 

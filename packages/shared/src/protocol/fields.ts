@@ -90,6 +90,8 @@ export const SECRETS = {
   list: "list",
   /** Users and passwords for URLs in the list (JSON); absent without any, and once the list is submitted. */
   logins: "logins",
+  /** Keys that objects are encrypted with (JSON); absent without any. */
+  customerKeys: "keys",
 } as const;
 
 /** An outcome in the stream of those that a run's followers read. */

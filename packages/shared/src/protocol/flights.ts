@@ -47,6 +47,7 @@ export class Flights {
       ...(spec.ignoreTimes ? ["ignoreTimes"] : []),
       // Nothing for others: producers and workers of earlier versions must come to the same id.
       ...(spec.guarded ? ["guarded"] : []),
+      ...(spec.s3Objects === undefined ? [] : [{ s3Objects: spec.s3Objects }]),
       ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
       ...(spec.permissions === undefined ? [] : [{ permissions: spec.permissions }]),
       ...(job.m === undefined ? [] : [{ mode: job.m }]),

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { SettingsError } from "../errors.js";
+import type { RunSpec } from "../run.js";
 import type { Keys } from "./keys.js";
 
 /**
@@ -10,10 +11,17 @@ import type { Keys } from "./keys.js";
 export const FORMAT = 1;
 
 /**
- * Greatest number of the format of a run that this version knows. 2 is that of runs that sync a pair, whose jobs an earlier
- * worker would not understand: it leaves them to others. All other runs are of format 1.
+ * Greatest number of the format of a run that this version knows. An earlier worker leaves runs of a greater one to others. 2
+ * is that of runs that sync a pair, whose jobs it would not understand, 3 that of runs that say how their objects are stored
+ * or encrypted, which it would not do. All other runs are of format 1.
  */
-export const RUN_FORMAT = 2;
+export const RUN_FORMAT = 3;
+
+/** Number of the format that a run is recorded with. */
+export function formatOf({ pair, s3Objects, s3CustomerKeys }: RunSpec): number {
+  if (s3Objects || s3CustomerKeys) return RUN_FORMAT;
+  return pair ? 2 : FORMAT;
+}
 
 /** A record is of a format that this version does not know. */
 export class OtherFormatError extends SettingsError {

@@ -3,7 +3,7 @@ import { newRunId } from "../ids.js";
 import { redactUrl } from "../redact.js";
 import { kindOf, type Run, type RunSecrets, type RunSpec, type WebhookTarget } from "../run.js";
 import { RUN, SECRETS, WEBHOOK } from "./fields.js";
-import { FORMAT, RUN_FORMAT } from "./format.js";
+import { formatOf } from "./format.js";
 import { ClaimLostError, type RequestClaim } from "./idempotency.js";
 import type { Keys } from "./keys.js";
 import { PRODUCER_SILENCE_MS } from "./ledger.js";
@@ -45,7 +45,7 @@ export async function recordRun(
 ): Promise<string> {
   const startedMs = Date.now();
   const ofRun = {
-    [RUN.format]: String(spec.pair ? RUN_FORMAT : FORMAT),
+    [RUN.format]: String(formatOf(spec)),
     [RUN.state]: "running",
     [RUN.owner]: owner,
     [RUN.startedMs]: String(startedMs),
@@ -72,6 +72,9 @@ export async function recordRun(
     ...(secrets.baseUrl === undefined ? {} : { [SECRETS.baseUrl]: secrets.baseUrl }),
     ...(secrets.list === undefined ? {} : { [SECRETS.list]: secrets.list }),
     ...(secrets.logins === undefined ? {} : { [SECRETS.logins]: JSON.stringify(secrets.logins) }),
+    ...(secrets.customerKeys === undefined
+      ? {}
+      : { [SECRETS.customerKeys]: JSON.stringify(secrets.customerKeys) }),
   };
   const [runValues = [], secretValues = [], webhookValues = []] = [
     ofRun,
@@ -113,8 +116,14 @@ function newRun(id: string, fields: Record<string, string>): Run {
 }
 
 /** Whether anything of what a command line said is secret. What is not is kept as long as the run, to go on with it. */
-function hasSecrets({ headers, sources, baseUrl, list, logins }: RunSecrets): boolean {
+function hasSecrets({ headers, sources, baseUrl, list, logins, customerKeys }: RunSecrets): boolean {
   const locations = baseUrl === undefined ? sources : [...sources, baseUrl];
   const isSecret = locations.some((location) => redactUrl(location) !== location);
-  return isSecret || Object.keys(headers).length > 0 || list !== undefined || logins !== undefined;
+  return (
+    isSecret ||
+    Object.keys(headers).length > 0 ||
+    list !== undefined ||
+    logins !== undefined ||
+    customerKeys !== undefined
+  );
 }

@@ -17,12 +17,13 @@ export class SecretStore {
 
   /** Secrets of the command line. @throws SettingsError when they have expired. */
   async get(id: string): Promise<RunSecrets> {
-    const [headers, sources, baseUrl, logins] = await this.redis.hmget(
+    const [headers, sources, baseUrl, logins, customerKeys] = await this.redis.hmget(
       this.keys.secrets(id),
       SECRETS.headers,
       SECRETS.sources,
       SECRETS.baseUrl,
       SECRETS.logins,
+      SECRETS.customerKeys,
     );
     if (headers == null || sources == null) {
       throw new SettingsError(`the credentials of run ${id} have expired: start a new sync`);
@@ -32,6 +33,7 @@ export class SecretStore {
       sources: JSON.parse(sources),
       ...(baseUrl == null ? {} : { baseUrl }),
       ...(logins == null ? {} : { logins: JSON.parse(logins) }),
+      ...(customerKeys == null ? {} : { customerKeys: JSON.parse(customerKeys) }),
     };
   }
 

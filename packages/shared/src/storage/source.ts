@@ -75,6 +75,10 @@ export interface ServerCopy {
   sha256: string | undefined;
   /** Whether its metadata is not that of the object, but what `headers` have. */
   replaces?: true;
+  /** What a request needs besides to read it, such as the key that it is encrypted with. */
+  reading?: Record<string, string> | undefined;
+  /** Tags that it gets, encoded as in a query. Default: those that its service keeps. */
+  tagging?: string;
   /** Whether an object with the same bytes but other metadata does not count as a copy. */
   exact?: true;
   /** @throws TransferError class `changed` if it is another version by now. */

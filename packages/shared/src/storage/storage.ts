@@ -10,12 +10,12 @@ import type { Source, SourceEntry } from "./source.js";
 import type { Tree, TreeNames } from "./tree.js";
 
 /** Fields of a run's spec that say how its storages are reached. Each storage knows its own fields. */
-export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination" | "userAgent">>;
+export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination" | "s3Keys" | "userAgent">>;
 
 /** Fields of a run's spec that its listings depend on. */
 export type ListedRun = Pick<
   RunSpec,
-  "root" | "timeoutMs" | "retries" | "s3" | "s3Destination" | "userAgent"
+  "root" | "timeoutMs" | "retries" | "s3" | "s3Destination" | "s3Keys" | "userAgent"
 >;
 
 /** Context for parsing a location. */

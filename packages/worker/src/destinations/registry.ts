@@ -46,7 +46,7 @@ const DESTINATIONS: Record<string, (options: DestinationOptions) => Destination>
     return new S3Destination({
       ...options,
       tree: tree as S3Tree,
-      client: new S3Client(http, service, credentialsOf(service)),
+      client: new S3Client(http, service, credentialsOf(service), options.spec.s3Keys?.destination),
       ...(keeps ? { backup: new S3Tree(keeps.dir ?? root, service, keeps.suffix) } : {}),
     });
   },

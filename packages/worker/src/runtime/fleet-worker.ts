@@ -8,6 +8,7 @@ import { hostBreakersOf } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { Ledger } from "@drover/shared/protocol/ledger";
 import { SecretStore } from "@drover/shared/protocol/secret-store";
+import type { RunSecrets } from "@drover/shared/run";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf } from "@drover/shared/storage/registry";
 import type { AllowedRoots, Services } from "@drover/shared/storage/storage";
@@ -160,9 +161,10 @@ export class FleetWorker {
   async #open(id: string): Promise<{ context: RunContext; close(): Promise<void> }> {
     const { redis, keys, concurrency, guard, onError } = this.options;
     const { spec } = await this.#ledger.get(id);
-    const secrets = spec.ownFlights
+    const secrets: Pick<RunSecrets, "headers" | "customerKeys"> | undefined = spec.ownFlights
       ? await new SecretStore(redis, keys).get(id).catch((error) => {
           if (!(error instanceof SettingsError)) throw error; // otherwise they have expired
+          return undefined;
         })
       : { headers: {} };
     const expired = "the credentials of this run have expired: start a new sync";
@@ -172,6 +174,7 @@ export class FleetWorker {
       runId: id,
       spec,
       headers: secrets?.headers ?? {},
+      customerKeys: secrets?.customerKeys,
       filesAtOnce: concurrency,
       bytesPerSecond: spec.bytesPerSecond,
       leases: this.#leases,

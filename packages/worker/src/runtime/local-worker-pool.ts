@@ -8,6 +8,7 @@ import type { Keys } from "@drover/shared/protocol/keys";
 import type { RedisAddress } from "@drover/shared/redis/address";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import type { Run } from "@drover/shared/run";
+import type { CustomerKeyTexts } from "@drover/shared/storage/s3/customer-key";
 import type { Redis } from "ioredis";
 import { UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type RunWork, RunWorker } from "./run-worker.js";
@@ -54,6 +55,8 @@ export interface LocalWorkerPoolOptions {
   queue: string;
   /** The user's request headers. */
   headers: Record<string, string>;
+  /** Keys of the user that objects are encrypted with. */
+  customerKeys?: CustomerKeyTexts | undefined;
   redis: Redis;
   /** Address of `redis`, for the connections of threads. */
   address: RedisAddress;
@@ -80,6 +83,7 @@ export class LocalWorkerPool {
       queue: options.queue,
       spec: run.spec,
       headers: options.headers,
+      customerKeys: options.customerKeys,
       concurrency: run.spec.maxWorkers,
       bytesPerSecond: run.spec.bytesPerSecond,
       uploadBytes: UPLOAD_BYTES,

@@ -10,6 +10,7 @@ import { type RunSpec, rootsWritten, suffixBeside } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
+import { type CustomerKeyTexts, withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import type { Source } from "@drover/shared/storage/source";
 import type { Sources, SourcesOptions, Storage } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";
@@ -27,6 +28,8 @@ import { openPair } from "../pair/pair-context.js";
 
 /** Connections per file and origin, besides those of the streams of one large file. */
 const CONNECTIONS_PER_FILE = 4;
+/** Why a file fails whose secrets are not there any more. */
+const EXPIRED = "the credentials of this run have expired: start a new sync";
 /** Streams of one large file, where its run says nothing else. */
 const STREAMS = 16;
 
@@ -37,6 +40,8 @@ export interface RunContextOptions {
   spec: RunSpec;
   /** The user's request headers. */
   headers: Record<string, string>;
+  /** Keys of the user that objects are encrypted with. Default: none. */
+  customerKeys?: CustomerKeyTexts | undefined;
   /** Files that are carried at once. */
   filesAtOnce: number;
   bytesPerSecond: number | undefined;
@@ -55,8 +60,10 @@ export interface RunContextOptions {
 }
 
 /** Opens everything that the files of one run share in this process. The caller closes it. */
-export function openRunContext(options: RunContextOptions): { context: RunContext; close(): Promise<void> } {
-  const { redis, keys, runId, spec, headers } = options;
+export function openRunContext(given: RunContextOptions): { context: RunContext; close(): Promise<void> } {
+  const spec = withCustomerKeys(given.spec, given.customerKeys);
+  const options = { ...given, spec, refused: given.refused ?? refusedWithoutKey(spec) };
+  const { redis, keys, runId, headers } = options;
   const probeMs = probeMsOf(spec);
   const flights = new Flights(runId, spec);
   const secrets = new SecretStore(redis, keys);
@@ -68,8 +75,7 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
   const secretLocation = async (job: TransferJob) => {
     const location = await secrets.source(runId, flights.secretOf(job));
     if (location !== undefined) return location;
-    const why = "the credentials of this run have expired: start a new sync";
-    throw new TransferError("credentials", why, { permanent: true });
+    throw new TransferError("credentials", EXPIRED, { permanent: true });
   };
   const opened = openAllowed(options);
   const place =
@@ -116,6 +122,12 @@ export function openRunContext(options: RunContextOptions): { context: RunContex
       if (!(opened instanceof TransferError)) opened.close();
     },
   };
+}
+
+/** Nothing may be written unencrypted because a key is not there any more. */
+function refusedWithoutKey({ s3CustomerKeys = [], s3Keys }: RunSpec): TransferError | undefined {
+  if (s3CustomerKeys.every((which) => s3Keys?.[which])) return undefined;
+  return new TransferError("credentials", EXPIRED, { permanent: true });
 }
 
 /**

@@ -7,6 +7,7 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
+import type { CustomerKeyTexts } from "@drover/shared/storage/s3/customer-key";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";
@@ -23,6 +24,8 @@ export interface RunWork {
   spec: RunSpec;
   /** The user's request headers. */
   headers: Record<string, string>;
+  /** Keys of the user that objects are encrypted with. */
+  customerKeys?: CustomerKeyTexts | undefined;
   /** Files at once, in this thread. */
   concurrency: number;
   /** This thread's share of the run's limit. */

@@ -46,7 +46,7 @@ export interface PartCopy extends PartRequest {
   source: string;
   /** Its bytes to copy: `bytes=FIRST-LAST`. */
   range: string;
-  /** Conditions on the source. */
+  /** Conditions on the source, and what is needed to read it. */
   headers: Headers;
 }
 
@@ -79,9 +79,11 @@ export class S3Bucket {
   /** Loaded when the first command is sent. */
   #sdk: S3Sdk | undefined;
 
+  /** @param place headers of every request that makes an object, such as its storage class. Default: none. */
   constructor(
     private readonly client: S3Client,
     readonly name: string,
+    private readonly place?: Headers,
   ) {}
 
   /** @param asks what it is to tell beside the usual. @returns undefined if there is no such object. */
@@ -126,7 +128,8 @@ export class S3Bucket {
   ): Promise<Written> {
     let answer: HttpAnswer;
     try {
-      answer = await this.#send({ method: "PUT", key, body, bodyHash, headers }, signal);
+      const all = this.#placed(headers);
+      answer = await this.#send({ method: "PUT", key, body, bodyHash, headers: all }, signal);
     } catch (error) {
       // AWS answers 404 if the object that If-Match names is not there.
       if ("if-match" in headers && gone(error)) return { is: "refused" };
@@ -164,7 +167,7 @@ export class S3Bucket {
   async createUpload(key: string, headers: Headers, signal: AbortSignal): Promise<string> {
     const answer = await this.#rarely(
       (sdk) => new sdk.CreateMultipartUploadCommand({ Bucket: this.name, Key: key }),
-      { headers, signal },
+      { headers: this.#placed(headers), signal },
     );
     const id = answer?.xml && childText(answer.xml, "UploadId");
     if (!id) throw unintelligible("it names no upload");
@@ -202,10 +205,22 @@ export class S3Bucket {
    * Lets the service copy another of its objects.
    *
    * @param source `/bucket/key`, percent-encoded.
+   * @param headers conditions, what is needed to read the other object, metadata with its directive, and the tags that it gets instead of the other object's.
    * @returns `refused` also if it is the condition on the source that does not hold.
    */
   copy(key: string, source: string, headers: Headers, signal: AbortSignal): Promise<Written> {
-    return this.#copied({ method: "PUT", key, headers: { ...headers, "x-amz-copy-source": source } }, signal);
+    const all: Headers = { ...headers, ...this.place, "x-amz-copy-source": source };
+    if (all["x-amz-tagging"] !== undefined) all["x-amz-tagging-directive"] = "REPLACE";
+    return this.#copied({ method: "PUT", key, headers: all }, signal);
+  }
+
+  /** What a copy needs besides, to read an object of this bucket. @param headers of that object. */
+  copyHeaders(headers: AnswerHeaders): Headers | undefined {
+    return this.client.copyHeaders(headers);
+  }
+
+  #placed(headers: Headers): Headers {
+    return this.place ? { ...headers, ...this.place } : headers;
   }
 
   async #copied(request: Omit<S3Request, "bucket">, signal: AbortSignal): Promise<Written> {

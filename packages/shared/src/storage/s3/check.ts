@@ -5,6 +5,7 @@ import type { DestinationCheck } from "../storage.js";
 import { type ObjectHead, S3Bucket } from "./bucket.js";
 import { S3Client } from "./client.js";
 import { credentialsOf } from "./credentials.js";
+import type { CustomerKey } from "./customer-key.js";
 import { listObjects } from "./listing/listing.js";
 import type { ListedObject } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
@@ -34,6 +35,7 @@ export class S3Check implements DestinationCheck {
 
   /**
    * @param options.service how the destination is reached.
+   * @param options.key of the user that its objects are encrypted with. Default: none.
    * @param options.retries tries per page of the listing.
    * @param warn told when the listing waits for long.
    */
@@ -41,6 +43,7 @@ export class S3Check implements DestinationCheck {
     private readonly tree: S3Tree,
     private readonly options: {
       service: S3Spec;
+      key?: CustomerKey | undefined;
       timeoutMs: number;
       retries: number;
       userAgent?: string | undefined;
@@ -48,9 +51,9 @@ export class S3Check implements DestinationCheck {
     private readonly signal: AbortSignal,
     warn: (message: string) => void,
   ) {
-    const { service, timeoutMs, retries, userAgent } = options;
+    const { service, key, timeoutMs, retries, userAgent } = options;
     this.#client = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
-    const client = new S3Client(this.#client, service, credentialsOf(service));
+    const client = new S3Client(this.#client, service, credentialsOf(service), key);
     this.#bucket = new S3Bucket(client, tree.bucket);
     this.#list = listerOf(client, retries, timeoutMs, warn);
   }

@@ -1,6 +1,7 @@
 import { TransferError } from "../../errors.js";
-import type { Headers, HttpAnswer, HttpClient, HttpMessage } from "../http/client.js";
+import type { AnswerHeaders, Headers, HttpAnswer, HttpClient, HttpMessage } from "../http/client.js";
 import { type CredentialsProvider, isSameIdentity } from "./credentials.js";
+import { type CustomerKey, hasCustomerKey } from "./customer-key.js";
 import { answerError } from "./errors.js";
 import { type AwsIdentity, EMPTY_SHA256, encodeKey, encodeQuery, Signer } from "./sigv4.js";
 import type { S3Spec } from "./spec.js";
@@ -22,16 +23,29 @@ export interface S3Request extends HttpMessage {
   body?: Uint8Array;
 }
 
+/** Parameters of requests that are about an object or an upload, but neither read nor write its content. */
+const ASIDE = ["acl", "tagging", "uploadId"];
+
+/** Whether a service needs the key of an object to answer a request: not to remove it, to list or to complete an upload. */
+function isForContent({ method, key, query = {} }: S3Request): boolean {
+  if (key === "" || method === "DELETE") return false;
+  if (method === "PUT") return true;
+  if (method === "POST") return "uploads" in query;
+  return !ASIDE.some((name) => name in query);
+}
+
 /** Sends signed requests to one S3 service. Every request to S3 goes through here, those of the AWS SDK too. */
 export class S3Client {
   readonly #signer: Signer;
   readonly #endpoint: URL;
   readonly #basePath: string;
 
+  /** @param key of the user that its objects are encrypted with. Default: none. */
   constructor(
     private readonly http: HttpClient,
     private readonly spec: S3Spec,
     private readonly credentials: CredentialsProvider,
+    private readonly key?: CustomerKey,
   ) {
     this.#signer = new Signer(spec.region);
     this.#endpoint = new URL(spec.endpoint);
@@ -66,6 +80,24 @@ export class S3Client {
    * @throws TransferError for every other answer, and if there is none.
    */
   async request(request: S3Request, signal: AbortSignal): Promise<HttpAnswer> {
+    if (!this.key || !isForContent(request)) return await this.#request(request, signal);
+    const headers = { ...request.headers, ...this.key.headers };
+    try {
+      return await this.#request({ ...request, headers }, signal);
+    } catch (error) {
+      // Of an object that is not encrypted with a key none may be named.
+      const isRefused = error instanceof TransferError && error.httpStatus === 400;
+      if (!isRefused || !/^(GET|HEAD)$/.test(request.method)) throw error;
+      return await this.#request(request, signal);
+    }
+  }
+
+  /** What a request that copies needs besides, to read an object of this client. @param headers of that object. */
+  copyHeaders(headers: AnswerHeaders): Headers | undefined {
+    return this.key && hasCustomerKey(headers) ? this.key.copyHeaders : undefined;
+  }
+
+  async #request(request: S3Request, signal: AbortSignal): Promise<HttpAnswer> {
     const identity = await this.credentials();
     try {
       return await this.#send(request, identity, signal);

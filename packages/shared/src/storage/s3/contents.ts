@@ -26,10 +26,10 @@ export class S3Contents implements Contents {
 
   /** @throws TransferError where the run has no S3 settings. */
   constructor(private readonly options: ContentsOptions) {
-    const { s3, timeoutMs, userAgent } = options.spec;
+    const { s3, s3Keys, timeoutMs, userAgent } = options.spec;
     if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     this.#http = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
-    this.#client = new S3Client(this.#http, s3, credentialsOf(s3));
+    this.#client = new S3Client(this.#http, s3, credentialsOf(s3), s3Keys?.source);
   }
 
   async look(name: string, location: string, signal: AbortSignal): Promise<FileVersion | undefined> {

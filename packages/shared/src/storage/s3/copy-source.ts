@@ -33,6 +33,7 @@ export class S3CopySource implements Source {
     const copy = {
       source: `/${encodeKey(bucket)}/${encodeKey(key)}`,
       headers: answer.headers,
+      reading: this.client.copyHeaders(answer.headers),
       sha256:
         digest?.algorithm === "sha256"
           ? Buffer.from(digest.base64, "base64").toString("hex")

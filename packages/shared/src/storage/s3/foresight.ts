@@ -20,8 +20,9 @@ export class S3Foresight implements Foresight {
     private readonly options: ForesightOptions,
   ) {
     const { spec, signal, warn } = options;
-    const { timeoutMs, retries, userAgent } = spec;
-    const terms = { service: destinationService(spec), timeoutMs, retries, userAgent };
+    const { timeoutMs, retries, userAgent, s3Keys } = spec;
+    const service = destinationService(spec);
+    const terms = { service, key: s3Keys?.destination, timeoutMs, retries, userAgent };
     this.#check = new S3Check(tree, terms, signal, warn);
   }
 

@@ -15,9 +15,9 @@ export class S3Sources implements Sources {
 
   /** @throws TransferError where the run has no S3 settings. */
   constructor({ http, spec }: SourcesOptions) {
-    const { root, s3, s3Destination } = spec;
+    const { root, s3, s3Destination, s3Keys } = spec;
     if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
-    this.#client = new S3Client(http, s3, credentialsOf(s3));
+    this.#client = new S3Client(http, s3, credentialsOf(s3), s3Keys?.source);
     this.#copies = /^s3:/i.test(root) && s3Destination === undefined;
   }
 

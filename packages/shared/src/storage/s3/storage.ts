@@ -50,8 +50,8 @@ const destination: DestinationStorage = {
   async openCheck(tree, options) {
     const { S3Check } = await import("./check.js");
     const service = destinationService(options.spec);
-    const { timeoutMs, retries, userAgent } = options.spec;
-    const terms = { service, timeoutMs, retries, userAgent };
+    const { timeoutMs, retries, userAgent, s3Keys } = options.spec;
+    const terms = { service, key: s3Keys?.destination, timeoutMs, retries, userAgent };
     return new S3Check(tree as S3Tree, terms, options.signal, options.warn);
   },
   async openForesight(tree, options) {

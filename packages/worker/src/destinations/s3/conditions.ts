@@ -108,7 +108,8 @@ export class S3Conditions {
         put,
         copy: (headers: Headers) => {
           const source = `/${encodeKey(this.bucket.name)}/${encodeKey(key)}`;
-          const all = { ...headers, "x-amz-metadata-directive": "REPLACE" };
+          const reading = there.is === "written" ? this.bucket.copyHeaders(there.headers) : undefined;
+          const all = { ...headers, ...reading, "x-amz-metadata-directive": "REPLACE" };
           return patiently(() => this.bucket.copy(key, source, all, signal), signal);
         },
         complete: (headers: Headers) => this.#upload(key, headers, signal),

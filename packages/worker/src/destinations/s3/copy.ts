@@ -26,7 +26,7 @@ export async function receiveCopy(
   objectUpload: ObjectUpload,
 ): Promise<StagedObject> {
   const { lease, record } = object.attempt;
-  const { mostCopyBytes } = object.target;
+  const { mostCopyBytes, copiedPartBytes: asked } = object.target;
   const sizeBytes = entry.sizeBytes as number;
   const { sha256 = "" } = copy;
   const received = { sizeBytes, sha256, sourceDigest: undefined, lengthBytes: sizeBytes };
@@ -35,8 +35,13 @@ export async function receiveCopy(
   if (head && whole.sameBy(head, received)) return { received, staged: new AlreadyThere(head) };
   if (sizeBytes <= mostCopyBytes) return { received, staged: whole };
 
-  const upload = await objectUpload.begin(keptHeaders(copy.headers), entry.strongEtag);
-  const partBytes = Math.max(Math.min(PART_BYTES, mostCopyBytes), partBytesOf(1, sizeBytes));
+  const headers = keptHeaders(copy.headers);
+  if (copy.tagging !== undefined) headers["x-amz-tagging"] = copy.tagging;
+  const wantedBytes = asked ?? PART_BYTES;
+  const partBytes = Math.max(Math.min(wantedBytes, mostCopyBytes), partBytesOf(1, sizeBytes, asked));
+  // Parts of another size are not those of this upload, even if some have the same size.
+  const version = asked === undefined ? entry.strongEtag : `${entry.strongEtag};${partBytes}`;
+  const upload = await objectUpload.begin(headers, version);
   const stop = new AbortController();
   const signal = AbortSignal.any([stop.signal, lease.signal]);
   let next = 0;
@@ -46,7 +51,8 @@ export async function receiveCopy(
       const startByte = at * partBytes;
       const endByte = Math.min(startByte + partBytes, sizeBytes);
       const range = { source: copy.source, startByte, endByte };
-      await upload.copy(at + 1, range, { "x-amz-copy-source-if-match": entry.strongEtag }, signal);
+      const condition = { ...copy.reading, "x-amz-copy-source-if-match": entry.strongEtag };
+      await upload.copy(at + 1, range, condition, signal);
       record.receivedBytes += endByte - startByte;
     }
   };

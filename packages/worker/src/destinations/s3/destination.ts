@@ -184,6 +184,7 @@ export class S3Destination implements Destination {
       lease.check();
       const headers = {
         ...withMode(head.headers, mode),
+        ...bucket.copyHeaders(head.headers),
         "x-amz-metadata-directive": "REPLACE",
         "x-amz-copy-source-if-match": stamp,
         ...condition,

@@ -82,7 +82,8 @@ export class ObjectUpload {
     const { object } = this;
     const { target, key, lease } = object;
     const { record, file } = object.attempt;
-    const metadata = hash("sha256", JSON.stringify([headers, version]), "base64url").slice(0, 16);
+    const begunWith = JSON.stringify([headers, version, ...target.begunWith]);
+    const metadata = hash("sha256", begunWith, "base64url").slice(0, 16);
     const adopted = this.#adopted;
     this.#adopted = undefined;
     return await object.at(async () => {

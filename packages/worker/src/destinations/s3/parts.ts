@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import type { ObjectHead } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, readMetadata } from "@drover/shared/storage/s3/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { BufferPool } from "../../bytes/buffer-pool.js";
 import { digestsOfSource } from "../../bytes/hash/hash-file.js";
@@ -48,10 +48,10 @@ export async function receiveParts(
   const lengthBytes = ofFile ? entry.sizeBytes : undefined;
   const reader = new Reader(opened, held, attempt);
   const hashes = new HashParts(algorithmsFor(entry));
-  const { bufferPool } = object.target;
+  const { bufferPool, partBytes } = object.target;
   try {
     const firstBytes = Math.min(
-      partBytesOf(1, lengthBytes),
+      partBytesOf(1, lengthBytes, partBytes),
       Math.max(lengthBytes ?? Number.POSITIVE_INFINITY, 1),
     );
     let filled = await fill(reader, bufferPool, firstBytes);
@@ -87,7 +87,7 @@ export async function receiveParts(
         };
         return { received, staged: there };
       }
-      upload = await objectUpload.begin(metadataHeaders(entry, known, object.key), "");
+      upload = await objectUpload.begin(object.target.headersOf(entry, known, object.key), "");
     } catch (error) {
       filled.release();
       throw error;
@@ -97,7 +97,7 @@ export async function receiveParts(
       for (let number = 1; ; ) {
         await sending.add(number, filled);
         if (reader.ended) break;
-        filled = await fill(reader, bufferPool, partBytesOf(++number, lengthBytes));
+        filled = await fill(reader, bufferPool, partBytesOf(++number, lengthBytes, partBytes));
         if (filled.bytes.length > 0) continue;
         filled.release();
         break;

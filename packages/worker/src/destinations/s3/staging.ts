@@ -29,7 +29,10 @@ export class S3Staging implements Staging {
   }
 
   async receive(opened: OpenedBody, source: Source | undefined): Promise<Received> {
-    if (opened.copy) return await this.receiveCopy(opened, withAskedMode(opened.copy, opened.entry.mode));
+    if (opened.copy) {
+      const copy = this.object.target.asAsked(withAskedMode(opened.copy, opened.entry.mode));
+      return await this.receiveCopy(opened, copy);
+    }
     const { ended, chunks } = await readBeginning(opened, this.object.attempt);
     const ofFile = source !== undefined;
     return this.#hold(

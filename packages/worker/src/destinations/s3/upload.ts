@@ -9,6 +9,8 @@ import type { DestinationObject } from "./object.js";
 
 const MOST_PARTS = 10_000;
 const MIB = 1 << 20;
+/** Parts of a file of unknown size do not grow beyond this: they are held in memory, and hashed in one go. */
+const MOST_GROWN_BYTES = 100 * LEAST_PART_BYTES;
 /** If the size of a file is not known, its parts grow by the least size after so many parts. */
 const GROW_PARTS = 100;
 /** A part is sent so many times in all before the attempt fails. */
@@ -22,10 +24,18 @@ const AGAIN_MS = 500;
  *
  * @param part number, from 1.
  * @param lengthBytes size of the file; undefined if it is not known.
+ * @param leastBytes size that a part has where that makes no more than 10,000 of them.
  */
-export function partBytesOf(part: number, lengthBytes: number | undefined): number {
-  if (lengthBytes === undefined) return LEAST_PART_BYTES * (1 + Math.floor((part - 1) / GROW_PARTS));
-  return Math.max(LEAST_PART_BYTES, Math.ceil(lengthBytes / MOST_PARTS / MIB) * MIB);
+export function partBytesOf(
+  part: number,
+  lengthBytes: number | undefined,
+  leastBytes = LEAST_PART_BYTES,
+): number {
+  if (lengthBytes === undefined) {
+    const grown = leastBytes * (1 + Math.floor((part - 1) / GROW_PARTS));
+    return Math.min(grown, MOST_GROWN_BYTES);
+  }
+  return Math.max(leastBytes, Math.ceil(lengthBytes / MOST_PARTS / MIB) * MIB);
 }
 
 /** Bytes of another object of the service: from `startByte` up to, but not including, `endByte`. */
@@ -67,7 +77,7 @@ export class S3Upload {
     const { key, target } = this.object;
     const request = { key, uploadId: this.id, part, body: bytes, md5: base64, signal };
     await this.try(part, () => target.bucket.uploadPart(request), signal);
-    if (this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
+    if (target.hasOwnKey || this.#etags[part - 1] !== `"${md5}"`) this.#plain = false;
     failpoint("part");
   }
 
@@ -75,7 +85,7 @@ export class S3Upload {
    * Makes a part by copying a range of another object of the service, unless the service has the part. A part that is
    * there is of the same version, because an upload of another version is not continued.
    *
-   * @param headers conditions on the other object.
+   * @param headers conditions on the other object, and what is needed to read it.
    */
   async copy(part: number, range: CopyRange, headers: Headers, signal: AbortSignal): Promise<void> {
     const { key, target } = this.object;

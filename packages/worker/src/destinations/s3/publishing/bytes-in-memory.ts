@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, isOutdated, metadataHeaders } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, isOutdated } from "@drover/shared/storage/s3/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { DestinationObject } from "../object.js";
@@ -35,7 +35,7 @@ export class BytesInMemory extends Publication {
     const { target, key, lease } = this.object;
     const { bytes, md5 } = this.file;
     const headers = {
-      ...metadataHeaders(entry, sha256, key),
+      ...target.headersOf(entry, sha256, key),
       // The service refuses other bytes with either of them. The ETag in its answer is compared with the MD5 below.
       ...(target.checksums
         ? { "x-amz-checksum-sha256": Buffer.from(sha256, "hex").toString("base64") }
@@ -44,22 +44,22 @@ export class BytesInMemory extends Publication {
     };
     const written = await target.bucket.put(key, bytes, sha256, headers, lease.signal);
     if (written.is !== "written") return written;
-    const stored = md5Of(written);
+    const stored = this.#md5Of(written);
     if (stored !== undefined && stored !== md5)
       throw new TransferError("checksum", "wrong checksum: the service stored other bytes than were sent");
     return written;
   }
 
   isProvedBy(written: WrittenObject): boolean {
-    return md5Of(written) !== undefined;
+    return this.#md5Of(written) !== undefined;
+  }
+
+  /** MD5 (hexadecimal) in the ETag of an answer; undefined if that ETag is no MD5. */
+  #md5Of({ headers, etag }: WrittenObject): string | undefined {
+    return this.object.target.hasOwnKey ? undefined : etagMd5({ ...headers, etag });
   }
 
   override release(): void {
     this.giveBack();
   }
-}
-
-/** MD5 (hexadecimal) in the ETag of an answer; undefined if that ETag is no MD5. */
-function md5Of({ headers, etag }: WrittenObject): string | undefined {
-  return etagMd5({ ...headers, etag });
 }

@@ -1,6 +1,6 @@
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { isOutdated, metadataHeaders } from "@drover/shared/storage/s3/metadata";
+import { isOutdated } from "@drover/shared/storage/s3/metadata";
 import { encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
@@ -24,12 +24,12 @@ export class MetadataOnly extends Publication {
 
   /**
    * @param headers the new metadata.
-   * @param etag of the version that gets it.
+   * @param head of the version that gets it.
    */
   constructor(
     private readonly object: DestinationObject,
     private readonly headers: Headers,
-    private readonly etag: string,
+    private readonly head: ObjectHead,
   ) {
     super();
   }
@@ -44,7 +44,8 @@ export class MetadataOnly extends Publication {
     const headers = {
       ...this.headers,
       "x-amz-metadata-directive": "REPLACE",
-      "x-amz-copy-source-if-match": this.etag,
+      ...bucket.copyHeaders(this.head.headers),
+      "x-amz-copy-source-if-match": this.head.etag,
       ...condition,
     };
     const source = `/${encodeKey(bucket.name)}/${encodeKey(key)}`;
@@ -56,7 +57,7 @@ export class MetadataOnly extends Publication {
   }
 
   isProvedBy({ etag }: WrittenObject): boolean {
-    return etag === this.etag;
+    return etag === this.head.etag;
   }
 }
 
@@ -80,5 +81,5 @@ export async function withMetadataOf(
   // Archived objects cannot be read, so they cannot be copied.
   if (/^(GLACIER|DEEP_ARCHIVE)$/.test(headers["x-amz-storage-class"] ?? "")) return undefined;
   const condition = await target.conditions.headers("copy", { is: "version", etag });
-  return condition && new MetadataOnly(object, metadataHeaders(entry, sha256, key), etag);
+  return condition && new MetadataOnly(object, target.headersOf(entry, sha256, key), head);
 }

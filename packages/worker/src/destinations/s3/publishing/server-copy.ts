@@ -40,7 +40,13 @@ export class ServerSideCopy extends Publication {
     const metadata = copy.replaces
       ? { ...keptHeaders(copy.headers), "x-amz-metadata-directive": "REPLACE" }
       : {};
-    const headers = { ...metadata, "x-amz-copy-source-if-match": etag, ...condition };
+    const headers = {
+      ...metadata,
+      ...(copy.tagging === undefined ? {} : { "x-amz-tagging": copy.tagging }),
+      ...copy.reading,
+      "x-amz-copy-source-if-match": etag,
+      ...condition,
+    };
     const written = await target.bucket.copy(key, copy.source, headers, lease.signal);
     if (written.is !== "written") return written;
     // Some services ignore the condition on the source.

@@ -1,0 +1,103 @@
+import { readFileSync, utimesSync } from "node:fs";
+import { describe, expect } from "vitest";
+import { pattern, toBuffer } from "../../harness/content.js";
+import { it, real } from "../../harness/s3-fixtures.js";
+
+const LARGE = toBuffer(pattern(17 << 20));
+const NAMES = ["large", "small"];
+const OPTIONS = [
+  ...["--s3-storage-class", "STANDARD_IA", "--s3-content-type", "text/x-report"],
+  ...["--s3-cache-control", "max-age=60", "--s3-content-disposition", "attachment"],
+  ...["--s3-content-language", "de", "--s3-metadata", "owner=ann", "--s3-metadata", "note=a=b, c"],
+  ...["--s3-tags", "team=data & co", "--s3-tags", "stage="],
+];
+const HEAD = {
+  type: "text/x-report",
+  cacheControl: "max-age=60",
+  disposition: "attachment",
+  language: "de",
+  storageClass: "STANDARD_IA",
+};
+const TAGS = { team: "data & co", stage: "" };
+
+describe.skipIf(!real)("objects at a real service", () => {
+  it("are what the options say, small and large, and after a copy by the service", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    const { env } = s3;
+    work.write({ "in/small": "content", "in/large": LARGE });
+    const up = ["--to", s3.url("a"), ...OPTIONS, "--s3-part-size", "5M"];
+    const first = await box.run(["sync", work.at("in"), "--pattern", "**", ...up], { env });
+    expect([first.code, first.stderr]).toEqual([0, ""]);
+    // The other tags and metadata of a source stay; of the same key it is the option that counts.
+    const over = ["--s3-metadata", "owner=bob", "--s3-storage-class", "STANDARD_IA"];
+    const copy = await box.run(["sync", s3.url("a/"), "--pattern", "**", "--to", s3.url("b"), ...over], {
+      env,
+    });
+    expect([copy.code, copy.stderr]).toEqual([0, ""]);
+    for (const name of NAMES) {
+      for (const [key, owner] of [
+        [`a/${name}`, "ann"],
+        [`b/${name}`, "bob"],
+      ] as const) {
+        const head = await s3.head(key);
+        expect(head).toMatchObject({ ...HEAD, metadata: { owner, note: "a=b, c" } });
+        expect(Object.keys(head.metadata ?? {})).toEqual(
+          expect.arrayContaining(["drover-sha256", "mtime", "mode"]),
+        );
+        expect(await s3.tags(key)).toEqual(TAGS);
+      }
+    }
+    const { items } = await box.sync([work.at("in"), "--pattern", "**", "--artifact-root", s3.url("a")], {
+      env,
+    });
+    expect(items.map((item) => item.outcome)).toEqual(["unchanged", "unchanged"]);
+  });
+
+  it("keep what the options say when their time alone changes", async ({ box, work, s3 }) => {
+    const { env } = s3;
+    work.write({ "in/small": "content", "in/large": LARGE });
+    const up = ["sync", work.at("in"), "--pattern", "**", "--to", s3.url("a"), ...OPTIONS];
+    expect((await box.run(up, { env })).code).toBe(0);
+    for (const name of NAMES) utimesSync(work.at("in", name), 1_500_000_000, 1_500_000_000);
+    expect((await box.run(up, { env })).stdout).toMatch(/^2 copied/m);
+    for (const name of NAMES) {
+      expect(await s3.head(`a/${name}`)).toMatchObject({
+        ...HEAD,
+        metadata: { owner: "ann", mtime: "1500000000" },
+      });
+      expect(await s3.tags(`a/${name}`)).toEqual(TAGS);
+    }
+  });
+
+  it("are encrypted with a key of the user, copied to another, and come back", async ({ box, work, s3 }) => {
+    const { env } = s3;
+    const [one, two] = [Buffer.alloc(32, "1"), Buffer.alloc(32, "2")];
+    work.write({
+      "in/small": "content",
+      "in/large": LARGE,
+      "one.key": one,
+      "two.key": two.toString("base64"),
+    });
+    const tree = ["--pattern", "**"];
+    const closing = (file: string) => ["--s3-sse-customer-key-file", work.at(file)];
+    const opening = (file: string) => ["--s3-source-sse-customer-key-file", work.at(file)];
+    const up = [work.at("in"), ...tree, "--artifact-root", s3.url("a"), ...closing("one.key")];
+    expect((await box.sync(up, { env })).code).toBe(0);
+    const again = await box.sync([...up, "--check-destination"], { env });
+    expect(again.items.map((item) => item.outcome)).toEqual(["unchanged", "unchanged"]);
+    const over = [s3.url("a/"), ...tree, "--artifact-root", s3.url("b")];
+    const copied = await box.sync([...over, ...opening("one.key"), ...closing("two.key")], { env });
+    expect(copied.items.map((item) => item.outcome)).toEqual(["copied", "copied"]);
+    const down = [s3.url("b/"), ...tree, ...work.into];
+    for (const wrong of [[], opening("one.key")])
+      expect((await box.sync([...down, ...wrong, "--retries", "1"], { env })).code).not.toBe(0);
+    expect((await box.sync([...down, ...opening("two.key")], { env })).code).toBe(0);
+    expect(readFileSync(work.to("small"), "utf8")).toBe("content");
+    expect(readFileSync(work.to("large")).equals(LARGE)).toBe(true);
+    for (const name of NAMES) await expect(s3.head(`b/${name}`)).rejects.toThrow();
+    for (const name of NAMES) expect((await s3.head(`b/${name}`, two)).metadata).toHaveProperty("mtime");
+  });
+});
