@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { leaveSchema } from "./leave.js";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
 import { s3SpecSchema } from "./storage/s3/spec.js";
@@ -90,6 +91,8 @@ export const runSpecSchema = z.object({
   streams: z.number().optional(),
   /** Whether to read every file again, also what is known to be unchanged. Default false. */
   ignoreTimes: z.literal(true).optional(),
+  /** Which files are left as they are although they may be others. Default: none. */
+  leave: leaveSchema.optional(),
   durable: z.boolean(),
   /** How many outcomes are kept, the newest, and for how long after the run ended (ms). Default: none. */
   keepOutcomes: z.object({ most: z.number(), ms: z.number() }).optional(),

@@ -17,7 +17,10 @@ const GROUPS: [heading: string, names: string[]][] = [
   ],
   [
     "What is overwritten and deleted:",
-    ["dry-run", "delete", "max-delete", "backup-dir", "suffix", "check-destination", "ignore-times"],
+    [
+      ...["dry-run", "delete", "max-delete", "backup-dir", "suffix", "check-destination", "ignore-times"],
+      ...["update", "ignore-existing", "existing", "size-only", "checksum-only"],
+    ],
   ],
   [
     "How files are carried:",

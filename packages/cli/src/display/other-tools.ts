@@ -1,4 +1,5 @@
-const COMPARED = "no option says how to compare: what differs is replaced, what is unchanged is left alone";
+const COMPARED =
+  "it is --update, --ignore-existing, --size-only or --checksum-only of sync and cp; without them bytes are compared";
 const WHOLE = "a directory is copied whole anyway";
 const VERIFIED = "certificates are always verified; --ca-file names an authority of your own";
 const BUCKET = "the bucket's defaults hold";
@@ -10,14 +11,14 @@ const COUNTERPARTS: Record<string, string> = {
   "-R": WHOLE,
   "--archive": WHOLE,
   "--recursive": WHOLE,
-  "-c": COMPARED,
-  "-u": COMPARED,
+  "-c": "it is --checksum-only here",
+  "-u": "it is --update here",
   "--exact-timestamps": COMPARED,
-  "--ignore-existing": COMPARED,
-  "--immutable": COMPARED,
-  "--no-clobber": COMPARED,
-  "--size-only": COMPARED,
-  "--update": COMPARED,
+  "--ignore-existing": "drover sync and drover cp have it",
+  "--immutable": "it is --ignore-existing here",
+  "--no-clobber": "it is --ignore-existing here",
+  "--size-only": "drover sync and drover cp have it",
+  "--update": "drover sync and drover cp have it",
   "-j": "it is --max-workers here",
   "--jobs": "it is --max-workers here",
   "--numworkers": "it is --max-workers here",

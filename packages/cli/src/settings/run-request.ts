@@ -34,6 +34,11 @@ export interface RequestFlags {
   stopAfterFailures?: string;
   suffix?: string;
   ignoreTimes?: boolean;
+  update?: boolean;
+  ignoreExisting?: boolean;
+  existing?: boolean;
+  sizeOnly?: boolean;
+  checksumOnly?: boolean;
 }
 
 /** Translates the command line into a request. @throws SettingsError for an invalid value. */
@@ -70,6 +75,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       durability: values.durability,
       ...deletionOf(flags),
       ...backupOf(flags),
+      ...leaveOf(flags),
     },
     terms: {
       retries: values.retries,
@@ -167,6 +173,14 @@ function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["de
       ...(suffix === undefined ? {} : { suffix }),
     },
   };
+}
+
+function leaveOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "leave"> {
+  const { update: newer, ignoreExisting: existing, existing: missing, sizeOnly, checksumOnly } = flags;
+  if (sizeOnly && checksumOnly)
+    throw new OptionError("--size-only and --checksum-only exclude each other: leave one out");
+  const same = sizeOnly ? "size" : checksumOnly ? "checksum" : undefined;
+  return { leave: { newer, existing, missing, same } };
 }
 
 function readBackup(given: string): string {

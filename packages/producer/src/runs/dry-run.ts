@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
 import { refusedAsKept } from "@drover/shared/kept-name";
+import { type Leave, whyLeft } from "@drover/shared/leave";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
@@ -188,6 +189,7 @@ async function judge(
       ? await compare({ spec, tree, catalog: new Catalog(engine.redis, engine.keys), check }, entries)
       : [];
   const files = entries.map((entry, at) => judgeOne(entry, known[at] !== undefined, spec, tree));
+  if (spec.leave) await leaveSome(files, entries, spec.leave, foreseer);
   const there = files.flatMap(({ action, reason }, at) => (action === "copy" && reason !== NEW ? [at] : []));
   if (!foreseer || there.length === 0) return files;
   const found = await foreseer.foresee(there.map((at) => entries[at] as Entry));
@@ -195,6 +197,27 @@ async function judge(
     files[at] = withForeseen(files[at] as PlannedFile, found[which] as Foreseen | TransferError);
   });
   return files;
+}
+
+/** Marks the files that the run leaves as they are although they may be others. */
+async function leaveSome(
+  files: PlannedFile[],
+  entries: Entry[],
+  leave: Leave,
+  foreseer: Foreseer | undefined,
+): Promise<void> {
+  const carried = files.flatMap(({ action }, at) => (action === "copy" ? [at] : []));
+  // Without a tree nothing is there.
+  const why = foreseer
+    ? await foreseer.whyLeft(
+        carried.map((at) => entries[at] as Entry),
+        leave,
+      )
+    : await Promise.all(carried.map(() => whyLeft(leave, undefined, async () => undefined)));
+  carried.forEach((at, which) => {
+    const reason = why[which];
+    if (reason !== undefined) files[at] = { ...(files[at] as PlannedFile), action: "unchanged", reason };
+  });
 }
 
 function withForeseen(file: PlannedFile, found: Foreseen | TransferError): PlannedFile {

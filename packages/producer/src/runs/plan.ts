@@ -17,6 +17,7 @@ import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
 import { Listers } from "../expand/listers.js";
 import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
+import { planLeave } from "./plan-leave.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
 import { planServices } from "./services.js";
@@ -56,6 +57,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const asksForCheck = destinationOf(root).openCheck !== undefined;
   if (destination.check === false && !asksForCheck)
     throw new SettingsError("check-destination cannot be false: a local destination is always checked");
+  const leave = planLeave(request, root);
   const fleet = request.carriedBy === "fleet";
   const headers = checkHeaders(selection.headers);
   const spec: RunSpec = {
@@ -92,6 +94,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
   if (terms.ignoreTimes) spec.ignoreTimes = true;
+  if (leave) spec.leave = leave;
   if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;

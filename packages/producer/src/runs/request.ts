@@ -47,6 +47,19 @@ const destinationSchema = z.strictObject({
   layout: z.enum(["name", "url"]).default("name"),
   /** Whether to check that objects are as they were written. A local destination is always checked. */
   check: z.boolean().optional(),
+  /** Files that are left as they are although they may be others. Default: none. */
+  leave: z
+    .strictObject({
+      /** Files that are newer at the destination than at their source. */
+      newer: z.boolean().optional(),
+      /** Files that the destination has. */
+      existing: z.boolean().optional(),
+      /** Files that the destination does not have. */
+      missing: z.boolean().optional(),
+      /** By what a file counts as the same. Default: by its version in the catalog, else by its bytes. */
+      same: z.enum(["size", "checksum"]).optional(),
+    })
+    .optional(),
   /** `fsync` flushes files and directories to disk; `rename` leaves that to the system. */
   durability: z.enum(["fsync", "rename"]).default("fsync"),
   /** Removes files that no source has. */

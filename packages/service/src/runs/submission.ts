@@ -105,6 +105,20 @@ export const submissionSchema = z
       .boolean()
       .optional()
       .meta({ description: "Reads every file again, also what is known to be unchanged." }),
+    update: z.boolean().optional().meta({ description: "Leaves files that are newer at the destination." }),
+    ignore_existing: z
+      .boolean()
+      .optional()
+      .meta({ description: "Leaves all files that the destination has." }),
+    existing: z
+      .boolean()
+      .optional()
+      .meta({ description: "Leaves out all files that the destination does not have." }),
+    size_only: z.boolean().optional().meta({ description: "Leaves files of the same size." }),
+    checksum_only: z
+      .boolean()
+      .optional()
+      .meta({ description: "Leaves files of the same bytes; trusts no time and no catalog." }),
     circuit_ttl: seconds.optional(),
     breaker_wait: z.number().min(0).max(86_400).optional(),
     deadline: z
@@ -180,6 +194,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
       ...(given.check_destination === undefined ? {} : { check: given.check_destination }),
       durability: given.durability ?? "fsync",
       ...deletionOf(given),
+      ...leaveOf(given),
       ...backupOf(given),
     },
     terms,
@@ -239,6 +254,14 @@ function deletionOf({
   return {
     delete: { most: typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) } },
   };
+}
+
+function leaveOf(given: Submission): Pick<RunRequestInput["destination"], "leave"> {
+  const { update: newer, ignore_existing: existing, existing: missing } = given;
+  if (given.size_only && given.checksum_only)
+    throw new Problem(422, "size_only and checksum_only exclude each other: leave one out");
+  const same = given.size_only ? "size" : given.checksum_only ? "checksum" : undefined;
+  return { leave: { newer, existing, missing, same } };
 }
 
 function backupOf({ backup_dir: dir, suffix }: Submission): Pick<RunRequestInput["destination"], "backup"> {

@@ -49,6 +49,7 @@ export class Flights {
       ...(spec.guarded ? ["guarded"] : []),
       ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
       ...(spec.permissions === undefined ? [] : [{ permissions: spec.permissions }]),
+      ...(spec.leave === undefined ? [] : [{ leave: spec.leave }]),
       ...(job.m === undefined ? [] : [{ mode: job.m }]),
       ...(job.a === undefined ? [] : [{ access: job.a }]),
     ]);

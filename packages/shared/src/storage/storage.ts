@@ -1,6 +1,7 @@
 import type { Engine } from "../engine.js";
 import type { TransferError } from "../errors.js";
 import type { TransferJob } from "../job.js";
+import type { FileFacts } from "../leave.js";
 import type { CatalogEntry } from "../protocol/catalog-entry.js";
 import type { RunSpec } from "../run.js";
 import type { Contents } from "./contents.js";
@@ -253,6 +254,8 @@ export interface ForeseenFile {
 export interface Foresight {
   /** @returns for each file what is there, or why the run could not carry it. */
   foresee(files: ForeseenFile[]): Promise<(Foreseen | TransferError)[]>;
+  /** @returns for each name what is known of the file there; undefined where it cannot be looked at. */
+  look(names: string[]): Promise<(FileFacts | "nothing" | undefined)[]>;
   close(): Promise<void>;
 }
 
@@ -277,6 +280,8 @@ export interface DestinationCheck {
 export interface DestinationStorage {
   /** Example of a root, for people. */
   readonly example: string;
+  /** Whether it tells the modification times of the files' sources, so that a newer file can be told. */
+  readonly tellsTimes: boolean;
   /** Whether files go below a directory named after the script by default. */
   readonly ownDirectory: boolean;
   /** Parses a root: canonical, without a slash at its end. @throws SettingsError */

@@ -15,6 +15,7 @@ import type { StoppingError } from "../attempt/stopping.js";
 import type { Operation } from "../attempt/under-lease.js";
 import type { WriteAttempt } from "../destinations/destination.js";
 import { CopyFile } from "./copy.js";
+import { isLeft } from "./leave.js";
 import { permit } from "./permit.js";
 
 /** The path that a file is moved from, under its lease. */
@@ -52,6 +53,7 @@ export class MoveFile implements Operation {
     const { destination } = context;
     if (!job.f || !destination.move || terms.ignoreTimes) return undefined;
     await this.#copy.begin();
+    if (await isLeft(attempt, await context.source(job))) return undefined; // the copy finds it, too
     const source = await this.#look(job.s);
     if (!source || job.x !== undefined) return undefined;
     const known = decodeCatalog(admitted.catalog);

@@ -11,6 +11,7 @@ import { LocalTree } from "./tree.js";
 /** Local directories as destinations. */
 const destination: DestinationStorage = {
   example: "a directory",
+  tellsTimes: true,
   ownDirectory: true,
   parseRoot,
   join,
