@@ -36,11 +36,15 @@ export const runSpecSchema = z.object({
   maxSizeBytes: z.number().optional(),
   minMtimeMs: z.number().optional(),
   maxMtimeMs: z.number().optional(),
+  /** Whether links to directories are followed in local sources. */
+  followLinks: z.literal(true).optional(),
   /** Removes files at the end that are at the destination but not at the sources. */
   delete: z
     .object({
       /** Limit, in files or percent of the existing files. Beyond it nothing is removed. */
       most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
+      /** Also removes what the filters leave out. */
+      excluded: z.literal(true).optional(),
       /** The `dir` of the backup, for workers that do not know `backup`, and in runs that were recorded before it. */
       backupDir: z.string().optional(),
     })

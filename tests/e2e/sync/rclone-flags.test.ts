@@ -1,4 +1,4 @@
-import { readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { describe, expect } from "vitest";
 import { itWithFakeS3 as it } from "../../harness/fixtures.js";
 import { here } from "../../harness/named-trees.js";
@@ -101,6 +101,85 @@ describe.runIf(hasRclone)("sync as rclone does", () => {
     for (const name of Object.keys(ours))
       if (unread(theirs).test(name)) ours[name] = source.get(name) as (typeof ours)[string];
     expect(ours).toEqual(found);
+  });
+
+  it.for<[string, string[], string[]]>([
+    ["patterns", ["--exclude", "*.tmp"], ["--exclude", "*.tmp"]],
+    ["a pattern of directories", ["--exclude", "d/**"], ["--exclude", "d/**"]],
+    ["a tied pattern", ["--pattern", "/d/**"], ["--include", "/d/**"]],
+    ["sizes", ["--min-size", "3B"], ["--min-size", "3B"]],
+    ["ages", ["--max-age", "2026-01-01T00:00:30Z"], ["--max-age", "2026-01-01T00:00:30Z"]],
+  ])("deletes what the filters leave out: %s", async ([, flags, theirs], { box, work }) => {
+    const names = ["a.tmp", "b", "d/a.tmp", "d/b", "d/long"];
+    const of = (prefix: string, from: string[]): PlantedTree =>
+      new Map(
+        from.map((name, at) => [
+          name,
+          { text: prefix + (name.endsWith("long") ? "long" : ""), second: at * 20 },
+        ]),
+      );
+    plant(work.at("in"), of("s", names));
+    for (const root of [work.out, work.at("theirs")])
+      plant(root, of("s", [...names, "old", "old.tmp", "d/old"]));
+    const args = [
+      work.at("in"),
+      ...work.into,
+      "--delete",
+      "--delete-excluded",
+      "--max-delete",
+      "100%",
+      ...flags,
+    ];
+    const dry = await box.sync([...args, "--dry-run"]);
+    const { code, items } = await box.sync(args);
+    expect(code).toBe(0);
+    const own = ["--delete-excluded", ...theirs, work.at("in"), work.at("theirs")];
+    expect(await rclone(["sync", ...own], work.path)).toBe(0);
+    expect(planted(work.out)).toEqual(planted(work.at("theirs")));
+    expect(items.filter(({ outcome }) => outcome === "deleted")).toHaveLength(
+      dry.items.filter((item) => "action" in item && item.action === "delete").length,
+    );
+  });
+
+  it("counts what the filters leave out for --max-delete, and needs --delete", async ({ box, work }) => {
+    work.write({ "in/a": "a", "in/b": "b", "out/a": "a", "out/b": "b" });
+    const args = ["sync", work.at("in"), ...work.into, "--exclude", "b", "--delete-excluded"];
+    expect((await box.run(args)).stderr).toMatch(/needs --delete/);
+    const { code, stderr } = await box.run([...args, "--delete", "--max-delete", "0"]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/1 of 2 files would be/)]);
+    expect(here(work.out)).toEqual(["a", "b"]);
+  });
+
+  it("follows links to directories with --copy-links", async ({ box, work }) => {
+    work.write({ "in/a": "a", "in/d/b": "b", "in/e-": "e", "aside/x/y": "y", "aside/z": "z" });
+    symlinkSync("../aside", work.at("in/e"));
+    symlinkSync("../../aside/x", work.at("in/d/x"));
+    symlinkSync("a", work.at("in/file"));
+    const args = [work.at("in"), ...work.into, "--delete", "--max-delete", "100%", "-L"];
+    expect((await box.sync(args)).code).toBe(0);
+    const theirs = ["sync", "-L", work.at("in"), work.at("theirs")];
+    expect(await rclone(theirs, work.path)).toBe(0);
+    expect(here(work.out)).toEqual(["a", "d/b", "d/x/y", "e-", "e/x/y", "e/z", "file"]);
+    expect(planted(work.out)).toEqual(planted(work.at("theirs")));
+    rmSync(work.at("aside/x/y"));
+    expect((await box.sync(args)).code).toBe(0);
+    expect(await rclone(theirs, work.path)).toBe(0);
+    expect(planted(work.out)).toEqual(planted(work.at("theirs")));
+    expect(here(work.out)).toEqual(["a", "d/b", "e-", "e/z", "file"]);
+  });
+
+  it("follows no link in a circle, nor to the destination", { timeout: 30_000 }, async ({ box, work }) => {
+    work.write({ "in/d/a": "a", "out/b": "b" });
+    symlinkSync("..", work.at("in/d/up"));
+    symlinkSync(".", work.at("in/d/self"));
+    symlinkSync("../..", work.at("in/d/round"));
+    symlinkSync(work.out, work.at("in/there"));
+    symlinkSync("nowhere", work.at("in/nowhere"));
+    symlinkSync("loop", work.at("in/loop"));
+    const { stderr } = await box.run(["sync", work.at("in"), ...work.into, "-L"]);
+    expect(stderr).toMatch(/d\/up: a link to a directory that it is in/);
+    expect(stderr).toMatch(/there: it is the destination/);
+    expect(here(work.out)).toEqual(["b", "d/a"]);
   });
 
   it("sees an edit under the old time with --checksum-only, at either side", async ({ box, work }) => {

@@ -33,7 +33,7 @@ const COUNTERPARTS: Record<string, string> = {
   "--delete-after": "it is --delete of drover sync here, after all has arrived",
   "--delete-before": "it is --delete of drover sync here, after all has arrived",
   "--delete-during": "it is --delete of drover sync here, after all has arrived",
-  "--delete-excluded": "what the filters leave out is never deleted",
+  "--delete-excluded": "drover sync SOURCE… --to DEST --delete has it",
   "--remove-source-files": "nothing is moved",
   "--endpoint-url": "it is --s3-endpoint here",
   "--no-sign-request": "it is --s3-anonymous here",
@@ -59,9 +59,11 @@ const COUNTERPARTS: Record<string, string> = {
   "--insecure": VERIFIED,
   "--no-check-certificate": VERIFIED,
   "--no-verify-ssl": VERIFIED,
-  "-L": "a link to a file arrives as a file anyway",
-  "--copy-links": "a link to a file arrives as a file anyway",
-  "--follow-symlinks": "a link to a file arrives as a file anyway",
+  "-L": "drover sync and drover cp have it as --copy-links; a link to a file arrives as a file anyway",
+  "--copy-links":
+    "drover sync and drover cp have it as --copy-links; a link to a file arrives as a file anyway",
+  "--follow-symlinks":
+    "drover sync and drover cp have it as --copy-links; a link to a file arrives as a file anyway",
 };
 
 /**

@@ -27,6 +27,8 @@ export interface RequestFlags {
   netrc?: boolean;
   delete?: boolean;
   maxDelete?: string;
+  deleteExcluded?: boolean;
+  copyLinks?: boolean;
   backupDir?: string;
   label?: string;
   /** When the run is cancelled, and after how many failures. */
@@ -60,6 +62,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       ...(flags.baseUrl === undefined ? {} : { baseUrl: named(flags.baseUrl) }),
       patterns: flags.pattern ?? ["*"],
       filters: flags.filters ?? [],
+      followLinks: flags.copyLinks,
       ...limitsOf(flags),
       checksums: checksumsOf(flags.checksum ?? []).map(({ source, sha256 }) => ({
         source: named(source),
@@ -159,9 +162,12 @@ function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "
   if (!flags.delete) {
     if (flags.maxDelete !== undefined)
       throw new OptionError("--max-delete says how to delete: it needs --delete");
+    if (flags.deleteExcluded)
+      throw new OptionError("--delete-excluded says what to delete: it needs --delete");
     return {};
   }
-  return { delete: { most: parseMostDeleted(flags.maxDelete ?? "50%") } };
+  const most = parseMostDeleted(flags.maxDelete ?? "50%");
+  return { delete: { most, excluded: flags.deleteExcluded } };
 }
 
 function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["destination"], "backup"> {

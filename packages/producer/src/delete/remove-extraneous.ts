@@ -14,7 +14,7 @@ import type { Cursor } from "../expand/cursor.js";
 import { Listers } from "../expand/listers.js";
 import { wantedBy } from "../expand/wanted.js";
 import { SortedSource } from "./extraneous.js";
-import { filesOf, namesOfSource } from "./listings.js";
+import { filesOf, namesOfSource, takenOf } from "./listings.js";
 import { Spool } from "./spool.js";
 
 /** Files per call to Redis. */
@@ -63,13 +63,17 @@ export async function findExtraneous(
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = wantedBy(spec);
-  const beginning = beginningOf(spec);
+  const { excluded } = spec.delete ?? {};
+  const beginning = excluded ? "" : beginningOf(spec);
   const suffix = suffixBeside(spec);
   const listers = new Listers({ spec, signal, warn, of: "sources" });
   const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({
     source,
-    names: new SortedSource(namesOfSource(source, listers, beginning), wanted),
+    names: new SortedSource(
+      excluded ? takenOf(source, listers, spec) : namesOfSource(source, listers, beginning),
+      wanted,
+    ),
   }));
   const before = besides.removed + besides.added;
   let files = before;
@@ -77,11 +81,11 @@ export async function findExtraneous(
   try {
     for await (const { name, stamp } of filesOf(tree, there, beginning)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
-      if (!wanted(name)) continue;
+      if (!excluded && !wanted(name)) continue;
       if (suffix !== undefined && name.endsWith(suffix)) continue; // kept by this run or one before
       files++;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
-      if (has.includes(true)) {
+      if (wanted(name) && has.includes(true)) {
         coming--;
         continue;
       }

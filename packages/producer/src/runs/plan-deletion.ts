@@ -38,5 +38,5 @@ export function planDeletion(
     throw new SettingsError(
       `--delete would remove Drover's own state in ${request.stateDir}: choose another --state-dir`,
     );
-  return { most: deletion.most };
+  return { most: deletion.most, ...(deletion.excluded ? { excluded: true } : {}) };
 }

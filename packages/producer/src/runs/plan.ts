@@ -95,6 +95,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   };
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (leave) spec.leave = leave;
+  if (selection.followLinks) spec.followLinks = checkLinks(sources, hasList);
   if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
@@ -139,6 +140,12 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     },
     ...(list && "pipe" in list ? list : {}),
   };
+}
+
+/** @throws SettingsError where no source can have links. */
+function checkLinks(sources: Location[], hasList: boolean): true {
+  if (hasList || sources.some(({ storage }) => storage.hasLinks)) return true;
+  throw new SettingsError("--copy-links is about local sources, and there is none");
 }
 
 /** Default number of files that a process carries at once. */

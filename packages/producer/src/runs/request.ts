@@ -25,6 +25,8 @@ const selectionSchema = z.strictObject({
   maxSizeBytes: bytes.optional(),
   minMtimeMs: z.number().optional(),
   maxMtimeMs: z.number().optional(),
+  /** Whether links to directories are followed in local sources. Links to files always are. */
+  followLinks: z.boolean().default(false),
   /** Expected SHA-256 of sources. */
   checksums: z.array(z.strictObject({ source: z.string(), sha256 })).default([]),
   /** Request headers, sent to the sources' own hosts. */
@@ -70,6 +72,8 @@ const destinationSchema = z.strictObject({
         z.strictObject({ files: z.number().nonnegative() }),
         z.strictObject({ percent: z.number().min(0).max(100) }),
       ]),
+      /** Also removes what the filters leave out. */
+      excluded: z.boolean().default(false),
     })
     .optional(),
   /** Keeps the files that are overwritten or removed. */

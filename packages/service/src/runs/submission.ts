@@ -83,6 +83,14 @@ export const submissionSchema = z
       .meta({
         description: "Most files, or percent of the existing ones, that are removed; else none. Default 50%.",
       }),
+    delete_excluded: z
+      .boolean()
+      .optional()
+      .meta({ description: "With `delete`: also removes what the filters leave out." }),
+    copy_links: z
+      .boolean()
+      .optional()
+      .meta({ description: "Follows links to directories, within the server's roots." }),
     backup_dir: z.string().min(1).optional(),
     suffix: z.string().min(1).max(100).optional(),
     check_destination: z.boolean().optional(),
@@ -177,6 +185,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
       ...(given.base_url === undefined ? {} : { baseUrl: given.base_url }),
       patterns: given.patterns ?? ["*"],
       filters: given.filters ?? [],
+      followLinks: given.copy_links,
       ...(given.min_size === undefined ? {} : { minSizeBytes: given.min_size }),
       ...(given.max_size === undefined ? {} : { maxSizeBytes: given.max_size }),
       ...(given.modified_after === undefined ? {} : { minMtimeMs: Date.parse(given.modified_after) }),
@@ -249,11 +258,14 @@ function quoted(field: string): string {
 function deletionOf({
   delete: deletes,
   max_delete: most = "50%",
+  delete_excluded: excluded,
 }: Submission): Pick<RunRequestInput["destination"], "delete"> {
-  if (!deletes) return {};
-  return {
-    delete: { most: typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) } },
-  };
+  if (!deletes) {
+    if (excluded) throw new Problem(422, "delete_excluded says what to delete: it needs delete");
+    return {};
+  }
+  const limit = typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) };
+  return { delete: { most: limit, excluded } };
 }
 
 function leaveOf(given: Submission): Pick<RunRequestInput["destination"], "leave"> {

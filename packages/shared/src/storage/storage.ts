@@ -15,7 +15,7 @@ export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination" | "
 /** Fields of a run's spec that its listings depend on. */
 export type ListedRun = Pick<
   RunSpec,
-  "root" | "timeoutMs" | "retries" | "s3" | "s3Destination" | "userAgent"
+  "root" | "timeoutMs" | "retries" | "s3" | "s3Destination" | "userAgent" | "followLinks" | "readsBelow"
 >;
 
 /** Context for parsing a location. */
@@ -45,6 +45,8 @@ export interface Storage {
   readonly settings?: string;
   /** Whether its files may be named by host and path (`--layout url`). Default false. */
   readonly hasHosts?: boolean;
+  /** Whether its trees may have symbolic links. Default false. */
+  readonly hasLinks?: boolean;
   /** Whether sizes and times of its files are known before they are opened. */
   readonly listsSizes: boolean;
 

@@ -78,6 +78,7 @@ export const localStorage: Storage = {
   schemes: ["file"],
   noun: "file",
   treeNoun: "directory",
+  hasLinks: true,
   listsSizes: true,
   destination,
 
@@ -109,7 +110,8 @@ export const localStorage: Storage = {
   },
   async openLister({ spec, of }) {
     const { LocalLister } = await import("./lister.js");
-    return new LocalLister(of === "sources" ? spec.root : undefined);
+    if (of === "destination") return new LocalLister(undefined);
+    return new LocalLister(spec.root, spec.followLinks ? { readsBelow: spec.readsBelow } : undefined);
   },
 };
 
