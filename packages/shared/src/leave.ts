@@ -35,7 +35,7 @@ export interface FileFacts {
 }
 
 /** Times of two files that differ by less than this, in milliseconds, are equal: copies are no more exact. */
-const SAME_TIME_MS = 1;
+export const SAME_TIME_MS = 1;
 
 /**
  * Why a file is to be left as it is, for people; undefined if it is to be carried. Worker and dry run both decide by this.

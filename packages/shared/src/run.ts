@@ -45,6 +45,8 @@ export const runSpecSchema = z.object({
       most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
       /** Also removes what the filters leave out. */
       excluded: z.literal(true).optional(),
+      /** Moves a file that was renamed at its source, rather than copying it and removing the former copy. */
+      renames: z.literal(true).optional(),
       /** The `dir` of the backup, for workers that do not know `backup`, and in runs that were recorded before it. */
       backupDir: z.string().optional(),
     })

@@ -31,7 +31,11 @@ export function addSync(program: Command, exit: Exit): void {
   command
     .option("--delete", "remove at the destination what directories and prefixes do not have")
     .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)")
-    .option("--delete-excluded", "with --delete: also remove what the filters leave out");
+    .option("--delete-excluded", "with --delete: also remove what the filters leave out")
+    .option(
+      "--track-renames",
+      "with --delete: move what was renamed at its source, without copying it again",
+    );
   addSettings(command, [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE]).action(
     async (sources: string[], flags: SyncFlags, command: Command) => {
       const settings = await settingsOf(command);

@@ -23,6 +23,7 @@ const GROUPS: [heading: string, names: string[]][] = [
         "delete",
         "max-delete",
         "delete-excluded",
+        "track-renames",
         "backup-dir",
         "suffix",
         "check-destination",

@@ -28,6 +28,7 @@ export interface RequestFlags {
   delete?: boolean;
   maxDelete?: string;
   deleteExcluded?: boolean;
+  trackRenames?: boolean;
   copyLinks?: boolean;
   backupDir?: string;
   label?: string;
@@ -164,10 +165,11 @@ function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "
       throw new OptionError("--max-delete says how to delete: it needs --delete");
     if (flags.deleteExcluded)
       throw new OptionError("--delete-excluded says what to delete: it needs --delete");
+    if (flags.trackRenames) throw new OptionError("--track-renames spares a removal: it needs --delete");
     return {};
   }
   const most = parseMostDeleted(flags.maxDelete ?? "50%");
-  return { delete: { most, excluded: flags.deleteExcluded } };
+  return { delete: { most, excluded: flags.deleteExcluded, renames: flags.trackRenames } };
 }
 
 function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["destination"], "backup"> {

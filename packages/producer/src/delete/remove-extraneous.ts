@@ -54,11 +54,17 @@ export interface ListedTrees {
  * @param besides files that count for the limit but are not in the listing. `removed`: already removed by
  *   this run. `added`: would be added before the removal. `coming`: files that the run would bring when it is
  *   unknown which of them exist. `arrived`: files that the run has brought; if there are any, an empty
- *   listing means that the destination is not the one written to.
+ *   listing means that the destination is not the one written to. `moved`: names that the run would move.
  */
 export async function findExtraneous(
   { spec, sources, tree, signal, warn }: ListedTrees,
-  besides: { removed: number; added: number; coming?: number; arrived?: number },
+  besides: {
+    removed: number;
+    added: number;
+    coming?: number;
+    arrived?: number;
+    moved?: ReadonlySet<string> | undefined;
+  },
 ): Promise<Removals> {
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
@@ -84,6 +90,7 @@ export async function findExtraneous(
       if (!excluded && !wanted(name)) continue;
       if (suffix !== undefined && name.endsWith(suffix)) continue; // kept by this run or one before
       files++;
+      if (besides.moved?.has(name)) continue;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
       if (wanted(name) && has.includes(true)) {
         coming--;

@@ -14,6 +14,7 @@ import { compare } from "../compare/compare.js";
 import { Foreseer } from "../compare/foresee.js";
 import { openCheck } from "../compare/open-check.js";
 import { type Extraneous, findExtraneous } from "../delete/remove-extraneous.js";
+import { Renames } from "../delete/renames.js";
 import { START } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
@@ -66,6 +67,9 @@ export async function* dryRun(
   const engine = tree && (await options.openEngine());
   const check = engine && tree ? await openCheck(spec, tree, signal, options.warn) : undefined;
   const foreseer = tree && (await Foreseer.open(spec, tree, engine, { signal, warn: options.warn }));
+  const trees = tree && { spec, sources: planned.secrets.sources, tree, signal, warn: options.warn };
+  const catalog = engine && new Catalog(engine.redis, engine.keys);
+  const renames = trees && (await Renames.find(trees, catalog));
   const counts: DryRunResult["counts"] = { copy: 0, unchanged: 0, delete: 0, none: 0 };
   let incomplete: ListingError | undefined;
   let added = 0;
@@ -74,7 +78,9 @@ export async function* dryRun(
     const claims = new Claims(planned);
     try {
       for await (const found of batches(planned, options.warn)) {
-        for (const file of await judge(claims.of(found), { planned, engine, tree, check, foreseer })) {
+        for (const file of await judge(claims.of(found), {
+          ...{ planned, engine, tree, check, foreseer, renames },
+        })) {
           counts[file.action]++;
           if (file.reason === NEW) added++;
           if (file.unclear) unclear++;
@@ -91,10 +97,9 @@ export async function* dryRun(
       if (incomplete) deletionRefused = incomplete.message;
       else if (counts.none > 0)
         deletionRefused = `${counts.none} ${counts.none === 1 ? "file" : "files"} cannot be copied`;
-      else if (tree) {
-        const besides = { removed: 0, added, coming: destinationOf(spec.root).openCheck ? files - added : 0 };
-        const { sources } = planned.secrets;
-        const found = await findExtraneous({ spec, sources, tree, signal, warn: options.warn }, besides);
+      else if (trees && tree) {
+        const coming = destinationOf(spec.root).openCheck ? files - added : 0;
+        const found = await findExtraneous(trees, { removed: 0, added, coming, moved: renames?.moved });
         deletionRefused = found.refused;
         for await (const each of deletionRefused === "" ? found.extraneous.all() : []) {
           counts.delete++;
@@ -105,6 +110,7 @@ export async function* dryRun(
     }
     return { counts, unclear, deletionRefused, ...(incomplete ? { incomplete } : {}) };
   } finally {
+    await renames?.close();
     await foreseer?.close();
     await check?.close();
     tree?.close();
@@ -177,11 +183,12 @@ interface Known {
   tree: Tree | undefined;
   check: DestinationCheck | undefined;
   foreseer: Foreseer | undefined;
+  renames: Renames | undefined;
 }
 
 async function judge(
   entries: Entry[],
-  { planned, engine, tree, check, foreseer }: Known,
+  { planned, engine, tree, check, foreseer, renames }: Known,
 ): Promise<PlannedFile[]> {
   const { spec } = planned;
   const known =
@@ -191,12 +198,32 @@ async function judge(
   const files = entries.map((entry, at) => judgeOne(entry, known[at] !== undefined, spec, tree));
   if (spec.leave) await leaveSome(files, entries, spec.leave, foreseer);
   const there = files.flatMap(({ action, reason }, at) => (action === "copy" && reason !== NEW ? [at] : []));
-  if (!foreseer || there.length === 0) return files;
-  const found = await foreseer.foresee(there.map((at) => entries[at] as Entry));
-  there.forEach((at, which) => {
-    files[at] = withForeseen(files[at] as PlannedFile, found[which] as Foreseen | TransferError);
+  const found = await (foreseer?.foresee(there.map((at) => entries[at] as Entry)) ?? []);
+  found.forEach((what, which) => {
+    const at = there[which] as number;
+    files[at] = withForeseen(files[at] as PlannedFile, what);
   });
+  if (renames) await tellRenames(files, entries, spec, renames);
   return files;
+}
+
+/** Marks the files that the run moves. */
+async function tellRenames(
+  files: PlannedFile[],
+  entries: Entry[],
+  { root }: RunSpec,
+  renames: Renames,
+): Promise<void> {
+  const carried = files.map(({ action, reason }) => action !== "copy" || reason !== NEW);
+  const traced = await renames.trace(entries, carried);
+  traced.forEach(({ asks }, at) => {
+    const from = asks?.from;
+    if (from && from !== entries[at]?.asks?.from)
+      files[at] = {
+        ...(files[at] as PlannedFile),
+        reason: `it is ${below(root, from.destination)}, which is moved`,
+      };
+  });
 }
 
 /** Marks the files that the run leaves as they are although they may be others. */

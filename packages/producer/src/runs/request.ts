@@ -74,6 +74,8 @@ const destinationSchema = z.strictObject({
       ]),
       /** Also removes what the filters leave out. */
       excluded: z.boolean().default(false),
+      /** Moves a file that was renamed at its source, rather than copying it and removing the former copy. */
+      renames: z.boolean().default(false),
     })
     .optional(),
   /** Keeps the files that are overwritten or removed. */

@@ -87,6 +87,10 @@ export const submissionSchema = z
       .boolean()
       .optional()
       .meta({ description: "With `delete`: also removes what the filters leave out." }),
+    track_renames: z
+      .boolean()
+      .optional()
+      .meta({ description: "With `delete`: moves what was renamed at its source." }),
     copy_links: z
       .boolean()
       .optional()
@@ -259,13 +263,15 @@ function deletionOf({
   delete: deletes,
   max_delete: most = "50%",
   delete_excluded: excluded,
+  track_renames: renames,
 }: Submission): Pick<RunRequestInput["destination"], "delete"> {
   if (!deletes) {
+    if (renames) throw new Problem(422, "track_renames spares a removal: it needs delete");
     if (excluded) throw new Problem(422, "delete_excluded says what to delete: it needs delete");
     return {};
   }
   const limit = typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) };
-  return { delete: { most: limit, excluded } };
+  return { delete: { most: limit, excluded, renames } };
 }
 
 function leaveOf(given: Submission): Pick<RunRequestInput["destination"], "leave"> {

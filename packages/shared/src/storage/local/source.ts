@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, read, readSync, realpathSync, statSync } from "node:fs";
 import { promisify } from "node:util";
-import { fileError, TransferError } from "../../errors.js";
+import { errnoCode, fileError, TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
 import type { Algorithm } from "../../leave.js";
 import { isBelow } from "../../paths.js";
@@ -46,7 +46,8 @@ export class LocalSource implements Source {
       if (opened.is === "body") opened.body.abort(new Error("it is only looked at"));
       return opened.entry;
     } catch (error) {
-      if (error instanceof TransferError && error.class === "not-found") return undefined;
+      const isGone = error instanceof TransferError && error.class === "not-found";
+      if (isGone || errnoCode((error as Error).cause) === "ENOTDIR") return undefined;
       throw error;
     }
   }
