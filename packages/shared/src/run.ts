@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { leaveSchema } from "./leave.js";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
 import { runBudgetSchema } from "./run-budget.js";
@@ -40,11 +41,17 @@ export const runSpecSchema = z.object({
   maxSizeBytes: z.number().optional(),
   minMtimeMs: z.number().optional(),
   maxMtimeMs: z.number().optional(),
+  /** Whether links to directories are followed in local sources. */
+  followLinks: z.literal(true).optional(),
   /** Removes files at the end that are at the destination but not at the sources. */
   delete: z
     .object({
       /** Limit, in files or percent of the existing files. Beyond it nothing is removed. */
       most: z.object({ files: z.number() }).or(z.object({ percent: z.number() })),
+      /** Also removes what the filters leave out. */
+      excluded: z.literal(true).optional(),
+      /** Moves a file that was renamed at its source, rather than copying it and removing the former copy. */
+      renames: z.literal(true).optional(),
       /** The `dir` of the backup, for workers that do not know `backup`, and in runs that were recorded before it. */
       backupDir: z.string().optional(),
     })
@@ -99,6 +106,8 @@ export const runSpecSchema = z.object({
   streams: z.number().optional(),
   /** Whether to read every file again, also what is known to be unchanged. Default false. */
   ignoreTimes: z.literal(true).optional(),
+  /** Which files are left as they are although they may be others. Default: none. */
+  leave: leaveSchema.optional(),
   durable: z.boolean(),
   /** How many outcomes are kept, the newest, and for how long after the run ended (ms). Default: none. */
   keepOutcomes: z.object({ most: z.number(), ms: z.number() }).optional(),

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { TransferError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";
+import type { FileFacts } from "@drover/shared/leave";
 import { baseName, STAGING_NAME, safeRelative } from "@drover/shared/paths";
 import { decodeCatalog } from "@drover/shared/protocol/catalog-entry";
 import { compareKeys } from "@drover/shared/storage/key-order";
@@ -93,6 +94,16 @@ export class MemoryDestination implements Destination {
     const there = this.store.files.get(attempt.file.name);
     if (entry && there?.stamp === entry.stamp) return vouchedFor(entry, attempt);
     return { entry: undefined, known: "", expected: false };
+  }
+
+  async look({ file }: WriteAttempt): Promise<FileFacts | undefined> {
+    const there = this.store.files.get(file.name);
+    if (!there) return undefined;
+    const { bytes } = there;
+    return {
+      ...{ sizeBytes: bytes.length, mtimeMs: undefined },
+      ...{ algorithms: ["sha256", "md5"], digest: async (by) => hash(by, bytes, "hex") },
+    };
   }
 
   stage(attempt: WriteAttempt): Staging {

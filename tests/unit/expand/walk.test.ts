@@ -136,7 +136,7 @@ describe("names that do not fit into memory", () => {
     const tops = [...new Set(names.map((name) => name.split("/")[0] as string))];
     const errors: unknown[] = [];
     const sorted: string[] = [];
-    for await (const { name, kind } of sortedNames(root, (error) => errors.push(error), most))
+    for await (const { name, kind } of sortedNames(root, { onError: (error) => errors.push(error) }, most))
       sorted.push(kind === "d" ? `${name}/` : name);
     expect(errors).toEqual([]);
     expect(sorted).toEqual(
@@ -150,7 +150,7 @@ describe("names that do not fit into memory", () => {
     const wanted = Array.from({ length: 3_000 }, (_, n) => `${(n * 7919) % 3_000}-${"é".repeat(n % 100)}`);
     for (const name of wanted) write(root, name);
     const sorted: string[] = [];
-    for await (const { name } of sortedNames(root, () => {}, 250)) sorted.push(name);
+    for await (const { name } of sortedNames(root, { onError: () => {} }, 250)) sorted.push(name);
     expect(sorted).toEqual(readdirSync(root).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
   });
 });

@@ -38,6 +38,7 @@ export function addRunOptions(command: Command): string[] {
     .option("--base-url <URL>", "where the names of a sha256sum list are fetched from (default: paths)");
   const filters = addFilterOptions(command);
   command
+    .option("-L, --copy-links", "follow links to directories in local sources, as those to files")
     .option(
       "--backup-dir <DIR>",
       "keep what is overwritten or deleted there: a directory, or s3://bucket/prefix",
@@ -47,6 +48,14 @@ export function addRunOptions(command: Command): string[] {
       "add this to the names of what is kept; without --backup-dir keep it beside the new file",
     )
     .option("--ignore-times", "read every file again, also what is known to be unchanged")
+    .option("--update", "leave files that are newer at the destination")
+    .option("--ignore-existing", "leave all files that the destination has")
+    .option("--existing", "replace what the destination has, and bring nothing new")
+    .option("--size-only", "leave files of the same size, whatever their times and bytes")
+    .option(
+      "--checksum-only",
+      "leave files of the same bytes, whatever their times; trust no time and no catalog",
+    )
     .option(
       "--deadline <TIME>",
       "cancel what is not done then: a time from now, e.g. 30m or 2h, or a date such as 2026-11-20T15:00:00Z",

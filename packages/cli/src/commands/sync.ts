@@ -59,7 +59,12 @@ export function addSyncOptions(
   const filters = addRunOptions(command);
   command
     .option("--delete", "remove at the destination what directories and prefixes do not have")
-    .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)");
+    .option("--max-delete <N|P%>", "delete nothing where it would be more (default: 50%)")
+    .option("--delete-excluded", "with --delete: also remove what the filters leave out")
+    .option(
+      "--track-renames",
+      "with --delete: move what was renamed at its source, without copying it again",
+    );
   addSettings(command, [
     ...TRANSFER,
     ...PRICES,

@@ -16,12 +16,25 @@ const GROUPS: [heading: string, names: string[]][] = [
     "What is taken of directories and prefixes:",
     [
       ...["pattern", "include", "exclude", "include-from", "exclude-from", "filter-from"],
-      ...["min-size", "max-size", "min-age", "max-age"],
+      ...["min-size", "max-size", "min-age", "max-age", "copy-links"],
     ],
   ],
   [
     "What is overwritten and deleted:",
-    ["dry-run", "delete", "max-delete", "backup-dir", "suffix", "check-destination", "ignore-times"],
+    [
+      ...[
+        "dry-run",
+        "delete",
+        "max-delete",
+        "delete-excluded",
+        "track-renames",
+        "backup-dir",
+        "suffix",
+        "check-destination",
+        "ignore-times",
+      ],
+      ...["update", "ignore-existing", "existing", "size-only", "checksum-only"],
+    ],
   ],
   [
     "How files are carried:",

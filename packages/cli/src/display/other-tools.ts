@@ -1,4 +1,5 @@
-const COMPARED = "no option says how to compare: what differs is replaced, what is unchanged is left alone";
+const COMPARED =
+  "it is --update, --ignore-existing, --size-only or --checksum-only of sync and cp; without them bytes are compared";
 const WHOLE = "a directory is copied whole anyway";
 const VERIFIED = "certificates are always verified; --ca-file names an authority of your own";
 
@@ -9,14 +10,14 @@ const COUNTERPARTS: Record<string, string> = {
   "-R": WHOLE,
   "--archive": WHOLE,
   "--recursive": WHOLE,
-  "-c": COMPARED,
-  "-u": COMPARED,
+  "-c": "it is --checksum-only here",
+  "-u": "it is --update here",
   "--exact-timestamps": COMPARED,
-  "--ignore-existing": COMPARED,
-  "--immutable": COMPARED,
-  "--no-clobber": COMPARED,
-  "--size-only": COMPARED,
-  "--update": COMPARED,
+  "--ignore-existing": "drover sync and drover cp have it",
+  "--immutable": "it is --ignore-existing here",
+  "--no-clobber": "it is --ignore-existing here",
+  "--size-only": "drover sync and drover cp have it",
+  "--update": "drover sync and drover cp have it",
   "-j": "it is --max-workers here",
   "--jobs": "it is --max-workers here",
   "--numworkers": "it is --max-workers here",
@@ -31,7 +32,7 @@ const COUNTERPARTS: Record<string, string> = {
   "--delete-after": "it is --delete of drover sync here, after all has arrived",
   "--delete-before": "it is --delete of drover sync here, after all has arrived",
   "--delete-during": "it is --delete of drover sync here, after all has arrived",
-  "--delete-excluded": "what the filters leave out is never deleted",
+  "--delete-excluded": "drover sync SOURCE… --to DEST --delete has it",
   "--remove-source-files": "drover mv has it",
   "--endpoint-url": "it is --s3-endpoint here",
   "--no-sign-request": "it is --s3-anonymous here",
@@ -71,9 +72,11 @@ const COUNTERPARTS: Record<string, string> = {
   "--insecure": VERIFIED,
   "--no-check-certificate": VERIFIED,
   "--no-verify-ssl": VERIFIED,
-  "-L": "a link to a file arrives as a file anyway",
-  "--copy-links": "a link to a file arrives as a file anyway",
-  "--follow-symlinks": "a link to a file arrives as a file anyway",
+  "-L": "drover sync and drover cp have it as --copy-links; a link to a file arrives as a file anyway",
+  "--copy-links":
+    "drover sync and drover cp have it as --copy-links; a link to a file arrives as a file anyway",
+  "--follow-symlinks":
+    "drover sync and drover cp have it as --copy-links; a link to a file arrives as a file anyway",
 };
 
 /**

@@ -41,6 +41,9 @@ export interface RequestFlags {
   netrc?: boolean;
   delete?: boolean;
   maxDelete?: string;
+  deleteExcluded?: boolean;
+  trackRenames?: boolean;
+  copyLinks?: boolean;
   backupDir?: string;
   label?: string;
   /** When the run is cancelled, and after how many failures. */
@@ -51,6 +54,11 @@ export interface RequestFlags {
   maxCost?: string;
   suffix?: string;
   ignoreTimes?: boolean;
+  update?: boolean;
+  ignoreExisting?: boolean;
+  existing?: boolean;
+  sizeOnly?: boolean;
+  checksumOnly?: boolean;
 }
 
 /** Translates the command line into a request. @throws SettingsError for an invalid value. */
@@ -73,6 +81,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       ...(flags.baseUrl === undefined ? {} : { baseUrl: named(flags.baseUrl) }),
       patterns: flags.pattern ?? ["*"],
       filters: flags.filters ?? [],
+      followLinks: flags.copyLinks,
       ...limitsOf(flags),
       checksums: checksumsOf(flags.checksum ?? []).map(({ source, sha256 }) => ({
         source: named(source),
@@ -88,6 +97,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       durability: values.durability,
       ...deletionOf(flags),
       ...backupOf(flags),
+      ...leaveOf(flags),
     },
     terms: {
       retries: values.retries,
@@ -246,9 +256,13 @@ function deletionOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "
   if (!flags.delete) {
     if (flags.maxDelete !== undefined)
       throw new OptionError("--max-delete says how to delete: it needs --delete");
+    if (flags.deleteExcluded)
+      throw new OptionError("--delete-excluded says what to delete: it needs --delete");
+    if (flags.trackRenames) throw new OptionError("--track-renames spares a removal: it needs --delete");
     return {};
   }
-  return { delete: { most: parseMostDeleted(flags.maxDelete ?? "50%") } };
+  const most = parseMostDeleted(flags.maxDelete ?? "50%");
+  return { delete: { most, excluded: flags.deleteExcluded, renames: flags.trackRenames } };
 }
 
 function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["destination"], "backup"> {
@@ -260,6 +274,14 @@ function backupOf({ backupDir, suffix }: RequestFlags): Pick<RunRequestInput["de
       ...(suffix === undefined ? {} : { suffix }),
     },
   };
+}
+
+function leaveOf(flags: RequestFlags): Pick<RunRequestInput["destination"], "leave"> {
+  const { update: newer, ignoreExisting: existing, existing: missing, sizeOnly, checksumOnly } = flags;
+  if (sizeOnly && checksumOnly)
+    throw new OptionError("--size-only and --checksum-only exclude each other: leave one out");
+  const same = sizeOnly ? "size" : checksumOnly ? "checksum" : undefined;
+  return { leave: { newer, existing, missing, same } };
 }
 
 function readBackup(given: string): string {

@@ -36,7 +36,7 @@ export async function compare(
       : [],
   );
   const known: (CatalogEntry | undefined)[] = new Array(entries.length);
-  if (comparable.length === 0 || spec.ignoreTimes) return known;
+  if (comparable.length === 0 || spec.ignoreTimes || spec.leave?.same === "checksum") return known;
   const found = await catalog.lookUp(
     tree.id,
     comparable.map(({ entry }) => entry.destination),

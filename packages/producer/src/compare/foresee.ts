@@ -1,5 +1,6 @@
 import type { Engine } from "@drover/shared/engine";
-import type { TransferError } from "@drover/shared/errors";
+import { TransferError } from "@drover/shared/errors";
+import { type Algorithm, type FileFacts, type Leave, whyLeft } from "@drover/shared/leave";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import type { RunSpec } from "@drover/shared/run";
 import { destinationOf, sourceId, storageOf } from "@drover/shared/storage/registry";
@@ -50,6 +51,37 @@ export class Foreseer {
     return await this.foresight.foresee(entries.map((entry, at) => this.#file(entry, known[at], spec)));
   }
 
+  /** @returns for each entry why the run leaves what is there as it is; undefined where it does not, or only it can tell. */
+  async whyLeft(entries: Entry[], leave: Leave): Promise<(string | undefined)[]> {
+    const found = await this.foresight.look(entries.map(({ destination }) => destination));
+    return await Promise.all(
+      entries.map(async (entry, at) => {
+        const there = found[at];
+        if (there === undefined) return undefined;
+        try {
+          return await whyLeft(leave, there === "nothing" ? undefined : there, () => this.#factsOf(entry));
+        } catch (error) {
+          if (error instanceof TransferError) return undefined; // the run itself will say why
+          throw error;
+        }
+      }),
+    );
+  }
+
+  /** What is known of a source; undefined for one that is not asked for. */
+  async #factsOf({ source }: Entry): Promise<FileFacts | undefined> {
+    const storage = storageOf(source);
+    if (!storage.openPeek) return undefined;
+    const { entry, path, digest } = await (await this.#peekOf(storage)).look(source);
+    const { sizeBytes, mtimeMs } = entry;
+    const read = async (algorithm: Algorithm) => (await digest(algorithm)) ?? "";
+    const algorithms: Algorithm[] = [];
+    // Only those of a local file take time.
+    for (const each of ["sha256", "md5"] as const)
+      if (path !== undefined || (await digest(each)) !== undefined) algorithms.push(each);
+    return { sizeBytes, mtimeMs, algorithms, digest: read };
+  }
+
   #file(entry: Entry, last: ForeseenFile["last"], spec: RunSpec): ForeseenFile {
     const storage = storageOf(entry.source);
     const isOneService = storage === storageOf(spec.root) && storage.settings !== undefined;
@@ -62,7 +94,7 @@ export class Foreseer {
       name: entry.destination,
       sourceId: sourceId(entry.redacted, spec),
       expected: entry.sha256,
-      last,
+      last: spec.leave?.same === "checksum" ? undefined : last, // which goes by times
       peek: storage.openPeek && peek,
       isServerCopy: isOneService && spec.s3Destination === undefined && entry.sha256 === undefined,
     };

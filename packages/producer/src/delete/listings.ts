@@ -1,8 +1,12 @@
+import type { RunSpec } from "@drover/shared/run";
+import { ListingError } from "@drover/shared/storage/listing-error";
 import { type Location, storageOf } from "@drover/shared/storage/registry";
 import type { ListedName } from "@drover/shared/storage/storage";
 import type { TreeNames } from "@drover/shared/storage/tree";
 import { listing } from "../expand/expand.js";
+import { isWithin } from "../expand/limits.js";
 import type { Listers } from "../expand/listers.js";
+import { wantedBy } from "../expand/wanted.js";
 
 /**
  * Yields all names of a source directory or prefix in byte order, regardless of filters.
@@ -17,6 +21,28 @@ export async function* namesOfSource(
 ): AsyncGenerator<ListedName> {
   const lister = await listers.of(storage);
   yield* toItsEnd(location, lister.names(location, beginning));
+}
+
+/**
+ * Yields the names that the run takes of a source directory or prefix, by all of its filters, in byte order. What could not be
+ * looked at, or is left out as it is no file, counts as taken.
+ *
+ * @throws ListingError if it cannot be listed completely.
+ */
+export async function* takenOf(
+  { storage, text: location }: Location,
+  listers: Listers,
+  spec: RunSpec,
+): AsyncGenerator<ListedName> {
+  const lister = await listers.of(storage);
+  const listed = lister.list(location, { wanted: wantedBy(spec), after: undefined });
+  for await (const each of toItsEnd(location, listed)) {
+    if (each.is === "passed" || (each.is === "file" && !isWithin(spec, each.sizeBytes, each.mtimeMs)))
+      continue;
+    if (each.is === "failed" && each.name === "") throw new ListingError(each.location, each.error);
+    const hides = each.is === "skipped" && each.hides;
+    yield { name: each.name, hides, isFile: each.is === "file", stamp: () => undefined };
+  }
 }
 
 /**
@@ -36,7 +62,7 @@ export async function* filesOf(
     if (each.isFile) yield each;
 }
 
-async function* toItsEnd(location: string, names: AsyncGenerator<ListedName>): AsyncGenerator<ListedName> {
+async function* toItsEnd<T>(location: string, names: AsyncGenerator<T>): AsyncGenerator<T> {
   try {
     for (;;) {
       const step = await listing(location, names.next());

@@ -15,7 +15,7 @@ import { Listers } from "../expand/listers.js";
 import { wantedBy } from "../expand/wanted.js";
 import { parseKept } from "../expand/wildcards.js";
 import { SortedSource } from "./extraneous.js";
-import { filesOf, namesOfSource } from "./listings.js";
+import { filesOf, namesOfSource, takenOf } from "./listings.js";
 import { Spool } from "./spool.js";
 
 /** Files per call to Redis. */
@@ -55,22 +55,34 @@ export interface ListedTrees {
  * @param besides files that count for the limit but are not in the listing. `removed`: already removed by
  *   this run. `added`: would be added before the removal. `coming`: files that the run would bring when it is
  *   unknown which of them exist. `arrived`: files that the run has brought; if there are any, an empty
- *   listing means that the destination is not the one written to.
+ *   listing means that the destination is not the one written to. `moved`: names that the run would move.
  */
 export async function findExtraneous(
   { spec, sources, tree, signal, warn }: ListedTrees,
-  besides: { removed: number; added: number; coming?: number; arrived?: number },
+  besides: {
+    removed: number;
+    added: number;
+    coming?: number;
+    arrived?: number;
+    moved?: ReadonlySet<string> | undefined;
+  },
 ): Promise<Removals> {
   const extraneous = new Spool<Extraneous>();
   if (sources.length === 0) return { refused: "there is no source", extraneous };
   const wanted = wantedBy(spec);
-  const beginning = beginningOf(spec);
+  const { excluded } = spec.delete ?? {};
+  const beginning = excluded ? "" : beginningOf(spec);
   const suffix = suffixBeside(spec);
   const listers = new Listers({ spec, signal, warn, of: "sources" });
   const there = new Listers({ spec, signal, warn, of: "destination" });
   const listed = sources.map((source) => ({
     source,
-    names: new SortedSource(namesOfSource(parseKept(source, spec), listers, beginning), wanted),
+    names: new SortedSource(
+      excluded
+        ? takenOf(parseKept(source, spec), listers, spec)
+        : namesOfSource(parseKept(source, spec), listers, beginning),
+      wanted,
+    ),
   }));
   const before = besides.removed + besides.added;
   let files = before;
@@ -78,11 +90,12 @@ export async function findExtraneous(
   try {
     for await (const { name, stamp } of filesOf(tree, there, beginning)) {
       if (signal.aborted) return { refused: "it was stopped", extraneous };
-      if (!wanted(name)) continue;
+      if (!excluded && !wanted(name)) continue;
       if (suffix !== undefined && name.endsWith(suffix)) continue; // kept by this run or one before
       files++;
+      if (besides.moved?.has(name)) continue;
       const has = await Promise.all(listed.map(({ names }) => names.has(name)));
-      if (has.includes(true)) {
+      if (wanted(name) && has.includes(true)) {
         coming--;
         continue;
       }

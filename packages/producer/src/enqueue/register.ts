@@ -10,6 +10,7 @@ import type { RunSpec } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
 import type { Tree } from "@drover/shared/storage/tree";
 import { type Comparison, compare } from "../compare/compare.js";
+import type { Renames } from "../delete/renames.js";
 import type { Cursor } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import type { Batches } from "./batches.js";
@@ -30,6 +31,8 @@ export class Registrar {
   readonly #flights: Flights;
   /** Buckets of claims that may be in use: see {@link Keys.claims}. */
   readonly claimBuckets = new Set<number>();
+  /** Tells which files were renamed at their source. Default: that is not asked. */
+  renames: Renames | undefined;
 
   constructor(
     runId: string,
@@ -46,8 +49,9 @@ export class Registrar {
    * @param cursor where the expansion continues after them.
    * @throws RunLostError, ForgottenError as Backlog.enqueue.
    */
-  async register(entries: Entry[], cursor: Cursor): Promise<void> {
-    const unchanged = await compare(this.comparison, entries);
+  async register(found: Entry[], cursor: Cursor): Promise<void> {
+    const unchanged = await compare(this.comparison, found);
+    const entries = this.renames ? await this.renames.trace(found, unchanged) : found;
     const secrets = new Map<string, string>();
     const files = entries.map((entry, at) => this.#fileOf(entry, unchanged[at], secrets));
     const answers = await this.batches.send(JSON.stringify(cursor), files, secrets);

@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import type { Engine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
 import { refusedAsKept } from "@drover/shared/kept-name";
+import { type Leave, whyLeft } from "@drover/shared/leave";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import { type RunSpec, suffixBeside } from "@drover/shared/run";
 import { ListingError } from "@drover/shared/storage/listing-error";
@@ -14,6 +15,7 @@ import { compare } from "../compare/compare.js";
 import { Foreseer } from "../compare/foresee.js";
 import { openCheck } from "../compare/open-check.js";
 import { type Extraneous, findExtraneous } from "../delete/remove-extraneous.js";
+import { Renames } from "../delete/renames.js";
 import { START } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
@@ -72,6 +74,9 @@ export async function* dryRun(
   const engine = tree && (await options.openEngine());
   const check = engine && tree ? await openCheck(spec, tree, signal, options.warn) : undefined;
   const foreseer = tree && (await Foreseer.open(spec, tree, engine, { signal, warn: options.warn }));
+  const trees = tree && { spec, sources: planned.secrets.sources, tree, signal, warn: options.warn };
+  const catalog = engine && new Catalog(engine.redis, engine.keys);
+  const renames = trees && (await Renames.find(trees, catalog));
   const counts: DryRunResult["counts"] = { copy: 0, unchanged: 0, delete: 0, none: 0 };
   let incomplete: ListingError | undefined;
   let added = 0;
@@ -79,7 +84,7 @@ export async function* dryRun(
   try {
     const claims = new Claims(planned);
     const { recallsSizes = false } = options;
-    const known = { planned, engine, tree, check, foreseer, recallsSizes };
+    const known = { planned, engine, tree, check, foreseer, renames, recallsSizes };
     try {
       for await (const found of batches(planned, options.warn)) {
         for (const file of await judge(claims.of(found), known)) {
@@ -99,10 +104,9 @@ export async function* dryRun(
       if (incomplete) deletionRefused = incomplete.message;
       else if (counts.none > 0)
         deletionRefused = `${counts.none} ${counts.none === 1 ? "file" : "files"} cannot be copied`;
-      else if (tree) {
-        const besides = { removed: 0, added, coming: destinationOf(spec.root).openCheck ? files - added : 0 };
-        const { sources } = planned.secrets;
-        const found = await findExtraneous({ spec, sources, tree, signal, warn: options.warn }, besides);
+      else if (trees && tree) {
+        const coming = destinationOf(spec.root).openCheck ? files - added : 0;
+        const found = await findExtraneous(trees, { removed: 0, added, coming, moved: renames?.moved });
         deletionRefused = found.refused;
         for await (const each of deletionRefused === "" ? found.extraneous.all() : []) {
           counts.delete++;
@@ -113,6 +117,7 @@ export async function* dryRun(
     }
     return { counts, unclear, deletionRefused, ...(incomplete ? { incomplete } : {}) };
   } finally {
+    await renames?.close();
     await foreseer?.close();
     await check?.close();
     tree?.close();
@@ -186,11 +191,12 @@ interface Known {
   check: DestinationCheck | undefined;
   foreseer: Foreseer | undefined;
   recallsSizes: boolean;
+  renames: Renames | undefined;
 }
 
 async function judge(
   entries: Entry[],
-  { planned, engine, tree, check, foreseer, recallsSizes }: Known,
+  { planned, engine, tree, check, foreseer, renames, recallsSizes }: Known,
 ): Promise<PlannedFile[]> {
   const { spec } = planned;
   if (recallsSizes && engine && tree)
@@ -200,12 +206,14 @@ async function judge(
       ? await compare({ spec, tree, catalog: new Catalog(engine.redis, engine.keys), check }, entries)
       : [];
   const files = entries.map((entry, at) => judgeOne(entry, known[at] !== undefined, spec, tree));
+  if (spec.leave) await leaveSome(files, entries, spec.leave, foreseer);
   const there = files.flatMap(({ action, isNew }, at) => (action === "copy" && !isNew ? [at] : []));
-  if (!foreseer || there.length === 0) return files;
-  const found = await foreseer.foresee(there.map((at) => entries[at] as Entry));
-  there.forEach((at, which) => {
-    files[at] = withForeseen(files[at] as PlannedFile, found[which] as Foreseen | TransferError);
+  const found = await (foreseer?.foresee(there.map((at) => entries[at] as Entry)) ?? []);
+  found.forEach((what, which) => {
+    const at = there[which] as number;
+    files[at] = withForeseen(files[at] as PlannedFile, what);
   });
+  if (renames) await tellRenames(files, entries, spec, renames);
   return files;
 }
 
@@ -220,6 +228,46 @@ async function recallSizes(entries: Entry[], spec: RunSpec, treeId: string, cata
   unknown.forEach((entry, at) => {
     const last = found[at];
     if (last?.source === sourceId(entry.redacted, spec)) entry.sizeBytes = last.sizeBytes;
+  });
+}
+
+/** Marks the files that the run moves. */
+async function tellRenames(
+  files: PlannedFile[],
+  entries: Entry[],
+  { root }: RunSpec,
+  renames: Renames,
+): Promise<void> {
+  const carried = files.map(({ action, isNew }) => action !== "copy" || !isNew);
+  const traced = await renames.trace(entries, carried);
+  traced.forEach(({ asks }, at) => {
+    const from = asks?.from;
+    if (from && from !== entries[at]?.asks?.from)
+      files[at] = {
+        ...(files[at] as PlannedFile),
+        reason: `it is ${below(root, from.destination)}, which is moved`,
+      };
+  });
+}
+
+/** Marks the files that the run leaves as they are although they may be others. */
+async function leaveSome(
+  files: PlannedFile[],
+  entries: Entry[],
+  leave: Leave,
+  foreseer: Foreseer | undefined,
+): Promise<void> {
+  const carried = files.flatMap(({ action }, at) => (action === "copy" ? [at] : []));
+  // Without a tree nothing is there.
+  const why = foreseer
+    ? await foreseer.whyLeft(
+        carried.map((at) => entries[at] as Entry),
+        leave,
+      )
+    : await Promise.all(carried.map(() => whyLeft(leave, undefined, async () => undefined)));
+  carried.forEach((at, which) => {
+    const reason = why[which];
+    if (reason !== undefined) files[at] = { ...(files[at] as PlannedFile), action: "unchanged", reason };
   });
 }
 

@@ -16,6 +16,7 @@ import type { Tree } from "@drover/shared/storage/tree";
 import { trace } from "@drover/shared/tracing";
 import type { Revalidator } from "../compare/revalidator.js";
 import { removeExtraneous } from "../delete/remove-extraneous.js";
+import { Renames } from "../delete/renames.js";
 import { Batches } from "../enqueue/batches.js";
 import { Registrar, type RegistrationEvents } from "../enqueue/register.js";
 import type { Cursor } from "../expand/cursor.js";
@@ -131,7 +132,9 @@ export class RunExpansion {
       return this.#batches;
     }
     await this.#catalog.register(tree);
-    const incomplete = await this.#registerAll();
+    const renames = await this.#findRenames();
+    this.#registrar.renames = renames;
+    const incomplete = await this.#registerAll().finally(() => renames?.close());
     if (signal.aborted) return this.#batches;
     if (incomplete) throw incomplete;
     if (secrets.logins) await this.#secrets.dropLogins(run.id);
@@ -239,6 +242,13 @@ export class RunExpansion {
       await host.calm();
     }
     return undefined;
+  }
+
+  #findRenames(): Promise<Renames | undefined> {
+    const { run, secrets, tree, signal, host } = this.options;
+    const { sources } = secrets;
+    const trees = { spec: run.spec, sources, tree, signal, warn: (message: string) => host.warn(message) };
+    return Renames.find(trees, this.#catalog);
   }
 
   /** @returns why nothing is removed, or "". */

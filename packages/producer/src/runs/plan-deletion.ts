@@ -44,5 +44,10 @@ export function planDeletion(
     throw new SettingsError(
       `--delete would remove Drover's own state in ${request.stateDir}: choose another --state-dir`,
     );
-  return { most: deletion.most };
+  const { most, excluded, renames } = deletion;
+  if (renames && request.destination.leave?.missing)
+    throw new SettingsError("--existing brings no new name: leave it out, or --track-renames");
+  if (renames && request.terms.ignoreTimes)
+    throw new SettingsError("--ignore-times has every file read again: leave it out, or --track-renames");
+  return { most, ...(excluded ? { excluded } : {}), ...(renames ? { renames } : {}) };
 }

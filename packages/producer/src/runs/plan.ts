@@ -20,6 +20,7 @@ import { escapedText, type PlannedSource, parseSource, textOf } from "../expand/
 import { bytesBudget, costBudget } from "../prices/budgets.js";
 import { planBackup } from "./plan-backup.js";
 import { planDeletion } from "./plan-deletion.js";
+import { planLeave } from "./plan-leave.js";
 import { type RunRequest, type RunRequestInput, runRequestSchema } from "./request.js";
 import { checkReadable, stampOf } from "./run-list.js";
 import { planCustomerKeys } from "./s3-keys.js";
@@ -62,6 +63,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const asksForCheck = destinationOf(root).openCheck !== undefined;
   if (destination.check === false && !asksForCheck)
     throw new SettingsError("check-destination cannot be false: a local destination is always checked");
+  const leave = planLeave(request, root);
   const fleet = request.carriedBy === "fleet";
   const headers = checkHeaders(selection.headers);
   const spec: RunSpec = {
@@ -101,6 +103,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   const objects = planS3Objects(request.s3, root);
   if (objects) spec.s3Objects = objects;
   if (terms.ignoreTimes) spec.ignoreTimes = true;
+  if (leave) spec.leave = leave;
+  if (selection.followLinks) spec.followLinks = checkLinks(sources, hasList);
   if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
   if (request.guarded) spec.guarded = true;
@@ -160,6 +164,12 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     },
     ...(list && "pipe" in list ? list : {}),
   };
+}
+
+/** @throws SettingsError where no source can have links. */
+function checkLinks(sources: Location[], hasList: boolean): true {
+  if (hasList || sources.some(({ storage }) => storage.hasLinks)) return true;
+  throw new SettingsError("--copy-links is about local sources, and there is none");
 }
 
 /** Default number of files that a process carries at once. */

@@ -29,6 +29,8 @@ const selectionSchema = z.strictObject({
   maxSizeBytes: bytes.optional(),
   minMtimeMs: z.number().optional(),
   maxMtimeMs: z.number().optional(),
+  /** Whether links to directories are followed in local sources. Links to files always are. */
+  followLinks: z.boolean().default(false),
   /** Expected SHA-256 of sources. */
   checksums: z.array(z.strictObject({ source: z.string(), sha256 })).default([]),
   /** Request headers, sent to the sources' own hosts. */
@@ -51,6 +53,19 @@ const destinationSchema = z.strictObject({
   layout: z.enum(["name", "url"]).default("name"),
   /** Whether to check that objects are as they were written. A local destination is always checked. */
   check: z.boolean().optional(),
+  /** Files that are left as they are although they may be others. Default: none. */
+  leave: z
+    .strictObject({
+      /** Files that are newer at the destination than at their source. */
+      newer: z.boolean().optional(),
+      /** Files that the destination has. */
+      existing: z.boolean().optional(),
+      /** Files that the destination does not have. */
+      missing: z.boolean().optional(),
+      /** By what a file counts as the same. Default: by its version in the catalog, else by its bytes. */
+      same: z.enum(["size", "checksum"]).optional(),
+    })
+    .optional(),
   /** `fsync` flushes files and directories to disk; `rename` leaves that to the system. */
   durability: z.enum(["fsync", "rename"]).default("fsync"),
   /** Removes files that no source has. */
@@ -61,6 +76,10 @@ const destinationSchema = z.strictObject({
         z.strictObject({ files: z.number().nonnegative() }),
         z.strictObject({ percent: z.number().min(0).max(100) }),
       ]),
+      /** Also removes what the filters leave out. */
+      excluded: z.boolean().default(false),
+      /** Moves a file that was renamed at its source, rather than copying it and removing the former copy. */
+      renames: z.boolean().default(false),
     })
     .optional(),
   /** Keeps the files that are overwritten or removed. */

@@ -85,6 +85,18 @@ export const submissionSchema = z
       .meta({
         description: "Most files, or percent of the existing ones, that are removed; else none. Default 50%.",
       }),
+    delete_excluded: z
+      .boolean()
+      .optional()
+      .meta({ description: "With `delete`: also removes what the filters leave out." }),
+    track_renames: z
+      .boolean()
+      .optional()
+      .meta({ description: "With `delete`: moves what was renamed at its source." }),
+    copy_links: z
+      .boolean()
+      .optional()
+      .meta({ description: "Follows links to directories, within the server's roots." }),
     backup_dir: z.string().min(1).optional(),
     suffix: z.string().min(1).max(100).optional(),
     check_destination: z.boolean().optional(),
@@ -107,6 +119,20 @@ export const submissionSchema = z
       .boolean()
       .optional()
       .meta({ description: "Reads every file again, also what is known to be unchanged." }),
+    update: z.boolean().optional().meta({ description: "Leaves files that are newer at the destination." }),
+    ignore_existing: z
+      .boolean()
+      .optional()
+      .meta({ description: "Leaves all files that the destination has." }),
+    existing: z
+      .boolean()
+      .optional()
+      .meta({ description: "Leaves out all files that the destination does not have." }),
+    size_only: z.boolean().optional().meta({ description: "Leaves files of the same size." }),
+    checksum_only: z
+      .boolean()
+      .optional()
+      .meta({ description: "Leaves files of the same bytes; trusts no time and no catalog." }),
     circuit_ttl: seconds.optional(),
     breaker_wait: z.number().min(0).max(86_400).optional(),
     deadline: z
@@ -191,6 +217,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
       ...(given.base_url === undefined ? {} : { baseUrl: given.base_url }),
       patterns: given.patterns ?? ["*"],
       filters: given.filters ?? [],
+      followLinks: given.copy_links,
       ...(given.min_size === undefined ? {} : { minSizeBytes: given.min_size }),
       ...(given.max_size === undefined ? {} : { maxSizeBytes: given.max_size }),
       ...(given.modified_after === undefined ? {} : { minMtimeMs: Date.parse(given.modified_after) }),
@@ -208,6 +235,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
       ...(given.check_destination === undefined ? {} : { check: given.check_destination }),
       durability: given.durability ?? "fsync",
       ...deletionOf(given),
+      ...leaveOf(given),
       ...backupOf(given),
     },
     terms,
@@ -290,11 +318,24 @@ function quoted(field: string): string {
 function deletionOf({
   delete: deletes,
   max_delete: most = "50%",
+  delete_excluded: excluded,
+  track_renames: renames,
 }: Submission): Pick<RunRequestInput["destination"], "delete"> {
-  if (!deletes) return {};
-  return {
-    delete: { most: typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) } },
-  };
+  if (!deletes) {
+    if (renames) throw new Problem(422, "track_renames spares a removal: it needs delete");
+    if (excluded) throw new Problem(422, "delete_excluded says what to delete: it needs delete");
+    return {};
+  }
+  const limit = typeof most === "number" ? { files: most } : { percent: Number(most.slice(0, -1)) };
+  return { delete: { most: limit, excluded, renames } };
+}
+
+function leaveOf(given: Submission): Pick<RunRequestInput["destination"], "leave"> {
+  const { update: newer, ignore_existing: existing, existing: missing } = given;
+  if (given.size_only && given.checksum_only)
+    throw new Problem(422, "size_only and checksum_only exclude each other: leave one out");
+  const same = given.size_only ? "size" : given.checksum_only ? "checksum" : undefined;
+  return { leave: { newer, existing, missing, same } };
 }
 
 function backupOf({ backup_dir: dir, suffix }: Submission): Pick<RunRequestInput["destination"], "backup"> {

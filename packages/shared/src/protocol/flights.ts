@@ -50,6 +50,7 @@ export class Flights {
       ...(spec.s3Objects === undefined ? [] : [{ s3Objects: spec.s3Objects }]),
       ...(spec.whenGone === undefined ? [] : [spec.whenGone]),
       ...(spec.permissions === undefined ? [] : [{ permissions: spec.permissions }]),
+      ...(spec.leave === undefined ? [] : [{ leave: spec.leave }]),
       ...(job.m === undefined ? [] : [{ mode: job.m }]),
       ...(job.a === undefined ? [] : [{ access: job.a }]),
     ]);

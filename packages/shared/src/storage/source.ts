@@ -1,3 +1,4 @@
+import type { Algorithm, FileFacts } from "../leave.js";
 import type { Access } from "../permissions.js";
 
 /** A digest that a source gives for the whole file. */
@@ -128,6 +129,25 @@ export interface Source {
    */
   look?(signal: AbortSignal): Promise<SourceEntry | undefined>;
 
+  /**
+   * A digest of the file's bytes, hexadecimal, which are read for it. Absent where only a transfer tells.
+   *
+   * @throws TransferError
+   */
+  digest?(algorithm: Algorithm): Promise<string>;
+
   /** Owner and grants of the file's access list. Absent for sources that have none. */
   access?(signal: AbortSignal): Promise<Access>;
+}
+
+/** What digests tell of a file, as its facts. */
+export function knownDigests(known: readonly SourceDigest[]): Pick<FileFacts, "algorithms" | "digest"> {
+  const hex = (algorithm: Algorithm) => {
+    const found = known.find((each) => each.algorithm === algorithm);
+    return found && Buffer.from(found.base64, "base64").toString("hex");
+  };
+  return {
+    algorithms: (["sha256", "md5"] as const).filter((algorithm) => hex(algorithm) !== undefined),
+    digest: async (algorithm) => hex(algorithm) ?? "",
+  };
 }

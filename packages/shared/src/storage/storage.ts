@@ -1,6 +1,7 @@
 import type { Engine } from "../engine.js";
 import type { TransferError } from "../errors.js";
 import type { TransferJob } from "../job.js";
+import type { FileFacts } from "../leave.js";
 import type { CatalogEntry } from "../protocol/catalog-entry.js";
 import type { RunSpec } from "../run.js";
 import type { Contents } from "./contents.js";
@@ -15,7 +16,15 @@ export type Services = Partial<Pick<RunSpec, "root" | "s3" | "s3Destination" | "
 /** Fields of a run's spec that its listings depend on. */
 export type ListedRun = Pick<
   RunSpec,
-  "root" | "timeoutMs" | "retries" | "s3" | "s3Destination" | "s3Keys" | "userAgent"
+  | "root"
+  | "timeoutMs"
+  | "retries"
+  | "s3"
+  | "s3Destination"
+  | "s3Keys"
+  | "userAgent"
+  | "followLinks"
+  | "readsBelow"
 >;
 
 /** Context for parsing a location. */
@@ -45,6 +54,8 @@ export interface Storage {
   readonly settings?: string;
   /** Whether its files may be named by host and path (`--layout url`). Default false. */
   readonly hasHosts?: boolean;
+  /** Whether its trees may have symbolic links. Default false. */
+  readonly hasLinks?: boolean;
   /** Whether sizes and times of its files are known before they are opened. */
   readonly listsSizes: boolean;
 
@@ -270,6 +281,8 @@ export interface ForeseenFile {
 export interface Foresight {
   /** @returns for each file what is there, or why the run could not carry it. */
   foresee(files: ForeseenFile[]): Promise<(Foreseen | TransferError)[]>;
+  /** @returns for each name what is known of the file there; undefined where it cannot be looked at. */
+  look(names: string[]): Promise<(FileFacts | "nothing" | undefined)[]>;
   close(): Promise<void>;
 }
 
@@ -294,6 +307,8 @@ export interface DestinationCheck {
 export interface DestinationStorage {
   /** Example of a root, for people. */
   readonly example: string;
+  /** Whether it tells the modification times of the files' sources, so that a newer file can be told. */
+  readonly tellsTimes: boolean;
   /** Whether files go below a directory named after the script by default. */
   readonly ownDirectory: boolean;
   /** Parses a root: canonical, without a slash at its end. @throws SettingsError */

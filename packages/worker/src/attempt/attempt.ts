@@ -1,6 +1,6 @@
 import type { TransferJob } from "@drover/shared/job";
 import type { Admitted } from "@drover/shared/protocol/admission";
-import type { WriteAttempt } from "../destinations/destination.js";
+import type { Precondition, WriteAttempt } from "../destinations/destination.js";
 import type { RunContext } from "./context.js";
 import type { Delivery, WorkFile } from "./delivery.js";
 import type { Lease } from "./leases.js";
@@ -17,6 +17,8 @@ export class Attempt implements WriteAttempt {
    * this attempt could not remove its own.
    */
   fencedOff: boolean;
+  must: Precondition | undefined;
+  spares: WriteAttempt["spares"];
 
   constructor(
     readonly delivery: Delivery,

@@ -1,3 +1,4 @@
+import type { Leave } from "@drover/shared/leave";
 import type { BreakerRules } from "@drover/shared/protocol/admission";
 
 /** A run's terms for every transfer. */
@@ -21,6 +22,8 @@ export interface Terms {
   maxFileSizeBytes: number | undefined;
   /** Whether to read the file although it is known to be unchanged. Default false. */
   ignoreTimes?: true | undefined;
+  /** Which files are left as they are although they may be others. Default: none. */
+  leave?: Leave | undefined;
   /** Whether to continue where an earlier attempt stopped. */
   resume: boolean;
   /** What becomes of the copy of a source that is gone, where that is no failure. Default: it is one. */

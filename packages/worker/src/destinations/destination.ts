@@ -1,5 +1,6 @@
 import type { BigIntStats } from "node:fs";
 import { type ErrorClass, TransferError } from "@drover/shared/errors";
+import type { FileFacts } from "@drover/shared/leave";
 import type { VerifiedBy } from "@drover/shared/outcome";
 import type { Permissions } from "@drover/shared/permissions";
 import type { Admitted } from "@drover/shared/protocol/admission";
@@ -32,6 +33,8 @@ export interface WriteAttempt {
    * is compared with.
    */
   readonly must?: Precondition | undefined;
+  /** Whether a file that is found at the destination is left as it is. Default: none is. */
+  readonly spares?: ((there: FileFacts) => Promise<boolean>) | undefined;
 }
 
 /**
@@ -121,6 +124,13 @@ export interface Destination {
 
   /** Looks at what is there. */
   before(attempt: WriteAttempt): Promise<Before>;
+
+  /**
+   * Looks at the file that is there, whatever the catalog says. It may be a link.
+   *
+   * @returns undefined if there is none, also if something else has its name.
+   */
+  look(attempt: WriteAttempt): Promise<FileFacts | undefined>;
 
   /** Makes the staging of an attempt. Nothing is written yet. */
   stage(attempt: WriteAttempt): Staging;

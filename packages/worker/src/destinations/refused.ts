@@ -10,6 +10,10 @@ export class RefusedDestination implements Destination {
     return Promise.reject(this.why);
   }
 
+  look(): Promise<undefined> {
+    return Promise.reject(this.why);
+  }
+
   stage(): Staging {
     throw this.why;
   }

@@ -12,7 +12,14 @@ import { StoppingError } from "../attempt/stopping.js";
 import type { Operation } from "../attempt/under-lease.js";
 import { receive } from "../bytes/receive.js";
 import { verify } from "../bytes/verify.js";
-import { type Before, mayRun, type Staging } from "../destinations/destination.js";
+import {
+  type Before,
+  mayRun,
+  type Published,
+  type Received,
+  type Staging,
+} from "../destinations/destination.js";
+import { isLeft } from "./leave.js";
 import { permit, wantedPermissions } from "./permit.js";
 
 /** Number of crashed attempts after which a fleet's file is not retried. */
@@ -34,8 +41,9 @@ export class CopyFile implements Operation {
     const { attempt } = this;
     const { context, job, record } = attempt;
     await this.begin();
+    const { ignoreTimes, leave } = attempt.terms;
+    if (leave && (await isLeft(attempt, await context.source(job)))) return await this.#leave();
     const before = await context.destination.before(attempt);
-    const { ignoreTimes } = attempt.terms;
     if (before.expected && !ignoreTimes) {
       await this.#staging?.discard();
       const entry = before.entry as CatalogEntry;
@@ -43,7 +51,8 @@ export class CopyFile implements Operation {
     }
 
     const source = await context.source(job);
-    const opened = await open(source, attempt, ignoreTimes ? "" : before.known).catch((error: unknown) => {
+    const known = ignoreTimes || leave?.same === "checksum" ? "" : before.known;
+    const opened = await open(source, attempt, known).catch((error: unknown) => {
       if (attempt.terms.whenGone !== undefined && error instanceof NoSuchObjectError) return undefined;
       throw error;
     });
@@ -54,12 +63,14 @@ export class CopyFile implements Operation {
     if (opened.is === "unchanged") {
       await this.#staging?.discard();
       await this.#readAccess(source, opened.entry);
-      const known = { ...(before.entry as CatalogEntry), version: opened.entry.version };
-      const permitted = await permit(attempt, known, opened.entry);
+      const entry = { ...(before.entry as CatalogEntry), version: opened.entry.version };
+      const permitted = await permit(attempt, entry, opened.entry);
       return { outcome: "unchanged", ...permitted, verifiedBy: "not-modified", verdict: "ok" };
     }
 
     this.#body = opened.body;
+    // Of a source that cannot be looked at, this is the first that is known.
+    if (leave && !source.look && (await isLeft(attempt, source, opened.entry))) return await this.#leave();
     await this.#readAccess(source, opened.entry);
     const { mode, ...access } = wantedPermissions(attempt, opened.entry);
     if (mode !== undefined) opened.entry.mode = mode;
@@ -76,7 +87,10 @@ export class CopyFile implements Operation {
     failpoint("verify");
     trace?.step("verified");
 
-    const published = await this.#staging.publish(received, opened.entry);
+    // The transfer took time, in which somebody may have written the file.
+    if (leave && (await isLeft(attempt, source, opened.entry))) return await this.#leave();
+    const published = await this.#publish(this.#staging, received, opened.entry);
+    if (!published) return await this.#leave();
     if (published.outcome === "copied") failpoint("committed");
     trace?.step("committed");
     const entry: CatalogEntry = {
@@ -93,6 +107,25 @@ export class CopyFile implements Operation {
     if (hash !== undefined) entry.access = hash;
     const permitted = await permit(attempt, entry, opened.entry);
     return { outcome, verifiedBy: by, verdict: "ok", unconditional, permissionsLost, ...permitted };
+  }
+
+  /** @returns undefined if the file is to be left after all: somebody has written it at the same moment. */
+  async #publish(staging: Staging, received: Received, entry: SourceEntry): Promise<Published | undefined> {
+    const { attempt } = this;
+    try {
+      return await staging.publish(received, entry);
+    } catch (error) {
+      if (!attempt.spares || !(error instanceof TransferError) || error.class !== "changed") throw error;
+      if (await isLeft(attempt, await attempt.context.source(attempt.job), entry)) return undefined;
+      throw error; // the next attempt compares anew
+    }
+  }
+
+  /** Ends a file that the terms of the run leave as it is. The catalog vouches for no more than before. */
+  async #leave(): Promise<FileEnd> {
+    this.#body?.abort(new Error("the file at the destination is left as it is"));
+    await this.#staging?.discard();
+    return { outcome: "unchanged", verdict: this.#body ? "ok" : "none" };
   }
 
   /** Ends a file whose source is gone, where that is no failure. */

@@ -1,6 +1,7 @@
 import type { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { TransferJob } from "@drover/shared/job";
+import { SAME_TIME_MS } from "@drover/shared/leave";
 import { type CatalogEntry, decodeCatalog, versionBefore } from "@drover/shared/protocol/catalog-entry";
 import { etagOfVersion } from "@drover/shared/storage/s3/source";
 import type { SourceEntry } from "@drover/shared/storage/source";
@@ -15,6 +16,7 @@ import type { StoppingError } from "../attempt/stopping.js";
 import type { Operation } from "../attempt/under-lease.js";
 import type { WriteAttempt } from "../destinations/destination.js";
 import { CopyFile } from "./copy.js";
+import { isLeft } from "./leave.js";
 import { permit } from "./permit.js";
 
 /** The path that a file is moved from, under its lease. */
@@ -52,6 +54,7 @@ export class MoveFile implements Operation {
     const { destination } = context;
     if (!job.f || !destination.move || terms.ignoreTimes) return undefined;
     await this.#copy.begin();
+    if (await isLeft(attempt, await context.source(job))) return undefined; // the copy finds it, too
     const source = await this.#look(job.s);
     if (!source || job.x !== undefined) return undefined;
     const known = decodeCatalog(admitted.catalog);
@@ -59,7 +62,8 @@ export class MoveFile implements Operation {
     const held = await this.#hold(job.f);
     const found = held && decodeCatalog(held.admitted.catalog);
     const entry = found && { ...found, version: versionBefore(found) };
-    if (!entry || entry.source !== held.file.sourceHash || !isSame(entry, source)) return undefined;
+    if (!entry || entry.source !== held.file.sourceHash) return undefined;
+    if (!isSame(entry, source) && !(await this.#isSameRead(entry, source, held))) return undefined;
     if (await this.#look(job.f.s)) return undefined;
     failpoint("move");
     const moved = await destination.move(attempt, { attempt: held, entry });
@@ -80,6 +84,20 @@ export class MoveFile implements Operation {
     const { context, job, lease } = this.attempt;
     const source = await context.source({ ...job, s: location });
     return await source.look?.(lease.signal);
+  }
+
+  /**
+   * Whether a file that has to be read for it has the bytes of a copy, and its time and mode, which a move does not bring.
+   */
+  async #isSameRead(entry: CatalogEntry, source: SourceEntry, held: HeldPath): Promise<boolean> {
+    const { context, job } = this.attempt;
+    if (entry.sha256 === "" || source.sizeBytes !== entry.sizeBytes || source.mode !== entry.mode)
+      return false;
+    const opened = await context.source(job);
+    const there = opened.digest && (await context.destination.look(held));
+    if (there?.mtimeMs === undefined || source.mtimeMs === undefined) return false;
+    if (Math.abs(there.mtimeMs - source.mtimeMs) >= SAME_TIME_MS) return false;
+    return (await opened.digest?.("sha256")) === entry.sha256;
   }
 
   /** Takes the lease on the former path, unless somebody else has it. */

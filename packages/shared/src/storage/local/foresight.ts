@@ -1,9 +1,11 @@
 import { lstatSync } from "node:fs";
 import { TransferError } from "../../errors.js";
+import type { FileFacts } from "../../leave.js";
 import { statStamp } from "../../protocol/catalog-entry.js";
 import type { Foreseen, ForeseenFile, Foresight, Peeked } from "../storage.js";
 import type { Tree } from "../tree.js";
 import { digestOfFile } from "./digest-of-file.js";
+import { localFacts } from "./facts.js";
 import { isSameFile, TIME_MS } from "./same-file.js";
 
 /** Tells what a run would find in a local tree: LocalDestination and LocalStaging decide in this order. */
@@ -21,6 +23,18 @@ export class LocalForesight implements Foresight {
       }
     }
     return found;
+  }
+
+  async look(names: string[]): Promise<(FileFacts | "nothing" | undefined)[]> {
+    return names.map((name) => {
+      const path = this.tree.path(name);
+      try {
+        const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+        return (stat && localFacts(stat, path)) ?? "nothing";
+      } catch {
+        return undefined; // the run says why
+      }
+    });
   }
 
   async #foresee({ name, sourceId, expected, last, peek }: ForeseenFile): Promise<Foreseen> {

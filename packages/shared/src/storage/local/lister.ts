@@ -5,12 +5,21 @@ import { statStamp } from "../../protocol/catalog-entry.js";
 import { ListingError } from "../listing-error.js";
 import type { Listed, ListedLevel, ListedName, Lister, ListOptions, Looked } from "../storage.js";
 import { localVersion } from "./source.js";
-import { type WalkOptions, walk } from "./walk.js";
+import { type Links, type WalkOptions, walk } from "./walk.js";
+
+/** Directories that links may lead to, with links resolved. Default: any. */
+type FollowedLinks = Pick<Links, "readsBelow">;
 
 /** Lists files and directories. */
 export class LocalLister implements Lister {
-  /** @param root destination of the run, which is left out of listings; undefined to list everything. */
-  constructor(private readonly root: string | undefined) {}
+  /**
+   * @param root destination of the run, which is left out of listings; undefined to list everything.
+   * @param following says that links to directories are followed, and where to. By default they are not.
+   */
+  constructor(
+    private readonly root: string | undefined,
+    private readonly following?: FollowedLinks,
+  ) {}
 
   async look(path: string): Promise<Looked> {
     let stat: BigIntStats;
@@ -28,12 +37,15 @@ export class LocalLister implements Lister {
   async *list(directory: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {
     const destination = rootInside(directory, this.root);
     const isDestination = isInside(directory, this.root);
-    for await (const each of this.#listed(directory, { wanted, destination, isDestination, after }))
+    for await (const each of this.#listed(directory, {
+      ...{ wanted, destination, isDestination, after },
+      links: this.#links(),
+    }))
       if (each.is !== "tree") yield each;
   }
 
   level(directory: string, wanted: ListOptions["wanted"]): AsyncGenerator<ListedLevel> {
-    return this.#listed(directory, { wanted, isLevel: true });
+    return this.#listed(directory, { wanted, isLevel: true, links: this.#links() });
   }
 
   async *#listed(directory: string, options: WalkOptions): AsyncGenerator<ListedLevel> {
@@ -81,12 +93,20 @@ export class LocalLister implements Lister {
 
   async *names(directory: string): AsyncGenerator<ListedName> {
     const destination = rootInside(directory, this.root);
-    for await (const found of walk(directory, { names: true, destination, wanted: () => true })) {
+    const options = { names: true, destination, wanted: () => true, links: this.#links() };
+    for await (const found of walk(directory, options)) {
       if (found.is === "failed") throw new ListingError(found.path, found.error);
+      // A link that leads where it must not be followed: what is below it is not known.
+      if (found.is === "skipped" && this.following && found.hides)
+        yield { name: found.relative, hides: true, isFile: false, stamp: () => undefined };
       if (found.is !== "named") continue;
       const { relative: name, kind } = found;
       yield { name, hides: kind === "l", isFile: kind === "f", stamp: () => stampOf(`${directory}/${name}`) };
     }
+  }
+
+  #links(): Links | undefined {
+    return this.following && { ...this.following, root: this.root };
   }
 
   async close(): Promise<void> {}

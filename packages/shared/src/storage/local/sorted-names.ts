@@ -1,5 +1,6 @@
-import { closeSync, type Dirent, readSync, writeSync } from "node:fs";
+import { closeSync, type Dirent, readSync, statSync, writeSync } from "node:fs";
 import { opendir } from "node:fs/promises";
+import { join } from "node:path";
 import { openTemporary } from "../../temporary-file.js";
 import { compareKeys } from "../key-order.js";
 
@@ -7,7 +8,7 @@ import { compareKeys } from "../key-order.js";
 const MOST_NAMES = 200_000;
 const BLOCK_BYTES = 64 << 10;
 
-/** Type of a directory entry: directory, file, symbolic link, other. */
+/** Type of a directory entry: directory (or a link to one, where links are followed), file, symbolic link, other. */
 export type Kind = "d" | "f" | "l" | "o";
 
 /** An entry of a directory. */
@@ -30,11 +31,12 @@ function compareNames(a: Name, b: Name): number {
  * in an S3 listing. Memory is bounded.
  *
  * @param onError called if the directory cannot be read completely; the entries read until then are yielded.
+ * @param links whether a link to a directory is a directory. Default false.
  * @param most names in memory. Defaults to 200,000.
  */
 export async function* sortedNames(
   directory: string,
-  onError: (error: unknown) => void,
+  { onError, links = false }: { onError(error: unknown): void; links?: boolean },
   most = MOST_NAMES,
 ): AsyncGenerator<Name> {
   let names: Name[] = [];
@@ -42,7 +44,7 @@ export async function* sortedNames(
   try {
     try {
       for await (const entry of await opendir(directory, { bufferSize: 1024 })) {
-        names.push({ name: entry.name, kind: kindOf(entry) });
+        names.push({ name: entry.name, kind: links ? followed(directory, entry) : kindOf(entry) });
         if (names.length < most) continue;
         spill ??= new Spill();
         spill.add(names.sort(compareNames));
@@ -59,6 +61,15 @@ export async function* sortedNames(
 
 function kindOf(entry: Dirent): Kind {
   return entry.isDirectory() ? "d" : entry.isFile() ? "f" : entry.isSymbolicLink() ? "l" : "o";
+}
+
+function followed(directory: string, entry: Dirent): Kind {
+  if (!entry.isSymbolicLink()) return kindOf(entry);
+  try {
+    return statSync(join(directory, entry.name)).isDirectory() ? "d" : "l";
+  } catch {
+    return "l"; // it leads nowhere, or round in a circle
+  }
 }
 
 /** Merges sorted runs. Entries that a changing directory returned twice are yielded once. */

@@ -1,9 +1,11 @@
 import { closeSync, constants, fstatSync, openSync, read, readSync, realpathSync, statSync } from "node:fs";
 import { promisify } from "node:util";
-import { fileError, TransferError } from "../../errors.js";
+import { errnoCode, fileError, TransferError } from "../../errors.js";
 import { shortHash } from "../../ids.js";
+import type { Algorithm } from "../../leave.js";
 import { isBelow } from "../../paths.js";
 import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
+import { digestOfFile } from "./digest-of-file.js";
 
 const readAsync = promisify(read);
 const CHUNK_BYTES = 1 << 20;
@@ -38,8 +40,24 @@ export class LocalSource implements Source {
     return this.#openAt(0, known);
   }
 
+  async look(): Promise<SourceEntry | undefined> {
+    try {
+      const opened = this.#openAt(0, "");
+      if (opened.is === "body") opened.body.abort(new Error("it is only looked at"));
+      return opened.entry;
+    } catch (error) {
+      const isGone = error instanceof TransferError && error.class === "not-found";
+      if (isGone || errnoCode((error as Error).cause) === "ENOTDIR") return undefined;
+      throw error;
+    }
+  }
+
+  digest(algorithm: Algorithm): Promise<string> {
+    return digestOfFile(this.path, algorithm);
+  }
+
   async openRange({ version }: VersionRef, { startByte }: ByteRange): Promise<Opened> {
-    const opened = await this.#openAt(startByte, "");
+    const opened = this.#openAt(startByte, "");
     if (opened.is === "body" && (version === "" || opened.entry.version !== version)) {
       opened.body.abort(new Error("another version"));
       throw new TransferError("changed", "the file changed at the source while it was read");
@@ -47,7 +65,7 @@ export class LocalSource implements Source {
     return opened;
   }
 
-  async #openAt(offset: number, known: string): Promise<Opened> {
+  #openAt(offset: number, known: string): Opened {
     let fd: number;
     try {
       // Non-blocking, so that a pipe does not hang; it is refused below.

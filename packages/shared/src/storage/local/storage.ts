@@ -11,6 +11,7 @@ import { LocalTree } from "./tree.js";
 /** Local directories as destinations. */
 const destination: DestinationStorage = {
   example: "a directory",
+  tellsTimes: true,
   ownDirectory: true,
   parseRoot,
   join,
@@ -77,6 +78,7 @@ export const localStorage: Storage = {
   schemes: ["file"],
   noun: "file",
   treeNoun: "directory",
+  hasLinks: true,
   listsSizes: true,
   destination,
 
@@ -108,7 +110,8 @@ export const localStorage: Storage = {
   },
   async openLister({ spec, of }) {
     const { LocalLister } = await import("./lister.js");
-    return new LocalLister(of === "sources" ? spec.root : undefined);
+    if (of === "destination") return new LocalLister(undefined);
+    return new LocalLister(spec.root, spec.followLinks ? { readsBelow: spec.readsBelow } : undefined);
   },
 };
 

@@ -1,7 +1,7 @@
-import { type BigIntStats, lstatSync, statSync } from "node:fs";
+import { type BigIntStats, lstatSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, fileError, type TransferError } from "../../errors.js";
-import { STAGING_NAME, STAGING_REASON } from "../../paths.js";
+import { isBelow, realAncestor, STAGING_NAME, STAGING_REASON } from "../../paths.js";
 import { compareKeys } from "../key-order.js";
 import { type Kind, type Name, sortedNames } from "./sorted-names.js";
 
@@ -19,6 +19,14 @@ export type Found =
   /** Progress of the walk without a wanted file. */
   | { is: "passed"; relative: string };
 
+/** Where links to directories lead, which are followed. */
+export interface Links {
+  /** The destination of the run, which is left out wherever a link to it, or above it, comes to it. */
+  root?: string | undefined;
+  /** Directories that links may lead to, with links resolved. Default: any. */
+  readsBelow?: readonly string[] | undefined;
+}
+
 /** Unwanted names after which a walk reports its progress. */
 const PASSED_NAMES = 1_000;
 
@@ -34,6 +42,8 @@ export interface WalkOptions {
   isDestination?: boolean;
   /** Relative path after which the walk starts. */
   after?: string | undefined;
+  /** Says that links to directories are followed. Default: they are not. */
+  links?: Links | undefined;
   /** Whether to yield only names, without a stat of the files. Default false. */
   names?: boolean;
   /** Whether directories are yielded and not entered. Default false. */
@@ -42,20 +52,24 @@ export interface WalkOptions {
 
 /**
  * Walks a directory in the byte order of its paths, in bounded memory. Links to files are followed, links to
- * directories are not. Names of staging files are skipped, where only names are requested without a word. Entries that vanish or cannot be read are yielded as failed, never silently dropped.
+ * directories where that is asked for: never one to a directory that it is in. Names of staging files are skipped, where only names are requested without a word. Entries that vanish or cannot be read are yielded as failed, never silently dropped.
  */
 export async function* walk(directory: string, options: WalkOptions): AsyncGenerator<Found> {
-  yield* walkBelow(directory, "", { ...options, unwanted: 0 });
+  const state = { ...options, unwanted: 0, above: [] };
+  yield* walkBelow(directory, "", options.links ? { ...state, above: [realpathSync(directory)] } : state);
 }
 
-async function* walkBelow(
-  directory: string,
-  relative: string,
-  state: WalkOptions & { unwanted: number },
-): AsyncGenerator<Found> {
+interface WalkState extends WalkOptions {
+  unwanted: number;
+  /** The directories that the walk is in, with links resolved, where links are followed. */
+  above: string[];
+}
+
+async function* walkBelow(directory: string, relative: string, state: WalkState): AsyncGenerator<Found> {
   const { wanted, destination, after } = state;
   const errors: unknown[] = [];
-  for await (const entry of sortedNames(directory, (error) => errors.push(error))) {
+  const listing = { onError: (error: unknown) => errors.push(error), links: state.links !== undefined };
+  for await (const entry of sortedNames(directory, listing)) {
     const isStaging = STAGING_NAME.test(entry.name);
     if (isStaging && (state.names || state.isDestination)) continue;
     const path = join(directory, entry.name);
@@ -67,6 +81,7 @@ async function* walkBelow(
         yield { is: "skipped", relative: below, path, why: "it is the destination", hides: true };
       else if (state.isLevel) yield { is: "directory", relative: below, path };
       else if (isStaging) yield { is: "skipped", relative: below, path, why: STAGING_REASON, hides: true };
+      else if (state.links) yield* walkFollowing(path, below, state);
       else yield* walkBelow(path, below, state);
       continue;
     }
@@ -84,6 +99,31 @@ async function* walkBelow(
   }
   for (const error of errors)
     yield { is: "failed", name: "", path: directory, error: fileError(error, `list ${directory}`) };
+}
+
+/** Walks a directory, or what a link to one leads to, unless that would be wrong. */
+async function* walkFollowing(path: string, relative: string, state: WalkState): AsyncGenerator<Found> {
+  const { links = {}, above } = state;
+  const skipped = (why: string): Found => ({ is: "skipped", relative, path, why, hides: true });
+  let real: string;
+  let root: string | undefined;
+  try {
+    real = realpathSync(path);
+    root = links.root === undefined ? undefined : realAncestor(links.root);
+  } catch (error) {
+    yield { is: "failed", name: "", path, error: fileError(error, `list ${path}`) };
+    return;
+  }
+  if (above.includes(real)) yield skipped("a link to a directory that it is in");
+  else if (root !== undefined && isBelow(real, root) && !isBelow(above[0] ?? "", root))
+    yield skipped("it is the destination");
+  else if (links.readsBelow && !links.readsBelow.some((each) => isBelow(real, each)))
+    yield skipped("a link out of the directories that may be read");
+  else {
+    above.push(real);
+    yield* walkBelow(path, relative, state);
+    above.pop();
+  }
 }
 
 function look(entry: Name, path: string, relative: string): Found {

@@ -1,6 +1,8 @@
 import { TransferError } from "../../errors.js";
+import type { FileFacts } from "../../leave.js";
 import type { Foreseen, ForeseenFile, Foresight, ForesightOptions } from "../storage.js";
 import { RemoteCheck } from "./check.js";
+import { remoteFacts } from "./facts.js";
 import type { Connect } from "./lister.js";
 import type { RemoteHead } from "./server.js";
 import type { RemoteTree } from "./tree.js";
@@ -29,6 +31,15 @@ export class RemoteForesight implements Foresight {
       }
     }
     return found;
+  }
+
+  async look(names: string[]): Promise<(FileFacts | "nothing" | undefined)[]> {
+    const heads = await this.#check.heads(names);
+    return names.map((_, at) => {
+      const head = heads[at];
+      if (head === undefined || head === "nothing") return head;
+      return head instanceof TransferError ? undefined : remoteFacts(head);
+    });
   }
 
   async #foresee(

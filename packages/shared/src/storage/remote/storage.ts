@@ -69,6 +69,7 @@ export function remoteStorage(kind: RemoteKind): Storage {
 function destinationOf({ schemes, parseRoot, isTop, load }: RemoteKind): DestinationStorage {
   return {
     example: `${schemes[0]}://host/path`,
+    tellsTimes: false,
     ownDirectory: false,
     parseRoot,
     join: joinRemote,

@@ -1,7 +1,9 @@
 import { TransferError } from "../../errors.js";
+import type { FileFacts } from "../../leave.js";
 import type { Foreseen, ForeseenFile, Foresight, ForesightOptions, Peeked } from "../storage.js";
 import type { ObjectHead } from "./bucket.js";
 import { S3Check } from "./check.js";
+import { objectFacts } from "./facts.js";
 import { type ConditionForm, LEAST_PART_BYTES, MOST_COPY_BYTES } from "./limits.js";
 import { etagMd5, isOutdated, readMetadata } from "./metadata.js";
 import { destinationService, isAws } from "./service.js";
@@ -50,6 +52,15 @@ export class S3Foresight implements Foresight {
       if (!(error instanceof TransferError)) throw error;
       return error.permanent ? error : "unclear";
     }
+  }
+
+  async look(names: string[]): Promise<(FileFacts | "nothing" | undefined)[]> {
+    const heads = await this.#check.heads(names);
+    return names.map((_, at) => {
+      const head = heads[at];
+      if (head === undefined || head === "nothing") return head;
+      return head instanceof TransferError ? undefined : objectFacts(head);
+    });
   }
 
   async #foresee(

@@ -21,6 +21,7 @@ async function checkRoot(root: string, services: Services): Promise<void> {
 /** Prefixes of buckets. */
 const destination: DestinationStorage = {
   example: "s3://bucket/prefix at the service of the destination",
+  tellsTimes: true,
   ownDirectory: false,
   parseRoot,
   join(root, name) {

@@ -10,10 +10,12 @@ import {
 } from "node:fs";
 import { errnoCode, fileError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import type { FileFacts } from "@drover/shared/leave";
 import { baseName } from "@drover/shared/paths";
 import type { Permissions } from "@drover/shared/permissions";
 import { decodeCatalog, statStamp } from "@drover/shared/protocol/catalog-entry";
 import type { RunSpec } from "@drover/shared/run";
+import { localFacts } from "@drover/shared/storage/local/facts";
 import { LocalTree } from "@drover/shared/storage/local/tree";
 import { sha256OfFile } from "../../bytes/hash/hash-file.js";
 import {
@@ -67,6 +69,17 @@ export class LocalDestination implements Destination {
       if (attempt.terms.durable) await this.tree.sync(directory);
       const found = { source: "", version: "", sha256, stamp: statStamp(stat), sizeBytes: Number(stat.size) };
       return { entry: found, known: "", expected: true };
+    } finally {
+      this.tree.release(directory);
+    }
+  }
+
+  async look({ file }: WriteAttempt): Promise<FileFacts | undefined> {
+    const directory = this.tree.find(file.name);
+    if (!directory) return undefined;
+    try {
+      const stat = lstatSync(directory.at(baseName(file.name)), { bigint: true, throwIfNoEntry: false });
+      return stat && localFacts(stat, this.tree.path(file.name));
     } finally {
       this.tree.release(directory);
     }

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import type { FileFacts } from "@drover/shared/leave";
 import { baseName } from "@drover/shared/paths";
 import type { Permissions } from "@drover/shared/permissions";
 import { type CatalogEntry, decodeCatalog, isUncertain } from "@drover/shared/protocol/catalog-entry";
+import { remoteFacts } from "@drover/shared/storage/remote/facts";
 import type { RemoteBase, RemoteHead, Moved as ServerMoved } from "@drover/shared/storage/remote/server";
 import { stagingName } from "@drover/shared/storage/staging-name";
 import {
@@ -57,6 +59,14 @@ export class RemoteDestination implements Destination {
     const { etag, sizeBytes } = head;
     const found = { source: "", version: "", sha256: expected, stamp: etag, sizeBytes };
     return { entry: found, known: "", expected: true };
+  }
+
+  async look({ file }: WriteAttempt): Promise<FileFacts | undefined> {
+    const { tree, server } = this.#target;
+    const head = await this.#target.at(file, () =>
+      server.head(tree.nameOf(file.name), AbortSignal.timeout(LOOK_MS)),
+    );
+    return head && remoteFacts(head);
   }
 
   stage(attempt: WriteAttempt): Staging {

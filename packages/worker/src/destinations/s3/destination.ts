@@ -1,8 +1,10 @@
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import type { FileFacts } from "@drover/shared/leave";
 import type { Permissions } from "@drover/shared/permissions";
 import { type CatalogEntry, decodeCatalog, isUncertain } from "@drover/shared/protocol/catalog-entry";
 import { S3CopySource } from "@drover/shared/storage/s3/copy-source";
+import { objectFacts } from "@drover/shared/storage/s3/facts";
 import { readMetadata, withMode } from "@drover/shared/storage/s3/metadata";
 import { encodeKey } from "@drover/shared/storage/s3/sigv4";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
@@ -75,6 +77,11 @@ export class S3Destination implements Destination {
     } catch (error) {
       throw this.#target.asDestinationError(error, file);
     }
+  }
+
+  async look({ file }: WriteAttempt): Promise<FileFacts | undefined> {
+    const head = await this.#head(file);
+    return head && objectFacts(head);
   }
 
   stage(attempt: WriteAttempt): Staging {

@@ -1,5 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
+import { objectFacts } from "@drover/shared/storage/s3/facts";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Published, Received } from "../../destination.js";
 import type { Base } from "../conditions.js";
@@ -38,6 +39,7 @@ export async function publish(
       if (head && by) return { outcome: "unchanged", stamp: head.etag, verifiedBy: by };
       const replacesOnly = publication.replacesOnlyCompared || object.attempt.must !== undefined;
       if (replacesOnly && etagOf(before) !== (head?.etag ?? "")) throw replacedMeanwhile();
+      if (head && (await object.attempt.spares?.(objectFacts(head)))) throw replacedMeanwhile();
       // The object may be our successor's. The clocks alone do not tell, so Redis is asked.
       await target.leases.confirm(lease);
     }
