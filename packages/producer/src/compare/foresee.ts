@@ -3,6 +3,7 @@ import type { TransferError } from "@drover/shared/errors";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import type { RunSpec } from "@drover/shared/run";
 import { destinationOf, sourceId, storageOf } from "@drover/shared/storage/registry";
+import { copiesByItself } from "@drover/shared/storage/s3/service";
 import type {
   Foreseen,
   ForeseenFile,
@@ -64,7 +65,7 @@ export class Foreseer {
       expected: entry.sha256,
       last,
       peek: storage.openPeek && peek,
-      isServerCopy: isOneService && spec.s3Destination === undefined && entry.sha256 === undefined,
+      isServerCopy: isOneService && copiesByItself(spec) && entry.sha256 === undefined,
     };
   }
 
