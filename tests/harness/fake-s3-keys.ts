@@ -34,8 +34,7 @@ export function refusal(
 ): { status: number; code: string } | undefined {
   const prefix = by === "key" ? KEPT : COPIED;
   const key = headers[`${prefix}key`];
-  if ((object[ALGORITHM] === undefined) !== (key === undefined))
-    return { status: 400, code: "InvalidRequest" };
+  if ((object[MD5] === undefined) !== (key === undefined)) return { status: 400, code: "InvalidRequest" };
   if (key === undefined) return undefined;
   const bytes = Buffer.from(String(key), "base64");
   const md5 = createHash("md5").update(bytes).digest("base64");

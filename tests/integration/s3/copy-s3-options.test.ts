@@ -156,4 +156,18 @@ describe("what objects are to have", () => {
     expect(kept?.headers).toMatchObject(PLACE);
     expect(kept?.headers).not.toHaveProperty("x-amz-tagging");
   });
+
+  it("goes along with who pays, which every request says", async ({ s3, to }) => {
+    s3.put("small", "content");
+    s3.put("large", toBuffer(pattern(17 * MIB)));
+    const spec = {
+      ...{ endpoint: s3.endpoint, region: "us-east-1", pathStyle: true, anonymous: false },
+      requesterPays: true,
+    };
+    const worker = await to({ s3: spec, objects: OBJECTS, mostCopyBytes: 16 * MIB });
+    for (const name of ["small", "large"])
+      expect(await worker.through(name, `s3://bucket/${name}`)).toMatchObject({ outcome: "copied" });
+    expect(s3.requests.filter((request) => isPart(request) || isPut(request))).toHaveLength(3);
+    for (const { headers } of s3.requests) expect(headers["x-amz-request-payer"]).toBe("requester");
+  });
 });

@@ -4,6 +4,7 @@ import { type Algorithm, type FileFacts, type Leave, whyLeft } from "@drover/sha
 import { Catalog } from "@drover/shared/protocol/catalog";
 import type { RunSpec } from "@drover/shared/run";
 import { destinationOf, sourceId, storageOf } from "@drover/shared/storage/registry";
+import { copiesByItself } from "@drover/shared/storage/s3/service";
 import type {
   Foreseen,
   ForeseenFile,
@@ -96,7 +97,7 @@ export class Foreseer {
       expected: entry.sha256,
       last: spec.leave?.same === "checksum" ? undefined : last, // which goes by times
       peek: storage.openPeek && peek,
-      isServerCopy: isOneService && spec.s3Destination === undefined && entry.sha256 === undefined,
+      isServerCopy: isOneService && copiesByItself(spec) && entry.sha256 === undefined,
     };
   }
 

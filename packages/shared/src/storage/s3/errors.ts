@@ -77,6 +77,8 @@ function s3Error(status: number, headers: AnswerHeaders, body: ErrorBody, bucket
       return make("changed", `the service has other parts of the upload than were sent (${text})`, {
         permanent: false,
       });
+    case "NotImplemented":
+      return make("unsupported", `the service does not do this (${text})`);
     case "QuotaExceeded":
       return make("disk", `no space left (${text})`);
     case "NoSuchKey":

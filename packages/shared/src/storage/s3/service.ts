@@ -1,3 +1,4 @@
+import type { RunSpec } from "../../run.js";
 import type { S3Spec } from "./spec.js";
 
 /** The endpoint of AWS in a region. */
@@ -10,12 +11,22 @@ export function isAws(endpoint: string): boolean {
   return /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
 }
 
+type Copying = Pick<RunSpec, "s3" | "s3Destination" | "s3CustomerKeys">;
+
 /** The services of a run. */
 interface S3Services {
   root?: string | undefined;
   s3?: S3Spec | undefined;
   /** The service that is written to, where it is another one. */
   s3Destination?: S3Spec | undefined;
+}
+
+/**
+ * Whether objects are copied by their own service, where it is written to as well. With keys of the user other services than
+ * AWS may not do that (Ceph does not), so that the bytes come by there.
+ */
+export function copiesByItself({ s3, s3Destination, s3CustomerKeys }: Copying): boolean {
+  return s3 !== undefined && s3Destination === undefined && (!s3CustomerKeys || isAws(s3.endpoint));
 }
 
 /**

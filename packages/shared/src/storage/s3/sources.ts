@@ -6,6 +6,7 @@ import { S3Client } from "./client.js";
 import { S3CopySource } from "./copy-source.js";
 import { credentialsOf } from "./credentials.js";
 import { parseS3 } from "./name.js";
+import { copiesByItself } from "./service.js";
 import { S3Source } from "./source.js";
 
 /** Objects as a run reads them: over the network, or copied by their own service where it is written to as well. */
@@ -15,10 +16,10 @@ export class S3Sources implements Sources {
 
   /** @throws TransferError where the run has no S3 settings. */
   constructor({ http, spec }: SourcesOptions) {
-    const { root, s3, s3Destination, s3Keys } = spec;
+    const { root, s3, s3Keys } = spec;
     if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     this.#client = new S3Client(http, s3, credentialsOf(s3), s3Keys?.source);
-    this.#copies = /^s3:/i.test(root) && s3Destination === undefined;
+    this.#copies = /^s3:/i.test(root) && copiesByItself(spec);
   }
 
   open(job: TransferJob): Source {
