@@ -6,7 +6,17 @@ const GROUPS: [heading: string, names: string[]][] = [
   ["The dashboard:", ["dashboard", "board-writes", "trusted-proxy", "proxy-user-header", "proxy-scope"]],
   [
     "Sources and destination:",
-    ["to", "from-file", "base-url", "artifact-root", "script-name", "layout", "checksum", "header"],
+    [
+      "to",
+      "from-file",
+      "base-url",
+      "artifact-root",
+      "script-name",
+      "layout",
+      "name-from-header",
+      "checksum",
+      "header",
+    ],
   ],
   [
     "What is taken of directories and prefixes:",

@@ -226,7 +226,13 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   const sha256 = named.sha256 ?? spec.checksums[redacted];
   if (looked.is === "file") {
     const { version } = looked;
-    yield entry(spec, { source: text, redacted, destination, sha256, version, asks: named.asks }, after);
+    const found = entry(
+      spec,
+      { source: text, redacted, destination, sha256, version, asks: named.asks },
+      after,
+    );
+    const isUnnamed = spec.namesFromHeader && storage.hasHosts && named.name === undefined;
+    yield isUnnamed ? { ...found, isUnnamed } : found;
     return;
   }
   const error =
