@@ -68,6 +68,8 @@ export const runSpecSchema = z.object({
   /** Most files that may be registered but not yet settled; beyond it the listing waits. */
   backlogHighWater: z.number().default(200_000),
   layout: z.enum(["name", "url"]),
+  /** Whether the servers of URLs name the files, by Content-Disposition. */
+  namesFromHeader: z.literal(true).optional(),
   /** Expected SHA-256 by source (without secrets). */
   checksums: z.record(z.string(), z.string()),
   /** Explicit destination name, for a single file. */

@@ -38,6 +38,7 @@ export function addRunOptions(command: Command): string[] {
     .option("--base-url <URL>", "where the names of a sha256sum list are fetched from (default: paths)");
   const filters = addFilterOptions(command);
   command
+    .option("--name-from-header", "name files of URLs as their servers say (Content-Disposition)")
     .option("-L, --copy-links", "follow links to directories in local sources, as those to files")
     .option(
       "--backup-dir <DIR>",

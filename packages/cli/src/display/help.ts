@@ -9,6 +9,7 @@ const GROUPS: [heading: string, names: string[]][] = [
     "Sources and destination:",
     [
       ...["to", "from-file", "base-url", "wildcards", "artifact-root", "script-name", "layout"],
+      ...["name-from-header"],
       ...["checksum", "header", "recursive", "range"],
     ],
   ],

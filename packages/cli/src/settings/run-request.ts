@@ -44,6 +44,7 @@ export interface RequestFlags {
   deleteExcluded?: boolean;
   trackRenames?: boolean;
   copyLinks?: boolean;
+  nameFromHeader?: boolean;
   backupDir?: string;
   label?: string;
   /** When the run is cancelled, and after how many failures. */
@@ -98,6 +99,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
       ...deletionOf(flags),
       ...backupOf(flags),
       ...leaveOf(flags),
+      namesFromHeader: flags.nameFromHeader,
     },
     terms: {
       retries: values.retries,

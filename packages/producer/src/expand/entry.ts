@@ -10,6 +10,8 @@ export interface Entry {
   redacted: string;
   /** Relative to the destination's root; "" if there is none. */
   destination: string;
+  /** Whether its server may name it: it has the name of its URL, and the run asks for that. Default false. */
+  isUnnamed?: boolean;
   /** Expected SHA-256 in hexadecimal. */
   sha256: string | undefined;
   /** What is asked of the copy. Default: nothing. */

@@ -257,7 +257,9 @@ async function* expandOne(named: NamedSource, context: Context): AsyncGenerator<
   if (looked.is === "file") {
     const { version, sizeBytes } = looked;
     const file = { source: text, redacted, destination, sha256, version, sizeBytes, asks: named.asks };
-    yield entry(spec, file, after);
+    const found = entry(spec, file, after);
+    const isUnnamed = spec.namesFromHeader && storage.hasHosts && named.name === undefined;
+    yield isUnnamed ? { ...found, isUnnamed } : found;
     return;
   }
   const error =

@@ -19,6 +19,7 @@ import { Renames } from "../delete/renames.js";
 import { START } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
+import { HeaderNames } from "../expand/header-names.js";
 import { openPipe } from "./piped-list.js";
 import type { PlannedRun } from "./plan.js";
 
@@ -77,6 +78,7 @@ export async function* dryRun(
   const trees = tree && { spec, sources: planned.secrets.sources, tree, signal, warn: options.warn };
   const catalog = engine && new Catalog(engine.redis, engine.keys);
   const renames = trees && (await Renames.find(trees, catalog));
+  const names = spec.namesFromHeader ? new HeaderNames(spec, planned.secrets.headers, signal) : undefined;
   const counts: DryRunResult["counts"] = { copy: 0, unchanged: 0, delete: 0, none: 0 };
   let incomplete: ListingError | undefined;
   let added = 0;
@@ -86,7 +88,8 @@ export async function* dryRun(
     const { recallsSizes = false } = options;
     const known = { planned, engine, tree, check, foreseer, renames, recallsSizes };
     try {
-      for await (const found of batches(planned, options.warn)) {
+      for await (const unnamed of batches(planned, options.warn)) {
+        const found = names ? await names.name(unnamed) : unnamed;
         for (const file of await judge(claims.of(found), known)) {
           counts[file.action]++;
           if (file.isNew) added++;
@@ -117,6 +120,7 @@ export async function* dryRun(
     }
     return { counts, unclear, deletionRefused, ...(incomplete ? { incomplete } : {}) };
   } finally {
+    await names?.close();
     await renames?.close();
     await foreseer?.close();
     await check?.close();

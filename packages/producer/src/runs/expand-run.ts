@@ -22,6 +22,7 @@ import { Registrar, type RegistrationEvents } from "../enqueue/register.js";
 import type { Cursor } from "../expand/cursor.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
+import { HeaderNames } from "../expand/header-names.js";
 import { cursorOf, openRunList } from "./run-list.js";
 
 /** Files per call to Redis. */
@@ -79,6 +80,7 @@ export class RunExpansion {
   /** Whether two files of the run could have the same destination. Files of a single listing cannot. */
   readonly #claims: boolean;
   readonly #batchFiles: number;
+  readonly #names: HeaderNames | undefined;
   #pending: Entry[] = [];
   #reached: Cursor | undefined;
   #savedMs = performance.now();
@@ -102,6 +104,7 @@ export class RunExpansion {
       recreate: () => recordRun(ledger, spec, secrets, run.id),
     });
     const comparison = { spec, tree, catalog: this.#catalog, revalidator, check };
+    if (spec.namesFromHeader) this.#names = new HeaderNames(spec, secrets.headers, options.signal);
     this.#registrar = new Registrar(run.id, comparison, this.#batches, host);
   }
 
@@ -134,7 +137,10 @@ export class RunExpansion {
     await this.#catalog.register(tree);
     const renames = await this.#findRenames();
     this.#registrar.renames = renames;
-    const incomplete = await this.#registerAll().finally(() => renames?.close());
+    const incomplete = await this.#registerAll().finally(async () => {
+      await renames?.close();
+      await this.#names?.close();
+    });
     if (signal.aborted) return this.#batches;
     if (incomplete) throw incomplete;
     if (secrets.logins) await this.#secrets.dropLogins(run.id);
@@ -224,7 +230,8 @@ export class RunExpansion {
     this.#reached = undefined;
     this.#sending = this.#sending.then(async () => {
       if (cursor === undefined || this.#broken !== undefined) return;
-      await this.#registrar.register(entries, cursor);
+      const named = this.#names ? await this.#names.name(entries) : entries;
+      await this.#registrar.register(named, cursor);
     });
     this.#sending.catch((error) => {
       this.#broken ??= error;

@@ -104,6 +104,7 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
   if (objects) spec.s3Objects = objects;
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (leave) spec.leave = leave;
+  if (destination.namesFromHeader) spec.namesFromHeader = checkUrls(request, sources, hasList);
   if (selection.followLinks) spec.followLinks = checkLinks(sources, hasList);
   if (terms.backoffBaseMs !== undefined) spec.backoffBaseMs = terms.backoffBaseMs;
   if (request.label !== undefined) spec.label = request.label;
@@ -136,7 +137,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     spec.ownFlights = fleet;
   }
   const [only] = !hasList && sources.length === 1 ? sources : [];
-  const mayBeFile = destination.rootMayBeFile ? destinationOf(root).asFile(root) : undefined;
+  const mayBeFile =
+    destination.rootMayBeFile && !destination.namesFromHeader ? destinationOf(root).asFile(root) : undefined;
   if (destination.delete || (only && mayBeFile)) sources = await resolveTrees(sources, spec);
   await refuseNames(sources, spec);
   spec.sources = sources.map((source) => redactUrl(kept(source)));
@@ -170,6 +172,14 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
 function checkLinks(sources: Location[], hasList: boolean): true {
   if (hasList || sources.some(({ storage }) => storage.hasLinks)) return true;
   throw new SettingsError("--copy-links is about local sources, and there is none");
+}
+
+/** @throws SettingsError where no server is to name a file. */
+function checkUrls({ destination }: RunRequest, sources: Location[], hasList: boolean): true {
+  if (destination.name !== undefined)
+    throw new SettingsError("--name-from-header and a name of its own exclude each other: leave one out");
+  if (hasList || sources.some(({ storage }) => storage.hasHosts)) return true;
+  throw new SettingsError("--name-from-header is about URLs, and there is none");
 }
 
 /** Default number of files that a process carries at once. */
@@ -214,6 +224,7 @@ function checkSources(request: RunRequest): PlannedSource[] {
     if (byText.has(text)) continue;
     byText.set(text, source);
     if (source.storage.isTree(source.text) !== false) continue; // the listing will tell
+    if (destination.namesFromHeader && source.storage.hasHosts) continue; // its server will tell
     const name = source.storage.fileName(source.text, destination.layout);
     const other = byDestination.get(name);
     if (other !== undefined) {

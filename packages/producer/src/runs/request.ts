@@ -51,6 +51,8 @@ const destinationSchema = z.strictObject({
   rootMayBeFile: z.boolean().default(false),
   /** Name of a URL's file: its last segment (`name`), or host and path (`url`). */
   layout: z.enum(["name", "url"]).default("name"),
+  /** Whether the servers of URLs name the files, by Content-Disposition. */
+  namesFromHeader: z.boolean().default(false),
   /** Whether to check that objects are as they were written. A local destination is always checked. */
   check: z.boolean().optional(),
   /** Files that are left as they are although they may be others. Default: none. */

@@ -56,6 +56,10 @@ export const submissionSchema = z
     name: z.string().min(1).max(4_096).optional().meta({ description: "Name of the only file below `to`." }),
     label: z.string().max(200).optional(),
     layout: z.enum(["name", "url"]).optional(),
+    name_from_header: z
+      .boolean()
+      .optional()
+      .meta({ description: "Names files of URLs as their servers say (Content-Disposition)." }),
     patterns: z
       .array(z.string())
       .max(1_000)
@@ -236,6 +240,7 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
       durability: given.durability ?? "fsync",
       ...deletionOf(given),
       ...leaveOf(given),
+      namesFromHeader: given.name_from_header,
       ...backupOf(given),
     },
     terms,
