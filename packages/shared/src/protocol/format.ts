@@ -13,13 +13,13 @@ export const FORMAT = 1;
 /**
  * Greatest number of the format of a run that this version knows. An earlier worker leaves runs of a greater one to others. 2
  * is that of runs that sync a pair, whose jobs it would not understand, 3 that of runs that say how their objects are stored
- * or encrypted, which it would not do. All other runs are of format 1.
+ * or encrypted, or which files of the destination are left alone, which it would not do. All other runs are of format 1.
  */
 export const RUN_FORMAT = 3;
 
 /** Number of the format that a run is recorded with. */
-export function formatOf({ pair, s3Objects, s3CustomerKeys }: RunSpec): number {
-  if (s3Objects || s3CustomerKeys) return RUN_FORMAT;
+export function formatOf({ pair, s3Objects, s3CustomerKeys, leave }: RunSpec): number {
+  if (s3Objects || s3CustomerKeys || leave) return RUN_FORMAT;
   return pair ? 2 : FORMAT;
 }
 
