@@ -1,5 +1,5 @@
 /** A rate that is steady is measured over this time at least, in milliseconds. */
-const WINDOW_MS = 50;
+const WINDOW_MS = 30;
 /** How much more than before twice as many streams must give, to be kept. */
 const LEAST_GAIN = 1.25;
 /** A process that is busy for more than this part of its time gets nothing more through further streams. */
@@ -30,7 +30,7 @@ export interface StreamsSeen {
  * How many streams a file is fetched by: one at first, twice as many while that adds to the rate. Nothing is added where the
  * process itself is what limits the rate, as on the loopback interface: there further streams only cost processor time.
  *
- * A host that sends in bursts shows no rate in a short time. There the streams are doubled unseen, and later it is tried whether
+ * A host that sends in bursts shows no rate in a short time. There four times as many follow unseen, and later it is tried whether
  * half as many would do.
  */
 export class StreamCount {
@@ -104,7 +104,7 @@ export class StreamCount {
     this.#before = undefined;
     if (nowMs < this.#heldUntilMs) return;
     if (this.target < this.#most) {
-      if (!isBusy) this.#aim(Math.min(this.target * 2, this.#most), nowMs);
+      if (!isBusy) this.#aim(Math.min(this.target * 4, this.#most), nowMs);
       this.#heldUntilMs = nowMs + (this.target < this.#most ? 0 : FIRST_TRIAL_MS);
       return;
     }

@@ -18,7 +18,7 @@ const MOST_PIECE_BYTES = 32 * MIB;
 /** A stream that reads less than this before its end is not shortened: closing its connection would cost more. */
 const LEAST_SPLIT_BYTES = 8 * MIB;
 /** How often the rate is looked at. */
-const LOOK_MS = 25;
+const LOOK_MS = 15;
 /** After so many bytes the progress is noted for a successor. */
 const NOTE_BYTES = 8 * MIB;
 /** A connection that is faster than this, in bytes per ms, costs more time in the HTTP parser than a new one. */
