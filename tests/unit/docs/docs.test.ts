@@ -99,7 +99,10 @@ describe("docs/coming-from.md", () => {
   const rows = [...read("docs/coming-from.md").matchAll(/^\| (.*?) +\| (.*?) +\|$/gm)].filter(([, theirs]) =>
     theirs?.startsWith("`"),
   );
-  const sources = ["run-options.ts", "options.ts", "sync.ts", "worker.ts", "ls.ts", "cat.ts"]
+  const sources = [
+    ...["options.ts", "transfer/run-options.ts", "transfer/sync.ts"],
+    ...["fleet/worker.ts", "look/ls.ts", "look/cat.ts"],
+  ]
     .map((name) => read(`packages/cli/src/commands/${name}`))
     .join("\n");
   const settings = read("packages/cli/src/settings/settings.ts");
