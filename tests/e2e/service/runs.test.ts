@@ -85,6 +85,32 @@ describe("runs over HTTP", () => {
     expect(await there({ files: [{ source: "s3://bucket/p/d[1]" }] })).toEqual(["s3://bucket/p/d[1] failed"]);
   });
 
+  it("leave alone what they are told to, and give objects what they are told to", async ({
+    serve,
+    work,
+    fake,
+  }) => {
+    work.write({ "in/a": "new", "in/b": "new", "out/a": "old" });
+    const service = await serve(["--root", work.at(""), "--root", "s3://bucket/in"], fake.env);
+    const sources = [work.at("in/")];
+    const kept = await service.runToEnd({ sources, to: work.at("out"), ignore_existing: true });
+    expect(kept).toMatchObject({ state: "done", copied: 1, unchanged: 1 });
+    expect(readFileSync(work.at("out/a"), "utf8")).toBe("old");
+    const s3 = { storage_class: "STANDARD_IA", cache_control: "no-store", tags: { team: "data" } };
+    const stored = await service.runToEnd({ sources, to: "s3://bucket/in", s3, streams: 2 });
+    expect(stored).toMatchObject({ state: "done", copied: 2 });
+    const put = fake.requests.find(({ method, key }) => method === "PUT" && key === "in/a");
+    expect(put?.headers).toMatchObject({
+      ...{ "x-amz-storage-class": "STANDARD_IA", "cache-control": "no-store", "x-amz-tagging": "team=data" },
+    });
+    for (const wrong of [
+      { sources, to: work.at("out"), s3 },
+      { sources, to: work.at("out"), ignore_existing: true, existing: true },
+      { sources, to: work.at("out"), streams: 0 },
+    ])
+      expect((await service.ask("/api/v1/runs", { json: wrong })).status).toBe(422);
+  });
+
   it("take files with names and checksums of their own, and lists", async ({ serve, work, origin }) => {
     const a = origin.route("/a", does.file("a"));
     const b = `${origin.route("/b", does.file("b"))}?token=SECRET-CANARY`;

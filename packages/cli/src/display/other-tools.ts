@@ -45,7 +45,7 @@ const COUNTERPARTS: Record<string, string> = {
   "--storage-class": "it is --s3-storage-class here",
   "--cache-control": "it is --s3-cache-control here",
   "--content-type": "it is --s3-content-type here",
-  "--content-disposition": "it is --s3-content-disposition here",
+  "--content-disposition": "it is --s3-content-disposition here, and what wget means --name-from-header",
   "--content-encoding": "it is --s3-content-encoding here",
   "--content-language": "it is --s3-content-language here",
   "--metadata-set": "it is --s3-metadata here",
