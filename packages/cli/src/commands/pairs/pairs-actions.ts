@@ -69,8 +69,10 @@ export function showPair(text: string, flags: OutputFlags, resolved: Resolved): 
     const kept = { files: 0, bytes: 0 };
     for (const { runId } of runs) {
       for await (const page of store.undo(runId)) {
-        for (const { backup, former } of page) {
-          if (backup === "") continue;
+        for (const { backup, former, version, more = [] } of page) {
+          kept.files += more.length; // of their sizes nothing is known
+          // What a bucket keeps by itself is not Drover's.
+          if (backup === "" || version !== undefined) continue;
           kept.files++;
           kept.bytes += Number(former.slice(0, former.indexOf(":")));
         }
