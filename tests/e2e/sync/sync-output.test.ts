@@ -295,7 +295,7 @@ it.for([
   ["cp a b --recursive", "--recursive", "a directory is copied whole anyway"],
   ["cp a b -r", "-r", "a directory is copied whole anyway"],
   ["sync a --to b --transfers=8", "--transfers=8", "--max-workers"],
-  ["sync a --to b --size-only", "--size-only", "no option says how to compare"],
+  ["sync a --to b --exact-timestamps", "--exact-timestamps", "--size-only or --checksum-only"],
   ["sync a --to b --files-from x", "--files-from", "--from-file"],
   ["cp a b --delete", "--delete", "drover sync SOURCE… --to DEST --delete"],
   ["cp a b --endpoint-url http://x", "--endpoint-url", "--s3-endpoint"],
