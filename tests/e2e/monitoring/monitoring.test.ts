@@ -14,6 +14,9 @@ import { awsRecord } from "../../unit/events/bodies.js";
 const isThere = PROMETHEUS !== undefined && ALERTMANAGER !== undefined;
 if (!isThere) console.log("skipped: prometheus and prometheus-alertmanager are not here (Debian's packages)");
 
+/** True where the disk of the machine that tests is low; alerts.test.ts plays them. */
+const ON_DISK_SPACE = new Set(["DroverDiskLow", "DroverDiskFull"]);
+
 const FILES = generatedFiles();
 const textOf = (path: string) => FILES.get(path) as string;
 
@@ -89,15 +92,15 @@ describe.runIf(isThere)("a real Prometheus", () => {
       }
       expect(empty).toEqual([]);
       for (const { record } of RECORDINGS)
-        expect((await prometheus.query(record)).length, record).toBeGreaterThan(0);
+        await until(`data of ${record}`, async () => (await prometheus.query(record)).length > 0);
       const unknown = new Set<string>();
       for (const { name, expression } of ALERTS) {
-        expect(await prometheus.query(expression), name).toEqual([]);
+        if (!ON_DISK_SPACE.has(name)) expect(await prometheus.query(expression), name).toEqual([]);
         for (const [metric] of expression.matchAll(/\b(drover[_:][\w:]*|up\b)/g))
           if ((await prometheus.query(`count(${metric})`)).length === 0) unknown.add(metric);
       }
       expect([...unknown]).toEqual([]);
-      expect(await prometheus.alerts()).toEqual([]);
+      expect((await prometheus.alerts()).filter(({ name }) => !ON_DISK_SPACE.has(name))).toEqual([]);
     } finally {
       await prometheus.stop();
     }
