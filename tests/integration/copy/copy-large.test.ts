@@ -79,6 +79,60 @@ describe("a large file", () => {
       expect(refused).toBeLessThan(4);
     },
   );
+
+  it.for<[string, number]>([
+    ["the first", 1],
+    ["the second", 2],
+    ["the third", 3],
+  ])(
+    "is carried on by the other streams when the connection of %s breaks",
+    async ([, broken], { fileWorker, origin, space }) => {
+      const { behaviour, hasBroken } = breaking(broken);
+      const url = origin.route("/file", behaviour);
+      expect(await fileWorker.through("file", url)).toMatchObject({ checksum: SHA_ONE, attempts: 1 });
+      expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
+      expect(hasBroken()).toBe(true);
+      expect(space.files()).toEqual(["file"]);
+    },
+  );
+
+  it("is carried on by the other streams when nothing more comes from one of them", async ({
+    make,
+    origin,
+    space,
+  }) => {
+    const fileWorker = await make({ timeoutMs: 1_000 });
+    const { behaviour, hasBroken } = breaking(2, () => {});
+    const url = origin.route("/file", behaviour);
+    expect(await fileWorker.through("file", url)).toMatchObject({ checksum: SHA_ONE, attempts: 1 });
+    expect(await sha256OfFile(space.to("file"))).toBe(SHA_ONE);
+    expect(hasBroken()).toBe(true);
+  });
+
+  /** Serves the file, and breaks one of its answers when another stream is open and half a MiB of it has come. */
+  function breaking(broken: number, breaks = (socket: Socket) => void socket.resetAndDestroy()) {
+    const good = does.file(ONE, { bytesPerSecond });
+    let count = 0;
+    let open = 0;
+    let isBroken = false;
+    const behaviour: Behaviour = (exchange) => {
+      const { response, request } = exchange;
+      open++;
+      response.once("close", () => open--);
+      if (++count !== broken) return good(exchange);
+      const write = response.write.bind(response) as (...args: unknown[]) => boolean;
+      let sentBytes = 0;
+      response.write = ((chunk: Buffer, ...rest: unknown[]) => {
+        sentBytes += chunk.length;
+        if (sentBytes < MIB / 2 || open < 2) return write(chunk, ...rest);
+        isBroken = true;
+        breaks(request.socket);
+        return false; // nobody drains it any more
+      }) as typeof response.write;
+      return good(exchange);
+    };
+    return { behaviour, hasBroken: () => isBroken };
+  }
 });
 
 describe("a large file that is replaced while its segments are fetched", () => {
@@ -137,7 +191,7 @@ describe("a large file whose streams all fail", () => {
   }
 
   it("is gone on with where it stopped", async ({ fileWorker, origin, space }) => {
-    const url = origin.route("/file", brokenAt(5));
+    const url = origin.route("/file", brokenAt(2));
     const result = await fileWorker.once("file", url);
     expect(result).toMatchObject({ is: "retry" });
     expect(space.files().filter((name) => name === "file")).toEqual([]);
@@ -154,7 +208,7 @@ describe("a large file whose streams all fail", () => {
   });
 
   it("uses nothing of it for a newer version", async ({ fileWorker, origin, space }) => {
-    const url = origin.route("/file", brokenAt(5));
+    const url = origin.route("/file", brokenAt(2));
     expect(await fileWorker.once("file", url)).toMatchObject({ is: "retry" });
     expect(space.staged()).toHaveLength(1);
     origin.route("/file", does.file(TWO));

@@ -53,6 +53,12 @@ describe("the number of streams", () => {
     expect(partAt(targets, 16)).toBeGreaterThan(0.7);
   });
 
+  it("takes pauses now and then, as on a busy machine, for no bursts", () => {
+    const targets = play((_, look) => (look % 5 === 0 ? 0 : 2_500_000), { looks: 2_000 });
+    expect(partAt(targets, 1)).toBeGreaterThan(0.8);
+    expect(Math.max(...targets)).toBe(2);
+  });
+
   it("falls again where bursts are those of the line", () => {
     const targets = play((_, look) => (look % 40 === 1 ? 20_000_000 : 0), { looks: 2_000 });
     expect(targets.at(-1)).toBe(1);

@@ -7,6 +7,8 @@ const MOST_BUSY = 0.6;
 /** After a growth that gave nothing, the next one is tried after this time, then after twice as long each time. */
 const HOLD_MS = 300;
 const MOST_HOLD_MS = 60_000;
+/** A host sends in bursts if nothing came before this part of the looks. On a machine that is busy now and then nothing comes, too. */
+const LEAST_GAPS = 0.5;
 /** The rate of a host that sends in bursts, as servers do that limit a rate by the second, is measured over this time. */
 const BURSTS_WINDOW_MS = 2_000;
 /** When it is first tried whether fewer streams would do, in milliseconds: that costs half of the rate for a while. */
@@ -26,6 +28,15 @@ export interface StreamsSeen {
   busy: number;
 }
 
+/** What a window has told. */
+interface Seen {
+  /** Bytes per ms. */
+  rate: number;
+  overMs: number;
+  isBusy: boolean;
+  nowMs: number;
+}
+
 /**
  * How many streams a file is fetched by: one at first, twice as many while that adds to the rate. Nothing is added where the
  * process itself is what limits the rate, as on the loopback interface: there further streams only cost processor time.
@@ -36,14 +47,13 @@ export interface StreamsSeen {
 export class StreamCount {
   target = 1;
   #most: number;
-  /** Streams before the change that is being judged, and what they gave in bytes per ms. */
-  #before: { target: number; rate: number } | undefined;
+  /** Streams before the change that is being judged, and what they gave: in bytes per ms, over so many ms. */
+  #before: { target: number; rate: number; overMs: number } | undefined;
   #sinceMs: number;
   #sinceBytes = 0;
   #lastBytes = 0;
-  #busy = { sum: 0, looks: 0 };
-  /** Whether nothing came between two looks of the window. */
-  #hasGap = false;
+  /** Of the window: looks, those before which nothing had come, and the sum of how busy the process was. */
+  #window = { looks: 0, gaps: 0, busy: 0 };
   #inBursts = false;
   /** Whether streams were added that have not all begun. */
   #begins = false;
@@ -61,10 +71,10 @@ export class StreamCount {
 
   /** Looks at the rate, and changes the target where that tells something. */
   look({ nowMs, receivedBytes, open, busy }: StreamsSeen): void {
-    if (receivedBytes === this.#lastBytes) this.#hasGap = true;
+    this.#window.looks++;
+    this.#window.busy += busy;
+    if (receivedBytes === this.#lastBytes) this.#window.gaps++;
     this.#lastBytes = receivedBytes;
-    this.#busy.sum += busy;
-    this.#busy.looks++;
     if (this.#begins) {
       if (open < this.target) return;
       // The farther away the host, the longer until new streams are at their rate.
@@ -75,19 +85,23 @@ export class StreamCount {
     }
     const isTrial = this.#before !== undefined && this.#before.target > this.target;
     const windowMs =
-      isTrial || (this.#inBursts && this.target >= this.#most) ? BURSTS_WINDOW_MS : this.#windowMs;
-    if (nowMs - this.#sinceMs < windowMs) return;
-    const rate = (receivedBytes - this.#sinceBytes) / (nowMs - this.#sinceMs);
-    const isBusy = this.#busy.sum / this.#busy.looks > MOST_BUSY;
-    const hadGap = this.#hasGap;
+      isTrial || (this.#inBursts && this.target >= this.#most)
+        ? BURSTS_WINDOW_MS
+        : Math.max(this.#windowMs, this.#before?.overMs ?? 0); // what is compared has been measured alike
+    const { looks, gaps, busy: sum } = this.#window;
+    const overMs = nowMs - this.#sinceMs;
+    if (overMs < windowMs || looks < leastLooks(gaps, looks)) return;
+    const rate = (receivedBytes - this.#sinceBytes) / overMs;
+    const isBusy = sum / looks > MOST_BUSY;
     this.#mark(nowMs);
-    if (hadGap && receivedBytes > 0 && !isBusy) this.#inBursts = true;
+    if (gaps / looks >= LEAST_GAPS && receivedBytes > 0 && !isBusy) this.#inBursts = true;
+    const seen = { rate, overMs, isBusy, nowMs };
     if (isTrial) this.#judgeFewer(rate, nowMs);
-    else if (this.#inBursts) this.#growUnseen(rate, isBusy, nowMs);
-    else this.#judgeGrowth(rate, isBusy, nowMs);
+    else if (this.#inBursts) this.#growUnseen(seen);
+    else this.#judgeGrowth(seen);
   }
 
-  #judgeGrowth(rate: number, isBusy: boolean, nowMs: number): void {
+  #judgeGrowth({ rate, overMs, isBusy, nowMs }: Seen): void {
     if (this.#before && rate < this.#before.rate * LEAST_GAIN) {
       this.#hold(nowMs);
       this.#aim(this.#before.target, nowMs);
@@ -96,11 +110,11 @@ export class StreamCount {
     }
     this.#before = undefined;
     if (nowMs < this.#heldUntilMs || this.target >= this.#most || isBusy || rate === 0) return;
-    this.#before = { target: this.target, rate };
+    this.#before = { target: this.target, rate, overMs };
     this.#aim(Math.min(this.target * 2, this.#most), nowMs);
   }
 
-  #growUnseen(rate: number, isBusy: boolean, nowMs: number): void {
+  #growUnseen({ rate, overMs, isBusy, nowMs }: Seen): void {
     this.#before = undefined;
     if (nowMs < this.#heldUntilMs) return;
     if (this.target < this.#most) {
@@ -109,7 +123,7 @@ export class StreamCount {
       return;
     }
     if (this.target === 1) return;
-    this.#before = { target: this.target, rate };
+    this.#before = { target: this.target, rate, overMs };
     this.#aim(this.target >> 1, nowMs);
   }
 
@@ -146,7 +160,11 @@ export class StreamCount {
   #mark(nowMs: number): void {
     this.#sinceMs = nowMs;
     this.#sinceBytes = this.#lastBytes;
-    this.#busy = { sum: 0, looks: 0 };
-    this.#hasGap = false;
+    this.#window = { looks: 0, gaps: 0, busy: 0 };
   }
+}
+
+/** Looks that tell something: one pause makes a short window a slow one, and its neighbour a fast one. */
+function leastLooks(gaps: number, looks: number): number {
+  return gaps === 0 ? 1 : gaps === looks ? 4 : 10;
 }

@@ -89,6 +89,8 @@ export class StreamedFetch {
       await this.#fetch(body);
       // One that ends may have left its place to another.
       while (this.#others.size > 0) await Promise.all(this.#others);
+      const [missing] = gapsIn(this.#done, sizeBytes);
+      if (missing) throw new Error(`nothing has fetched the bytes from ${missing.startByte} on`);
       const [sha256, other] = await this.#hashing.finish(sizeBytes);
       return { sizeBytes, sha256: sha256 as string, sourceDigest: other ?? sha256, lengthBytes: sizeBytes };
     } catch (error) {
@@ -136,9 +138,7 @@ export class StreamedFetch {
     const stream: Stream = { ...gap, atByte: gap.startByte, answerEndByte: this.#sizeBytes, isOpen: true };
     this.#streams.add(stream);
     body.reuseMemory?.();
-    await this.#copy(body, stream);
-    if (stream.endByte < stream.answerEndByte) body.abort(new Error("the rest comes in other pieces"));
-    this.#over(stream);
+    if (!(await this.#read(body, stream))) return;
     const next = this.#next();
     if (next) await this.#fetchFrom(next);
   }
@@ -153,18 +153,32 @@ export class StreamedFetch {
       const { body } = opened;
       const unwatch = this.attempt.watchdog.watch(body);
       if (isFast) body.reuseMemory?.();
-      try {
-        await this.#copy(body, stream);
-        if (stream.endByte < stream.answerEndByte) body.abort(new Error("the rest comes in other pieces"));
-      } catch (error) {
-        body.abort(error as Error);
-        throw error;
-      } finally {
-        unwatch();
-      }
+      const isWhole = await this.#read(body, stream).finally(unwatch);
+      if (!isWhole) return;
       const bytes = stream.atByte - stream.startByte;
       isFast = bytes / (performance.now() - startedMs) > FAST_BYTES_PER_MS;
+    }
+  }
+
+  /**
+   * Reads a piece up to where another stream takes over. Where its connection breaks, or nothing comes any more, the other streams
+   * fetch the rest.
+   *
+   * @returns false where they do.
+   */
+  async #read(body: Body, stream: Stream): Promise<boolean> {
+    try {
+      await this.#copy(body, stream);
+      if (stream.endByte < stream.answerEndByte) body.abort(new Error("the rest comes in other pieces"));
       this.#over(stream);
+      return true;
+    } catch (error) {
+      body.abort(error as Error);
+      const isBroken = error instanceof TransferError && error.verdict === "fail";
+      if (!isBroken || this.#signal.aborted || this.#streams.size === 1) throw error;
+      this.#over(stream);
+      this.#count.limit(this.#streams.size, performance.now());
+      return false;
     }
   }
 
@@ -218,8 +232,10 @@ export class StreamedFetch {
     this.#free.shift();
   }
 
+  /** Ends a stream, and gives back what it has not fetched. */
   #over(stream: Stream): void {
     this.#streams.delete(stream);
+    if (stream.atByte < stream.endByte) this.#giveBack(stream);
     this.#done = merged([...this.#done, { startByte: stream.startByte, endByte: stream.atByte }]);
     this.#note();
   }
