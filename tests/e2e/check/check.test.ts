@@ -256,6 +256,10 @@ describe.each([
       writeFileSync(work.at("a/new"), "");
       const { code, lines } = await check(box, [work.at("a"), to, "--download"], options);
       expect([code, lines]).toEqual([1, ["= d/ü", "+ new", "= x y", "* z"]]);
+      const back = await check(box, [to, work.at("a"), "--download"], options);
+      expect([back.code, back.lines]).toEqual([1, ["= d/ü", "- new", "= x y", "* z"]]);
+      const itself = await check(box, [to, to, "--download"], options);
+      expect([itself.code, itself.lines]).toEqual([0, ["= d/ü", "= x y", "= z"]]);
     } finally {
       await server.stop();
     }

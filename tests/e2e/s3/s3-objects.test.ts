@@ -101,7 +101,46 @@ describe.skipIf(!real)("objects at a real service", { timeout: 150_000 }, () => 
     expect((await box.sync([...down, ...opening("two.key")], { env })).code).toBe(0);
     expect(readFileSync(work.to("small"), "utf8")).toBe("content");
     expect(readFileSync(work.to("large")).equals(LARGE)).toBe(true);
+    const look = async (...words: string[]) => {
+      const { code, stdout } = await box.run(words, { env });
+      return [code, stdout];
+    };
+    expect(await look("cat", s3.url("b/small"), ...opening("two.key"))).toEqual([0, "content"]);
+    expect(await look("cat", s3.url("b/small"), ...opening("one.key"))).toEqual([1, ""]);
+    expect(await look("ls", s3.url("b/small"), ...opening("two.key"))).toEqual([0, "small\n"]);
+    expect((await look("cat", work.at("in/small"), ...opening("two.key")))[0]).toBe(2);
     for (const name of NAMES) await expect(s3.head(`b/${name}`)).rejects.toThrow();
     for (const name of NAMES) expect((await s3.head(`b/${name}`, two)).metadata).toHaveProperty("mtime");
+  });
+
+  it("are what the options say where they are one side of a pair, whoever writes to it", async ({
+    box,
+    work,
+    s3,
+  }) => {
+    const { env } = s3;
+    work.write({ "d/a": "1", "d/b": "1" });
+    const pair = [work.at("d"), s3.url("p/")];
+    const sync = async (...more: string[]) => {
+      const { code, stderr } = await box.run(["bisync", ...pair, ...more], { env });
+      return [code, stderr];
+    };
+    expect(await sync(...OPTIONS)).toEqual([0, ""]);
+    for (const key of ["p/a", "p/b"]) expect(await s3.head(key)).toMatchObject(HEAD);
+    expect(await s3.tags("p/a")).toEqual(TAGS);
+    const [marker] = (await s3.list()).filter((key) => key.startsWith("p/.drover-pair-"));
+    expect(await s3.head(marker as string)).toMatchObject({ storageClass: "STANDARD_IA" });
+
+    work.write({ "d/a": "local" });
+    await s3.put("p/a", "remote");
+    await sync("--conflict", "manual", "--s3-storage-class", "STANDARD_IA");
+    const [{ pair: id }] = JSON.parse((await box.run(["pairs", "--json"], { env })).stdout);
+    const resolved = await box.run(["resolve", id, "a", "--take", "local"], { env });
+    expect([resolved.code, resolved.stderr]).toEqual([0, ""]);
+    expect(await s3.get("p/a")).toBe("local");
+    expect(await s3.head("p/a")).toMatchObject({ storageClass: "STANDARD_IA", cacheControl: undefined });
+
+    const pull = await sync("--direction", "pull", "--s3-storage-class", "STANDARD_IA");
+    expect(pull).toEqual([2, expect.stringContaining("--s3-storage-class is for objects of S3")]);
   });
 });

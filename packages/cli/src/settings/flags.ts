@@ -65,8 +65,10 @@ export const S3_OBJECTS: SettingName[] = [
   "s3-tags",
   "s3-part-size",
 ];
+/** The key of objects that are read. */
+export const S3_SOURCE_KEY: SettingName = "s3-source-sse-customer-key-file";
 /** Settings of commands that read and write objects which are encrypted with keys of the user. */
-export const S3_KEYS: SettingName[] = ["s3-sse-customer-key-file", "s3-source-sse-customer-key-file"];
+export const S3_KEYS: SettingName[] = ["s3-sse-customer-key-file", S3_SOURCE_KEY];
 /** Settings of commands that make requests over the network. */
 export const NETWORK: SettingName[] = ["user-agent", "ca-file", "client-cert", "client-key"];
 /** Settings that locate Redis. */

@@ -1,9 +1,11 @@
 import type { PairLimits } from "@drover/producer/pair/guards";
 import type { PairRequest } from "@drover/producer/pair/pair-session";
+import type { RunRequestInput } from "@drover/producer/runs/request";
 import { BACKUPS, DIRECTIONS, type PairTerms, STRATEGIES } from "@drover/shared/pair/decide";
 import { parseRoot } from "@drover/shared/storage/registry";
+import { withDestination } from "./destination.js";
 import { OptionError } from "./option-error.js";
-import type { RequestFlags } from "./run-request.js";
+import { objectsOf, type RequestFlags, requestOf } from "./run-request.js";
 import type { Resolved } from "./settings.js";
 import { parseMostDeleted } from "./units.js";
 
@@ -47,6 +49,23 @@ export function pairRequestOf(flags: PairFlags, { values }: Resolved): PairReque
     waitMs: values.timeout * 1000,
     suffixed: false,
   };
+}
+
+/** The run of a pair, with the local side as its destination and the other one as its only source. */
+export function pairRunRequestOf(
+  local: string,
+  remote: string,
+  flags: PairFlags,
+  resolved: Resolved,
+): RunRequestInput {
+  const { backupDir: _, maxDelete: __, delete: ___, ...ofRun } = flags;
+  // A prefix is a tree, whether it ends in a slash or not.
+  const source = /^s3:\/\//i.test(remote) && !remote.endsWith("/") ? `${remote}/` : remote;
+  const request = requestOf([source], ofRun, withDestination(resolved, "DIR", local));
+  const { objects: _objects, ...s3 } = request.s3 ?? {};
+  const isPull = termsOf(flags).direction === "pull"; // which writes no object
+  const objects = objectsOf(resolved, isPull ? local : source);
+  return { ...request, s3: { ...s3, ...objects, objectsOf: isPull ? "destination" : "source" } };
 }
 
 function termsOf(flags: PairFlags): PairTerms {

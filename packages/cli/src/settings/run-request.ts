@@ -130,7 +130,7 @@ export function requestOf(sources: string[], flags: RequestFlags, resolved: Reso
     ...(values.permissions === "acl" ? { permissions: "acl" as const } : {}),
     s3: {
       ...s3RequestOf(resolved),
-      ...objectsOf(resolved),
+      ...objectsOf(resolved, values["artifact-root"]),
       ...keysOf(resolved, sources, flags.fromFile !== undefined),
     },
   };
@@ -156,6 +156,7 @@ function s3RequestOf({ values, origins }: Resolved): S3Settings {
     checksums: values["s3-checksums"],
     anonymous: values["s3-anonymous"],
     requesterPays: values["s3-requester-pays"],
+    objectsOf: "destination",
     destination: {
       endpoint: values["s3-dest-endpoint"],
       region: values["s3-dest-region"],
@@ -181,11 +182,11 @@ const OBJECT_SETTINGS = {
 } as const satisfies Record<keyof S3ObjectOptions, SettingName>;
 
 /**
- * What the objects of the destination are to have. Where that is not in S3, flags alone count, which are refused then:
+ * What the objects below a root are to have. Where that is not in S3, flags alone count, which are refused then:
  * environment and files are for all commands.
  */
-function objectsOf({ values, origins }: Resolved): Pick<S3Settings, "objects"> {
-  const isS3 = storageOf(values["artifact-root"]).settings === "s3";
+export function objectsOf({ values, origins }: Resolved, root: string): Pick<S3Settings, "objects"> {
+  const isS3 = storageOf(root).settings === "s3";
   const asked = Object.entries(OBJECT_SETTINGS).filter(
     ([, name]) => values[name] !== undefined && (isS3 || origins[name] === "flag"),
   );

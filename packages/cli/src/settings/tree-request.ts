@@ -1,8 +1,6 @@
 import type { TreeRequest } from "@drover/producer/sync-action/sync-tree";
 import { SettingsError } from "@drover/shared/errors";
-import { withDestination } from "./destination.js";
-import { type PairFlags, pairRequestOf } from "./pair-request.js";
-import { requestOf } from "./run-request.js";
+import { type PairFlags, pairRequestOf, pairRunRequestOf } from "./pair-request.js";
 import type { Resolved } from "./settings.js";
 
 /**
@@ -17,17 +15,11 @@ export function treeRequestOf(
   flags: PairFlags,
   resolved: Resolved,
 ): TreeRequest {
-  const { backupDir: _, maxDelete: __, delete: ___, ...ofRun } = flags;
   return {
-    run: requestOf([treeOf(remote)], ofRun, withDestination(resolved, "DIR", local)),
+    run: pairRunRequestOf(local, remote, flags, resolved),
     pair: pairRequestOf(flags, resolved),
     dryRun: flags.dryRun ?? false,
   };
-}
-
-/** A prefix is a tree, whether it ends in a slash or not. */
-function treeOf(remote: string): string {
-  return /^s3:\/\//i.test(remote) && !remote.endsWith("/") ? `${remote}/` : remote;
 }
 
 /** What `--bucket` names: a bucket, perhaps with a prefix, `s3://…`, or a directory that begins with `/` or `.`. */

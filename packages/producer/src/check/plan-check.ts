@@ -1,7 +1,13 @@
 import { SettingsError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { RunSpec } from "@drover/shared/run";
-import { type Location, parseLocation, parseRoot, storageOf } from "@drover/shared/storage/registry";
+import {
+  type Location,
+  parseLocation,
+  parseRoot,
+  parseServer,
+  storageOf,
+} from "@drover/shared/storage/registry";
 import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import type { ListedRun, Services } from "@drover/shared/storage/storage";
 import { checkPatterns } from "../expand/check-patterns.js";
@@ -25,7 +31,7 @@ export interface DestinationRequest {
 
 /** Two trees, or two files, that are to be compared. For one file the destination may be the other file. */
 export interface CheckRequest extends DestinationRequest {
-  /** A directory, `s3://bucket/prefix`, or one file: a path, an object, a URL. */
+  /** A directory, also one of a file server, `s3://bucket/prefix`, or one file: a path, an object, a URL. */
   source: string;
   /** Whether to look for files that only the destination has. */
   findsExtra: boolean;
@@ -52,7 +58,10 @@ export interface CheckTerms extends Limits {
 export interface PlannedSide {
   /** Canonical, including its secrets. */
   location: string;
-  /** How the side is reached. Its root is what the listing must not enter from outside: the destination. */
+  /**
+   * How the side is reached. Its root is what the listing must not enter from outside: the destination; of a file server its own
+   * directory.
+   */
   spec: ListedRun;
 }
 
@@ -79,7 +88,8 @@ export interface PlannedCheck extends PlannedDestination {
  */
 export async function planCheck(request: CheckRequest): Promise<PlannedCheck> {
   const { directory, terms, findsExtra } = request;
-  const source = parseLocation(request.source, { directory, bucket: terms.s3.bucket });
+  const server = parseServer(request.source, directory);
+  const source = server ?? parseLocation(request.source, { directory, bucket: terms.s3.bucket });
   const destination = parseDestination(request);
   const services = await servicesOf(terms.s3, source.text, destination.text);
   if (limited(terms) && !source.storage.listsSizes) throw new SettingsError(URL_LIMITS);
@@ -87,10 +97,11 @@ export async function planCheck(request: CheckRequest): Promise<PlannedCheck> {
   const { spec } = planned.destination;
   refuseInTheOpen(terms.s3.customerKeys ?? {}, services);
   const ofSource = { source: terms.s3.customerKeys?.source };
+  const reached = { ...spec, ...services, ...(server ? { root: server.text } : {}) };
   return {
     ...planned,
     findsExtra,
-    source: { location: source.text, spec: withCustomerKeys({ ...spec, ...services }, ofSource) },
+    source: { location: source.text, spec: withCustomerKeys(reached, ofSource) },
   };
 }
 

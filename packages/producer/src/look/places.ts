@@ -1,10 +1,12 @@
 import { SettingsError } from "@drover/shared/errors";
-import { parseLocation, parseRoot, storageOf } from "@drover/shared/storage/registry";
+import { parseLocation, parseServer } from "@drover/shared/storage/registry";
+import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
 import type { ListedRun, Services } from "@drover/shared/storage/storage";
 import type { CheckTerms } from "../check/plan-check.js";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { limited, URL_LIMITS } from "../expand/limits.js";
 import { type PlannedSource, parseSource } from "../expand/wildcards.js";
+import { refuseInTheOpen, SOURCE_KEY_FLAG } from "../runs/s3-keys.js";
 import { planServices } from "../runs/services.js";
 
 /** A location that is looked at: a source, or a place of a server that files are written to. */
@@ -36,22 +38,25 @@ export async function planPlaces(request: PlacesRequest): Promise<Place[]> {
   if (limited(terms) && parsed.some(({ storage }) => !storage.listsSizes))
     throw new SettingsError(URL_LIMITS);
   const services = await planServices({ s3: terms.s3 }, { read: parsed.map(({ text }) => text) });
+  const key = terms.s3.customerKeys?.source;
+  if (key !== undefined && !parsed.some(({ storage }) => storage.settings === "s3"))
+    throw new SettingsError(
+      `${SOURCE_KEY_FLAG} is for objects of S3, and nothing named is one: leave it out`,
+    );
+  refuseInTheOpen({ source: key }, services);
   return parsed.map((location) => ({ location, spec: specOf(location.text, terms, services) }));
 }
 
 /** How a location is reached. */
 export function specOf(root: string, terms: CheckTerms, services: Services): ListedRun {
   const { timeoutMs, retries, userAgent } = terms;
-  return { root, timeoutMs, retries, userAgent, s3: services.s3 };
+  const key = { source: terms.s3.customerKeys?.source };
+  return withCustomerKeys({ root, timeoutMs, retries, userAgent, s3: services.s3 }, key);
 }
 
 function parsePlace(text: string, { directory, wildcards, terms }: PlacesRequest): PlannedSource {
   const context = { directory, bucket: terms.s3.bucket };
-  const { destination, schemes } = storageOf(text);
-  // Servers that are written to are no sources of a run, but can be looked at.
-  if (destination && schemes.some((scheme) => scheme.includes("+"))) {
-    const root = parseRoot(text, directory);
-    return { storage: storageOf(root), text: root };
-  }
-  return wildcards ? parseSource(text, context) : parseLocation(text, context);
+  return (
+    parseServer(text, directory) ?? (wildcards ? parseSource(text, context) : parseLocation(text, context))
+  );
 }

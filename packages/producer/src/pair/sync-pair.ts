@@ -87,6 +87,7 @@ export async function syncPair(
       const result = { pair: record.id, planned: numbers, dryRun };
       if (dryRun) return { ...result, run: undefined, counts: undefined, end: "done" };
       record.terms = request.terms;
+      record.s3Objects = planned.spec.s3Objects;
       await listConflicts(session, plan);
       return { ...result, ...(await carrySteps(engine, session, plan, options)) };
     } finally {

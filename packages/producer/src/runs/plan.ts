@@ -100,7 +100,8 @@ export async function planRun(input: RunRequestInput): Promise<PlannedRun> {
     fleet,
     ownFlights: fleet && Object.keys(headers).length > 0,
   };
-  const objects = planS3Objects(request.s3, root);
+  const [first = ""] = spec.sources;
+  const objects = planS3Objects(request.s3, request.s3.objectsOf === "source" ? first : root);
   if (objects) spec.s3Objects = objects;
   if (terms.ignoreTimes) spec.ignoreTimes = true;
   if (leave) spec.leave = leave;

@@ -183,6 +183,8 @@ const s3Schema = s3ServiceSchema.extend({
   destination: s3ServiceSchema.optional(),
   /** What the objects of an `s3://` destination are to have. */
   objects: s3ObjectOptionsSchema.optional(),
+  /** Which side `objects` is about: a sync of a pair writes to its source. */
+  objectsOf: z.enum(["destination", "source"]).default("destination"),
   /** Keys of 32 bytes in base64 that objects are encrypted with, and that the service does not keep (SSE-C). */
   customerKeys: z
     .strictObject({ source: customerKey.optional(), destination: customerKey.optional() })

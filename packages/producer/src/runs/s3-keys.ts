@@ -7,7 +7,7 @@ import type { S3Settings } from "./request.js";
 
 /** The flags that name the files of keys. */
 const DESTINATION = "--s3-sse-customer-key-file";
-const SOURCE = "--s3-source-sse-customer-key-file";
+export const SOURCE_KEY_FLAG = "--s3-source-sse-customer-key-file";
 
 /**
  * Checks the keys that objects are encrypted with.
@@ -31,7 +31,7 @@ export function planCustomerKeys(
   }
   if (source !== undefined) {
     if (!hasList && !sources.some(({ storage }) => storage.settings === "s3"))
-      throw new SettingsError(`${SOURCE} is for objects of S3, and no source is one: leave it out`);
+      throw new SettingsError(`${SOURCE_KEY_FLAG} is for objects of S3, and no source is one: leave it out`);
   }
   refuseInTheOpen({ source, destination }, spec);
   if (source === undefined && destination === undefined) return undefined;
@@ -51,7 +51,7 @@ export function refuseInTheOpen(
   { s3, s3Destination }: Services,
 ): void {
   const sent = [
-    ...(source === undefined ? [] : [[SOURCE, s3] as const]),
+    ...(source === undefined ? [] : [[SOURCE_KEY_FLAG, s3] as const]),
     ...(destination === undefined ? [] : [[DESTINATION, s3Destination ?? s3] as const]),
   ];
   for (const [flag, service] of sent) {

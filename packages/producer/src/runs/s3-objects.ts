@@ -27,17 +27,21 @@ export function flagOfObjects(path: string): string | undefined {
 }
 
 /**
- * What the objects of a destination are to have.
+ * What the objects below a root are to have.
  *
+ * @param root what is written to: of a pair its remote side.
  * @returns undefined if nothing is asked for.
- * @throws SettingsError if something is, and the destination is not in S3, or if two options exclude each other.
+ * @throws SettingsError if something is, and the root is not in S3, or if two options exclude each other.
  */
-export function planS3Objects({ objects }: S3Settings, root: string): S3ObjectOptions | undefined {
+export function planS3Objects(
+  { objects }: Pick<S3Settings, "objects">,
+  root: string,
+): S3ObjectOptions | undefined {
   const [first] = Object.entries(objects ?? {}).find(([, value]) => value !== undefined) ?? [];
   if (!objects || first === undefined) return undefined;
   if (storageOf(root).settings !== "s3")
     throw new SettingsError(
-      `${FLAGS[first as keyof S3ObjectOptions]} is for objects of S3, and the destination ${root} is none: leave it out`,
+      `${FLAGS[first as keyof S3ObjectOptions]} is for objects of S3, and ${root} is none: leave it out`,
     );
   if (objects.sseKmsKeyId !== undefined && objects.sse !== "aws:kms")
     throw new SettingsError("--s3-sse-kms-key-id names a key of KMS: it needs --s3-sse aws:kms");

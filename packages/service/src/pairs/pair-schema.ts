@@ -3,6 +3,7 @@ import type { PairRequest } from "@drover/producer/pair/pair-session";
 import { BACKUPS, DIRECTIONS, type PairTerms, STRATEGIES } from "@drover/shared/pair/decide";
 import type { PairConflict, PairRecord } from "@drover/shared/pair/store";
 import { z } from "zod";
+import { s3ObjectsSchema } from "../runs/submission.js";
 
 /** Terms of a sync of a pair, as `drover bisync` has them. */
 export const termsSchema = z.strictObject({
@@ -26,6 +27,7 @@ export const termsSchema = z.strictObject({
     .max(1_000)
     .optional(),
   label: z.string().max(200).optional(),
+  s3: s3ObjectsSchema.optional(),
 });
 export type TermsBody = z.infer<typeof termsSchema>;
 

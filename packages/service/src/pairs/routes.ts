@@ -3,6 +3,7 @@ import { findPairBy, pairOfRun } from "@drover/producer/pair/find-pair";
 import { PairGuardError } from "@drover/producer/pair/guards";
 import { TAKES } from "@drover/producer/pair/resolve-conflicts";
 import type { PlannedRun } from "@drover/producer/runs/plan";
+import { planS3Objects } from "@drover/producer/runs/s3-objects";
 import { messageOf, SettingsError, TransferError } from "@drover/shared/errors";
 import { allPairs, type PairRecord, PairStore } from "@drover/shared/pair/store";
 import { redactText } from "@drover/shared/redact";
@@ -12,7 +13,7 @@ import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Reply, type Route, route } from "../http/route.js";
 import { runParam } from "../runs/run-param.js";
-import { isBelowAny, planSubmission } from "../runs/submission.js";
+import { isBelowAny, objectsOf, planSubmission } from "../runs/submission.js";
 import {
   conflictSchema,
   pairSchema,
@@ -83,7 +84,12 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
     }
   };
   /** Plans the run of a sync, within the server's roots. */
-  const plan = async (local: string, remote: string, body: TermsBody): Promise<PlannedRun> => {
+  const plan = async (
+    local: string,
+    remote: string,
+    body: TermsBody,
+    last?: PairRecord,
+  ): Promise<PlannedRun> => {
     const source = /^s3:/i.test(remote) && !remote.endsWith("/") ? `${remote}/` : remote;
     const { patterns, filters, label } = body;
     const planned = await planSubmission(
@@ -102,7 +108,10 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
           403,
           `${each} is not below ${config.roots.join(" or ")}: the server's --root says what is`,
         );
-    return planned;
+    const isPull = (body.direction ?? last?.terms?.direction) === "pull"; // which writes no object
+    const s3Objects =
+      body.s3 === undefined ? last?.s3Objects : planS3Objects(objectsOf(body), isPull ? local : remote);
+    return { ...planned, spec: { ...planned.spec, ...(s3Objects ? { s3Objects } : {}) } };
   };
   /** Backups are beside the directories, where the workers that write to these may write too. */
   const own = (local: string, remote: string, body: TermsBody) => ({
@@ -115,14 +124,9 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
         : { remote: body.remote_backup_dir }),
     },
   });
-  const sync = async (
-    local: string,
-    remote: string,
-    body: TermsBody,
-    last?: PairRecord["terms"],
-  ): Promise<Reply> => {
-    const planned = await plan(local, remote, body);
-    const request = requestOf(body, last, own(planned.spec.root, remote, body));
+  const sync = async (local: string, remote: string, body: TermsBody, last?: PairRecord): Promise<Reply> => {
+    const planned = await plan(local, remote, body, last);
+    const request = requestOf(body, last?.terms, own(planned.spec.root, remote, body));
     const begun = await told(syncs.sync(planned, request, body.dry_run ?? false));
     const other = planned.spec.sources[0]?.replace(/\/$/, "");
     const pairs = await allPairs(engine.redis, engine.keys);
@@ -130,7 +134,7 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
     return replyOf(begun, pair?.id);
   };
   const again = async (record: PairRecord) => {
-    const planned = await plan(record.local, record.remote, {});
+    const planned = await plan(record.local, record.remote, {}, record);
     const request = requestOf(
       { conflict: "manual", backup: "all" },
       record.terms,
@@ -197,8 +201,8 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
       isSlow: true,
       answers: { 202: { description: "What was planned, and its run.", schema: begunSchema } },
       async handle({ params: { pair }, body }) {
-        const { local, remote, terms } = await recordOf(pair);
-        return await sync(local, remote, body, terms);
+        const record = await recordOf(pair);
+        return await sync(record.local, record.remote, body, record);
       },
     }),
     route({

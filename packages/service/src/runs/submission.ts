@@ -17,6 +17,24 @@ const instant = z.iso.datetime({ offset: true });
 const MOST_SOURCES = 1_000;
 const objectOptions = s3ObjectOptionsSchema.shape;
 
+/** What objects are to have. */
+export const s3ObjectsSchema = z
+  .strictObject({
+    storage_class: objectOptions.storageClass,
+    cache_control: objectOptions.cacheControl,
+    content_type: objectOptions.contentType,
+    content_disposition: objectOptions.contentDisposition,
+    content_encoding: objectOptions.contentEncoding,
+    content_language: objectOptions.contentLanguage,
+    metadata: objectOptions.metadata,
+    tags: objectOptions.tags,
+    part_size: objectOptions.partBytes,
+  })
+  .meta({
+    description:
+      "What the objects of an `s3://bucket/prefix` are to have. Access lists, encryption and its keys are not for requests.",
+  });
+
 /** What `POST /api/v1/runs` takes: what `drover sync` can say, but for what belongs to the server. */
 export const submissionSchema = z
   .strictObject({
@@ -159,23 +177,7 @@ export const submissionSchema = z
         "What may be spent before the rest is cancelled, in the currency of the server's price table. Refused where it has none.",
     }),
     keep_outcomes: z.int().min(0).max(1_000_000).optional(),
-    s3: z
-      .strictObject({
-        storage_class: objectOptions.storageClass,
-        cache_control: objectOptions.cacheControl,
-        content_type: objectOptions.contentType,
-        content_disposition: objectOptions.contentDisposition,
-        content_encoding: objectOptions.contentEncoding,
-        content_language: objectOptions.contentLanguage,
-        metadata: objectOptions.metadata,
-        tags: objectOptions.tags,
-        part_size: objectOptions.partBytes,
-      })
-      .optional()
-      .meta({
-        description:
-          "What the objects of an `s3://bucket/prefix` are to have. Access lists, encryption and its keys are not for requests.",
-      }),
+    s3: s3ObjectsSchema.optional(),
     webhook: webhookRequestSchema.optional().meta({ description: "Told of when the run has ended." }),
   })
   .meta({ id: "RunRequest" });
@@ -249,7 +251,8 @@ function requestOf(given: Submission, config: ServiceConfig): RunRequestInput {
   };
 }
 
-function objectsOf({ s3 }: Submission): Pick<RunRequest["s3"], "objects"> {
+/** @returns what the body of a request asks of objects. */
+export function objectsOf({ s3 }: Pick<Submission, "s3">): Pick<RunRequest["s3"], "objects"> {
   if (s3 === undefined) return {};
   const { metadata, tags } = s3;
   return {

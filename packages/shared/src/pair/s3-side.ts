@@ -8,6 +8,7 @@ import { credentialsOf } from "../storage/s3/credentials.js";
 import { S3Lister } from "../storage/s3/lister.js";
 import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
 import { parseS3 } from "../storage/s3/name.js";
+import { objectHeadersOf, type S3ObjectOptions } from "../storage/s3/object-options.js";
 import { entryOf, etagOfVersion, S3Source } from "../storage/s3/source.js";
 import { S3Tree } from "../storage/s3/tree.js";
 import type { Opened } from "../storage/source.js";
@@ -61,14 +62,18 @@ export class S3Side implements PairSide {
   /** @throws TransferError where the run has no S3 settings. */
   constructor(
     root: string,
-    private readonly options: LookOptions,
+    private readonly options: LookOptions & { spec: { s3Objects?: S3ObjectOptions | undefined } },
   ) {
     const { s3, timeoutMs, userAgent } = options.spec;
     if (!s3) throw new TransferError("unsupported", "this run has no S3 settings", { permanent: true });
     this.#http = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
     this.#client = new S3Client(this.#http, s3, credentialsOf(s3));
     this.#tree = new S3Tree(root, s3);
-    this.#bucket = new S3Bucket(this.#client, this.#tree.bucket);
+    this.#bucket = new S3Bucket(
+      this.#client,
+      this.#tree.bucket,
+      objectHeadersOf(options.spec.s3Objects).place,
+    );
     this.root = this.#tree.root.replace(/\/$/, ""); // that of a whole bucket ends in it
   }
 

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { bucketOf, CATALOG_BUCKETS, type Keys } from "../protocol/keys.js";
 import { Batcher } from "../redis/batcher.js";
 import { pipelined, resent } from "../redis/script.js";
+import type { S3ObjectOptions } from "../storage/s3/object-options.js";
 import { type Ancestor, decodeAncestor, encodeAncestor } from "./ancestor.js";
 import type { ConflictReason, PairTerms, Side } from "./decide.js";
 import type { FileLook } from "./side.js";
@@ -27,6 +28,8 @@ export interface PairRecord {
   marked?: Partial<Record<Side, number>>;
   /** By what it was synced last. */
   terms?: PairTerms;
+  /** What the last sync asked of the objects that it wrote: what is done to the pair later asks for the same. */
+  s3Objects?: S3ObjectOptions | undefined;
   /** Whether names of conflict copies end in what was added, since a sync wanted that. */
   suffixed?: true;
   /** What is owed to the program that reads the local side, whoever changes it: its templates or its settings. */

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../../display/help.js";
-import { addSettings, NETWORK, S3, settingsOf } from "../../settings/flags.js";
+import { addSettings, NETWORK, S3, S3_SOURCE_KEY, settingsOf } from "../../settings/flags.js";
 import { addHeaderOptions, type Exit } from "../options.js";
 import { NO_WILDCARDS_HELP } from "../transfer/run-options.js";
 import type { CatFlags } from "./cat-action.js";
@@ -17,7 +17,7 @@ export function addCat(program: Command, exit: Exit): void {
   addHeaderOptions(command)
     .option("-q, --quiet", "say what went wrong alone")
     .option("-v, --verbose", "stack traces of errors");
-  addSettings(command, ["retries", "timeout", ...NETWORK, ...S3]).action(
+  addSettings(command, ["retries", "timeout", ...NETWORK, ...S3, S3_SOURCE_KEY]).action(
     async (locations: string[], flags: CatFlags, command: Command) => {
       const { cat } = await import("./cat-action.js");
       exit(await cat(locations, flags, await settingsOf(command)));

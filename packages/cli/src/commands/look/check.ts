@@ -13,7 +13,7 @@ export function addCheck(program: Command, exit: Exit): void {
       "say what differs between two trees, or a destination and what was delivered to it; writes to neither",
     )
     .usage("[options] SRC DST\n       drover check [options] --catalog DEST")
-    .argument("[src]", "a directory, an s3:// prefix, or one file, object or URL")
+    .argument("[src]", "a directory, an s3:// prefix, a file server, or one file, object or URL")
     .argument("[dst]", "a directory, s3://bucket/prefix, a file server; for one file also another file")
     .option("--catalog <DEST>", "look whether what was delivered to DEST is still there, and the same")
     .option("--size-only", "compare sizes alone")

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../../display/help.js";
-import { addSettings, NETWORK, S3, settingsOf } from "../../settings/flags.js";
+import { addSettings, NETWORK, S3, S3_SOURCE_KEY, settingsOf } from "../../settings/flags.js";
 import { addHeaderOptions, type Exit } from "../options.js";
 import { addFilterOptions, NO_WILDCARDS_HELP } from "../transfer/run-options.js";
 import type { LsFlags } from "./ls-action.js";
@@ -26,7 +26,7 @@ export function addLs(program: Command, exit: Exit): void {
     .option("--json", "a JSON array on standard output")
     .option("--ndjson", "one JSON object a line")
     .option("-v, --verbose", "stack traces of errors");
-  addSettings(command, ["retries", "timeout", ...NETWORK, ...S3]).action(
+  addSettings(command, ["retries", "timeout", ...NETWORK, ...S3, S3_SOURCE_KEY]).action(
     async (locations: string[], flags: LsFlags, command: Command) => {
       const { ls } = await import("./ls-action.js");
       exit(await ls(locations, { ...flags, filters }, await settingsOf(command)));

@@ -7,9 +7,7 @@ import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
 import { PairReport } from "../../display/pair-report.js";
 import { EXIT } from "../../exit.js";
 import { warn } from "../../output.js";
-import { withDestination } from "../../settings/destination.js";
-import { type PairFlags, pairRequestOf } from "../../settings/pair-request.js";
-import { requestOf } from "../../settings/run-request.js";
+import { type PairFlags, pairRequestOf, pairRunRequestOf } from "../../settings/pair-request.js";
 import type { Resolved } from "../../settings/settings.js";
 import { parseDuration } from "../../settings/units.js";
 import { displayOf } from "../options.js";
@@ -24,8 +22,7 @@ export async function bisync(
 ): Promise<number> {
   const { format } = displayOf(flags);
   const request = pairRequestOf(flags, resolved);
-  const { backupDir: _, maxDelete: __, delete: ___, ...ofRun } = flags;
-  const planned = await planRun(requestOf([treeOf(remote)], ofRun, withDestination(resolved, "DIR", local)));
+  const planned = await planRun(pairRunRequestOf(local, remote, flags, resolved));
   const { redis, "state-dir": stateDir } = resolved.values as { redis?: string; "state-dir": string };
   const engine = await openEngine({ redis, stateDir });
   const report = new PairReport(format);
@@ -51,9 +48,4 @@ export async function bisync(
     await back.endSteps(pair, await rollback(engine, planned, request, run, how));
     return EXIT.some;
   });
-}
-
-/** A prefix is a tree, whether it ends in a slash or not. */
-function treeOf(remote: string): string {
-  return /^s3:\/\//i.test(remote) && !remote.endsWith("/") ? `${remote}/` : remote;
 }

@@ -6,6 +6,7 @@ import {
   OUTCOMES_KEPT,
   RETENTION,
   S3,
+  S3_OBJECTS,
   STATE,
   settingsOf,
   TRANSFER,
@@ -32,13 +33,19 @@ export function addBisync(program: Command, exit: Exit): void {
   const filters = addFilterOptions(command);
   addDisplayOptions(command);
   const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
-  addSettings(command, [...transfer, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE]).action(
-    async (local: string, remote: string, flags: PairFlags, command: Command) => {
-      const resolved = await settingsOf(command);
-      const { bisync } = await import("./bisync-action.js");
-      exit(await bisync(local, remote, { ...flags, filters }, resolved));
-    },
-  );
+  addSettings(command, [
+    ...transfer,
+    ...NETWORK,
+    ...S3,
+    ...S3_OBJECTS,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...STATE,
+  ]).action(async (local: string, remote: string, flags: PairFlags, command: Command) => {
+    const resolved = await settingsOf(command);
+    const { bisync } = await import("./bisync-action.js");
+    exit(await bisync(local, remote, { ...flags, filters }, resolved));
+  });
   groupOptions(command);
   addExamples(command, [
     ["what would be done", "drover bisync ./docs s3://team/docs --dry-run"],

@@ -232,7 +232,10 @@ async function carry(
 
 async function planOf(record: PairRecord, flags: PairFlags, resolved: Resolved): Promise<PlannedRun> {
   const remote = record.endpoint === "" ? record.remote : `${record.remote}/`;
-  return await planRun(requestOf([remote], labelOf(flags), withDestination(resolved, "DIR", record.local)));
+  const request = requestOf([remote], labelOf(flags), withDestination(resolved, "DIR", record.local));
+  const { spec, ...planned } = await planRun(request);
+  const { s3Objects } = record;
+  return { ...planned, spec: { ...spec, ...(s3Objects ? { s3Objects } : {}) } };
 }
 
 function labelOf({ label }: PairFlags): { label?: string } {

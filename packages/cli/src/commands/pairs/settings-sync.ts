@@ -7,6 +7,7 @@ import {
   RELOAD,
   RETENTION,
   S3,
+  S3_OBJECTS,
   STATE,
   settingsOf,
   TRANSFER,
@@ -38,7 +39,16 @@ export function addSettingsSync(program: Command, exit: Exit): void {
   const filters = addFilterOptions(command, "*.yml *.yaml");
   addDisplayOptions(command, "the result as a JSON object on standard output");
   const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
-  const names = [...RELOAD, ...transfer, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE];
+  const names = [
+    ...RELOAD,
+    ...transfer,
+    ...NETWORK,
+    ...S3,
+    ...S3_OBJECTS,
+    ...RETENTION,
+    ...OUTCOMES_KEPT,
+    ...STATE,
+  ];
   addSettings(command, ["schema-dir", "cache", ...names]).action(
     async (directory: string | undefined, flags: SettingsFlags, command: Command) => {
       const resolved = await settingsOf(command);
