@@ -39,10 +39,7 @@ const SLOW = [
   "tests/integration/s3/copy-s3-late-errors.test.ts",
 ];
 
-/**
- * Real alerts take their time: `.ci/run` names the first, where it has ten minutes left. The second takes five minutes alone, and
- * DroverQueueStuck comes too late there where much else runs beside it: it is to be named by hand.
- */
+/** Real alerts take their time: `.ci/run` names them, where it has ten minutes left. */
 const SLOWEST = ["tests/e2e/monitoring/alerts.test.ts", "tests/e2e/monitoring/fleet-alerts.test.ts"];
 
 const isNamed = process.argv.slice(2).some((each) => !each.startsWith("-") && each !== "run");

@@ -23,6 +23,12 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** Size of a small file in bytes. */
 export const fileSize = 10_000;
 
+/** Today's version of a peer, where bench/peers.sh could build it; else undefined. */
+export function newestOf(name) {
+  const path = join(root, "bench/.work/peers/bin", name);
+  return existsSync(path) ? path : undefined;
+}
+
 // --- Settings ---------------------------------------------------------------------------------------------------
 
 /** A positive integer from the environment. */

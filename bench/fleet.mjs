@@ -19,6 +19,7 @@ import {
   median,
   megabytes,
   needSmall,
+  newestOf,
   percent,
   positive,
   progress,
@@ -265,16 +266,15 @@ async function delay() {
     names.slice(0, healthy).map((name) => `${slow.url}/${name}`),
   );
   const nameList = writeList("names.txt", names);
-  const rclone = (name, note, options) => ({
+  const newest = newestOf("rclone");
+  const rclone = (name, note, options, program = "rclone") => ({
     name,
     note,
     measure: async () => {
       const to = fresh();
-      const copy = words(
-        `rclone --config /dev/null copy --transfers 64 --checkers 64 --no-traverse ${options}`,
-      );
+      const copy = words(`--config /dev/null copy --transfers 64 --checkers 64 --no-traverse ${options}`);
       const where = ["--files-from", nameList, "--http-url", `${slow.url}/`, ":http:", to];
-      const result = await measured(() => command([...copy, ...where], name));
+      const result = await measured(() => command([program, ...copy, ...where], name));
       checkSmall(name, to, files);
       rmSync(to, { recursive: true });
       return result;
@@ -300,6 +300,9 @@ async function delay() {
         "--transfers 64 --http-no-head: a GET each, size and date unknown",
         "--http-no-head",
       ),
+      ...(newest
+        ? [rclone("newest rclone, no HEAD", "as above, today's version", "--http-no-head", newest)]
+        : []),
       workers(1, 64),
       workers(1, 8),
       workers(4, 8),
@@ -313,6 +316,16 @@ async function delay() {
   result.aims = [
     aim("rate of one worker with 64 ÷ rclone's", "least", 1, against("drover, 1 × 64", "rclone")),
     aim("the same ÷ rclone's without HEAD", "least", 1, against("drover, 1 × 64", "rclone, no HEAD")),
+    ...(newest
+      ? [
+          aim(
+            "the same ÷ newest rclone's without HEAD",
+            "least",
+            1,
+            against("drover, 1 × 64", "newest rclone, no HEAD"),
+          ),
+        ]
+      : []),
     aim("rate of 4 workers with 8 ÷ one's", "least", 3.5, against("drover, 4 × 8", "drover, 1 × 8")),
     aim("what the origin can give ÷ the highest rate", "least", 5, most / highest),
   ];
@@ -760,6 +773,7 @@ async function main() {
     versions: await versions(env, {
       nginx: ["nginx", "-v"],
       rclone: ["rclone", "--config", "/dev/null", "version"],
+      ...(newestOf("rclone") ? { "newest rclone": [newestOf("rclone"), "version"] } : {}),
       [server.replace("-server", "")]: [server, "--version"],
       drover: [...drover, "--version"],
     }),

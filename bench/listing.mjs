@@ -4,8 +4,27 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { count, machine, median, percent, positive, root, say, table } from "./common.mjs";
+import { count, machine, median, newestOf, percent, positive, root, say, table } from "./common.mjs";
 
+/** Other tools, as far as they are here: today's versions where they could be built. */
+const PEERS = [
+  ...rclonesOf(newestOf("rclone") ?? "rclone"),
+  ...(newestOf("s5cmd")
+    ? [
+        {
+          name: "s5cmd ls",
+          command: (url) => [
+            newestOf("s5cmd"),
+            "--no-sign-request",
+            "--endpoint-url",
+            url,
+            "ls",
+            "s3://bucket/data/*",
+          ],
+        },
+      ]
+    : []),
+];
 const SHAPES = ["flat", "deep", "dates", "hashes"];
 const keys = positive("BENCH_KEYS", 1_000_000);
 const delayMs = positive("BENCH_PAGE_MS", 30);
@@ -45,6 +64,35 @@ async function list(endpoint, how) {
   console.log(JSON.stringify({ files, seconds, peakMiB: process.resourceUsage().maxRSS / 1024 }));
 }
 
+/** rclone's two ways: one listing, or one for each directory. None where there is no rclone. */
+function rclonesOf(program) {
+  const told = spawnSync(program, ["version"], { encoding: "utf8" });
+  if (told.status !== 0) return [];
+  const [, version = ""] = /^rclone v?(\S+)/.exec(told.stdout) ?? [];
+  const command = (url, ...how) => [
+    ...[program, "--config", "/dev/null", "lsf", "-R", "--files-only", ...how],
+    ...["--s3-provider", "Other", "--s3-list-version", "2", "--s3-endpoint", url, ":s3:bucket/data/"],
+  ];
+  return [
+    { name: `rclone ${version} --fast-list`, command: (url) => command(url, "--fast-list") },
+    { name: `rclone ${version} --checkers 64`, command: (url) => command(url, "--checkers", "64") },
+  ];
+}
+
+/** Lists with another tool. @returns seconds. */
+async function listWith({ name, command }, url) {
+  const [program, ...args] = command(url);
+  const started = performance.now();
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  let lines = 0;
+  child.stdout.on("data", (chunk) => {
+    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) lines++;
+  });
+  const [code] = await once(child, "close");
+  if (code !== 0 || lines !== keys) throw new Error(`${name}: exit code ${code}, ${lines} of ${keys} keys`);
+  return (performance.now() - started) / 1000;
+}
+
 /** Number of requested pages. */
 async function pagesOf(url) {
   const answer = await fetch(`${url}/stats`, { headers: { connection: "close" } });
@@ -58,8 +106,13 @@ async function measure() {
     const endpoint = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
     const url = String((await once(endpoint.stdout, "data"))[0]).trim();
     const found = { sequential: [], drover: [] };
+    const peers = PEERS.map(() => []);
     try {
-      for (let round = 0; round < rounds; round++)
+      for (let round = 0; round < rounds; round++) {
+        for (const [at, peer] of PEERS.entries()) {
+          say(`${shape}, ${peer.name}`);
+          peers[at].push(await listWith(peer, url));
+        }
         for (const how of ["sequential", "drover"]) {
           say(`${shape}, ${how}`);
           const before = await pagesOf(url);
@@ -72,6 +125,7 @@ async function measure() {
           if (result.files !== keys) throw new Error(`${shape}, ${how}: ${result.files} of ${keys} keys`);
           found[how].push({ ...result, pages: (await pagesOf(url)) - before });
         }
+      }
     } finally {
       endpoint.kill();
     }
@@ -79,6 +133,7 @@ async function measure() {
     rows.push([
       shape,
       `${of("sequential", "seconds").toFixed(1)} s`,
+      ...peers.map((seconds) => `${median(seconds).toFixed(1)} s`),
       `${of("drover", "seconds").toFixed(1)} s`,
       (of("sequential", "seconds") / of("drover", "seconds")).toFixed(1),
       percent(of("drover", "pages") / of("sequential", "pages") - 1),
@@ -91,6 +146,17 @@ async function measure() {
     `${cores} × ${cpu}, Node ${process.version}, ${date.slice(0, 10)}, load ${load[0].toFixed(1)} at the end\n`,
   );
   console.log(
-    table(["keys", "one by one", "Drover", "times faster", "more requests", "peak memory"], rows).join("\n"),
+    table(
+      [
+        "keys",
+        "one by one",
+        ...PEERS.map(({ name }) => name),
+        "Drover",
+        "times faster",
+        "more requests",
+        "peak memory",
+      ],
+      rows,
+    ).join("\n"),
   );
 }

@@ -88,8 +88,11 @@ if [ "${#service[@]}" -gt 0 ]; then
   [ "${#listing[@]}" -gt 0 ] || [ "${#parts[@]}" -gt 0 ] || [ "${#fleet[@]}" -gt 0 ] || exit 0
 fi
 
+build_peers() { "$root/bench/peers.sh" "$root/bench/.work/peers" >&2; }
+
 if [ "${#listing[@]}" -gt 0 ]; then
   "$root/scripts/build.sh"
+  build_peers
   "$root/scripts/with-node.sh" node "$root/bench/listing.mjs"
   [ "${#parts[@]}" -gt 0 ] || [ "${#fleet[@]}" -gt 0 ] || exit 0
 fi
@@ -184,10 +187,13 @@ drive() {
   [ "$status" = 0 ] || exit "$status"
 }
 [ "${#parts[@]}" = 0 ] || drive bench.mjs "${parts[@]}"
-[ "${#fleet[@]}" = 0 ] || drive fleet.mjs "${fleet[@]}"
+if [ "${#fleet[@]}" -gt 0 ]; then
+  case " ${fleet[*]} " in *" delay "*) build_peers ;; esac
+  drive fleet.mjs "${fleet[@]}"
+fi
 [ "${#catalog[@]}" = 0 ] || drive catalog.mjs
 if [ "${#s3[@]}" -gt 0 ]; then
-  "$root/bench/peers.sh" "$root/bench/.work/peers" >&2
+  build_peers
   drive s3.mjs
 fi
 for part in "${bisync[@]}"; do drive bisync.mjs "$part"; done

@@ -5,7 +5,6 @@ import { createHash, randomFillSync } from "node:crypto";
 import {
   closeSync,
   cpSync,
-  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -29,6 +28,7 @@ import {
   median,
   megabytes,
   needSmall,
+  newestOf,
   positive,
   progress,
   redisServer,
@@ -88,10 +88,8 @@ const rcloneBy = (program, words) => [
   ...words,
 ];
 const rclone = (...words) => rcloneBy("rclone", words);
-/** Where bench/peers.sh has built today's versions. */
-const newestOf = (name) => join(root, "bench/.work/peers/bin", name);
 /** Tools of today, as far as they can be had here: made of their command. */
-const ifNewest = (name, tool) => (existsSync(newestOf(name)) ? [tool(newestOf(name))] : []);
+const ifNewest = (name, tool) => (newestOf(name) ? [tool(newestOf(name))] : []);
 /** Today's rclone, as a tool that does what Debian's does. */
 const newestRclone = (words, more = {}) =>
   ifNewest("rclone", (program) => ({ name: "newest rclone", command: rcloneBy(program, words), ...more }));
@@ -369,13 +367,12 @@ process.stdout.write(
       aws: ["aws", "--version"],
       redis: [redisServer(), "--version"],
       ceph: ["radosgw", "--version"],
-      ...(existsSync(newestOf("rclone")) ? { "newest rclone": [newestOf("rclone"), "version"] } : {}),
+      ...(newestOf("rclone") ? { "newest rclone": [newestOf("rclone"), "version"] } : {}),
     }),
   })}\n`,
 );
 for (const name of ["rclone", "s5cmd", "juicefs"])
-  if (!existsSync(newestOf(name)))
-    process.stdout.write(`newest ${name}: not to be had here, so it has no row\n`);
+  if (!newestOf(name)) process.stdout.write(`newest ${name}: not to be had here, so it has no row\n`);
 try {
   await plain("rclone mkdir", rclone("mkdir", `:s3:${bucket}`));
   for (const id of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(parts)) await measure(id);
