@@ -5,7 +5,7 @@ const LEAST_GAIN = 1.25;
 /** A process that is busy for more than this part of its time gets nothing more through further streams. */
 const MOST_BUSY = 0.6;
 /** After a growth that gave nothing, the next one is tried after this time, then after twice as long each time. */
-const HOLD_MS = 300;
+const HOLD_MS = 1_000;
 const MOST_HOLD_MS = 60_000;
 /** A host sends in bursts if nothing came before this part of the looks. On a machine that is busy now and then nothing comes, too. */
 const LEAST_GAPS = 0.5;
