@@ -41,7 +41,7 @@ async function list(endpoint, how) {
   const { listObjects } = await import(join(root, "packages/shared/dist/storage/s3/listing/listing.js"));
   const { objectsOf } = await import(join(root, "packages/shared/dist/storage/s3/listing/page.js"));
   const { HttpClient } = await import(join(root, "packages/shared/dist/storage/http/client.js"));
-  const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/client.js"));
+  const { S3Client } = await import(join(root, "packages/shared/dist/storage/s3/service/client.js"));
   const http = new HttpClient({ timeoutMs: 60_000, connections: 20 });
   const spec = { endpoint, region: "us-east-1", pathStyle: true, anonymous: true, requesterPays: false };
   const lister = listerOf(new S3Client(http, spec, async () => undefined), 3, 60_000, console.warn);

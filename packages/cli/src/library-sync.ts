@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import type { PairEvents } from "@drover/producer/pair/sync-pair";
+import { planRun } from "@drover/producer/runs/plan/plan";
 import { Cache, type CacheNamespace, namespaceOf } from "@drover/producer/sync-action/cache";
 import {
   CACHE_OPERATIONS,
@@ -28,9 +29,10 @@ import { type Engine, openEngine } from "@drover/shared/engine";
 import { SettingsError } from "@drover/shared/errors";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";
+import { pairRequestOf, pairRunRequestOf } from "./settings/pair-request.js";
 import { reloadOf } from "./settings/reload-target.js";
 import { type Resolved, resolveSettings } from "./settings/settings.js";
-import { bucketLocation, treeRequestOf } from "./settings/tree-request.js";
+import { bucketLocation } from "./settings/tree-request.js";
 
 /** What all of `sync` take. What is left out is as the environment and `drover.yaml` of the current directory say. */
 export interface SyncOptions {
@@ -240,15 +242,13 @@ function treeOf(
 ): TreeRequest {
   const { strategy = {}, carriedBy = "process" } = options;
   const { atOnce, timeoutMs, tries, delayMs } = paceOf(strategy);
-  const tree = treeRequestOf(local, remote, { pattern: patterns }, resolved);
+  const run = pairRunRequestOf(local, remote, { pattern: patterns }, resolved);
+  const terms = { ...run.terms, maxWorkers: atOnce, timeoutMs, retries: tries, backoffBaseMs: delayMs };
   return {
-    run: {
-      ...tree.run,
-      carriedBy,
-      terms: { ...tree.run.terms, maxWorkers: atOnce, timeoutMs, retries: tries, backoffBaseMs: delayMs },
-    },
+    local,
+    plan: () => planRun({ ...run, carriedBy, terms }),
     pair: {
-      ...tree.pair,
+      ...pairRequestOf({}, resolved),
       terms: termsOf(strategy),
       limits: limitsOf(strategy),
       adopt: strategy.adopt ?? false,

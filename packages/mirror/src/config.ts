@@ -1,4 +1,4 @@
-import type { RunRequestInput } from "@drover/producer/runs/request";
+import type { RunRequestInput } from "@drover/producer/runs/plan/request";
 
 /** A tree that is kept as a prefix of a bucket is. */
 export interface MirrorConfig {

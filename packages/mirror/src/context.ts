@@ -1,10 +1,10 @@
 import { Listers } from "@drover/producer/expand/listers";
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
-import type { StartWorkerPool } from "@drover/producer/runs/worker-pool";
+import type { StartWorkerPool } from "@drover/producer/runs/carry/worker-pool";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
 import type { Engine } from "@drover/shared/engine";
 import { Catalog, type CatalogTree } from "@drover/shared/protocol/catalog";
 import { destinationOf, parseLocation, sourceId } from "@drover/shared/storage/registry";
-import { s3Text } from "@drover/shared/storage/s3/name";
+import { s3Text } from "@drover/shared/storage/s3/object/name";
 import type { Lister } from "@drover/shared/storage/storage";
 import type { MirrorConfig } from "./config.js";
 import { EventStream } from "./events/event-stream.js";

@@ -31,14 +31,20 @@ export { parsePublicKey, receiptKey, type SigningKey, type VerifyingKey } from "
 export { ReceiptError, type VerifiedReceipt, verifyReceipt } from "./receipt/verify-receipt.js";
 export { type Receipt, writeReceipt } from "./receipt/write-receipt.js";
 export { type Cancelled, cancelRun } from "./runs/cancel.js";
-export { checkBackup, prepareDestination } from "./runs/destination.js";
-export { type DryRunOptions, type DryRunResult, dryRun, type PlannedFile } from "./runs/dry-run.js";
-export { type PlannedRun, planRun } from "./runs/plan.js";
-export type { RunRequest, RunRequestInput } from "./runs/request.js";
-export { followRun, type Resumed, type ResumeOptions, resumeRun } from "./runs/resume.js";
-export { type RunEnd, type RunEvents, type RunHandle, type RunResult, SILENT } from "./runs/run-handle.js";
-export { planServices } from "./runs/services.js";
-export { type SubmitOptions, submit, submitDetached } from "./runs/submit.js";
+export { followRun, type Resumed, type ResumeOptions, resumeRun } from "./runs/carry/resume.js";
+export {
+  type RunEnd,
+  type RunEvents,
+  type RunHandle,
+  type RunResult,
+  SILENT,
+} from "./runs/carry/run-handle.js";
+export { type SubmitOptions, submit, submitDetached } from "./runs/carry/submit.js";
+export { type DryRunOptions, type DryRunResult, dryRun, type PlannedFile } from "./runs/foresee/dry-run.js";
+export { checkBackup, prepareDestination } from "./runs/plan/destination.js";
+export { type PlannedRun, planRun } from "./runs/plan/plan.js";
+export type { RunRequest, RunRequestInput } from "./runs/plan/request.js";
+export { planServices } from "./runs/plan/services.js";
 export { listRuns, type RunSummary, summaryOf } from "./runs/summary.js";
 export {
   CacheSyncResult,

@@ -1,10 +1,22 @@
 import type { PriceTable } from "@drover/producer/prices/price-table";
-import type { S3Settings } from "@drover/producer/runs/request";
+import type { S3Settings } from "@drover/producer/runs/plan/request";
+import type { ReloadTarget } from "@drover/producer/sync-action/reload";
 import type { EventSettings } from "./intake/route.js";
 import type { DailyWindow } from "./schedule/window.js";
 
 /** Times of something that is done by the clock: an interval in milliseconds, or a cron expression and its IANA time zone. */
 export type Schedule = { everyMs: number } | { cron: string; timeZone: string };
+
+/** What a server knows of the program that reads templates and settings. */
+export interface ProgramSettings {
+  /** Its cache, as `--cache` has it; undefined for none. */
+  cache: string | undefined;
+  /** Directory of `ADAPTER.json`; undefined for no schemas. */
+  schemaDir: string | undefined;
+  reload: ReloadTarget;
+  /** Time limit of each way to tell it. */
+  reloadTimeoutMs: number;
+}
 
 /** What a server is told by its settings. Nothing of it can be changed by a request. */
 export interface ServiceConfig {
@@ -33,6 +45,8 @@ export interface ServiceConfig {
   requestsPerSecond: number;
   /** How long the delivery of a webhook is tried, in milliseconds. */
   webhookRetryMs: number;
+  /** The program whose templates and settings are synced: where its cache is, and how it is told. */
+  program: ProgramSettings;
   /** What requests and bytes cost; undefined where no limit of costs can be given. */
   prices: PriceTable | undefined;
   /** Absolute path of Drover's own state. */

@@ -2,12 +2,12 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { wantedBy } from "@drover/producer/expand/wanted";
-import { planServices } from "@drover/producer/runs/services";
+import { planServices } from "@drover/producer/runs/plan/services";
 import type { Engine } from "@drover/shared/engine";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import type { MetricsExporter } from "@drover/shared/metrics/exporter";
 import type { AddressGuard } from "@drover/shared/storage/http/guard";
-import { S3Browser } from "@drover/shared/storage/s3/browse";
+import { S3Browser } from "@drover/shared/storage/s3/listing/browse";
 import { Queue } from "bullmq";
 import type { RequestHandler } from "express";
 import type { Logger } from "pino";
@@ -33,6 +33,7 @@ import { mirrorRoutes } from "./mirror/routes.js";
 import { auditRoutes } from "./operate/audit.js";
 import { FleetMetrics, metricsRoute } from "./operate/metrics.js";
 import { operateRoutes } from "./operate/routes.js";
+import { programRoutes } from "./pairs/program-routes.js";
 import { pairRoutes } from "./pairs/routes.js";
 import { RunKeeper } from "./runs/keeper.js";
 import { runRoutes } from "./runs/routes.js";
@@ -163,6 +164,7 @@ export async function startService(options: ServiceOptions): Promise<RunningServ
     ...eventRoutes(queue, reception),
     ...mirrorRoutes(engine, durable, config.mirrors),
     ...pairs.routes,
+    ...programRoutes(context, pairs.syncs),
     ...documentRoutes(() => {
       document ??= openApiOf(routes);
       return document;

@@ -3,9 +3,9 @@ import { leaveSchema } from "./leave.js";
 import type { Login } from "./logins.js";
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "./pair/decide.js";
 import { runBudgetSchema } from "./run-budget.js";
-import type { CustomerKeyTexts, S3Keys } from "./storage/s3/customer-key.js";
-import { s3ObjectOptionsSchema } from "./storage/s3/object-options.js";
-import { s3SpecSchema } from "./storage/s3/spec.js";
+import type { CustomerKeyTexts, S3Keys } from "./storage/s3/object/customer-key.js";
+import { s3ObjectOptionsSchema } from "./storage/s3/object/object-options.js";
+import { s3SpecSchema } from "./storage/s3/service/spec.js";
 
 /** Parameters of a run as stored in Redis: without secrets, and sufficient to resume it after a kill. */
 export const runSpecSchema = z.object({

@@ -19,7 +19,7 @@ import { LocalTree } from "@drover/shared/storage/local/tree";
 import { destinationOf, storageOf } from "@drover/shared/storage/registry";
 import type { Connect } from "@drover/shared/storage/remote/lister";
 import { RemoteTree } from "@drover/shared/storage/remote/tree";
-import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { DestinationStorage, Lister } from "@drover/shared/storage/storage";
 import { WebDavServer } from "@drover/shared/storage/webdav/server";

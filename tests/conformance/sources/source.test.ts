@@ -16,7 +16,7 @@ import { TransferError } from "@drover/shared/errors";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
 import { LocalSource } from "@drover/shared/storage/local/source";
-import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
 import { S3Source } from "@drover/shared/storage/s3/source";
 import type { ByteRange, Opened, Source } from "@drover/shared/storage/source";
 import { test as base, describe, expect } from "vitest";

@@ -258,6 +258,10 @@ describe.each([
       expect([code, lines]).toEqual([1, ["= d/ü", "+ new", "= x y", "* z"]]);
       const back = await check(box, [to, work.at("a"), "--download"], options);
       expect([back.code, back.lines]).toEqual([1, ["= d/ü", "- new", "= x y", "* z"]]);
+      for (const nothing of [`${server.root}/mm`, `${to}/z`]) {
+        const refused = await check(box, [nothing, work.at("a"), "--one-way"], options);
+        expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("no such directory")]);
+      }
       const itself = await check(box, [to, to, "--download"], options);
       expect([itself.code, itself.lines]).toEqual([0, ["= d/ü", "= x y", "= z"]]);
     } finally {

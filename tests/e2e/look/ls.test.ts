@@ -144,6 +144,11 @@ describe("drover ls", () => {
           expect((await box.run(["cp", "d", server.root], options)).code).toBe(0);
           expect((await box.run(["ls", server.root], options)).stdout).toBe("a\nsub/\n");
           expect((await box.run(["ls", "-r", server.root], options)).stdout).toBe("a\nsub/b c\nsub/x\n");
+          for (const nothing of [`${server.root}/none`, `${server.root}/d/a/none`]) {
+            const { code, stdout } = await box.run(["ls", nothing], options);
+            expect([code, stdout], nothing).toEqual([1, ""]);
+          }
+          expect((await box.run(["ls", `${server.root}/sub/x`], options)).stdout).toBe("x\n");
           const file = await box.run(["cat", `${server.root}/sub/b%20c`, `${server.root}/a`], options);
           expect(file).toMatchObject({ code: 0, stdout: "221" });
           const part = await box.run(["cat", `${server.root}/sub/b%20c`, "--range", "1-"], options);

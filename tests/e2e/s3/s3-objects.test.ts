@@ -129,7 +129,8 @@ describe.skipIf(!real)("objects at a real service", { timeout: 150_000 }, () => 
     for (const key of ["p/a", "p/b"]) expect(await s3.head(key)).toMatchObject(HEAD);
     expect(await s3.tags("p/a")).toEqual(TAGS);
     const [marker] = (await s3.list()).filter((key) => key.startsWith("p/.drover-pair-"));
-    expect(await s3.head(marker as string)).toMatchObject({ storageClass: "STANDARD_IA" });
+    // It is read at every sync, and never goes to an archive.
+    expect(await s3.head(marker as string)).toMatchObject({ storageClass: undefined });
 
     work.write({ "d/a": "local" });
     await s3.put("p/a", "remote");
@@ -139,6 +140,14 @@ describe.skipIf(!real)("objects at a real service", { timeout: 150_000 }, () => 
     expect([resolved.code, resolved.stderr]).toEqual([0, ""]);
     expect(await s3.get("p/a")).toBe("local");
     expect(await s3.head("p/a")).toMatchObject({ storageClass: "STANDARD_IA", cacheControl: undefined });
+
+    expect((await sync("--direction", "pull"))[0]).toBe(0);
+    work.write({ "d/b": "once more" });
+    const [, run] =
+      /run (\S+)$/m.exec((await box.run(["bisync", ...pair, ...OPTIONS], { env })).stdout) ?? [];
+    expect((await box.run(["bisync", ...pair, "--direction", "pull"], { env })).code).toBe(0);
+    expect((await box.run(["rollback", run as string], { env })).code).toBe(0);
+    expect(await s3.head("p/b")).toMatchObject({ storageClass: "STANDARD_IA", language: "de" });
 
     const pull = await sync("--direction", "pull", "--s3-storage-class", "STANDARD_IA");
     expect(pull).toEqual([2, expect.stringContaining("--s3-storage-class is for objects of S3")]);

@@ -82,4 +82,42 @@ describe("pairs over HTTP", () => {
     expect((await service.ask("/api/v1/pairs/unknown-pair")).status).toBe(404);
     expect((await service.ask("/api/v1/runs/rnone/rollback", { method: "POST" })).status).toBe(404);
   });
+
+  it("write objects as the last sync said, or as the request says; no request takes an access list away", async ({
+    serve,
+    fleet,
+    box,
+    work,
+    fake,
+  }) => {
+    work.write({ "data/a/one": "1" });
+    fleet.env = fake.env;
+    await fleet.worker("--root", work.at("data"), "--root", "s3://bucket");
+    const roots = ["--root", work.at("data"), "--root", "s3://bucket"];
+    const service = await serve([...fleet.own, ...roots], fake.env);
+    const pair = { local: work.at("data/a"), remote: "s3://bucket/p" };
+    const options = ["--s3-acl", "bucket-owner-full-control", "--s3-storage-class", "STANDARD_IA"];
+    const backup = ["--backup-dir", work.at("data/.drover-backups")];
+    const first = await box.run(["bisync", pair.local, pair.remote, ...fleet.own, ...options, ...backup], {
+      env: fake.env,
+    });
+    expect([first.code, first.stderr]).toEqual([0, ""]);
+    /** Headers of the last PUT of the object. */
+    const last = () => {
+      const puts = fake.requests.filter(({ method, key }) => method === "PUT" && key === "p/one");
+      const { headers } = puts.at(-1) as (typeof puts)[number];
+      return [headers["x-amz-acl"], headers["x-amz-storage-class"], headers["x-amz-tagging"]];
+    };
+    expect(last()).toEqual(["bucket-owner-full-control", "STANDARD_IA", undefined]);
+    const [{ id }] = (await service.ask("/api/v1/pairs")).body.pairs;
+    work.write({ "data/a/one": "22" });
+    await carried(service, await service.ask(`/api/v1/pairs/${id}/sync`, { method: "POST" }));
+    expect(last()).toEqual(["bucket-owner-full-control", "STANDARD_IA", undefined]);
+    work.write({ "data/a/one": "333" });
+    const json = { ...pair, s3: { storage_class: "ONEZONE_IA", tags: { team: "data" } } };
+    await carried(service, await service.ask("/api/v1/pairs", { json }));
+    expect(last()).toEqual(["bucket-owner-full-control", "ONEZONE_IA", "team=data"]);
+    const denied = await service.ask("/api/v1/pairs", { json: { ...pair, s3: { acl: "public-read" } } });
+    expect(denied.status).toBe(422);
+  });
 });

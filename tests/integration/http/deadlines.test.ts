@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import { type HttpAnswer, HttpClient } from "@drover/shared/storage/http/client";
 import { HttpSource } from "@drover/shared/storage/http/source";
-import { S3Client } from "@drover/shared/storage/s3/client";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
 import { S3Source } from "@drover/shared/storage/s3/source";
 import { test as base, describe, expect } from "vitest";
 import * as does from "../../harness/behaviours.js";

@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { inspect } from "node:util";
-import { CustomerKey } from "@drover/shared/storage/s3/customer-key";
+import { CustomerKey } from "@drover/shared/storage/s3/object/customer-key";
 import { describe, expect } from "vitest";
 import { pattern, sha256, toBuffer } from "../../harness/content.js";
 import type { FakeRequest, FakeS3 } from "../../harness/fake-s3.js";

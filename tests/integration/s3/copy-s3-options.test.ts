@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import type { S3ObjectOptions } from "@drover/shared/storage/s3/object-options";
+import type { S3ObjectOptions } from "@drover/shared/storage/s3/object/object-options";
 import { describe, expect } from "vitest";
 import { pattern, toBuffer } from "../../harness/content.js";
 import type { FakeRequest } from "../../harness/fake-s3.js";

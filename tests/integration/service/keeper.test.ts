@@ -1,4 +1,4 @@
-import { planRun } from "@drover/producer/runs/plan";
+import { planRun } from "@drover/producer/runs/plan/plan";
 import type { DurableWrites } from "@drover/service/durable-writes";
 import { RunKeeper } from "@drover/service/runs/keeper";
 import { PROCESS_NAME } from "@drover/shared/process-name";

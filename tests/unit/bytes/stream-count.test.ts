@@ -8,7 +8,7 @@ type Host = (streams: number, look: number) => number;
 
 /** What was aimed at over time, where all streams begin at once. */
 function play(host: Host, { looks = 400, most = 16, busy = 0 } = {}): number[] {
-  const count = new StreamCount(most, 0);
+  const count = new StreamCount(most, { nowMs: 0, receivedBytes: 0 });
   const targets: number[] = [];
   let receivedBytes = 0;
   for (let look = 1; look <= looks; look++) {
@@ -64,8 +64,30 @@ describe("the number of streams", () => {
     expect(targets.at(-1)).toBe(1);
   });
 
+  it("takes what was here before for no rate", () => {
+    const here = 1_000_000_000;
+    const count = new StreamCount(16, { nowMs: 0, receivedBytes: here });
+    let receivedBytes = here;
+    for (let look = 1; look <= 20; look++) {
+      receivedBytes += count.target * 500_000;
+      count.look({ nowMs: look * LOOK_MS, receivedBytes, open: count.target, busy: 0 });
+    }
+    expect(count.target).toBe(16);
+  });
+
+  it("takes no later limit for leave to go beyond an earlier one", () => {
+    const count = new StreamCount(16, { nowMs: 0, receivedBytes: 0 });
+    count.limit(2, 1);
+    count.limit(6, 2);
+    for (let look = 1, receivedBytes = 0; look <= 200; look++) {
+      receivedBytes += count.target * 500_000;
+      count.look({ nowMs: look * LOOK_MS, receivedBytes, open: count.target, busy: 0 });
+    }
+    expect(count.target).toBe(2);
+  });
+
   it("never goes beyond what the host was found to take", () => {
-    const count = new StreamCount(16, 0);
+    const count = new StreamCount(16, { nowMs: 0, receivedBytes: 0 });
     for (let look = 1, receivedBytes = 0; look <= 400; look++) {
       receivedBytes += count.target * 500_000;
       count.look({ nowMs: look * LOOK_MS, receivedBytes, open: count.target, busy: 0 });

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { hasPartsOf } from "@drover/shared/storage/s3/parts-etag";
+import { hasPartsOf } from "@drover/shared/storage/s3/object/parts-etag";
 import { expect } from "vitest";
 import { it } from "../../harness/fixtures.js";
 

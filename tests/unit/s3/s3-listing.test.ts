@@ -1,10 +1,10 @@
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { compareKeys } from "@drover/shared/storage/key-order";
-import { S3Client } from "@drover/shared/storage/s3/client";
-import { S3Lister } from "@drover/shared/storage/s3/lister";
+import { S3Lister } from "@drover/shared/storage/s3/listing/lister";
 import { listObjects } from "@drover/shared/storage/s3/listing/listing";
 import { listerOf } from "@drover/shared/storage/s3/listing/page-requests";
 import { Splitter } from "@drover/shared/storage/s3/listing/split";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
 import { test as base, describe, expect } from "vitest";
 import { type FakeRequest, FakeS3, type Fault, sendError } from "../../harness/fake-s3.js";
 import { Gate } from "../../harness/gate.js";

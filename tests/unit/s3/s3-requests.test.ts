@@ -1,11 +1,11 @@
 import { hash } from "node:crypto";
 import { HttpClient } from "@drover/shared/storage/http/client";
-import { S3Client } from "@drover/shared/storage/s3/client";
 import { objectsOf, parsePage } from "@drover/shared/storage/s3/listing/page";
-import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
-import { encodeKey, encodeQuery, Signer } from "@drover/shared/storage/s3/sigv4";
+import { parseS3, s3Text } from "@drover/shared/storage/s3/object/name";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
+import { encodeKey, encodeQuery, Signer } from "@drover/shared/storage/s3/service/sigv4";
+import { parseXml } from "@drover/shared/storage/s3/service/xml";
 import { S3Source, s3Version } from "@drover/shared/storage/s3/source";
-import { parseXml } from "@drover/shared/storage/s3/xml";
 import { test as base, describe, expect, test } from "vitest";
 import { FakeS3, sendError } from "../../harness/fake-s3.js";
 

@@ -3,10 +3,10 @@ import type { ServerResponse } from "node:http";
 import { TransferError } from "@drover/shared/errors";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
-import { S3Client } from "@drover/shared/storage/s3/client";
-import type { CredentialsProvider } from "@drover/shared/storage/s3/credentials";
-import { type AwsIdentity, EMPTY_SHA256, encodeRfc3986 } from "@drover/shared/storage/s3/sigv4";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
+import type { CredentialsProvider } from "@drover/shared/storage/s3/service/credentials";
+import { type AwsIdentity, EMPTY_SHA256, encodeRfc3986 } from "@drover/shared/storage/s3/service/sigv4";
+import type { S3Spec } from "@drover/shared/storage/s3/service/spec";
 import { test as base, describe, expect, onTestFinished, vi } from "vitest";
 import { FakeS3, sendError } from "../../harness/fake-s3.js";
 

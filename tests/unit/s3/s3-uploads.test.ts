@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { safeKey } from "@drover/shared/paths";
-import { metadataHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
+import { metadataHeaders, readMetadata } from "@drover/shared/storage/s3/object/metadata";
 import { S3Tree } from "@drover/shared/storage/s3/tree";
 import { BufferPool } from "@drover/worker/bytes/buffer-pool";
 import { partBytesOf } from "@drover/worker/destinations/s3/upload";

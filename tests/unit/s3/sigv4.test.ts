@@ -1,5 +1,5 @@
 import { createHash, createHmac } from "node:crypto";
-import { encodeKey, encodeQuery, Signer, UNSIGNED } from "@drover/shared/storage/s3/sigv4";
+import { encodeKey, encodeQuery, Signer, UNSIGNED } from "@drover/shared/storage/s3/service/sigv4";
 import { extendedEncodeURIComponent } from "@smithy/core/protocols";
 import { SignatureV4 } from "@smithy/signature-v4";
 import { describe, expect, test } from "vitest";

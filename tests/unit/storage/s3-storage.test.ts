@@ -1,4 +1,4 @@
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
+import type { S3Spec } from "@drover/shared/storage/s3/service/spec";
 import { s3Storage } from "@drover/shared/storage/s3/storage";
 import { describe, expect, test } from "vitest";
 

@@ -1,4 +1,4 @@
-import type { PlannedFile } from "@drover/producer/runs/dry-run";
+import type { PlannedFile } from "@drover/producer/runs/foresee/dry-run";
 import { printable } from "../output.js";
 import { paint } from "./color.js";
 import type { Format } from "./format.js";

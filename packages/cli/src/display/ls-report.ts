@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { PlaceEntry } from "@drover/producer/look/list-place";
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
-import type { Bucket } from "@drover/shared/storage/s3/list-buckets";
+import type { Bucket } from "@drover/shared/storage/s3/listing/list-buckets";
 import { etagOfVersion } from "@drover/shared/storage/s3/source";
 import prettyBytes from "pretty-bytes";
 import { printable, reportError } from "../output.js";

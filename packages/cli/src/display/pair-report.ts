@@ -1,7 +1,7 @@
 import type { Carried } from "@drover/producer/pair/carry-steps";
 import type { LeftPath, PlannedStep } from "@drover/producer/pair/pair-plan";
 import type { PairEvents, PairNumbers, PairResult } from "@drover/producer/pair/sync-pair";
-import { SILENT } from "@drover/producer/runs/run-handle";
+import { SILENT } from "@drover/producer/runs/carry/run-handle";
 import { messageOf } from "@drover/shared/errors";
 import { isSuccess, type Outcome, successfulFiles } from "@drover/shared/outcome";
 import { decodeStep, type PairStep } from "@drover/shared/pair/step";

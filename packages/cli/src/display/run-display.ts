@@ -1,4 +1,4 @@
-import type { RunEvents } from "@drover/producer/runs/run-handle";
+import type { RunEvents } from "@drover/producer/runs/carry/run-handle";
 import type { TransferJob } from "@drover/shared/job";
 import type { BriefError, Outcome } from "@drover/shared/outcome";
 import { commandLog } from "../log/log.js";

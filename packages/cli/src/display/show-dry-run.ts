@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type DryRunResult, dryRun } from "@drover/producer/runs/dry-run";
-import type { PlannedRun } from "@drover/producer/runs/plan";
+import { type DryRunResult, dryRun } from "@drover/producer/runs/foresee/dry-run";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import { type EngineOptions, openEngine } from "@drover/shared/engine";
 import { EXIT } from "../exit.js";
 import { reportError, warn } from "../output.js";

@@ -1,5 +1,5 @@
 import type { Place } from "@drover/producer/prices/price-table";
-import type { Estimate } from "@drover/producer/runs/estimate";
+import type { Estimate } from "@drover/producer/runs/foresee/estimate";
 import type { RunSpec } from "@drover/shared/run";
 import { type RunBudget, showBytes, showCost } from "@drover/shared/run-budget";
 import { REQUEST_KINDS } from "@drover/shared/storage/requests";

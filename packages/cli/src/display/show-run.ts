@@ -1,4 +1,4 @@
-import type { RunHandle, RunResult } from "@drover/producer/runs/run-handle";
+import type { RunHandle, RunResult } from "@drover/producer/runs/carry/run-handle";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";

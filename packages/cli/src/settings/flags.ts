@@ -77,9 +77,26 @@ export const STATE: SettingName[] = ["state-dir", "redis"];
 export const RETENTION: SettingName[] = ["keep-runs"];
 /** Settings of what is kept of the files of a run. */
 export const OUTCOMES_KEPT: SettingName[] = ["keep-outcomes", "keep-outcomes-for"];
+/** Settings of commands that carry files in a run of their own. */
+export const RUN: SettingName[] = [
+  ...TRANSFER,
+  ...PRICES,
+  ...NETWORK,
+  ...S3,
+  ...S3_OBJECTS,
+  ...S3_KEYS,
+  ...RETENTION,
+  ...OUTCOMES_KEPT,
+  ...STATE,
+];
 /** Settings of how a program is told that its settings have changed. */
 export const RELOAD: SettingName[] = ["reload-url", "reload-command", "reload-channel", "reload-timeout"];
 export const WORKER: SettingName[] = ["concurrency", "drain-deadline", "health-port"];
+
+/** Names without those that a command does not have. */
+export function without(names: readonly SettingName[], left: readonly SettingName[]): SettingName[] {
+  return names.filter((name) => !left.includes(name));
+}
 
 /** Placeholders of the flags' values in the help. */
 const VALUES: Partial<Record<SettingName, string>> = {

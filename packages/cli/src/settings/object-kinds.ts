@@ -1,4 +1,4 @@
-import { LARGEST_PART_BYTES, SMALLEST_PART_BYTES } from "@drover/shared/storage/s3/limits";
+import { LARGEST_PART_BYTES, SMALLEST_PART_BYTES } from "@drover/shared/storage/s3/object/limits";
 import type { Kind } from "./kind.js";
 import { parseBinarySize } from "./units.js";
 

@@ -1,6 +1,6 @@
 import type { PairLimits } from "@drover/producer/pair/guards";
 import type { PairRequest } from "@drover/producer/pair/pair-session";
-import type { RunRequestInput } from "@drover/producer/runs/request";
+import type { RunRequestInput } from "@drover/producer/runs/plan/request";
 import { BACKUPS, DIRECTIONS, type PairTerms, STRATEGIES } from "@drover/shared/pair/decide";
 import { parseRoot } from "@drover/shared/storage/registry";
 import { withDestination } from "./destination.js";

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
-import type { RunRequestInput, S3Settings } from "@drover/producer/runs/request";
-import type { ServicesRequest } from "@drover/producer/runs/services";
+import type { RunRequestInput, S3Settings } from "@drover/producer/runs/plan/request";
+import type { ServicesRequest } from "@drover/producer/runs/plan/services";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { safeRelative } from "@drover/shared/paths";
 import { redactUrl } from "@drover/shared/redact";
 import { below, storageOf } from "@drover/shared/storage/registry";
-import type { S3ObjectOptions } from "@drover/shared/storage/s3/object-options";
+import type { S3ObjectOptions } from "@drover/shared/storage/s3/object/object-options";
 import { Netrc } from "./netrc.js";
 import { OptionError } from "./option-error.js";
 import { type Resolved, SETTINGS, type SettingName, type Settings } from "./settings.js";

@@ -1,3 +1,4 @@
+import { planRun } from "@drover/producer/runs/plan/plan";
 import type { TreeRequest } from "@drover/producer/sync-action/sync-tree";
 import { SettingsError } from "@drover/shared/errors";
 import { type PairFlags, pairRequestOf, pairRunRequestOf } from "./pair-request.js";
@@ -15,8 +16,10 @@ export function treeRequestOf(
   flags: PairFlags,
   resolved: Resolved,
 ): TreeRequest {
+  const run = pairRunRequestOf(local, remote, flags, resolved);
   return {
-    run: pairRunRequestOf(local, remote, flags, resolved),
+    local,
+    plan: () => planRun(run),
     pair: pairRequestOf(flags, resolved),
     dryRun: flags.dryRun ?? false,
   };

@@ -1,10 +1,10 @@
 import type { Asked } from "@drover/producer/expand/list-line";
 import { listTextOf } from "@drover/producer/expand/list-text";
 import { cancelRun } from "@drover/producer/runs/cancel";
-import { prepareDestination } from "@drover/producer/runs/destination";
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
-import { type RunResult, SILENT } from "@drover/producer/runs/run-handle";
-import { submit } from "@drover/producer/runs/submit";
+import { type RunResult, SILENT } from "@drover/producer/runs/carry/run-handle";
+import { submit } from "@drover/producer/runs/carry/submit";
+import { prepareDestination } from "@drover/producer/runs/plan/destination";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
 import { SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";

@@ -8,13 +8,13 @@ import {
   parseServer,
   storageOf,
 } from "@drover/shared/storage/registry";
-import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
+import { withCustomerKeys } from "@drover/shared/storage/s3/object/customer-key";
 import type { ListedRun, Services } from "@drover/shared/storage/storage";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { type Limits, limited, URL_LIMITS } from "../expand/limits.js";
-import type { S3Settings } from "../runs/request.js";
-import { refuseInTheOpen } from "../runs/s3-keys.js";
-import { planServices } from "../runs/services.js";
+import type { S3Settings } from "../runs/plan/request.js";
+import { refuseInTheOpen } from "../runs/plan/s3-keys.js";
+import { planServices } from "../runs/plan/services.js";
 
 /** How files are compared. `checksum`: by size and by a checksum that costs no transfer. */
 export type Comparing = "checksum" | "size" | "download";

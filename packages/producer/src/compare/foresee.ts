@@ -4,7 +4,7 @@ import { type Algorithm, type FileFacts, type Leave, whyLeft } from "@drover/sha
 import { Catalog } from "@drover/shared/protocol/catalog";
 import type { RunSpec } from "@drover/shared/run";
 import { destinationOf, sourceId, storageOf } from "@drover/shared/storage/registry";
-import { copiesByItself } from "@drover/shared/storage/s3/service";
+import { copiesByItself } from "@drover/shared/storage/s3/service/service";
 import type {
   Foreseen,
   ForeseenFile,

@@ -6,7 +6,7 @@ import { listing } from "../expand/expand.js";
 import { isWithin, type Limits } from "../expand/limits.js";
 import { wantedBy } from "../expand/wanted.js";
 import { matcherOf } from "../expand/wildcards.js";
-import type { Place } from "./places.js";
+import { asFile, type Place } from "./places.js";
 
 /** What is at a place: a file, a directory or prefix, or what could not be looked at. */
 export type PlaceEntry =
@@ -89,13 +89,14 @@ async function* listWith(
 }
 
 /** The place itself, which is a file or nothing. */
-async function fileAt({ location, spec }: Place, options: ListPlaceOptions): Promise<PlaceEntry> {
+async function fileAt(place: Place, options: ListPlaceOptions): Promise<PlaceEntry> {
   const { signal, warn, headers } = options;
-  const { storage, text } = location;
-  const name = nameOf({ location });
+  const { storage, text } = place.location;
+  const { spec, name: below } = asFile(place);
+  const name = below === "" ? nameOf(place) : below;
   const contents = await storage.openContents({ spec, signal, warn, headers });
   try {
-    const file = await contents.look("", text, signal);
+    const file = await contents.look(below, text, signal);
     if (file) return { is: "file", ...file, name };
     const error = new TransferError("not-found", `no such ${storage.noun}`, { permanent: true });
     return { is: "failed", name, location: text, error };

@@ -1,13 +1,13 @@
 import { SettingsError } from "@drover/shared/errors";
-import { parseLocation, parseServer } from "@drover/shared/storage/registry";
-import { withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
+import { isServer, parseLocation, parseServer } from "@drover/shared/storage/registry";
+import { withCustomerKeys } from "@drover/shared/storage/s3/object/customer-key";
 import type { ListedRun, Services } from "@drover/shared/storage/storage";
 import type { CheckTerms } from "../check/plan-check.js";
 import { checkPatterns } from "../expand/check-patterns.js";
 import { limited, URL_LIMITS } from "../expand/limits.js";
 import { type PlannedSource, parseSource } from "../expand/wildcards.js";
-import { refuseInTheOpen, SOURCE_KEY_FLAG } from "../runs/s3-keys.js";
-import { planServices } from "../runs/services.js";
+import { refuseInTheOpen, SOURCE_KEY_FLAG } from "../runs/plan/s3-keys.js";
+import { planServices } from "../runs/plan/services.js";
 
 /** A location that is looked at: a source, or a place of a server that files are written to. */
 export interface Place {
@@ -59,4 +59,11 @@ function parsePlace(text: string, { directory, wildcards, terms }: PlacesRequest
   return (
     parseServer(text, directory) ?? (wildcards ? parseSource(text, context) : parseLocation(text, context))
   );
+}
+
+/** How a place is reached that is to be a file: one of a server is below its directory, by that name. */
+export function asFile({ location, spec }: Place): { spec: ListedRun; name: string } {
+  const { storage, text } = location;
+  const file = isServer(storage) ? storage.destination?.asFile(text) : undefined;
+  return file ? { spec: { ...spec, root: file.root }, name: file.name } : { spec, name: "" };
 }

@@ -3,12 +3,12 @@ import { failpoint } from "@drover/shared/failpoint";
 import type { RunSpec } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
-import { S3Client } from "@drover/shared/storage/s3/client";
-import { credentialsOf } from "@drover/shared/storage/s3/credentials";
-import { parseS3 } from "@drover/shared/storage/s3/name";
-import { destinationService } from "@drover/shared/storage/s3/service";
+import { parseS3 } from "@drover/shared/storage/s3/object/name";
+import { S3Client } from "@drover/shared/storage/s3/service/client";
+import { credentialsOf } from "@drover/shared/storage/s3/service/credentials";
+import { destinationService } from "@drover/shared/storage/s3/service/service";
+import type { S3Spec } from "@drover/shared/storage/s3/service/spec";
 import { entryOf } from "@drover/shared/storage/s3/source";
-import type { S3Spec } from "@drover/shared/storage/s3/spec";
 
 const CONNECTIONS = 16;
 

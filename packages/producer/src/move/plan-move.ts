@@ -5,7 +5,7 @@ import { below, destinationOf, storageOf } from "@drover/shared/storage/registry
 import type { Storage } from "@drover/shared/storage/storage";
 import { listItems } from "../expand/list-items.js";
 import { type PlannedSource, parseKept } from "../expand/wildcards.js";
-import type { PlannedRun } from "../runs/plan.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 
 /**
  * Checks that the sources of a run may be removed once they are copied. Nothing is changed.

@@ -7,7 +7,7 @@ import { type Comparison, compare } from "../compare/compare.js";
 import type { Entry } from "../expand/entry.js";
 import { expand } from "../expand/expand.js";
 import { parseKept } from "../expand/wildcards.js";
-import type { PlannedRun } from "../runs/plan.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 import { pruneEmpty, removeLocal } from "./local-removal.js";
 import { ObjectRemoval } from "./object-removal.js";
 import { isSameFile } from "./plan-move.js";

@@ -11,7 +11,7 @@ import { isBelow } from "@drover/shared/paths";
 import type { RunSpec } from "@drover/shared/run";
 import { below, destinationOf, storageOf } from "@drover/shared/storage/registry";
 import type { Wanted } from "../expand/patterns.js";
-import type { PlannedRun } from "../runs/plan.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 import type { PairLimits } from "./guards.js";
 import { checkMarkers } from "./marker.js";
 import { type Hook, OwedHooks } from "./owed-hooks.js";

@@ -4,7 +4,7 @@ import type { PairTerms, Side } from "@drover/shared/pair/decide";
 import { type CarriedDecision, encodeStep } from "@drover/shared/pair/step";
 import type { PairConflict } from "@drover/shared/pair/store";
 import { Spool } from "../delete/spool.js";
-import type { PlannedRun } from "../runs/plan.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
 import { OTHER } from "./merge.js";
 import type { PlannedStep } from "./pair-plan.js";

@@ -1,7 +1,7 @@
 import type { Engine } from "@drover/shared/engine";
 import { encodeStep } from "@drover/shared/pair/step";
 import { Spool } from "../delete/spool.js";
-import type { PlannedRun } from "../runs/plan.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
 import type { PlannedStep } from "./pair-plan.js";
 import { openPairSession, type PairRequest } from "./pair-session.js";

@@ -1,8 +1,8 @@
 import type { Engine } from "@drover/shared/engine";
 import type { PairStore } from "@drover/shared/pair/store";
 import { wantedBy } from "../expand/wanted.js";
-import type { PlannedRun } from "../runs/plan.js";
-import type { RunEvents } from "../runs/run-handle.js";
+import type { RunEvents } from "../runs/carry/run-handle.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 import { type Carried, type CarryOptions, carrySteps } from "./carry-steps.js";
 import { checkPlan } from "./guards.js";
 import type { LeftPath, PairPlan, PlannedStep } from "./pair-plan.js";
@@ -87,7 +87,8 @@ export async function syncPair(
       const result = { pair: record.id, planned: numbers, dryRun };
       if (dryRun) return { ...result, run: undefined, counts: undefined, end: "done" };
       record.terms = request.terms;
-      record.s3Objects = planned.spec.s3Objects;
+      // A pull writes no object, and asks for nothing.
+      if (request.terms.direction !== "pull") record.s3Objects = planned.spec.s3Objects;
       await listConflicts(session, plan);
       return { ...result, ...(await carrySteps(engine, session, plan, options)) };
     } finally {

@@ -1,8 +1,8 @@
 import type { Engine } from "@drover/shared/engine";
 import type { RunState } from "@drover/shared/run";
-import { LocalRun } from "./local-run.js";
-import { SILENT } from "./run-handle.js";
-import type { StartWorkerPool } from "./worker-pool.js";
+import { LocalRun } from "./carry/local-run.js";
+import { SILENT } from "./carry/run-handle.js";
+import type { StartWorkerPool } from "./carry/worker-pool.js";
 
 /**
  * `over`: the run had ended before. `asked`: its process or fleet will stop it. `cancelled`: open files were

@@ -3,7 +3,6 @@ import type { AddressGuard } from "@drover/shared/storage/http/guard";
 import { wantedBy } from "../expand/wanted.js";
 import { OwedHooks } from "../pair/owed-hooks.js";
 import type { PairRequest } from "../pair/pair-session.js";
-import { planRun } from "../runs/plan.js";
 import type { Cache } from "./cache.js";
 import { adapterOf, SettingsCheck, type SettingsIssue } from "./check-settings.js";
 import { canReload, type ReloadTarget, reload } from "./reload.js";
@@ -50,7 +49,7 @@ export async function syncSettings(
   const { redis, keys } = context.engine;
   const result = new SettingsSyncResult(tree.dryRun);
   const check = new SettingsCheck(request.schemaDir);
-  const isSettings = wantedBy((await planRun(tree.run)).spec);
+  const isSettings = wantedBy((await tree.plan()).spec);
   const reloads = request.reloadConfig && canReload(request.reload);
   let invalid = new Map<string, SettingsIssue[]>();
   let owed: OwedHooks | undefined;

@@ -2,14 +2,14 @@ import type { Engine } from "@drover/shared/engine";
 import { isSuccess, type Outcome } from "@drover/shared/outcome";
 import type { PairRequest, PairReview } from "../pair/pair-session.js";
 import { type PairEvents, type PairResult, type SyncPairOptions, syncPair } from "../pair/sync-pair.js";
-import { planRun } from "../runs/plan.js";
-import type { RunRequestInput } from "../runs/request.js";
-import { SILENT } from "../runs/run-handle.js";
+import { SILENT } from "../runs/carry/run-handle.js";
+import type { PlannedRun } from "../runs/plan/plan.js";
 import { ManualResolutionRequired, type SyncConflict, type SyncResult } from "./results.js";
 import { conflictsOf } from "./review-plan.js";
 
 /** With what pairs are synced. */
-export interface SyncContext extends Pick<SyncPairOptions, "startPool" | "stateDir" | "keepRuns" | "signal"> {
+export interface SyncContext
+  extends Pick<SyncPairOptions, "startPool" | "stateDir" | "keepRuns" | "signal" | "submitted"> {
   engine: Engine;
   /** Told of everything besides. */
   events: PairEvents;
@@ -17,8 +17,10 @@ export interface SyncContext extends Pick<SyncPairOptions, "startPool" | "stateD
 
 /** A pair that is to be synced. */
 export interface TreeRequest {
-  /** With the local side as its destination and the other one as its only source. */
-  run: RunRequestInput;
+  /** The local side, as people call it. */
+  local: string;
+  /** Plans its run, with the local side as its destination and the other one as its only source. @throws SettingsError */
+  plan(): Promise<PlannedRun>;
   pair: PairRequest;
   dryRun: boolean;
 }
@@ -36,7 +38,7 @@ export const SILENT_PAIR: PairEvents = {
  * Syncs a pair and adds what became of it to a result.
  *
  * @param review looks at the plan before anything is changed.
- * @throws as syncPair and planRun.
+ * @throws as syncPair, and for what cannot be planned.
  */
 export async function syncTree(
   context: SyncContext,
@@ -45,7 +47,7 @@ export async function syncTree(
   review: (review: PairReview) => Promise<void> = async () => {},
 ): Promise<PairResult> {
   const { engine, events, ...options } = context;
-  const planned = await planRun(request.run);
+  const planned = await request.plan();
   const pair: PairRequest = {
     ...request.pair,
     async review(plan) {

@@ -7,7 +7,6 @@ import { wantedBy } from "../expand/wanted.js";
 import { PairGuardError } from "../pair/guards.js";
 import { OwedHooks } from "../pair/owed-hooks.js";
 import type { PairRequest } from "../pair/pair-session.js";
-import { planRun } from "../runs/plan.js";
 import type { Cache } from "./cache.js";
 import { namesIn } from "./directory-names.js";
 import { invalidateTemplates } from "./invalidate-templates.js";
@@ -45,7 +44,7 @@ export async function syncTemplates(
     } catch (error) {
       if (result.runs.length === 0 || !isStopped(error)) throw error;
       // Others were changed already: that is told, with why this one was not.
-      const why = `${tree.run.destination.root} was not synced: ${messageOf(error)}`;
+      const why = `${tree.local} was not synced: ${messageOf(error)}`;
       result.errors.push({ path: "", why });
       result.isSettled = false;
       context.events.warn(why);
@@ -119,8 +118,8 @@ async function ownersOf(
   const owners = new Map<string, number>();
   const pairs = await allPairs(engine.redis, engine.keys);
   const all = [];
-  for (const { run } of trees) {
-    const { spec } = await planRun(run);
+  for (const { plan } of trees) {
+    const { spec } = await plan();
     const remote = (spec.sources[0] as string).replace(/(?<=[^/])\/$/, "");
     const endpoint = storageOf(remote).name === "s3" ? (spec.s3?.endpoint ?? "") : "";
     const pair = pairs.find(

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { TransferError } from "@drover/shared/errors";
 import { baseName, isBelow, STAGING_NAME, safeRelative } from "@drover/shared/paths";
 import { walk } from "@drover/shared/storage/local/walk";
-import type { S3Browser } from "@drover/shared/storage/s3/browse";
+import type { S3Browser } from "@drover/shared/storage/s3/listing/browse";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import { problemSchema } from "../http/document.js";

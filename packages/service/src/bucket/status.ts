@@ -3,7 +3,7 @@ import { listRuns } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf } from "@drover/shared/errors";
 import { aliveWorkers } from "@drover/shared/protocol/worker-registry";
-import type { S3Browser } from "@drover/shared/storage/s3/browse";
+import type { S3Browser } from "@drover/shared/storage/s3/listing/browse";
 import { droverVersion } from "@drover/shared/version";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
 import { filesDone, filesFailed } from "@drover/producer/runs/run-files";
 import { type RunSummary, summaryOf } from "@drover/producer/runs/summary";
 import type { Engine } from "@drover/shared/engine";
@@ -7,7 +7,7 @@ import { TransferError } from "@drover/shared/errors";
 import { successfulFiles } from "@drover/shared/outcome";
 import { safeRelative } from "@drover/shared/paths";
 import type { Run } from "@drover/shared/run";
-import { parseS3, s3Text } from "@drover/shared/storage/s3/name";
+import { parseS3, s3Text } from "@drover/shared/storage/s3/object/name";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import type { ServiceContext } from "../context.js";

@@ -1,7 +1,7 @@
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
-import type { RunRequestInput } from "@drover/producer/runs/request";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
+import type { RunRequestInput } from "@drover/producer/runs/plan/request";
 import { SettingsError } from "@drover/shared/errors";
-import { s3Text } from "@drover/shared/storage/s3/name";
+import { s3Text } from "@drover/shared/storage/s3/object/name";
 import type { ServiceConfig } from "../config.js";
 import { isBelowAny } from "../runs/submission.js";
 import { nameOf, type RouteTarget } from "./route.js";

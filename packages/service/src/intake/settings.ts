@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { checkMirrorName } from "@drover/mirror/settings";
 import { errnoCode, SettingsError } from "@drover/shared/errors";
 import { destinationOf } from "@drover/shared/storage/registry";
-import { parseS3 } from "@drover/shared/storage/s3/name";
+import { parseS3 } from "@drover/shared/storage/s3/object/name";
 import { z } from "zod";
 import { isBelowAny } from "../runs/submission.js";
 import type { EventRoute, EventSettings } from "./route.js";

@@ -6,12 +6,12 @@ import {
   SQSClient,
   SQSServiceException,
 } from "@aws-sdk/client-sqs";
-import type { S3Settings } from "@drover/producer/runs/request";
-import { planS3Services } from "@drover/producer/runs/s3-services";
+import type { S3Settings } from "@drover/producer/runs/plan/request";
+import { planS3Services } from "@drover/producer/runs/plan/s3-services";
 import { messageOf, SettingsError, TransferError } from "@drover/shared/errors";
 import { HttpClient } from "@drover/shared/storage/http/client";
-import { credentialsOf } from "@drover/shared/storage/s3/credentials";
-import { type SdkRequest, sendSdkRequest } from "@drover/shared/storage/s3/sdk-requests";
+import { credentialsOf } from "@drover/shared/storage/s3/service/credentials";
+import { type SdkRequest, sendSdkRequest } from "@drover/shared/storage/s3/service/sdk-requests";
 
 /** Most that one request of SQS is about. */
 const MOST_PER_BATCH = 10;

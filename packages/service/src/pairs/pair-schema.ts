@@ -120,3 +120,33 @@ export function showConflict({
     listed_at: new Date(listedMs).toISOString(),
   };
 }
+
+const numbersSchema = z.object({
+  paths: z.int(),
+  push: z.int(),
+  pull: z.int(),
+  "delete-local": z.int(),
+  "delete-remote": z.int(),
+  conflicts: z.int(),
+  listed: z.int(),
+  left: z.int(),
+  unknown: z.int(),
+});
+/** What is known of a sync once it has begun. */
+export const begunSchema = z
+  .object({
+    pair: z.string().nullable(),
+    run: z.string().nullable(),
+    planned: numbersSchema.nullable(),
+    left: z.array(z.object({ path: z.string(), why: z.string() })),
+  })
+  .meta({ id: "PairSync" });
+
+export const newPairSchema = termsSchema
+  .extend({
+    local: z.string().min(1).max(4_096).meta({ description: "A directory below the server's roots." }),
+    remote: z.string().min(1).max(4_096).meta({
+      description: "`s3://bucket/prefix`, or a directory; below the server's roots.",
+    }),
+  })
+  .meta({ id: "PairRequest" });

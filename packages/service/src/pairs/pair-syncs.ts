@@ -3,8 +3,10 @@ import type { PairRequest } from "@drover/producer/pair/pair-session";
 import { resolveConflicts, type Take } from "@drover/producer/pair/resolve-conflicts";
 import { rollback } from "@drover/producer/pair/rollback";
 import { type PairEvents, type PairNumbers, syncPair } from "@drover/producer/pair/sync-pair";
-import type { PlannedRun } from "@drover/producer/runs/plan";
-import { SILENT } from "@drover/producer/runs/run-handle";
+import { SILENT } from "@drover/producer/runs/carry/run-handle";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
+import type { SyncResult } from "@drover/producer/sync-action/results";
+import type { SyncContext } from "@drover/producer/sync-action/sync-tree";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { redactText } from "@drover/shared/redact";
 import type { ServiceContext } from "../context.js";
@@ -31,11 +33,34 @@ export class PairSyncs {
 
   /** @throws PairGuardError, SettingsError, TransferError, ListingError before the first change. */
   sync(planned: PlannedRun, request: PairRequest, dryRun: boolean): Promise<BegunSync> {
+    const { events, known } = this.#watched(planned.spec.root);
+    return this.#begin(
+      (options) => syncPair(this.context.engine, planned, request, { ...options, events, dryRun }),
+      known,
+    );
+  }
+
+  /**
+   * Begins a sync for a program: of its templates, or its settings. What follows the run is done by this process, too.
+   *
+   * @throws as {@link sync}.
+   */
+  syncFor(local: string, work: (context: SyncContext) => Promise<SyncResult>): Promise<BegunSync> {
+    const { engine } = this.context;
+    const { events, known } = this.#watched(local);
+    return this.#begin(async (options) => {
+      const { runs } = await work({ ...options, engine, events });
+      return { run: runs[0] };
+    }, known);
+  }
+
+  /** Takes in what is told of a sync before its run begins. */
+  #watched(local: string): { events: PairEvents; known: () => Omit<BegunSync, "run"> } {
     let numbers: PairNumbers | undefined;
     const left: BegunSync["left"] = [];
     const events: PairEvents = {
       ...SILENT,
-      warn: (message) => this.context.log.warn({ pair: planned.spec.root }, redactText(message)),
+      warn: (message) => this.context.log.warn({ pair: local }, redactText(message)),
       planned: (found) => {
         numbers = found;
       },
@@ -45,10 +70,7 @@ export class PairSyncs {
       listed() {},
       wouldDo() {},
     };
-    return this.#begin(
-      (options) => syncPair(this.context.engine, planned, request, { ...options, events, dryRun }),
-      () => ({ planned: numbers, left }),
-    );
+    return { events, known: () => ({ planned: numbers, left }) };
   }
 
   /** @throws as {@link sync}. */
@@ -78,7 +100,7 @@ export class PairSyncs {
   }
 
   async #begin(
-    work: (options: CarryOptions & { signal: AbortSignal }) => Promise<Carried>,
+    work: (options: CarryOptions & { signal: AbortSignal }) => Promise<Pick<Carried, "run">>,
     known: () => Omit<BegunSync, "run">,
   ): Promise<BegunSync> {
     const { config, log, stopping } = this.context;

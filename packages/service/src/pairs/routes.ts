@@ -1,21 +1,17 @@
-import { dirname } from "node:path";
 import { findPairBy, pairOfRun } from "@drover/producer/pair/find-pair";
-import { PairGuardError } from "@drover/producer/pair/guards";
 import { TAKES } from "@drover/producer/pair/resolve-conflicts";
-import type { PlannedRun } from "@drover/producer/runs/plan";
-import { planS3Objects } from "@drover/producer/runs/s3-objects";
-import { messageOf, SettingsError, TransferError } from "@drover/shared/errors";
+import { SettingsError } from "@drover/shared/errors";
 import { allPairs, type PairRecord, PairStore } from "@drover/shared/pair/store";
-import { redactText } from "@drover/shared/redact";
-import { ListingError } from "@drover/shared/storage/listing-error";
 import { z } from "zod";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Reply, type Route, route } from "../http/route.js";
 import { runParam } from "../runs/run-param.js";
-import { isBelowAny, objectsOf, planSubmission } from "../runs/submission.js";
+import { pairOf, replyOf, told } from "./answers.js";
 import {
+  begunSchema,
   conflictSchema,
+  newPairSchema,
   pairSchema,
   requestOf,
   showConflict,
@@ -23,42 +19,12 @@ import {
   type TermsBody,
   termsSchema,
 } from "./pair-schema.js";
-import { type BegunSync, PairSyncs } from "./pair-syncs.js";
+import { PairSyncs } from "./pair-syncs.js";
+import { ownTerms, planPairRun } from "./plan-pair-run.js";
 
 const TAG = "Pairs";
-/** Another sync of the pair is waited for so long, in milliseconds. */
-const WAIT_MS = 5_000;
 
 const paramsSchema = z.object({ pair: z.string().min(4).max(64) });
-const numbersSchema = z.object({
-  paths: z.int(),
-  push: z.int(),
-  pull: z.int(),
-  "delete-local": z.int(),
-  "delete-remote": z.int(),
-  conflicts: z.int(),
-  listed: z.int(),
-  left: z.int(),
-  unknown: z.int(),
-});
-const begunSchema = z
-  .object({
-    pair: z.string().nullable(),
-    run: z.string().nullable(),
-    planned: numbersSchema.nullable(),
-    left: z.array(z.object({ path: z.string(), why: z.string() })),
-  })
-  .meta({ id: "PairSync" });
-
-const newPairSchema = termsSchema
-  .extend({
-    local: z.string().min(1).max(4_096).meta({ description: "A directory below the server's roots." }),
-    remote: z.string().min(1).max(4_096).meta({
-      description: "`s3://bucket/prefix`, or a directory; below the server's roots.",
-    }),
-  })
-  .meta({ id: "PairRequest" });
-
 const resolveSchema = z
   .strictObject({
     paths: z
@@ -83,62 +49,25 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
       throw error instanceof SettingsError ? new Problem(404, `there is no pair ${id}`) : error;
     }
   };
-  /** Plans the run of a sync, within the server's roots. */
-  const plan = async (
-    local: string,
-    remote: string,
-    body: TermsBody,
-    last?: PairRecord,
-  ): Promise<PlannedRun> => {
-    const source = /^s3:/i.test(remote) && !remote.endsWith("/") ? `${remote}/` : remote;
-    const { patterns, filters, label } = body;
-    const planned = await planSubmission(
-      {
-        sources: [source],
-        to: local,
-        ...(patterns === undefined ? {} : { patterns }),
-        ...(filters === undefined ? {} : { filters }),
-        ...(label === undefined ? {} : { label }),
-      },
-      config,
-    );
-    for (const each of [remote, body.backup_dir, body.remote_backup_dir])
-      if (each !== undefined && !isBelowAny(each.replace(/\/$/, ""), config.roots))
-        throw new Problem(
-          403,
-          `${each} is not below ${config.roots.join(" or ")}: the server's --root says what is`,
-        );
-    const isPull = (body.direction ?? last?.terms?.direction) === "pull"; // which writes no object
-    const s3Objects =
-      body.s3 === undefined ? last?.s3Objects : planS3Objects(objectsOf(body), isPull ? local : remote);
-    return { ...planned, spec: { ...planned.spec, ...(s3Objects ? { s3Objects } : {}) } };
-  };
-  /** Backups are beside the directories, where the workers that write to these may write too. */
-  const own = (local: string, remote: string, body: TermsBody) => ({
-    stateDir: config.stateDir,
-    waitMs: WAIT_MS,
-    backupDirs: {
-      local: body.backup_dir ?? backupBeside(local),
-      ...(body.remote_backup_dir === undefined
-        ? remote.startsWith("/") && { remote: backupBeside(remote) }
-        : { remote: body.remote_backup_dir }),
-    },
-  });
   const sync = async (local: string, remote: string, body: TermsBody, last?: PairRecord): Promise<Reply> => {
-    const planned = await plan(local, remote, body, last);
-    const request = requestOf(body, last?.terms, own(planned.spec.root, remote, body));
+    const planned = await planPairRun({ local, remote, body, last }, context);
+    const request = requestOf(
+      body,
+      last?.terms,
+      ownTerms({ local: planned.spec.root, remote, body }, config),
+    );
     const begun = await told(syncs.sync(planned, request, body.dry_run ?? false));
-    const other = planned.spec.sources[0]?.replace(/\/$/, "");
-    const pairs = await allPairs(engine.redis, engine.keys);
-    const pair = pairs.find((each) => each.local === planned.spec.root && each.remote === other);
-    return replyOf(begun, pair?.id);
+    return replyOf(begun, (await pairOf(engine, planned.spec))?.id);
   };
   const again = async (record: PairRecord) => {
-    const planned = await plan(record.local, record.remote, {}, record);
+    const planned = await planPairRun(
+      { local: record.local, remote: record.remote, body: {}, last: record },
+      context,
+    );
     const request = requestOf(
       { conflict: "manual", backup: "all" },
       record.terms,
-      own(record.local, record.remote, {}),
+      ownTerms({ local: record.local, remote: record.remote, body: {} }, config),
     );
     return { planned, request };
   };
@@ -262,28 +191,4 @@ export function pairRoutes(context: ServiceContext): { routes: Route[]; syncs: P
     }),
   ];
   return { routes, syncs };
-}
-
-function backupBeside(directory: string): string {
-  return `${dirname(directory)}/.drover-backups`;
-}
-
-function replyOf({ run, planned, left }: BegunSync, pair: string | undefined): Reply {
-  return {
-    status: 202,
-    body: { pair: pair ?? null, run: run ?? null, planned: planned ?? null, left },
-    ...(run === undefined ? {} : { headers: { Location: `/api/v1/runs/${run}` } }),
-  };
-}
-
-/** @throws Problem for what has stopped a sync before its first change. */
-async function told<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    const why = redactText(`${messageOf(error)}; nothing was changed`);
-    if (error instanceof PairGuardError) throw new Problem(409, why);
-    if (error instanceof ListingError || error instanceof TransferError) throw new Problem(502, why);
-    throw error;
-  }
 }

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { FleetRun } from "@drover/producer/runs/fleet-run";
-import type { PlannedRun } from "@drover/producer/runs/plan";
-import { type ResumeOptions, resumeRun } from "@drover/producer/runs/resume";
-import { SILENT } from "@drover/producer/runs/run-handle";
-import { submitDetached } from "@drover/producer/runs/submit";
+import { FleetRun } from "@drover/producer/runs/carry/fleet-run";
+import { type ResumeOptions, resumeRun } from "@drover/producer/runs/carry/resume";
+import { SILENT } from "@drover/producer/runs/carry/run-handle";
+import { submitDetached } from "@drover/producer/runs/carry/submit";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import type { Engine } from "@drover/shared/engine";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";

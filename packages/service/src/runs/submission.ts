@@ -1,11 +1,11 @@
 import { listItems } from "@drover/producer/expand/list-items";
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
-import type { RunRequest, RunRequestInput } from "@drover/producer/runs/request";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
+import type { RunRequest, RunRequestInput } from "@drover/producer/runs/plan/request";
 import { messageOf } from "@drover/shared/errors";
 import { isBelow, liesWithin, realAncestor } from "@drover/shared/paths";
 import { ListingError } from "@drover/shared/storage/listing-error";
 import { parseLocation } from "@drover/shared/storage/registry";
-import { s3ObjectOptionsSchema } from "@drover/shared/storage/s3/object-options";
+import { s3ObjectOptionsSchema } from "@drover/shared/storage/s3/object/object-options";
 import { z } from "zod";
 import type { ServiceConfig } from "../config.js";
 import { Problem } from "../http/problem.js";

@@ -1,10 +1,10 @@
 import { findExtraneous } from "@drover/producer/delete/remove-extraneous";
-import type { PlannedRun } from "@drover/producer/runs/plan";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import type { Engine } from "@drover/shared/engine";
 import type { RunCounts } from "@drover/shared/outcome";
 import { Catalog } from "@drover/shared/protocol/catalog";
 import { destinationOf, sourceId } from "@drover/shared/storage/registry";
-import { s3Text } from "@drover/shared/storage/s3/name";
+import { s3Text } from "@drover/shared/storage/s3/object/name";
 import { type EventRoute, parentOf } from "../intake/route.js";
 
 /** Names that are looked up in one call. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { PlannedRun } from "@drover/producer/runs/plan";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import { type RunSummary, summaryOf } from "@drover/producer/runs/summary";
 import { planCopy } from "../bucket/sync.js";
 import type { ServiceConfig } from "../config.js";

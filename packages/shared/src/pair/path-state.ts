@@ -1,5 +1,5 @@
 import { TransferError } from "../errors.js";
-import { hasPartsOf } from "../storage/s3/parts-etag.js";
+import { hasPartsOf } from "../storage/s3/object/parts-etag.js";
 import type { Ancestor } from "./ancestor.js";
 import type { Decision, PairTerms, PathState, Side, SideState } from "./decide.js";
 import type { DigestKind, FileLook, Look, PairSides } from "./side.js";

@@ -3,12 +3,12 @@ import { TransferError } from "../errors.js";
 import { safeKey } from "../paths.js";
 import { HttpClient } from "../storage/http/client.js";
 import { type ObjectHead, S3Bucket } from "../storage/s3/bucket.js";
-import { S3Client } from "../storage/s3/client.js";
-import { credentialsOf } from "../storage/s3/credentials.js";
-import { S3Lister } from "../storage/s3/lister.js";
-import { etagMd5, readMetadata } from "../storage/s3/metadata.js";
-import { parseS3 } from "../storage/s3/name.js";
-import { objectHeadersOf, type S3ObjectOptions } from "../storage/s3/object-options.js";
+import { S3Lister } from "../storage/s3/listing/lister.js";
+import { etagMd5, readMetadata } from "../storage/s3/object/metadata.js";
+import { parseS3 } from "../storage/s3/object/name.js";
+import { objectHeadersOf, type S3ObjectOptions } from "../storage/s3/object/object-options.js";
+import { S3Client } from "../storage/s3/service/client.js";
+import { credentialsOf } from "../storage/s3/service/credentials.js";
 import { entryOf, etagOfVersion, S3Source } from "../storage/s3/source.js";
 import { S3Tree } from "../storage/s3/tree.js";
 import type { Opened } from "../storage/source.js";
@@ -69,11 +69,7 @@ export class S3Side implements PairSide {
     this.#http = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
     this.#client = new S3Client(this.#http, s3, credentialsOf(s3));
     this.#tree = new S3Tree(root, s3);
-    this.#bucket = new S3Bucket(
-      this.#client,
-      this.#tree.bucket,
-      objectHeadersOf(options.spec.s3Objects).place,
-    );
+    this.#bucket = new S3Bucket(this.#client, this.#tree.bucket, markerHeadersOf(options.spec.s3Objects));
     this.root = this.#tree.root.replace(/\/$/, ""); // that of a whole bucket ends in it
   }
 
@@ -265,4 +261,13 @@ export function s3Stamp(sizeBytes: number, etag: string): string {
 /** The ETag in a stamp, with its quotes. */
 export function etagOfStamp(stamp: string): string {
   return stamp.slice(stamp.indexOf(":") + 1);
+}
+
+/** Markers are read at every sync: they never go to an archive. */
+function markerHeadersOf({
+  sse,
+  sseKmsKeyId,
+  acl,
+}: S3ObjectOptions = {}): Record<string, string> | undefined {
+  return objectHeadersOf({ sse, sseKmsKeyId, acl }).place;
 }

@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { bucketOf, CATALOG_BUCKETS, type Keys } from "../protocol/keys.js";
 import { Batcher } from "../redis/batcher.js";
 import { pipelined, resent } from "../redis/script.js";
-import type { S3ObjectOptions } from "../storage/s3/object-options.js";
+import type { S3ObjectOptions } from "../storage/s3/object/object-options.js";
 import { type Ancestor, decodeAncestor, encodeAncestor } from "./ancestor.js";
 import type { ConflictReason, PairTerms, Side } from "./decide.js";
 import type { FileLook } from "./side.js";

@@ -87,10 +87,14 @@ export function parseRoot(text: string, directory: string): string {
   return destinationOf(text).parseRoot(text, directory);
 }
 
+/** Whether a storage is that of servers that files are written to: they are no sources of a run. */
+export function isServer({ destination, schemes }: Storage): boolean {
+  return destination !== undefined && schemes.some((scheme) => scheme.includes("+"));
+}
+
 /** A place of a server that files are written to: it is no source of a run, but can be looked at. Undefined for other locations. */
 export function parseServer(text: string, directory: string): Location | undefined {
-  const { destination, schemes } = storageOf(text);
-  if (!destination || !schemes.some((scheme) => scheme.includes("+"))) return undefined;
+  if (!isServer(storageOf(text))) return undefined;
   const root = parseRoot(text, directory);
   return { storage: storageOf(root), text: root };
 }

@@ -130,5 +130,14 @@ export function decodeResumeRecord(note: string): ResumeRecord | undefined {
       ? {}
       : { upload: { id: uploadId, metadata, ...(object ? { object } : {}) } }),
   };
-  return boot === BOOT && BOOT !== "0" ? record : { ...record, contiguousBytes: 0, spans: [] };
+  return boot === BOOT && BOOT !== "0" ? closeGaps(record) : { ...record, contiguousBytes: 0, spans: [] };
+}
+
+/** Takes spans that are not behind a gap any more for what they are: the record may have been saved before anybody noted that. */
+function closeGaps(record: ResumeRecord): ResumeRecord {
+  const { spans } = record;
+  while (spans[0] && spans[0].startByte <= record.contiguousBytes)
+    record.contiguousBytes = Math.max(record.contiguousBytes, (spans.shift() as (typeof spans)[0]).endByte);
+  record.receivedBytes = record.contiguousBytes;
+  return record;
 }

@@ -3,7 +3,7 @@ import { failpoint } from "@drover/shared/failpoint";
 import { accessHash } from "@drover/shared/permissions";
 import { NO_ENTRY } from "@drover/shared/protocol/admission";
 import { type CatalogEntry, decodeCatalog } from "@drover/shared/protocol/catalog-entry";
-import { NoSuchObjectError } from "@drover/shared/storage/s3/errors";
+import { NoSuchObjectError } from "@drover/shared/storage/s3/service/errors";
 import type { Body, Opened, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { Attempt } from "../attempt/attempt.js";
 import { dropBytes, encodeResumeRecord } from "../attempt/resume-record.js";

@@ -8,7 +8,7 @@ import type { Keys } from "@drover/shared/protocol/keys";
 import type { RedisAddress } from "@drover/shared/redis/address";
 import { isRedisAway } from "@drover/shared/redis/errors";
 import type { Run } from "@drover/shared/run";
-import type { CustomerKeyTexts } from "@drover/shared/storage/s3/customer-key";
+import type { CustomerKeyTexts } from "@drover/shared/storage/s3/object/customer-key";
 import type { Redis } from "ioredis";
 import { UPLOAD_BYTES } from "../bytes/buffer-pool.js";
 import { type RunWork, RunWorker } from "./run-worker.js";

@@ -10,7 +10,7 @@ import { type RunSpec, rootsWritten, suffixBeside } from "@drover/shared/run";
 import { HttpClient } from "@drover/shared/storage/http/client";
 import { AddressGuard } from "@drover/shared/storage/http/guard";
 import { destinationOf, openTree, storageOf } from "@drover/shared/storage/registry";
-import { type CustomerKeyTexts, withCustomerKeys } from "@drover/shared/storage/s3/customer-key";
+import { type CustomerKeyTexts, withCustomerKeys } from "@drover/shared/storage/s3/object/customer-key";
 import type { Source } from "@drover/shared/storage/source";
 import type { Sources, SourcesOptions, Storage } from "@drover/shared/storage/storage";
 import type { Tree } from "@drover/shared/storage/tree";

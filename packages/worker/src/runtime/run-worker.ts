@@ -7,7 +7,7 @@ import type { HostBreakers } from "@drover/shared/protocol/host-breakers";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { RunSpec } from "@drover/shared/run";
 import { hostOf } from "@drover/shared/storage/registry";
-import type { CustomerKeyTexts } from "@drover/shared/storage/s3/customer-key";
+import type { CustomerKeyTexts } from "@drover/shared/storage/s3/object/customer-key";
 import type { Redis } from "ioredis";
 import type { RunContext } from "../attempt/context.js";
 import { Leases } from "../attempt/leases.js";

@@ -1,5 +1,5 @@
 import { startLeader } from "@drover/producer/dispatch/leader";
-import { planServices } from "@drover/producer/runs/services";
+import { planServices } from "@drover/producer/runs/plan/services";
 import { atBoundedRate } from "@drover/shared/bounded-rate";
 import type { Engine } from "@drover/shared/engine";
 import type { MetricsExporter } from "@drover/shared/metrics/exporter";

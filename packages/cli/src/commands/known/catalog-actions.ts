@@ -3,7 +3,7 @@ import { type Change, diff, type State } from "@drover/producer/catalog/diff";
 import { type ExportFormat, exportTree, FORMATS, toStandardOutput } from "@drover/producer/catalog/export";
 import { importTree } from "@drover/producer/catalog/import";
 import { toText } from "@drover/producer/catalog/rows";
-import { planServices } from "@drover/producer/runs/services";
+import { planServices } from "@drover/producer/runs/plan/services";
 import { messageOf, SettingsError } from "@drover/shared/errors";
 import { Catalog, type CatalogTree } from "@drover/shared/protocol/catalog";
 import { destinationOf, parseRoot, storageOf } from "@drover/shared/storage/registry";

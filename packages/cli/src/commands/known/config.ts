@@ -1,36 +1,12 @@
 import type { Command } from "commander";
 import { groupOptions } from "../../display/help.js";
-import {
-  addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  PRICES,
-  RETENTION,
-  S3,
-  S3_KEYS,
-  S3_OBJECTS,
-  STATE,
-  settingsOf,
-  TRANSFER,
-  WORKER,
-} from "../../settings/flags.js";
+import { addSettings, RUN, settingsOf, WORKER } from "../../settings/flags.js";
 import { type Resolved, showSettings } from "../../settings/settings.js";
 import type { Exit } from "../options.js";
 
 export function addConfig(program: Command, exit: Exit): void {
   const command = program.command("config").description("print the settings and where they come from");
-  addSettings(command, [
-    ...TRANSFER,
-    ...PRICES,
-    ...NETWORK,
-    ...S3,
-    ...S3_OBJECTS,
-    ...S3_KEYS,
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...WORKER,
-    ...STATE,
-  ])
+  addSettings(command, [...RUN, ...WORKER])
     .option("--json", "as JSON")
     .action(async (flags: { json?: boolean }, command: Command) => {
       exit(config(await settingsOf(command), flags));

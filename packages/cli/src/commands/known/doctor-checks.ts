@@ -226,7 +226,7 @@ export async function s3Credentials(settings: S3Settings, online: boolean): Prom
     if (place !== undefined) return ok(check, `in ${place}`);
     return warning(check, "none found; only s3:// needs some", "--online asks the machine for its role");
   }
-  const { credentialsOf } = await import("@drover/shared/storage/s3/credentials");
+  const { credentialsOf } = await import("@drover/shared/storage/s3/service/credentials");
   const spec = {
     endpoint: settings["s3-endpoint"] ?? "https://s3.amazonaws.com",
     region: settings["s3-region"] ?? "us-east-1",

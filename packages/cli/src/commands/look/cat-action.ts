@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { listPlace } from "@drover/producer/look/list-place";
-import { type Place, planPlaces } from "@drover/producer/look/places";
+import { asFile, type Place, planPlaces } from "@drover/producer/look/places";
 import { messageOf, TransferError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import type { Contents } from "@drover/shared/storage/contents";
@@ -76,7 +76,7 @@ function parseRange(text: string): ByteRange {
 /** @returns whether all of it was written as its source has it. */
 async function catPlace(place: Place, reading: Reading): Promise<boolean> {
   const { storage, text, wildcards } = place.location;
-  const opened = openedAt(place);
+  const opened = asFile(place);
   const { signal } = reading.stop;
   const contents = await storage.openContents({
     ...{ spec: opened.spec, signal, warn, headers: reading.terms.headers },
@@ -113,15 +113,6 @@ async function catChosen(place: Place, contents: Contents, reading: Reading): Pr
   }
   if (isEmpty) warn(`nothing matched: ${shown}`);
   return isWhole;
-}
-
-/** How a place is reached: a file of a server is one below its directory. */
-function openedAt({ location, spec }: Place): { spec: Place["spec"]; name: string } {
-  const { storage, text } = location;
-  const file = storage.schemes.some((scheme) => scheme.includes("+"))
-    ? storage.destination?.asFile(text)
-    : undefined;
-  return file ? { spec: { ...spec, root: file.root }, name: file.name } : { spec, name: "" };
 }
 
 function refuseTree({ treeNoun }: Storage, text: string): boolean {

@@ -1,6 +1,6 @@
 import { listPlace } from "@drover/producer/look/list-place";
 import { type Place, planPlaces } from "@drover/producer/look/places";
-import { planServices } from "@drover/producer/runs/services";
+import { planServices } from "@drover/producer/runs/plan/services";
 import { TransferError, UnavailableError } from "@drover/shared/errors";
 import { redactUrl } from "@drover/shared/redact";
 import { ListingError } from "@drover/shared/storage/listing-error";
@@ -46,7 +46,7 @@ export async function ls(given: string[], flags: LsFlags, resolved: Resolved): P
   try {
     if (isBuckets) {
       const { s3 } = await planServices({ s3: terms.s3 }, { read: ["s3://any"] });
-      const { listBuckets } = await import("@drover/shared/storage/s3/list-buckets");
+      const { listBuckets } = await import("@drover/shared/storage/s3/listing/list-buckets");
       if (!s3) throw new UnavailableError("there are no S3 settings");
       await attempt("s3://", report, async () => {
         for await (const bucket of listBuckets(s3, terms.timeoutMs, signal)) await report.bucket(bucket);

@@ -3,20 +3,22 @@ import { addExamples } from "../../display/help.js";
 import { loadDotEnv } from "../../settings/dot-env.js";
 import {
   addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  RETENTION,
+  PRICES,
+  RUN,
   S3,
+  S3_KEYS,
+  S3_OBJECTS,
   STATE,
   settingsOf,
   startLogAlone,
   TRANSFER,
+  without,
 } from "../../settings/flags.js";
 import type { Resolved } from "../../settings/settings.js";
 import type { Exit } from "../options.js";
 import type { DeadLetterFlags, MirrorFlags } from "./mirror-actions.js";
 
-const CARRIES = [...TRANSFER, ...NETWORK, ...S3, ...RETENTION, ...OUTCOMES_KEPT, ...STATE];
+const CARRIES = without(RUN, [...PRICES, ...S3_OBJECTS, ...S3_KEYS]);
 const LOOKS = [...TRANSFER, ...S3, ...STATE];
 
 /** `drover mirror …`: keeps a destination as a prefix of a bucket is. */

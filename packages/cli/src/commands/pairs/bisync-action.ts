@@ -1,6 +1,6 @@
 import { rollback } from "@drover/producer/pair/rollback";
 import { syncPair } from "@drover/producer/pair/sync-pair";
-import { planRun } from "@drover/producer/runs/plan";
+import { planRun } from "@drover/producer/runs/plan/plan";
 import { openEngine } from "@drover/shared/engine";
 import { successfulFiles } from "@drover/shared/outcome";
 import { startLocalPool } from "@drover/worker/runtime/local-worker-pool";

@@ -1,20 +1,10 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../../display/help.js";
-import {
-  addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  RETENTION,
-  S3,
-  S3_OBJECTS,
-  STATE,
-  settingsOf,
-  TRANSFER,
-} from "../../settings/flags.js";
+import { addSettings, settingsOf } from "../../settings/flags.js";
 import type { PairFlags } from "../../settings/pair-request.js";
 import { addDisplayOptions, type Exit } from "../options.js";
 import { addFilterOptions } from "../transfer/run-options.js";
-import { addPairOptions, NOT_OF_PAIRS } from "./pair-options.js";
+import { addPairOptions, PAIR_SETTINGS } from "./pair-options.js";
 
 /** `drover bisync DIR REMOTE` */
 export function addBisync(program: Command, exit: Exit): void {
@@ -32,20 +22,13 @@ export function addBisync(program: Command, exit: Exit): void {
     );
   const filters = addFilterOptions(command);
   addDisplayOptions(command);
-  const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
-  addSettings(command, [
-    ...transfer,
-    ...NETWORK,
-    ...S3,
-    ...S3_OBJECTS,
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...STATE,
-  ]).action(async (local: string, remote: string, flags: PairFlags, command: Command) => {
-    const resolved = await settingsOf(command);
-    const { bisync } = await import("./bisync-action.js");
-    exit(await bisync(local, remote, { ...flags, filters }, resolved));
-  });
+  addSettings(command, PAIR_SETTINGS).action(
+    async (local: string, remote: string, flags: PairFlags, command: Command) => {
+      const resolved = await settingsOf(command);
+      const { bisync } = await import("./bisync-action.js");
+      exit(await bisync(local, remote, { ...flags, filters }, resolved));
+    },
+  );
   groupOptions(command);
   addExamples(command, [
     ["what would be done", "drover bisync ./docs s3://team/docs --dry-run"],

@@ -1,8 +1,17 @@
 import { BACKUPS, DIRECTIONS, STRATEGIES } from "@drover/shared/pair/decide";
 import type { Command } from "commander";
+import { PRICES, RUN, S3_KEYS, without } from "../../settings/flags.js";
+import type { SettingName } from "../../settings/settings.js";
 
-/** What the arguments say instead, and what a pair does its own way. */
-export const NOT_OF_PAIRS = ["artifact-root", "script-name", "layout", "check-destination", "resume"];
+/** What the arguments say instead, what a pair does its own way, and keys, which it does not take. */
+const NOT_OF_PAIRS: SettingName[] = [
+  ...(["artifact-root", "script-name", "layout", "check-destination", "resume"] as const),
+  ...PRICES,
+  ...S3_KEYS,
+];
+
+/** Settings of syncs of pairs. */
+export const PAIR_SETTINGS = without(RUN, NOT_OF_PAIRS);
 
 /** Adds the options of how the two sides of a pair are made the same. */
 export function addPairOptions(command: Command): void {

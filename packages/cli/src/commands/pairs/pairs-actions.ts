@@ -3,7 +3,7 @@ import { PairGuardError } from "@drover/producer/pair/guards";
 import type { PairRequest } from "@drover/producer/pair/pair-session";
 import { resolveConflicts, TAKES } from "@drover/producer/pair/resolve-conflicts";
 import { rollback } from "@drover/producer/pair/rollback";
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
 import { type Engine, openEngine } from "@drover/shared/engine";
 import { TransferError } from "@drover/shared/errors";
 import type { Side } from "@drover/shared/pair/decide";

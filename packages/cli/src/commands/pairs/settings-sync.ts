@@ -1,20 +1,9 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions, HELP } from "../../display/help.js";
-import {
-  addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  RELOAD,
-  RETENTION,
-  S3,
-  S3_OBJECTS,
-  STATE,
-  settingsOf,
-  TRANSFER,
-} from "../../settings/flags.js";
+import { addSettings, RELOAD, settingsOf } from "../../settings/flags.js";
 import { ALLOW_ADDRESS_HELP, addDisplayOptions, collect, type Exit, type OutputFlags } from "../options.js";
 import { addFilterOptions } from "../transfer/run-options.js";
-import { addPairOptions, NOT_OF_PAIRS } from "./pair-options.js";
+import { addPairOptions, PAIR_SETTINGS } from "./pair-options.js";
 import type { SettingsFlags } from "./settings-sync-action.js";
 
 /** `drover settings [DIR]` and `drover settings check [DIR]` */
@@ -38,18 +27,7 @@ export function addSettingsSync(program: Command, exit: Exit): void {
   addPairOptions(command);
   const filters = addFilterOptions(command, "*.yml *.yaml");
   addDisplayOptions(command, "the result as a JSON object on standard output");
-  const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
-  const names = [
-    ...RELOAD,
-    ...transfer,
-    ...NETWORK,
-    ...S3,
-    ...S3_OBJECTS,
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...STATE,
-  ];
-  addSettings(command, ["schema-dir", "cache", ...names]).action(
+  addSettings(command, ["schema-dir", "cache", ...RELOAD, ...PAIR_SETTINGS]).action(
     async (directory: string | undefined, flags: SettingsFlags, command: Command) => {
       const resolved = await settingsOf(command);
       const { settings } = await import("./settings-sync-action.js");

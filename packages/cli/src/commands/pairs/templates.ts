@@ -1,19 +1,9 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../../display/help.js";
-import {
-  addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  RETENTION,
-  S3,
-  S3_OBJECTS,
-  STATE,
-  settingsOf,
-  TRANSFER,
-} from "../../settings/flags.js";
+import { addSettings, settingsOf } from "../../settings/flags.js";
 import { addDisplayOptions, type Exit } from "../options.js";
 import { addFilterOptions } from "../transfer/run-options.js";
-import { addPairOptions, NOT_OF_PAIRS } from "./pair-options.js";
+import { addPairOptions, PAIR_SETTINGS } from "./pair-options.js";
 import type { TemplatesFlags } from "./templates-action.js";
 
 /** `drover templates [DIR…]` */
@@ -29,21 +19,13 @@ export function addTemplates(program: Command, exit: Exit): void {
   addPairOptions(command);
   const filters = addFilterOptions(command, "*.html *.jinja2 *.j2");
   addDisplayOptions(command, "the result as a JSON object on standard output");
-  const transfer = TRANSFER.filter((name) => !NOT_OF_PAIRS.includes(name));
-  addSettings(command, [
-    "cache",
-    ...transfer,
-    ...NETWORK,
-    ...S3,
-    ...S3_OBJECTS,
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...STATE,
-  ]).action(async (directories: string[], flags: TemplatesFlags, command: Command) => {
-    const resolved = await settingsOf(command);
-    const { templates } = await import("./templates-action.js");
-    exit(await templates(directories, { ...flags, filters }, resolved));
-  });
+  addSettings(command, ["cache", ...PAIR_SETTINGS]).action(
+    async (directories: string[], flags: TemplatesFlags, command: Command) => {
+      const resolved = await settingsOf(command);
+      const { templates } = await import("./templates-action.js");
+      exit(await templates(directories, { ...flags, filters }, resolved));
+    },
+  );
   groupOptions(command);
   addExamples(command, [
     ["what would be done", "drover templates ./templates --dry-run"],

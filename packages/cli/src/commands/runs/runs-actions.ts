@@ -189,7 +189,7 @@ function daysOf(text: string | undefined): number {
 export async function gc(days: string | undefined, settings: Settings): Promise<number> {
   const age = daysOf(days);
   const retention = await import("@drover/shared/protocol/run-retention");
-  const { dropKept } = await import("@drover/producer/runs/piped-list");
+  const { dropKept } = await import("@drover/producer/runs/carry/piped-list");
   return await withEngine(settings, async (engine) => {
     const keepRuns = settings["keep-runs"];
     const all = { keepRuns, most: Number.MAX_SAFE_INTEGER, thorough: true };
@@ -218,7 +218,7 @@ export async function resume(
   flags: RetryFlags,
 ): Promise<number> {
   const { format, statsMs } = displayOf(flags);
-  const { resumeRun } = await import("@drover/producer/runs/resume");
+  const { resumeRun } = await import("@drover/producer/runs/carry/resume");
   const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
   const { isLive, showRun } = await import("../../display/show-run.js");
   return await withEngine(resolved.values, async (engine) => {
@@ -244,7 +244,7 @@ export async function resume(
 /** `drover wait RUN`: follows a run of the fleet. */
 export async function wait(given: string, resolved: Resolved, flags: DisplayFlags): Promise<number> {
   const { format, statsMs } = displayOf(flags);
-  const { followRun } = await import("@drover/producer/runs/resume");
+  const { followRun } = await import("@drover/producer/runs/carry/resume");
   const { showRun } = await import("../../display/show-run.js");
   return await withEngine(resolved.values, async (engine) => {
     const id = await engine.ledger.find(given);

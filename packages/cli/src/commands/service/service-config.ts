@@ -1,11 +1,13 @@
 import { mkdirSync } from "node:fs";
 import { readPriceTable } from "@drover/producer/prices/read-price-table";
+import { checkReload } from "@drover/producer/sync-action/reload";
 import type { ServiceConfig } from "@drover/service/config";
 import { eventSettingsOf } from "@drover/service/intake/settings";
 import { windowText } from "@drover/service/schedule/window";
 import { redactUrl } from "@drover/shared/redact";
 import { destinationOf } from "@drover/shared/storage/registry";
 import { mirrorConfigsOf } from "../../settings/mirror-settings.js";
+import { reloadOf } from "../../settings/reload-target.js";
 import { servicesRequestOf } from "../../settings/run-request.js";
 import type { ServiceSettings } from "../../settings/service-settings.js";
 import { type Resolved, showSettings } from "../../settings/settings.js";
@@ -44,12 +46,22 @@ export function serviceConfigOf(
     webhookRetryMs: settings.webhookRetryMs,
     events,
     mirrors: mirrorConfigsOf(resolved).map(({ name }) => name),
+    program: programOf(resolved),
     prices: values.prices === undefined ? undefined : readPriceTable(values.prices),
     stateDir: values["state-dir"] as string,
     keepRuns: values["keep-runs"],
     keepOutcomes: { most: values["keep-outcomes"], ms: values["keep-outcomes-for"] * 1000 },
     shown: shownOf(settings, resolved),
   };
+}
+
+/** @throws SettingsError, OptionError for a way to tell the program that cannot work. */
+function programOf({ values }: Resolved): ServiceConfig["program"] {
+  const { cache } = values;
+  const reload = reloadOf(values);
+  checkReload(reload, cache !== undefined);
+  const reloadTimeoutMs = values["reload-timeout"] * 1000;
+  return { cache, schemaDir: values["schema-dir"], reload, reloadTimeoutMs };
 }
 
 /** The roots that requests may name: existing directories, and prefixes of S3. The download directory is made. */

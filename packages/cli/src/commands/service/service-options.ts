@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { groupOptions } from "../../display/help.js";
 import { addSettings, OUTCOMES_KEPT, RETENTION, STATE } from "../../settings/flags.js";
+import type { SettingName } from "../../settings/settings.js";
 import { ALLOW_ADDRESS_HELP, collect } from "../options.js";
 
 /** Adds where `drover serve` and `drover dashboard` listen, and what requests may reach. */
@@ -41,9 +42,14 @@ export function addDashboardOptions(command: Command): Command {
     );
 }
 
-/** Adds the settings that `drover serve` and `drover events` share. To be called behind the command's own options. */
-export function addServiceSettings(command: Command): void {
+/**
+ * Adds the settings that `drover serve` and `drover events` share. To be called behind the command's own options.
+ *
+ * @param more settings of the command.
+ */
+export function addServiceSettings(command: Command, more: SettingName[] = []): void {
   addSettings(command, [
+    ...more,
     ...(["concurrency", "drain-deadline", "retries", "timeout", "max-file-size"] as const),
     ...(["s3-bucket", "s3-endpoint", "s3-region", "s3-path-style", "s3-anonymous", "s3-profile"] as const),
     ...(["ca-file", "client-cert", "client-key", "prices"] as const),

@@ -1,4 +1,4 @@
-import { planServices } from "@drover/producer/runs/services";
+import { planServices } from "@drover/producer/runs/plan/services";
 import type { Engine } from "@drover/shared/engine";
 import type { AvailabilityEvents } from "@drover/shared/redis/availability";
 import type { RunningWorker } from "@drover/worker/runtime/start-worker";

@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { type PlannedRun, planRun } from "@drover/producer/runs/plan";
-import { SILENT } from "@drover/producer/runs/run-handle";
-import { submit } from "@drover/producer/runs/submit";
+import { SILENT } from "@drover/producer/runs/carry/run-handle";
+import { submit } from "@drover/producer/runs/carry/submit";
+import { type PlannedRun, planRun } from "@drover/producer/runs/plan/plan";
 import { type Engine, openEngine } from "@drover/shared/engine";
 import { messageOf, SettingsError, TransferError, UnavailableError } from "@drover/shared/errors";
 import { shortHash } from "@drover/shared/ids";

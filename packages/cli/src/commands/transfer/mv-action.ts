@@ -1,7 +1,7 @@
 import { putBackTaken } from "@drover/producer/move/local-removal";
 import { planMove } from "@drover/producer/move/plan-move";
 import { removeSources } from "@drover/producer/move/remove-sources";
-import type { PlannedRun } from "@drover/producer/runs/plan";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import type { Engine } from "@drover/shared/engine";
 import { formatOf } from "../../display/format.js";
 import { EXIT } from "../../exit.js";

@@ -1,24 +1,14 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../../display/help.js";
 import { withDestination } from "../../settings/destination.js";
-import {
-  addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  RETENTION,
-  S3,
-  S3_KEYS,
-  S3_OBJECTS,
-  STATE,
-  settingsOf,
-  TRANSFER,
-} from "../../settings/flags.js";
+import { addSettings, RUN, settingsOf, without } from "../../settings/flags.js";
 import { OptionError } from "../../settings/option-error.js";
+import type { SettingName } from "../../settings/settings.js";
 import type { Exit } from "../options.js";
 import { addRunOptions, type RunFlags } from "./run-options.js";
 
 /** What the last argument says instead, and what a removal of the sources needs as it is. */
-const FIXED = ["artifact-root", "script-name", "durability", "check-destination"];
+const FIXED: SettingName[] = ["artifact-root", "script-name", "durability", "check-destination"];
 
 /** `drover mv SOURCE… DEST` */
 export function addMv(program: Command, exit: Exit): void {
@@ -31,23 +21,16 @@ export function addMv(program: Command, exit: Exit): void {
       "s3://bucket/key, prefix or wildcards, files, directories; the last one is where they go",
     );
   const filters = addRunOptions(command);
-  addSettings(command, [
-    ...TRANSFER.filter((name) => !FIXED.includes(name)),
-    ...NETWORK,
-    ...S3,
-    ...S3_OBJECTS,
-    ...S3_KEYS,
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...STATE,
-  ]).action(async (paths: string[], flags: RunFlags, command: Command) => {
-    const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
-    if (sources.length === 0 && flags.fromFile === undefined)
-      throw new OptionError(`mv needs a source and a destination: drover mv ${destination} DEST`);
-    const resolved = withDestination(await settingsOf(command), "DEST", destination);
-    const { move } = await import("./mv-action.js");
-    exit(await move(sources, { ...flags, filters }, resolved, destination));
-  });
+  addSettings(command, without(RUN, FIXED)).action(
+    async (paths: string[], flags: RunFlags, command: Command) => {
+      const [sources, destination = ""] = [paths.slice(0, -1), paths.at(-1)];
+      if (sources.length === 0 && flags.fromFile === undefined)
+        throw new OptionError(`mv needs a source and a destination: drover mv ${destination} DEST`);
+      const resolved = withDestination(await settingsOf(command), "DEST", destination);
+      const { move } = await import("./mv-action.js");
+      exit(await move(sources, { ...flags, filters }, resolved, destination));
+    },
+  );
   groupOptions(command);
   addExamples(command, [
     ["the content of a directory to S3", "drover mv /var/log/old s3://bucket/logs"],

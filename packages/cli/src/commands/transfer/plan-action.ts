@@ -18,7 +18,7 @@ export async function plan(sources: string[], flags: RunFlags, resolved: Resolve
   const isNoted = redis !== undefined || existsSync(join(stateDir, "redis"));
   const engine = isNoted ? await openEngine({ redis, stateDir }) : undefined;
   try {
-    const { estimate } = await import("@drover/producer/runs/estimate");
+    const { estimate } = await import("@drover/producer/runs/foresee/estimate");
     const { readPriceTable } = await import("@drover/producer/prices/read-price-table");
     const prices = file === undefined ? undefined : readPriceTable(file);
     return showPlan(planned.spec, await estimate(planned, { engine, prices, warn }), format);

@@ -1,5 +1,5 @@
-import type { FleetRun } from "@drover/producer/runs/fleet-run";
-import type { PlannedRun } from "@drover/producer/runs/plan";
+import type { FleetRun } from "@drover/producer/runs/carry/fleet-run";
+import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import type { Engine } from "@drover/shared/engine";
 import { EXIT } from "../../exit.js";
 import { detail, reportError, warn } from "../../output.js";
@@ -55,13 +55,13 @@ export async function makeRun(
     throw new OptionError(`${fleets} needs a fleet: name its Redis with --redis`);
   const { parseHostLimit } = await import("@drover/shared/protocol/host-limits");
   const hostLimits = (flags.hostLimit ?? []).map(parseHostLimit);
-  const { prepareDestination } = await import("@drover/producer/runs/destination");
+  const { prepareDestination } = await import("@drover/producer/runs/plan/destination");
   await prepareDestination(planned);
   // Redis starts while the remaining modules are loaded.
   const { openEngine } = await import("@drover/shared/engine");
   const opening = openEngine({ redis, stateDir });
   opening.catch(() => {}); // awaited below
-  const { submit, submitDetached } = await import("@drover/producer/runs/submit");
+  const { submit, submitDetached } = await import("@drover/producer/runs/carry/submit");
   const { startLocalPool } = await import("@drover/worker/runtime/local-worker-pool");
   const { isLive, showRun } = await import("../../display/show-run.js");
   const engine = await opening;
@@ -101,11 +101,11 @@ export async function planOf(
     const { readPriceTable } = await import("@drover/producer/prices/read-price-table");
     request.terms = { ...request.terms, prices: readPriceTable(prices) };
   }
-  const { planRun } = await import("@drover/producer/runs/plan");
+  const { planRun } = await import("@drover/producer/runs/plan/plan");
   const planned = await planRun(request);
   const { directoriesMeant } = await import("@drover/producer/expand/directories-meant");
   for (const line of directoriesMeant(planned.spec)) warn(line);
-  const { checkBackup } = await import("@drover/producer/runs/destination");
+  const { checkBackup } = await import("@drover/producer/runs/plan/destination");
   await checkBackup(planned);
   return planned;
 }
@@ -118,7 +118,7 @@ async function recoverAll(sources: string[], recover: NonNullable<RunSteps["reco
 
 /** Submits a run to its fleet and prints its id. */
 async function leave(handle: FleetRun): Promise<number> {
-  const { SILENT } = await import("@drover/producer/runs/run-handle");
+  const { SILENT } = await import("@drover/producer/runs/carry/run-handle");
   const { ListingError } = await import("@drover/shared/storage/listing-error");
   const { id } = handle.run;
   try {

@@ -1,19 +1,7 @@
 import type { Command } from "commander";
 import { addExamples, groupOptions } from "../../display/help.js";
 import { refuseAmbiguous, withDestination } from "../../settings/destination.js";
-import {
-  addSettings,
-  NETWORK,
-  OUTCOMES_KEPT,
-  PRICES,
-  RETENTION,
-  S3,
-  S3_KEYS,
-  S3_OBJECTS,
-  STATE,
-  settingsOf,
-  TRANSFER,
-} from "../../settings/flags.js";
+import { addSettings, RUN, settingsOf } from "../../settings/flags.js";
 import type { Resolved } from "../../settings/settings.js";
 import type { Exit } from "../options.js";
 import { addRunOptions, type RunFlags, SOURCES_HELP } from "./run-options.js";
@@ -65,17 +53,7 @@ export function addSyncOptions(
       "--track-renames",
       "with --delete: move what was renamed at its source, without copying it again",
     );
-  addSettings(command, [
-    ...TRANSFER,
-    ...PRICES,
-    ...NETWORK,
-    ...S3,
-    ...S3_OBJECTS,
-    ...S3_KEYS,
-    ...RETENTION,
-    ...OUTCOMES_KEPT,
-    ...STATE,
-  ]).action(async (sources: string[], flags: SyncFlags, command: Command) => {
+  addSettings(command, RUN).action(async (sources: string[], flags: SyncFlags, command: Command) => {
     const settings = await settingsOf(command);
     if (flags.to === undefined) refuseAmbiguous(sources, settings);
     const resolved = flags.to === undefined ? settings : withDestination(settings, "--to", flags.to);

@@ -214,6 +214,17 @@ export class FileManagerServer implements FileServer {
     throw new TransferError("protocol", "the listing of the file manager does not end", { permanent: true });
   }
 
+  async exists(signal: AbortSignal): Promise<boolean> {
+    const { prefix } = this.#place;
+    if (prefix === "") return true;
+    const query = new URLSearchParams({ limit: "1", prefix });
+    const answer = await this.ask(`/files?${query}`, {}, signal, { method: "GET", short: true });
+    if (answer.status !== 200) throw this.error(answer);
+    const page = parseAs(pageSchema, await readAnswer(answer));
+    if (!page) throw strange("GET /files", answer.status);
+    return page.files.length > 0;
+  }
+
   async refusal(signal: AbortSignal): Promise<TransferError | undefined> {
     try {
       await this.nature();

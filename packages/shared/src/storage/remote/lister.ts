@@ -23,8 +23,14 @@ export class RemoteLister implements Lister {
     this.#http = new HttpClient({ timeoutMs, connections: CONNECTIONS, userAgent });
   }
 
-  async look(): Promise<Looked> {
-    return { is: "tree" };
+  async look(location: string): Promise<Looked> {
+    try {
+      const isThere = await this.connect(this.#http, location).exists(this.options.signal);
+      return isThere ? { is: "tree" } : { is: "nothing", why: "there is no such directory" };
+    } catch (error) {
+      if (!(error instanceof TransferError) || error.class === "cancelled") throw error;
+      return { is: "failed", error };
+    }
   }
 
   async *list(location: string, { wanted, after }: ListOptions): AsyncGenerator<Listed> {

@@ -105,6 +105,8 @@ export interface FileServer {
   setPermissions(name: string, permissions: Permissions, signal: AbortSignal): Promise<PermissionsSet>;
   /** All files in the order of their keys, staged ones too, a batch at a time. */
   list(signal: AbortSignal): AsyncGenerator<RemoteFile[]>;
+  /** Whether there is such a directory; where a server knows none, whether it has files there. */
+  exists(signal: AbortSignal): Promise<boolean>;
   /** Why nothing can be written there, if that is certain. */
   refusal(signal: AbortSignal): Promise<TransferError | undefined>;
 }

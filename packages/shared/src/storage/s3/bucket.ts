@@ -1,13 +1,13 @@
 import { TransferError } from "../../errors.js";
 import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
-import { readXml, unintelligible } from "./answer.js";
-import type { S3Client, S3Request } from "./client.js";
-import { NoSuchBucketError } from "./errors.js";
-import type { S3Sdk, SdkAnswer, SdkCommand, SdkInput, SdkOutput, SendOptions } from "./sdk.js";
-import { UNSIGNED } from "./sigv4.js";
-import { childText, type XmlElement } from "./xml.js";
+import { readXml, unintelligible } from "./service/answer.js";
+import type { S3Client, S3Request } from "./service/client.js";
+import { NoSuchBucketError } from "./service/errors.js";
+import type { S3Sdk, SdkAnswer, SdkCommand, SdkInput, SdkOutput, SendOptions } from "./service/sdk.js";
+import { UNSIGNED } from "./service/sigv4.js";
+import { childText, type XmlElement } from "./service/xml.js";
 
-type Sdk = typeof import("./sdk.js");
+type Sdk = typeof import("./service/sdk.js");
 
 /** An object as HEAD shows it. */
 export interface ObjectHead {
@@ -332,7 +332,7 @@ export class S3Bucket {
     command: (sdk: Sdk) => SdkCommand<I, O>,
     options: SendOptions,
   ): Promise<SdkAnswer | undefined> {
-    const sdk = await import("./sdk.js");
+    const sdk = await import("./service/sdk.js");
     this.#sdk ??= new sdk.S3Sdk(this.client, this.name);
     return await this.#sdk.send(command(sdk), options);
   }

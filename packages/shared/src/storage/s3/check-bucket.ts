@@ -1,9 +1,9 @@
 import { SettingsError, TransferError } from "../../errors.js";
 import { HttpClient } from "../http/client.js";
-import { S3Client } from "./client.js";
-import { credentialsOf } from "./credentials.js";
-import { parseS3 } from "./name.js";
-import type { S3Spec } from "./spec.js";
+import { parseS3 } from "./object/name.js";
+import { S3Client } from "./service/client.js";
+import { credentialsOf } from "./service/credentials.js";
+import type { S3Spec } from "./service/spec.js";
 
 const TIMEOUT_MS = 10_000;
 

@@ -3,13 +3,13 @@ import { HttpClient } from "../http/client.js";
 import { compareKeys } from "../key-order.js";
 import type { DestinationCheck } from "../storage.js";
 import { type ObjectHead, S3Bucket } from "./bucket.js";
-import { S3Client } from "./client.js";
-import { credentialsOf } from "./credentials.js";
-import type { CustomerKey } from "./customer-key.js";
 import { listObjects } from "./listing/listing.js";
 import type { ListedObject } from "./listing/page.js";
 import { listerOf, type PageLister } from "./listing/page-requests.js";
-import type { S3Spec } from "./spec.js";
+import type { CustomerKey } from "./object/customer-key.js";
+import { S3Client } from "./service/client.js";
+import { credentialsOf } from "./service/credentials.js";
+import type { S3Spec } from "./service/spec.js";
 import type { S3Tree } from "./tree.js";
 
 /** Objects that are asked about at once, one by one. */

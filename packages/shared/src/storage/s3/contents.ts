@@ -11,9 +11,9 @@ import {
 import { HttpClient } from "../http/client.js";
 import type { Source } from "../source.js";
 import type { ContentsOptions } from "../storage.js";
-import { S3Client } from "./client.js";
-import { credentialsOf } from "./credentials.js";
-import { parseS3 } from "./name.js";
+import { parseS3 } from "./object/name.js";
+import { S3Client } from "./service/client.js";
+import { credentialsOf } from "./service/credentials.js";
 import { digestsOf, etagOfVersion, S3Source } from "./source.js";
 
 const CONNECTIONS = 32;

@@ -2,11 +2,11 @@ import { TransferError } from "../../errors.js";
 import type { Access } from "../../permissions.js";
 import { changedWhileRead } from "../http/range.js";
 import type { Body, ByteRange, Opened, Source, SourceEntry, VersionRef } from "../source.js";
-import type { S3Client } from "./client.js";
-import { accessOf, headObject } from "./look.js";
-import { readMetadata } from "./metadata.js";
-import type { S3Name } from "./name.js";
-import { encodeKey } from "./sigv4.js";
+import { accessOf, headObject } from "./object/look.js";
+import { readMetadata } from "./object/metadata.js";
+import type { S3Name } from "./object/name.js";
+import type { S3Client } from "./service/client.js";
+import { encodeKey } from "./service/sigv4.js";
 import { entryOf, isVersion, S3Source } from "./source.js";
 
 /** An object that its own service is to copy. Its size, ETag and metadata are asked for; its bytes are not read. */

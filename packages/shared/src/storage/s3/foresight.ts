@@ -3,10 +3,10 @@ import type { FileFacts } from "../../leave.js";
 import type { Foreseen, ForeseenFile, Foresight, ForesightOptions, Peeked } from "../storage.js";
 import type { ObjectHead } from "./bucket.js";
 import { S3Check } from "./check.js";
-import { objectFacts } from "./facts.js";
-import { type ConditionForm, LEAST_PART_BYTES, MOST_COPY_BYTES } from "./limits.js";
-import { etagMd5, isOutdated, readMetadata } from "./metadata.js";
-import { destinationService, isAws } from "./service.js";
+import { objectFacts } from "./object/facts.js";
+import { type ConditionForm, LEAST_PART_BYTES, MOST_COPY_BYTES } from "./object/limits.js";
+import { etagMd5, isOutdated, readMetadata } from "./object/metadata.js";
+import { destinationService, isAws } from "./service/service.js";
 import type { S3Tree } from "./tree.js";
 
 /** Files that are compared at once. */

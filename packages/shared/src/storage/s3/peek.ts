@@ -1,11 +1,11 @@
 import { TransferError } from "../../errors.js";
 import { HttpClient } from "../http/client.js";
 import type { LookOptions, Peek, Peeked } from "../storage.js";
-import { S3Client } from "./client.js";
 import { S3CopySource } from "./copy-source.js";
-import { credentialsOf } from "./credentials.js";
-import { etagMd5 } from "./metadata.js";
-import { parseS3 } from "./name.js";
+import { etagMd5 } from "./object/metadata.js";
+import { parseS3 } from "./object/name.js";
+import { S3Client } from "./service/client.js";
+import { credentialsOf } from "./service/credentials.js";
 import { etagOfVersion } from "./source.js";
 
 const CONNECTIONS = 16;

@@ -1,5 +1,5 @@
 import type { RequestEstimate, WrittenFile } from "../requests.js";
-import { LEAST_PART_BYTES, MOST_COPY_BYTES } from "./limits.js";
+import { LEAST_PART_BYTES, MOST_COPY_BYTES } from "./object/limits.js";
 
 /** Parts of an upload are this fraction of the object, where that is more than their least size. */
 const MOST_PARTS = 10_000;

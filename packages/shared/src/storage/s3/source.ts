@@ -3,11 +3,11 @@ import type { Access } from "../../permissions.js";
 import type { AnswerHeaders, Headers, HttpAnswer } from "../http/client.js";
 import { changedWhileRead, discard, rangeOf } from "../http/range.js";
 import type { ByteRange, Opened, Source, SourceDigest, SourceEntry, VersionRef } from "../source.js";
-import type { S3Client } from "./client.js";
-import { NoSuchObjectError } from "./errors.js";
-import { accessOf, headObject } from "./look.js";
-import { etagMd5, readMetadata } from "./metadata.js";
-import type { S3Name } from "./name.js";
+import { accessOf, headObject } from "./object/look.js";
+import { etagMd5, readMetadata } from "./object/metadata.js";
+import type { S3Name } from "./object/name.js";
+import type { S3Client } from "./service/client.js";
+import { NoSuchObjectError } from "./service/errors.js";
 
 /**
  * The version of an object: its ETag, size in bytes and modification time in seconds, which both a listing and a GET

@@ -2,11 +2,11 @@ import { TransferError } from "../../errors.js";
 import type { TransferJob } from "../../job.js";
 import type { Source } from "../source.js";
 import type { Sources, SourcesOptions } from "../storage.js";
-import { S3Client } from "./client.js";
 import { S3CopySource } from "./copy-source.js";
-import { credentialsOf } from "./credentials.js";
-import { parseS3 } from "./name.js";
-import { copiesByItself } from "./service.js";
+import { parseS3 } from "./object/name.js";
+import { S3Client } from "./service/client.js";
+import { credentialsOf } from "./service/credentials.js";
+import { copiesByItself } from "./service/service.js";
 import { S3Source } from "./source.js";
 
 /** Objects as a run reads them: over the network, or copied by their own service where it is written to as well. */

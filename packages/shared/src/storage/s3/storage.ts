@@ -2,10 +2,10 @@ import { SettingsError } from "../../errors.js";
 import { baseName, isBelow, safeKey } from "../../paths.js";
 import { originHost } from "../http/storage.js";
 import type { DestinationStorage, Services, Sources, Storage } from "../storage.js";
-import { parseS3, s3Text } from "./name.js";
+import { parseS3, s3Text } from "./object/name.js";
 import { S3_REQUESTS } from "./requests.js";
-import { awsEndpoint, destinationService, isAws } from "./service.js";
-import type { S3Spec } from "./spec.js";
+import { awsEndpoint, destinationService, isAws } from "./service/service.js";
+import type { S3Spec } from "./service/spec.js";
 import { S3Tree } from "./tree.js";
 
 function parseRoot(text: string): string {
@@ -124,7 +124,7 @@ export const s3Storage: Storage = {
     return new S3Peek(options);
   },
   async openLister(options) {
-    const { S3Lister } = await import("./lister.js");
+    const { S3Lister } = await import("./listing/lister.js");
     return new S3Lister(options);
   },
 };

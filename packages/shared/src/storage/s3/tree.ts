@@ -1,7 +1,7 @@
 import { shortHash } from "../../ids.js";
 import type { EntryKind, Tree } from "../tree.js";
-import { parseS3, s3Text } from "./name.js";
-import type { S3Spec } from "./spec.js";
+import { parseS3, s3Text } from "./object/name.js";
+import type { S3Spec } from "./service/spec.js";
 
 /** The objects of a bucket below a prefix, as a tree of destinations. */
 export class S3Tree implements Tree {

@@ -1,6 +1,6 @@
 import { TransferError } from "../../errors.js";
 import { plainEtag } from "../remote/answer.js";
-import { childText, parseXml, type XmlElement } from "../s3/xml.js";
+import { childText, parseXml, type XmlElement } from "../s3/service/xml.js";
 
 /** The properties that are asked for. */
 export const PROPFIND_BODY = Buffer.from(

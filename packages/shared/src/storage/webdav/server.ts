@@ -231,6 +231,17 @@ export class WebDavServer implements FileServer {
     }
   }
 
+  async exists(signal: AbortSignal): Promise<boolean> {
+    const answer = await this.#propfind(this.#url.path, 0, signal);
+    // It is asked for with a slash at its end, which some refuse of a file (Apache: 400).
+    if (answer.status === 404 || answer.status === 400) {
+      dropBody(answer);
+      return false;
+    }
+    const [itself] = await this.#resources(answer);
+    return itself?.isDirectory ?? false;
+  }
+
   async refusal(signal: AbortSignal): Promise<TransferError | undefined> {
     try {
       const answer = await this.#propfind(this.#url.path, 0, signal);

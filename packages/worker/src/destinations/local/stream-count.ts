@@ -62,9 +62,14 @@ export class StreamCount {
   #holdMs = HOLD_MS;
   #heldUntilMs = 0;
 
-  /** @param most streams at once. */
-  constructor(most: number, nowMs: number) {
+  /**
+   * @param most streams at once.
+   * @param begun when it begins, and what is here already.
+   */
+  constructor(most: number, { nowMs, receivedBytes }: Pick<StreamsSeen, "nowMs" | "receivedBytes">) {
     this.#most = most;
+    this.#sinceBytes = receivedBytes;
+    this.#lastBytes = receivedBytes;
     this.#sinceMs = nowMs;
     this.#changedMs = nowMs;
   }
@@ -110,7 +115,7 @@ export class StreamCount {
     }
     this.#before = undefined;
     if (nowMs < this.#heldUntilMs || this.target >= this.#most || isBusy || rate === 0) return;
-    this.#before = { target: this.target, rate, overMs };
+    this.#before = { target: this.target, rate, overMs: Math.min(overMs, BURSTS_WINDOW_MS) };
     this.#aim(Math.min(this.target * 2, this.#most), nowMs);
   }
 
@@ -123,7 +128,7 @@ export class StreamCount {
       return;
     }
     if (this.target === 1) return;
-    this.#before = { target: this.target, rate, overMs };
+    this.#before = { target: this.target, rate, overMs: Math.min(overMs, BURSTS_WINDOW_MS) };
     this.#aim(this.target >> 1, nowMs);
   }
 
@@ -145,7 +150,7 @@ export class StreamCount {
 
   /** The host has refused a stream, or asked for less: no more than so many are tried from now on. */
   limit(most: number, nowMs: number): void {
-    this.#most = Math.max(1, most);
+    this.#most = Math.max(1, Math.min(most, this.#most));
     this.#before = undefined;
     this.#aim(Math.min(this.target, this.#most), nowMs);
   }

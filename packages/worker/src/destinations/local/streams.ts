@@ -53,6 +53,8 @@ export class StreamedFetch {
   readonly #others = new Set<Promise<void>>();
   /** Whether the host has given a piece besides the first answer. */
   #given = false;
+  /** Whether a connection broke: what fails then says nothing of how many streams the host gives. */
+  #hasBroken = false;
   #notedBytes = 0;
 
   /** @param first the answer to the first request. It begins at the first byte that the record does not have. */
@@ -76,7 +78,10 @@ export class StreamedFetch {
     this.#signal = AbortSignal.any([this.#stop.signal, lease.signal]);
     record.receivedBytes = this.#done.reduce((sum, { startByte, endByte }) => sum + endByte - startByte, 0);
     this.#notedBytes = record.receivedBytes;
-    this.#count = new StreamCount(Math.min(terms.streams, lease.mostStreams), performance.now());
+    this.#count = new StreamCount(Math.min(terms.streams, lease.mostStreams), {
+      nowMs: performance.now(),
+      receivedBytes: record.receivedBytes,
+    });
   }
 
   /** Fetches the file. May be called once. @throws TransferError */
@@ -135,6 +140,8 @@ export class StreamedFetch {
   async #fetch(body: Body): Promise<void> {
     const [gap] = this.#free.splice(0, 1);
     if (!gap) return;
+    if (gap.startByte !== this.first.offset)
+      throw new Error(`the answer begins at byte ${this.first.offset}, and byte ${gap.startByte} is missing`);
     const stream: Stream = { ...gap, atByte: gap.startByte, answerEndByte: this.#sizeBytes, isOpen: true };
     this.#streams.add(stream);
     body.reuseMemory?.();
@@ -176,6 +183,7 @@ export class StreamedFetch {
       body.abort(error as Error);
       const isBroken = error instanceof TransferError && error.verdict === "fail";
       if (!isBroken || this.#signal.aborted || this.#streams.size === 1) throw error;
+      this.#hasBroken = true;
       this.#over(stream);
       this.#count.limit(this.#streams.size, performance.now());
       return false;
@@ -272,12 +280,13 @@ export class StreamedFetch {
       const isRefused = error.verdict === "ok" && !error.throttled;
       if (!isRefused && !this.#signal.aborted && this.#streams.size > 0) {
         this.#giveBack(stream);
-        if (!this.#given) record.oneStream = true;
+        if (!this.#given && !this.#hasBroken) record.oneStream = true;
         const most = error.throttled ? this.#streams.size >> 1 : this.#streams.size;
         this.#count.limit(most, performance.now());
         return undefined;
       }
-      if (isRefused || (!this.#given && !this.#signal.aborted)) record.oneStream = true;
+      const isFirst = !this.#given && !this.#hasBroken && !this.#signal.aborted;
+      if (isRefused || isFirst) record.oneStream = true;
       if (!isRefused || !error.permanent) throw error;
       throw new TransferError("changed", `a part of the file was refused: ${error.message}`, {
         verdict: "ok",

@@ -12,7 +12,7 @@ import type {
   ServerNature,
   Upload,
 } from "@drover/shared/storage/remote/server";
-import { readMetadata } from "@drover/shared/storage/s3/metadata";
+import { readMetadata } from "@drover/shared/storage/s3/object/metadata";
 import type { Source, SourceEntry } from "@drover/shared/storage/source";
 import { stagingName } from "@drover/shared/storage/staging-name";
 import { digestOf } from "../../bytes/hash/digest.js";

@@ -6,9 +6,9 @@ import { isProcessDead, PROCESS_NAME } from "@drover/shared/process-name";
 import type { Keys } from "@drover/shared/protocol/keys";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { S3Bucket, Written } from "@drover/shared/storage/s3/bucket";
-import type { ConditionForm } from "@drover/shared/storage/s3/limits";
-import { isAws } from "@drover/shared/storage/s3/service";
-import { EMPTY_SHA256, encodeKey } from "@drover/shared/storage/s3/sigv4";
+import type { ConditionForm } from "@drover/shared/storage/s3/object/limits";
+import { isAws } from "@drover/shared/storage/s3/service/service";
+import { EMPTY_SHA256, encodeKey } from "@drover/shared/storage/s3/service/sigv4";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 

@@ -1,4 +1,4 @@
-import { keptHeaders } from "@drover/shared/storage/s3/metadata";
+import { keptHeaders } from "@drover/shared/storage/s3/object/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { OpenedBody } from "../destination.js";
 import type { DestinationObject } from "./object.js";

@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import type { ObjectHead } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, readMetadata } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, readMetadata } from "@drover/shared/storage/s3/object/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { BufferPool } from "../../bytes/buffer-pool.js";
 import { digestsOfSource } from "../../bytes/hash/hash-file.js";

@@ -1,5 +1,5 @@
 import type { ErrorClass } from "@drover/shared/errors";
-import { readMetadata, withMode } from "@drover/shared/storage/s3/metadata";
+import { readMetadata, withMode } from "@drover/shared/storage/s3/object/metadata";
 import type { ServerCopy, Source, SourceEntry } from "@drover/shared/storage/source";
 import type { ResumeRecord } from "../../attempt/resume-record.js";
 import { readBeginning } from "../beginning.js";

@@ -4,7 +4,7 @@ import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { UploadedPart, Written } from "@drover/shared/storage/s3/bucket";
-import { LEAST_PART_BYTES } from "@drover/shared/storage/s3/limits";
+import { LEAST_PART_BYTES } from "@drover/shared/storage/s3/object/limits";
 import type { DestinationObject } from "./object.js";
 
 const MOST_PARTS = 10_000;

@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Keys } from "@drover/shared/protocol/keys";
 import { S3Bucket } from "@drover/shared/storage/s3/bucket";
-import type { S3Client } from "@drover/shared/storage/s3/client";
+import type { S3Client } from "@drover/shared/storage/s3/service/client";
 import type { S3Tree } from "@drover/shared/storage/s3/tree";
 import type { Redis } from "ioredis";
 

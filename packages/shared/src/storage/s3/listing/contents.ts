@@ -1,4 +1,4 @@
-import { decodeEntities } from "../xml.js";
+import { decodeEntities } from "../service/xml.js";
 
 /** The objects of a page, as many values of each kind. It takes a fraction of the memory that as many objects would. */
 export interface ListedObjects {

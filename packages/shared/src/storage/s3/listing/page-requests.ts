@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, TransferError } from "../../../errors.js";
-import type { S3Client } from "../client.js";
+import type { S3Client } from "../service/client.js";
 import { type ListedPage, parsePage } from "./page.js";
 
 /** A page of 1,000 keys of 1,024 characters, all of them encoded, is not larger. */

@@ -1,4 +1,4 @@
-import { childText, parseXml, type XmlElement } from "../xml.js";
+import { childText, parseXml, type XmlElement } from "../service/xml.js";
 import { type ListedObjects, readContents } from "./contents.js";
 
 /** What a listing says of an object. */

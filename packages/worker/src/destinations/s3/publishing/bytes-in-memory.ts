@@ -1,7 +1,7 @@
 import { TransferError } from "@drover/shared/errors";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, isOutdated } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, isOutdated } from "@drover/shared/storage/s3/object/metadata";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { DestinationObject } from "../object.js";

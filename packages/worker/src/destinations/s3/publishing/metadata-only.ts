@@ -1,7 +1,7 @@
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { isOutdated } from "@drover/shared/storage/s3/metadata";
-import { encodeKey } from "@drover/shared/storage/s3/sigv4";
+import { isOutdated } from "@drover/shared/storage/s3/object/metadata";
+import { encodeKey } from "@drover/shared/storage/s3/service/sigv4";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { DestinationObject } from "../object.js";

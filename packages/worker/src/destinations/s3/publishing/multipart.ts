@@ -1,6 +1,6 @@
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { isOutdated } from "@drover/shared/storage/s3/metadata";
+import { isOutdated } from "@drover/shared/storage/s3/object/metadata";
 import type { ServerCopy, SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { S3Upload } from "../upload.js";

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { TransferError } from "@drover/shared/errors";
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, keptHeaders, readMetadata } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, keptHeaders, readMetadata } from "@drover/shared/storage/s3/object/metadata";
 import type { ServerCopy, SourceEntry } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { Publishing } from "../conditions.js";

@@ -1,6 +1,6 @@
 import { TransferError } from "@drover/shared/errors";
 import { failpoint } from "@drover/shared/failpoint";
-import { objectFacts } from "@drover/shared/storage/s3/facts";
+import { objectFacts } from "@drover/shared/storage/s3/object/facts";
 import type { SourceEntry } from "@drover/shared/storage/source";
 import type { Published, Received } from "../../destination.js";
 import type { Base } from "../conditions.js";

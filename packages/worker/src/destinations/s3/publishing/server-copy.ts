@@ -1,6 +1,6 @@
 import type { Headers } from "@drover/shared/storage/http/client";
 import type { ObjectHead, Written } from "@drover/shared/storage/s3/bucket";
-import { etagMd5, keptHeaders } from "@drover/shared/storage/s3/metadata";
+import { etagMd5, keptHeaders } from "@drover/shared/storage/s3/object/metadata";
 import type { ServerCopy } from "@drover/shared/storage/source";
 import type { Received } from "../../destination.js";
 import type { DestinationObject } from "../object.js";
