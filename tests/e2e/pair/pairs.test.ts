@@ -263,6 +263,20 @@ describe("what runs have replaced", () => {
   });
 });
 
+describe("a directory in the way of a file", () => {
+  it("makes room if it is empty, and is named if it is not", async ({ box, work }) => {
+    work.write({ "a/one": "1", "a/two": "2", "b/two/.drover-0123456789abcdef": "left by nobody known" });
+    mkdirSync(work.at("b/one"));
+    const done = await sync(box, work);
+    expect(done.code).toBe(1);
+    expect(read(work, "b/one")).toBe("1");
+    expect(done.stdout).toContain(`${work.at("b/two")} is a directory there, and not empty`);
+    rmSync(work.at("b/two"), { recursive: true });
+    expect((await sync(box, work)).code).toBe(0);
+    expect(read(work, "b/two")).toBe("2");
+  });
+});
+
 describe("a pair of a directory and S3", () => {
   it("is kept the same in both directions, and taken back", async ({ box, work, s3 }) => {
     const { env } = s3;

@@ -12,6 +12,7 @@ import {
   lstatSync,
   openSync,
   renameSync,
+  rmdirSync,
   rmSync,
   writeSync,
   writev,
@@ -191,6 +192,7 @@ export class LocalStaging implements Staging, StagingFile {
       return { outcome: "unchanged", stamp: same };
     }
     const { must } = this.attempt;
+    if (must?.is === "absent") this.#clearWay();
     if (must) this.#checkMust(must);
     const backup = this.openBackup();
     const former = backup && (await this.#keepFormer(backup, durable));
@@ -249,6 +251,23 @@ export class LocalStaging implements Staging, StagingFile {
 
   #ctimeNs(name: string): bigint | undefined {
     return lstatSync(this.directory.at(name), { bigint: true, throwIfNoEntry: false })?.ctimeNs;
+  }
+
+  /** Directories are not synced: an empty one makes room for a file. @throws TransferError class `path` for one that is not empty. */
+  #clearWay(): void {
+    const { name, path } = this.attempt.file;
+    const at = this.directory.at(baseName(name));
+    if (!lstatSync(at, { throwIfNoEntry: false })?.isDirectory()) return;
+    try {
+      rmdirSync(at);
+    } catch (error) {
+      const code = errnoCode(error);
+      if (code === "ENOENT") return;
+      if (code !== "ENOTEMPTY" && code !== "EEXIST")
+        throw fileError(error, `remove the empty directory ${path}`);
+      const why = `${path} is a directory there, and not empty: move what is in it away`;
+      throw new TransferError("path", why, { permanent: true, verdict: "ok" });
+    }
   }
 
   /**
