@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PairTerms } from "@drover/shared/pair/decide";
-import { afterEach, describe, expect, onTestFinished } from "vitest";
+import { afterEach, describe, expect, type TestContext } from "vitest";
 import { filesBelow, type Sandbox } from "../../harness/drover.js";
 import { FakeS3, sendError } from "../../harness/fake-s3.js";
 import { it, type Work } from "../../harness/fixtures.js";
@@ -145,7 +145,10 @@ describe("a write that was done, and whose answer was lost", () => {
 
 describe.concurrent("in a fleet, an attempt that is killed after it published", () => {
   /** A sync by a fleet whose first worker is killed after it published `one`, which is edited then. */
-  async function killed(box: Sandbox, work: Work, edit: () => void) {
+  async function killed(
+    { box, work, onTestFinished }: { box: Sandbox; work: Work } & Pick<TestContext, "onTestFinished">,
+    edit: () => void,
+  ) {
     for (const name of ["a", "b", "kept-a", "kept-b"]) mkdirSync(work.at(name), { recursive: true });
     const fleet = await TestFleet.start(
       box,
@@ -187,8 +190,14 @@ describe.concurrent("in a fleet, an attempt that is killed after it published", 
     return { fleet, run, texts };
   }
 
-  it("keeps both versions that the run replaced", { timeout: 180_000 }, async ({ box, work }) => {
-    const { fleet, run, texts } = await killed(box, work, () => work.write({ "b/one": "version 3" }));
+  it("keeps both versions that the run replaced", { timeout: 180_000 }, async ({
+    box,
+    work,
+    onTestFinished,
+  }) => {
+    const { fleet, run, texts } = await killed({ box, work, onTestFinished }, () =>
+      work.write({ "b/one": "version 3" }),
+    );
     expect(readFileSync(work.at("b/one"), "utf8")).toBe("version 2");
     expect(texts("kept-b")).toEqual(["version 1", "version 3"]);
     // What somebody has edited while the run went on is what was there before it wrote last.
@@ -198,8 +207,10 @@ describe.concurrent("in a fleet, an attempt that is killed after it published", 
 
   it("takes an edit of what was published for a plain one, and can be taken back", {
     timeout: 180_000,
-  }, async ({ box, work }) => {
-    const { fleet, run, texts } = await killed(box, work, () => work.write({ "a/one": "version 4" }));
+  }, async ({ box, work, onTestFinished }) => {
+    const { fleet, run, texts } = await killed({ box, work, onTestFinished }, () =>
+      work.write({ "a/one": "version 4" }),
+    );
     expect(readFileSync(work.at("b/one"), "utf8")).toBe("version 4");
     expect(texts("kept-b")).toEqual(["version 1", "version 2"]);
     expect(texts("kept-a")).toEqual([]);
