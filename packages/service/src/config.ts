@@ -13,7 +13,8 @@ export interface ProgramSettings {
   cache: string | undefined;
   /** Directory of `ADAPTER.json`; undefined for no schemas. */
   schemaDir: string | undefined;
-  reload: ReloadTarget;
+  /** How it is told. A command is never run because of a request. */
+  reload: Omit<ReloadTarget, "command">;
   /** Time limit of each way to tell it. */
   reloadTimeoutMs: number;
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { connect } from "@drover/shared/redis/connect";
 import { describe, expect } from "vitest";
 import { until } from "../../harness/gate.js";
@@ -72,6 +72,33 @@ describe("templates, settings and cache over HTTP", () => {
     await synced(service, "/api/v1/settings/sync", { ...json, reload: false });
     expect(readFileSync(work.at("data/bucket/cache.yaml"), "utf8")).toBe("ttl: 1\n");
     expect(receiver.deliveries).toHaveLength(1);
+  });
+
+  it("runs no command because of a request: that stays owed to whoever may", async ({
+    serve,
+    fleet,
+    box,
+    work,
+  }) => {
+    work.write({ "data/s/database.yml": "host: one\n" });
+    mkdirSync(work.at("data/bucket"));
+    const command = `touch ${work.at("told")}`;
+    await fleet.worker("--root", work.at("data"));
+    const service = await serve([...fleet.own, "--root", work.at("data")], {
+      DROVER_RELOAD_COMMAND: command,
+    });
+    const json = { local: work.at("data/s"), remote: work.at("data/bucket") };
+    const cli = ["settings", json.local, "--bucket", json.remote, "--reload-command", command];
+    const kept = work.at("data/.drover-backups");
+    cli.push(...fleet.own, "--backup-dir", kept, "--remote-backup-dir", kept);
+    expect((await box.run(cli)).code).toBe(0);
+    rmSync(work.at("told"));
+    work.write({ "data/bucket/database.yml": "host: another\n" });
+    const { pair } = await synced(service, "/api/v1/settings/sync", json);
+    await until("its end", async () => (await service.ask(`/api/v1/pairs/${pair}`)).body.ended_at !== null);
+    expect(existsSync(work.at("told"))).toBe(false);
+    expect((await box.run(cli)).code).toBe(0);
+    expect(existsSync(work.at("told"))).toBe(true);
   });
 
   it("sees to the cache that the server's settings name", async ({ serve, fleet, work }) => {

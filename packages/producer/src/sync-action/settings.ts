@@ -55,7 +55,8 @@ export async function syncSettings(
   let owed: OwedHooks | undefined;
   const pair: PairRequest = {
     ...tree.pair,
-    hook: reloads ? "settings" : "none",
+    // Whoever was told before, in a way that is not to be had here, is told by the next sync that can.
+    ...(reloads ? { hook: "settings" as const } : request.reloadConfig ? {} : { hook: "none" as const }),
     suffixed: true,
     wanted: (wanted) => withCopies(wanted),
   };

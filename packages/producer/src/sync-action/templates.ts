@@ -68,7 +68,8 @@ async function syncDirectory(
   let owed: OwedHooks | undefined;
   const pair: PairRequest = {
     ...tree.pair,
-    hook: openCache ? "templates" : "none",
+    // Without the cache, what it still has stays owed where an earlier sync knew it.
+    ...(openCache ? { hook: "templates" as const } : {}),
     wanted: (byPatterns) => withCopies(byPatterns, owned),
   };
   const done = await syncTree(context, { ...tree, pair }, result, async ({ record, plan }) => {

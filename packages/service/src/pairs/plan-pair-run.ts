@@ -2,13 +2,14 @@ import { dirname } from "node:path";
 import type { PairRequest } from "@drover/producer/pair/pair-session";
 import type { PlannedRun } from "@drover/producer/runs/plan/plan";
 import { planS3Objects } from "@drover/producer/runs/plan/s3-objects";
-import type { PairRecord } from "@drover/shared/pair/store";
+import type { Engine } from "@drover/shared/engine";
+import { allPairs, type PairRecord } from "@drover/shared/pair/store";
+import type { RunSpec } from "@drover/shared/run";
 import type { S3ObjectOptions } from "@drover/shared/storage/s3/object/object-options";
 import type { ServiceConfig } from "../config.js";
 import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { isBelowAny, objectsOf, planSubmission } from "../runs/submission.js";
-import { pairOf } from "./answers.js";
 import type { TermsBody } from "./pair-schema.js";
 
 /** Another sync of the pair is waited for so long, in milliseconds. */
@@ -21,6 +22,16 @@ export interface AskedPair {
   body: TermsBody;
   /** What is recorded of it, where its last terms stand for those that the body leaves out. */
   last?: PairRecord | undefined;
+}
+
+/** The pair whose run that is; undefined before its first sync. */
+export async function pairOf(
+  { redis, keys }: Engine,
+  { root, sources }: RunSpec,
+): Promise<PairRecord | undefined> {
+  const remote = sources[0]?.replace(/\/$/, "");
+  const pairs = await allPairs(redis, keys);
+  return pairs.find((each) => each.local === root && each.remote === remote);
 }
 
 /** What a sync from the command line has asked for, and no request can take away. */

@@ -14,10 +14,10 @@ import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Reply, type Route, route } from "../http/route.js";
 import { isBelowAny } from "../runs/submission.js";
-import { pairOf, replyOf, told } from "./answers.js";
+import { replyOf, told } from "./answers.js";
 import { begunSchema, newPairSchema, requestOf, type TermsBody } from "./pair-schema.js";
 import type { PairSyncs } from "./pair-syncs.js";
-import { type AskedPair, ownTerms, planPairRun } from "./plan-pair-run.js";
+import { type AskedPair, ownTerms, pairOf, planPairRun } from "./plan-pair-run.js";
 
 const TAG = "Templates, settings, cache";
 /** How often and how fast the cache, or the program, is asked again. */
@@ -95,12 +95,12 @@ export function programRoutes(context: ServiceContext, syncs: PairSyncs): Route[
 
   const treeOf = async (asked: AskedPair, patterns: string[]): Promise<TreeRequest> => {
     const body: TermsBody = { ...asked.body, patterns: asked.body.patterns ?? patterns };
-    const plan = () => planPairRun({ ...asked, body }, context);
-    const { spec } = await plan(); // refused before anything is done
+    const planned = await planPairRun({ ...asked, body }, context); // refused before anything is done
+    const { spec } = planned;
     const pair = requestOf(body, undefined, ownTerms({ ...asked, local: spec.root, body }, config));
     return {
       local: spec.root,
-      plan,
+      plan: async () => planned,
       pair: { ...pair, suffixed: true },
       dryRun: body.dry_run ?? false,
     };

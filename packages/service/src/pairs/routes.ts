@@ -7,7 +7,7 @@ import type { ServiceContext } from "../context.js";
 import { Problem } from "../http/problem.js";
 import { type Reply, type Route, route } from "../http/route.js";
 import { runParam } from "../runs/run-param.js";
-import { pairOf, replyOf, told } from "./answers.js";
+import { replyOf, told } from "./answers.js";
 import {
   begunSchema,
   conflictSchema,
@@ -20,7 +20,7 @@ import {
   termsSchema,
 } from "./pair-schema.js";
 import { PairSyncs } from "./pair-syncs.js";
-import { ownTerms, planPairRun } from "./plan-pair-run.js";
+import { ownTerms, pairOf, planPairRun } from "./plan-pair-run.js";
 
 const TAG = "Pairs";
 

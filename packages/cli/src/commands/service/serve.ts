@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { addExamples } from "../../display/help.js";
 import { loadDotEnv } from "../../settings/dot-env.js";
-import { RELOAD, settingsOf } from "../../settings/flags.js";
+import { RELOAD, settingsOf, without } from "../../settings/flags.js";
 import type { Exit } from "../options.js";
 import type { ServeFlags } from "./serve-action.js";
 import { addDashboardOptions, addServiceOptions, addServiceSettings } from "./service-options.js";
@@ -15,7 +15,7 @@ export function addServe(program: Command, exit: Exit): void {
   addDashboardOptions(
     command.option("--dashboard", "show the pages of drover dashboard too, on the same port"),
   );
-  addServiceSettings(command, ["cache", "schema-dir", ...RELOAD]);
+  addServiceSettings(command, ["cache", "schema-dir", ...without(RELOAD, ["reload-command"])]);
   command.action(async (flags: ServeFlags, command: Command) => {
     loadDotEnv();
     const resolved = await settingsOf(command);

@@ -58,7 +58,7 @@ export function serviceConfigOf(
 /** @throws SettingsError, OptionError for a way to tell the program that cannot work. */
 function programOf({ values }: Resolved): ServiceConfig["program"] {
   const { cache } = values;
-  const reload = reloadOf(values);
+  const { command: _, ...reload } = reloadOf(values);
   checkReload(reload, cache !== undefined);
   const reloadTimeoutMs = values["reload-timeout"] * 1000;
   return { cache, schemaDir: values["schema-dir"], reload, reloadTimeoutMs };
